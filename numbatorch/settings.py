@@ -1,0 +1,76 @@
+"""Every environment variable that numbatorch reads: name, type, default, meaning.
+
+No other module reads `os.environ` for settings of numbatorch.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One variable, `NUMBATORCH_<name>`."""
+
+    name: str
+    default: str
+    meaning: str
+
+    def read(self) -> str:
+        """The variable's text, or the default."""
+        return os.environ.get(f"NUMBATORCH_{self.name}", self.default)
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("DEBUG", "0", "0 to 4: launches, plan, kernel source, graph around every pass"),
+        Setting("THREADS", "0", "threads of the CPU team; 0 is one a core"),
+        Setting("CACHE", "", "folder of kernel packs and emitted source; empty is the user's cache"),
+        Setting("DEVICE", "cpu", "device of new tensors"),
+    )
+}
+
+
+def _integer(name: str) -> int:
+    text = SETTINGS[name].read()
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"NUMBATORCH_{name}: {text!r} is not an integer") from None
+
+
+def debug() -> int:
+    """Debug level, 0 to 4."""
+    return _integer("DEBUG")
+
+
+def threads() -> int:
+    """Number of threads of the CPU team, at least 1."""
+    asked = _integer("THREADS")
+    if asked < 0:
+        raise ValueError(f"NUMBATORCH_THREADS: {asked} is negative")
+    if asked:
+        return asked
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def device() -> str:
+    """Name of the device on which new tensors are made."""
+    return SETTINGS["DEVICE"].read()
+
+
+def cache_dir() -> Path:
+    """Folder of kernel packs and emitted source; it may not exist yet."""
+    asked = SETTINGS["CACHE"].read()
+    if asked:
+        return Path(asked)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "numbatorch"
