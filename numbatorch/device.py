@@ -1,0 +1,37 @@
+"""Devices by name. A device says where a value lives; its backend is looked up when it runs."""
+
+from dataclasses import dataclass
+
+from numbatorch import settings
+from numbatorch.errors import DeviceError
+
+KINDS = ("cpu", "numpy", "cuda", "metal")
+
+
+@dataclass(frozen=True)
+class Device:
+    """`cpu`, `numpy` (the reference), `cuda` or `metal`, and which of several.
+
+    >>> device("cuda:1")
+    device(kind='cuda', index=1)
+    """
+
+    kind: str
+    index: int = 0
+
+    def __repr__(self) -> str:
+        return f"device(kind={self.kind!r}, index={self.index})"
+
+    def __str__(self) -> str:
+        return self.kind if self.index == 0 else f"{self.kind}:{self.index}"
+
+
+def device(name: "str | Device | None" = None) -> Device:
+    """The device called `name`; None is the default device."""
+    if isinstance(name, Device):
+        return name
+    text = settings.device() if name is None else name
+    kind, _, index = text.partition(":")
+    if kind not in KINDS or (index and not index.isdigit()):
+        raise DeviceError(f"device: {text!r} is none of {', '.join(KINDS)}, with an optional :index")
+    return Device(kind, int(index or 0))

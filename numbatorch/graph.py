@@ -1,0 +1,234 @@
+"""The lazy graph: immutable nodes that say what to compute, made by calls and read by `compile`.
+
+A node's shape and dtype are known when it is made, so errors rise at the caller's line.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from numbatorch.device import Device
+from numbatorch.dtype import DType
+from numbatorch.shape import Shape
+
+
+class Storage(Protocol):
+    """Memory that holds a realized value; the backends define it."""
+
+    nbytes: int
+
+
+class Op:
+    """What a node applies: shape rule, NumPy reference, gradient and source in one record.
+
+    Attributes:
+        name: lowercase verb or name from maths, unique.
+        reference: (*arrays, **attrs) -> array, in NumPy; the definition of the operator.
+        gradient: (g, y, *inputs, **attrs) -> cotangents of the inputs, as graph expressions.
+        differentiable: False where the result does not depend smoothly on any input.
+        source: where the maths comes from.
+        samples: (random generator) -> (arrays, attrs), drawn by the property tests.
+    """
+
+    def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
+        self.name = name
+        self.reference = reference
+        self.source = source
+        self.gradient: Callable[..., Any] | None = None
+        self.differentiable = True
+        self.sample: Callable[..., Any] | None = None
+        self.__doc__ = reference.__doc__
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    def vjp(self, function: Callable[..., Any]) -> Op:
+        """Decorator: `function(g, y, *inputs, **attrs)` gives the cotangents of the inputs."""
+        self.gradient = function
+        return self
+
+    def samples(self, function: Callable[..., Any]) -> Op:
+        """Decorator: `function(rng)` draws `(arrays, attrs)` for the property tests."""
+        self.sample = function
+        return self
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Apply to nodes, or to tensors: then the result is a tensor."""
+        return lift(lambda *nodes: self.apply(*nodes, **attrs), operands)
+
+    def apply(self, *operands: Any, **attrs: Any) -> Node:
+        """The node that applies this operator; checks operands and infers shape and dtype."""
+        raise TypeError(f"{self.name} is not applied by a call")
+
+
+class Node:
+    """One value of the graph.
+
+    Attributes:
+        op, inputs, attrs: what it computes and from what.
+        shape, dtype, device: known before anything runs.
+        requires_grad: whether a gradient may flow through it.
+        buffer: memory with the value in row-major order, once it is realized.
+        depth: longest way to a realized node when it was made.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attrs",
+        "buffer",
+        "depth",
+        "device",
+        "dtype",
+        "inputs",
+        "op",
+        "requires_grad",
+        "shape",
+    )
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: dict[str, Any],
+        shape: Shape,
+        dtype: DType,
+        device: Device,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.shape = shape
+        self.dtype = dtype
+        self.device = device
+        self.buffer: Any = None
+        self.requires_grad = (
+            dtype.kind == "f"
+            and _mode.grad
+            and op.differentiable
+            and any(x.requires_grad for x in inputs)
+        )
+        self.depth = 1 + max((x.depth for x in inputs if x.buffer is None), default=0)
+
+    def __repr__(self) -> str:
+        return f"Node({self.op.name}, {self.shape}, {self.dtype.name})"
+
+    def __add__(self, other: Any) -> Node:
+        return find("add").apply(self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return find("add").apply(other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return find("sub").apply(self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return find("sub").apply(other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return find("mul").apply(self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return find("mul").apply(other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return find("div").apply(self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return find("div").apply(other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return find("pow").apply(self, other)
+
+    def __neg__(self) -> Node:
+        return find("neg").apply(self)
+
+
+class _Mode(threading.local):
+    grad = True
+
+
+_mode = _Mode()
+
+
+def grad_enabled() -> bool:
+    """Whether new nodes record that a gradient may flow through them."""
+    return _mode.grad
+
+
+@contextmanager
+def grad_mode(enabled: bool) -> Iterator[None]:
+    """Set `grad_enabled()` within a block, for this thread."""
+    before = _mode.grad
+    _mode.grad = enabled
+    try:
+        yield
+    finally:
+        _mode.grad = before
+
+
+_OPS: dict[str, Op] = {}
+
+AnyOp = TypeVar("AnyOp", bound=Op)
+
+
+def register(op: AnyOp) -> AnyOp:
+    """Enter `op` under its name, which must be new."""
+    if op.name in _OPS:
+        raise ValueError(f"operator {op.name!r} is registered already")
+    _OPS[op.name] = op
+    return op
+
+
+def find(name: str) -> Op:
+    """The operator called `name`."""
+    return _OPS[name]
+
+
+def registered() -> tuple[Op, ...]:
+    """Every operator registered so far, in order of registration."""
+    return tuple(_OPS.values())
+
+
+def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
+    """Call `build` on the nodes behind `operands`; wrap the result as a tensor if one was given."""
+    handle = None
+    nodes = []
+    for operand in operands:
+        node = getattr(operand, "node", None)
+        if node is None:
+            nodes.append(operand)
+        else:
+            nodes.append(node)
+            handle = type(operand)
+    out = build(*nodes)
+    return out if handle is None else handle(out)
+
+
+def toposort(roots: Iterable[Node], through_realized: bool = False) -> list[Node]:
+    """Every node that `roots` need, inputs before users; realized nodes count as leaves."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            order.append(node)
+            continue
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.append((node, True))
+        if node.buffer is None or through_realized:
+            stack.extend((x, False) for x in reversed(node.inputs) if x not in seen)
+    return order
+
+
+def verify(roots: Iterable[Node]) -> None:
+    """Check the invariants of a graph; a pass that breaks one is a defect of ours."""
+    for node in toposort(roots):
+        assert all(isinstance(size, int) and size >= 0 for size in node.shape), node
+        for operand in node.inputs:
+            assert operand.device == node.device, (node, operand)

@@ -1,0 +1,123 @@
+"""Layout: how the elements of a value lie in a buffer. View operators change it and move nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numbatorch.shape import Shape, contiguous_strides, numel
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Element (i, j, ...) lies `offset + i * strides[0] + j * strides[1] + ...` elements in.
+
+    >>> Layout.contiguous((2, 3)).permute((1, 0))
+    Layout(shape=(3, 2), strides=(1, 3), offset=0)
+    """
+
+    shape: Shape
+    strides: Shape
+    offset: int = 0
+
+    @staticmethod
+    def contiguous(shape: Shape) -> Layout:
+        """Row-major from the buffer's start."""
+        return Layout(shape, contiguous_strides(shape))
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether elements follow each other in row-major order; the offset may be anything."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size == 0:
+                return True
+            if size != 1:
+                if stride != step:
+                    return False
+                step *= size
+        return True
+
+    def permute(self, dims: Shape) -> Layout:
+        """Dimension i of the result is dimension dims[i]."""
+        shape = tuple(self.shape[d] for d in dims)
+        return Layout(shape, tuple(self.strides[d] for d in dims), self.offset)
+
+    def expand(self, shape: Shape) -> Layout:
+        """Repeat dimensions of size 1, and new leading ones, with stride 0."""
+        lead = len(shape) - len(self.shape)
+        strides = (0,) * lead + tuple(
+            stride if size == wanted else 0
+            for size, stride, wanted in zip(self.shape, self.strides, shape[lead:], strict=True)
+        )
+        return Layout(shape, strides, self.offset)
+
+    def slice(self, starts: Shape, sizes: Shape, steps: Shape) -> Layout:
+        """Every steps[i]-th element from starts[i], sizes[i] of them."""
+        offset = self.offset
+        if numel(sizes):
+            offset += sum(s * stride for s, stride in zip(starts, self.strides, strict=True))
+        strides = tuple(stride * step for stride, step in zip(self.strides, steps, strict=True))
+        return Layout(sizes, strides, offset)
+
+    def reshape(self, shape: Shape) -> Layout | None:
+        """The same elements in order under another shape, or None if no strides express it."""
+        if numel(shape) == 0 or self.is_contiguous:
+            return Layout(shape, contiguous_strides(shape), self.offset)
+        sizes, strides = _merged(self.shape, self.strides)
+        out = [0] * len(shape)
+        axis = len(sizes) - 1
+        left, step = (sizes[axis], strides[axis]) if sizes else (1, 1)
+        for i in reversed(range(len(shape))):
+            size = shape[i]
+            if size == 1:
+                out[i] = step
+                continue
+            if left == 1:
+                axis -= 1
+                left, step = sizes[axis], strides[axis]
+            if left % size:
+                return None
+            out[i] = step
+            left //= size
+            step *= size
+        return Layout(shape, tuple(out), self.offset)
+
+
+def _merged(shape: Shape, strides: Shape) -> tuple[list[int], list[int]]:
+    """Sizes and strides with size-1 dimensions dropped and mergeable neighbours merged."""
+    sizes: list[int] = []
+    steps: list[int] = []
+    for size, stride in zip(shape, strides, strict=True):
+        if size == 1:
+            continue
+        if sizes and steps[-1] == stride * size:
+            sizes[-1] *= size
+            steps[-1] = stride
+        else:
+            sizes.append(size)
+            steps.append(stride)
+    return sizes, steps
+
+
+def collapse(shape: Shape, strides: list[Shape]) -> tuple[Shape, list[Shape]]:
+    """Merge neighbouring dimensions that every operand walks as one; drop dimensions of size 1.
+
+    >>> collapse((2, 3, 4), [(12, 4, 1), (4, 0, 1)])
+    ((2, 3, 4), [(12, 4, 1), (4, 0, 1)])
+    >>> collapse((2, 3, 4), [(12, 4, 1), (0, 0, 0)])
+    ((24,), [(1,), (0,)])
+    """
+    sizes: list[int] = []
+    columns: list[list[int]] = []
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        column = [s[axis] for s in strides]
+        if sizes and all(b == s * size for b, s in zip(columns[-1], column, strict=True)):
+            sizes[-1] *= size
+            columns[-1] = column
+        else:
+            sizes.append(size)
+            columns.append(column)
+    out = [tuple(column[i] for column in columns) for i in range(len(strides))]
+    return tuple(sizes), out

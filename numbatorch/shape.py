@@ -1,0 +1,124 @@
+"""Shapes: tuples of int, with the rules of broadcasting and of dimension numbers."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from numbatorch.errors import OutOfRange, ShapeError, message
+
+Shape = tuple[int, ...]
+
+
+def numel(shape: Sequence[int]) -> int:
+    """Number of elements; 1 for a scalar.
+
+    >>> numel((2, 3)), numel(())
+    (6, 1)
+    """
+    return math.prod(shape)
+
+
+def contiguous_strides(shape: Sequence[int]) -> Shape:
+    """Strides in elements of a row-major array.
+
+    >>> contiguous_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def broadcast(operator: str, *shapes: Shape) -> Shape:
+    """The shape that all of `shapes` expand to, as in NumPy and PyTorch.
+
+    >>> broadcast("add", (4, 1), (3,))
+    (4, 3)
+    """
+    rank = max((len(shape) for shape in shapes), default=0)
+    out = [1] * rank
+    for shape in shapes:
+        for i, size in enumerate(shape, rank - len(shape)):
+            if size == out[i] or size == 1:
+                continue
+            if out[i] != 1:
+                raise ShapeError(
+                    message(
+                        operator,
+                        "shapes do not broadcast",
+                        *(f"operand {n} {list_shape(s)}" for n, s in enumerate(shapes)),
+                        f"dimension {i - rank} is {out[i]} in one and {size} in another",
+                    )
+                )
+            out[i] = size
+    return tuple(out)
+
+
+def normalize_dim(operator: str, dim: int, rank: int) -> int:
+    """`dim` counted from the front; negative numbers count from the back.
+
+    >>> normalize_dim("sum", -1, 3)
+    2
+    """
+    bound = max(rank, 1)
+    if not -bound <= dim < bound:
+        raise OutOfRange(
+            message(operator, f"dimension {dim} is not in [{-bound}, {bound - 1}] of rank {rank}")
+        )
+    return dim % bound
+
+
+def normalize_dims(operator: str, dims: int | Iterable[int] | None, rank: int) -> Shape:
+    """Sorted dimension numbers from the front; None is all of them; each at most once."""
+    if dims is None:
+        return tuple(range(rank))
+    asked = (dims,) if isinstance(dims, int) else tuple(dims)
+    found = [normalize_dim(operator, dim, rank) for dim in asked]
+    if len(set(found)) != len(found):
+        raise ShapeError(message(operator, f"a dimension appears twice in {asked}"))
+    return tuple(sorted(d for d in found if d < rank))
+
+
+def list_shape(shape: Sequence[int]) -> str:
+    """`(2, 3)`, as errors show it.
+
+    >>> list_shape((2,))
+    '(2,)'
+    """
+    return str(tuple(shape))
+
+
+def infer_reshape(shape: Shape, asked: Sequence[int]) -> Shape:
+    """`asked` with its one -1 filled in.
+
+    >>> infer_reshape((2, 6), (3, -1))
+    (3, 4)
+    """
+    total = numel(shape)
+    holes = [i for i, size in enumerate(asked) if size == -1]
+    known = math.prod(size for size in asked if size != -1)
+    out = list(asked)
+    if len(holes) > 1 or any(size < -1 for size in asked):
+        raise ShapeError(message("reshape", f"{list_shape(asked)} is not a shape"))
+    if holes:
+        if known == 0 or total % known:
+            raise ShapeError(
+                message(
+                    "reshape",
+                    f"no size for -1 in {list_shape(asked)}",
+                    f"input {list_shape(shape)} has {total} elements, the rest {known}",
+                )
+            )
+        out[holes[0]] = total // known
+    elif known != total:
+        raise ShapeError(
+            message(
+                "reshape",
+                "the number of elements differs",
+                f"input {list_shape(shape)} has {total}",
+                f"asked {list_shape(asked)} has {known}",
+            )
+        )
+    return tuple(out)
