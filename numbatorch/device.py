@@ -33,5 +33,7 @@ def device(name: "str | Device | None" = None) -> Device:
     text = settings.device() if name is None else name
     kind, _, index = text.partition(":")
     if kind not in KINDS or (index and not index.isdigit()):
-        raise DeviceError(f"device: {text!r} is none of {', '.join(KINDS)}, with an optional :index")
+        raise DeviceError(
+            f"device: {text!r} is none of {', '.join(KINDS)}, with an optional :index"
+        )
     return Device(kind, int(index or 0))

@@ -25,7 +25,7 @@ class Op:
     """What a node applies: shape rule, NumPy reference, gradient and source in one record.
 
     Attributes:
-        name: lowercase verb or name from maths, unique.
+        name: lowercase verb or name from maths, unique; a trailing underscore is dropped.
         reference: (*arrays, **attrs) -> array, in NumPy; the definition of the operator.
         gradient: (g, y, *inputs, **attrs) -> cotangents of the inputs, as graph expressions.
         differentiable: False where the result does not depend smoothly on any input.
@@ -34,7 +34,7 @@ class Op:
     """
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
-        self.name = name
+        self.name = name.rstrip("_")
         self.reference = reference
         self.source = source
         self.gradient: Callable[..., Any] | None = None

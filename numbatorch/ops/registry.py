@@ -234,6 +234,11 @@ class Inferred(Op):
     def __init__(self, reference: Callable[..., Any], source: str):
         super().__init__(reference.__name__, reference, source)
         self.rule: Callable[..., tuple[Shape, DType]] | None = None
+        self.defaults = {
+            p.name: p.default
+            for p in inspect.signature(reference).parameters.values()
+            if p.default is not p.empty
+        }
 
     def infer(self, function: Callable[..., tuple[Shape, DType]]) -> Inferred:
         """Decorator: `function(*nodes, **attrs)` checks them and gives (shape, dtype)."""
@@ -243,6 +248,7 @@ class Inferred(Op):
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """Infer by the operator's own rule."""
         assert self.rule is not None, self.name
+        attrs = {**self.defaults, **attrs}
         shape, dtype = self.rule(*operands, **attrs)
         return Node(self, operands, attrs, shape, dtype, common_device(self.name, operands))
 
@@ -302,7 +308,9 @@ def graph_shape_error(op: str, x: Node, dims: Shape) -> Exception:
     from numbatorch.errors import ShapeError
 
     return ShapeError(
-        message(op, "a reduction over no elements has no value", f"input {describe(x)}, dims {dims}")
+        message(
+            op, "a reduction over no elements has no value", f"input {describe(x)}, dims {dims}"
+        )
     )
 
 

@@ -1,0 +1,89 @@
+"""Reverse-mode gradients as graph expressions: they fuse, plan, print and differentiate again."""
+
+from collections.abc import Sequence
+
+from numbatorch.errors import GradientError, ShapeError, message
+from numbatorch.graph import Node, find, toposort
+from numbatorch.ops.registry import Structured, const, describe
+
+
+def gradients(
+    outputs: Sequence[Node],
+    cotangents: Sequence[Node],
+    wrt: Sequence[Node],
+) -> list[Node | None]:
+    """Cotangent of every node in `wrt`, for cotangents of `outputs`; None where none flows.
+
+    Args:
+        outputs: nodes to differentiate.
+        cotangents: one per output, of its shape and dtype.
+        wrt: nodes that `outputs` depend on.
+    Raises:
+        GradientError: an operator on the way has no gradient.
+    """
+    found: dict[Node, Node] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if cotangent.shape != output.shape:
+            raise ShapeError(
+                message(
+                    "backward",
+                    "the cotangent has another shape",
+                    describe(output),
+                    describe(cotangent),
+                )
+            )
+        _accumulate(found, output, cotangent)
+    order = toposort(outputs, through_realized=True)
+    needed = _between(order, set(wrt))
+    targets = set(wrt)
+    for node in reversed(order):
+        if node not in needed or node not in found or not node.inputs:
+            continue
+        cotangent = found[node] if node in targets else found.pop(node)
+        for operand, part in zip(node.inputs, _vjp(node, cotangent), strict=True):
+            if part is not None and operand in needed:
+                _accumulate(found, operand, part)
+    return [found.get(node) for node in wrt]
+
+
+def _between(order: list[Node], targets: set[Node]) -> set[Node]:
+    """The nodes through which a gradient flows from the outputs to `targets`."""
+    needed: set[Node] = set()
+    for node in order:
+        if node in targets or (
+            node.requires_grad and any(operand in needed for operand in node.inputs)
+        ):
+            needed.add(node)
+    return needed
+
+
+def _vjp(node: Node, cotangent: Node) -> Sequence[Node | None]:
+    op = node.op
+    if op.gradient is None:
+        if isinstance(op, Structured) and op.decomposition is not None:
+            return _through_fallback(node, cotangent)
+        raise GradientError(
+            message(op.name, "has no gradient", *(f"operand {describe(x)}" for x in node.inputs))
+        )
+    parts = op.gradient(cotangent, node, *node.inputs, **node.attrs)
+    return (parts,) if isinstance(parts, Node) else tuple(parts)
+
+
+def _through_fallback(node: Node, cotangent: Node) -> Sequence[Node | None]:
+    """Differentiate a structured operator as the primitives that it falls back to."""
+    assert isinstance(node.op, Structured)
+    assert node.op.decomposition is not None
+    output = node.op.decomposition(*node.inputs, **node.attrs)
+    return gradients([output], [cotangent], list(node.inputs))
+
+
+def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:
+    if part.dtype is not node.dtype:
+        part = find("cast").apply(part, dtype=node.dtype)
+    before = found.get(node)
+    found[node] = part if before is None else before + part
+
+
+def ones_like(node: Node) -> Node:
+    """The cotangent that `backward` starts from."""
+    return const(1.0, node.dtype, node.device, node.shape)

@@ -1,0 +1,72 @@
+"""Device "numpy": runs any graph node by node through each operator's reference. Slow, never wrong."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange, message
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.registry import BUFFER, CONST, EMPTY, IOTA, View
+
+Array = np.ndarray[Any, Any]
+
+
+class ReferenceBackend:
+    """Buffers are NumPy arrays; block types are arrays of bytes, one row of blocks a row."""
+
+    def realize(self, nodes: Sequence[Node]) -> None:
+        """Compute every node that `nodes` need, once, in order."""
+        values: dict[Node, Array] = {}
+        for node in toposort(nodes):
+            values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
+        for node in nodes:
+            if node.buffer is None:
+                node.buffer = np.ascontiguousarray(values[node]).reshape(node.shape)
+
+    def from_numpy(self, array: Array, dtype: DType) -> Array:
+        """The array itself, row-major."""
+        return np.ascontiguousarray(array).reshape(array.shape)
+
+    def to_numpy(self, buffer: Array, node: Node) -> Array:
+        """The array itself."""
+        return buffer
+
+
+def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
+    """The value of `node` by its NumPy reference.
+
+    Half types are computed in float32 and block types decoded first, as on every device.
+    """
+    if node.buffer is not None:
+        return node.buffer  # type: ignore[no-any-return]
+    if node.op is CONST:
+        value = np.asarray(node.attrs["value"]).astype(node.dtype.numpy)
+        return np.broadcast_to(value, node.shape)
+    if node.op is IOTA:
+        return np.arange(node.shape[0], dtype=np.int64)
+    if node.op is EMPTY:
+        return np.zeros(node.shape, node.dtype.numpy)
+    assert node.op is not BUFFER
+    if isinstance(node.op, View):
+        return node.op.reference(*inputs, **node.attrs)  # type: ignore[no-any-return]
+    wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
+    with np.errstate(all="ignore"):
+        try:
+            out = node.op.reference(*wide, **node.attrs)
+        except IndexError as err:
+            raise OutOfRange(message(node.op.name, str(err))) from err
+        return np.asarray(out).astype(node.dtype.numpy, copy=False)
+
+
+def widen(array: Array, node: Node) -> Array:
+    """`array` in the dtype that arithmetic on the node's dtype is done in."""
+    if node.dtype.kind == "q":
+        from numbatorch.quantized.blocks import dequantize
+
+        return dequantize(array, node.dtype, node.shape)
+    if node.dtype.compute is node.dtype:
+        return array
+    return array.astype(dt.float32.numpy)

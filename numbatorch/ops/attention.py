@@ -1,0 +1,156 @@
+"""Scaled dot-product attention with grouped heads, a causal rule and a mask."""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.registry import (
+    IOTA,
+    as_node,
+    const,
+    describe,
+    expanded,
+    structured,
+)
+from numbatorch.ops.softmax import softmax_
+from numbatorch.ops.view import reshape, transpose
+from numbatorch.shape import Shape
+
+Array = np.ndarray[Any, Any]
+
+
+@structured(source="https://arxiv.org/abs/1706.03762", strided=(0, 1, 2, 3))
+def attention_(
+    q: Array, k: Array, v: Array, *mask: Array, scale: float, causal: bool, position: int
+) -> Array:
+    """softmax(q k^T * scale, over the keys that may be seen) v, accumulated in float32.
+
+    Args:
+        q: (B, H, T, D).
+        k, v: (B, G, S, D) and (B, G, S, E); H is a multiple of G, query head h reads h * G // H.
+        mask: none, or one (B, H, T, S) bool, True where the query may see the key.
+        scale: factor on the scores.
+        causal: query t sees keys 0 to position + t.
+        position: of the first query among the keys; may be a plan variable.
+    Returns:
+        (B, H, T, E); zeros for a query that sees nothing.
+    """
+    T, S = q.shape[2], k.shape[2]
+    repeat = q.shape[1] // k.shape[1] if k.shape[1] else 1
+    scores = np.matmul(q, np.repeat(k, repeat, 1).swapaxes(-1, -2)) * scale
+    seen = np.ones(scores.shape, bool)
+    if causal:
+        seen &= np.arange(S) <= int(position) + np.arange(T)[:, None]
+    for allowed in mask:
+        seen &= allowed.astype(bool)
+    scores = np.where(seen, scores, -np.inf)
+    top = scores.max(-1, keepdims=True, initial=-np.inf)
+    powers = np.where(seen, np.exp(scores - np.where(np.isfinite(top), top, 0)), 0)
+    total = powers.sum(-1, keepdims=True)
+    weights = powers / np.where(total == 0, 1, total)
+    return np.matmul(weights, np.repeat(v, repeat, 1))
+
+
+@attention_.infer
+def _(
+    q: Node, k: Node, v: Node, *mask: Node, scale: float, causal: bool, position: int
+) -> tuple[Shape, DType]:
+    fits = len(q.shape) == len(k.shape) == len(v.shape) == 4
+    fits = fits and q.shape[0] == k.shape[0] == v.shape[0] and k.shape[1:3] == v.shape[1:3]
+    fits = fits and q.shape[3] == k.shape[3] and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
+    fits = fits and q.dtype.kind == "f" and q.dtype is k.dtype is v.dtype
+    shown = [f"q {describe(q)}", f"k {describe(k)}", f"v {describe(v)}"]
+    if not fits:
+        raise ShapeError(
+            message("attention", "q (B, H, T, D), k (B, G, S, D), v (B, G, S, E)", *shown)
+        )
+    for allowed in mask:
+        if allowed.shape != (*q.shape[:3], k.shape[2]) or allowed.dtype is not dt.bool_:
+            wanted = (*q.shape[:3], k.shape[2])
+            raise ShapeError(
+                message("attention", f"mask must be {wanted} bool", f"mask {describe(allowed)}")
+            )
+    if causal and (position < 0 or position + q.shape[2] > k.shape[2]):
+        last = position + q.shape[2] - 1
+        raise OutOfRange(
+            message("attention", f"queries at {position} to {last} of {k.shape[2]} keys", *shown)
+        )
+    return (*q.shape[:3], v.shape[3]), q.dtype
+
+
+@attention_.fallback
+def _(q: Node, k: Node, v: Node, *mask: Node, scale: float, causal: bool, position: int) -> Node:
+    B, H, T, _D = q.shape
+    G, S = k.shape[1:3]
+    wide = q.dtype.compute
+    keys = as_node(_repeat_heads(k, H // G), wide, q.device)
+    values = as_node(_repeat_heads(v, H // G), wide, q.device)
+    scores = matmul_.apply(as_node(q, wide, q.device), transpose(keys, -1, -2)) * scale
+    seen = [*mask]
+    if causal:
+        rows = expanded(reshape.apply(_iota(T, q), shape=(T, 1)), (T, S)) + position
+        seen.append(expanded(find("le").apply(expanded(_iota(S, q), (T, S)), rows), (B, H, T, S)))
+    for allowed in seen:
+        hidden = const(-float("inf"), wide, q.device, scores.shape)
+        scores = find("where").apply(allowed, scores, hidden)
+    weights = softmax_.apply(scores)
+    if mask:  # a row that sees nothing is NaN after softmax, and zero by definition
+        weights = find("where").apply(
+            find("isnan").apply(weights), const(0.0, wide, q.device, weights.shape), weights
+        )
+    return as_node(matmul_.apply(weights, values), q.dtype, q.device)
+
+
+@attention_.samples
+def _(rng: np.random.Generator) -> Any:
+    B, G, T, D, E = (int(n) for n in rng.integers(1, 4, 5))
+    H, S, causal = G * 2, T + 3, bool(rng.random() < 0.5)
+    q, k, v = (rng.standard_normal(s) for s in ((B, H, T, D), (B, G, S, D), (B, G, S, E)))
+    attrs = {"scale": D**-0.5, "causal": causal, "position": 2 if causal else 0}
+    mask = [rng.random((B, H, T, S)) < 0.7] if rng.random() < 0.5 else []
+    return [q, k, v, *mask], attrs
+
+
+def _iota(size: int, like: Node) -> Node:
+    return Node(IOTA, (), {}, (size,), dt.int64, like.device)
+
+
+def _repeat_heads(x: Node, repeat: int) -> Node:
+    if repeat == 1:
+        return x
+    B, G, S, D = x.shape
+    wide = expanded(reshape.apply(x, shape=(B, G, 1, S, D)), (B, G, repeat, S, D))
+    return reshape.apply(wide, shape=(B, G * repeat, S, D))
+
+
+def attention(
+    q: Node,
+    k: Node,
+    v: Node,
+    mask: Node | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    position: int = 0,
+) -> Node:
+    """softmax(q k^T * scale) v over the keys that may be seen.
+
+    Args:
+        q: (B, H, T, D).
+        k, v: (B, G, S, D) and (B, G, S, E), H a multiple of G.
+        mask: bool, broadcastable to (B, H, T, S); True where the query may see the key.
+        causal: query t sees keys 0 to position + t.
+        scale: default 1 / sqrt(D).
+        position: of the first query among the keys.
+    Returns:
+        (B, H, T, E), dtype of q.
+    """
+    if scale is None:
+        scale = q.shape[-1] ** -0.5
+    masks = () if mask is None else (expanded(mask, (*q.shape[:3], k.shape[2])),)
+    return attention_.apply(q, k, v, *masks, scale=scale, causal=causal, position=position)

@@ -1,0 +1,135 @@
+"""Matrix product over the last two dimensions, and `linear` on top of it."""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.registry import as_node, describe, expanded, result_type, structured
+from numbatorch.ops.view import reshape, transpose
+from numbatorch.shape import Shape, broadcast
+
+Array = np.ndarray[Any, Any]
+
+
+@structured(epilogue=True, strided=(0, 1))
+def matmul_(lhs: Array, rhs: Array) -> Array:
+    """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal."""
+    return np.matmul(lhs, rhs)
+
+
+@matmul_.infer
+def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
+    if lhs.dtype is not rhs.dtype or lhs.dtype.kind != "f":
+        raise DTypeError(
+            message(
+                "matmul",
+                "operands must be of one floating-point dtype",
+                f"lhs {describe(lhs)}",
+                f"rhs {describe(rhs)}",
+            )
+        )
+    assert lhs.shape[:-2] == rhs.shape[:-2] and lhs.shape[-1] == rhs.shape[-2]
+    return (*lhs.shape[:-1], rhs.shape[-1]), lhs.dtype
+
+
+@matmul_.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> tuple[Node, Node]:
+    return (
+        matmul_.apply(g, transpose(rhs, -1, -2)),
+        matmul_.apply(transpose(lhs, -1, -2), g),
+    )
+
+
+@matmul_.samples
+def _(rng: np.random.Generator) -> Any:
+    B, M, N, K = (int(n) for n in rng.integers(0, 6, 4))
+    return [rng.standard_normal((B, M, K)), rng.standard_normal((B, K, N))], {}
+
+
+def matmul(lhs: Node, rhs: Node) -> Node:
+    """lhs @ rhs with PyTorch's rules: 1-d operands are vectors, batch dimensions broadcast.
+
+    Args:
+        lhs: (..., M, K) or (K,).
+        rhs: (..., K, N) or (K,).
+    Returns:
+        (..., M, N), without the dimensions that the vectors lacked; accumulated in float32 for
+        half types.
+    """
+    if not lhs.shape or not rhs.shape:
+        raise ShapeError(
+            message("matmul", "0-d operand", f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
+        )
+    left = reshape.apply(lhs, shape=(1, *lhs.shape)) if len(lhs.shape) == 1 else lhs
+    right = reshape.apply(rhs, shape=(*rhs.shape, 1)) if len(rhs.shape) == 1 else rhs
+    if left.shape[-1] != right.shape[-2]:
+        raise _inner_error(lhs, rhs, left, right)
+    dtype = result_type((lhs, rhs))
+    if dtype.kind != "f":
+        raise DTypeError(message("matmul", f"needs floating-point operands, not {dtype.name}"))
+    out = _product(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
+    shape = out.shape
+    if len(rhs.shape) == 1:
+        shape = shape[:-1]
+    if len(lhs.shape) == 1:
+        shape = (*out.shape[:-2], *shape[len(out.shape) - 1 :])
+    return out if shape == out.shape else reshape.apply(out, shape=shape)
+
+
+def _product(left: Node, right: Node) -> Node:
+    *batch, M, K = left.shape
+    N = right.shape[-1]
+    if len(right.shape) == 2 and len(batch) > 0:
+        flat = reshape.apply(left, shape=(int(np.prod(batch)) * M, K))
+        return reshape.apply(matmul_.apply(flat, right), shape=(*batch, M, N))
+    shape = broadcast("matmul", left.shape[:-2], right.shape[:-2])
+    return matmul_.apply(expanded(left, (*shape, M, K)), expanded(right, (*shape, K, N)))
+
+
+def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
+    hint = None
+    if len(rhs.shape) >= 2 and rhs.shape[-1] == left.shape[-1]:
+        turned = (*rhs.shape[:-2], rhs.shape[-1], rhs.shape[-2])
+        hint = f"rhs.transpose(-1, -2) has shape {turned}"
+    return ShapeError(
+        message(
+            "matmul",
+            "inner dimensions differ",
+            f"lhs {describe(lhs)}",
+            f"rhs {describe(rhs)}",
+            f"lhs.shape[-1] is {left.shape[-1]} but rhs.shape[-2] is {right.shape[-2]}",
+            hint=hint,
+        )
+    )
+
+
+def linear(x: Node, weight: Node, bias: Node | None = None) -> Node:
+    """x @ weight.T + bias; the weight may be stored in GGML blocks.
+
+    Args:
+        x: (..., K).
+        weight: (N, K), plain or of a block type.
+        bias: (N,) or None.
+    Returns:
+        (..., N), dtype of x.
+    """
+    if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            message(
+                "linear",
+                "x.shape[-1] must be weight.shape[1]",
+                f"x {describe(x)}",
+                f"weight {describe(weight)}",
+            )
+        )
+    if weight.dtype.kind == "q":
+        rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(-1, x.shape[-1]))
+        out = find("quant_matmul").apply(rows, weight)
+        out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
+    else:
+        out = matmul(x, transpose(weight, 0, 1))
+    return out if bias is None else out + bias

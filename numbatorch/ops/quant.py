@@ -1,0 +1,79 @@
+"""Operators on weights that stay in GGML blocks. Rows are packed along the last dimension.
+
+Source of the formats: https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.registry import describe, structured
+from numbatorch.ops.view import transpose
+from numbatorch.shape import Shape
+
+Array = np.ndarray[Any, Any]
+
+
+def _check_blocks(op: str, weight: Node) -> None:
+    if weight.dtype.kind != "q" or len(weight.shape) != 2:
+        raise DTypeError(message(op, f"weight must be (N, K) in GGML blocks: {describe(weight)}"))
+
+
+@structured(epilogue=True)
+def quant_matmul(x: Array, weight: Array) -> Array:
+    """x @ weight.T with weight (N, K) in blocks; x (M, K) float32 is rounded to 8 bits a block."""
+    return x @ weight.T
+
+
+@quant_matmul.infer
+def _(x: Node, weight: Node) -> tuple[Shape, DType]:
+    _check_blocks("quant_matmul", weight)
+    if len(x.shape) != 2 or x.shape[1] != weight.shape[1] or x.dtype is not dt.float32:
+        raise ShapeError(
+            message(
+                "quant_matmul",
+                "x must be (M, K) float32 with the weight's K",
+                f"x {describe(x)}",
+                f"weight {describe(weight)}",
+            )
+        )
+    return (x.shape[0], weight.shape[0]), dt.float32
+
+
+@quant_matmul.fallback
+def _(x: Node, weight: Node) -> Node:
+    return matmul_.apply(x, transpose(dequantize.apply(weight), 0, 1))
+
+
+@structured()
+def dequantize(weight: Array) -> Array:
+    """The numbers that the blocks stand for, in float32."""
+    return weight
+
+
+@dequantize.infer
+def _(weight: Node) -> tuple[Shape, DType]:
+    _check_blocks("dequantize", weight)
+    return weight.shape, dt.float32
+
+
+dequantize.differentiable = False
+
+
+@structured(differentiable=False)
+def quant_take(weight: Array, index: Array) -> Array:
+    """Rows of a weight in blocks, decoded to float32."""
+    return weight[index]
+
+
+@quant_take.infer
+def _(weight: Node, index: Node) -> tuple[Shape, DType]:
+    _check_blocks("quant_take", weight)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(message("quant_take", f"indices must be integers, not {index.dtype.name}"))
+    return (*index.shape, weight.shape[1]), dt.float32

@@ -1,0 +1,148 @@
+"""Reductions: sum, prod, max, min, any, all, argmax, argmin; mean, var and logsumexp over them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.registry import Op, as_node, expanded, reduction
+from numbatorch.ops.view import reshape
+from numbatorch.shape import Shape, normalize_dims, numel
+
+Array = np.ndarray[Any, Any]
+
+
+def _wide(dtype: DType) -> DType:
+    return dt.int64 if dtype.kind in "iub" else dtype
+
+
+def _none(dtype: DType) -> Any:
+    return None
+
+
+def _sample(rng: np.random.Generator) -> Any:
+    dims = tuple(d for d in range(3) if rng.random() < 0.5)
+    return [rng.standard_normal(tuple(int(n) for n in rng.integers(1, 5, 3)))], {"dims": dims}
+
+
+@reduction(combine="add_reassoc({acc}, {x})", identity=lambda dtype: 0, accumulator=_wide)
+def sum_(x: Array, *, dims: Shape) -> Array:
+    """Sum over `dims`; integers and bool are summed in int64."""
+    wide = np.int64 if x.dtype.kind in "iub" else x.dtype
+    return x.sum(axis=dims, keepdims=True, dtype=wide)
+
+
+@sum_.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    return expanded(g, x.shape)
+
+
+@reduction(combine="{acc} * {x}", identity=lambda dtype: 1, accumulator=_wide)
+def prod(x: Array, *, dims: Shape) -> Array:
+    """Product over `dims`; integers and bool are multiplied in int64."""
+    wide = np.int64 if x.dtype.kind in "iub" else x.dtype
+    return x.prod(axis=dims, keepdims=True, dtype=wide)
+
+
+@reduction(combine="maximum({acc}, {x})", identity=_none)
+def max_(x: Array, *, dims: Shape) -> Array:
+    """Largest element over `dims`; NaN wins. The gradient is shared equally by ties."""
+    return x.max(axis=dims, keepdims=True)
+
+
+@reduction(combine="minimum({acc}, {x})", identity=_none)
+def min_(x: Array, *, dims: Shape) -> Array:
+    """Smallest element over `dims`; NaN wins. The gradient is shared equally by ties."""
+    return x.min(axis=dims, keepdims=True)
+
+
+def _tie_gradient(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    hit = find("cast").apply(find("eq").apply(x, expanded(y, x.shape)), dtype=x.dtype)
+    share = g / sum_.apply(hit, dims=dims)
+    return hit * expanded(share, x.shape)
+
+
+max_.vjp(_tie_gradient)
+min_.vjp(_tie_gradient)
+
+
+def _index(dtype: DType) -> DType:
+    return dt.int64
+
+
+@reduction(
+    combine="({x} > {acc}) | (isnan({x}) & (isnan({acc}) ^ True))",
+    identity=_none,
+    accumulator=_index,
+    selects=True,
+)
+def argmax(x: Array, *, dims: Shape) -> Array:
+    """Row-major position within `dims` of the first largest element; the first NaN wins."""
+    return _arg(np.argmax, x, dims)
+
+
+@reduction(
+    combine="({x} < {acc}) | (isnan({x}) & (isnan({acc}) ^ True))",
+    identity=_none,
+    accumulator=_index,
+    selects=True,
+)
+def argmin(x: Array, *, dims: Shape) -> Array:
+    """Row-major position within `dims` of the first smallest element; the first NaN wins."""
+    return _arg(np.argmin, x, dims)
+
+
+def _arg(function: Callable[..., Array], x: Array, dims: Shape) -> Array:
+    kept = [i for i in range(x.ndim) if i not in dims]
+    rows = x.transpose(*kept, *dims).reshape(*(x.shape[i] for i in kept), -1)
+    shape = tuple(1 if i in dims else size for i, size in enumerate(x.shape))
+    return function(rows, axis=-1).reshape(shape).astype(np.int64)
+
+
+REDUCTIONS: tuple[Op, ...] = (sum_, prod, max_, min_, argmax, argmin)
+for _op in REDUCTIONS:
+    _op.samples(_sample)
+
+
+def reduced(op: Op, x: Node, dim: Any = None, keepdim: bool = False) -> Node:
+    """Apply a reduction over `dim` (an int, several, or None for all)."""
+    dims = normalize_dims(op.name, dim, len(x.shape))
+    out = op.apply(x, dims=dims)
+    if keepdim or not dims:
+        return out
+    shape = tuple(n for i, n in enumerate(x.shape) if i not in dims)
+    return reshape.apply(out, shape=shape)
+
+
+def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
+    """Sum over `dim` divided by the number of elements; needs a floating-point input."""
+    if x.dtype.kind != "f":
+        raise DTypeError(message("mean", f"needs a floating-point input, not {x.dtype.name}"))
+    dims = normalize_dims("mean", dim, len(x.shape))
+    count = numel([x.shape[d] for d in dims])
+    scale = 1.0 / count if count else float("nan")
+    return reduced(sum_, x, dims, keepdim) * scale
+
+
+def var(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0) -> Node:
+    """Mean of (x - mean)^2, over count - correction instead of count."""
+    dims = normalize_dims("var", dim, len(x.shape))
+    centred = x - expanded(mean(x, dims, keepdim=True), x.shape)
+    count = numel([x.shape[d] for d in dims]) - correction
+    return reduced(sum_, centred * centred, dims, keepdim) * (1.0 / count if count > 0 else np.nan)
+
+
+def any_(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
+    """Whether any element over `dim` is not zero."""
+    hits = reduced(sum_, as_node(x, dt.bool_, x.device), dim, keepdim)
+    return find("cast").apply(hits, dtype=dt.bool_)
+
+
+def all_(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
+    """Whether every element over `dim` is not zero."""
+    missing = find("logical_not").apply(as_node(x, dt.bool_, x.device))
+    return find("logical_not").apply(any_(missing, dim, keepdim))

@@ -1,0 +1,280 @@
+"""View operators: reshape, permute, expand, slice; and slice_update, their inverse, which copies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops.registry import EMPTY, View, const, describe, structured, view
+from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
+
+Array = np.ndarray[Any, Any]
+
+
+@view(lambda layout, *, shape: layout.reshape(shape))
+def reshape(x: Array, *, shape: Shape) -> Array:
+    """The same elements in row-major order under another shape."""
+    return x.reshape(shape)
+
+
+@reshape.infer
+def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
+    if x.dtype.kind == "q" and (not shape or shape[-1] % x.dtype.block):
+        raise ShapeError(message("reshape", f"rows of {describe(x)} are packed in blocks"))
+    return infer_reshape(x.shape, shape), x.dtype
+
+
+@reshape.vjp
+def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
+    return reshape.apply(g, shape=x.shape)
+
+
+@reshape.samples
+def _(rng: np.random.Generator) -> Any:
+    shape = tuple(int(n) for n in rng.integers(0, 4, 3))
+    return [rng.standard_normal(shape)], {"shape": (shape[2], shape[0] * shape[1])}
+
+
+@view(lambda layout, *, dims: layout.permute(dims))
+def permute(x: Array, *, dims: Shape) -> Array:
+    """Dimension i of the result is dimension dims[i] of the input."""
+    return x.transpose(dims)
+
+
+@permute.infer
+def _(x: Node, *, dims: Shape) -> tuple[Shape, DType]:
+    if sorted(dims) != list(range(len(x.shape))):
+        raise ShapeError(message("permute", f"{dims} is no order of {len(x.shape)} dimensions"))
+    _reject_blocks("permute", x)
+    return tuple(x.shape[d] for d in dims), x.dtype
+
+
+@permute.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    return permute.apply(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__)))
+
+
+@permute.samples
+def _(rng: np.random.Generator) -> Any:
+    shape = tuple(int(n) for n in rng.integers(0, 4, 3))
+    return [rng.standard_normal(shape)], {"dims": tuple(int(d) for d in rng.permutation(3))}
+
+
+@view(lambda layout, *, shape: layout.expand(shape))
+def expand(x: Array, *, shape: Shape) -> Array:
+    """Repeat dimensions of size 1, and new leading ones, without a copy."""
+    return np.broadcast_to(x, shape)
+
+
+@expand.infer
+def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
+    lead = len(shape) - len(x.shape)
+    fits = lead >= 0 and all(
+        size in (1, wanted) for size, wanted in zip(x.shape, shape[lead:], strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            message("expand", "shapes do not fit", f"input {describe(x)}", f"asked {shape}")
+        )
+    _reject_blocks("expand", x)
+    return tuple(shape), x.dtype
+
+
+@expand.vjp
+def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
+    from numbatorch.ops.reduce import sum_
+
+    lead = len(shape) - len(x.shape)
+    dims = tuple(
+        i for i, size in enumerate(shape) if i < lead or (x.shape[i - lead] == 1 and size != 1)
+    )
+    return reshape.apply(sum_.apply(g, dims=dims), shape=x.shape)
+
+
+@expand.samples
+def _(rng: np.random.Generator) -> Any:
+    size = int(rng.integers(0, 4))
+    return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
+
+
+@view(lambda layout, *, starts, sizes, steps: layout.slice(starts, sizes, steps))
+def slice_(x: Array, *, starts: Shape, sizes: Shape, steps: Shape) -> Array:
+    """Every steps[i]-th element from starts[i], sizes[i] of them, in each dimension."""
+    return x[_indices(x.shape, starts, sizes, steps)]
+
+
+@slice_.infer
+def _(x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> tuple[Shape, DType]:
+    _reject_blocks("slice", x)
+    _check_slice("slice", x.shape, starts, sizes, steps)
+    return tuple(sizes), x.dtype
+
+
+@slice_.vjp
+def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
+    zeros = const(0.0, x.dtype, x.device, x.shape)
+    return slice_update.apply(zeros, g, starts=starts, steps=steps)
+
+
+@slice_.samples
+def _(rng: np.random.Generator) -> Any:
+    return [rng.standard_normal((5, 7))], {
+        "starts": (int(rng.integers(0, 3)), 6),
+        "sizes": (int(rng.integers(0, 3)), 3),
+        "steps": (1, -2),
+    }
+
+
+@structured(inplace=0, strided=(1,))
+def slice_update(base: Array, value: Array, *, starts: Shape, steps: Shape) -> Array:
+    """`base` with `value` written from `starts`, with `steps` between elements.
+
+    A start may be a plan variable. The base's buffer is reused where nothing else reads it.
+    """
+    out = base.copy()
+    out[_indices(base.shape, starts, value.shape, steps)] = value
+    return out
+
+
+@slice_update.infer
+def _(base: Node, value: Node, *, starts: Shape, steps: Shape) -> tuple[Shape, DType]:
+    if base.dtype is not value.dtype:
+        raise DTypeError(
+            message("slice_update", "dtypes differ", f"base {describe(base)}", describe(value))
+        )
+    _check_slice("slice_update", base.shape, starts, value.shape, steps)
+    return base.shape, base.dtype
+
+
+@slice_update.vjp
+def _(g: Node, y: Node, base: Node, value: Node, *, starts: Shape, steps: Shape) -> Any:
+    taken = slice_.apply(g, starts=starts, sizes=value.shape, steps=steps)
+    if base.op is EMPTY:
+        return None, taken
+    hole = const(0.0, value.dtype, value.device, value.shape)
+    return slice_update.apply(g, hole, starts=starts, steps=steps), taken
+
+
+@slice_update.samples
+def _(rng: np.random.Generator) -> Any:
+    value = rng.standard_normal((int(rng.integers(0, 3)), 2))
+    return [rng.standard_normal((5, 7)), value], {"starts": (1, 2), "steps": (2, 3)}
+
+
+def _indices(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Any:
+    return np.ix_(
+        *(
+            int(start) + int(step) * np.arange(size)
+            for start, size, step in zip(starts, sizes, steps, strict=True)
+        )
+    )
+
+
+def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> None:
+    if not len(shape) == len(starts) == len(sizes) == len(steps):
+        raise ShapeError(message(op, "ranks differ", f"{shape}, {starts}, {sizes}, {steps}"))
+    for axis, (n, start, size, step) in enumerate(zip(shape, starts, sizes, steps, strict=True)):
+        if size == 0:
+            continue
+        last = start + (size - 1) * step
+        if size < 0 or not 0 <= start < n or not 0 <= last < n:
+            raise OutOfRange(
+                message(
+                    op,
+                    f"elements {start} to {last} are outside of dimension {axis}",
+                    f"the shape is {list_shape(shape)}",
+                )
+            )
+
+
+def _reject_blocks(op: str, x: Node) -> None:
+    if x.dtype.kind == "q":
+        raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
+
+
+VIEWS: tuple[View, ...] = (reshape, permute, expand, slice_)  # type: ignore[assignment]
+
+
+def transpose(x: Node, dim0: int, dim1: int) -> Node:
+    """Exchange two dimensions."""
+    dims = list(range(len(x.shape)))
+    a = normalize_dim("transpose", dim0, len(dims))
+    b = normalize_dim("transpose", dim1, len(dims))
+    if not dims:
+        return x
+    dims[a], dims[b] = dims[b], dims[a]
+    return permute.apply(x, dims=tuple(dims))
+
+
+def narrow(x: Node, dim: int, start: int, length: int, step: int = 1) -> Node:
+    """`length` elements of dimension `dim` from `start`."""
+    rank = len(x.shape)
+    axis = normalize_dim("narrow", dim, rank)
+    if rank == 0:
+        raise ShapeError(message("narrow", "a 0-d tensor has no dimension to narrow"))
+    starts = tuple(start if i == axis else 0 for i in range(rank))
+    sizes = tuple(length if i == axis else size for i, size in enumerate(x.shape))
+    steps = tuple(step if i == axis else 1 for i in range(rank))
+    return slice_.apply(x, starts=starts, sizes=sizes, steps=steps)
+
+
+def squeeze(x: Node, dims: int | Sequence[int] | None = None) -> Node:
+    """Drop dimensions of size 1, all of them or those named."""
+    asked = normalize_dims("squeeze", dims, len(x.shape))
+    shape = tuple(n for i, n in enumerate(x.shape) if i not in asked or n != 1)
+    return x if shape == x.shape else reshape.apply(x, shape=shape)
+
+
+def unsqueeze(x: Node, dim: int) -> Node:
+    """Insert a dimension of size 1."""
+    axis = normalize_dim("unsqueeze", dim, len(x.shape) + 1)
+    return reshape.apply(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def empty(shape: Shape, dtype: DType, like: Node) -> Node:
+    """Undefined values, to be overwritten in full."""
+    return Node(EMPTY, (), {}, shape, dtype, like.device)
+
+
+def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
+    """Join along `dim`; the other dimensions must agree. One write of each part."""
+    from numbatorch.ops.registry import as_node, common_device, result_type
+
+    if not nodes:
+        raise ShapeError(message("cat", "there is nothing to join"))
+    first = nodes[0]
+    common_device("cat", nodes)
+    axis = normalize_dim("cat", dim, len(first.shape))
+    for i, node in enumerate(nodes):
+        if not first.shape or _others(node.shape, axis) != _others(first.shape, axis):
+            raise ShapeError(
+                message(
+                    "cat",
+                    f"operand {i} does not fit along dimension {dim}",
+                    f"operand 0 {describe(first)}",
+                    f"operand {i} {describe(node)}",
+                )
+            )
+    dtype = result_type(nodes)
+    total = sum(node.shape[axis] for node in nodes)
+    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+    out = empty(shape, dtype, first)
+    start = 0
+    for node in nodes:
+        starts = tuple(start if i == axis else 0 for i in range(len(shape)))
+        value = as_node(node, dtype, node.device)
+        out = slice_update.apply(out, value, starts=starts, steps=(1,) * len(shape))
+        start += node.shape[axis]
+    return out
+
+
+def _others(shape: Shape, axis: int) -> Any:
+    return len(shape), shape[:axis], shape[axis + 1 :]
+
+
+def stack(nodes: Sequence[Node], dim: int = 0) -> Node:
+    """Join along a new dimension."""
+    return cat([unsqueeze(node, dim) for node in nodes], dim)
