@@ -1,0 +1,285 @@
+"""safetensors files: mapped, validated in full, single or sharded; and saving.
+
+The format: https://github.com/huggingface/safetensors#format
+"""
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import numpy as np
+
+from numbatorch import dtype
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, FormatError, message
+from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
+
+TYPES = {
+    "F64": dtype.float64,
+    "F32": dtype.float32,
+    "F16": dtype.float16,
+    "BF16": dtype.bfloat16,
+    "F8_E4M3": dtype.float8_e4m3,
+    "F8_E5M2": dtype.float8_e5m2,
+    "I64": dtype.int64,
+    "I32": dtype.int32,
+    "I16": dtype.int16,
+    "I8": dtype.int8,
+    "U64": dtype.uint64,
+    "U32": dtype.uint32,
+    "U16": dtype.uint16,
+    "U8": dtype.uint8,
+    "BOOL": dtype.bool_,
+}
+# Types of the format that nothing here computes on: `inspect` shows them.
+NOT_COMPUTED = {
+    name: DType(name, "q", itemsize, block)
+    for name, itemsize, block in (
+        ("C64", 8, 1),
+        ("F8_E8M0", 1, 1),
+        ("F8_E4M3FNUZ", 1, 1),
+        ("F8_E5M2FNUZ", 1, 1),
+        ("F6_E2M3", 3, 4),
+        ("F6_E3M2", 3, 4),
+        ("F4", 1, 2),
+    )
+}
+HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
+DIMS_LIMIT = 64  # NumPy's
+LARGEST = 2**63 - 1
+INDEX = "model.safetensors.index.json"
+
+
+class SafetensorsFile:
+    """A safetensors file, mapped into memory.
+
+    Attributes:
+        path: the file.
+        metadata: the free text that the file carries, str to str.
+        tensors: name to TensorInfo, in the order of the header.
+
+    Raises:
+        FormatError: anything in the file that does not follow the format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._data = map_file(self.path)
+        start, header = self._header()
+        text = header.pop("__metadata__", {})
+        if not _is_text(text):
+            self._fail("__metadata__ is not a map of str to str")
+        self.metadata: Mapping[str, str] = MappingProxyType(text)
+        infos = {name: self._info(name, record, start) for name, record in header.items()}
+        self._check_offsets(infos, start)
+        self.tensors: Mapping[str, TensorInfo] = MappingProxyType(infos)
+
+    def __repr__(self) -> str:
+        return f"SafetensorsFile({str(self.path)!r}, {len(self.tensors)} tensors)"
+
+    def tensor(self, name: str) -> Array:
+        """The tensor's elements, read-only, without a copy where the address is aligned.
+
+        Raises:
+            FormatError: no tensor of that name, or its type is not computed on.
+        """
+        info = self.tensors.get(name)
+        if info is None:
+            self._fail(f"no tensor {name!r}")
+        if info.dtype.name in NOT_COMPUTED:
+            self._fail(f"tensor {name!r} has type {info.dtype.name}, which is not computed on yet")
+        return typed_view(self._data, info)
+
+    def _fail(self, problem: str, at: int | None = None) -> NoReturn:
+        place = f"file {self.path}" + ("" if at is None else f", byte {at}")
+        raise FormatError(message("safetensors", problem, place))
+
+    def _header(self) -> tuple[int, dict[str, Any]]:
+        """Where the data begins, and the header's map."""
+        size = self._data.size
+        if size < 8:
+            self._fail(f"a file of {size} bytes has no header")
+        length = int.from_bytes(self._data[:8].tobytes(), "little")
+        if length > HEADER_LIMIT:
+            self._fail(f"header length {length} is above the limit of {HEADER_LIMIT}", at=0)
+        if length > size - 8:
+            self._fail(f"header of {length} bytes in a file of {size} bytes", at=0)
+        raw = self._data[8 : 8 + length].tobytes()
+        if not raw.startswith(b"{"):
+            self._fail("the header does not begin with '{'", at=8)
+        try:
+            header = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            self._fail(f"the header is not valid JSON: {error}", at=8)
+        return 8 + length, header
+
+    def _info(self, name: str, record: Any, start: int) -> TensorInfo:
+        what = f"tensor {name!r}"
+        if not isinstance(record, dict) or not {"dtype", "shape", "data_offsets"} <= record.keys():
+            self._fail(f"{what} has no dtype, shape and data_offsets")
+        kind, shape, offsets = record["dtype"], record["shape"], record["data_offsets"]
+        element = None
+        if isinstance(kind, str):
+            element = TYPES.get(kind) or NOT_COMPUTED.get(kind)
+        if element is None:
+            self._fail(f"{what} has the unknown dtype {kind!r}")
+        if not _is_sizes(shape) or len(shape) > DIMS_LIMIT:
+            self._fail(f"{what} has the impossible shape {str(shape)[:100]}")
+        if not _is_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+            self._fail(f"{what} has the impossible data_offsets {str(offsets)[:100]}")
+        if math.prod(max(size, 1) for size in shape) * element.itemsize > LARGEST:
+            self._fail(f"{what} has too many elements: {shape}")
+        begin, end = offsets
+        bits = math.prod(shape) * element.itemsize * 8
+        if bits != (end - begin) * 8 * element.block:
+            self._fail(f"{what} {kind} {shape} does not take {end - begin} bytes", at=start + begin)
+        return TensorInfo(name, element, tuple(shape), start + begin, end - begin, self.path)
+
+    def _check_offsets(self, infos: Mapping[str, TensorInfo], start: int) -> None:
+        """Tensors cover the rest of the file: no hole, no overlap, nothing beyond the end."""
+        position = start
+        for info in sorted(infos.values(), key=lambda info: (info.offset, info.nbytes)):
+            if info.offset != position:
+                relation = "overlaps" if info.offset < position else "leaves a hole behind"
+                self._fail(f"tensor {info.name!r} {relation} what precedes it", at=info.offset)
+            position += info.nbytes
+        if position != self._data.size:
+            self._fail(f"tensors end at byte {position} of a file of {self._data.size} bytes")
+
+
+class ShardedCheckpoint:
+    """Several safetensors files behind one index file.
+
+    Attributes:
+        path: the index file.
+        metadata: of the first shard.
+        tensors: name to TensorInfo, in the order of the index.
+    """
+
+    def __init__(self, index: str | os.PathLike[str]) -> None:
+        self.path = Path(index)
+        shards = self._weight_map()
+        self._files: dict[str, SafetensorsFile] = {}
+        infos = {}
+        for name, shard in shards.items():
+            file = self._files.get(shard)
+            if file is None:
+                file = self._files[shard] = self._open(shard)
+            if name not in file.tensors:
+                self._fail(f"tensor {name!r} is not in its shard {shard}")
+            infos[name] = file.tensors[name]
+        for shard, file in self._files.items():
+            for name in file.tensors:
+                if shards.get(name) != shard:
+                    self._fail(f"tensor {name!r} of shard {shard} is not there in the index")
+        self.metadata = next((file.metadata for file in self._files.values()), {})
+        self.tensors: Mapping[str, TensorInfo] = MappingProxyType(infos)
+
+    def __repr__(self) -> str:
+        return f"ShardedCheckpoint({str(self.path)!r}, {len(self.tensors)} tensors)"
+
+    def tensor(self, name: str) -> Array:
+        """As `SafetensorsFile.tensor`."""
+        info = self.tensors.get(name)
+        if info is None:
+            self._fail(f"no tensor {name!r}")
+        return self._files[info.path.name].tensor(name)
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise FormatError(message("safetensors", problem, f"index {self.path}"))
+
+    def _weight_map(self) -> dict[str, str]:
+        try:
+            index = json.loads(self.path.read_bytes().decode(), object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            self._fail(f"the index is not valid JSON: {error}")
+        shards = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(shards, dict) or not _is_text(shards):
+            self._fail("weight_map is not a map of tensor names to files")
+        return shards
+
+    def _open(self, shard: str) -> SafetensorsFile:
+        if shard in ("", "..") or PureWindowsPath(shard).name != shard:
+            self._fail(f"shard {shard!r} is not the name of a file beside the index")
+        try:
+            return SafetensorsFile(self.path.parent / shard)
+        except FileNotFoundError:
+            return self._fail(f"shard {shard} is missing")
+
+
+Checkpoint = SafetensorsFile | ShardedCheckpoint
+
+
+def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
+    """The safetensors weights of a Hugging Face folder: one file, or shards through their index.
+
+    Raises:
+        FormatError: no weights in the folder, a missing shard, or a malformed file.
+    """
+    folder = Path(folder)
+    if (folder / "model.safetensors").is_file():
+        return SafetensorsFile(folder / "model.safetensors")
+    if (folder / INDEX).is_file():
+        return ShardedCheckpoint(folder / INDEX)
+    rows = [f"folder {folder}", f"neither model.safetensors nor {INDEX} is there"]
+    rows += [f"found {path.name}, a pickle" for path in sorted(folder.glob("pytorch_model*.bin"))]
+    raise FormatError(message("open_checkpoint", "no safetensors weights", *rows))
+
+
+def save_safetensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file: whole or not at all, through a file beside it.
+
+    Args:
+        path: replaced where it exists.
+        tensors: name to array, of any type that safetensors has.
+        metadata: str to str.
+    Raises:
+        DTypeError: an array has a type that the format lacks.
+    """
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    for name, array in tensors.items():
+        try:
+            dtype.from_numpy(array.dtype)
+        except DTypeError as error:
+            raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
+    arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        save_file(arrays, temporary, None if metadata is None else dict(metadata))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} appears twice")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        type(size) is int and 0 <= size <= LARGEST for size in value
+    )
