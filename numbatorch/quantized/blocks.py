@@ -164,7 +164,8 @@ def _decode_q4_k(blocks: Array) -> Array:
     codes = np.concatenate([packed & 15, packed >> 4], axis=2).reshape(-1, 8, 32)
     scale = (_column(blocks["d"]) * scales)[:, :, None]
     least = (_column(blocks["dmin"]) * mins)[:, :, None]
-    return (scale * codes.astype(np.float32) - least).reshape(-1, 256)
+    values: Array = scale * codes.astype(np.float32) - least
+    return values.reshape(-1, 256)
 
 
 def _scales_k(packed: Array) -> tuple[Array, Array]:
@@ -185,13 +186,14 @@ def _decode_q6_k(blocks: Array) -> Array:
     Of every 128 values the low four bits stand in 64 bytes and the high two in 32: value
     32 * i + j has bits 4 * (i // 2) of byte 32 * (i % 2) + j, and bits 2 * i of byte j.
     """
-    low = blocks["ql"].reshape(-1, 2, 64)
-    low = np.concatenate([low & 15, low >> 4], axis=2).reshape(-1, 2, 4, 32)
+    packed = blocks["ql"].reshape(-1, 2, 64)
+    low = np.concatenate([packed & 15, packed >> 4], axis=2).reshape(-1, 2, 4, 32)
     shifts = np.arange(0, 8, 2, dtype=np.uint8).reshape(1, 1, 4, 1)
     high = blocks["qh"].reshape(-1, 2, 1, 32) >> shifts & 3
     codes = (low | high << 4).astype(np.float32) - 32
     scale = _column(blocks["d"]) * blocks["scales"].astype(np.float32)
-    return (scale[:, :, None] * codes.reshape(-1, 16, 16)).reshape(-1, 256)
+    values: Array = scale[:, :, None] * codes.reshape(-1, 16, 16)
+    return values.reshape(-1, 256)
 
 
 def _column(scales: Array) -> Array:

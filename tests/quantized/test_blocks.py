@@ -1,0 +1,99 @@
+"""Block types against the `gguf` package: the same bits for any bytes, and for its encoders."""
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numbatorch import dtype
+from numbatorch.errors import DTypeError, ShapeError
+from numbatorch.quantized.blocks import BLOCK_TYPES, dequantize, quantize
+
+KINDS = [*dtype.BLOCKS, dtype.float16, dtype.bfloat16, dtype.float32]
+NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+SCALES = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 6e-8, 65504.0, -1.5, 0.013], np.float16)
+
+
+def peer(kind):
+    return gguf.GGMLQuantizationType[NAMES.get(kind.name, kind.name)]
+
+
+def assert_same_bits(ours, theirs):
+    """Equal float32 bits; the payload of a NaN may differ."""
+    np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
+    number = ~np.isnan(ours)
+    np.testing.assert_array_equal(ours[number].view(np.uint32), theirs[number].view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 3), blocks=st.integers(1, 5))
+def test_random_bytes_decode_to_the_bits_of_gguf(kind, seed, rows, blocks):
+    data = np.random.default_rng(seed).integers(0, 256, (rows, blocks * kind.itemsize), np.uint8)
+    with np.errstate(all="ignore"):
+        expected = gguf.dequantize(data, peer(kind))
+    ours = dequantize(data, kind, (rows, blocks * kind.block))
+    assert ours.dtype == np.float32
+    assert_same_bits(ours, expected)
+
+
+@pytest.mark.parametrize("kind", dtype.BLOCKS, ids=lambda kind: kind.name)
+def test_any_scale_decodes_to_the_bits_of_gguf(kind):
+    layout = BLOCK_TYPES[kind.name].layout
+    random = np.random.default_rng(7)
+    pairs = np.stack(np.meshgrid(SCALES, SCALES), -1).reshape(-1, 2)
+    blocks = random.integers(0, 256, (len(pairs), kind.itemsize), np.uint8).view(layout)[:, 0]
+    blocks["d"] = pairs[:, 0]
+    if "dmin" in layout.names:
+        blocks["dmin"] = pairs[:, 1]
+    data = blocks.view(np.uint8).reshape(len(pairs), kind.itemsize)
+    with np.errstate(all="ignore"):
+        expected = gguf.dequantize(data, peer(kind))
+    assert_same_bits(dequantize(data, kind, (len(pairs), kind.block)), expected)
+
+
+@pytest.mark.parametrize("kind", dtype.BLOCKS, ids=lambda kind: kind.name)
+def test_layout_has_the_size_of_the_type(kind):
+    assert BLOCK_TYPES[kind.name].layout.itemsize == kind.itemsize
+    sizes = gguf.GGML_QUANT_SIZES[peer(kind)]
+    assert sizes == (kind.block, kind.itemsize)
+
+
+@pytest.mark.parametrize("kind", [dtype.Q8_0, dtype.Q4_0], ids=lambda kind: kind.name)
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.0, 1e-9, 1e-3, 1.0, 3e4]))
+def test_encoding_gives_the_bytes_of_gguf(kind, seed, scale):
+    random = np.random.default_rng(seed)
+    values = (random.standard_normal((3, 96)) * scale).astype(np.float32)
+    values[0, :32] = np.round(values[0, :32])
+    with np.errstate(all="ignore"):
+        expected = gguf.quantize(values, peer(kind))
+    np.testing.assert_array_equal(quantize(values, kind), expected)
+
+
+def test_many_blocks_decode_in_chunks_as_one():
+    data = np.random.default_rng(0).integers(0, 256, (9000, 34), np.uint8)
+    whole = dequantize(data, dtype.Q8_0, (9000, 32))
+    assert_same_bits(whole[8999:], dequantize(data[8999:], dtype.Q8_0, (1, 32)))
+
+
+def test_no_rows_decode_to_no_rows():
+    assert dequantize(np.empty((0, 68), np.uint8), dtype.Q8_0, (0, 64)).shape == (0, 64)
+
+
+def test_bytes_of_another_shape_are_refused():
+    with pytest.raises(ShapeError, match="68 bytes, where"):
+        dequantize(np.zeros((2, 34), np.uint8), dtype.Q8_0, (1, 32))
+
+
+def test_rows_of_part_blocks_are_refused():
+    with pytest.raises(ShapeError, match="48 columns are not whole Q8_0 blocks of 32"):
+        dequantize(np.zeros((2, 51), np.uint8), dtype.Q8_0, (2, 48))
+    with pytest.raises(ShapeError, match="48 columns"):
+        quantize(np.zeros((2, 48), np.float32), dtype.Q8_0)
+
+
+def test_type_without_layout_or_encoder_is_refused():
+    with pytest.raises(DTypeError, match="no block layout for int32"):
+        dequantize(np.zeros(4, np.int32), dtype.int32, (4,))
+    with pytest.raises(DTypeError, match="no encoder for Q4_K"):
+        quantize(np.zeros((1, 256), np.float32), dtype.Q4_K)
