@@ -1,0 +1,226 @@
+"""From a kernel to object code: Numba types and lowers, then one LLVM pipeline runs over the linked module."""
+
+import dis
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba.core import types
+from numba.core.codegen import CPUCodegen, CPUCodeLibrary
+from numba.core.compiler import Flags, compile_extra
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.cpu_options import FastMathOptions
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+
+from numbatorch.backends.cpu import target
+from numbatorch.backends.cpu.kernel import KernelSpec, PointerTo, with_types
+from numbatorch.backends.cpu.numba_types import PointerType
+from numbatorch.errors import KernelError, message
+
+_active = threading.local()
+
+
+class _Library(CPUCodeLibrary):  # type: ignore[misc]
+    """Collects the modules of a kernel and what it calls, and leaves optimising to `emit`."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_specific(self) -> None:
+        pass
+
+    def add_linking_library(self, library: Any) -> None:
+        """Link a called function; Numba's allocation runtime, which every function would link, is left out."""
+        if not library.name.startswith("nrt"):
+            super().add_linking_library(library)
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Pointer arguments of kernels do not alias; those of helpers may."""
+        if getattr(_active, "noalias", False):
+            for function in ir_module.functions:
+                if function.blocks:
+                    _mark_noalias(function)
+        super().add_ir_module(ir_module)
+
+
+def _mark_noalias(function: Any) -> None:
+    for argument in function.args[2:]:
+        if argument.type.is_pointer:
+            argument.add_attribute("noalias")
+
+
+class _Codegen(CPUCodegen):  # type: ignore[misc]
+    """Numba's code generator without its execution engine."""
+
+    _library_class = _Library
+
+    def __init__(self, cpu: target.CPU) -> None:
+        self._cpu = cpu
+        super().__init__("numbatorch")
+
+    def _init(self, llvm_module: Any) -> None:
+        self._tm = target.machine(self._cpu)
+        self._tm_features = self._cpu.features
+        self._target_data = self._tm.target_data
+        self._data_layout = str(self._target_data)
+
+    def _create_empty_module(self, name: str) -> Any:
+        module = super()._create_empty_module(name)
+        module.triple = self._cpu.triple
+        return module
+
+    def _add_module(self, module: Any) -> None:
+        pass
+
+    def _check_llvm_bugs(self) -> None:
+        pass
+
+
+@cache
+def _context(cpu: target.CPU) -> Any:
+    context = cpu_target.target_context
+    return context.subtarget(_internal_codegen=_Codegen(cpu))
+
+
+@contextmanager
+def compiling_for(cpu: target.CPU) -> Iterator[None]:
+    """Kernels lowered inside are for this processor; intrinsics ask `current_cpu`."""
+    before = getattr(_active, "cpu", None)
+    _active.cpu = cpu
+    try:
+        yield
+    finally:
+        _active.cpu = before
+
+
+def current_cpu() -> target.CPU:
+    """The processor that is compiled for."""
+    return getattr(_active, "cpu", None) or target.host()
+
+
+def _flags(inline: bool) -> Any:
+    flags = Flags()
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.no_compile = True
+    flags.nrt = False
+    flags.error_model = "numpy"
+    flags.fastmath = FastMathOptions({"contract"})
+    flags.forceinline = inline
+    return flags
+
+
+def lower(function: FunctionType, args: tuple[Any, ...], result: Any, inline: bool) -> Any:
+    """Type a function for argument types and lower it to LLVM IR: Numba's compile result."""
+    _reject_raises(function.__code__)
+    context = _context(current_cpu())
+    return compile_extra(
+        cpu_target.typing_context, context, function, args, result, _flags(inline), {}
+    )
+
+
+def _reject_raises(code: CodeType) -> None:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("RAISE_VARARGS", "RERAISE"):
+            raise KernelError(message(code.co_name, "a kernel cannot raise or assert"))
+
+
+def bind_called(function: FunctionType, words: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+    """The function with its type parameters taken from the pointers it is called with."""
+    bound = {
+        word.element: argument.element
+        for word, argument in zip(words, args, strict=False)
+        if isinstance(word, PointerTo) and isinstance(argument, PointerType)
+    }
+    return with_types(function, bound)
+
+
+_WORD_TYPES = {"int": types.int64, "float": types.float64}
+
+
+def module(spec: KernelSpec, cpu: target.CPU) -> Any:
+    """The linked and optimised LLVM module of a kernel; it defines `spec.symbol`."""
+    function, words = spec.bind()
+    argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
+    args = (*argument_types, types.int64, types.int64)
+    with global_compiler_lock, compiling_for(cpu):
+        _active.noalias = True
+        try:
+            compiled = lower(function, args, types.void, inline=False)
+        except NumbaError as err:
+            raise KernelError(message(spec.name, "does not compile", spec.path(), str(err))) from err
+        finally:
+            _active.noalias = False
+        compiled.library.finalize()
+        linked = compiled.library._final_module
+        wrapper = llvm.parse_assembly(
+            _wrapper(spec.symbol, compiled.fndesc.llvm_func_name, words, linked)
+        )
+        linked.link_in(wrapper)
+        _optimise(linked, spec.symbol, cpu)
+    return linked
+
+
+def _wrapper(symbol: str, inner: str, words: tuple[str, ...], linked: Any) -> str:
+    """IR of the C function that reads the argument block and calls the kernel."""
+    lines = []
+    values = []
+    for index, word in enumerate(words):
+        kind = {"int": "i64", "float": "double"}.get(word, "ptr")
+        lines.append(f"  %p{index} = getelementptr i64, ptr %block, i64 {index}")
+        lines.append(f"  %v{index} = load {kind}, ptr %p{index}, align 8")
+        values.append(f"{kind} %v{index}")
+    declared = ", ".join(["ptr", "ptr", *(value.split()[0] for value in values), "i64", "i64"])
+    passed = ", ".join(["ptr %result", "ptr %error", *values, "i64 %part", "i64 %parts"])
+    body = "\n".join(lines)
+    return f"""
+target triple = "{linked.triple}"
+target datalayout = "{linked.data_layout}"
+declare i32 @"{inner}"({declared})
+define void @"{symbol}"(i64 %args, i64 %part, i64 %parts) {{
+  %result = alloca ptr
+  %error = alloca ptr
+  %block = inttoptr i64 %args to ptr
+{body}
+  %status = call i32 @"{inner}"({passed})
+  ret void
+}}
+"""
+
+
+def _optimise(linked: Any, symbol: str, cpu: target.CPU) -> None:
+    for value in (*linked.functions, *linked.global_variables):
+        if not value.is_declaration and value.name != symbol:
+            value.linkage = "internal"
+    machine = target.machine(cpu)
+    options = llvm.PipelineTuningOptions(speed_level=3)
+    options.loop_vectorization = True
+    options.slp_vectorization = True
+    options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    passes = builder.getModulePassManager()
+    passes.run(linked, builder)
+
+
+def compile_object(spec: KernelSpec, cpu: target.CPU) -> bytes:
+    """Object code of a kernel."""
+    return bytes(target.machine(cpu).emit_object(module(spec, cpu)))
+
+
+def write_source(path: str, text: str) -> None:
+    """Put an emitted kernel's text where its `path` says, if the folder can be written."""
+    file = Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError:
+        pass

@@ -1,0 +1,132 @@
+"""LLVM IR that loads and stores one element: half types are stored narrow, held in float32, rounded on store.
+
+Rounding is to nearest, ties to even, NaN kept; what is too large for float8_e4m3 is NaN, as in ml_dtypes.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from numbatorch import dtype as dtypes
+
+i8, i16, i32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+f16, f32, f64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
+
+
+def storage(name: str) -> Any:
+    """The LLVM type that an element has in memory."""
+    dtype = dtypes.by_name[name]
+    if dtype.kind == "q":
+        return i8
+    if dtype.kind == "f" and dtype.itemsize > 1 and name != "bfloat16":
+        return {8: f64, 4: f32, 2: f16}[dtype.itemsize]
+    return ir.IntType(dtype.itemsize * 8)
+
+
+def widen(builder: Any, name: str, value: Any) -> Any:
+    """The value held for a stored element; `value` may be a vector."""
+    if name == "float16":
+        return builder.fpext(value, like(value, f32))
+    if name == "bfloat16":
+        bits = builder.shl(builder.zext(value, like(value, i32)), constant(value, i32, 16))
+        return builder.bitcast(bits, like(value, f32))
+    if name == "float8_e4m3":
+        return _widen_e4m3(builder, value)
+    if name == "float8_e5m2":
+        bits = builder.shl(builder.zext(value, like(value, i16)), constant(value, i16, 8))
+        return builder.fpext(builder.bitcast(bits, like(value, f16)), like(value, f32))
+    return value
+
+
+def narrow(builder: Any, name: str, value: Any) -> Any:
+    """The stored element for a held value; `value` may be a vector."""
+    if name == "float16":
+        return builder.fptrunc(value, like(value, f16))
+    if name == "bfloat16":
+        return _narrow_bfloat16(builder, value)
+    if name == "float8_e4m3":
+        return _narrow_float8(builder, value, _E4M3)
+    if name == "float8_e5m2":
+        return _narrow_float8(builder, value, _E5M2)
+    if name == "bool":
+        nonzero = builder.icmp_unsigned("!=", value, constant(value, i8, 0))
+        return builder.zext(nonzero, like(value, i8))
+    return value
+
+
+def like(value: Any, scalar: Any) -> Any:
+    """`scalar`, or a vector of it as long as `value`."""
+    if isinstance(value.type, ir.VectorType):
+        return ir.VectorType(scalar, value.type.count)
+    return scalar
+
+
+def constant(value: Any, scalar: Any, number: float) -> Any:
+    """A constant of type `scalar`, splatted as long as `value`."""
+    if isinstance(value.type, ir.VectorType):
+        return ir.Constant(ir.VectorType(scalar, value.type.count), [number] * value.type.count)
+    return ir.Constant(scalar, number)
+
+
+def _narrow_bfloat16(builder: Any, value: Any) -> Any:
+    """Add half a unit of the last place, less one if that place is even, and cut."""
+    bits = builder.bitcast(value, like(value, i32))
+    odd = builder.and_(builder.lshr(bits, constant(value, i32, 16)), constant(value, i32, 1))
+    rounded = builder.add(builder.add(bits, odd), constant(value, i32, 0x7FFF))
+    sign = builder.and_(bits, constant(value, i32, 0x80000000))
+    quiet = builder.or_(sign, constant(value, i32, 0x7FC00000))
+    nan = builder.fcmp_unordered("uno", value, value)
+    chosen = builder.select(nan, quiet, rounded)
+    return builder.trunc(builder.lshr(chosen, constant(value, i32, 16)), like(value, i16))
+
+
+# Float8 formats: https://arxiv.org/abs/2209.05433. Mantissa bits, exponent bias, codes that overflow and NaN take,
+# and the float32 bits above which a magnitude overflows.
+_E4M3 = (3, 7, 0x7F, 0x7F, 0x43E80000)  # above 464, half way between 448 and the 480 that it lacks
+_E5M2 = (2, 15, 0x7C, 0x7E, 0x476FFFFF)  # from 61440, half way between 57344 and 65536
+
+
+def _narrow_float8(builder: Any, value: Any, form: tuple[int, int, int, int, int]) -> Any:
+    mantissa, bias, overflow, nan_code, largest = form
+
+    def number(code: int) -> Any:
+        return constant(value, i32, code)
+
+    bits = builder.bitcast(value, like(value, i32))
+    sign = builder.and_(builder.lshr(bits, number(24)), number(0x80))
+    size = builder.and_(bits, number(0x7FFFFFFF))
+
+    # Normal results: rebias the exponent, then round away the low mantissa bits, ties to even.
+    cut = 23 - mantissa
+    odd = builder.and_(builder.lshr(size, number(cut)), number(1))
+    offset = (1 << (cut - 1)) - 1 - ((127 - bias) << 23)
+    rounded = builder.add(builder.add(size, odd), number(offset & 0xFFFFFFFF))
+    normal = builder.lshr(rounded, number(cut))
+
+    # Subnormal results: adding a power of two whose last place is theirs makes the adder round.
+    magic = (127 + 23 - (bias + mantissa - 1)) << 23
+    magnitude = builder.bitcast(size, like(value, f32))
+    summed = builder.fadd(magnitude, builder.bitcast(number(magic), like(value, f32)))
+    small = builder.sub(builder.bitcast(summed, like(value, i32)), number(magic))
+
+    is_small = builder.icmp_unsigned("<", size, number((128 - bias) << 23))
+    code = builder.select(is_small, small, normal)
+    code = builder.select(builder.icmp_unsigned(">", size, number(largest)), number(overflow), code)
+    is_nan = builder.icmp_unsigned(">", size, number(0x7F800000))
+    code = builder.select(is_nan, number(nan_code), code)
+    return builder.trunc(builder.or_(code, sign), like(value, i8))
+
+
+def _widen_e4m3(builder: Any, value: Any) -> Any:
+    def number(code: int) -> Any:
+        return constant(value, i32, code)
+
+    bits = builder.zext(value, like(value, i32))
+    sign = builder.shl(builder.and_(bits, number(0x80)), number(24))
+    size = builder.and_(bits, number(0x7F))
+    # With the exponent too small by 120, subnormals are exact float32 subnormals: scale by 2**120 instead of adding.
+    shifted = builder.bitcast(builder.shl(size, number(20)), like(value, f32))
+    scaled = builder.fmul(shifted, constant(value, f32, 2.0**120))
+    is_nan = builder.icmp_unsigned("==", size, number(0x7F))
+    held = builder.select(is_nan, number(0x7FC00000), builder.bitcast(scaled, like(value, i32)))
+    return builder.bitcast(builder.or_(held, sign), like(value, f32))

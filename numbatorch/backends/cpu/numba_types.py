@@ -1,0 +1,242 @@
+"""Numba's side of the kernel language: the pointer type, element conversions, lazily bound words."""
+
+import inspect
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import (
+    AbstractTemplate,
+    infer_global,
+    make_intrinsic_template,
+    signature,
+)
+from numba.extending import models, register_model, typeof_impl
+
+from numbatorch import dtype as dtypes
+from numbatorch.backends.cpu import elements
+from numbatorch.backends.cpu.kernel import Element, Helper, Intrinsic, Kernel
+
+
+def held(name: str) -> Any:
+    """The Numba type that a value of an element type has in a kernel."""
+    dtype = dtypes.by_name[name]
+    if dtype.kind in "bq":
+        return types.uint8
+    return getattr(types, dtype.compute.name)
+
+
+class PointerType(types.Type):
+    """A pointer that indexes in elements of a dtype."""
+
+    def __init__(self, element: str) -> None:
+        self.element = element
+        super().__init__(name=f"Pointer({element})")
+
+
+class ElementClass(types.Callable, types.Opaque):
+    """The type of `float32` and the like: converts when it is called."""
+
+    def __init__(self, element: str) -> None:
+        self.element = element
+        super().__init__(name=f"Element({element})")
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        if kws or len(args) != 1 or not isinstance(args[0], types.Number | types.Boolean):
+            return None
+        return signature(held(self.element), types.unliteral(args[0]))
+
+    def get_call_signatures(self) -> Any:
+        return (), False
+
+    def get_impl_key(self, sig: Any) -> Any:
+        return self
+
+
+# Numba asks for what an LLVM pointer points to; which type that is means nothing here.
+VALUE = ir.IntType(8).as_pointer()
+
+
+@register_model(PointerType)
+class _PointerModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, VALUE)
+
+
+register_model(ElementClass)(models.OpaqueModel)
+
+
+@typeof_impl.register(Element)
+def _typeof_element(value: Element, context: Any) -> Any:
+    return ElementClass(value.name) if value.name in dtypes.by_name else None
+
+
+@typeof_impl.register(Intrinsic)
+def _typeof_intrinsic(value: Intrinsic, context: Any) -> Any:
+    return _function_type(value, value.definition, value.literal)
+
+
+@typeof_impl.register(Helper)
+def _typeof_helper(value: Helper, context: Any) -> Any:
+    return _function_type(value, _call_definition(value.function, value.inline, ()), False)
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(value: Kernel, context: Any) -> Any:
+    return _function_type(value, _call_definition(value.function, True, value.words), False)
+
+
+_function_types: dict[Any, Any] = {}
+
+
+def _function_type(handle: Any, definition: Any, literal: bool) -> Any:
+    if handle not in _function_types:
+        template = make_intrinsic_template(
+            handle, definition, handle.__name__, prefer_literal=literal
+        )
+        _function_types[handle] = types.Function(template)
+    return _function_types[handle]
+
+
+def _call_definition(function: Any, inline: bool, words: tuple[Any, ...]) -> Any:
+    """An intrinsic's definition that compiles `function` for its argument types and calls it."""
+
+    def definition(typingctx: Any, *args: Any) -> Any:
+        from numbatorch.backends.cpu import compiler
+
+        bound = compiler.bind_called(function, words, args)
+        compiled = compiler.lower(bound, args, None, inline)
+
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            context.add_linking_libs([compiled.library])
+            return context.call_internal(builder, compiled.fndesc, sig, values)
+
+        return signature(compiled.signature.return_type, *args), codegen
+
+    parameters = inspect.signature(function).parameters
+    first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    rest = [inspect.Parameter(name, first.kind) for name in parameters]
+    definition.__signature__ = inspect.Signature([first, *rest])  # type: ignore[attr-defined]
+    return definition
+
+
+@infer_global(operator.getitem)
+class _PointerGetitem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        pointer, index = args
+        if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
+            return signature(held(pointer.element), pointer, types.int64)
+        return None
+
+
+@infer_global(operator.setitem)
+class _PointerSetitem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        pointer, index, value = args
+        if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
+            if isinstance(value, types.Number | types.Boolean):
+                return signature(types.none, pointer, types.int64, held(pointer.element))
+        return None
+
+
+@infer_global(operator.add)
+@infer_global(operator.iadd)
+@infer_global(operator.sub)
+@infer_global(operator.isub)
+class _PointerMove(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if len(args) == 2 and isinstance(args[0], PointerType) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], types.int64)
+        return None
+
+
+def _element_pointer(builder: Any, element: str, pointer: Any, index: Any) -> Any:
+    """Address of an element; elements of block types are whole blocks."""
+    dtype = dtypes.by_name[element]
+    if dtype.kind == "q":
+        index = builder.mul(index, ir.Constant(ir.IntType(64), dtype.itemsize))
+    stored = elements.storage(element)
+    place = builder.bitcast(pointer, stored.as_pointer())
+    return builder.gep(place, [index], inbounds=True)
+
+
+@lower_builtin(operator.getitem, PointerType, types.int64)
+def _lower_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return load(builder, sig.args[0].element, args[0], args[1])
+
+
+def load(builder: Any, element: str, pointer: Any, index: Any) -> Any:
+    """The held value of `pointer[index]`."""
+    place = _element_pointer(builder, element, pointer, index)
+    stored = builder.load(place, align=_align(element))
+    return elements.widen(builder, element, stored)
+
+
+@lower_builtin(operator.setitem, PointerType, types.int64, types.Any)
+def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    element = sig.args[0].element
+    place = _element_pointer(builder, element, args[0], args[1])
+    builder.store(elements.narrow(builder, element, args[2]), place, align=_align(element))
+    return context.get_dummy_value()
+
+
+def _align(element: str) -> int:
+    return 1 if dtypes.by_name[element].kind == "q" else dtypes.by_name[element].itemsize
+
+
+@lower_builtin(operator.add, PointerType, types.int64)
+@lower_builtin(operator.iadd, PointerType, types.int64)
+def _lower_add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.bitcast(_element_pointer(builder, sig.args[0].element, *args), VALUE)
+
+
+@lower_builtin(operator.sub, PointerType, types.int64)
+@lower_builtin(operator.isub, PointerType, types.int64)
+def _lower_sub(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    moved = _element_pointer(builder, sig.args[0].element, args[0], builder.neg(args[1]))
+    return builder.bitcast(moved, VALUE)
+
+
+def _lower_conversion(element: str) -> None:
+    """Make `float16(x)` and its like callable: cast to the held type, then round to the stored one."""
+
+    @lower_builtin(ElementClass(element), types.Any)
+    def convert(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if element == "bool":
+            true = context.cast(builder, args[0], sig.args[0], types.boolean)
+            return builder.zext(true, ir.IntType(8))
+        value = context.cast(builder, args[0], sig.args[0], sig.return_type)
+        return elements.widen(builder, element, elements.narrow(builder, element, value))
+
+
+for _dtype in dtypes.PLAIN:
+    _lower_conversion(_dtype.name)
+
+
+def address(pointer: Any) -> Any:
+    """Definition of the intrinsic `address`."""
+    if not isinstance(pointer, PointerType):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return signature(types.int64, pointer), codegen
+
+
+def view(pointer: Any, element: Any) -> Any:
+    """Definition of the intrinsic `view`."""
+    if not isinstance(element, ElementClass):
+        return None
+    if not isinstance(pointer, PointerType | types.Integer):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if isinstance(pointer, PointerType):
+            return args[0]
+        word = context.cast(builder, args[0], pointer, types.int64)
+        return builder.inttoptr(word, VALUE)
+
+    return signature(PointerType(element.element), pointer, element), codegen
