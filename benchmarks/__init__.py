@@ -1,0 +1,1 @@
+"""Ours against each installed peer, in one interleaved run: `python -m benchmarks --help`."""

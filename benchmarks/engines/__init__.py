@@ -1,0 +1,1 @@
+"""One module per engine, each with some of the functions of `benchmarks.worker.JOBS`."""

@@ -1,0 +1,77 @@
+"""llama.cpp through llama-cpp-python's low-level calls: sampling and tokenizing are not timed."""
+
+import ctypes
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+
+import llama_cpp as ll
+
+from benchmarks.timing import seconds
+
+VERSION = ll.__version__
+CONTEXT = 512
+
+
+@ll.llama_log_callback
+def _quiet(level: int, text: bytes, data: object) -> None:
+    return None
+
+
+ll.llama_log_set(_quiet, ctypes.c_void_p())
+ll.llama_backend_init()
+
+
+class Session:
+    """A model and its context."""
+
+    def __init__(self, file: str) -> None:
+        threads = int(os.environ["OMP_NUM_THREADS"])
+        self.model = ll.llama_model_load_from_file(file.encode(), ll.llama_model_default_params())
+        parameters = ll.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = CONTEXT
+        parameters.n_threads = parameters.n_threads_batch = threads
+        self.context = ll.llama_init_from_model(self.model, parameters)
+
+    def clear(self) -> None:
+        """Forget all positions."""
+        ll.llama_memory_clear(ll.llama_get_memory(self.context), True)
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Append tokens and wait for the last one's logits."""
+        array = (ll.llama_token * len(tokens))(*tokens)
+        if ll.llama_decode(self.context, ll.llama_batch_get_one(array, len(tokens))) != 0:
+            raise RuntimeError("llama_decode failed")
+        ll.llama_get_logits_ith(self.context, -1)
+
+
+@lru_cache(1)
+def _session(file: str) -> Session:
+    return Session(file)
+
+
+def decode(file: str, tokens: int) -> float:
+    """Seconds a token, one at a time."""
+    session = _session(file)
+    session.clear()
+    session.evaluate([1] * 8)
+    durations = []
+    for position in range(tokens):
+        start = time.perf_counter()
+        session.evaluate([position % 250])
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations)
+
+
+def prefill(file: str, tokens: int) -> float:
+    """Seconds a token of a prompt."""
+    session = _session(file)
+    ids = [position * 7 % 250 for position in range(tokens)]
+
+    def run() -> None:
+        session.clear()
+        session.evaluate(ids)
+
+    return seconds(run, warm=1) / tokens
