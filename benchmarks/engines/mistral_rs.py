@@ -1,4 +1,4 @@
-"""mistral.rs through its Python package, with its own timing: a call's fixed cost does not count."""
+"""mistral.rs through its Python package, with its own timing: a call's fixed cost is left out."""
 
 import os
 from functools import lru_cache
