@@ -147,10 +147,12 @@ def view(typingctx: Any, pointer: Any, element: Any) -> Any:
     return numba_types.view(pointer, element)
 
 
-@helper
-def share(n: int, part: int, parts: int) -> tuple[int, int]:
+@intrinsic
+def share(typingctx: Any, n: Any, part: Any, parts: Any) -> Any:
     """The range `lo, hi` of `n` items that falls to `part` of `parts`; shares differ by one at most."""
-    return n * part // parts, n * (part + 1) // parts
+    from numbatorch.backends.cpu import numba_types
+
+    return numba_types.share(n, part, parts)
 
 
 class KernelSpec:

@@ -46,7 +46,8 @@ class ElementClass(types.Callable, types.Opaque):
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
         if kws or len(args) != 1 or not isinstance(args[0], types.Number | types.Boolean):
             return None
-        return signature(held(self.element), types.unliteral(args[0]))
+        result = types.boolean if self.element == "bool" else held(self.element)
+        return signature(result, types.unliteral(args[0]))
 
     def get_call_signatures(self) -> Any:
         return (), False
@@ -204,15 +205,33 @@ def _lower_conversion(element: str) -> None:
 
     @lower_builtin(ElementClass(element), types.Any)
     def convert(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if element == "bool":
-            true = context.cast(builder, args[0], sig.args[0], types.boolean)
-            return builder.zext(true, ir.IntType(8))
         value = context.cast(builder, args[0], sig.args[0], sig.return_type)
+        if element == "bool":
+            return value
         return elements.widen(builder, element, elements.narrow(builder, element, value))
 
 
 for _dtype in dtypes.PLAIN:
     _lower_conversion(_dtype.name)
+
+
+def share(n: Any, part: Any, parts: Any) -> Any:
+    """Definition of the intrinsic `share`: one unsigned division, no branch."""
+    if not all(isinstance(word, types.Integer) for word in (n, part, parts)):
+        return None
+    result = types.UniTuple(types.int64, 2)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        count, index, divisor = args
+        each = builder.udiv(count, divisor)
+        rest = builder.urem(count, divisor)
+        before = builder.select(builder.icmp_signed("<", index, rest), index, rest)
+        low = builder.add(builder.mul(each, index), before)
+        extra = builder.zext(builder.icmp_signed("<", index, rest), ir.IntType(64))
+        high = builder.add(builder.add(low, each), extra)
+        return context.make_tuple(builder, result, [low, high])
+
+    return signature(result, types.int64, types.int64, types.int64), codegen
 
 
 def address(pointer: Any) -> Any:
