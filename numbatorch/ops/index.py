@@ -8,14 +8,29 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.registry import const, describe, structured
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
 
-def _check_index(op: str, index: Node) -> None:
+def _check_index(op: str, x: Node, index: Node) -> None:
     if index.dtype.kind not in "iu":
         raise DTypeError(message(op, f"indices must be integers, not {index.dtype.name}"))
+    if x.dtype.kind == "q":
+        raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
+
+
+def _check_sum(op: str, base: Node) -> None:
+    if base.dtype.kind == "b":
+        raise DTypeError(message(op, "has no meaning for bool"))
+
+
+def _in_bounds(index: Array, bound: int) -> Array:
+    """`index`, none of which may be negative: NumPy counts those from the end."""
+    wrong = index[(index < 0) | (index >= bound)]
+    if wrong.size:
+        raise IndexError(f"index {wrong.flat[0]} is not in [0, {bound})")
+    return index
 
 
 @structured()
@@ -28,12 +43,12 @@ def take(x: Array, index: Array) -> Array:
     Returns:
         (*index.shape, *x.shape[1:]).
     """
-    return x[index]
+    return x[_in_bounds(index, x.shape[0])]
 
 
 @take.infer
 def _(x: Node, index: Node) -> tuple[Shape, DType]:
-    _check_index("take", index)
+    _check_index("take", x, index)
     if not x.shape:
         raise ShapeError(message("take", "a 0-d tensor has no rows"))
     return (*index.shape, *x.shape[1:]), x.dtype
@@ -53,14 +68,16 @@ def _(rng: np.random.Generator) -> Any:
 def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
-    np.add.at(out, index.reshape(-1), value.reshape(-1, *base.shape[1:]))
+    rows = _in_bounds(index, base.shape[0]).reshape(-1)
+    np.add.at(out, rows, value.reshape(-1, *base.shape[1:]))
     return out
 
 
 @index_add.infer
 def _(base: Node, index: Node, value: Node) -> tuple[Shape, DType]:
-    _check_index("index_add", index)
-    if value.shape != (*index.shape, *base.shape[1:]) or value.dtype is not base.dtype:
+    _check_index("index_add", base, index)
+    _check_sum("index_add", base)
+    if not base.shape or value.shape != (*index.shape, *base.shape[1:]) or value.dtype is not base.dtype:
         raise ShapeError(
             message(
                 "index_add",
@@ -87,13 +104,13 @@ def _(rng: np.random.Generator) -> Any:
 @structured()
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
-    return np.take_along_axis(x, index, -1)
+    return np.take_along_axis(x, _in_bounds(index, x.shape[-1]), -1)
 
 
 @gather.infer
 def _(x: Node, index: Node) -> tuple[Shape, DType]:
-    _check_index("gather", index)
-    if not x.shape or index.shape[:-1] != x.shape[:-1]:
+    _check_index("gather", x, index)
+    if not x.shape or len(index.shape) != len(x.shape) or index.shape[:-1] != x.shape[:-1]:
         raise ShapeError(
             message(
                 "gather",
@@ -118,17 +135,23 @@ def _(rng: np.random.Generator) -> Any:
 @structured(inplace=0)
 def scatter_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] added at index[..., j] of the last dimension, in order of j."""
-    out = base.reshape(-1, base.shape[-1]).copy()
-    rows = np.arange(out.shape[0])[:, None]
+    out, rows = base.copy(), numel(base.shape[:-1])
     count = index.shape[-1]
-    np.add.at(out, (rows, index.reshape(-1, count)), value.reshape(-1, count))
-    return out.reshape(base.shape)
+    columns = _in_bounds(index, base.shape[-1]).reshape(rows, count)
+    np.add.at(
+        out.reshape(rows, base.shape[-1]),
+        (np.arange(rows)[:, None], columns),
+        value.reshape(rows, count),
+    )
+    return out
 
 
 @scatter_add.infer
 def _(base: Node, index: Node, value: Node) -> tuple[Shape, DType]:
-    _check_index("scatter_add", index)
-    fits = base.shape[:-1] == index.shape[:-1] and index.shape == value.shape
+    _check_index("scatter_add", base, index)
+    _check_sum("scatter_add", base)
+    fits = bool(base.shape) and len(base.shape) == len(index.shape)
+    fits = fits and base.shape[:-1] == index.shape[:-1] and index.shape == value.shape
     if not fits or value.dtype is not base.dtype:
         raise ShapeError(
             message(
