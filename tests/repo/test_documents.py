@@ -1,0 +1,93 @@
+"""Documents tell the truth: doctests, the README, docstrings of operators and public names."""
+
+import doctest
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import numbatorch as nt
+from numbatorch.graph import Op
+from numbatorch.ops import registry
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "numbatorch"
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests_pass(name: str) -> None:
+    module = importlib.import_module(name)
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    scope = {**vars(module), "nt": nt, "tensor": nt.tensor}
+    result = doctest.testmod(module, globs=scope, optionflags=options)
+    assert result.failed == 0, f"{result.failed} of {result.attempted} examples of {name} fail"
+
+
+@pytest.mark.parametrize("op", registry.all_ops(), ids=lambda op: op.name)
+def test_operator_is_documented_and_its_examples_run(op: Op) -> None:
+    text = op.__doc__ or ""
+    assert text.strip(), f"operator {op.name} has no docstring"
+    scope = {"nt": nt, "tensor": nt.tensor, op.name: op}
+    example = doctest.DocTestParser().get_doctest(text, scope, op.name, None, None)
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def readme_blocks(language: str) -> Iterator[str]:
+    """Fenced blocks of the README in a language."""
+    yield from re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(list(readme_blocks("python")))))
+def test_python_of_the_readme_runs(number: int, minilm: Path, fixtures: Path) -> None:
+    """Names of folders in the README stand for the fixtures here."""
+    block = list(readme_blocks("python"))[number]
+    folders = {
+        "path/to/all-MiniLM-L6-v2": minilm.as_posix(),
+        "path/to/model.gguf": (fixtures / "pydoc-llama" / "pydoc-llama-q8_0.gguf").as_posix(),
+    }
+    for name, folder in folders.items():
+        block = block.replace(name, folder)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    promised = re.findall(r"#= (.*)", block)
+    printed = done.stdout.splitlines()
+    assert [line.rstrip() for line in printed[: len(promised)]] == promised
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"\bmake (\w+)", README)) <= targets
+
+
+def test_commands_of_the_readme_parse() -> None:
+    commands = set(re.findall(r"^numbatorch (\w+)", README, re.MULTILINE))
+    for command in sorted(commands):
+        done = subprocess.run(
+            [sys.executable, "-m", "numbatorch", command, "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"numbatorch {command} --help: {done.stderr}"
+
+
+def test_files_that_the_documents_link_exist() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = document.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+            assert (document.parent / link).exists(), f"{document.name} links {link}"
+
+
+@pytest.mark.parametrize("name", sorted(n for n in nt.__all__ if not n.startswith("_")))
+def test_public_name_is_documented(name: str) -> None:
+    value = getattr(nt, name)
+    if inspect.isclass(value) or callable(value) or inspect.ismodule(value):
+        assert inspect.getdoc(value), f"nt.{name} has no docstring"
