@@ -128,6 +128,30 @@ def _(rng: np.random.Generator) -> Any:
     }
 
 
+@view(lambda layout: layout)
+def detach(x: Array) -> Array:
+    """The same value, through which no gradient flows."""
+    return x
+
+
+@detach.infer
+def _(x: Node) -> tuple[Shape, DType]:
+    return x.shape, x.dtype
+
+
+@detach.vjp
+def _(g: Node, y: Node, x: Node) -> tuple[None]:
+    return (None,)
+
+
+@detach.samples
+def _(rng: np.random.Generator) -> Any:
+    return [rng.standard_normal((2, 3))], {}
+
+
+detach.differentiable = False
+
+
 @structured(inplace=0, strided=(1,))
 def slice_update(base: Array, value: Array, *, starts: Shape, steps: Shape) -> Array:
     """`base` with `value` written from `starts`, with `steps` between elements.
@@ -195,7 +219,7 @@ def _reject_blocks(op: str, x: Node) -> None:
         raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
 
 
-VIEWS: tuple[View, ...] = (reshape, permute, expand, slice_)  # type: ignore[assignment]
+VIEWS: tuple[View, ...] = (reshape, permute, expand, slice_, detach)  # type: ignore[assignment]
 
 
 def transpose(x: Node, dim0: int, dim1: int) -> Node:
