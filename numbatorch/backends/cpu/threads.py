@@ -1,0 +1,206 @@
+"""The team of threads that runs programs: started on first use, parked when idle, gone at exit.
+
+Threads stay in compiled code, outside of the interpreter's lock. They park on CPython's own lock
+functions, which need no interpreter and exist on every system.
+"""
+
+import atexit
+import ctypes
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from numbatorch import settings
+from numbatorch.backends.cpu import loop, pack
+from numbatorch.errors import message
+
+IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
+PATIENCE_MICROSECONDS = 20  # at a barrier a thread waits this long before it lets others run
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+class Team:
+    """Threads that walk programs together; the caller of `run` is part 0.
+
+    Args:
+        parts: how many threads, the caller included; fewer if the system refuses more.
+    """
+
+    def __init__(self, parts: int) -> None:
+        entries = _entries()
+        self._run, self._worker, self._stop = entries["run"], entries["worker"], entries["stop"]
+        self.state = _aligned(loop.words(parts))
+        self._block = np.array([self.state.ctypes.data], np.int64)
+        self._block_address = self._block.ctypes.data
+        self._threads: list[threading.Thread] = []
+        self._locks: list[int] = []
+        self._configure(entries["spin"])
+        self.parts = 1
+        for part in range(1, parts):
+            if not self._start(part):
+                break
+        self.state[loop.PARTS] = self.parts
+
+    def run(self, program: int, count: int) -> None:
+        """Run the `count` rows at an address; returns when every part is done."""
+        self._run(self._block_address, program, count)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._stop(self._block_address, 0, 0)
+        for thread in self._threads:
+            thread.join()
+        free = ctypes.pythonapi.PyThread_free_lock
+        for lock in self._locks:
+            free(ctypes.c_void_p(lock))
+
+    def _configure(self, spin: Any) -> None:
+        state = self.state
+        spins = 2000
+        start = time.perf_counter_ns()
+        spin(self._block_address, 0, spins)
+        nanoseconds = max(1, time.perf_counter_ns() - start)
+        state[loop.SPINS] = max(1, IDLE_MICROSECONDS * 1000 * spins // nanoseconds)
+        state[loop.PATIENCE] = max(1, PATIENCE_MICROSECONDS * 1000 * spins // nanoseconds)
+        state[loop.YIELD] = _yield_address()
+        state[loop.ACQUIRE] = _address(ctypes.pythonapi.PyThread_acquire_lock)
+        state[loop.RELEASE] = _address(ctypes.pythonapi.PyThread_release_lock)
+
+    def _start(self, part: int) -> bool:
+        """Start a thread; False if the system refuses."""
+        lock = _new_lock()
+        self._locks.append(lock)
+        self.state[loop.SEAT + part * loop.LINE + loop.LOCK] = lock
+        thread = threading.Thread(
+            target=self._worker,
+            args=(self._block_address, part, 0),
+            name=f"numbatorch-{part}",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._threads.append(thread)
+        self.parts += 1
+        return True
+
+
+def _entries() -> dict[str, Any]:
+    """The compiled functions of the loop, as ctypes functions; calling one releases the interpreter."""
+    specs = {kernel.__name__: kernel() for kernel in (loop.run, loop.worker, loop.stop, loop.spin)}
+    found = pack.addresses(specs.values())
+    return {name: _ENTRY(found[spec.key]) for name, spec in specs.items()}
+
+
+def _aligned(words: int) -> np.ndarray:
+    """A zeroed int64 array that begins at a cache line."""
+    bytes_a_line = 8 * loop.LINE
+    memory = np.zeros(words + loop.LINE, np.int64)
+    skip = -memory.ctypes.data % bytes_a_line // 8
+    return memory[skip : skip + words]
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _new_lock() -> int:
+    """One of CPython's locks, held, so that the first who parks on it waits."""
+    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+    allocate.restype = ctypes.c_void_p
+    acquire.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    lock = allocate()
+    if not lock:
+        raise MemoryError("no lock for a thread")
+    acquire(lock, 1)
+    return int(lock)
+
+
+def _yield_address() -> int:
+    """Address of the function that lets other threads run, or 0."""
+    try:
+        if sys.platform == "win32":
+            return _address(ctypes.WinDLL("kernel32").SwitchToThread)
+        return _address(ctypes.CDLL(None).sched_yield)
+    except (OSError, AttributeError):
+        return 0
+
+
+_lock = threading.Lock()
+_team: Team | None = None
+_size: int | None = None
+
+
+def run(program: np.ndarray) -> None:
+    """Run a program on the team, in the order of its rows.
+
+    Calls from several Python threads wait for each other. The caller keeps the program and its
+    argument blocks alive until this returns.
+
+    Args:
+        program: (n, 4) int64, contiguous: function address, argument block address, flags (bit 0: one
+            thread runs it with parts = 1; bit 1: every thread has finished what stands before), unused.
+    """
+    run_at(program.__array_interface__["data"][0], len(program))
+
+
+def run_at(address: int, count: int) -> None:
+    """As `run`, for a program of `count` rows at an address."""
+    global _team
+    with _lock:
+        if _team is None:
+            _team = Team(num_threads())
+        _team.run(address, count)
+
+
+def num_threads() -> int:
+    """Threads of the team, the caller included."""
+    return _size or settings.threads()
+
+
+def set_num_threads(threads: int) -> None:
+    """Set the size of the team; a running one ends and the next program starts another."""
+    global _size
+    if threads < 1:
+        raise ValueError(message("set_num_threads", f"{threads} threads, at least 1 is needed"))
+    with _lock:
+        _size = threads
+        _close()
+
+
+def _close() -> None:
+    global _team
+    team, _team = _team, None
+    if team is not None:
+        team.close()
+
+
+def _at_exit() -> None:
+    """End the team, unless a thread that outlives the interpreter still runs a program."""
+    if _lock.acquire(timeout=1.0):
+        try:
+            _close()
+        finally:
+            _lock.release()
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads, and no use for a lock that one of them held."""
+    global _lock, _team
+    _lock = threading.Lock()
+    if _team is not None:
+        _inherited.append(_team)
+    _team = None
+
+
+_inherited: list[Team] = []  # teams of a parent process, whose memory must not be reused
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
