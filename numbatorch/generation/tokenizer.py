@@ -1,0 +1,314 @@
+"""Text to token ids and back, through the `tokenizers` library.
+
+Built from a Hugging Face folder, a tokenizer.json, or the vocabulary of a GGUF file.
+"""
+
+import codecs
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numbatorch.errors import FormatError, OutOfRange, message
+from numbatorch.generation import gguf_vocabulary
+from numbatorch.generation.vocabulary import Vocabulary, byte_of_character
+from numbatorch.io.gguf import GGUFFile
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# Fewer texts than this are encoded one after another: starting the library's thread pool takes
+# longer, and its threads would then compete with those of the kernels.
+POOL_FROM = 64
+
+
+class Tokenizer:
+    """A tokenizer and the special ids of its model.
+
+    Attributes:
+        bos_id, eos_id: begin and end of a text, or None.
+        end_ids: ids that end a generation.
+        add_bos, add_eos: whether `encode` puts bos before and eos behind a text.
+        vocab_size: number of ids, those of added tokens included.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.bos_id = vocabulary.bos_id
+        self.eos_id = vocabulary.eos_id
+        self.end_ids = vocabulary.end_ids
+        self.add_bos = vocabulary.add_bos
+        self.add_eos = vocabulary.add_eos
+        self._library = vocabulary.library
+        self._added = {
+            int(id): token for id, token in self._library.get_added_tokens_decoder().items()
+        }
+        self._special = frozenset(id for id, token in self._added.items() if token.special)
+        self._pieces: dict[int, bytes] = {}
+        self.vocab_size: int = max(self._library.get_vocab_size(), max(self._added, default=-1) + 1)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Tokenizer":
+        """From a tokenizer.json alone, which names no bos and eos ids.
+
+        Its truncation and padding are dropped: callers cut and pad for themselves.
+        """
+        return cls(Vocabulary(_load(Path(path))))
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Tokenizer":
+        """From a Hugging Face folder: tokenizer.json, tokenizer_config.json, config.json and
+        generation_config.json, of which only the first is required.
+
+        As in transformers' Llama tokenizer, bos is added where config.json names one and no
+        tokenizer_config.json says otherwise.
+        """
+        folder = Path(folder)
+        if not (folder / "tokenizer.json").is_file():
+            rows = [f"folder {folder}"]
+            rows += [f"found {p.name}, which is not read" for p in folder.glob("*.model")]
+            raise FormatError(message("tokenizer", "no tokenizer.json", *rows))
+        library = _load(folder / "tokenizer.json")
+        return cls(_with_config(library, folder))
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile) -> "Tokenizer":
+        """From the vocabulary in a GGUF file's metadata.
+
+        Raises:
+            FormatError: the vocabulary is malformed, or of a kind that is not built here.
+        """
+        return cls(gguf_vocabulary.build(file))
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.vocab_size} ids, bos {self.bos_id}, eos {self.eos_id})"
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """The ids of a text. Special tokens that the text spells out become their ids.
+
+        Args:
+            text: any text, empty too.
+            special: whether bos, eos and what the tokenizer.json puts around a text are added.
+        """
+        return self._framed(self._library.encode(text, add_special_tokens=special), special)
+
+    def encode_batch(
+        self, texts: Sequence[str], special: bool = True, limit: int | None = None
+    ) -> list[list[int]]:
+        """The ids of each text.
+
+        Args:
+            texts: any number of texts.
+            special: as in `encode`.
+            limit: most ids a text may have; its end is cut, special tokens stay.
+        """
+        if limit is not None:
+            room = limit - len(self.encode("", special))
+            if room < 0:
+                raise OutOfRange(message("encode_batch", f"no text fits into {limit} tokens"))
+        if len(texts) < POOL_FROM:
+            encodings = [self._library.encode(text, add_special_tokens=False) for text in texts]
+        else:
+            encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
+        if limit is not None:
+            for encoding in encodings:
+                encoding.truncate(room)
+        if special:
+            encodings = [self._library.post_process(encoding) for encoding in encodings]
+        return [self._framed(encoding, special) for encoding in encodings]
+
+    def decode(self, ids: Iterable[int], special: bool = False) -> str:
+        """The text of ids; bytes that are no UTF-8 become U+FFFD.
+
+        Args:
+            ids: token ids.
+            special: whether special tokens appear as their own text.
+        Raises:
+            OutOfRange: an id that is not in the vocabulary.
+        """
+        kept = self._kept(ids, special)
+        if self._style is None:
+            return str(self._library.decode(kept, skip_special_tokens=False))
+        text = b"".join(self._piece(id) for id in kept).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self._style == "spaces stripped" else text
+
+    def stream(self, special: bool = False) -> "TextStream":
+        """A decoder for the ids of a continuation, which come one by one."""
+        return TextStream(self, special)
+
+    def token_text(self, id: int) -> str:
+        """The token as the vocabulary spells it."""
+        self._kept([id], special=True)
+        return str(self._library.id_to_token(id))
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a token by its spelling, or None."""
+        return self._library.token_to_id(text)
+
+    def is_special(self, id: int) -> bool:
+        """Whether the id is a control token, such as bos, which `decode` leaves out."""
+        return id in self._special
+
+    def _framed(self, encoding: "tokenizers.Encoding", special: bool) -> list[int]:
+        ids: list[int] = encoding.ids
+        if special and self.add_bos and self.bos_id is not None:
+            ids = [self.bos_id, *ids]
+        if special and self.add_eos and self.eos_id is not None:
+            ids = [*ids, self.eos_id]
+        return ids
+
+    def _kept(self, ids: Iterable[int], special: bool) -> list[int]:
+        kept = []
+        for id in map(int, ids):
+            if not 0 <= id < self.vocab_size:
+                rule = f"ids go from 0 to {self.vocab_size - 1}"
+                raise OutOfRange(message("decode", f"token id {id} is not in the vocabulary", rule))
+            if special or id not in self._special:
+                kept.append(id)
+        return kept
+
+    @cached_property
+    def _style(self) -> str | None:
+        """How tokens spell bytes: 'bytes' as GPT-2's stand-ins, 'spaces' or 'spaces stripped' as
+        SentencePiece's U+2581 and <0x00>; None where only the library knows."""
+        decoder = self._library.decoder
+        steps = json.loads(decoder.__getstate__()) if decoder is not None else {}
+        kinds = {step["type"] for step in steps.get("decoders", [steps]) if "type" in step}
+        if kinds == {"ByteLevel"}:
+            return "bytes"
+        if "ByteFallback" in kinds and kinds <= {"Replace", "ByteFallback", "Fuse", "Strip"}:
+            return "spaces stripped" if "Strip" in kinds else "spaces"
+        return None
+
+    def _piece(self, id: int) -> bytes:
+        """The bytes that a token stands for."""
+        piece = self._pieces.get(id)
+        if piece is None:
+            piece = self._pieces[id] = self._spell(id)
+        return piece
+
+    def _spell(self, id: int) -> bytes:
+        if id in self._added:
+            return str(self._added[id].content).encode()
+        token: str | None = self._library.id_to_token(id)
+        if token is None:
+            return b""
+        if self._style == "bytes":
+            table = byte_of_character()
+            if all(character in table for character in token):
+                return bytes(table[character] for character in token)
+            return token.encode()
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            try:
+                return bytes([int(token[3:5], 16)])
+            except ValueError:
+                pass
+        return token.replace("\u2581", " ").encode()
+
+
+class TextStream:
+    """Turns ids into pieces of text that are whole UTF-8: a character that takes several tokens
+    is held back until its last one.
+
+    >>> stream = tokenizer.stream()  # doctest: +SKIP
+    >>> pieces = [stream.step(id) for id in ids] + [stream.end()]  # doctest: +SKIP
+    """
+
+    def __init__(self, tokenizer: Tokenizer, special: bool) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ids: list[int] = []  # where only the library decodes: what the next id may change
+        self._shown = 0  # how many of them are in pieces already given out
+
+    def step(self, id: int) -> str:
+        """The text that an id completes, which may be empty."""
+        tokenizer = self._tokenizer
+        kept = tokenizer._kept([id], self._special)
+        if tokenizer._style is not None:
+            return "".join(self._bytes.decode(tokenizer._piece(id)) for id in kept)
+        self._ids += kept
+        return self._advance(last=False)
+
+    def end(self) -> str:
+        """What is still held back: bytes that never became a character, as U+FFFD."""
+        if self._tokenizer._style is not None:
+            return self._bytes.decode(b"", final=True)
+        return self._advance(last=True)
+
+    def _advance(self, last: bool) -> str:
+        """The text of the ids not yet shown, in the light of the ones before them."""
+        decode: Any = self._tokenizer._library.decode
+        before = decode(self._ids[: self._shown], skip_special_tokens=False)
+        text = decode(self._ids, skip_special_tokens=False)
+        if len(text) <= len(before) or (text.endswith("\ufffd") and not last):
+            return ""
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+        return str(text[len(before) :])
+
+
+def _load(path: Path) -> "tokenizers.Tokenizer":
+    from tokenizers import Tokenizer as Library
+
+    try:
+        library = Library.from_buffer(path.read_bytes())
+    except OSError:
+        raise
+    except Exception as error:  # the library raises bare Exception
+        rows = (f"file {path}", str(error))
+        raise FormatError(message("tokenizer", "not a tokenizer.json", *rows)) from error
+    library.no_truncation()
+    library.no_padding()
+    return library
+
+
+def _with_config(library: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
+    model, generation = _read(folder / "config.json"), _read(folder / "generation_config.json")
+    config = _read(folder / "tokenizer_config.json")
+
+    def id_of(name: str) -> int | None:
+        token = config.get(f"{name}_token")
+        if isinstance(token, dict):
+            token = token.get("content")
+        if isinstance(token, str):
+            return library.token_to_id(token)
+        return next(iter(_ids(model, f"{name}_token_id", folder)), None)
+
+    bos, eos = id_of("bos"), id_of("eos")
+    ends = [
+        *_ids(model, "eos_token_id", folder),
+        *_ids(generation, "eos_token_id", folder),
+        *([] if eos is None else [eos]),
+    ]
+    framed = library.encode("", add_special_tokens=True).ids
+    add_bos = config.get("add_bos_token", bos is not None if not config else False)
+    return Vocabulary(
+        library,
+        bos_id=bos,
+        eos_id=eos,
+        end_ids=frozenset(ends),
+        add_bos=bool(add_bos) and bos not in framed,
+        add_eos=bool(config.get("add_eos_token", False)) and eos not in framed,
+    )
+
+
+def _ids(config: dict[str, Any], key: str, folder: Path) -> list[int]:
+    """The ids under a key of a configuration: none, one, or a list."""
+    value = config.get(key)
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(id) is int for id in ids):
+        raise FormatError(message("tokenizer", f"{key} is {value!r}", f"folder {folder}"))
+    return ids
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise FormatError(message("tokenizer", f"not JSON: {error}", f"file {path}")) from error
+    if not isinstance(found, dict):
+        raise FormatError(message("tokenizer", "not a JSON object", f"file {path}"))
+    return found
