@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -19,7 +18,7 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
 from numbatorch.backends.cpu import target
-from numbatorch.backends.cpu.kernel import KernelSpec, PointerTo, with_types
+from numbatorch.backends.cpu.kernel import KernelSpec, PointerTo, call_parameters, with_types
 from numbatorch.backends.cpu.numba_types import PointerType
 from numbatorch.errors import KernelError, message
 
@@ -45,7 +44,7 @@ class _Library(CPUCodeLibrary):  # type: ignore[misc]
 
     def add_ir_module(self, ir_module: Any) -> None:
         """Pointer arguments of kernels do not alias; those of helpers may."""
-        if getattr(_active, "noalias", False):
+        if _active.noalias:
             for function in ir_module.functions:
                 if function.blocks:
                     _mark_noalias(function)
@@ -119,13 +118,37 @@ def _flags(inline: bool) -> Any:
     return flags
 
 
-def lower(function: FunctionType, args: tuple[Any, ...], result: Any, inline: bool) -> Any:
-    """Type a function for argument types and lower it to LLVM IR: Numba's compile result."""
+def lower(
+    function: FunctionType, args: tuple[Any, ...], result: Any, inline: bool, noalias: bool = False
+) -> Any:
+    """Type a function for argument types and lower it to LLVM IR: Numba's compile result.
+
+    Args:
+        result: its type, or None to infer it.
+        inline: its body goes into every caller.
+        noalias: what its pointers point to does not overlap.
+    """
     _reject_raises(function.__code__)
     context = _context(current_cpu())
-    return compile_extra(
-        cpu_target.typing_context, context, function, args, result, _flags(inline), {}
-    )
+    before = getattr(_active, "noalias", False)
+    _active.noalias = noalias
+    try:
+        return compile_extra(
+            cpu_target.typing_context, context, function, args, result, _flags(inline), {}
+        )
+    finally:
+        _active.noalias = before
+
+
+_called: dict[Any, Any] = {}
+
+
+def lower_called(function: FunctionType, args: tuple[Any, ...], inline: bool) -> Any:
+    """As `lower`, for a function that kernels call; once for each processor that is compiled for."""
+    key = (function, args, inline, current_cpu())
+    if key not in _called:
+        _called[key] = lower(function, args, None, inline)
+    return _called[key]
 
 
 def _reject_raises(code: CodeType) -> None:
@@ -151,26 +174,26 @@ def module(spec: KernelSpec, cpu: target.CPU) -> Any:
     """The linked and optimised LLVM module of a kernel; it defines `spec.symbol`."""
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
-    args = (*argument_types, types.int64, types.int64)
+    tail = call_parameters(function)
+    args = (*argument_types, *[types.int64] * len(tail))
     with global_compiler_lock, compiling_for(cpu):
-        _active.noalias = True
         try:
-            compiled = lower(function, args, types.void, inline=False)
+            compiled = lower(function, args, types.void, inline=False, noalias=True)
         except NumbaError as err:
             raise KernelError(message(spec.name, "does not compile", spec.path(), str(err))) from err
-        finally:
-            _active.noalias = False
         compiled.library.finalize()
         linked = compiled.library._final_module
         wrapper = llvm.parse_assembly(
-            _wrapper(spec.symbol, compiled.fndesc.llvm_func_name, words, linked)
+            _wrapper(spec.symbol, compiled.fndesc.llvm_func_name, words, tail, linked)
         )
         linked.link_in(wrapper)
         _optimise(linked, spec.symbol, cpu)
     return linked
 
 
-def _wrapper(symbol: str, inner: str, words: tuple[str, ...], linked: Any) -> str:
+def _wrapper(
+    symbol: str, inner: str, words: tuple[str, ...], tail: tuple[str, ...], linked: Any
+) -> str:
     """IR of the C function that reads the argument block and calls the kernel."""
     lines = []
     values = []
@@ -179,14 +202,15 @@ def _wrapper(symbol: str, inner: str, words: tuple[str, ...], linked: Any) -> st
         lines.append(f"  %p{index} = getelementptr i64, ptr %block, i64 {index}")
         lines.append(f"  %v{index} = load {kind}, ptr %p{index}, align 8")
         values.append(f"{kind} %v{index}")
-    declared = ", ".join(["ptr", "ptr", *(value.split()[0] for value in values), "i64", "i64"])
-    passed = ", ".join(["ptr %result", "ptr %error", *values, "i64 %part", "i64 %parts"])
+    declared = ", ".join(["ptr", "ptr", *(value.split()[0] for value in values), *["i64"] * len(tail)])
+    called = [f"i64 %{name}" for name in tail]
+    passed = ", ".join(["ptr %result", "ptr %error", *values, *called])
     body = "\n".join(lines)
     return f"""
 target triple = "{linked.triple}"
 target datalayout = "{linked.data_layout}"
 declare i32 @"{inner}"({declared})
-define void @"{symbol}"(i64 %args, i64 %part, i64 %parts) {{
+define void @"{symbol}"({", ".join(["i64 %args", *called])}) {{
   %result = alloca ptr
   %error = alloca ptr
   %block = inttoptr i64 %args to ptr
@@ -214,13 +238,3 @@ def _optimise(linked: Any, symbol: str, cpu: target.CPU) -> None:
 def compile_object(spec: KernelSpec, cpu: target.CPU) -> bytes:
     """Object code of a kernel."""
     return bytes(target.machine(cpu).emit_object(module(spec, cpu)))
-
-
-def write_source(path: str, text: str) -> None:
-    """Put an emitted kernel's text where its `path` says, if the folder can be written."""
-    file = Path(path)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError:
-        pass

@@ -6,7 +6,9 @@ Numba is not imported here: kernels, helpers and intrinsics are recorded and bou
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -252,7 +254,7 @@ class Kernel:
     def fingerprint(self) -> str:
         """Hash of all that the machine code follows from, types aside."""
         words = [repr(word) for word in self.words]
-        return digest(self.__name__, *words, _function_digest(self.function))
+        return digest(self.__name__, *words, function_digest(self.function))
 
     def __call__(self, **types: "str | DType") -> BoundKernel:
         names = {k: v.name if isinstance(v, DType) else v for k, v in types.items()}
@@ -322,10 +324,20 @@ class EmittedKernel(KernelSpec):
         return str(settings.cache_dir() / "source" / f"{plain[:64]}-{self.key}.py")
 
     def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
+        write_source(self.path(), self.source())
         return bind_text(self.source(), self.path())
 
     def task(self) -> tuple[Any, ...] | None:
+        write_source(self.path(), self.source())
         return ("text", self.source(), self.path())
+
+
+def write_source(path: str, text: str) -> None:
+    """Put an emitted kernel's text where readers and tracebacks find it, if the folder can be written."""
+    file = Path(path)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
 
 
 def bind_text(text: str, path: str) -> tuple[FunctionType, tuple[str, ...]]:
@@ -355,15 +367,30 @@ def with_types(function: FunctionType, types: dict[str, str]) -> FunctionType:
     return bound
 
 
+SHARE = ("part", "parts")
+TILE = ("batch", "row0", "row1", "col0", "col1")
+
+
+def call_parameters(function: FunctionType) -> tuple[str, ...]:
+    """The last parameters, which the caller passes beside the argument block.
+
+    They are `part, parts`, or for an epilogue `batch, row0, row1, col0, col1`.
+    """
+    names = tuple(inspect.signature(function).parameters)
+    for tail in (SHARE, TILE):
+        if names[-len(tail) :] == tail:
+            return tail
+    raise KernelError(
+        message(function.__name__, "the last two parameters of a kernel are `part, parts`")
+    )
+
+
 def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[Any, ...]:
-    """What each parameter before `part, parts` is: a PointerTo, "int" or "float"."""
+    """What each parameter before those of the caller is: a PointerTo, "int" or "float"."""
     names = list(inspect.signature(function).parameters)
-    if names[-2:] != ["part", "parts"]:
-        raise KernelError(
-            message(function.__name__, "the last two parameters of a kernel are `part, parts`")
-        )
+    tail = call_parameters(function)
     words: list[Any] = []
-    for name in names[:-2]:
+    for name in names[: -len(tail)]:
         annotation = function.__annotations__.get(name)
         if isinstance(annotation, str):
             annotation = eval(annotation, function.__globals__ | {"Pointer": Pointer})
@@ -393,7 +420,7 @@ def digest(*parts: str) -> str:
 _digests: dict[Any, str] = {}
 
 
-def _function_digest(function: FunctionType) -> str:
+def function_digest(function: FunctionType) -> str:
     """Hash of a function's code and of every value that the code names."""
     known = _digests.get(function)
     if known is not None:
@@ -428,7 +455,7 @@ def _code_digest(code: CodeType, doc: str | None) -> str:
 def _value_digest(value: Any, names: tuple[str, ...]) -> str:
     """Hash of a value that kernels' code names; `names` are the attributes it may read of a module."""
     if isinstance(value, Helper):
-        return digest("helper", str(value.inline), _function_digest(value.function))
+        return digest("helper", str(value.inline), function_digest(value.function))
     if isinstance(value, Kernel):
         return value.fingerprint
     if isinstance(value, Intrinsic):
@@ -437,7 +464,7 @@ def _value_digest(value: Any, names: tuple[str, ...]) -> str:
         return _code_digest(value, None)
     if isinstance(value, FunctionType):
         if value.__module__.partition(".")[0] == "numbatorch" or value.__closure__:
-            return _function_digest(value)
+            return function_digest(value)
         return digest(value.__module__, value.__qualname__)
     if isinstance(value, ModuleType):
         if value.__name__.partition(".")[0] != "numbatorch":
@@ -452,5 +479,5 @@ def _value_digest(value: Any, names: tuple[str, ...]) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     dispatched = getattr(value, "py_func", None)
     if isinstance(dispatched, FunctionType):
-        return digest("njit", _function_digest(dispatched))
+        return digest("njit", function_digest(dispatched))
     return f"{type(value).__qualname__} {value!r}"

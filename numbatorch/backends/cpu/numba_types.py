@@ -108,13 +108,14 @@ def _call_definition(function: Any, inline: bool, words: tuple[Any, ...]) -> Any
         from numbatorch.backends.cpu import compiler
 
         bound = compiler.bind_called(function, words, args)
-        compiled = compiler.lower(bound, args, None, inline)
+        result = compiler.lower_called(bound, args, inline).signature.return_type
 
         def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            compiled = compiler.lower_called(bound, args, inline)
             context.add_linking_libs([compiled.library])
             return context.call_internal(builder, compiled.fndesc, sig, values)
 
-        return signature(compiled.signature.return_type, *args), codegen
+        return signature(result, *args), codegen
 
     parameters = inspect.signature(function).parameters
     first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)

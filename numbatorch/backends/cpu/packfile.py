@@ -1,0 +1,204 @@
+"""The file that compiled kernels are kept in: a header, then one checked record a kernel, appended under a lock.
+
+A record that is torn or damaged is as good as absent; a file with another header is replaced.
+"""
+
+import hashlib
+import os
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+# Symbol and object code by kernel key.
+Objects = dict[str, tuple[str, bytes]]
+
+MAGIC = b"NTPACK02"
+LARGEST = 128 << 20  # bytes; a larger file starts again with the kernels that the process uses
+
+_RECORD = struct.Struct("<4s32sHI16s")  # mark, key, length of symbol, length of object, checksum
+_MARK = b"NTOB"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record's object code stands in the file."""
+
+    offset: int
+    symbol: str
+    length: int
+    checksum: bytes
+
+
+class PackFile:
+    """Object code by kernel key.
+
+    Args:
+        path: of the file, which need not exist.
+        identity: what made the object code: versions and processor. It is part of every checksum.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self._identity = hashlib.blake2b(identity.encode(), digest_size=32).digest()
+        self._places: dict[str, Place] = {}
+        self._end = 0
+
+    def read(self, keys: list[str]) -> Objects:
+        """Symbol and object code of those kernels that the file holds undamaged."""
+        found: Objects = {}
+        try:
+            with self.path.open("rb") as file:
+                self._scan(file)
+                for key in keys:
+                    place = self._places.get(key)
+                    code = self._load(file, key, place) if place is not None else None
+                    if place is not None and code is not None:
+                        found[key] = place.symbol, code
+        except OSError:
+            pass
+        return found
+
+    def append(self, objects: Objects, used: list[str]) -> None:
+        """Add kernels; those that another process has added meanwhile are skipped.
+
+        Args:
+            objects: what to add.
+            used: keys to keep when the file has grown too large and starts again.
+        Raises:
+            OSError: the folder cannot be written or is full; the file is as it was.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self.path.with_suffix(".lock")):
+            if not self._is_intact():
+                self._replace(self.read(list(self._places)) | objects)
+            elif self._end > LARGEST:
+                self._replace(self.read(used) | objects)
+            else:
+                self._extend(objects)
+
+    def _is_intact(self) -> bool:
+        """Whether the file has this header and ends with a whole record."""
+        try:
+            with self.path.open("rb") as file:
+                self._scan(file)
+                return self._end > 0 and self._end == os.fstat(file.fileno()).st_size
+        except OSError:
+            return False
+
+    def _extend(self, objects: Objects) -> None:
+        with self.path.open("r+b") as file:
+            missing = {
+                key: value
+                for key, value in objects.items()
+                if key not in self._places or self._load(file, key, self._places[key]) is None
+            }
+            data = b"".join(self._record(key, *value) for key, value in missing.items())
+            end = self._end
+            file.seek(end)
+            try:
+                file.write(data)
+                file.flush()
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
+
+    def _replace(self, objects: Objects) -> None:
+        """Write the file anew."""
+        fresh = self.path.with_suffix(f".{os.getpid()}.new")
+        try:
+            with fresh.open("wb") as file:
+                file.write(MAGIC + self._identity)
+                for key, value in objects.items():
+                    file.write(self._record(key, *value))
+            _replace_file(fresh, self.path)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink()
+            raise
+        self._places, self._end = {}, 0
+
+    def _scan(self, file: IO[bytes]) -> None:
+        """Note the records that were added since the last scan."""
+        file.seek(0)
+        if file.read(len(MAGIC) + 32) != MAGIC + self._identity:
+            self._places, self._end = {}, 0
+            return
+        size = os.fstat(file.fileno()).st_size
+        if size < self._end:
+            self._places, self._end = {}, 0
+        position = self._end or len(MAGIC) + 32
+        while position + _RECORD.size <= size:
+            file.seek(position)
+            mark, key, symbol_length, length, checksum = _RECORD.unpack(file.read(_RECORD.size))
+            start = position + _RECORD.size
+            if mark != _MARK or start + symbol_length + length > size:
+                break
+            symbol = file.read(symbol_length).decode("ascii", "replace")
+            place = Place(start + symbol_length, symbol, length, checksum)
+            self._places[key.decode("ascii", "replace")] = place
+            position = start + symbol_length + length
+        self._end = position
+
+    def _load(self, file: IO[bytes], key: str, place: Place) -> bytes | None:
+        file.seek(place.offset)
+        code = file.read(place.length)
+        return code if self._checksum(key, place.symbol, code) == place.checksum else None
+
+    def _checksum(self, key: str, symbol: str, code: bytes) -> bytes:
+        state = hashlib.blake2b(self._identity, digest_size=16)
+        state.update(f"{key} {symbol} {len(code)} ".encode())
+        state.update(code)
+        return state.digest()
+
+    def _record(self, key: str, symbol: str, code: bytes) -> bytes:
+        name = symbol.encode()
+        checksum = self._checksum(key, symbol, code)
+        return _RECORD.pack(_MARK, key.encode(), len(name), len(code), checksum) + name + code
+
+
+def _replace_file(source: Path, destination: Path) -> None:
+    """`os.replace`, which Windows refuses while another process reads the destination."""
+    for _ in range(20):
+        try:
+            os.replace(source, destination)
+            return
+        except PermissionError:
+            if sys.platform != "win32":
+                raise
+            time.sleep(0.05)
+    os.replace(source, destination)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes; it goes with the process that holds it."""
+    with path.open("a+b") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            while True:
+                try:
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            try:
+                yield
+            finally:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)

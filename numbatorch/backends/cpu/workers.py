@@ -1,0 +1,149 @@
+"""Compiling many kernels at once: other Python processes that compile a share each.
+
+They are started through `sys.executable`, so a notebook needs no `__main__` guard and nothing is forked.
+"""
+
+import importlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import IO, Any
+
+from numbatorch import settings
+from numbatorch.backends.cpu.kernel import KernelSpec, bind_text
+
+# What a worker answers for a kernel: its key, and its object code or None if it could not.
+Answer = tuple[str, bytes | None]
+
+_FEW = 4  # fewer are compiled here
+_FEW_WHEN_WARM = 16  # fewer are compiled here when Numba is imported already
+
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "from numbatorch.backends.cpu import workers; workers.main()"
+)
+
+
+class _Text(KernelSpec):
+    """An emitted kernel, in a worker."""
+
+    def __init__(self, name: str, key: str, text: str, path: str) -> None:
+        self.name, self.key, self._source, self._path = name, key, text, path
+
+    def path(self) -> str:
+        return self._path
+
+    def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
+        return bind_text(self._source, self._path)
+
+
+def main() -> None:
+    """A worker: read the kernels, write an answer for each as it is done."""
+    tasks = pickle.load(sys.stdin.buffer)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an imported module prints is not an answer
+    from numbatorch.backends.cpu import compiler, target
+
+    for name, key, task in tasks:
+        try:
+            spec = _find(name, key, task)
+            code = compiler.compile_object(spec, target.host()) if spec.key == key else None
+        except Exception:  # the parent compiles it again and so reports it
+            code = None
+        pickle.dump((key, code), answers)
+        answers.flush()
+
+
+def _find(name: str, key: str, task: tuple[Any, ...]) -> KernelSpec:
+    if task[0] == "text":
+        return _Text(name, key, task[1], task[2])
+    found: Any = importlib.import_module(task[1])
+    for part in task[2].split("."):
+        found = getattr(found, part)
+    spec = found(**task[3])
+    assert isinstance(spec, KernelSpec)
+    return spec
+
+
+def compile_share(
+    specs: list[KernelSpec], answer: Callable[[Answer], None]
+) -> tuple[list[KernelSpec], Callable[[], None]]:
+    """Give part of the kernels to workers.
+
+    Args:
+        specs: kernels to compile.
+        answer: called with each result of a worker.
+    Returns:
+        The kernels left for this process, and a function that waits for the workers.
+    """
+    count = _worker_count(specs)
+    shares: list[list[Any]] = [[] for _ in range(count)]
+    mine: list[KernelSpec] = []
+    for spec in specs:
+        task = spec.task() if count else None
+        index = len(mine) + sum(map(len, shares))
+        if task is None or index % (count + 1) == 0:
+            mine.append(spec)
+        else:
+            shares[index % (count + 1) - 1].append((spec.name, spec.key, task))
+    processes = [_start(share) for share in shares if share]
+
+    def finish() -> None:
+        for process in processes:
+            if process is not None:
+                _collect(process, answer)
+
+    return mine, finish
+
+
+def _worker_count(specs: list[KernelSpec]) -> int:
+    few = _FEW_WHEN_WARM if "numba" in sys.modules else _FEW
+    if len(specs) <= few or not sys.executable or getattr(sys, "frozen", False):
+        return 0
+    return min(settings.threads() - 1, len(specs) // 3, 15)
+
+
+def _start(share: list[Any]) -> "subprocess.Popen[bytes] | None":
+    """A worker that has its kernels; None if no process can be started."""
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            creationflags=flags,
+        )
+    except OSError:
+        return None
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(sys.path).encode() + b"\n")
+        pickle.dump(share, process.stdin)
+        process.stdin.close()
+    except OSError:
+        pass
+    return process
+
+
+def _collect(process: "subprocess.Popen[bytes]", answer: Callable[[Answer], None]) -> None:
+    assert process.stdout is not None
+    try:
+        for result in _answers(process.stdout):
+            answer(result)
+    finally:
+        process.stdout.close()
+        process.kill()
+        process.wait()
+
+
+def _answers(stream: IO[bytes]) -> Any:
+    while True:
+        try:
+            yield pickle.load(stream)
+        except (EOFError, pickle.UnpicklingError, OSError):
+            return
