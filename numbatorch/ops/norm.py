@@ -4,20 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.reduce import mean
+from numbatorch.ops.packed import packed, unpacked
+from numbatorch.ops.reduce import mean, reduced, sum_
 from numbatorch.ops.registry import as_node, describe, expanded, structured
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
 
 def _check(op: str, x: Node, *weights: Node) -> tuple[Shape, DType]:
     for weight in weights:
-        if x.dtype.kind != "f" or not x.shape or weight.shape != x.shape[-1:]:
+        floats = x.dtype.kind == weight.dtype.kind == "f"
+        if not floats or not x.shape or weight.shape != x.shape[-1:]:
             raise ShapeError(
                 message(
                     op,
@@ -27,6 +28,11 @@ def _check(op: str, x: Node, *weights: Node) -> tuple[Shape, DType]:
                 )
             )
     return x.shape, x.dtype
+
+
+def _check_cotangent(op: str, g: Node, x: Node) -> None:
+    if g.shape != x.shape or g.dtype is not x.dtype:
+        raise ShapeError(message(op, "g and x differ", f"g {describe(g)}", f"x {describe(x)}"))
 
 
 @structured(source="https://arxiv.org/abs/1910.07467")
@@ -40,17 +46,60 @@ def _(x: Node, weight: Node, *, eps: float = 1e-6) -> tuple[Shape, DType]:
     return _check("rms_norm", x, weight)
 
 
+@rms_norm.vjp
+def _(g: Node, y: Node, x: Node, weight: Node, *, eps: float) -> list[Node]:
+    packed = rms_norm_backward.apply(g, x, weight, eps=eps)
+    return unpacked(packed, x.shape, weight.shape)
+
+
 @rms_norm.fallback
 def _(x: Node, weight: Node, *, eps: float = 1e-6) -> Node:
     wide = as_node(x, x.dtype.compute, x.device)
-    scale = find("rsqrt").apply(mean(wide * wide, -1, keepdim=True) + eps)
-    return as_node(wide * expanded(scale, x.shape) * _wide(weight), x.dtype, x.device)
+    out = wide * expanded(_rms_scale(wide, eps), x.shape) * _like(weight, x)
+    return as_node(out, x.dtype, x.device)
 
 
 @rms_norm.samples
 def _(rng: np.random.Generator) -> Any:
-    B, C = (int(n) for n in rng.integers(1, 9, 2))
+    B, C = (int(n) for n in rng.integers((0, 1), (9, 40)))
     return [rng.standard_normal((B, C)), rng.standard_normal(C)], {"eps": 1e-5}
+
+
+@structured()
+def rms_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> Array:
+    """Cotangents of rms_norm's x and weight in one buffer, in the dtype that x is computed in.
+
+    With s = 1 / sqrt(mean(x^2) + eps): dx = s * (g w - x s^2 mean(g w x)), dw = sum of g x s.
+    """
+    scale = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    weighted = g * weight
+    inner = (weighted * x).mean(-1, keepdims=True)
+    parts = [scale * (weighted - x * scale**2 * inner), (g * x * scale).reshape(-1, x.shape[-1])]
+    return np.concatenate([parts[0].reshape(-1), parts[1].sum(0)])
+
+
+@rms_norm_backward.infer
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Shape, DType]:
+    _check_cotangent("rms_norm_backward", g, x)
+    _check("rms_norm_backward", x, weight)
+    return (numel(x.shape) + numel(weight.shape),), x.dtype.compute
+
+
+@rms_norm_backward.fallback
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> Node:
+    wide, wide_g = (as_node(n, x.dtype.compute, x.device) for n in (x, g))
+    scale = expanded(_rms_scale(wide, eps), x.shape)
+    weighted = wide_g * _like(weight, x)
+    inner = expanded(mean(weighted * wide, -1, keepdim=True), x.shape)
+    dx = scale * (weighted - wide * scale * scale * inner)
+    return packed(dx, _over_rows(wide_g * wide * scale))
+
+
+@rms_norm_backward.samples
+def _(rng: np.random.Generator) -> Any:
+    B, C = (int(n) for n in rng.integers((0, 1), (9, 40)))
+    x, g = rng.standard_normal((2, B, C))
+    return [g, x, rng.standard_normal(C)], {"eps": 1e-5}
 
 
 @structured(source="https://arxiv.org/abs/1607.06450")
@@ -66,23 +115,79 @@ def _(x: Node, weight: Node, bias: Node, *, eps: float = 1e-5) -> tuple[Shape, D
     return _check("layer_norm", x, weight, bias)
 
 
+@layer_norm.vjp
+def _(g: Node, y: Node, x: Node, weight: Node, bias: Node, *, eps: float) -> list[Node]:
+    packed = layer_norm_backward.apply(g, x, weight, eps=eps)
+    return unpacked(packed, x.shape, weight.shape, bias.shape)
+
+
 @layer_norm.fallback
 def _(x: Node, weight: Node, bias: Node, *, eps: float = 1e-5) -> Node:
     wide = as_node(x, x.dtype.compute, x.device)
     centred = wide - expanded(mean(wide, -1, keepdim=True), x.shape)
-    scale = find("rsqrt").apply(mean(centred * centred, -1, keepdim=True) + eps)
-    out = centred * expanded(scale, x.shape) * _wide(weight) + _wide(bias)
+    scale = expanded(_rms_scale(centred, eps), x.shape)
+    out = centred * scale * _like(weight, x) + _like(bias, x)
     return as_node(out, x.dtype, x.device)
 
 
 @layer_norm.samples
 def _(rng: np.random.Generator) -> Any:
-    B, C = (int(n) for n in rng.integers(2, 9, 2))
-    return [rng.standard_normal((B, C)), rng.standard_normal(C), rng.standard_normal(C)], {
-        "eps": 1e-5
-    }
+    B, C = (int(n) for n in rng.integers((0, 2), (9, 40)))
+    return [rng.standard_normal(shape) for shape in ((B, C), C, C)], {"eps": 1e-5}
 
 
-def _wide(weight: Node) -> Node:
-    wide = dt.float64 if weight.dtype is dt.float64 else dt.float32
-    return as_node(weight, wide, weight.device)
+@structured()
+def layer_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> Array:
+    """Cotangents of layer_norm's x, weight and bias in one buffer, in the dtype of computation.
+
+    With h = (x - mean) s and s = 1 / sqrt(var + eps): dx = s * (g w - mean(g w) - h mean(g w h)),
+    dw = sum of g h, db = sum of g.
+    """
+    centred = x - x.mean(-1, keepdims=True)
+    scale = 1 / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps)
+    unit, weighted = centred * scale, g * weight
+    inner = (weighted * unit).mean(-1, keepdims=True)
+    dx = scale * (weighted - weighted.mean(-1, keepdims=True) - unit * inner)
+    sums = [part.reshape(-1, x.shape[-1]).sum(0) for part in (g * unit, g)]
+    return np.concatenate([dx.reshape(-1), *sums])
+
+
+@layer_norm_backward.infer
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Shape, DType]:
+    _check_cotangent("layer_norm_backward", g, x)
+    _check("layer_norm_backward", x, weight)
+    return (numel(x.shape) + 2 * numel(weight.shape),), x.dtype.compute
+
+
+@layer_norm_backward.fallback
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> Node:
+    wide, wide_g = (as_node(n, x.dtype.compute, x.device) for n in (x, g))
+    centred = wide - expanded(mean(wide, -1, keepdim=True), x.shape)
+    scale = expanded(_rms_scale(centred, eps), x.shape)
+    unit, weighted = centred * scale, wide_g * _like(weight, x)
+    across = expanded(mean(weighted, -1, keepdim=True), x.shape)
+    inner = expanded(mean(weighted * unit, -1, keepdim=True), x.shape)
+    dx = scale * (weighted - across - unit * inner)
+    return packed(dx, _over_rows(wide_g * unit), _over_rows(wide_g))
+
+
+@layer_norm_backward.samples
+def _(rng: np.random.Generator) -> Any:
+    B, C = (int(n) for n in rng.integers((0, 2), (9, 40)))
+    x, g = rng.standard_normal((2, B, C))
+    return [g, x, rng.standard_normal(C)], {"eps": 1e-5}
+
+
+def _rms_scale(x: Node, eps: float) -> Node:
+    """1 / sqrt(mean(x^2) + eps) over the last dimension, which stays with size 1."""
+    return find("rsqrt").apply(mean(x * x, -1, keepdim=True) + eps)
+
+
+def _like(weight: Node, x: Node) -> Node:
+    """The weight in the dtype that x is computed in, expanded to the shape of x."""
+    return expanded(as_node(weight, x.dtype.compute, x.device), x.shape)
+
+
+def _over_rows(x: Node) -> Node:
+    """The sum over all dimensions but the last."""
+    return reduced(sum_, x, tuple(range(len(x.shape) - 1)))

@@ -8,7 +8,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.reduce import max_, mean, reduced, sum_
-from numbatorch.ops.registry import describe, expanded, structured
+from numbatorch.ops.registry import as_node, describe, expanded, structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, normalize_dim
 
@@ -21,54 +21,107 @@ def _infer(x: Node) -> tuple[Shape, DType]:
     return x.shape, x.dtype
 
 
+def _infer_backward(g: Node, y: Node) -> tuple[Shape, DType]:
+    if g.shape != y.shape or g.dtype is not y.dtype:
+        raise ShapeError(
+            message("softmax_backward", "g and y differ", f"g {describe(g)}", f"y {describe(y)}")
+        )
+    return _infer(y)
+
+
+def _shape(rng: np.random.Generator) -> Shape:
+    return tuple(int(n) for n in rng.integers((0, 1), (6, 40)))
+
+
 def _sample(rng: np.random.Generator) -> Any:
-    return [4 * rng.standard_normal(tuple(int(n) for n in rng.integers(1, 9, 2)))], {}
+    return [4 * rng.standard_normal(_shape(rng))], {}
+
+
+def _sample_backward(rng: np.random.Generator) -> Any:
+    shape = _shape(rng)
+    return [rng.standard_normal(shape), rng.standard_normal(shape)], {}
 
 
 @structured(source="https://pytorch.org/docs/stable/generated/torch.nn.Softmax.html")
 def softmax_(x: Array) -> Array:
     """exp(x - max) / sum(exp(x - max)) over the last dimension."""
-    powers = np.exp(x - x.max(-1, keepdims=True))
+    powers = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
     return powers / powers.sum(-1, keepdims=True)
 
 
 @softmax_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    inner = sum_.apply(g * y, dims=(len(x.shape) - 1,))
-    return y * (g - expanded(inner, x.shape))
+    return softmax_backward.apply(g, y)
 
 
 @softmax_.fallback
 def _(x: Node) -> Node:
+    if not x.shape[-1]:
+        return x
     last = (len(x.shape) - 1,)
-    powers = find("exp").apply(x - expanded(max_.apply(x, dims=last), x.shape))
-    return powers / expanded(sum_.apply(powers, dims=last), x.shape)
+    wide = as_node(x, x.dtype.compute, x.device)
+    powers = find("exp").apply(wide - expanded(max_.apply(wide, dims=last), x.shape))
+    out = powers / expanded(sum_.apply(powers, dims=last), x.shape)
+    return as_node(out, x.dtype, x.device)
+
+
+@structured()
+def softmax_backward(g: Array, y: Array) -> Array:
+    """Cotangent of the input of softmax: y * (g - sum(g * y)) over the last dimension."""
+    return y * (g - (g * y).sum(-1, keepdims=True))
+
+
+@softmax_backward.fallback
+def _(g: Node, y: Node) -> Node:
+    wide, wide_g = (as_node(n, y.dtype.compute, y.device) for n in (y, g))
+    inner = sum_.apply(wide_g * wide, dims=(len(y.shape) - 1,))
+    return as_node(wide * (wide_g - expanded(inner, y.shape)), y.dtype, y.device)
 
 
 @structured(source="https://pytorch.org/docs/stable/generated/torch.nn.LogSoftmax.html")
 def log_softmax_(x: Array) -> Array:
     """x - max - log(sum(exp(x - max))) over the last dimension."""
-    centred = x - x.max(-1, keepdims=True)
+    centred = x - x.max(-1, keepdims=True, initial=-np.inf)
     return centred - np.log(np.exp(centred).sum(-1, keepdims=True))
 
 
 @log_softmax_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    total = sum_.apply(g, dims=(len(x.shape) - 1,))
-    return g - find("exp").apply(y) * expanded(total, x.shape)
+    return log_softmax_backward.apply(g, y)
 
 
 @log_softmax_.fallback
 def _(x: Node) -> Node:
+    if not x.shape[-1]:
+        return x
     last = (len(x.shape) - 1,)
-    centred = x - expanded(max_.apply(x, dims=last), x.shape)
+    wide = as_node(x, x.dtype.compute, x.device)
+    centred = wide - expanded(max_.apply(wide, dims=last), x.shape)
     total = sum_.apply(find("exp").apply(centred), dims=last)
-    return centred - expanded(find("log").apply(total), x.shape)
+    out = centred - expanded(find("log").apply(total), x.shape)
+    return as_node(out, x.dtype, x.device)
+
+
+@structured()
+def log_softmax_backward(g: Array, y: Array) -> Array:
+    """Cotangent of the input of log_softmax: g - exp(y) * sum(g) over the last dimension."""
+    return g - np.exp(y) * g.sum(-1, keepdims=True)
+
+
+@log_softmax_backward.fallback
+def _(g: Node, y: Node) -> Node:
+    wide, wide_g = (as_node(n, y.dtype.compute, y.device) for n in (y, g))
+    total = sum_.apply(wide_g, dims=(len(y.shape) - 1,))
+    out = wide_g - find("exp").apply(wide) * expanded(total, y.shape)
+    return as_node(out, y.dtype, y.device)
 
 
 for _op in (softmax_, log_softmax_):
     _op.infer(_infer)
     _op.samples(_sample)
+for _op in (softmax_backward, log_softmax_backward):
+    _op.infer(_infer_backward)
+    _op.samples(_sample_backward)
 
 
 def _along(op: Any, x: Node, dim: int) -> Node:

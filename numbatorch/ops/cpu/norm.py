@@ -1,0 +1,230 @@
+"""CPU kernels of normalisation over the last dimension, and of its gradient in one pass over the rows.
+
+Weight gradients are summed by each part into a row of its own, then over the parts.
+"""
+
+from typing import Any
+
+from numbatorch.backends.cpu.kernel import Pointer, U, V, kernel, share
+from numbatorch.backends.cpu.primitives import sqrt
+from numbatorch.backends.cpu.simd import add_reassoc
+from numbatorch.dtype import DType, float32
+from numbatorch.ops import norm as ops
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, in_type, total_of
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.shape import numel
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def rms_norm_rows(
+    out: Pointer["T"],
+    x: Pointer["T"],
+    weight: Pointer["U"],
+    rows: int,
+    cols: int,
+    eps: float,
+    part: int,
+    parts: int,
+) -> None:
+    """x / sqrt(mean(x^2) + eps) * weight of each row."""
+    lo, hi = share(rows, part, parts)
+    for row in range(lo, hi):
+        source = x + row * cols
+        target = out + row * cols
+        scale = V(1.0) / sqrt(dot(source, source, cols, V(0.0)) / V(cols) + V(eps))
+        for i in range(cols):
+            target[i] = source[i] * scale * weight[i]
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def layer_norm_rows(
+    out: Pointer["T"],
+    x: Pointer["T"],
+    weight: Pointer["U"],
+    bias: Pointer["U"],
+    rows: int,
+    cols: int,
+    eps: float,
+    part: int,
+    parts: int,
+) -> None:
+    """(x - mean) / sqrt(var + eps) * weight + bias of each row."""
+    lo, hi = share(rows, part, parts)
+    for row in range(lo, hi):
+        source = x + row * cols
+        target = out + row * cols
+        mean = total_of(source, cols, V(0.0)) / V(cols)
+        squares = V(0.0)
+        for i in range(cols):
+            centred = source[i] - mean
+            squares = add_reassoc(squares, centred * centred)
+        scale = V(1.0) / sqrt(squares / V(cols) + V(eps))
+        for i in range(cols):
+            target[i] = (source[i] - mean) * scale * weight[i] + bias[i]
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def rms_norm_backward_rows(
+    out: Pointer["V"],
+    sums: Pointer["V"],
+    used: Pointer["int64"],
+    g: Pointer["T"],
+    x: Pointer["T"],
+    weight: Pointer["U"],
+    rows: int,
+    cols: int,
+    eps: float,
+    part: int,
+    parts: int,
+) -> None:
+    """Cotangent of x into out, and of the weight by part into sums (parts, cols)."""
+    if part == 0:
+        used[0] = parts
+    total = sums + part * cols
+    for i in range(cols):
+        total[i] = V(0.0)
+    lo, hi = share(rows, part, parts)
+    for row in range(lo, hi):
+        source = x + row * cols
+        cotangent = g + row * cols
+        target = out + row * cols
+        scale = V(1.0) / sqrt(dot(source, source, cols, V(0.0)) / V(cols) + V(eps))
+        inner = V(0.0)
+        for i in range(cols):
+            inner = add_reassoc(inner, cotangent[i] * weight[i] * source[i])
+        along = inner * scale * scale / V(cols)
+        for i in range(cols):
+            target[i] = scale * (cotangent[i] * weight[i] - source[i] * along)
+            total[i] = total[i] + cotangent[i] * (source[i] * scale)
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def layer_norm_backward_rows(
+    out: Pointer["V"],
+    sums: Pointer["V"],
+    used: Pointer["int64"],
+    g: Pointer["T"],
+    x: Pointer["T"],
+    weight: Pointer["U"],
+    rows: int,
+    cols: int,
+    eps: float,
+    part: int,
+    parts: int,
+) -> None:
+    """Cotangent of x into out, and of weight and bias by part into sums (parts, 2, cols)."""
+    if part == 0:
+        used[0] = parts
+    total = sums + part * 2 * cols
+    for i in range(2 * cols):
+        total[i] = V(0.0)
+    lo, hi = share(rows, part, parts)
+    for row in range(lo, hi):
+        source = x + row * cols
+        cotangent = g + row * cols
+        target = out + row * cols
+        mean = total_of(source, cols, V(0.0)) / V(cols)
+        squares = V(0.0)
+        across = V(0.0)
+        inner = V(0.0)
+        for i in range(cols):
+            centred = source[i] - mean
+            weighted = cotangent[i] * weight[i]
+            squares = add_reassoc(squares, centred * centred)
+            across = add_reassoc(across, weighted)
+            inner = add_reassoc(inner, weighted * centred)
+        scale = V(1.0) / sqrt(squares / V(cols) + V(eps))
+        along = inner * scale * scale / V(cols)
+        across = across / V(cols)
+        for i in range(cols):
+            centred = source[i] - mean
+            target[i] = scale * (cotangent[i] * weight[i] - across - centred * along)
+            total[i] = total[i] + cotangent[i] * (centred * scale)
+            total[cols + i] = total[cols + i] + cotangent[i]
+
+
+@kernel(V=WIDE)
+def sum_parts(
+    out: Pointer["V"],
+    sums: Pointer["V"],
+    used: Pointer["int64"],
+    first: int,
+    count: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[first + i] = sum over the parts p that ran of sums[p, i]."""
+    lo, hi = share(count, part, parts)
+    target = out + first
+    for i in range(lo, hi):
+        target[i] = sums[i]
+    for other in range(1, used[0]):
+        source = sums + other * count
+        for i in range(lo, hi):
+            target[i] = target[i] + source[i]
+
+
+def _sizes(x: Operand) -> tuple[int, int]:
+    return numel(x.shape[:-1]), x.shape[-1]
+
+
+def _weights(launcher: Launcher, x: DType, *weights: Operand) -> tuple[DType, tuple[Any, ...]]:
+    """Weights as they are if they are of x's type or float32 beside narrower x; else converted."""
+    kinds = {weight.dtype for weight in weights}
+    if len(kinds) == 1 and (x in kinds or (float32 in kinds and x.compute is float32)):
+        return weights[0].dtype, weights
+    return x.compute, tuple(in_type(launcher, weight, x.compute) for weight in weights)
+
+
+@lower("cpu", ops.rms_norm)
+def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand, *, eps: float) -> None:
+    rows, cols = _sizes(x)
+    kind, weights = _weights(launcher, x.dtype, weight)
+    spec = rms_norm_rows(T=x.dtype, U=kind, V=x.dtype.compute)
+    launcher.launch(spec, out, x, *weights, rows, cols, eps, work=rows * cols)
+
+
+@lower("cpu", ops.layer_norm)
+def _(
+    launcher: Launcher, out: Operand, x: Operand, weight: Operand, bias: Operand, *, eps: float
+) -> None:
+    rows, cols = _sizes(x)
+    kind, weights = _weights(launcher, x.dtype, weight, bias)
+    spec = layer_norm_rows(T=x.dtype, U=kind, V=x.dtype.compute)
+    launcher.launch(spec, out, x, *weights, rows, cols, eps, work=1.5 * rows * cols)
+
+
+def _backward(
+    launcher: Launcher,
+    spec: Any,
+    vectors: int,
+    out: Operand,
+    g: Operand,
+    x: Operand,
+    weight: Operand,
+    eps: float,
+) -> None:
+    rows, cols = _sizes(x)
+    wide = x.dtype.compute
+    kind, weights = _weights(launcher, x.dtype, weight)
+    count = vectors * cols
+    sums = launcher.scratch(launcher.parts * count * wide.itemsize)
+    used = launcher.scratch(8)
+    bound = spec(T=x.dtype, U=kind, V=wide)
+    work = 3 * rows * cols
+    launcher.launch(bound, out, sums, used, g, x, *weights, rows, cols, eps, work=work)
+    launcher.launch(sum_parts(V=wide), out, sums, used, rows * cols, count, work=2 * count)
+
+
+@lower("cpu", ops.rms_norm_backward)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+) -> None:
+    _backward(launcher, rms_norm_backward_rows, 1, out, g, x, weight, eps)
+
+
+@lower("cpu", ops.layer_norm_backward)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+) -> None:
+    _backward(launcher, layer_norm_backward_rows, 2, out, g, x, weight, eps)

@@ -1,0 +1,53 @@
+"""What the row kernels share: conversion of an operand, sums along a row, functions of numbers."""
+
+from typing import Any
+
+from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share
+from numbatorch.backends.cpu.scalar_bridge import scalar_word
+from numbatorch.backends.cpu.simd import add_reassoc
+from numbatorch.dtype import DType
+from numbatorch.ops import scalar_math
+from numbatorch.ops.lowering import Launcher, Operand
+from numbatorch.shape import numel
+
+FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+WIDE = ("float32", "float64")
+
+exp = scalar_word(scalar_math.exp)
+log = scalar_word(scalar_math.log)
+
+
+@kernel(T=FLOAT, U=FLOAT)
+def convert(out: Pointer["T"], x: Pointer["U"], size: int, part: int, parts: int) -> None:
+    """out[i] = x[i] in another float type."""
+    lo, hi = share(size, part, parts)
+    for i in range(lo, hi):
+        out[i] = x[i]
+
+
+def in_type(launcher: Launcher, x: Operand, dtype: DType) -> Any:
+    """The elements of a contiguous operand in `dtype`: itself or a copy."""
+    if x.dtype is dtype:
+        return x
+    size = numel(x.shape)
+    copy = launcher.scratch(dtype.nbytes(size))
+    launcher.launch(convert(T=dtype, U=x.dtype), copy, x, size, work=size)
+    return copy
+
+
+@helper
+def dot(lhs: Any, rhs: Any, count: int, zero: float) -> float:
+    """Sum of lhs[i] * rhs[i], added in any order; `zero` is of the type to add in."""
+    total = zero
+    for i in range(count):
+        total = add_reassoc(total, lhs[i] * rhs[i])
+    return total
+
+
+@helper
+def total_of(x: Any, count: int, zero: float) -> float:
+    """Sum of x[i], added in any order; `zero` is of the type to add in."""
+    total = zero
+    for i in range(count):
+        total = add_reassoc(total, x[i])
+    return total
