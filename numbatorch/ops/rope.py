@@ -7,7 +7,9 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import describe, structured
+from numbatorch.ops.reduce import reduced, sum_
+from numbatorch.ops.registry import as_node, const, describe, expanded, structured
+from numbatorch.ops.view import cat, narrow, reshape, slice_update, stack
 from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, Any]
@@ -15,7 +17,13 @@ Array = np.ndarray[Any, Any]
 
 @structured(source="https://arxiv.org/abs/2104.09864", strided=(0,))
 def rope(
-    x: Array, cos: Array, sin: Array, *, position: int = 0, interleaved: bool = False
+    x: Array,
+    cos: Array,
+    sin: Array,
+    *,
+    position: int = 0,
+    interleaved: bool = False,
+    inverse: bool = False,
 ) -> Array:
     """Rotate the pair (a, b) by the angle of its position: (a cos - b sin, b cos + a sin).
 
@@ -23,10 +31,11 @@ def rope(
         x: (B, H, T, D). Pairs are (i, i + D/2), or (2i, 2i + 1) if interleaved.
         cos, sin: (positions, D/2) tables; row position + t serves x[:, :, t].
         position: of the first of the T; may be a plan variable.
+        inverse: rotate by the negative angle, as the gradient does.
     """
     D = x.shape[-1]
     rows = slice(int(position), int(position) + x.shape[-2])
-    c, s = cos[rows], sin[rows]
+    c, s = cos[rows], -sin[rows] if inverse else sin[rows]
     first, second = (
         (x[..., 0::2], x[..., 1::2]) if interleaved else (x[..., : D // 2], x[..., D // 2 :])
     )
@@ -38,14 +47,16 @@ def rope(
 
 @rope.infer
 def _(
-    x: Node, cos: Node, sin: Node, *, position: int = 0, interleaved: bool = False
+    x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
 ) -> tuple[Shape, DType]:
     T, D = x.shape[-2:] if len(x.shape) == 4 else (0, -1)
-    if len(x.shape) != 4 or D % 2 or cos.shape != sin.shape or cos.shape[1:] != (D // 2,):
+    fits = D % 2 == 0 and len(cos.shape) == 2 and cos.shape[1] == D // 2
+    fits = fits and cos.shape == sin.shape and cos.dtype is sin.dtype
+    if not fits or x.dtype.kind != "f" or cos.dtype.kind != "f":
         raise ShapeError(
             message(
                 "rope",
-                "x must be (B, H, T, D) with even D, cos and sin (positions, D/2)",
+                "x must be floats (B, H, T, D) with even D, cos and sin (positions, D/2)",
                 f"x {describe(x)}",
                 f"cos {describe(cos)}",
                 f"sin {describe(sin)}",
@@ -60,9 +71,47 @@ def _(
 
 @rope.vjp
 def _(
-    g: Node, y: Node, x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool
-) -> tuple[Node, None, None]:
-    return rope.apply(g, cos, -sin, position=position, interleaved=interleaved), None, None
+    g: Node, y: Node, x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
+) -> tuple[Node, Node | None, Node | None]:
+    attrs = {"position": position, "interleaved": interleaved}
+    dx = rope.apply(g, cos, sin, **attrs, inverse=not inverse)
+    if not (cos.requires_grad or sin.requires_grad):
+        return dx, None, None
+    a, b = _pairs(as_node(x, cos.dtype, x.device), interleaved)
+    ga, gb = _pairs(as_node(g, cos.dtype, x.device), interleaved)
+    ds = gb * a - ga * b
+    dc = ga * a + gb * b
+    return dx, _into_table(dc, cos, position), _into_table(-ds if inverse else ds, sin, position)
+
+
+def _pairs(x: Node, interleaved: bool) -> tuple[Node, Node]:
+    half = x.shape[-1] // 2
+    if interleaved:
+        return narrow(x, -1, 0, half, 2), narrow(x, -1, 1, half, 2)
+    return narrow(x, -1, 0, half), narrow(x, -1, half, half)
+
+
+def _into_table(rows: Node, table: Node, position: int) -> Node:
+    """Zeros like `table` with the sum of rows (B, H, T, D/2) over B and H from `position` on."""
+    zeros = const(0.0, table.dtype, table.device, table.shape)
+    total = reduced(sum_, rows, (0, 1))
+    return slice_update.apply(zeros, total, starts=(position, 0), steps=(1, 1))
+
+
+@rope.fallback
+def _(
+    x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
+) -> Node:
+    wide = as_node(x, x.dtype.compute, x.device)
+    a, b = _pairs(wide, interleaved)
+    c, s = (
+        expanded(as_node(narrow(n, 0, position, x.shape[2]), wide.dtype, x.device), a.shape)
+        for n in (cos, sin)
+    )
+    s = -s if inverse else s
+    parts = [a * c - b * s, b * c + a * s]
+    out = reshape.apply(stack(parts, -1), shape=x.shape) if interleaved else cat(parts, -1)
+    return as_node(out, x.dtype, x.device)
 
 
 @rope.samples
@@ -71,4 +120,5 @@ def _(rng: np.random.Generator) -> Any:
     angles = rng.standard_normal((T + 2, half))
     x = rng.standard_normal((B, H, T, 2 * half))
     interleaved = bool(rng.random() < 0.5)
-    return [x, np.cos(angles), np.sin(angles)], {"position": 1, "interleaved": interleaved}
+    attrs = {"position": 1, "interleaved": interleaved, "inverse": bool(rng.random() < 0.5)}
+    return [x, np.cos(angles), np.sin(angles)], attrs
