@@ -1,0 +1,292 @@
+"""Tokenizers: recorded ids, GGUF vocabularies against tokenizer.json and SentencePiece, streams."""
+
+import json
+import shutil
+
+import gguf
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numbatorch.errors import FormatError, OutOfRange
+from numbatorch.generation.pretokenizers import PRE_TOKENIZERS, lookup
+from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.generation.vocabulary import byte_of_character
+from numbatorch.io.gguf import GGUFFile
+
+TEXTS = st.text(max_size=60) | st.text(
+    "abe sT0129 \n\t\r.,'(_\u00e9\u4f60\U0001f642\u0301\u3000", max_size=60
+)
+BYTES = {byte: character for character, byte in byte_of_character().items()}
+
+
+@pytest.fixture(scope="module")
+def folder(fixtures):
+    return fixtures / "pydoc-llama"
+
+
+@pytest.fixture(scope="module")
+def from_folder(folder):
+    return Tokenizer.from_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def from_gguf(folder):
+    return Tokenizer.from_gguf(GGUFFile(folder / "pydoc-llama-q4_0.gguf"))
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(fixtures):
+    return Tokenizer.from_gguf(GGUFFile(fixtures / "sentencepiece" / "vocabulary.gguf"))
+
+
+@pytest.fixture(params=["from_folder", "from_gguf", "sentencepiece"])
+def tokenizer(request):
+    return request.getfixturevalue(request.param)
+
+
+def vocabulary(path, tokens, types=None, model="gpt2", **keys):
+    """A GGUF file with nothing but a vocabulary."""
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_tokenizer_model(model)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types or [1] * len(tokens))
+    for key, value in keys.items():
+        add = {bool: writer.add_bool, int: writer.add_uint32, list: writer.add_array}
+        add.get(type(value), writer.add_string)(f"tokenizer.ggml.{key}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return GGUFFile(path)
+
+
+def byte_level(path, extra=(), types=None, **keys):
+    keys = {"pre": "gpt-2", "merges": ["a b"], **keys}
+    tokens = [BYTES[byte] for byte in range(256)] + ["ab", *extra]
+    kinds = [1] * 257 + list(types or [1] * len(extra))
+    return vocabulary(path, tokens, kinds, **keys)
+
+
+@pytest.mark.parametrize("source", ["from_folder", "from_gguf"])
+def test_prompts_and_continuations_are_the_recorded_ones(source, folder, request):
+    tokenizer = request.getfixturevalue(source)
+    for record in json.loads((folder / "expected.json").read_text("utf-8"))["generate"]:
+        assert tokenizer.encode(record["prompt"]) == record["ids"]
+        assert tokenizer.decode(record["greedy"]) == record["text"]
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.end_ids) == (0, 1, {1})
+    assert tokenizer.vocab_size == 2048
+
+
+@given(text=TEXTS)
+def test_gguf_vocabulary_encodes_as_its_tokenizer_json(text, from_folder, from_gguf):
+    assert from_gguf.encode(text) == from_folder.encode(text)
+
+
+@given(text=TEXTS)
+def test_decode_inverts_encode(text, from_gguf, sentencepiece):
+    for tokenizer in (from_gguf, sentencepiece):
+        for special in (False, True):
+            ids = tokenizer.encode(text, special)
+            written = text.replace("\u2581", " ") if tokenizer is sentencepiece else text
+            if not any(tokenizer.is_special(id) for id in tokenizer.encode(text, False)):
+                assert tokenizer.decode(ids) == written
+
+
+def test_sentencepiece_vocabulary_encodes_as_the_sentencepiece_library(fixtures, sentencepiece):
+    path = fixtures / "sentencepiece" / "expected.json"
+    for record in json.loads(path.read_text("utf-8")):
+        assert sentencepiece.encode(record["text"], special=False) == record["ids"], record
+    assert sentencepiece.encode("", special=True) == [1]
+
+
+def test_user_defined_token_is_found_before_words_are_cut(sentencepiece):
+    ids = sentencepiece.encode("call <tool> now", special=False)
+    assert sentencepiece.token_id("<tool>") in ids
+    assert "<tool>" in sentencepiece.decode(ids)
+
+
+@given(seeds=st.lists(st.integers(0, 10**6), max_size=40))
+def test_stream_gives_the_text_of_decode_in_whole_characters(
+    seeds, from_folder, from_gguf, sentencepiece
+):
+    for tokenizer in (from_folder, from_gguf, sentencepiece):
+        ids = [seed % tokenizer.vocab_size for seed in seeds]
+        stream = tokenizer.stream()
+        pieces = [stream.step(id) for id in ids] + [stream.end()]
+        for piece in pieces:
+            piece.encode("utf-8")
+        whole = "".join(pieces)
+        assert whole.removeprefix(" ") == tokenizer.decode(ids).removeprefix(" ")
+        if tokenizer is not sentencepiece:
+            assert whole == from_folder._library.decode(ids, skip_special_tokens=True)
+
+
+@given(text=st.text(min_size=1, max_size=20))
+def test_stream_holds_back_characters_of_several_tokens(text, from_gguf):
+    stream = from_gguf.stream()
+    pieces = [stream.step(id) for id in from_gguf.encode(text, special=False)]
+    if "\ufffd" not in text and not any(map(from_gguf.is_special, from_gguf.encode(text, False))):
+        assert "\ufffd" not in "".join(pieces)
+        assert "".join(pieces) == text
+        assert stream.end() == ""
+
+
+def test_bytes_that_stay_invalid_become_the_replacement_character(from_gguf):
+    lead = from_gguf.token_id(BYTES[0xF0])
+    stream = from_gguf.stream()
+    assert stream.step(lead) == ""
+    assert stream.step(from_gguf.token_id("a")) == "\ufffda"
+    assert stream.step(lead) == ""
+    assert stream.end() == "\ufffd"
+
+
+def test_stream_of_a_continuation_keeps_its_leading_space(sentencepiece):
+    (id,) = [id for id in range(900) if sentencepiece.token_text(id) == "\u2581the"]
+    assert sentencepiece.stream().step(id) == " the"
+    assert sentencepiece.decode([id]) == "the"
+
+
+def test_stream_of_a_library_decoder_gives_the_text_of_decode(minilm):
+    tokenizer = Tokenizer.from_folder(minilm)
+    ids = tokenizer.encode("streaming word pieces, unbelievably!", special=False)
+    stream = tokenizer.stream()
+    pieces = [stream.step(id) for id in ids]
+    assert "".join(pieces) + stream.end() == tokenizer.decode(ids)
+    assert pieces[0] == "streaming"
+
+
+def test_special_tokens_are_left_out_of_text_unless_asked_for(tokenizer):
+    ids = [tokenizer.bos_id, tokenizer.eos_id]
+    assert tokenizer.decode(ids) == ""
+    assert tokenizer.decode(ids, special=True) == "<s></s>"
+    assert tokenizer.is_special(tokenizer.bos_id)
+
+
+@pytest.mark.parametrize("id", [-1, 2048, 10**30])
+def test_id_outside_of_the_vocabulary_is_refused(id, from_gguf):
+    with pytest.raises(OutOfRange, match=f"token id {id} is not in the vocabulary"):
+        from_gguf.decode([id])
+    with pytest.raises(OutOfRange):
+        from_gguf.stream().step(id)
+
+
+def test_batch_equals_one_by_one_and_cuts_inside_special_tokens(minilm):
+    tokenizer = Tokenizer.from_folder(minilm)
+    texts = ["", "a", "one two three", "x " * 300] * 20
+    whole = [tokenizer.encode(text) for text in texts]
+    assert tokenizer.encode_batch(texts) == whole
+    assert tokenizer.encode_batch(texts[:4]) == whole[:4]
+    assert len(whole[3]) == 302
+    short = tokenizer.encode_batch(texts[:4], limit=8)
+    assert [len(ids) for ids in short] == [2, 3, 5, 8]
+    assert (short[3][0], short[3][-1]) == (whole[3][0], whole[3][-1])
+    tokenizer._library.enable_truncation(8)
+    assert short == [tokenizer._library.encode(text).ids for text in texts[:4]]
+
+
+def test_batch_with_bos_counts_it_in_the_limit(from_gguf):
+    (ids,) = from_gguf.encode_batch(["one two three four"], limit=3)
+    assert len(ids) == 3
+    assert ids[0] == from_gguf.bos_id
+    with pytest.raises(OutOfRange, match="no text fits into 0 tokens"):
+        from_gguf.encode_batch(["a"], limit=0)
+
+
+def test_tokenizer_config_says_what_is_added(folder, tmp_path):
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copyfile(folder / name, tmp_path / name)
+    plain = Tokenizer.from_folder(folder).encode("a", special=False)
+
+    def ids(**config):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        return Tokenizer.from_folder(tmp_path).encode("a")
+
+    assert ids() == [0, *plain]
+    assert ids(add_bos_token=False) == plain
+    assert ids(add_bos_token=True, add_eos_token=True) == [0, *plain, 1]
+    assert ids(bos_token={"content": "</s>"}, add_bos_token=True) == [1, *plain]
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [1, 7]}')
+    assert Tokenizer.from_folder(tmp_path).end_ids == {1, 7}
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": "seven"}')
+    with pytest.raises(FormatError, match="eos_token_id is 'seven'"):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_folder_without_or_with_a_broken_tokenizer_is_refused(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    with pytest.raises(FormatError, match=r"no tokenizer.json[\s\S]*tokenizer.model"):
+        Tokenizer.from_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"model": 3}')
+    with pytest.raises(FormatError, match=r"not a tokenizer.json[\s\S]*tokenizer.json"):
+        Tokenizer.from_file(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", sorted(PRE_TOKENIZERS))
+def test_every_pre_tokenizer_cuts_text_and_loses_none_of_it(name, tmp_path):
+    tokenizer = Tokenizer.from_gguf(byte_level(tmp_path / "v.gguf", pre=name))
+    for text in ("Don't 12345 ab\n\n  x\u00e9\u3000\u4f60 \U0001f642", "", "   ", "\r\n"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpt-2", ["It", "'s", " 12345", " ab", "\n"]),
+        ("llama-bpe", ["It", "'s", " ", "123", "45", " ab", "\n"]),
+        ("qwen2", ["It", "'s", " ", "1", "2", "3", "4", "5", " ab", "\n"]),
+        ("smollm", ["It", "'s", " ", "1", "2", "3", "4", "5", " ab", "\n"]),
+        ("deepseek-coder", ["It", "'", "s", " ", "1", "2", "3", "4", "5", " ab", "\n"]),
+    ],
+)
+def test_patterns_cut_as_the_models_do(name, words):
+    from tokenizers import Regex, pre_tokenizers
+
+    cuts = [pre_tokenizers.Split(Regex(p), "isolated") for p in lookup(name).patterns]
+    found = pre_tokenizers.Sequence(cuts).pre_tokenize_str("It's 12345 ab\n")
+    assert [word for word, _ in found] == words
+
+
+def test_unknown_pre_tokenizer_is_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"unknown pre-tokenizer 'nobody'[\s\S]*known: a\.x"):
+        Tokenizer.from_gguf(byte_level(tmp_path / "v.gguf", pre="nobody"))
+
+
+def test_bos_is_added_as_the_pre_tokenizer_or_the_file_says(tmp_path):
+    def first(**keys):
+        file = byte_level(tmp_path / "v.gguf", ["<s>"], [3], bos_token_id=257, **keys)
+        return Tokenizer.from_gguf(file).encode("ab")
+
+    assert first() == [256]
+    assert first(add_bos_token=True) == [257, 256]
+    assert first(pre="llama-bpe") == [257, 256]
+    assert first(pre="llama-bpe", add_bos_token=False) == [256]
+
+
+def test_control_tokens_that_end_a_turn_end_a_generation(tmp_path):
+    extra = ["<|eot_id|>", "<|im_end|>", "</s>", "<|im_start|>"]
+    file = byte_level(tmp_path / "v.gguf", extra, [3, 1, 3, 3], eos_token_id=259)
+    assert Tokenizer.from_gguf(file).end_ids == {257, 259}
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"model": "bert"}, "vocabulary of kind 'bert'"),
+        ({"merges": ["ab"]}, "merge 'ab' has no space"),
+        ({"merges": ["a zz"]}, "Token `zz` out of vocabulary"),
+        ({"bos_token_id": 9999}, "bos_token_id is 9999"),
+        ({"add_bos_token": True}, "add_bos_token is set, but"),
+        ({"extra": ["ab"]}, "token 'ab' is there as id 256 and as id 257"),
+        ({"model": "llama"}, "'tokenizer.ggml.scores' is missing"),
+        ({"model": "llama", "scores": [0.0]}, "has 1 values for 257 tokens"),
+        ({"model": "llama", "scores": [float("nan")] * 257}, "holds NaN"),
+    ],
+)
+def test_malformed_vocabulary_is_refused(keys, problem, tmp_path):
+    with pytest.raises(FormatError, match=problem):
+        Tokenizer.from_gguf(byte_level(tmp_path / "v.gguf", **keys))
+
+
+def test_empty_token_text_gets_a_name(tmp_path):
+    tokenizer = Tokenizer.from_gguf(byte_level(tmp_path / "v.gguf", [""]))
+    assert tokenizer.token_text(257) == "[EMPTY_257]"
