@@ -27,7 +27,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 
 # The kernels of ops/cpu are written with the decorator and the vectors of backends/cpu, which
 # themselves import nothing of numbatorch but the first two rows.
-KERNEL_VOCABULARY = {"backends.cpu.kernel", "backends.cpu.simd"}
+KERNEL_VOCABULARY = {"backends.cpu.kernel", "backends.cpu.simd", "backends.cpu.simd_tile"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""Numba's side of the vector vocabulary: the types of vectors and tiles, and arithmetic on vectors by operators."""
+"""Numba's side of the vector vocabulary: types of vectors and tiles, operators on vectors."""
 
 import operator
 from typing import Any

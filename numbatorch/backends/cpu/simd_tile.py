@@ -1,0 +1,319 @@
+"""Tiles: the accumulators of a matrix product, `rows` by `columns` vectors held in registers.
+
+`tile_outer` adds an outer product (vectors run along columns of the result), `tile_dots` products
+along k, which `tile_store_sums` adds up.
+"""
+
+from typing import Any
+
+from numbatorch.backends.cpu import simd
+from numbatorch.backends.cpu.kernel import intrinsic
+
+
+@intrinsic
+def tile_vectors(typingctx: Any, pointer: Any) -> Any:
+    """Vectors in a row of a six-row tile that fills the registers, a constant."""
+    return simd.constant_result(4 if simd.vector_registers() == 32 else 2, pointer)
+
+
+@intrinsic
+def dots_rows(typingctx: Any, pointer: Any) -> Any:
+    """Rows of a four-column `tile_dots` tile that fills the registers, a constant."""
+    return simd.constant_result(4 if simd.vector_registers() == 32 else 2, pointer)
+
+
+@intrinsic(literal=True)
+def tile_zero(typingctx: Any, pointer: Any, rows: Any, columns: Any) -> Any:
+    """A tile of zeros for what the pointer's elements are computed in."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    n = simd.native_lanes(pointer.element)
+    element = simd.held(pointer.element)
+    tile = simd_types.TileType(element, rows.literal_value, columns.literal_value, n)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return ir.Constant(tile.llvm, None)
+
+    return signature(tile, pointer, rows, columns), codegen
+
+
+@intrinsic
+def tile_outer(typingctx: Any, tile: Any, a: Any, a_row: Any, last: Any, b: Any, count: Any) -> Any:
+    """tile[i] += a[min(i, last) * a_row] * b[: columns * lanes].
+
+    Of a tile one vector wide only the first `count` lanes of b are read.
+    """
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    masked = tile.columns == 1
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        from numbatorch.backends.cpu import simd_types
+
+        out, a_value, row_stride, last_value, b_value, n = values
+        moves = range(0, tile.columns * tile.lanes, tile.lanes)
+        places = [_at(builder, b.element, b_value, _word(move)) for move in moves]
+        limit = n if masked else None
+        vectors = [simd.load_vector(builder, b.element, p, tile.lanes, limit) for p in places]
+        for i in range(tile.rows):
+            place = _at(builder, a.element, a_value, _row(builder, i, last_value, row_stride))
+            scalar = _load_scalar(builder, a.element, place)
+            spread = simd_types.splat(builder, scalar, tile.lanes)
+            for j, vector in enumerate(vectors):
+                out = _add_product(builder, out, i * tile.columns + j, spread, vector)
+        return out
+
+    i64 = types.int64
+    return signature(tile, tile, a, i64, i64, b, i64), codegen
+
+
+@intrinsic
+def tile_dots(
+    typingctx: Any,
+    tile: Any,
+    a: Any,
+    a_row: Any,
+    last_row: Any,
+    b: Any,
+    b_row: Any,
+    last_column: Any,
+) -> Any:
+    """tile[i, j] += a[min(i, last_row) * a_row + lane] * b[min(j, last_column) * b_row + lane]."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return _dots(builder, tile, a, b, values, None)
+
+    i64 = types.int64
+    return signature(tile, tile, a, i64, i64, b, i64, i64), codegen
+
+
+@intrinsic
+def tile_dots_first(
+    typingctx: Any,
+    tile: Any,
+    a: Any,
+    a_row: Any,
+    last_row: Any,
+    b: Any,
+    b_row: Any,
+    last_column: Any,
+    count: Any,
+) -> Any:
+    """As `tile_dots` with the first `count` lanes only: the end of k."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return _dots(builder, tile, a, b, values[:-1], values[-1])
+
+    i64 = types.int64
+    return signature(tile, tile, a, i64, i64, b, i64, i64, i64), codegen
+
+
+def _dots(builder: Any, tile: Any, a: Any, b: Any, values: Any, count: Any) -> Any:
+    out, a_value, a_row, last_row, b_value, b_row, last_column = values
+    columns = []
+    for j in range(tile.columns):
+        place = _at(builder, b.element, b_value, _row(builder, j, last_column, b_row))
+        columns.append(simd.load_vector(builder, b.element, place, tile.lanes, count))
+    for i in range(tile.rows):
+        place = _at(builder, a.element, a_value, _row(builder, i, last_row, a_row))
+        vector = simd.load_vector(builder, a.element, place, tile.lanes, count)
+        for j, column in enumerate(columns):
+            out = _add_product(builder, out, i * tile.columns + j, vector, column)
+    return out
+
+
+@intrinsic
+def tile_load(typingctx: Any, tile: Any, pointer: Any, stride: Any) -> Any:
+    """A tile like `tile` from memory, `stride` elements from row to row."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        out, place, stride_value = values
+        for i in range(tile.rows):
+            for j in range(tile.columns):
+                row = builder.mul(stride_value, _word(i))
+                index = builder.add(row, _word(j * tile.lanes))
+                at = _at(builder, pointer.element, place, index)
+                vector = simd.load_vector(builder, pointer.element, at, tile.lanes)
+                out = builder.insert_value(out, vector, i * tile.columns + j)
+        return out
+
+    return signature(tile, tile, pointer, types.int64), codegen
+
+
+@intrinsic
+def tile_transpose(typingctx: Any, tile: Any) -> Any:
+    """Row i of a one-vector-wide square tile becomes lane i of every row."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        rows = [builder.extract_value(values[0], i) for i in range(tile.rows)]
+        n = tile.lanes
+        half = n // 2
+        while half:
+            # Swap the off-diagonal blocks of `half` rows and lanes.
+            low = [i if not i & half else n + i - half for i in range(n)]
+            high = [i + half if not i & half else n + i for i in range(n)]
+            for i in range(n):
+                if not i & half:
+                    a, b = rows[i], rows[i + half]
+                    rows[i] = simd.take(builder, a, low, b)
+                    rows[i + half] = simd.take(builder, a, high, b)
+            half //= 2
+        out = values[0]
+        for i, row in enumerate(rows):
+            out = builder.insert_value(out, row, i)
+        return out
+
+    return signature(tile, tile), codegen
+
+
+@intrinsic
+def tile_store(typingctx: Any, out: Any, stride: Any, tile: Any, rows: Any, count: Any) -> Any:
+    """Store the first `rows` rows and `count` columns of a tile, rows `stride` elements apart."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        out_value, stride_value, value, rows_value, count_value = values
+        lines = [
+            [builder.extract_value(value, i * tile.columns + j) for j in range(tile.columns)]
+            for i in range(tile.rows)
+        ]
+        _store_rows(builder, out.element, out_value, stride_value, lines, rows_value, count_value)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return signature(types.void, out, i64, tile, i64, i64), codegen
+
+
+@intrinsic
+def tile_store_sums(typingctx: Any, out: Any, stride: Any, tile: Any, rows: Any, count: Any) -> Any:
+    """Store the sum over the lanes of each vector: the first `rows` rows and `count` columns."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        out_value, stride_value, value, rows_value, count_value = values
+        sums = _sums(builder, tile, value)
+        width = tile.columns
+        lines = [[_gather(builder, sums, i * width, width)] for i in range(tile.rows)]
+        _store_rows(builder, out.element, out_value, stride_value, lines, rows_value, count_value)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return signature(types.void, out, i64, tile, i64, i64), codegen
+
+
+def _sums(builder: Any, tile: Any, value: Any) -> list[Any]:
+    """Vectors whose lanes, counted through all, are the sums of the tile's vectors in order.
+
+    Two vectors become one whose lower half of segments belongs to the first; a segment halves
+    each time, until it is one lane.
+    """
+    vectors = [builder.extract_value(value, i) for i in range(tile.rows * tile.columns)]
+    segment = tile.lanes
+    while segment > 1 and len(vectors) % 2 == 0:
+        vectors = [
+            _fold(builder, vectors[i], vectors[i + 1], segment) for i in range(0, len(vectors), 2)
+        ]
+        segment //= 2
+    while segment > 1:
+        vectors = [_fold(builder, vector, None, segment) for vector in vectors]
+        segment //= 2
+    return vectors
+
+
+def _fold(builder: Any, first: Any, second: Any, segment: int) -> Any:
+    lanes = first.type.count * (1 if second is None else 2)
+    low = [start + i for start in range(0, lanes, segment) for i in range(segment // 2)]
+    high = [lane + segment // 2 for lane in low]
+    return builder.fadd(
+        simd.take(builder, first, low, second), simd.take(builder, first, high, second)
+    )
+
+
+def _gather(builder: Any, vectors: list[Any], start: int, width: int) -> Any:
+    """Lanes `start` to `start + width`, counted on through the vectors."""
+    n = vectors[0].type.count
+    parts = []
+    while width:
+        lane = start % n
+        count = min(n - lane, width)
+        parts.append(simd.take(builder, vectors[start // n], range(lane, lane + count)))
+        start, width = start + count, width - count
+    while len(parts) > 1:
+        count = parts[0].type.count
+        parts = [
+            simd.take(builder, parts[i], range(2 * count), parts[i + 1])
+            for i in range(0, len(parts), 2)
+        ]
+    return parts[0]
+
+
+def _store_rows(
+    builder: Any, element: str, out: Any, stride: Any, lines: Any, rows: Any, count: Any
+) -> None:
+    """Store vectors row by row, under masks unless the tile is full."""
+    width = sum(vector.type.count for vector in lines[0])
+    all_rows = builder.icmp_signed(">=", rows, _word(len(lines)))
+    full = builder.and_(all_rows, builder.icmp_signed(">=", count, _word(width)))
+    with builder.if_else(full, likely=True) as (then, otherwise):
+        with then:
+            for i, line in enumerate(lines):
+                _store_row(builder, element, out, builder.mul(stride, _word(i)), line, None)
+        with otherwise:
+            for i, line in enumerate(lines):
+                with builder.if_then(builder.icmp_signed("<", _word(i), rows)):
+                    _store_row(builder, element, out, builder.mul(stride, _word(i)), line, count)
+
+
+def _store_row(
+    builder: Any, element: str, out: Any, offset: Any, line: list[Any], count: Any
+) -> None:
+    column = 0
+    for vector in line:
+        place = _at(builder, element, out, builder.add(offset, _word(column)))
+        left = None if count is None else builder.sub(count, _word(column))
+        simd.store_vector(builder, element, place, vector, left)
+        column += vector.type.count
+
+
+def _add_product(builder: Any, tile: Any, index: int, a: Any, b: Any) -> Any:
+    total = simd.fma_vector(builder, a, b, builder.extract_value(tile, index))
+    return builder.insert_value(tile, total, index)
+
+
+def _row(builder: Any, index: int, last: Any, stride: Any) -> Any:
+    """Elements to row `index`, or to the last row there is."""
+    inside = builder.icmp_signed("<", _word(index), last)
+    return builder.mul(builder.select(inside, _word(index), last), stride)
+
+
+def _at(builder: Any, element: str, pointer: Any, index: Any) -> Any:
+    from numbatorch.backends.cpu import elements
+
+    return simd.pointer_to(builder, pointer, elements.storage(element), index)
+
+
+def _load_scalar(builder: Any, element: str, place: Any) -> Any:
+    from numbatorch import dtype as dtypes
+    from numbatorch.backends.cpu import elements
+
+    stored = builder.load(place, align=dtypes.by_name[element].itemsize)
+    return elements.widen(builder, element, stored)
+
+
+def _word(value: int) -> Any:
+    from llvmlite import ir
+
+    return ir.Constant(ir.IntType(64), value)
