@@ -30,7 +30,8 @@ class Op:
         gradient: (g, y, *inputs, **attrs) -> cotangents of the inputs, as graph expressions.
         differentiable: False where the result does not depend smoothly on any input.
         source: where the maths comes from.
-        samples: (random generator) -> (arrays, attrs), drawn by the property tests.
+        sample: (random generator) -> (arrays, attrs), drawn by the property tests.
+        rewrite: (node) -> a simpler node of the same value, or None.
     """
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
@@ -40,6 +41,7 @@ class Op:
         self.gradient: Callable[..., Any] | None = None
         self.differentiable = True
         self.sample: Callable[..., Any] | None = None
+        self.rewrite: Callable[[Node], Node | None] | None = None
         self.__doc__ = reference.__doc__
 
     def __repr__(self) -> str:
@@ -48,6 +50,11 @@ class Op:
     def vjp(self, function: Callable[..., Any]) -> Op:
         """Decorator: `function(g, y, *inputs, **attrs)` gives the cotangents of the inputs."""
         self.gradient = function
+        return self
+
+    def simplify(self, function: Callable[[Node], Node | None]) -> Op:
+        """Decorator: `function(node)` gives a simpler node of the same value, or None."""
+        self.rewrite = function
         return self
 
     def samples(self, function: Callable[..., Any]) -> Op:

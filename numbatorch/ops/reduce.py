@@ -75,7 +75,7 @@ def _index(dtype: DType) -> DType:
 
 
 @reduction(
-    combine="({x} > {acc}) | (isnan({x}) & (isnan({acc}) ^ True))",
+    combine="({x} > {acc}) | (({x} != {x}) & ({acc} == {acc}))",
     identity=_none,
     accumulator=_index,
     selects=True,
@@ -86,7 +86,7 @@ def argmax(x: Array, *, dims: Shape) -> Array:
 
 
 @reduction(
-    combine="({x} < {acc}) | (isnan({x}) & (isnan({acc}) ^ True))",
+    combine="({x} < {acc}) | (({x} != {x}) & ({acc} == {acc}))",
     identity=_none,
     accumulator=_index,
     selects=True,

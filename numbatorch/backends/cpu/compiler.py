@@ -180,7 +180,9 @@ def module(spec: KernelSpec, cpu: target.CPU) -> Any:
         try:
             compiled = lower(function, args, types.void, inline=False, noalias=True)
         except NumbaError as err:
-            raise KernelError(message(spec.name, "does not compile", spec.path(), str(err))) from err
+            raise KernelError(
+                message(spec.name, "does not compile", spec.path(), str(err))
+            ) from err
         compiled.library.finalize()
         linked = compiled.library._final_module
         wrapper = llvm.parse_assembly(
@@ -202,7 +204,9 @@ def _wrapper(
         lines.append(f"  %p{index} = getelementptr i64, ptr %block, i64 {index}")
         lines.append(f"  %v{index} = load {kind}, ptr %p{index}, align 8")
         values.append(f"{kind} %v{index}")
-    declared = ", ".join(["ptr", "ptr", *(value.split()[0] for value in values), *["i64"] * len(tail)])
+    declared = ", ".join(
+        ["ptr", "ptr", *(value.split()[0] for value in values), *["i64"] * len(tail)]
+    )
     called = [f"i64 %{name}" for name in tail]
     passed = ", ".join(["ptr %result", "ptr %error", *values, *called])
     body = "\n".join(lines)

@@ -1,161 +1,59 @@
-"""The `@kernel` decorator and the ABI of CPU kernels: typed pointers, int64 words, a part of the work.
+"""The `@kernel` decorator and the ABI of CPU kernels: typed pointers, int64 words, part of the work.
 
-Numba is not imported here: kernels, helpers and intrinsics are recorded and bound by `compiler` on first use.
+Numba is not imported here; a `KernelSpec` names what `pack` holds or has compiled.
 """
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from types import FunctionType
+from typing import Any, overload
 
 from numbatorch import dtype as dtypes
 from numbatorch import settings
+from numbatorch.backends.cpu.keys import digest, function_digest
+from numbatorch.backends.cpu.language import (
+    ELEMENTS,
+    Element,
+    Helper,
+    Intrinsic,
+    Pointer,
+    PointerTo,
+    T,
+    U,
+    V,
+    address,
+    helper,
+    intrinsic,
+    share,
+    view,
+)
 from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
 
-WORDS = ("pointer", "int", "float")
-
-
-class Element:
-    """An element type inside of kernels: `float32(x)` converts, `view(p, float16)` reads as that type.
-
-    A value of a half type is held in float32 and `float16(x)` rounds it. Integer conversions wrap, floats
-    convert to integers as in C. `T`, `U` and `V` stand for the type parameters of the kernel they are used in.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __call__(self, value: Any) -> Any:
-        _only_in_kernels(self.name)
-
-
-class PointerTo:
-    """`Pointer["float32"]`: the annotation of a kernel's pointer parameter."""
-
-    def __init__(self, element: str) -> None:
-        self.element = element
-
-    def __repr__(self) -> str:
-        return f'Pointer["{self.element}"]'
-
-
-if TYPE_CHECKING:
-    _Element = TypeVar("_Element")
-
-    class Pointer(Generic[_Element]):
-        """An address that indexes in elements: `x[i]` loads, `x[i] = v` stores, `x + n` moves."""
-
-        def __getitem__(self, index: Any) -> Any: ...
-        def __setitem__(self, index: Any, value: Any) -> None: ...
-        def __add__(self, elements: Any) -> "Pointer[_Element]": ...
-        def __sub__(self, elements: Any) -> "Pointer[_Element]": ...
-
-    T = TypeVar("T")
-    U = TypeVar("U")
-    V = TypeVar("V")
-else:
-
-    class Pointer:
-        """An address that indexes in elements: `x[i]` loads, `x[i] = v` stores, `x + n` moves.
-
-        A load converts to the type that arithmetic is done in, float32 for half types and uint8 for
-        bool; a store rounds.
-        """
-
-        def __class_getitem__(cls, element: "str | Element") -> PointerTo:
-            return PointerTo(element if isinstance(element, str) else element.name)
-
-    T = Element("T")
-    U = Element("U")
-    V = Element("V")
-
-
-def _only_in_kernels(name: str) -> NoReturn:
-    raise TypeError(f"{name}: can be called in a kernel only")
-
-
-class Intrinsic:
-    """A word of the kernel vocabulary that writes its own LLVM IR, see `intrinsic`."""
-
-    def __init__(self, definition: Callable[..., Any], literal: bool) -> None:
-        self.definition = definition
-        self.literal = literal
-        self.__name__ = definition.__name__
-        self.__doc__ = definition.__doc__
-
-    def __call__(self, *arguments: Any) -> Any:
-        _only_in_kernels(self.__name__)
-
-
-def intrinsic(definition: Callable[..., Any] | None = None, *, literal: bool = False) -> Any:
-    """Record a function `(typingctx, *types) -> (signature, codegen)` as a Numba intrinsic.
-
-    The function runs when a kernel that uses it is compiled, so it imports numba and llvmlite in its body.
-
-    Args:
-        literal: constant arguments arrive as Numba literal types.
-    """
-    if definition is None:
-        return lambda function: Intrinsic(function, literal)
-    return Intrinsic(definition, literal)
-
-
-class Helper:
-    """A typed function that kernels call, see `helper`."""
-
-    def __init__(self, function: FunctionType, inline: bool) -> None:
-        self.function = function
-        self.inline = inline
-        self.__name__ = function.__name__
-        self.__doc__ = function.__doc__
-
-    def __call__(self, *arguments: Any) -> Any:
-        _only_in_kernels(self.__name__)
-
-
-def helper(function: Callable[..., Any] | None = None, *, inline: bool = True) -> Any:
-    """Record a function of kernels' language for use in kernels and other helpers; it is typed by its arguments.
-
-    Args:
-        inline: LLVM puts its body into every caller; otherwise LLVM decides.
-    """
-    if function is None:
-        return lambda found: Helper(found, inline)
-    assert isinstance(function, FunctionType)
-    return Helper(function, inline)
-
-
-@intrinsic
-def address(typingctx: Any, pointer: Any) -> Any:
-    """The address in a pointer, an int64."""
-    from numbatorch.backends.cpu import numba_types
-
-    return numba_types.address(pointer)
-
-
-@intrinsic
-def view(typingctx: Any, pointer: Any, element: Any) -> Any:
-    """A pointer, or an int64 address, as a pointer to another element type: `view(x, float16)`."""
-    from numbatorch.backends.cpu import numba_types
-
-    return numba_types.view(pointer, element)
-
-
-@intrinsic
-def share(typingctx: Any, n: Any, part: Any, parts: Any) -> Any:
-    """The range `lo, hi` of `n` items that falls to `part` of `parts`; shares differ by one at most."""
-    from numbatorch.backends.cpu import numba_types
-
-    return numba_types.share(n, part, parts)
-
+__all__ = [
+    "BoundKernel",
+    "Element",
+    "EmittedKernel",
+    "Helper",
+    "Intrinsic",
+    "Kernel",
+    "KernelSpec",
+    "Pointer",
+    "PointerTo",
+    "T",
+    "U",
+    "V",
+    "address",
+    "digest",
+    "helper",
+    "intrinsic",
+    "kernel",
+    "share",
+    "view",
+]
 
 class KernelSpec:
     """A kernel with its types bound: what a pack holds one function for.
@@ -215,7 +113,7 @@ class BoundKernel(KernelSpec):
 
     @cached_property
     def key(self) -> str:  # type: ignore[override]
-        return digest("kernel", self.kernel.fingerprint, *map(":".join, self.types.items()))
+        return digest("kernel", self.kernel.kernel_fingerprint, *map(":".join, self.types.items()))
 
     def source(self) -> str:
         return inspect.getsource(self.kernel.function)
@@ -251,7 +149,7 @@ class Kernel:
         self._bound: dict[tuple[str, ...], BoundKernel] = {}
 
     @cached_property
-    def fingerprint(self) -> str:
+    def kernel_fingerprint(self) -> str:
         """Hash of all that the machine code follows from, types aside."""
         words = [repr(word) for word in self.words]
         return digest(self.__name__, *words, function_digest(self.function))
@@ -278,7 +176,11 @@ class Kernel:
         return spec
 
 
-def kernel(function: Callable[..., Any] | None = None, **types: Iterable[str] | str) -> Any:
+@overload
+def kernel(function: Callable[..., None]) -> Kernel: ...
+@overload
+def kernel(**types: Iterable[str] | str) -> Callable[[Callable[..., None]], Kernel]: ...
+def kernel(function: Callable[..., None] | None = None, **types: Iterable[str] | str) -> Any:
     """Make a function of typed pointers and integers a CPU kernel.
 
     Parameters are annotated `Pointer["T"]`, `Pointer["float32"]`, `int` or `float`; the last two are
@@ -305,7 +207,11 @@ class EmittedKernel(KernelSpec):
     """
 
     def __init__(
-        self, name: str, key_parts: tuple[str, ...], signature: Iterable[str], text: Callable[[], str]
+        self,
+        name: str,
+        key_parts: tuple[str, ...],
+        signature: Iterable[str],
+        text: Callable[[], str],
     ) -> None:
         self.name = name
         self.signature = tuple(signature)
@@ -358,7 +264,7 @@ def with_types(function: FunctionType, types: dict[str, str]) -> FunctionType:
     if not used:
         return function
     scope = dict(function.__globals__)
-    scope.update({name: Element(types[name]) for name in used})
+    scope.update({name: ELEMENTS[types[name]] for name in used})
     bound = FunctionType(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
     )
@@ -393,7 +299,7 @@ def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[A
     for name in names[: -len(tail)]:
         annotation = function.__annotations__.get(name)
         if isinstance(annotation, str):
-            annotation = eval(annotation, function.__globals__ | {"Pointer": Pointer})
+            annotation = eval(annotation, function.__globals__)
         if isinstance(annotation, PointerTo):
             if annotation.element not in dtypes.by_name and annotation.element not in types:
                 problem = f"{name}: {annotation} names neither a dtype nor a type parameter"
@@ -405,79 +311,3 @@ def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[A
             problem = f"{name}: {annotation!r} is not Pointer[...], int or float"
             raise KernelError(message(function.__name__, problem))
     return tuple(words)
-
-
-def digest(*parts: str) -> str:
-    """A short hash of texts."""
-    state = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode()
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
-
-
-_digests: dict[Any, str] = {}
-
-
-def function_digest(function: FunctionType) -> str:
-    """Hash of a function's code and of every value that the code names."""
-    known = _digests.get(function)
-    if known is not None:
-        return known
-    _digests[function] = "recursive"
-    parts = [_code_digest(function.__code__, function.__doc__), repr(function.__defaults__)]
-    names = _names(function.__code__)
-    for name in names:
-        if name in function.__globals__:
-            parts += [name, _value_digest(function.__globals__[name], names)]
-    for cell in function.__closure__ or ():
-        parts.append(_value_digest(cell.cell_contents, names))
-    _digests[function] = digest(*parts)
-    return _digests[function]
-
-
-def _names(code: CodeType) -> tuple[str, ...]:
-    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    return tuple(dict.fromkeys((*code.co_names, *(n for c in inner for n in _names(c)))))
-
-
-def _code_digest(code: CodeType, doc: str | None) -> str:
-    consts = [c for c in code.co_consts if not (isinstance(c, str) and c == doc)]
-    return digest(
-        code.co_code.hex(),
-        *code.co_names,
-        *code.co_varnames,
-        *(_value_digest(const, ()) for const in consts),
-    )
-
-
-def _value_digest(value: Any, names: tuple[str, ...]) -> str:
-    """Hash of a value that kernels' code names; `names` are the attributes it may read of a module."""
-    if isinstance(value, Helper):
-        return digest("helper", str(value.inline), function_digest(value.function))
-    if isinstance(value, Kernel):
-        return value.fingerprint
-    if isinstance(value, Intrinsic):
-        return digest("intrinsic", _value_digest(value.definition, ()))
-    if isinstance(value, CodeType):
-        return _code_digest(value, None)
-    if isinstance(value, FunctionType):
-        if value.__module__.partition(".")[0] == "numbatorch" or value.__closure__:
-            return function_digest(value)
-        return digest(value.__module__, value.__qualname__)
-    if isinstance(value, ModuleType):
-        if value.__name__.partition(".")[0] != "numbatorch":
-            return value.__name__
-        found = [n for n in names if hasattr(value, n)]
-        return digest(value.__name__, *(_value_digest(getattr(value, n), ()) for n in found))
-    if isinstance(value, frozenset):
-        return digest("frozenset", *sorted(map(repr, value)))
-    if isinstance(value, tuple):
-        return digest("tuple", *(_value_digest(item, names) for item in value))
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    dispatched = getattr(value, "py_func", None)
-    if isinstance(dispatched, FunctionType):
-        return digest("njit", function_digest(dispatched))
-    return f"{type(value).__qualname__} {value!r}"

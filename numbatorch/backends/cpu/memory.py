@@ -1,0 +1,103 @@
+"""Memory of the CPU backend: buffers, and a pool in which freed ones wait to be used again."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+ALIGNMENT = 64
+PAGE = 4096
+POOL_BYTES = 1 << 29  # freed memory that is kept for the next buffers, at most
+
+Array = np.ndarray[Any, Any]
+
+
+class Buffer:
+    """Memory with a value: its address, size, and the array that owns it.
+
+    Memory of the pool goes back there when the buffer is dropped; memory of a user's array, or of
+    a mapped file, is only kept alive.
+    """
+
+    __slots__ = ("__weakref__", "address", "nbytes", "owner", "pooled")
+
+    def __init__(self, owner: Array, address: int, nbytes: int, pooled: bool) -> None:
+        self.owner = owner
+        self.address = address
+        self.nbytes = nbytes
+        self.pooled = pooled
+
+    def __del__(self) -> None:
+        if self.pooled:
+            POOL.release(self.owner)
+
+
+class Pool:
+    """Arrays of bytes by size. Fresh pages cost a fault each, so large freed arrays are reused."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[Array]] = {}
+        self._lock = threading.Lock()
+        self._held = 0
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """A buffer of at least `nbytes`, aligned for vectors, with undefined contents."""
+        unit = ALIGNMENT if nbytes < PAGE else PAGE
+        size = max(unit, -(-nbytes // unit) * unit)
+        owner = None
+        with self._lock:
+            waiting = self._free.get(size)
+            if waiting:
+                owner = waiting.pop()
+                self._held -= size
+        if owner is None:
+            owner = _aligned(size)
+        return Buffer(owner, owner.__array_interface__["data"][0], nbytes, True)
+
+    def release(self, owner: Array) -> None:
+        """Keep an array for the next buffer of its size, or let it go."""
+        size = owner.nbytes
+        # A finalizer may run while this thread is inside of allocate; then the array just goes.
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._held + size <= POOL_BYTES:
+                self._free.setdefault(size, []).append(owner)
+                self._held += size
+        finally:
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Give all waiting memory back to the system."""
+        with self._lock:
+            self._free.clear()
+            self._held = 0
+
+
+def _aligned(size: int) -> Array:
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    skip = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[skip : skip + size]
+
+
+POOL = Pool()
+
+
+def wrap(array: Array) -> Buffer:
+    """A buffer over a row-major array's own memory."""
+    return Buffer(array, array.__array_interface__["data"][0], array.nbytes, False)
+
+
+class Exposed:
+    """What NumPy asks for a buffer's memory; it keeps the buffer, so that an array stays valid."""
+
+    def __init__(self, buffer: Buffer, shape: tuple[int, ...], typestr: str) -> None:
+        self.buffer = buffer
+        self.__array_interface__ = {
+            "shape": shape,
+            "typestr": typestr,
+            "data": (buffer.address, True),
+            "version": 3,
+        }

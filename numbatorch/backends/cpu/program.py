@@ -1,0 +1,182 @@
+"""A plan made ready for the CPU: kernel addresses, argument blocks, barriers; bound and run."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import debugging, settings
+from numbatorch.backends.cpu import pack, threads
+from numbatorch.backends.cpu.memory import POOL, Buffer
+from numbatorch.compile.memory import Memory, overlap
+from numbatorch.compile.plan import EPILOGUE, Launch, Place, Plan
+from numbatorch.errors import OutOfRange, message
+from numbatorch.variable import Variable
+
+SERIAL, BARRIER = 1, 2
+
+
+class Program:
+    """One plan with its argument blocks; `run` binds memory and walks it.
+
+    Calls from several threads take turns, for the argument blocks are shared.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._lock = threading.Lock()
+        self._number = {m: i for i, m in enumerate(plan.memories)}
+        self._words: list[int] = []
+        self._moves: list[tuple[int, Place]] = []
+        self._variables: list[tuple[int, Variable, int, Place | None]] = []
+        self._blocks: list[tuple[int, int]] = []  # word to patch, word that begins the block
+        specs = [launch.spec for launch in plan.launches]
+        specs += [launch.epilogue.spec for launch in plan.launches if launch.epilogue]
+        self._addresses = pack.addresses(specs) if specs else {}
+        starts = [self._block(launch) for launch in plan.launches]
+        self.words = np.array(self._words or [0], np.int64)
+        base = self.words.__array_interface__["data"][0]
+        for word, start in self._blocks:
+            self.words[word] = base + 8 * start
+        flags = self._flags()
+        rows = [
+            (self._addresses[launch.spec.key], base + 8 * start, flag, 0)
+            for launch, start, flag in zip(plan.launches, starts, flags, strict=True)
+        ]
+        self.program = np.array(rows, np.int64).reshape(-1, 4)
+        self._fix_moves()
+        self._zeroed = {
+            m: np.zeros(max(m.nbytes, 64), np.uint8) for m in plan.memories if m.kind == "zeroed"
+        }
+        self._status = self._zeroed[plan.memories[0]].view(np.int64)
+        self.bases = np.zeros(len(plan.memories), np.int64)
+        for memory, array in self._zeroed.items():
+            self.bases[self._number[memory]] = array.__array_interface__["data"][0]
+        self._leaf_numbers = self._numbers("leaf")
+        self._output_memories = [m for m in plan.memories if m.kind == "output"]
+        self._temporaries = [m for m in plan.memories if m.kind == "temporary"]
+        self._temporary_numbers = np.array([self._number[m] for m in self._temporaries], np.int64)
+        self._temporary_offsets = np.array([m.offset for m in self._temporaries], np.int64)
+
+    def _numbers(self, kind: str) -> Any:
+        found = [m for m in self.plan.memories if m.kind == kind]
+        return np.array(
+            [self._number[m] for m in sorted(found, key=lambda m: m.index)], np.int64
+        )
+
+    def _block(self, launch: Launch) -> int:
+        """Append the argument block of a launch; returns its first word's number."""
+        called = launch.epilogue
+        nested = self._block(called) if called is not None else 0
+        start = len(self._words)
+        second = False
+        for argument in launch.arguments:
+            word = len(self._words)
+            if argument is EPILOGUE:
+                assert called is not None
+                self._words.append(0 if second else self._addresses[called.spec.key])
+                if second:
+                    self._blocks.append((word, nested))
+                second = True
+            elif isinstance(argument, Place):
+                self._words.append(0)
+                self._moves.append((word, argument))
+            elif isinstance(argument, Variable):
+                self._words.append(argument.current)
+                self._variables.append((word, argument, 1, None))
+            elif isinstance(argument, float):
+                self._words.append(struct.unpack("<q", struct.pack("<d", argument))[0])
+            else:
+                self._words.append(_signed(int(argument)))
+        return start
+
+    def _fix_moves(self) -> None:
+        still = [(w, p) for w, p in self._moves if p.variable is None]
+        self._move_words = np.array([w for w, _p in still], np.int64)
+        self._move_bases = np.array([self._number[p.memory] for _w, p in still], np.int64)
+        self._move_offsets = np.array([p.offset for _w, p in still], np.int64)
+        for word, place in self._moves:
+            if place.variable is not None:
+                self._variables.append((word, place.variable, place.scale, place))
+
+    def _flags(self) -> list[int]:
+        """Serial and barrier bits; a barrier stands only before a launch that depends on one since."""
+        flags = []
+        read: list[Memory] = []
+        written: list[Memory] = []
+        serial_only = True
+        for launch in self.plan.launches:
+            needs = _touch(launch.writes, read) or _touch(launch.writes, written)
+            needs = needs or _touch(launch.reads, written)
+            barrier = needs and not (launch.serial and serial_only)
+            if barrier:
+                read, written, serial_only = [], [], True
+            read.extend(launch.reads)
+            written.extend(launch.writes)
+            serial_only = serial_only and launch.serial
+            flags.append(SERIAL * launch.serial | BARRIER * barrier)
+        return flags
+
+    def bind(self, leaves: Sequence[Buffer]) -> None:
+        """Note where the leaves lie."""
+        if len(leaves):
+            self.bases[self._leaf_numbers] = [leaf.address for leaf in leaves]
+
+    def run(self, leaves: Sequence[Buffer] | None) -> list[Buffer]:
+        """Run once; returns a buffer per root.
+
+        Args:
+            leaves: where the plan's leaves lie, or None if they lie where they did last time.
+        """
+        with self._lock:
+            if leaves is not None:
+                self.leaves = list(leaves)
+                self.bind(leaves)
+            arena = POOL.allocate(self.plan.arena) if self.plan.arena else None
+            if arena is not None:
+                self.bases[self._temporary_numbers] = arena.address + self._temporary_offsets
+            made: dict[Memory, Buffer] = {}
+            for memory in self._output_memories:
+                made[memory] = POOL.allocate(memory.nbytes)
+                self.bases[self._number[memory]] = made[memory].address
+            self._patch()
+            if settings.debug() >= 1:
+                debugging.run(self)
+            else:
+                threads.run(self.program)
+            self._check_status()
+            return [
+                made[m] if m.kind == "output" else self.leaves[m.index] for m in self.plan.outputs
+            ]
+
+    def _patch(self) -> None:
+        self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets
+        for word, variable, scale, place in self._variables:
+            value = variable.current * scale
+            if place is not None:
+                value += int(self.bases[self._number[place.memory]]) + place.offset
+            self.words[word] = value
+
+    def _check_status(self) -> None:
+        if not self.plan.statuses or not self._status.any():
+            return
+        for status in self.plan.statuses:
+            if self._status[status.position]:
+                index = int(self._status[status.position + 1])
+                self._status[:] = 0
+                raise OutOfRange(
+                    message(status.op, f"index {index} is out of range", f"it must be in "
+                            f"[0, {status.bound})")
+                )
+
+
+def _touch(some: Sequence[Memory], others: Sequence[Memory]) -> bool:
+    return any(overlap(a, b) for a in some for b in others)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value

@@ -1,0 +1,467 @@
+"""Fuse: split a graph into groups, each of which becomes one launch.
+
+A group computes one iteration space: elementwise work over it, perhaps on top of a core (a
+reduction with its prologue, or a structured operator whose kernels take an epilogue). Views
+vanish into the layouts through which a group loads its inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numbatorch.graph import Node, toposort
+from numbatorch.layout import Layout
+from numbatorch.ops.registry import (
+    CONST,
+    EMPTY,
+    IOTA,
+    Elementwise,
+    Reduction,
+    Structured,
+    View,
+)
+from numbatorch.ops.view import slice_update
+from numbatorch.shape import Shape, numel
+
+Views = tuple[Node, ...]
+
+
+@dataclass(eq=False)
+class Load:
+    """A value read through a layout over the group's space; iota computes instead of reading."""
+
+    node: Node
+    layout: Layout
+
+
+@dataclass(eq=False)
+class Apply:
+    """An elementwise operator on other terms."""
+
+    node: Node
+    terms: tuple[Term, ...]
+
+
+@dataclass(eq=False)
+class Number:
+    """A constant."""
+
+    node: Node
+
+
+Term = Load | Apply | Number
+
+
+@dataclass(eq=False)
+class Group:
+    """What one launch computes.
+
+    Attributes:
+        outputs: nodes that get a buffer, the first gives the iteration space.
+        core: reduction or structured node that the elementwise work stands on, or None.
+        results: the term of each output; empty if the core alone is the output.
+        prologue: term that a reduction reads, over the space of its input.
+        update: slice_update node that this group writes, or None; its value is the result.
+        operands: what a structured core, or an update, reads as whole buffers.
+    """
+
+    outputs: list[Node]
+    core: Node | None = None
+    results: list[Term] = field(default_factory=list)
+    prologue: Term | None = None
+    update: Node | None = None
+    operands: list[Load] = field(default_factory=list)
+
+    @property
+    def space(self) -> Shape:
+        """Shape that the elementwise work runs over."""
+        return self.update.inputs[1].shape if self.update is not None else self.outputs[0].shape
+
+    def terms(self) -> list[Term]:
+        """Every distinct term, inputs before users."""
+        roots = [*self.results] if self.prologue is None else [self.prologue, *self.results]
+        return sorted_terms(roots)
+
+    def reads(self) -> Iterator[Node]:
+        """Nodes whose buffers the launch reads."""
+        for term in self.terms():
+            if isinstance(term, Load) and term.node.op is not IOTA and term.node is not self.core:
+                yield term.node
+        for load in self.operands:
+            yield load.node
+
+    def fused(self) -> list[Node]:
+        """The nodes that the launch computes, for headers and debugging."""
+        nodes = [t.node for t in self.terms() if isinstance(t, Apply)]
+        extra = [n for n in (self.core, self.update) if n is not None]
+        return [*extra, *nodes]
+
+
+def sorted_terms(roots: Sequence[Term]) -> list[Term]:
+    """Distinct terms under `roots`, inputs before users."""
+    order: dict[int, Term] = {}
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        term, expanded = stack.pop()
+        if id(term) in order:
+            continue
+        if expanded or not isinstance(term, Apply):
+            order[id(term)] = term
+            continue
+        stack.append((term, True))
+        stack.extend((t, False) for t in reversed(term.terms))
+    return list(order.values())
+
+
+@dataclass(eq=False)
+class _Place:
+    """Where a node is inlined: the elementwise part of a group, or its prologue."""
+
+    group: Group
+    prologue: bool
+
+
+@dataclass
+class _Use:
+    """One reading of a value: by which node (None: a copy of the value), through which views."""
+
+    consumer: Node
+    operand: int
+    views: Views
+
+
+def chain(node: Node) -> tuple[Node, Views]:
+    """The producer below a run of unrealized views, and the views from it outwards."""
+    views = []
+    while isinstance(node.op, View) and node.buffer is None:
+        views.append(node)
+        node = node.inputs[0]
+    return node, tuple(reversed(views))
+
+
+def apply_views(layout: Layout, views: Views) -> Layout | None:
+    """`layout` seen through `views`, or None where no strides express it."""
+    for node in views:
+        assert isinstance(node.op, View)
+        step = node.op.layout(layout, **node.attrs)
+        if step is None:
+            return None
+        layout = step
+    return layout
+
+
+class Fusion:
+    """State of the pass over one graph; `fuse` runs it."""
+
+    def __init__(self, roots: Sequence[Node], fusing: bool) -> None:
+        self.fusing = fusing
+        self.order = toposort(roots)
+        self.roots = list(roots)
+        self.wanted = set(roots)
+        self.uses: dict[Node, list[_Use]] = {node: [] for node in self.order}
+        self.groups: dict[Node, Group] = {}  # by output
+        self.places: dict[Node, tuple[_Place, Views]] = {}  # inlined nodes
+        self.placeless: set[Node] = set()  # computed from constants only: inlined everywhere
+        self.copies: dict[Any, Node] = {}
+        self.memo: dict[Any, Term] = {}
+
+    def run(self) -> list[Group]:
+        """Decide for every node, consumers first, then build each group's terms."""
+        self._collect_uses()
+        for node in reversed(self.order):
+            if not _is_leaf(node) and not isinstance(node.op, View):
+                self._decide(node)
+        for root in self.roots:
+            self._materialize(root)
+        for group in list(dict.fromkeys(self.groups.values())):
+            self._build(group)
+        return self._sorted()
+
+    def _collect_uses(self) -> None:
+        for node in self.order:
+            if _is_leaf(node) or isinstance(node.op, View):
+                continue
+            for i, operand in enumerate(node.inputs):
+                producer, views = chain(operand)
+                self.uses[producer].append(_Use(node, i, views))
+            if isinstance(node.op, Elementwise) and all(
+                x.op in (CONST, IOTA) or x in self.placeless
+                for x, _views in map(chain, node.inputs)
+            ):
+                self.placeless.add(node)
+        for root in self.roots:
+            if isinstance(root.op, View) and root.buffer is None:
+                producer, views = chain(root)
+                if all(view.op.name == "reshape" for view in views):
+                    self.wanted.add(producer)
+                else:
+                    self.uses[producer].append(_Use(root, 0, views))
+                    self.groups[root] = Group([root])
+
+    def _decide(self, node: Node) -> None:
+        if node in self.placeless and node not in self.wanted and self.fusing:
+            return
+        found = [self._position(use) for use in self.uses[node]]
+        places = {
+            (id(p[0].group), p[0].prologue, tuple(map(id, p[1]))): p for p in found if p is not None
+        }
+        alone = len(places) == 1 and None not in found and node not in self.wanted
+        if self.fusing and alone:
+            place, views = next(iter(places.values()))
+            if self._inline(node, place, views):
+                return
+        if self.fusing and isinstance(node.op, Elementwise):
+            for place, views in places.values():
+                if not views and self._may_join(node, place):
+                    place.group.outputs.append(node)
+                    self.groups[node] = place.group
+                    self.places[node] = (place, ())
+                    return
+        self._own_group(node)
+
+    def _position(self, use: _Use) -> tuple[_Place, Views] | None:
+        """Place and pending views under which a use could take its producer in."""
+        node = use.consumer
+        if isinstance(node.op, Elementwise):
+            if node in self.places:
+                place, views = self.places[node]
+                return place, use.views + views
+            group = self.groups.get(node)
+            return None if group is None else (_Place(group, False), use.views)
+        if isinstance(node.op, View):
+            return _Place(self.groups[node], False), use.views
+        if isinstance(node.op, Reduction):
+            return _Place(self._group_of_core(node), True), use.views
+        if node.op is slice_update and use.operand == 1:
+            return _Place(self.groups[node], False), use.views
+        return None
+
+    def _group_of_core(self, node: Node) -> Group:
+        if node in self.groups:
+            return self.groups[node]
+        return self.places[node][0].group
+
+    def _inline(self, node: Node, place: _Place, views: Views) -> bool:
+        if isinstance(node.op, Elementwise):
+            if views and not self._expressible(node, views):
+                return False
+            self.places[node] = (place, views)
+            return True
+        takes = isinstance(node.op, Reduction) or (
+            isinstance(node.op, Structured) and node.op.epilogue
+        )
+        group = place.group
+        if not takes or place.prologue or group.core is not None or group.update is not None:
+            return False
+        plain = all(view.op.name == "reshape" for view in views)
+        if not plain or numel(group.space) != numel(node.shape):
+            return False
+        if isinstance(node.op, Structured) and any(x.dtype is not node.dtype for x in group.outputs):
+            return False
+        if isinstance(group.outputs[0].op, View):
+            return False
+        group.core = node
+        self.places[node] = (place, views)
+        return True
+
+    def _expressible(self, node: Node, views: Views) -> bool:
+        for operand in node.inputs:
+            producer, inner = chain(operand)
+            if producer.op is CONST:
+                continue
+            if apply_views(Layout.contiguous(producer.shape), inner + views) is None:
+                return False
+        return True
+
+    def _may_join(self, node: Node, place: _Place) -> bool:
+        """Whether `node` can be one more output of a group that reads it element by element."""
+        group = place.group
+        if place.prologue or group.update is not None or group.space != node.shape:
+            return False
+        if isinstance(group.core, Node) and isinstance(group.core.op, Structured):
+            return False
+        if isinstance(group.outputs[0].op, View):
+            return False
+        return not self._reaches(node, group)
+
+    def _reaches(self, node: Node, group: Group) -> bool:
+        """Whether a way leads from `node` out of `group` and back into it."""
+        stack = [use.consumer for use in self.uses[node]]
+        seen: set[int] = set()
+        while stack:
+            consumer = stack.pop()
+            owners = self._owners(consumer)
+            if any(owner is group for owner in owners):
+                continue
+            for owner in owners:
+                if id(owner) in seen:
+                    continue
+                seen.add(id(owner))
+                for output in owner.outputs:
+                    for use in self.uses.get(output, []):
+                        if any(o is group for o in self._owners(use.consumer)):
+                            return True
+                        stack.append(use.consumer)
+        return False
+
+    def _owners(self, node: Node) -> list[Group]:
+        if node in self.groups:
+            return [self.groups[node]]
+        if node in self.places:
+            return [self.places[node][0].group]
+        return []
+
+    def _own_group(self, node: Node) -> Group:
+        group = Group([node])
+        self.groups[node] = group
+        if node.op is slice_update:
+            group.update = node
+        elif not isinstance(node.op, Elementwise):
+            group.core = node
+        return group
+
+    def _materialize(self, node: Node) -> None:
+        """See to it that `node`, after fusion, has a buffer of its own or a realized one."""
+        if node.buffer is not None or node in self.groups:
+            return
+        if isinstance(node.op, View):
+            producer, views = chain(node)
+            if all(view.op.name == "reshape" for view in views):
+                self._materialize(producer)
+                return
+        if _is_leaf(node) and node.op not in (CONST, IOTA, EMPTY):
+            return
+        group = Group([node])
+        self.groups[node] = group
+
+    def _build(self, group: Group) -> None:
+        core, update = group.core, group.update
+        if core is not None and isinstance(core.op, Reduction):
+            group.prologue = self._term(core.inputs[0], (), group)
+        elif core is not None:
+            strided = core.op.strided if isinstance(core.op, Structured) else ()
+            group.operands = [self._buffer(x, i in strided) for i, x in enumerate(core.inputs)]
+        if update is not None:
+            group.results = [self._term(update.inputs[1], (), group)]
+            group.operands = [self._buffer(update.inputs[0], False)]
+        elif core is None or core is not group.outputs[0]:
+            group.results = [self._result(x, group) for x in group.outputs]
+
+    def _result(self, node: Node, group: Group) -> Term:
+        if isinstance(node.op, View):
+            producer, views = chain(node)
+            return self._value(producer, views, group)
+        if isinstance(node.op, Elementwise):
+            return self._apply(node, (), group)
+        return self._term(node, (), group)
+
+    def _apply(self, node: Node, views: Views, group: Group) -> Term:
+        key = ("apply", id(group), node, tuple(map(id, views)))
+        found = self.memo.get(key)
+        if found is None:
+            terms = tuple(self._term(x, views, group) for x in node.inputs)
+            found = self.memo[key] = Apply(node, terms)
+        return found
+
+    def _term(self, operand: Node, views: Views, group: Group) -> Term:
+        producer, inner = chain(operand)
+        return self._value(producer, inner + views, group)
+
+    def _value(self, producer: Node, views: Views, group: Group) -> Term:
+        if producer.op is CONST and producer.buffer is None:
+            key: Any = ("number", id(group), producer)
+            return self.memo.setdefault(key, Number(producer))
+        if self._is_inlined(producer, group):
+            return self._apply(producer, views, group)
+        key = ("load", id(group), producer, tuple(map(id, views)))
+        found = self.memo.get(key)
+        if found is None:
+            found = self.memo[key] = self._load(producer, views)
+        return found
+
+    def _is_inlined(self, node: Node, group: Group) -> bool:
+        if not isinstance(node.op, Elementwise) or node.buffer is not None:
+            return False
+        if node in self.places:
+            return self.places[node][0].group is group
+        return node in self.placeless and node not in self.groups
+
+    def _load(self, producer: Node, views: Views) -> Load:
+        """Read `producer` through `views`; a part that no strides express is copied first."""
+        layout = Layout.contiguous(producer.shape)
+        node = producer
+        for i, view in enumerate(views):
+            assert isinstance(view.op, View)
+            step = view.op.layout(layout, **view.attrs)
+            if step is None:
+                node = self._copy(node, views[:i])
+                return self._load(node, views[i:])
+            layout = step
+        if node.op in (CONST, EMPTY):
+            self._materialize(node)
+        return Load(node, layout)
+
+    def _copy(self, producer: Node, views: Views) -> Node:
+        """A group of its own that stores `producer`, seen through `views`, in row-major order."""
+        key = (producer, tuple(map(id, views)))
+        if key not in self.copies:
+            node = producer
+            for view in views:
+                assert isinstance(view.op, View)
+                shape, dtype = view.op.rule(node, **view.attrs)  # type: ignore[misc]
+                node = Node(view.op, (node,), view.attrs, shape, dtype, view.device)
+            self.copies[key] = node
+            group = self.groups[node] = Group([node])
+            group.results = [Load(producer, apply_views(Layout.contiguous(producer.shape), views))]  # type: ignore[arg-type]
+        return self.copies[key]
+
+    def _buffer(self, operand: Node, strided: bool) -> Load:
+        """An operand that a kernel reads as it lies in memory."""
+        producer, views = chain(operand)
+        if producer.op in (CONST, IOTA) or producer in self.placeless:
+            self._materialize(producer)
+            if producer not in self.groups or self.groups[producer].results:
+                pass
+            else:
+                self._build(self.groups[producer])
+        load = self._load(producer, views)
+        if strided or load.layout.is_contiguous:
+            return load
+        copy = self._copy(load.node, self._views_of(load, views))
+        return Load(copy, Layout.contiguous(copy.shape))
+
+    def _views_of(self, load: Load, views: Views) -> Views:
+        """The last of `views`, those that lead from the load's node to its layout."""
+        for i in range(len(views) + 1):
+            if apply_views(Layout.contiguous(load.node.shape), views[i:]) == load.layout:
+                return views[i:]
+        raise AssertionError("a load without its views")
+
+    def _sorted(self) -> list[Group]:
+        """Groups in an order in which each runs after those whose results it reads."""
+        order: list[Group] = []
+        state: dict[int, bool] = {}
+        for start in list(dict.fromkeys(self.groups.values())):
+            stack = [(start, False)]
+            while stack:
+                group, done = stack.pop()
+                if done:
+                    order.append(group)
+                    state[id(group)] = True
+                elif id(group) not in state:
+                    state[id(group)] = False
+                    stack.append((group, True))
+                    owners = [self.groups[n] for n in group.reads() if n in self.groups]
+                    stack.extend((g, False) for g in reversed(owners) if id(g) not in state)
+        return order
+
+
+def _is_leaf(node: Node) -> bool:
+    return node.buffer is not None or not node.inputs
+
+
+def fuse(roots: Sequence[Node], fusing: bool = True) -> list[Group]:
+    """Groups in order of execution; `fusing=False` gives every operator its own launch."""
+    return Fusion(roots, fusing).run()

@@ -1,0 +1,422 @@
+"""Plan: an ordered list of launches with their memory, made from a graph. A plan is data."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numbatorch.compile import emit
+from numbatorch.compile.emit_reduce import reduction
+from numbatorch.compile.fuse import Group, Load, chain, fuse
+from numbatorch.compile.memory import Memory, pack_arena
+from numbatorch.compile.simplify import simplify
+from numbatorch.dtype import DType, int64, uint8
+from numbatorch.graph import Node, toposort, verify
+from numbatorch.layout import Layout
+from numbatorch.ops.lowering import Operand, lowering
+from numbatorch.ops.registry import BUFFER, EMPTY, Reduction, Structured, View
+from numbatorch.shape import numel
+from numbatorch.variable import Variable, is_variable
+
+SERIAL_WORK = 32768.0  # below this many simple operations a launch stays on one thread
+
+
+@dataclass(eq=False)
+class Place:
+    """A pointer argument: bytes into a memory, plus a plan variable times a number of bytes."""
+
+    memory: Memory
+    offset: int = 0
+    variable: Variable | None = None
+    scale: int = 0
+
+
+@dataclass(eq=False)
+class Launch:
+    """One kernel of a plan.
+
+    Attributes:
+        spec: the kernel.
+        arguments: Place, int, float or Variable per word.
+        serial: whether one thread runs it.
+        reads, writes: memories, for barriers and lifetimes.
+        group: what it computes.
+        nbytes, work: bytes of its operands and simple operations, for debugging.
+        epilogue: launch whose kernel this one calls on finished tiles, or None.
+    """
+
+    spec: Any
+    arguments: list[Any]
+    serial: bool
+    reads: list[Memory]
+    writes: list[Memory]
+    group: Group
+    nbytes: int = 0
+    work: float = 0.0
+    epilogue: Launch | None = None
+
+
+@dataclass(eq=False)
+class Status:
+    """Two int64 words at `position` of the plan's status memory, and what they are about."""
+
+    position: int
+    op: str
+    bound: int
+
+
+@dataclass(eq=False)
+class Plan:
+    """Launches in order, and the memories they use."""
+
+    launches: list[Launch] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
+    leaves: list[Node] = field(default_factory=list)
+    outputs: list[Memory] = field(default_factory=list)  # one per root
+    arena: int = 0
+    statuses: list[Status] = field(default_factory=list)
+    variable_nodes: list[Node] = field(default_factory=list)
+
+    def launch_count(self) -> int:
+        """Number of fused kernels; a structured operator's helper launches count as one."""
+        return len({id(launch.group) for launch in self.launches})
+
+
+EPILOGUE = object()  # stands for the two epilogue words of a structured kernel
+
+
+class _Launcher:
+    """What lowerings talk to: it adds launches to the plan for one group."""
+
+    def __init__(self, planner: Planner, group: Group) -> None:
+        self.planner = planner
+        self.group = group
+        self.parts = planner.parts
+        self.epilogue: Any = (0, 0)
+        self.called: Launch | None = None
+
+    def launch(self, spec: Any, *arguments: Any, work: float, serial: bool = False) -> None:
+        """Add one launch."""
+        words: list[Any] = []
+        touched: list[Memory] = []
+        for argument in arguments:
+            if isinstance(argument, Operand):
+                words.append(_place(argument))
+                touched.append(argument.buffer)
+            else:
+                words.append(argument)
+        if self.called is not None and not any(w is EPILOGUE for w in words):
+            called = None
+        else:
+            called = self.called
+        if called is not None:
+            touched += called.reads
+        writes = [self.planner.where[x] for x in self.group.outputs]
+        writes += [m for m in touched if m not in writes and m in self.planner.scratches]
+        launch = Launch(
+            spec,
+            words,
+            serial or work < SERIAL_WORK,
+            touched,
+            writes,
+            self.group,
+            sum(m.nbytes for m in dict.fromkeys(touched)),
+            work,
+            called,
+        )
+        self.planner.add(launch)
+
+    def scratch(self, nbytes: int) -> Operand:
+        """Memory for this group's launches only."""
+        memory = self.planner.new("temporary", max(nbytes, 1))
+        self.planner.scratches.add(memory)
+        return Operand(memory, Layout.contiguous((nbytes,)), uint8)
+
+    def status(self, bound: int) -> Operand:
+        """Words in which a kernel reports an index outside of [0, bound)."""
+        planner = self.planner
+        assert self.group.core is not None
+        status = Status(2 * len(planner.plan.statuses), self.group.core.op.name, bound)
+        planner.plan.statuses.append(status)
+        layout = Layout((2,), (1,), status.position)
+        return Operand(planner.status, layout, int64)
+
+
+class Planner:
+    """Turns groups into launches and gives every value its memory."""
+
+    def __init__(self, backend: str, parts: int, donated: frozenset[Node]) -> None:
+        self.backend = backend
+        self.parts = parts
+        self.donated = donated
+        self.plan = Plan()
+        self.where: dict[Node, Memory] = {}
+        self.scratches: set[Memory] = set()
+        self.status = self.new("zeroed", 0)
+        self.readers: dict[Node, int] = {}
+
+    def new(self, kind: str, nbytes: int) -> Memory:
+        """A new memory of the plan."""
+        memory = Memory(kind, nbytes)
+        self.plan.memories.append(memory)
+        return memory
+
+    def add(self, launch: Launch) -> None:
+        """Append a launch and extend the lifetimes of what it touches."""
+        number = len(self.plan.launches)
+        for memory in (*launch.reads, *launch.writes):
+            memory.touch(number)
+        self.plan.launches.append(launch)
+
+    def run(self, roots: Sequence[Node], groups: Sequence[Group]) -> Plan:
+        """Plan `groups`, whose results include `roots`."""
+        self.kept = {chain(root)[0] if self._aliases(root) else root for root in roots}
+        for number, group in enumerate(groups):
+            for node in group.reads():
+                self.readers[node] = number
+        for number, group in enumerate(groups):
+            self._group(number, group)
+        for root in roots:
+            self.plan.outputs.append(self.memory(root))
+        self.status.nbytes = 16 * len(self.plan.statuses)
+        self.plan.arena = pack_arena(self.plan.memories)
+        return self.plan
+
+    def _aliases(self, root: Node) -> bool:
+        _producer, views = chain(root)
+        return all(view.op.name == "reshape" for view in views)
+
+    def memory(self, node: Node) -> Memory:
+        """Where `node` lives."""
+        found = self.where.get(node)
+        if found is not None:
+            return found
+        if isinstance(node.op, View) and node.buffer is None:
+            return self.memory(chain(node)[0])
+        nbytes = node.dtype.nbytes(numel(node.shape))
+        if node.op is EMPTY and node.buffer is None:
+            found = self.new("temporary", nbytes)
+        else:
+            assert node.buffer is not None or node.op is BUFFER, node
+            found = self.new("leaf", nbytes)
+            found.index = len(self.plan.leaves)
+            self.plan.leaves.append(node)
+        self.where[node] = found
+        return found
+
+    def operand(self, node: Node, layout: Layout) -> Operand:
+        """A node's memory seen through a layout."""
+        return Operand(self.memory(node), layout, node.dtype)
+
+    def _group(self, number: int, group: Group) -> None:
+        inplace = self._inplace_base(group)
+        shared: dict[Node, int] = {}
+        for i, node in enumerate(group.outputs):
+            memory = None
+            if inplace is not None and i == 0:
+                memory = self._take_over(number, group, node, inplace)
+            elif group.core is None and group.update is None:
+                leaf = self._donor(number, group, node)
+                if leaf is not None:
+                    memory = self.memory(leaf)
+                    shared[leaf] = i
+            if memory is None:
+                kind = "output" if node in self.kept else "temporary"
+                memory = self.new(kind, node.dtype.nbytes(numel(node.shape)))
+            self.where[node] = memory
+        self._emit(group, shared)
+
+    def _inplace_base(self, group: Group) -> Load | None:
+        """What a group overwrites a part of, or None."""
+        if group.update is not None:
+            return group.operands[0]
+        if group.core is not None and isinstance(group.core.op, Structured):
+            position = group.core.op.inplace
+            return None if position is None else group.operands[position]
+        return None
+
+    def _take_over(self, number: int, group: Group, node: Node, base: Load) -> Memory:
+        """The base's memory if nothing else needs it, otherwise a copy of it."""
+        memory = self.memory(base.node)
+        free = self.readers.get(base.node, number) <= number and base.node not in self.kept
+        owned = memory.kind != "leaf" or base.node in self.donated
+        reads = [n for n in group.reads() if n is base.node]
+        if free and owned and len(reads) == 1 and base.layout == Layout.contiguous(node.shape):
+            if node in self.kept and memory.kind == "temporary":
+                memory.kind = "output"
+            return memory
+        kind = "output" if node in self.kept else "temporary"
+        copy = self.new(kind, node.dtype.nbytes(numel(node.shape)))
+        if base.node.op is not EMPTY:
+            whole = Layout.contiguous(node.shape)
+            source = Group([node], results=[Load(base.node, base.layout)])
+            writes = [(Operand(copy, whole, node.dtype), whole, node.dtype)]
+            spec, arguments = emit.elementwise(source, self.operand, writes, {})
+            self._launch(source, spec, arguments, [copy], float(numel(node.shape)))
+        return copy
+
+    def _donor(self, number: int, group: Group, node: Node) -> Node | None:
+        """A leaf whose memory `node` may overwrite element by element."""
+        if node not in self.kept:
+            return None
+        for term in group.terms():
+            if not isinstance(term, Load) or term.node not in self.donated:
+                continue
+            leaf = term.node
+            loads = [t for t in group.terms() if isinstance(t, Load) and t.node is leaf]
+            alike = leaf.shape == node.shape and leaf.dtype is node.dtype
+            last = self.readers.get(leaf, number) <= number
+            taken = self.memory(leaf) in self.where.values() and any(
+                self.where[x] is self.memory(leaf) for x in self.where if x is not leaf
+            )
+            if alike and last and len(loads) == 1 and not taken:
+                if term.layout == Layout.contiguous(node.shape):
+                    return leaf
+        return None
+
+    def _writes(self, group: Group) -> list[tuple[Operand, Layout, DType]]:
+        if group.update is not None:
+            node = group.update
+            layout = Layout.contiguous(node.shape)
+            starts, steps = node.attrs["starts"], node.attrs["steps"]
+            fixed = tuple(0 if is_variable(s) else s for s in starts)
+            written = layout.slice(fixed, node.inputs[1].shape, steps)
+            moving = [(s, layout.strides[i]) for i, s in enumerate(starts) if is_variable(s)]
+            buffer = _Moved(self.where[node], moving) if moving else self.where[node]
+            return [(Operand(buffer, written, node.dtype), written, node.dtype)]
+        out = []
+        for node in group.outputs:
+            layout = Layout.contiguous(node.shape)
+            out.append((Operand(self.where[node], layout, node.dtype), layout, node.dtype))
+        return out
+
+    def _emit(self, group: Group, shared: dict[Node, int]) -> None:
+        core = group.core
+        memories = [self.where[node] for node in group.outputs]
+        if core is None:
+            spec, arguments = emit.elementwise(group, self.operand, self._writes(group), shared)
+            self._launch(group, spec, arguments, memories, emit.work_of(group))
+        elif isinstance(core.op, Reduction):
+            scratches: list[Memory] = []
+
+            def scratch(nbytes: int) -> Operand:
+                memory = self.new("zeroed", nbytes)
+                scratches.append(memory)
+                return Operand(memory, Layout.contiguous((nbytes,)), uint8)
+
+            spec, arguments, serial = reduction(
+                group, self.operand, self._writes(group), self.parts, scratch
+            )
+            work = float(numel(core.inputs[0].shape)) * 3
+            self._launch(group, spec, arguments, [*memories, *scratches], work, serial)
+        else:
+            self._structured(group, core)
+
+    def _structured(self, group: Group, core: Node) -> None:
+        launcher = _Launcher(self, group)
+        out = Operand(self.where[group.outputs[0]], Layout.contiguous(core.shape), core.dtype)
+        if group.results:
+            spec, arguments = emit.epilogue(group, self.operand, self._writes(group), core.shape)
+            words, touched = _words(arguments)
+            launcher.called = Launch(spec, words, False, touched, [], group)
+            launcher.epilogue = (EPILOGUE, EPILOGUE)
+        operands = [
+            Operand(self.memory(load.node), load.layout, load.node.dtype)
+            for load in group.operands
+        ]
+        lower = lowering(self.backend, core.op)
+        assert lower is not None, core
+        lower(launcher, out, *operands, **core.attrs)
+
+    def _launch(
+        self,
+        group: Group,
+        spec: Any,
+        arguments: list[Any],
+        writes: list[Memory],
+        work: float,
+        serial: bool = False,
+    ) -> None:
+        words, touched = _words(arguments)
+        nbytes = sum(m.nbytes for m in dict.fromkeys(touched))
+        serial = serial or work < SERIAL_WORK
+        self.add(Launch(spec, words, serial, touched, writes, group, nbytes, work))
+
+
+@dataclass(eq=False)
+class _Moved:
+    """A memory whose start moves with plan variables: (variable, elements) pairs."""
+
+    memory: Memory
+    moving: list[tuple[Variable, int]]
+
+
+def _place(operand: Operand) -> Place:
+    itemsize = operand.dtype.itemsize
+    offset = operand.layout.offset * itemsize // operand.dtype.block
+    if isinstance(operand.buffer, _Moved):
+        ((variable, stride),) = operand.buffer.moving
+        return Place(operand.buffer.memory, offset, variable, stride * itemsize)
+    return Place(operand.buffer, offset)
+
+
+def _words(arguments: list[Any]) -> tuple[list[Any], list[Memory]]:
+    words = [_place(a) if isinstance(a, Operand) else a for a in arguments]
+    return words, [w.memory for w in words if isinstance(w, Place)]
+
+
+def has_kernel(backend: str, node: Node) -> bool:
+    """Whether `backend` has kernels for a structured node."""
+    op = node.op
+    assert isinstance(op, Structured)
+    if op.name == "slice_update":
+        return True
+    load_family(backend, op)
+    return lowering(backend, op) is not None and not any(
+        x.dtype.name.startswith("float8") for x in (node, *node.inputs)
+    )
+
+
+_families: set[tuple[str, str]] = set()
+
+
+def load_family(backend: str, op: Structured) -> None:
+    """Import the kernels of an operator's family, once."""
+    if (backend, op.family) in _families:
+        return
+    _families.add((backend, op.family))
+    name = f"numbatorch.ops.{backend}.{op.family}"
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as err:
+        if err.name != name:
+            raise
+
+
+def make_plan(
+    roots: Sequence[Node],
+    backend: str,
+    parts: int,
+    donated: frozenset[Node] = frozenset(),
+    fusing: bool = True,
+) -> Plan:
+    """Simplify, fuse, emit, give memory: the plan that computes `roots`.
+
+    Args:
+        roots: nodes without a buffer.
+        backend: whose kernels to use.
+        parts: threads that will share each launch.
+        donated: leaves whose memory may be overwritten.
+        fusing: False gives every operator its own launch.
+    """
+    if __debug__:
+        verify(roots)
+    simple = simplify(roots, lambda node: has_kernel(backend, node))
+    groups = fuse(simple, fusing)
+    plan = Planner(backend, parts, donated).run(simple, groups)
+    plan.variable_nodes = [
+        node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))
+    ]
+    return plan

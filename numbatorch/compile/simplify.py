@@ -1,0 +1,149 @@
+"""Simplify: named rewrites from graph to graph, before anything is fused.
+
+Each rewrite looks at one node whose inputs are simplified already and returns its replacement,
+or None. Fallbacks of structured operators are expanded here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch.graph import Node, find, toposort
+from numbatorch.ops.registry import CONST, EMPTY, IOTA, Elementwise, Reduction, Structured, View, const
+from numbatorch.variable import attribute_key, is_variable
+
+Rewrite = Callable[[Node], Node | None]
+
+
+def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[Node]:
+    """The graph of `roots` with every rewrite applied and equal nodes merged.
+
+    Args:
+        roots: values wanted.
+        has_kernel: whether the backend has a kernel for a structured node; the others are
+            replaced by their fallback.
+    Returns:
+        the replacement of each root, of the same shape, dtype and value.
+    """
+    merged: dict[Any, Node] = {}
+    done: dict[Node, Node] = {}
+
+    def rebuild(node: Node) -> Node:
+        inputs = tuple(done[x] for x in node.inputs)
+        if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+            new = node
+        else:
+            new = Node(node.op, inputs, node.attrs, node.shape, node.dtype, node.device)
+        new = _rewrite(new)
+        if isinstance(new.op, Structured) and not has_kernel(new):
+            return _fallback(new, has_kernel)
+        return merged.setdefault(_key(new), new)
+
+    for node in toposort(roots):
+        done[node] = node if node.buffer is not None or not node.inputs else rebuild(node)
+        if done[node] is node and node.op in (CONST, IOTA):
+            done[node] = merged.setdefault(_key(node), node)
+    return [done[root] for root in roots]
+
+
+def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> Node:
+    assert isinstance(node.op, Structured)
+    assert node.op.decomposition is not None, f"{node.op.name} has neither kernel nor fallback"
+    (out,) = simplify([node.op.decomposition(*node.inputs, **node.attrs)], has_kernel)
+    return out
+
+
+def _key(node: Node) -> Any:
+    attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
+    if node.op is EMPTY:
+        return id(node)
+    return node.op, tuple(map(id, node.inputs)), attrs, node.shape, node.dtype
+
+
+def _rewrite(node: Node) -> Node:
+    for rewrite in REWRITES:
+        new = rewrite(node)
+        if new is not None:
+            return new
+    return node
+
+
+def fold_constants(node: Node) -> Node | None:
+    """An elementwise operator on constants only is a constant; so is a view of one."""
+    if isinstance(node.op, View) and node.inputs[0].op is CONST:
+        return const(node.inputs[0].attrs["value"], node.dtype, node.device, node.shape)
+    if not isinstance(node.op, Elementwise) or any(x.op is not CONST for x in node.inputs):
+        return None
+    values = [x.attrs["value"] for x in node.inputs]
+    if any(map(is_variable, (*values, *node.attrs.values()))):
+        return None
+    arrays = [
+        np.asarray(v).astype(x.dtype.compute.numpy)
+        for v, x in zip(values, node.inputs, strict=True)
+    ]
+    with np.errstate(all="ignore"):
+        out = np.asarray(node.op.reference(*arrays, **node.attrs)).astype(node.dtype.numpy)
+    return const(out.item(), node.dtype, node.device, node.shape)
+
+
+def drop_empty_work(node: Node) -> Node | None:
+    """A value without elements needs no computing."""
+    if 0 in node.shape and node.inputs and node.dtype.kind != "q":
+        return const(0, node.dtype, node.device, node.shape)
+    return None
+
+
+def drop_view_that_changes_nothing(node: Node) -> Node | None:
+    """reshape, permute, expand or slice to what the input is already."""
+    if not isinstance(node.op, View) or node.shape != node.inputs[0].shape:
+        return None
+    attrs = node.attrs
+    if "dims" in attrs and attrs["dims"] != tuple(range(len(node.shape))):
+        return None
+    if "steps" in attrs and any(s != 1 for s in attrs["steps"]):
+        return None
+    return node.inputs[0]
+
+
+def merge_views(node: Node) -> Node | None:
+    """A reshape of a reshape, an expand of an expand: only the last counts."""
+    inner = node.inputs[0] if node.inputs else node
+    if not isinstance(node.op, View) or inner.op is not node.op or inner.buffer is not None:
+        return None
+    if set(node.attrs) != {"shape"}:
+        return None
+    base = inner.inputs[0]
+    last = Node(node.op, (base,), node.attrs, node.shape, node.dtype, node.device)
+    return drop_view_that_changes_nothing(last) or last
+
+
+def by_the_operator(node: Node) -> Node | None:
+    """The rewrite that stands on the operator's own record, such as x ** 2 = x * x."""
+    return node.op.rewrite(node) if node.op.rewrite is not None else None
+
+
+def reduce_over_nothing(node: Node) -> Node | None:
+    """A reduction over no dimensions, or over dimensions of size 1, is a cast or a zero."""
+    if not isinstance(node.op, Reduction):
+        return None
+    (x,) = node.inputs
+    if any(x.shape[d] != 1 for d in node.attrs["dims"]):
+        if 0 in x.shape:
+            return const(node.op.identity(x.dtype), node.dtype, node.device, node.shape)
+        return None
+    if node.op.selects:
+        return const(0, node.dtype, node.device, node.shape)
+    return find("cast").apply(x, dtype=node.dtype)
+
+
+REWRITES: tuple[Rewrite, ...] = (
+    fold_constants,
+    reduce_over_nothing,
+    drop_empty_work,
+    drop_view_that_changes_nothing,
+    merge_views,
+    by_the_operator,
+)

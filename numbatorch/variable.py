@@ -1,0 +1,81 @@
+"""Plan variables: integers that change between replays of a plan (position, length)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Variable(int):
+    """An int whose value in a plan is patched at each replay: `cell[0] + offset`.
+
+    As an int it has the value of the trace, so shape rules check it as usual; adding an int keeps
+    it variable. Any other arithmetic on it would freeze its value, and so it is refused.
+
+    >>> position = Variable.fresh("position", 3)
+    >>> int(position + 2), (position + 2).offset
+    (5, 2)
+    """
+
+    name: str
+    cell: list[int]
+    offset: int
+
+    @staticmethod
+    def fresh(name: str, value: int) -> Variable:
+        """A new variable with `value` during the trace."""
+        return Variable._make(name, [int(value)], 0, int(value))
+
+    @staticmethod
+    def _make(name: str, cell: list[int], offset: int, value: int) -> Variable:
+        made = Variable(value)
+        made.name = name
+        made.cell = cell
+        made.offset = offset
+        return made
+
+    def __add__(self, other: int) -> Variable:
+        if isinstance(other, Variable) or not isinstance(other, int):
+            raise TypeError(f"variable {self.name}: only an int can be added to a plan variable")
+        return Variable._make(
+            self.name, self.cell, self.offset + int(other), int(self) + int(other)
+        )
+
+    __radd__ = __add__
+
+    def __sub__(self, other: int) -> Variable:
+        return self + -other
+
+    def __repr__(self) -> str:
+        return f"{self.name}{self.offset:+d}" if self.offset else self.name
+
+    @property
+    def current(self) -> int:
+        """The value at this replay."""
+        return self.cell[0] + self.offset
+
+    def _frozen(self, *others: Any) -> Any:
+        raise TypeError(
+            f"variable {self.name}: this arithmetic would freeze a value that changes between "
+            "replays; pass it to an operator as it is, plus or minus a constant"
+        )
+
+    __mul__ = __rmul__ = __rsub__ = __floordiv__ = __mod__ = __pow__ = __neg__ = _frozen
+    __truediv__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _frozen
+
+
+def is_variable(value: Any) -> bool:
+    """Whether an attribute is a plan variable or holds one."""
+    if isinstance(value, tuple):
+        return any(isinstance(x, Variable) for x in value)
+    return isinstance(value, Variable)
+
+
+def attribute_key(value: Any) -> Any:
+    """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
+    if isinstance(value, Variable):
+        return ("variable", id(value.cell), value.offset)
+    if isinstance(value, tuple) and is_variable(value):
+        return tuple(map(attribute_key, value))
+    if isinstance(value, float):
+        return repr(value)
+    return value
