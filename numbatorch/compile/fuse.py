@@ -14,6 +14,7 @@ from typing import Any
 from numbatorch.graph import Node, toposort
 from numbatorch.layout import Layout
 from numbatorch.ops.registry import (
+    BUFFER,
     CONST,
     EMPTY,
     IOTA,
@@ -175,8 +176,12 @@ class Fusion:
                 self._decide(node)
         for root in self.roots:
             self._materialize(root)
-        for group in list(dict.fromkeys(self.groups.values())):
-            self._build(group)
+        built: set[int] = set()
+        while len(built) < len(self.groups):
+            for node, group in list(self.groups.items()):
+                if id(node) not in built and node is group.outputs[0] and not group.results:
+                    self._build(group)
+                built.add(id(node))
         return self._sorted()
 
     def _collect_uses(self) -> None:
@@ -331,10 +336,8 @@ class Fusion:
             if all(view.op.name == "reshape" for view in views):
                 self._materialize(producer)
                 return
-        if _is_leaf(node) and node.op not in (CONST, IOTA, EMPTY):
-            return
-        group = Group([node])
-        self.groups[node] = group
+        if node.op not in (BUFFER, EMPTY):
+            self.groups[node] = Group([node])
 
     def _build(self, group: Group) -> None:
         core, update = group.core, group.update
@@ -399,8 +402,6 @@ class Fusion:
                 node = self._copy(node, views[:i])
                 return self._load(node, views[i:])
             layout = step
-        if node.op in (CONST, EMPTY):
-            self._materialize(node)
         return Load(node, layout)
 
     def _copy(self, producer: Node, views: Views) -> Node:
@@ -422,10 +423,6 @@ class Fusion:
         producer, views = chain(operand)
         if producer.op in (CONST, IOTA) or producer in self.placeless:
             self._materialize(producer)
-            if producer not in self.groups or self.groups[producer].results:
-                pass
-            else:
-                self._build(self.groups[producer])
         load = self._load(producer, views)
         if strided or load.layout.is_contiguous:
             return load

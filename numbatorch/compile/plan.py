@@ -107,10 +107,7 @@ class _Launcher:
                 touched.append(argument.buffer)
             else:
                 words.append(argument)
-        if self.called is not None and not any(w is EPILOGUE for w in words):
-            called = None
-        else:
-            called = self.called
+        called = self.called if any(w is EPILOGUE for w in words) else None
         if called is not None:
             touched += called.reads
         writes = [self.planner.where[x] for x in self.group.outputs]
@@ -197,7 +194,7 @@ class Planner:
             return self.memory(chain(node)[0])
         nbytes = node.dtype.nbytes(numel(node.shape))
         if node.op is EMPTY and node.buffer is None:
-            found = self.new("temporary", nbytes)
+            found = self.new("output" if node in self.kept else "temporary", nbytes)
         else:
             assert node.buffer is not None or node.op is BUFFER, node
             found = self.new("leaf", nbytes)
