@@ -1,4 +1,7 @@
-"""From a kernel to object code: Numba types and lowers, then one LLVM pipeline runs over the linked module."""
+"""From a kernel to object code: Numba types and lowers it, then LLVM optimises the linked module.
+
+Numba's own optimisation passes, its execution engine and its allocation runtime are left out.
+"""
 
 import dis
 import threading
@@ -38,7 +41,7 @@ class _Library(CPUCodeLibrary):  # type: ignore[misc]
         pass
 
     def add_linking_library(self, library: Any) -> None:
-        """Link a called function; Numba's allocation runtime, which every function would link, is left out."""
+        """Link a called function, but not Numba's allocation runtime, which none needs."""
         if not library.name.startswith("nrt"):
             super().add_linking_library(library)
 
@@ -144,7 +147,7 @@ _called: dict[Any, Any] = {}
 
 
 def lower_called(function: FunctionType, args: tuple[Any, ...], inline: bool) -> Any:
-    """As `lower`, for a function that kernels call; once for each processor that is compiled for."""
+    """As `lower`, for a function that kernels call; once for each processor."""
     key = (function, args, inline, current_cpu())
     if key not in _called:
         _called[key] = lower(function, args, None, inline)

@@ -1,6 +1,6 @@
-"""LLVM IR that loads and stores one element: half types are stored narrow, held in float32, rounded on store.
+"""LLVM IR that loads and stores elements: half types are stored narrow and held in float32.
 
-Rounding is to nearest, ties to even, NaN kept; what is too large for float8_e4m3 is NaN, as in ml_dtypes.
+A store rounds to nearest, ties to even, and keeps NaN; what is too large for float8_e4m3 is NaN.
 """
 
 from typing import Any
@@ -80,8 +80,8 @@ def _narrow_bfloat16(builder: Any, value: Any) -> Any:
     return builder.trunc(builder.lshr(chosen, constant(value, i32, 16)), like(value, i16))
 
 
-# Float8 formats: https://arxiv.org/abs/2209.05433. Mantissa bits, exponent bias, codes that overflow and NaN take,
-# and the float32 bits above which a magnitude overflows.
+# Float8 formats: https://arxiv.org/abs/2209.05433. Mantissa bits, exponent bias, codes that
+# overflow and NaN take, and the float32 bits above which a magnitude overflows.
 _E4M3 = (3, 7, 0x7F, 0x7F, 0x43E80000)  # above 464, half way between 448 and the 480 that it lacks
 _E5M2 = (2, 15, 0x7C, 0x7E, 0x476FFFFF)  # from 61440, half way between 57344 and 65536
 
@@ -124,7 +124,7 @@ def _widen_e4m3(builder: Any, value: Any) -> Any:
     bits = builder.zext(value, like(value, i32))
     sign = builder.shl(builder.and_(bits, number(0x80)), number(24))
     size = builder.and_(bits, number(0x7F))
-    # With the exponent too small by 120, subnormals are exact float32 subnormals: scale by 2**120 instead of adding.
+    # With the exponent too small by 120 subnormals stay exact: scale by 2**120 instead of adding.
     shifted = builder.bitcast(builder.shl(size, number(20)), like(value, f32))
     scaled = builder.fmul(shifted, constant(value, f32, 2.0**120))
     is_nan = builder.icmp_unsigned("==", size, number(0x7F))

@@ -1,4 +1,4 @@
-"""The `@kernel` decorator and the ABI of CPU kernels: typed pointers, int64 words, part of the work.
+"""The `@kernel` decorator and the ABI of CPU kernels: pointers, int64 words, a part of the work.
 
 Numba is not imported here; a `KernelSpec` names what `pack` holds or has compiled.
 """
@@ -55,6 +55,7 @@ __all__ = [
     "view",
 ]
 
+
 class KernelSpec:
     """A kernel with its types bound: what a pack holds one function for.
 
@@ -92,7 +93,7 @@ class KernelSpec:
         raise NotImplementedError
 
     def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
-        """The Python function and, for each parameter before `part`, an element type, "int" or "float"."""
+        """The function and, for each parameter before `part`, an element type, "int" or "float"."""
         raise NotImplementedError
 
     def task(self) -> tuple[Any, ...] | None:
@@ -136,7 +137,7 @@ class BoundKernel(KernelSpec):
 
 
 class Kernel:
-    """A function in kernels' language, see `kernel`; calling it with its types gives a `KernelSpec`."""
+    """A function in kernels' language, see `kernel`; called with its types it gives a spec."""
 
     def __init__(self, function: FunctionType, types: dict[str, tuple[str, ...]]) -> None:
         self.function = function
@@ -146,7 +147,7 @@ class Kernel:
         self.__module__ = function.__module__
         self.__qualname__ = function.__qualname__
         self.words = _words(function, types)
-        self._bound: dict[tuple[str, ...], BoundKernel] = {}
+        self._bound: dict[tuple[tuple[str, str], ...], BoundKernel] = {}
 
     @cached_property
     def kernel_fingerprint(self) -> str:
@@ -156,7 +157,8 @@ class Kernel:
 
     def __call__(self, **types: "str | DType") -> BoundKernel:
         names = {k: v.name if isinstance(v, DType) else v for k, v in types.items()}
-        found = self._bound.get(tuple(names.items()))
+        chosen = tuple(names.items())
+        found = self._bound.get(chosen)
         if found is not None:
             return found
         for name, choices in self.types.items():
@@ -172,7 +174,7 @@ class Kernel:
             raise KernelError(message(self.__name__, f"takes the types {', '.join(self.types)}"))
         ordered = {name: names[name] for name in self.types}
         spec = BoundKernel(self, ordered)
-        self._bound[tuple(names.items())] = spec
+        self._bound[chosen] = spec
         return spec
 
 
@@ -180,11 +182,11 @@ class Kernel:
 def kernel(function: Callable[..., None]) -> Kernel: ...
 @overload
 def kernel(**types: Iterable[str] | str) -> Callable[[Callable[..., None]], Kernel]: ...
-def kernel(function: Callable[..., None] | None = None, **types: Iterable[str] | str) -> Any:
+def kernel(function: Any = None, **types: Iterable[str] | str) -> Any:
     """Make a function of typed pointers and integers a CPU kernel.
 
-    Parameters are annotated `Pointer["T"]`, `Pointer["float32"]`, `int` or `float`; the last two are
-    `part: int, parts: int`. The others stand in the argument block in this order, one word each.
+    Parameters are annotated `Pointer["T"]`, `Pointer["float32"]`, `int` or `float`; the last two
+    are `part: int, parts: int`. The others stand in the argument block, one word each.
 
     Args:
         types: the type parameters and the dtypes each can be.
@@ -239,7 +241,7 @@ class EmittedKernel(KernelSpec):
 
 
 def write_source(path: str, text: str) -> None:
-    """Put an emitted kernel's text where readers and tracebacks find it, if the folder can be written."""
+    """Put an emitted kernel's text where readers find it, if the folder can be written."""
     file = Path(path)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The plan loop: compiled code that walks a program of (function, argument block) rows on a team of threads.
+"""The plan loop: compiled code that walks a program of (function, argument block) rows.
 
-It is kernels like any other, kept in the pack. The state of the team is an int64 array that all of them share.
+Its functions are kernels like any other, kept in the pack. Threads share an int64 array, the state.
 """
 
 from typing import Any
@@ -56,7 +56,7 @@ def call(typingctx: Any, function: Any, arguments: Any, part: Any, parts: Any) -
 
 @intrinsic
 def call_system(typingctx: Any, function: Any, pointer: Any, number: Any) -> Any:
-    """Call `function(void *, int)` of the C library or CPython; ones that take less ignore the rest."""
+    """Call a C function that takes a pointer and an int, or less."""
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing import signature
@@ -72,7 +72,7 @@ def call_system(typingctx: Any, function: Any, pointer: Any, number: Any) -> Any
 
 
 def _atomic(body: Any) -> Any:
-    """An intrinsic on one shared int64 word: `body(builder, place, value)` gives the word's value."""
+    """An intrinsic on a shared int64 word: `body(builder, place, value)` gives its value."""
 
     def definition(typingctx: Any, address: Any, value: Any) -> Any:
         from llvmlite import ir
@@ -140,7 +140,7 @@ def pause(typingctx: Any) -> Any:
 @helper
 def get(state: int, word: int) -> int:
     """A word of the shared state."""
-    return _load(state + 8 * word, 0)
+    return int(_load(state + 8 * word, 0))
 
 
 @helper
@@ -219,7 +219,7 @@ def wake(state: int, parts: int) -> None:
 
 @helper
 def await_program(state: int, part: int, seen: int) -> int:
-    """Wait for a generation after `seen`: spin a while, then park until the caller wakes this thread."""
+    """Wait for a generation after `seen`: spin a while, then park until the caller releases."""
     seat = SEAT + part * LINE
     while True:
         for _ in range(get(state, SPINS)):
@@ -228,7 +228,7 @@ def await_program(state: int, part: int, seen: int) -> int:
                 return generation
             pause()
         _store(state + 8 * (seat + PARKED), 1)
-        # A program that came since: take the mark back, unless the caller did and its release is on the way.
+        # A program came since: take the mark back, unless the caller has: it releases.
         if get(state, GENERATION) != seen and _exchange(state + 8 * (seat + PARKED), 0) != 0:
             continue
         call_system(get(state, ACQUIRE), get(state, seat + LOCK), 1)

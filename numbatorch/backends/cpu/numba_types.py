@@ -1,4 +1,6 @@
-"""Numba's side of the kernel language: the pointer type, element conversions, lazily bound words."""
+"""Numba's side of the kernel language: the pointer type, element conversions, words."""
+
+# mypy: disallow-untyped-decorators=False, disallow-subclassing-any=False
 
 import inspect
 import operator
@@ -17,7 +19,9 @@ from numba.extending import models, register_model, typeof_impl
 
 from numbatorch import dtype as dtypes
 from numbatorch.backends.cpu import elements
-from numbatorch.backends.cpu.kernel import Element, Helper, Intrinsic, Kernel
+from numbatorch.backends.cpu.kernel import Helper, Intrinsic, Kernel
+from numbatorch.backends.cpu.language import Element, ElementType
+from numbatorch.dtype import DType
 
 
 def held(name: str) -> Any:
@@ -69,9 +73,14 @@ class _PointerModel(models.PrimitiveModel):
 register_model(ElementClass)(models.OpaqueModel)
 
 
-@typeof_impl.register(Element)
-def _typeof_element(value: Element, context: Any) -> Any:
-    return ElementClass(value.name) if value.name in dtypes.by_name else None
+@typeof_impl.register(ElementType)
+def _typeof_element(value: type[Element], context: Any) -> Any:
+    return ElementClass(value.element) if value.element in dtypes.by_name else None
+
+
+@typeof_impl.register(DType)
+def _typeof_dtype(value: DType, context: Any) -> Any:
+    return ElementClass(value.name)
 
 
 @typeof_impl.register(Intrinsic)
@@ -149,7 +158,11 @@ class _PointerSetitem(AbstractTemplate):
 @infer_global(operator.isub)
 class _PointerMove(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
-        if len(args) == 2 and isinstance(args[0], PointerType) and isinstance(args[1], types.Integer):
+        if (
+            len(args) == 2
+            and isinstance(args[0], PointerType)
+            and isinstance(args[1], types.Integer)
+        ):
             return signature(args[0], args[0], types.int64)
         return None
 
@@ -202,7 +215,7 @@ def _lower_sub(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 def _lower_conversion(element: str) -> None:
-    """Make `float16(x)` and its like callable: cast to the held type, then round to the stored one."""
+    """Make `float16(x)` and the like: cast to the held type, then round to the stored one."""
 
     @lower_builtin(ElementClass(element), types.Any)
     def convert(context: Any, builder: Any, sig: Any, args: Any) -> Any:

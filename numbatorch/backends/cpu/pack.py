@@ -1,4 +1,4 @@
-"""Addresses of compiled kernels: loaded from the pack with llvmlite, compiled when the pack lacks them.
+"""Addresses of compiled kernels: loaded from the pack with llvmlite, compiled when missing.
 
 Numba is imported only when something has to be compiled.
 """

@@ -1,6 +1,6 @@
-"""The file that compiled kernels are kept in: a header, then one checked record a kernel, appended under a lock.
+"""The file that compiled kernels are kept in: a header, then one record a kernel with a checksum.
 
-A record that is torn or damaged is as good as absent; a file with another header is replaced.
+Records are appended under a lock. A damaged one is as good as absent, a foreign file is replaced.
 """
 
 import hashlib
@@ -169,7 +169,7 @@ def _replace_file(source: Path, destination: Path) -> None:
             os.replace(source, destination)
             return
         except PermissionError:
-            if sys.platform != "win32":
+            if os.name != "nt":
                 raise
             time.sleep(0.05)
     os.replace(source, destination)

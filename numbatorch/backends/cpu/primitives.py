@@ -1,6 +1,6 @@
-"""The words of kernels: element types, the primitives that ops/scalar.py prints, bit casts, atomics.
+"""Words of kernels: element types, the primitives that ops/scalar.py prints, bit casts, atomics.
 
-Each is bound to LLVM IR when a kernel that uses it is compiled. T is float32 or float64, I an integer type.
+Each is bound to LLVM IR when a kernel that uses it is compiled.
 """
 
 import inspect
@@ -8,26 +8,76 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Element, Intrinsic, intrinsic
+from numbatorch.backends.cpu.language import (
+    Intrinsic,
+    bfloat16,
+    bool_,
+    float8_e4m3,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    intrinsic,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
+__all__ = [
+    "atomic_add",
+    "bfloat16",
+    "bits",
+    "bool_",
+    "ceil",
+    "copysign",
+    "fabs",
+    "float8_e4m3",
+    "float8_e5m2",
+    "float16",
+    "float32",
+    "float64",
+    "floor",
+    "fma",
+    "fmod",
+    "from_bits",
+    "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "maximum",
+    "minimum",
+    "nan",
+    "rint",
+    "round_bfloat16",
+    "round_float8_e4m3",
+    "round_float8_e5m2",
+    "round_float16",
+    "select",
+    "sqrt",
+    "to_int8",
+    "to_int16",
+    "to_int32",
+    "to_int64",
+    "to_uint8",
+    "to_uint16",
+    "to_uint32",
+    "to_uint64",
+    "trunc",
+    "truncdiv",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]
 
 inf = math.inf
 nan = math.nan
-
-float64 = Element("float64")
-float32 = Element("float32")
-float16 = Element("float16")
-bfloat16 = Element("bfloat16")
-float8_e4m3 = Element("float8_e4m3")
-float8_e5m2 = Element("float8_e5m2")
-int64 = Element("int64")
-int32 = Element("int32")
-int16 = Element("int16")
-int8 = Element("int8")
-uint8 = Element("uint8")
-uint16 = Element("uint16")
-uint32 = Element("uint32")
-uint64 = Element("uint64")
-bool_ = Element("bool")
 
 
 def _declare(builder: Any, name: str, result: Any, operands: Any) -> Any:
@@ -48,7 +98,7 @@ def _suffix(kind: Any) -> str:
 
 
 def _with_operands(definition: Callable[..., Any], count: int) -> Any:
-    """Give a definition over `*operands` the signature of `count` operands, which Numba asks for."""
+    """Give a definition over `*operands` the signature that Numba asks for."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     names = ["typingctx", *"abcd"[:count]]
     parameters = [inspect.Parameter(name, kind) for name in names]
@@ -153,7 +203,7 @@ def from_bits(typingctx: Any, value: Any) -> Any:
 
 @intrinsic
 def truncdiv(typingctx: Any, a: Any, b: Any) -> Any:
-    """Integer quotient rounded toward zero, of the wider type; b is not 0, nor is the quotient too large."""
+    """Integer quotient rounded toward zero, of the wider type; b is not 0 and the result fits."""
     from numba.core import types
     from numba.core.typing import signature
 
@@ -200,7 +250,7 @@ to_uint16 = _saturating("uint16")
 to_uint32 = _saturating("uint32")
 to_uint64 = _saturating("uint64")
 
-# A value rounded to a narrow type and held in float32: what the element types do when they are called.
+# A value rounded to a narrow type and held in float32: what a call of the element type does.
 round_float16 = float16
 round_bfloat16 = bfloat16
 round_float8_e4m3 = float8_e4m3

@@ -40,7 +40,7 @@ def host() -> CPU:
 
 
 def machine(cpu: CPU, jit: bool = False) -> Any:
-    """An LLVM target machine; object code for Windows is ELF of the large code model, as Numba's."""
+    """An LLVM target machine; for Windows it makes ELF of the large code model, as Numba does."""
     target = llvm.Target.from_triple(cpu.triple)
     windows = sys.platform == "win32"
     return target.create_target_machine(

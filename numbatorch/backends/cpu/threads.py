@@ -92,7 +92,7 @@ class Team:
 
 
 def _entries() -> dict[str, Any]:
-    """The compiled functions of the loop, as ctypes functions; calling one releases the interpreter."""
+    """The compiled functions of the loop; calling one releases the interpreter's lock."""
     specs = {kernel.__name__: kernel() for kernel in (loop.run, loop.worker, loop.stop, loop.spin)}
     found = pack.addresses(specs.values())
     return {name: _ENTRY(found[spec.key]) for name, spec in specs.items()}
@@ -112,7 +112,10 @@ def _address(function: Any) -> int:
 
 def _new_lock() -> int:
     """One of CPython's locks, held, so that the first who parks on it waits."""
-    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+    allocate, acquire = (
+        ctypes.pythonapi.PyThread_allocate_lock,
+        ctypes.pythonapi.PyThread_acquire_lock,
+    )
     allocate.restype = ctypes.c_void_p
     acquire.argtypes = (ctypes.c_void_p, ctypes.c_int)
     lock = allocate()
@@ -144,8 +147,8 @@ def run(program: np.ndarray) -> None:
     argument blocks alive until this returns.
 
     Args:
-        program: (n, 4) int64, contiguous: function address, argument block address, flags (bit 0: one
-            thread runs it with parts = 1; bit 1: every thread has finished what stands before), unused.
+        program: (n, 4) int64, contiguous: function address, argument block address, flags (bit 0:
+            one thread runs it, with parts = 1; bit 1: all rows before it are finished), unused.
     """
     run_at(program.__array_interface__["data"][0], len(program))
 

@@ -1,6 +1,6 @@
 """Compiling many kernels at once: other Python processes that compile a share each.
 
-They are started through `sys.executable`, so a notebook needs no `__main__` guard and nothing is forked.
+They are started through `sys.executable`: a notebook needs no `__main__` guard, nothing is forked.
 """
 
 import importlib
