@@ -10,7 +10,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.registry import as_node, describe, expanded, result_type, structured
 from numbatorch.ops.view import reshape, transpose
-from numbatorch.shape import Shape, broadcast
+from numbatorch.shape import Shape, broadcast, numel
 
 Array = np.ndarray[Any, Any]
 
@@ -23,11 +23,12 @@ def matmul_(lhs: Array, rhs: Array) -> Array:
 
 @matmul_.infer
 def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
-    if lhs.dtype is not rhs.dtype or lhs.dtype.kind != "f":
+    narrow = lhs.dtype is dt.float32 and rhs.dtype in (dt.float16, dt.bfloat16)
+    if lhs.dtype.kind != "f" or not (lhs.dtype is rhs.dtype or narrow):
         raise DTypeError(
             message(
                 "matmul",
-                "operands must be of one floating-point dtype",
+                "operands must be of one floating-point dtype, or float32 with a half-type rhs",
                 f"lhs {describe(lhs)}",
                 f"rhs {describe(rhs)}",
             )
@@ -84,10 +85,17 @@ def _product(left: Node, right: Node) -> Node:
     *batch, M, K = left.shape
     N = right.shape[-1]
     if len(right.shape) == 2 and len(batch) > 0:
-        flat = reshape.apply(left, shape=(int(np.prod(batch)) * M, K))
+        flat = reshape.apply(left, shape=(numel(batch) * M, K))
         return reshape.apply(matmul_.apply(flat, right), shape=(*batch, M, N))
     shape = broadcast("matmul", left.shape[:-2], right.shape[:-2])
-    return matmul_.apply(expanded(left, (*shape, M, K)), expanded(right, (*shape, K, N)))
+    left, right = expanded(left, (*shape, M, K)), expanded(right, (*shape, K, N))
+    if len(shape) <= 2:
+        return matmul_.apply(left, right)
+    count = numel(shape)  # kernels walk two batch dimensions at most
+    flat = matmul_.apply(
+        reshape.apply(left, shape=(count, M, K)), reshape.apply(right, shape=(count, K, N))
+    )
+    return reshape.apply(flat, shape=(*shape, M, N))
 
 
 def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
@@ -130,6 +138,10 @@ def linear(x: Node, weight: Node, bias: Node | None = None) -> Node:
         rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(-1, x.shape[-1]))
         out = find("quant_matmul").apply(rows, weight)
         out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
+    elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
+        out = _product(x if len(x.shape) > 1 else reshape.apply(x, shape=(1, -1)),
+                       transpose(weight, 0, 1))
+        out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
     else:
         out = matmul(x, transpose(weight, 0, 1))
     return out if bias is None else out + bias

@@ -4,15 +4,13 @@
 columns, in place. The three take the same arguments, so that shape and strides decide.
 """
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.backends.cpu.kernel import Kernel, Pointer, T, U, helper, kernel, share
 from numbatorch.backends.cpu.simd import (
     call_epilogue,
     lanes,
     narrow,
-    prefetch,
     view_held,
     vload,
-    vload_first,
     vstore,
 )
 from numbatorch.backends.cpu.simd_tile import (
@@ -28,6 +26,10 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
 )
 
+from numbatorch.layout import collapse
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.matmul import matmul_
+
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 TILE = 6  # rows of a register tile
@@ -39,7 +41,7 @@ PANEL = 64  # columns that every panel width divides
 
 def matmul_workspace(M: int, N: int, K: int, parts: int, itemsize: int) -> int:
     """Bytes of scratch memory that `matmul` needs; `itemsize` is that of the type computed in."""
-    return parts * _part_elements(N, K) * itemsize
+    return parts * _part_elements(_group_columns(N, K), K) * itemsize
 
 
 def _group_columns(N: int, K: int) -> int:
@@ -48,13 +50,181 @@ def _group_columns(N: int, K: int) -> int:
     return max(PANEL, min((N + PANEL - 1) // PANEL * PANEL, fit))
 
 
-def _part_elements(N: int, K: int) -> int:
+def _part_elements(columns: int, K: int) -> int:
     """Scratch elements of one part: packed rhs, converted lhs, sums between blocks of k."""
-    return _group_columns(N, K) * K + CHUNK * K + CHUNK * PANEL
+    return columns * K + CHUNK * K + CHUNK * PANEL
 
 
 group_columns = helper(_group_columns)
 part_elements = helper(_part_elements)
+
+
+@helper
+def pack_panel(
+    dst: Pointer["T"],
+    width: int,
+    src: Pointer["U"],
+    src_row: int,
+    src_col: int,
+    K: int,
+    cols: int,
+) -> None:
+    """dst[k * width + col] = src[k * src_row + col * src_col], 0 from `cols` on."""
+    n = lanes(dst)
+    wide = cols if src_col == 1 or src_row == 1 else 0
+    for col in range(0, wide // n * n, n):
+        if src_col == 1:
+            for k in range(K):
+                vstore(dst + (k * width + col), vload(src + (k * src_row + col), n))
+        else:
+            transpose_columns(dst + col, width, src + col * src_col, src_col, K)
+    for col in range(wide // n * n, width):
+        if col < cols:
+            for k in range(K):
+                dst[k * width + col] = src[k * src_row + col * src_col]
+        else:
+            for k in range(K):
+                dst[k * width + col] = 0.0
+
+
+@helper
+def transpose_columns(
+    dst: Pointer["T"], width: int, src: Pointer["U"], src_col: int, K: int
+) -> None:
+    """One vector of columns that lie along k in memory."""
+    n = lanes(dst)
+    square = tile_zero(dst, n, 1)
+    for k in range(0, K // n * n, n):
+        columns = tile_transpose(tile_load(square, src + k, src_col))
+        tile_store(dst + k * width, width, columns, n, n)
+    for k in range(K // n * n, K):
+        for col in range(n):
+            dst[k * width + col] = src[k + col * src_col]
+
+
+@helper
+def panel_rows(
+    out: Pointer["T"],
+    out_row: int,
+    cols: int,
+    sums: Pointer["T"],
+    a: Pointer["T"],
+    a_row: int,
+    a_col: int,
+    panel: Pointer["T"],
+    rows: int,
+    K: int,
+) -> None:
+    """Some rows times one packed panel, a block of k after the other; `sums` carries between them."""
+    n = tile_vectors(out) * lanes(out)
+    for start in range(0, max(K, 1), DEPTH):
+        depth = min(DEPTH, K - start)
+        for row in range(0, rows, TILE):
+            tile = tile_zero(sums, TILE, tile_vectors(sums))
+            if start > 0:
+                tile = tile_load(tile, sums + row * n, n)
+            x = a + (row * a_row + start * a_col)
+            w = panel + start * n
+            last = min(TILE, rows - row) - 1
+            for _ in range(depth):
+                tile = tile_outer(tile, x, a_row, last, w, n)
+                x = x + a_col
+                w = w + n
+            if start + depth < K:
+                tile_store(sums + row * n, n, tile, TILE, n)
+            else:
+                tile_store(out + row * out_row, out_row, tile, last + 1, cols)
+
+
+@helper
+def row_blocks(M: int, panels: int, parts: int) -> int:
+    """Into how many blocks rows are cut so that the parts get equal shares; rhs is packed for each."""
+    chunks = (M + CHUNK - 1) // CHUNK
+    if panels % parts == 0 or panels >= 8 * parts:
+        return 1
+    return max(1, min(chunks, (8 * parts + panels - 1) // panels))
+
+
+@kernel(T=FLOATS, U=FLOATS)
+def matmul(
+    out: Pointer["T"],
+    lhs: Pointer["T"],
+    rhs: Pointer["U"],
+    workspace: Pointer["uint8"],
+    M: int,
+    N: int,
+    K: int,
+    out_row: int,
+    lhs_row: int,
+    lhs_col: int,
+    rhs_row: int,
+    rhs_col: int,
+    batch0: int,
+    batch1: int,
+    out_batch0: int,
+    out_batch1: int,
+    lhs_batch0: int,
+    lhs_batch1: int,
+    rhs_batch0: int,
+    rhs_batch1: int,
+    epilogue: int,
+    epilogue_args: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out = lhs @ rhs for any strides: panels of rhs are packed, lhs is read in place unless it is narrow."""
+    width = tile_vectors(out) * lanes(out)
+    panels = (N + width - 1) // width
+    blocks = row_blocks(M, batch0 * batch1 * panels, parts)
+    columns = group_columns(N, K)
+    packed = view_held(workspace, out) + part * part_elements(columns, K)
+    rows_held = packed + columns * K
+    sums = rows_held + CHUNK * K
+    chunks = (M + CHUNK - 1) // CHUNK
+    packed_from = -1
+    lo, hi = share(batch0 * batch1 * blocks * panels, part, parts)
+    while lo < hi:
+        row_block = lo // panels
+        first = lo - row_block * panels
+        count = min(hi - lo, panels - first, columns // width)
+        batch = row_block // blocks
+        row_block -= batch * blocks
+        i = batch // batch1
+        j = batch - i * batch1
+        b = rhs + (i * rhs_batch0 + j * rhs_batch1)
+        if packed_from != (batch * panels + first) * panels + count:
+            packed_from = (batch * panels + first) * panels + count
+            for p in range(count):
+                col = (first + p) * width
+                place = packed + p * width * K
+                cols = min(width, N - col)
+                pack_panel(place, width, b + col * rhs_col, rhs_row, rhs_col, K, cols)
+        a = lhs + (i * lhs_batch0 + j * lhs_batch1)
+        c = out + (i * out_batch0 + j * out_batch1)
+        chunk_lo, chunk_hi = share(chunks, row_block, blocks)
+        for row in range(chunk_lo * CHUNK, min(M, chunk_hi * CHUNK), CHUNK):
+            rows = min(CHUNK, M - row)
+            x = view_held(a + row * lhs_row, out)
+            x_row, x_col = lhs_row, lhs_col
+            if narrow(lhs) == 1:
+                x = rows_held
+                if lhs_row == 1:
+                    x_row, x_col = 1, CHUNK
+                    pack_panel(x, CHUNK, a + row * lhs_row, lhs_col, lhs_row, K, rows)
+                else:
+                    x_row, x_col = K, 1
+                    pack_panel(x, K, a + row * lhs_row, lhs_row, lhs_col, rows, K)
+            for p in range(count):
+                col = (first + p) * width
+                cols = min(width, N - col)
+                panel = packed + p * width * K
+                place = c + (row * out_row + col)
+                panel_rows(place, out_row, cols, sums, x, x_row, x_col, panel, rows, K)
+                if epilogue != 0:
+                    call_epilogue(
+                        epilogue, epilogue_args, batch, row, row + rows, col, col + cols
+                    )
+        lo += count
 
 
 @helper
@@ -341,3 +511,48 @@ def matmul_nt(
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, batch, 0, M, col0, col1)
         lo += count
+
+
+SMALL = 1 << 15  # products M * N * K up to which operands are read in place
+FEW_ROWS = 64  # rows up to which x @ W.T reads W in place
+
+
+def choose(M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int]) -> Kernel:
+    """The kernel for a product of these sizes; `lhs` and `rhs` are (row, column) strides."""
+    if rhs[0] == 1 and lhs[1] == 1 and M <= FEW_ROWS:
+        return matmul_nt
+    if rhs[1] == 1 and (M == 1 or M * N * K <= SMALL):
+        return matmul_nn
+    return matmul
+
+
+@lower("cpu", matmul_)
+def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
+    M, N = out.shape[-2:]
+    K = lhs.shape[-1]
+    batch, strides = collapse(out.shape[:-2], [x.strides[:-2] for x in (out, lhs, rhs)])
+    pad = (1,) * (2 - len(batch))
+    batch0, batch1 = (*pad, *batch)
+    walks = [(0,) * len(pad) + s for s in strides]
+    left, right = lhs.strides[-2:], rhs.strides[-2:]
+    chosen = choose(M, N, K, left, right)  # type: ignore[arg-type]
+    itemsize = out.dtype.compute.itemsize
+    wanted = matmul_workspace(M, N, K, launcher.parts, itemsize) if chosen is matmul else 0
+    launcher.launch(
+        chosen(T=out.dtype, U=rhs.dtype),
+        out,
+        lhs,
+        rhs,
+        launcher.scratch(wanted),
+        M,
+        N,
+        K,
+        out.strides[-2],
+        *left,
+        *right,
+        batch0,
+        batch1,
+        *(step for walk in walks for step in walk),
+        *launcher.epilogue,
+        work=0.5 * M * N * K * batch0 * batch1,
+    )
