@@ -75,10 +75,10 @@ def _table() -> dict[str, Primitive]:
         *(
             Primitive(name, (kinds, kinds), "bool", f"{{}} {sign} {{}}")
             for name, sign, kinds in (
-                ("lt", "<", "iuf"),
-                ("le", "<=", "iuf"),
-                ("gt", ">", "iuf"),
-                ("ge", ">=", "iuf"),
+                ("lt", "<", "iufb"),
+                ("le", "<=", "iufb"),
+                ("gt", ">", "iufb"),
+                ("ge", ">=", "iufb"),
                 ("eq", "==", "iufb"),
                 ("ne", "!=", "iufb"),
             )
@@ -145,6 +145,7 @@ class Builder:
     instructions: list[Value] = field(default_factory=list)
     _known: dict[Any, Value] = field(default_factory=dict)
     _depth: int = 0
+    _count: int = 0
 
     def input(self, name: str, dtype: DType) -> Value:
         """A value that the kernel has loaded under `name`, of a compute type."""
@@ -214,7 +215,7 @@ class Builder:
         if value.dtype is dtype:
             return value
         if dtype.kind == "b":
-            return self.op("ne", value, 0)
+            return self._emit("ne", value, self.const(0, value.dtype))
         step = "saturate" if value.dtype.kind == "f" and dtype.kind in "iu" else "convert"
         return self._emit(step, value, dtype=dtype)
 
@@ -227,7 +228,9 @@ class Builder:
     def op(self, name: str, *operands: Operand) -> Any:
         """The primitive `name`; literals among the operands take the type of the others."""
         values = self._unify(name, operands)
-        if values is None:  # literals only
+        if values is None and any(isinstance(o, Value) for o in operands):
+            raise DTypeError(message(name, "of two literals has no type; write convert(1, dtype)"))
+        if values is None:
             from numbatorch.ops.scalar_numpy import fold_literals
 
             return fold_literals(name, operands)
@@ -247,7 +250,7 @@ class Builder:
             if arg.dtype.kind not in kinds:
                 raise DTypeError(message(name, f"no meaning for {arg.dtype.name}"))
         result = dtype or _result(primitive, args[-1].dtype)
-        if payload is None and args and all(a.op == "const" for a in args):
+        if all(a.op == "const" for a in args) and not _traps(name, args):
             from numbatorch.ops.scalar_numpy import apply_primitive
 
             folded = apply_primitive(name, [a.payload for a in args], result, payload)
@@ -259,7 +262,8 @@ class Builder:
         return self._once(key, lambda: Value(self._fresh(), result, name, args, payload))
 
     def _fresh(self) -> str:
-        return f"{self.prefix}{sum(v.op not in ('input', 'const') for v in self.instructions)}"
+        self._count += 1
+        return f"{self.prefix}{self._count - 1}"
 
     def _once(self, key: Any, make: Callable[[], Value]) -> Value:
         known = self._known.get(key)
@@ -303,6 +307,10 @@ def _result(primitive: Primitive, last: DType) -> DType:
             raise DTypeError(message("from_bits", f"no meaning for {last.name}"))
         return _FROM_BITS[last]
     return dt.float32 if primitive.name == "round" else last
+
+
+def _traps(name: str, args: tuple[Value, ...]) -> bool:
+    return name == "truncdiv" and args[1].payload == 0
 
 
 def _identity(name: str, args: tuple[Value, ...]) -> Value | None:
@@ -437,10 +445,18 @@ def _primitive_form(name: str) -> Form:
     return Form(name, lambda builder, *operands: builder.op(name, *operands))
 
 
+def _rounding_form(name: str) -> Form:
+    """Rounds to a whole number, which integers are already."""
+
+    def build(builder: Builder, x: Operand) -> Operand:
+        whole = isinstance(x, Value) and x.dtype.kind != "f"
+        return x if whole else builder.op(name, x)
+
+    return Form(name, build)
+
+
 def _convert(builder: Builder, value: Operand, dtype: DType) -> Operand:
-    return builder._literal_as(value, dtype) if not isinstance(value, Value) else (
-        builder.cast(value, dtype)
-    )
+    return builder.cast(value, dtype) if isinstance(value, Value) else builder.const(value, dtype)
 
 
 def _horner(builder: Builder, x: Value, coefficients: tuple[float, ...]) -> Operand:
@@ -458,15 +474,11 @@ def _absolute(builder: Builder, x: Operand) -> Operand:
     return builder.op("select", builder.op("lt", x, 0), builder.op("neg", x), x)
 
 
-def _like(builder: Builder, number: float, x: Value) -> Value:
-    return builder.const(number, x.dtype)
-
-
 sqrt = _primitive_form("sqrt")
-floor = _primitive_form("floor")
-ceil = _primitive_form("ceil")
-trunc = _primitive_form("trunc")
-rint = _primitive_form("rint")
+floor = _rounding_form("floor")
+ceil = _rounding_form("ceil")
+trunc = _rounding_form("trunc")
+rint = _rounding_form("rint")
 copysign = _primitive_form("copysign")
 fmod = _primitive_form("fmod")
 fma = _primitive_form("fma")
@@ -476,5 +488,4 @@ from_bits = _primitive_form("from_bits")
 truncdiv = _primitive_form("truncdiv")
 convert = Form("convert", _convert)  # convert(x, dtype)
 absolute = Form("absolute", _absolute)
-like = Form("like", _like)  # like(number, x): the number in the type of x
 horner = Form("horner", _horner)  # horner(x, (highest, ..., lowest))

@@ -1,0 +1,210 @@
+"""Elementwise operators of two and three operands."""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.graph import Node
+from numbatorch.ops import scalar_integer, scalar_math, scalar_power
+from numbatorch.ops.compare import eq, ge, logical_and, lt
+from numbatorch.ops.registry import const, elementwise
+from numbatorch.ops.scalar import Scalar
+
+INTEGERS_AND_BOOL = (*dt.INTEGERS, dt.bool_)
+Pair = tuple[Node, Node]
+
+
+def zeros_like(x: Node) -> Node:
+    """The cotangent where a gradient is zero everywhere."""
+    return const(0.0, x.dtype, x.device, x.shape)
+
+
+@elementwise(numpy=np.add)
+def add(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs + rhs; on bool the logical or. Integers wrap."""
+    return lhs + rhs
+
+
+@add.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g, g
+
+
+@elementwise(numpy=np.subtract, dtypes=dt.NUMBERS)
+def sub(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs. Integers wrap."""
+    return lhs - rhs
+
+
+@sub.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g, -g
+
+
+@elementwise(numpy=np.multiply)
+def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs * rhs; on bool the logical and. Integers wrap."""
+    return lhs * rhs
+
+
+@mul.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g * rhs, g * lhs
+
+
+@elementwise(numpy=np.true_divide, dtypes=dt.FLOATS)
+def div(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs / rhs, for integers in float32."""
+    return lhs / rhs
+
+
+@div.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    share = g / rhs
+    return share, -(share * y)
+
+
+@elementwise(
+    numpy=np.floor_divide,
+    dtypes=dt.NUMBERS,
+    source="https://numpy.org/doc/stable/reference/generated/numpy.floor_divide.html",
+)
+def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """floor(lhs / rhs), computed from the exact remainder; integers divided by 0 give 0.
+
+    PyTorch raises for an integer divided by 0.
+    """
+    return scalar_power.floor_divide(lhs, rhs)
+
+
+@floor_divide.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return zeros_like(lhs), zeros_like(rhs)
+
+
+@elementwise(
+    numpy=np.remainder,
+    dtypes=dt.NUMBERS,
+    source="https://numpy.org/doc/stable/reference/generated/numpy.remainder.html",
+)
+def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs * floor(lhs / rhs), exact, with the sign of rhs; integers modulo 0 give 0.
+
+    PyTorch raises for an integer modulo 0.
+    """
+    return scalar_power.remainder(lhs, rhs)
+
+
+@remainder.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g, -(g * floor_divide.apply(lhs, rhs))
+
+
+def _pow_reference(base: Any, exponent: Any) -> Any:
+    if base.dtype.kind == "f":
+        return np.power(base, exponent)
+    sign = np.where((base == -1) & (exponent % 2 != 0), -1, 1) if base.dtype.kind == "i" else 1
+    whole = np.power(base, np.maximum(exponent, 0))
+    inverse = np.where(abs(base) == 1, sign, 0) if base.dtype.kind == "i" else whole
+    return np.where(exponent < 0, inverse, whole)
+
+
+@elementwise(
+    numpy=_pow_reference,
+    dtypes=dt.NUMBERS,
+    domain=(0.1, 3.0),
+    source="ISO/IEC 9899:2018 (C17), F.10.4.4",
+)
+def pow_(base: Scalar, exponent: Scalar) -> Scalar:
+    """base ** exponent, with the special values of C; x ** 0 is 1 for every x.
+
+    Integers wrap; with a negative exponent they give 1 / base**n truncated, and 0 for base 0.
+    The gradient of the exponent is 0 at base 0 with an exponent >= 0, and NaN at bases below 0.
+    """
+    return scalar_power.pow_(base, exponent)
+
+
+@pow_.vjp
+def _(g: Node, y: Node, base: Node, exponent: Node) -> Pair:
+    # Unselected branches stay finite, so that the second derivative has no 0 * inf.
+    lower = where.apply(eq.apply(exponent, 0.0), 0.0, exponent - 1.0)
+    settled = logical_and.apply(eq.apply(base, 0.0), ge.apply(exponent, 0.0))
+    logarithm = _log(where.apply(settled, 1.0, base))
+    return g * exponent * pow_.apply(base, lower), g * y * logarithm
+
+
+def _log(x: Node) -> Node:
+    """The operator log, which stands in a file that imports this one."""
+    from numbatorch.ops.unary import log
+
+    return log.apply(x)
+
+
+def _tie_share(g: Node, winner: Node, loser: Node) -> Node:
+    """g where winner > loser, or one is NaN; half of it where they are equal."""
+    split = where.apply(eq.apply(winner, loser), g * 0.5, g)
+    return where.apply(lt.apply(winner, loser), 0.0, split)
+
+
+@elementwise(numpy=np.maximum)
+def maximum(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The larger operand; NaN if one is NaN. Ties share the gradient equally."""
+    return scalar_math.maximum(lhs, rhs)
+
+
+@maximum.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return _tie_share(g, lhs, rhs), _tie_share(g, rhs, lhs)
+
+
+@elementwise(numpy=np.minimum)
+def minimum(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The smaller operand; NaN if one is NaN. Ties share the gradient equally."""
+    return scalar_math.minimum(lhs, rhs)
+
+
+@minimum.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return _tie_share(g, rhs, lhs), _tie_share(g, lhs, rhs)
+
+
+@elementwise(numpy=np.where, fixed={0: dt.bool_})
+def where(condition: Scalar, lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs where the condition holds, rhs elsewhere; what is not chosen has no influence."""
+    return lhs if condition else rhs
+
+
+@where.vjp
+def _(g: Node, y: Node, condition: Node, lhs: Node, rhs: Node) -> tuple[None, Node, Node]:
+    return None, where.apply(condition, g, 0.0), where.apply(condition, 0.0, g)
+
+
+@elementwise(numpy=np.bitwise_and, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+def bitwise_and(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Bits that both operands have; on bool the logical and."""
+    return lhs & rhs
+
+
+@elementwise(numpy=np.bitwise_or, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+def bitwise_or(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Bits that one of the operands has; on bool the logical or."""
+    return lhs | rhs
+
+
+@elementwise(numpy=np.bitwise_xor, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Bits that just one of the operands has; on bool the exclusive or."""
+    return lhs ^ rhs
+
+
+@elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False)
+def left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits."""
+    return scalar_integer.left_shift(lhs, rhs)
+
+
+@elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False)
+def right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits."""
+    return scalar_integer.right_shift(lhs, rhs)

@@ -1,0 +1,42 @@
+"""Conversion of elements from one dtype to another."""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar, convert
+from numbatorch.ops.scalar_numpy import saturate
+
+
+def _reference(x: Any, *, dtype: DType) -> Any:
+    if dtype.kind in "iu" and x.dtype.kind == "f":
+        return saturate(x, dtype)
+    if dtype.kind == "b":
+        return x != 0
+    return x.astype(dtype.compute.numpy).astype(dtype.numpy)
+
+
+@elementwise(numpy=_reference, result=lambda dtype, attrs: attrs["dtype"])
+def cast(x: Scalar, *, dtype: DType) -> Scalar:
+    """x as an element of `dtype`; the gradient is cast back.
+
+    Floats become integers by truncation; outside of the range they become its nearest end, and
+    NaN becomes 0 (PyTorch leaves both undefined). Integers wrap. Anything but 0 becomes True.
+    """
+    return convert(x, dtype)
+
+
+@cast.vjp
+def _(g: Node, y: Node, x: Node, *, dtype: DType) -> Node:
+    return g if g.dtype is x.dtype else cast.apply(g, dtype=x.dtype)
+
+
+@cast.samples
+def _(rng: np.random.Generator) -> Any:
+    from numbatorch import dtype as dt
+
+    target = dt.PLAIN[int(rng.integers(len(dt.PLAIN)))]
+    return [rng.uniform(-300, 300, (3, 5))], {"dtype": target}

@@ -1,0 +1,87 @@
+"""Comparisons, tests of floats and logic: elementwise operators whose result is bool."""
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar
+
+_INFINITY = float("inf")
+
+
+@elementwise(numpy=np.equal, result="bool", differentiable=False)
+def eq(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs == rhs; NaN equals nothing."""
+    return lhs == rhs
+
+
+@elementwise(numpy=np.not_equal, result="bool", differentiable=False)
+def ne(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs != rhs; NaN differs from everything."""
+    return lhs != rhs
+
+
+@elementwise(numpy=np.less, result="bool", differentiable=False)
+def lt(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs < rhs; False with NaN."""
+    return lhs < rhs
+
+
+@elementwise(numpy=np.less_equal, result="bool", differentiable=False)
+def le(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs <= rhs; False with NaN."""
+    return lhs <= rhs
+
+
+@elementwise(numpy=np.greater, result="bool", differentiable=False)
+def gt(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs > rhs; False with NaN."""
+    return lhs > rhs
+
+
+@elementwise(numpy=np.greater_equal, result="bool", differentiable=False)
+def ge(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs >= rhs; False with NaN."""
+    return lhs >= rhs
+
+
+@elementwise(numpy=np.isnan, dtypes=dt.FLOATS, result="bool", differentiable=False)
+def isnan(x: Scalar) -> Scalar:
+    """Whether x is not a number."""
+    return x != x
+
+
+@elementwise(numpy=np.isinf, dtypes=dt.FLOATS, result="bool", differentiable=False)
+def isinf(x: Scalar) -> Scalar:
+    """Whether x is an infinity of either sign."""
+    return abs(x) == _INFINITY
+
+
+@elementwise(numpy=np.isfinite, dtypes=dt.FLOATS, result="bool", differentiable=False)
+def isfinite(x: Scalar) -> Scalar:
+    """Whether x is neither an infinity nor NaN."""
+    return abs(x) < _INFINITY
+
+
+@elementwise(numpy=np.logical_not, result="bool", differentiable=False)
+def logical_not(x: Scalar) -> Scalar:
+    """Whether x is zero."""
+    return x == 0
+
+
+@elementwise(numpy=np.logical_and, result="bool", differentiable=False)
+def logical_and(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Whether both operands are different from zero."""
+    return lhs != 0 and rhs != 0
+
+
+@elementwise(numpy=np.logical_or, result="bool", differentiable=False)
+def logical_or(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Whether one of the operands is different from zero."""
+    return lhs != 0 or rhs != 0
+
+
+@elementwise(numpy=np.logical_xor, result="bool", differentiable=False)
+def logical_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Whether just one of the operands is different from zero."""
+    return (lhs != 0) ^ (rhs != 0)

@@ -1,0 +1,136 @@
+"""Runs programs of the scalar language in NumPy: constant folding, references and tests."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import message
+from numbatorch.ops.scalar import Builder, Operand, Value, reachable
+
+Array = Any
+
+
+def _fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c: rounded once for float32 up to a double rounding, in longdouble for float64."""
+    wide = np.float64 if np.result_type(a) == np.float32 else np.longdouble
+    return (a * wide(1) * b + c).astype(np.result_type(a))
+
+
+def _truncdiv(a: Array, b: Array) -> Array:
+    quotient = np.abs(a) // np.abs(b)
+    return np.where((a < 0) != (b < 0), -quotient, quotient)
+
+
+_FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "truncdiv": _truncdiv,
+    "neg": np.negative,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "shl": np.left_shift,
+    "shr": np.right_shift,
+    "invert": np.invert,
+    "not": np.logical_not,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "select": np.where,
+    "sqrt": np.sqrt,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "rint": np.rint,
+    "fabs": np.fabs,
+    "copysign": np.copysign,
+    "fmod": np.fmod,
+    "fma": _fma,
+}
+
+
+def saturate(x: Array, dtype: DType) -> Array:
+    """Floats as integers: truncated, the nearest end of the range outside of it, NaN as 0.
+
+    >>> saturate(np.array([-1.5, 300.0, np.nan]), dt.uint8)
+    array([  0, 255,   0], dtype=uint8)
+    """
+    info, number = np.iinfo(dtype.numpy), dtype.numpy.type
+    whole = np.trunc(np.asarray(x, dtype=np.float64))
+    above = 2.0 ** (8 * dtype.itemsize - (dtype.kind == "i"))
+    over, under = whole >= above, whole < float(info.min)
+    inside = np.where(over | under | np.isnan(whole), 0.0, whole).astype(dtype.numpy)
+    return np.where(over, number(info.max), np.where(under, number(info.min), inside))
+
+
+def apply_primitive(name: str, args: Sequence[Array], dtype: DType, payload: Any = None) -> Array:
+    """The primitive `name` on NumPy values of one dtype; the result has `dtype`."""
+    with np.errstate(all="ignore"):
+        if name in ("bits", "from_bits"):
+            return np.asarray(args[0]).view(dtype.numpy)
+        if name == "saturate":
+            return saturate(args[0], dtype)
+        if name == "convert":
+            return np.asarray(args[0]).astype(dtype.numpy)
+        if name == "round":
+            return np.asarray(args[0]).astype(payload.numpy).astype(np.float32)
+        return np.asarray(_FUNCTIONS[name](*args)).astype(dtype.numpy)
+
+
+def evaluate(
+    builder: Builder, roots: Sequence[Value], inputs: dict[str, Array]
+) -> list[np.ndarray[Any, Any]]:
+    """The values `roots` of a program, with arrays for its inputs, rounded after each step."""
+    known: dict[int, Array] = {}
+    for value in builder.instructions:
+        if value.op == "const":
+            known[id(value)] = value.payload
+        elif value.op == "input":
+            known[id(value)] = inputs[value.name]
+    for value in reachable(builder.instructions, roots):
+        args = [known[id(a)] for a in value.args]
+        known[id(value)] = apply_primitive(value.op, args, value.dtype, value.payload)
+    return [np.asarray(known[id(root)]) for root in roots]
+
+
+def run(function: Any, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """Expand `function` for the dtypes of the arrays `args` and run it on them."""
+    builder = Builder()
+    operands: list[Operand] = []
+    inputs = {}
+    for index, arg in enumerate(args):
+        if isinstance(arg, np.ndarray | np.generic):
+            inputs[f"x{index}"] = arg
+            operands.append(builder.input(f"x{index}", dt.from_numpy(arg.dtype)))
+        else:
+            operands.append(arg)
+    result = builder.expand(function, operands, attrs)
+    parts = result if isinstance(result, tuple) else (result,)
+    if not all(isinstance(part, Value) for part in parts):
+        return result
+    arrays = evaluate(builder, parts, inputs)
+    return tuple(arrays) if isinstance(result, tuple) else arrays[0]
+
+
+def fold_literals(name: str, operands: Sequence[Any]) -> Any:
+    """The primitive `name` on Python numbers, as Python would compute it."""
+    if name == "select":
+        return operands[1] if operands[0] else operands[2]
+    if name == "div":
+        return operands[0] / operands[1]
+    if name == "fma":
+        return operands[0] * operands[1] + operands[2]
+    if name == "trunc":
+        return math.trunc(operands[0])
+    if name not in _FUNCTIONS:
+        raise ValueError(message(name, "of literals alone has no type"))
+    return _FUNCTIONS[name](*operands).item()

@@ -1,0 +1,228 @@
+"""pow, floor_divide and remainder in the scalar language, for floats and integers."""
+
+import math
+
+from numbatorch.dtype import float32, float64
+from numbatorch.ops.scalar import (
+    Builder,
+    Form,
+    Operand,
+    Scalar,
+    Value,
+    bits,
+    convert,
+    copysign,
+    floor,
+    fmod,
+    from_bits,
+    horner,
+    rint,
+    scalar_function,
+)
+from numbatorch.ops.scalar_integer import (
+    integer_floor_divide,
+    integer_power,
+    integer_remainder,
+)
+from numbatorch.ops.scalar_math import (
+    EXP64,
+    LOG2E,
+    ROUND64,
+    ROUND64_BITS,
+    clamp,
+    scaled,
+    split_float,
+    truncated,
+)
+
+INF = math.inf
+NAN = math.nan
+LN2 = math.log(2)
+LOW_27_BITS = -0x8000000
+
+# (2 * atanh(s) - 2 * s) / s**3 in s**2 for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1); error 2**-38
+ATANH = (0.23582282535916393, 0.28537302245745994, 0.4000033527741906, 0.666666656451686)
+
+# 2**r for |r| <= 1/2; error 2**-29
+EXP2 = (
+    0.000153457495955128,
+    0.0013399959210005502,
+    0.009618489354933117,
+    0.05550328707148623,
+    0.2402264688563965,
+    0.6931472057705907,
+    1.0000000005547462,
+)
+
+# (3 * atanh(s) / s - 3 - z) / z**2 in z = s**2, s as above; error 2**-66 of the whole
+POWER_LOG = (
+    0.1979454320861117,
+    0.1988522101521211,
+    0.23080136248800673,
+    0.27272676544898283,
+    0.33333333779955115,
+    0.42857142855148933,
+    0.6000000000000338,
+)
+# 2 / (3 * ln(2)) in two parts, the first of 26 bits
+LOG2_SCALE = (0.9617966860532761, 7.872699542894897e-09)
+
+
+@scalar_function()
+def _power_of_magnitude(x: Scalar, y: Scalar) -> Scalar:
+    """|x| ** y for float32 operands, by way of float64."""
+    magnitude = convert(abs(x), float64)
+    k, m = split_float(magnitude)
+    f = m - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    logarithm = convert(k, float64) + LOG2E * (2.0 * s + s * z * horner(z, ATANH))
+    logarithm = logarithm if magnitude < INF else magnitude
+    logarithm = -INF if magnitude == 0.0 else logarithm
+    exponent = clamp(convert(y, float64) * logarithm, low=-160.0, high=130.0)
+    shifted = exponent + ROUND64
+    r = exponent - (shifted - ROUND64)
+    scale = from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+    return convert(horner(r, EXP2) * scale, float32)
+
+
+@scalar_function()
+def _log2_pair(magnitude: Scalar) -> Scalar:
+    """(high, low): the logarithm to base 2 of a float64, with 26 bits in its high part.
+
+    As in FDLIBM, https://www.netlib.org/fdlibm/e_pow.c: log(m) = 2/3 * s * (3 + s**2 + ...).
+    """
+    k, m = split_float(magnitude)
+    f = m - 1.0
+    denominator = 2.0 + f
+    denominator_high = truncated(denominator, mask=LOW_27_BITS)
+    denominator_low = (f - (denominator - 2.0)) + (denominator - denominator_high)
+    s = f / denominator
+    s_high = truncated(s, mask=LOW_27_BITS)
+    s_low = ((f - s_high * denominator_high) - s_high * denominator_low) / denominator
+    z = s * s
+    z_high = s_high * s_high
+    rest = s_low * (s_high + s) + z * z * horner(z, POWER_LOG)
+    t_high = truncated(3.0 + (z_high + rest), mask=LOW_27_BITS)
+    t_low = rest - ((t_high - 3.0) - z_high)
+    u, v = s_high * t_high, s_low * t_high + t_low * s
+    p_high = truncated(u + v, mask=LOW_27_BITS)
+    p_low = v - (p_high - u)
+    scale_high, scale_low = LOG2_SCALE
+    leading = p_high * scale_high
+    trailing = p_high * scale_low + p_low * (scale_high + scale_low)
+    exponent = convert(k, float64)
+    high = truncated((leading + trailing) + exponent, mask=LOW_27_BITS)
+    return high, trailing - ((high - exponent) - leading)
+
+
+@scalar_function()
+def _power_of_magnitude_long(x: Scalar, y: Scalar) -> Scalar:
+    """|x| ** y for float64 operands."""
+    magnitude = abs(x)
+    log_high, log_low = _log2_pair(magnitude)
+    bounded = clamp(y, low=-7.4e19, high=7.4e19)
+    y_high = truncated(bounded, mask=LOW_27_BITS)
+    high = y_high * log_high
+    low = (bounded - y_high) * log_high + bounded * log_low
+    total = high + low
+    low = low if abs(total) < 1100.0 else 0.0
+    high = clamp(high if abs(total) < 1100.0 else total, low=-1100.0, high=1100.0)
+    shifted = (high + low) + ROUND64
+    r = ((high - (shifted - ROUND64)) + low) * LN2
+    power = scaled(
+        1.0 + (r + r * r * horner(r, EXP64)), bits(shifted) - ROUND64_BITS, mantissa=52, bias=1023
+    )
+    grows = (magnitude == 0.0) == (y < 0.0)
+    edge = magnitude == 0.0 or magnitude == INF
+    power = (INF if grows else 0.0 * power) if edge and y == y else power
+    return x if x != x else power
+
+
+@scalar_function()
+def _power_signed(x: Scalar, y: Scalar, power: Scalar) -> Scalar:
+    """x ** y from |x| ** y, with the special values of C17, F.10.4.4."""
+    half = 0.5 * y
+    odd = rint(y) == y and rint(half) != half
+    power = copysign(power, x) if odd else power
+    undefined = x < 0.0 and rint(y) != y and x != -INF
+    power = NAN if undefined else power
+    one = y == 0.0 or x == 1.0 or (x == -1.0 and abs(y) == INF)
+    return 1.0 if one else power
+
+
+@scalar_function()
+def _general_power(x: Scalar, y: Scalar) -> Scalar:
+    """x ** y for integers."""
+    return integer_power(x, y)
+
+
+@_general_power.at(float32)
+def _(x: Scalar, y: Scalar) -> Scalar:
+    return _power_signed(x, y, _power_of_magnitude(x, y))
+
+
+@_general_power.at(float64)
+def _(x: Scalar, y: Scalar) -> Scalar:
+    return _power_signed(x, y, _power_of_magnitude_long(x, y))
+
+
+_general_power.native = "precise::pow"
+
+
+def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:
+    """Whole exponents up to 3 that are known from literals multiply, which rounds less."""
+    fixed = not isinstance(exponent, Value) or exponent.op == "const"
+    if fixed and isinstance(base, Value) and base.dtype.kind == "f":
+        literal = float(exponent.payload if isinstance(exponent, Value) else exponent)
+        if literal in (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0):
+            power: Operand = base
+            for _ in range(int(abs(literal)) - 1):
+                power = builder.op("mul", power, base)
+            return power if literal > 0 else builder.op("div", 1, power)
+    return _general(builder, base, exponent)
+
+
+def _general(builder: Builder, base: Operand, exponent: Operand) -> Operand:
+    dtype = base.dtype if isinstance(base, Value) else exponent.dtype
+    operands = [x if isinstance(x, Value) else builder.const(x, dtype) for x in (base, exponent)]
+    return builder.expand(_general_power, operands, {})
+
+
+pow_ = Form("pow", _power)
+
+
+@scalar_function()
+def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """floor(lhs / rhs); integers divided by 0 give 0, -2**(n-1) by -1 wraps."""
+    return integer_floor_divide(lhs, rhs)
+
+
+@scalar_function()
+def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs * floor(lhs / rhs), with the sign of rhs; integers modulo 0 give 0."""
+    return integer_remainder(lhs, rhs)
+
+
+def _real_floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
+    # As NumPy's npy_divmod: from the exact remainder, so that the quotient is whole.
+    rest = fmod(lhs, rhs)
+    quotient = (lhs - rest) / rhs
+    below = rest != 0.0 and (rest < 0.0) != (rhs < 0.0)
+    quotient = quotient - 1.0 if below else quotient
+    whole = floor(quotient)
+    whole = whole + 1.0 if quotient - whole > 0.5 else whole
+    ratio = lhs / rhs
+    whole = copysign(0.0, ratio) if quotient == 0.0 else whole
+    return ratio if rhs == 0.0 else whole
+
+
+def _real_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
+    rest = fmod(lhs, rhs)
+    below = rest != 0.0 and (rest < 0.0) != (rhs < 0.0)
+    return rest + rhs if below else (copysign(0.0, rhs) if rest == 0.0 else rest)
+
+
+for _dtype in (float32, float64):
+    floor_divide.at(_dtype)(_real_floor_divide)
+    remainder.at(_dtype)(_real_remainder)

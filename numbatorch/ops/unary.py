@@ -1,0 +1,375 @@
+"""Elementwise operators of one operand: signs, rounding, exponentials, circles, activations."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.graph import Node
+from numbatorch.ops import scalar_integer, scalar_trig
+from numbatorch.ops import scalar_math as m
+from numbatorch.ops.binary import INTEGERS_AND_BOOL, where, zeros_like
+from numbatorch.ops.compare import gt, le
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.scalar import ceil as _ceil
+from numbatorch.ops.scalar import floor as _floor
+from numbatorch.ops.scalar import rint as _rint
+from numbatorch.ops.scalar import sqrt as _sqrt
+from numbatorch.ops.scalar import trunc as _trunc
+
+Array = Any
+TORCH = "https://pytorch.org/docs/stable/generated/torch.nn."
+_LN2 = math.log(2)
+_TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+_INVERSE_SQRT_TAU = 1 / math.sqrt(2 * math.pi)
+_SQRT_HALF = math.sqrt(0.5)
+_GELU_SCALE = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715
+
+
+def _wide(function: Any) -> Any:
+    """The reference `function` in float64, whatever the float operand."""
+    return lambda x, **attrs: function(np.asarray(x, np.float64), **attrs)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+@elementwise(numpy=np.negative, dtypes=dt.NUMBERS)
+def neg(x: Scalar) -> Scalar:
+    """-x; unsigned integers wrap."""
+    return -x
+
+
+@neg.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return -g
+
+
+@elementwise(numpy=np.abs, dtypes=dt.NUMBERS)
+def abs_(x: Scalar) -> Scalar:
+    """x without its sign. The gradient at 0 is 0."""
+    return abs(x)
+
+
+@abs_.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * sign.apply(x)
+
+
+@elementwise(numpy=np.sign, dtypes=dt.NUMBERS)
+def sign(x: Scalar) -> Scalar:
+    """1, 0 or -1 with the sign of x; NaN for NaN. The gradient is 0."""
+    return scalar_integer.sign(x)
+
+
+@elementwise(numpy=np.square, dtypes=dt.NUMBERS)
+def square(x: Scalar) -> Scalar:
+    """x * x; integers wrap."""
+    return x * x
+
+
+@square.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (x * 2.0)
+
+
+@elementwise(numpy=np.floor, dtypes=dt.NUMBERS)
+def floor(x: Scalar) -> Scalar:
+    """The largest whole number <= x. The gradient is 0."""
+    return _floor(x)
+
+
+@elementwise(numpy=np.ceil, dtypes=dt.NUMBERS)
+def ceil(x: Scalar) -> Scalar:
+    """The smallest whole number >= x. The gradient is 0."""
+    return _ceil(x)
+
+
+@elementwise(numpy=np.trunc, dtypes=dt.NUMBERS)
+def trunc(x: Scalar) -> Scalar:
+    """x without its fraction. The gradient is 0."""
+    return _trunc(x)
+
+
+@elementwise(numpy=np.rint, dtypes=dt.NUMBERS)
+def round_(x: Scalar) -> Scalar:
+    """The nearest whole number, the even one of two. The gradient is 0."""
+    return _rint(x)
+
+
+def _flat(g: Node, y: Node, x: Node) -> Node:
+    return zeros_like(x)
+
+
+for _op in (sign, floor, ceil, trunc, round_):
+    _op.vjp(_flat)
+
+
+@elementwise(numpy=np.invert, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+def bitwise_not(x: Scalar) -> Scalar:
+    """Every bit changed; on bool the logical not."""
+    return ~x
+
+
+@elementwise(numpy=_wide(np.exp), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+def exp(x: Scalar) -> Scalar:
+    """e**x."""
+    return m.exp(x)
+
+
+@exp.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * y
+
+
+@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS)
+def expm1(x: Scalar) -> Scalar:
+    """e**x - 1, accurate near 0."""
+    return m.expm1(x)
+
+
+@expm1.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (y + 1.0)
+
+
+@elementwise(numpy=_wide(np.log), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+def log(x: Scalar) -> Scalar:
+    """The natural logarithm; -inf at 0, NaN below."""
+    return m.log(x)
+
+
+@log.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g / x
+
+
+@elementwise(numpy=_wide(np.log1p), dtypes=dt.FLOATS, domain=(-0.9, 10.0))
+def log1p(x: Scalar) -> Scalar:
+    """log(1 + x), accurate near 0."""
+    return m.log1p(x)
+
+
+@log1p.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g / (x + 1.0)
+
+
+@elementwise(numpy=_wide(np.log2), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+def log2(x: Scalar) -> Scalar:
+    """The logarithm to base 2; -inf at 0, NaN below."""
+    return m.log2(x)
+
+
+@log2.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g / (x * _LN2)
+
+
+@elementwise(numpy=np.sqrt, dtypes=dt.FLOATS, domain=(0.01, 100.0))
+def sqrt(x: Scalar) -> Scalar:
+    """The square root; NaN below 0. The gradient at 0 is infinite."""
+    return _sqrt(x)
+
+
+@sqrt.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g / (y * 2.0)
+
+
+@elementwise(numpy=lambda x: 1 / np.sqrt(x), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+def rsqrt(x: Scalar) -> Scalar:
+    """1 / sqrt(x); inf at 0, NaN below."""
+    return 1.0 / _sqrt(x)
+
+
+@rsqrt.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (y * y * y * -0.5)
+
+
+@elementwise(numpy=lambda x: 1 / x, dtypes=dt.FLOATS, domain=(0.1, 10.0))
+def reciprocal(x: Scalar) -> Scalar:
+    """1 / x."""
+    return 1.0 / x
+
+
+@reciprocal.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return -(g * (y * y))
+
+
+@elementwise(numpy=_wide(np.sin), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+def sin(x: Scalar) -> Scalar:
+    """The sine of x radians."""
+    return scalar_trig.sin(x)
+
+
+@sin.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * cos.apply(x)
+
+
+@elementwise(numpy=_wide(np.cos), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+def cos(x: Scalar) -> Scalar:
+    """The cosine of x radians."""
+    return scalar_trig.cos(x)
+
+
+@cos.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return -(g * sin.apply(x))
+
+
+@elementwise(numpy=_wide(np.tan), dtypes=dt.FLOATS, domain=(-1.2, 1.2))
+def tan(x: Scalar) -> Scalar:
+    """The tangent of x radians."""
+    return scalar_trig.tan(x)
+
+
+@tan.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (y * y + 1.0)
+
+
+@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS)
+def tanh(x: Scalar) -> Scalar:
+    """(e**x - e**-x) / (e**x + e**-x)."""
+    return m.tanh(x)
+
+
+@tanh.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (1.0 - y * y)
+
+
+@elementwise(numpy=_erf, dtypes=dt.FLOATS)
+def erf(x: Scalar) -> Scalar:
+    """2 / sqrt(pi) times the integral of e**(-t**2) from 0 to x."""
+    return m.erf(x)
+
+
+@erf.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (exp.apply(-(x * x)) * _TWO_OVER_SQRT_PI)
+
+
+@elementwise(numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS)
+def sigmoid(x: Scalar) -> Scalar:
+    """1 / (1 + e**-x)."""
+    return m.sigmoid(x)
+
+
+@sigmoid.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (y * (1.0 - y))
+
+
+@elementwise(
+    numpy=_wide(lambda x: x / (1 + np.exp(-x))),
+    dtypes=dt.FLOATS,
+    source="https://arxiv.org/abs/1702.03118",
+)
+def silu(x: Scalar) -> Scalar:
+    """x * sigmoid(x)."""
+    return x / (1.0 + m.exp(-x))
+
+
+@silu.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    s = sigmoid.apply(x)
+    return g * (s * (1.0 + x * (1.0 - s)))
+
+
+@elementwise(numpy=lambda x: np.where(x <= 0, 0, x), dtypes=dt.NUMBERS, source=TORCH + "ReLU.html")
+def relu(x: Scalar) -> Scalar:
+    """max(x, 0); NaN for NaN. The gradient at 0 is 0."""
+    return 0 if x <= 0 else x
+
+
+@relu.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return where.apply(le.apply(x, 0.0), 0.0, g)
+
+
+@elementwise(
+    numpy=lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
+    dtypes=dt.FLOATS,
+    source=TORCH + "LeakyReLU.html",
+)
+def leaky_relu(x: Scalar, *, negative_slope: float = 0.01) -> Scalar:
+    """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope."""
+    return x if x > 0 else x * negative_slope
+
+
+@leaky_relu.vjp
+def _(g: Node, y: Node, x: Node, *, negative_slope: float) -> Node:
+    return where.apply(gt.apply(x, 0.0), g, g * negative_slope)
+
+
+@elementwise(
+    numpy=lambda x: np.logaddexp(np.asarray(x, np.float64), 0.0),
+    dtypes=dt.FLOATS,
+    source=TORCH + "Softplus.html",
+)
+def softplus(x: Scalar) -> Scalar:
+    """log(1 + e**x), without overflow."""
+    return m.maximum(x, 0.0) + m.log1p(m.exp(-abs(x)))
+
+
+@softplus.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * sigmoid.apply(x)
+
+
+@elementwise(
+    numpy=_wide(lambda x: 0.5 * x * _erfc(-x * _SQRT_HALF)),
+    dtypes=dt.FLOATS,
+    source="https://arxiv.org/abs/1606.08415",
+)
+def gelu(x: Scalar) -> Scalar:
+    """x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2."""
+    return x * m.normal_cdf(x)
+
+
+@gelu.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    density = exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU
+    return g * (normal_cdf.apply(x) + x * density)
+
+
+@elementwise(numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)), dtypes=dt.FLOATS)
+def normal_cdf(x: Scalar) -> Scalar:
+    """Phi(x): how likely a standard normal variable is below x."""
+    return m.normal_cdf(x)
+
+
+@normal_cdf.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g * (exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU)
+
+
+def _gelu_tanh_reference(x: Array) -> Array:
+    return x / (1 + np.exp(-2 * _GELU_SCALE * (x + _GELU_CUBIC * x**3)))
+
+
+@elementwise(
+    numpy=_wide(_gelu_tanh_reference),
+    dtypes=dt.FLOATS,
+    source="https://arxiv.org/abs/1606.08415",
+)
+def gelu_tanh(x: Scalar) -> Scalar:
+    """x * (1 + tanh(u)) / 2 = x * sigmoid(2 * u), where u = sqrt(2/pi) * (x + 0.044715 * x**3)."""
+    return x / (1.0 + m.exp(x * (x * x * (-2 * _GELU_SCALE * _GELU_CUBIC) - 2 * _GELU_SCALE)))
+
+
+@gelu_tanh.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    squared = x * x
+    s = sigmoid.apply(x * (squared * (2 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE))
+    slope = squared * (6 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE
+    return g * (s + x * s * (1.0 - s) * slope)
