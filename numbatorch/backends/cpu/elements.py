@@ -3,7 +3,7 @@
 A store rounds to nearest, ties to even, and keeps NaN; what is too large for float8_e4m3 is NaN.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -26,7 +26,9 @@ def storage(name: str) -> Any:
 def widen(builder: Any, name: str, value: Any) -> Any:
     """The value held for a stored element; `value` may be a vector."""
     if name == "float16":
-        return builder.fpext(value, like(value, f32))
+        if not _converts_half():
+            return _widen_half(builder, value)
+        return builder.fpext(builder.bitcast(value, like(value, f16)), like(value, f32))
     if name == "bfloat16":
         bits = builder.shl(builder.zext(value, like(value, i32)), constant(value, i32, 16))
         return builder.bitcast(bits, like(value, f32))
@@ -34,20 +36,22 @@ def widen(builder: Any, name: str, value: Any) -> Any:
         return _widen_e4m3(builder, value)
     if name == "float8_e5m2":
         bits = builder.shl(builder.zext(value, like(value, i16)), constant(value, i16, 8))
-        return builder.fpext(builder.bitcast(bits, like(value, f16)), like(value, f32))
+        return widen(builder, "float16", bits)
     return value
 
 
 def narrow(builder: Any, name: str, value: Any) -> Any:
     """The stored element for a held value; `value` may be a vector."""
     if name == "float16":
+        if not _converts_half():
+            return builder.bitcast(_narrow_bits(builder, value, _HALF), like(value, f16))
         return builder.fptrunc(value, like(value, f16))
     if name == "bfloat16":
         return _narrow_bfloat16(builder, value)
     if name == "float8_e4m3":
-        return _narrow_float8(builder, value, _E4M3)
+        return _narrow_bits(builder, value, _E4M3)
     if name == "float8_e5m2":
-        return _narrow_float8(builder, value, _E5M2)
+        return _narrow_bits(builder, value, _E5M2)
     if name == "bool":
         nonzero = builder.icmp_unsigned("!=", value, constant(value, i8, 0))
         return builder.zext(nonzero, like(value, i8))
@@ -80,20 +84,66 @@ def _narrow_bfloat16(builder: Any, value: Any) -> Any:
     return builder.trunc(builder.lshr(chosen, constant(value, i32, 16)), like(value, i16))
 
 
-# Float8 formats: https://arxiv.org/abs/2209.05433. Mantissa bits, exponent bias, codes that
-# overflow and NaN take, and the float32 bits above which a magnitude overflows.
-_E4M3 = (3, 7, 0x7F, 0x7F, 0x43E80000)  # above 464, half way between 448 and the 480 that it lacks
-_E5M2 = (2, 15, 0x7C, 0x7E, 0x476FFFFF)  # from 61440, half way between 57344 and 65536
+def _converts_half() -> bool:
+    """Whether the target has instructions for it; LLVM would call a library otherwise."""
+    from numbatorch.backends.cpu import compiler
+
+    cpu = compiler.current_cpu()
+    return cpu.triple.startswith(("aarch64", "arm64")) or cpu.has("f16c")
 
 
-def _narrow_float8(builder: Any, value: Any, form: tuple[int, int, int, int, int]) -> Any:
-    mantissa, bias, overflow, nan_code, largest = form
+def _widen_half(builder: Any, value: Any) -> Any:
+    def number(code: int) -> Any:
+        return constant(value, i32, code)
+
+    bits = builder.zext(builder.bitcast(value, like(value, i16)), like(value, i32))
+    sign = builder.shl(builder.and_(bits, number(0x8000)), number(16))
+    size = builder.and_(bits, number(0x7FFF))
+    # With the exponent too small by 112 subnormals stay exact: scale by 2**112 instead of adding.
+    shifted = builder.bitcast(builder.shl(size, number(13)), like(value, f32))
+    scaled = builder.bitcast(
+        builder.fmul(shifted, constant(value, f32, 2.0**112)), like(value, i32)
+    )
+    special = builder.icmp_unsigned(">=", size, number(0x7C00))
+    held = builder.select(special, builder.or_(scaled, number(0x7F800000)), scaled)
+    return builder.bitcast(builder.or_(held, sign), like(value, f32))
+
+
+class _Form(NamedTuple):
+    """A narrow float.
+
+    Attributes:
+        width: bits in all.
+        mantissa: bits of the mantissa.
+        bias: of the exponent.
+        overflow: the code that too large a magnitude takes.
+        nan: the code of NaN.
+        largest: the bits of the largest float32 that does not overflow.
+    """
+
+    width: int
+    mantissa: int
+    bias: int
+    overflow: int
+    nan: int
+    largest: int
+
+
+# Float8 formats: https://arxiv.org/abs/2209.05433.
+_E4M3 = _Form(8, 3, 7, 0x7F, 0x7F, 0x43E80000)  # above 464, half way from 448 to the 480 it lacks
+_E5M2 = _Form(8, 2, 15, 0x7C, 0x7E, 0x476FFFFF)  # from 61440, half way from 57344 to 65536
+_HALF = _Form(16, 10, 15, 0x7C00, 0x7E00, 0x477FEFFF)  # from 65520, half way from 65504 to 65536
+
+
+def _narrow_bits(builder: Any, value: Any, form: _Form) -> Any:
+    """Round a float32 to a narrow float, by integer arithmetic on its bits."""
+    mantissa, bias = form.mantissa, form.bias
 
     def number(code: int) -> Any:
         return constant(value, i32, code)
 
     bits = builder.bitcast(value, like(value, i32))
-    sign = builder.and_(builder.lshr(bits, number(24)), number(0x80))
+    sign = builder.and_(builder.lshr(bits, number(32 - form.width)), number(1 << (form.width - 1)))
     size = builder.and_(bits, number(0x7FFFFFFF))
 
     # Normal results: rebias the exponent, then round away the low mantissa bits, ties to even.
@@ -111,10 +161,12 @@ def _narrow_float8(builder: Any, value: Any, form: tuple[int, int, int, int, int
 
     is_small = builder.icmp_unsigned("<", size, number((128 - bias) << 23))
     code = builder.select(is_small, small, normal)
-    code = builder.select(builder.icmp_unsigned(">", size, number(largest)), number(overflow), code)
+    code = builder.select(
+        builder.icmp_unsigned(">", size, number(form.largest)), number(form.overflow), code
+    )
     is_nan = builder.icmp_unsigned(">", size, number(0x7F800000))
-    code = builder.select(is_nan, number(nan_code), code)
-    return builder.trunc(builder.or_(code, sign), like(value, i8))
+    code = builder.select(is_nan, number(form.nan), code)
+    return builder.trunc(builder.or_(code, sign), like(value, ir.IntType(form.width)))
 
 
 def _widen_e4m3(builder: Any, value: Any) -> Any:

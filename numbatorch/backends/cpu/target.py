@@ -41,6 +41,9 @@ def host() -> CPU:
 
 def machine(cpu: CPU, jit: bool = False) -> Any:
     """An LLVM target machine; for Windows it makes ELF of the large code model, as Numba does."""
+    if cpu.triple.partition("-")[0] != host().triple.partition("-")[0]:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple(cpu.triple)
     windows = sys.platform == "win32"
     return target.create_target_machine(
