@@ -239,7 +239,7 @@ def save_safetensors(
     """Write a safetensors file: whole or not at all, through a file beside it.
 
     Args:
-        path: replaced where it exists.
+        path: replaced where it exists; on Windows not while it is mapped.
         tensors: name to array, of any type that safetensors has.
         metadata: str to str.
     Raises:

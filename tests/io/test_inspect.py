@@ -1,0 +1,56 @@
+"""Lines about a file: what `numbatorch inspect` prints."""
+
+import gguf
+import numpy as np
+import pytest
+
+from numbatorch.errors import FormatError
+from numbatorch.io.inspect import describe
+from numbatorch.io.safetensors import save_safetensors
+
+
+def test_gguf_file_is_described(fixtures):
+    path = fixtures / "pydoc-llama" / "pydoc-llama-q4_k_m.gguf"
+    lines = list(describe(path))
+    assert lines[:2] == [f"{path}: GGUF version 3", "metadata: 22 keys"]
+    assert "  llama.block_count = 5" in lines
+    assert "  tokenizer.ggml.token_type = [3, 3, 1, 1, 1, 1, ...] (2048 int32)" in lines
+    kinds = "Q4_K 28, float32 11, Q6_K 3, Q5_0 3, Q8_0 2"
+    assert f"tensors: 47 ({kinds}), 4,213,504 elements, 2,779,648 bytes" in lines
+    (row,) = [line for line in lines if line.startswith("  token_embd.weight ")]
+    assert row.split(maxsplit=2)[1:] == ["Q6_K", "(2048, 256)         430,080 bytes"]
+
+
+def test_folder_and_its_file_are_described_alike(fixtures):
+    folder = fixtures / "pydoc-llama"
+    lines = list(describe(folder))
+    assert lines == list(describe(folder / "model.safetensors"))
+    assert lines[0].endswith("model.safetensors: safetensors")
+    assert "tensors: 47 (float16 47), 4,213,504 elements, 8,427,008 bytes" in lines
+
+
+def test_file_without_tensors_and_types_not_computed_on(tmp_path, fixtures):
+    lines = list(describe(fixtures / "sentencepiece" / "vocabulary.gguf"))
+    assert lines[-1] == "tensors: 0 (), 0 elements, 0 bytes"
+    writer = gguf.GGUFWriter(str(tmp_path / "a.gguf"), "llama")
+    kind = gguf.GGMLQuantizationType.Q2_K
+    writer.add_tensor("a", np.zeros((2, 84), np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert list(describe(tmp_path / "a.gguf"))[-1].split()[:4] == ["a", "Q2_K", "(2,", "256)"]
+
+
+def test_text_that_a_terminal_would_obey_is_escaped(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_safetensors(path, {"a\x1b[2J": np.zeros(1)}, {"k\x1b": "v\x1b" * 100})
+    assert not any("\x1b" in line for line in describe(path))
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(FormatError, match="not a weights file"):
+        list(describe(tmp_path / "a.txt"))
+    with pytest.raises(FormatError, match="no safetensors weights"):
+        list(describe(tmp_path))
