@@ -20,6 +20,7 @@ from numba.core.cpu_options import FastMathOptions
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
+import numbatorch.backends.cpu.simd_types  # noqa: F401, operators on vectors become known to Numba
 from numbatorch.backends.cpu import target
 from numbatorch.backends.cpu.kernel import KernelSpec, PointerTo, call_parameters, with_types
 from numbatorch.backends.cpu.numba_types import PointerType
