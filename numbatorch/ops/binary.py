@@ -6,7 +6,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
-from numbatorch.ops import scalar_integer, scalar_math, scalar_power
+from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt
 from numbatorch.ops.registry import const, elementwise
 from numbatorch.ops.scalar import Scalar
@@ -75,7 +75,7 @@ def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
 
     PyTorch raises for an integer divided by 0.
     """
-    return scalar_power.floor_divide(lhs, rhs)
+    return scalar_math.floor_divide(lhs, rhs)
 
 
 @floor_divide.vjp
@@ -93,7 +93,7 @@ def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
 
     PyTorch raises for an integer modulo 0.
     """
-    return scalar_power.remainder(lhs, rhs)
+    return scalar_math.remainder(lhs, rhs)
 
 
 @remainder.vjp
@@ -122,7 +122,7 @@ def pow_(base: Scalar, exponent: Scalar) -> Scalar:
     Integers wrap; with a negative exponent they give 1 / base**n truncated, and 0 for base 0.
     The gradient of the exponent is 0 at base 0 with an exponent >= 0, and NaN at bases below 0.
     """
-    return scalar_power.pow_(base, exponent)
+    return scalar_math.pow_(base, exponent)
 
 
 @pow_.vjp
@@ -201,10 +201,10 @@ def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
 @elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False)
 def left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits."""
-    return scalar_integer.left_shift(lhs, rhs)
+    return scalar_math.left_shift(lhs, rhs)
 
 
 @elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False)
 def right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits."""
-    return scalar_integer.right_shift(lhs, rhs)
+    return scalar_math.right_shift(lhs, rhs)

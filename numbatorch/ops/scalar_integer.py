@@ -68,7 +68,8 @@ def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:
     if not signed:
         return result
     odd = builder.op("ne", builder.op("and", exponent, 1), 0)
-    unit = builder.op("select", builder.op("and", builder.op("eq", base, -1), odd), -1, 1)
+    one = builder.const(1, base.dtype)
+    unit = builder.op("select", builder.op("and", builder.op("eq", base, -1), odd), -1, one)
     magnitude_one = builder.op("or", builder.op("eq", base, 1), builder.op("eq", base, -1))
     inverse = builder.op("select", magnitude_one, unit, 0)
     return builder.op("select", builder.op("lt", exponent, 0), inverse, result)

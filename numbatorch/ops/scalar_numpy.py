@@ -21,8 +21,8 @@ def _fma(a: Array, b: Array, c: Array) -> Array:
 
 
 def _truncdiv(a: Array, b: Array) -> Array:
-    quotient = np.abs(a) // np.abs(b)
-    return np.where((a < 0) != (b < 0), -quotient, quotient)
+    quotient = a // b
+    return quotient + ((quotient * b != a) & ((a < 0) != (b < 0)))
 
 
 _FUNCTIONS: dict[str, Callable[..., Array]] = {

@@ -19,12 +19,7 @@ from numbatorch.ops.scalar import (
     rint,
     scalar_function,
 )
-from numbatorch.ops.scalar_integer import (
-    integer_floor_divide,
-    integer_power,
-    integer_remainder,
-)
-from numbatorch.ops.scalar_math import (
+from numbatorch.ops.scalar_exp import (
     EXP64,
     LOG2E,
     ROUND64,
@@ -33,6 +28,11 @@ from numbatorch.ops.scalar_math import (
     scaled,
     split_float,
     truncated,
+)
+from numbatorch.ops.scalar_integer import (
+    integer_floor_divide,
+    integer_power,
+    integer_remainder,
 )
 
 INF = math.inf

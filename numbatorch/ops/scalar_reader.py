@@ -221,9 +221,9 @@ class _Expansion:
                 raise self.body.error(node, "** takes an integer literal on its right")
             return lhs**rhs
         if type(op) in _FUNCTIONS:
-            from numbatorch.ops import scalar_power
+            from numbatorch.ops import scalar_math
 
-            function = getattr(scalar_power, _FUNCTIONS[type(op)])
+            function = getattr(scalar_math, _FUNCTIONS[type(op)])
             return self.guarded(node, lambda: self.builder.expand(function, [lhs, rhs], {}))
         if type(op) not in _BINARY:
             self.refuse(node)

@@ -1,11 +1,11 @@
-"""sin, cos and tan in the scalar language: branch-free, within 2 ulp; see scalar_math.py.
+"""sin, cos and tan in the scalar language: branch-free, within 2 ulp; see scalar_exp.py.
 
 float32 reduces its operand in float64, which Metal lacks: there they are Metal's own functions.
 """
 
 from numbatorch.dtype import float32, float64
 from numbatorch.ops.scalar import Scalar, bits, convert, horner, scalar_function
-from numbatorch.ops.scalar_math import ROUND64, clamp
+from numbatorch.ops.scalar_exp import ROUND64, clamp
 
 TWO_OVER_PI = 0.6366197723675814
 

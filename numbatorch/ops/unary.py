@@ -7,17 +7,11 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
-from numbatorch.ops import scalar_integer, scalar_trig
 from numbatorch.ops import scalar_math as m
 from numbatorch.ops.binary import INTEGERS_AND_BOOL, where, zeros_like
 from numbatorch.ops.compare import gt, le
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
-from numbatorch.ops.scalar import ceil as _ceil
-from numbatorch.ops.scalar import floor as _floor
-from numbatorch.ops.scalar import rint as _rint
-from numbatorch.ops.scalar import sqrt as _sqrt
-from numbatorch.ops.scalar import trunc as _trunc
 
 Array = Any
 TORCH = "https://pytorch.org/docs/stable/generated/torch.nn."
@@ -32,6 +26,11 @@ _GELU_CUBIC = 0.044715
 def _wide(function: Any) -> Any:
     """The reference `function` in float64, whatever the float operand."""
     return lambda x, **attrs: function(np.asarray(x, np.float64), **attrs)
+
+
+def _whole(function: Any) -> Any:
+    """The reference `function`, which rounds, of floats; integers are whole."""
+    return lambda x: function(x) if x.dtype.kind == "f" else x
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -63,7 +62,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=np.sign, dtypes=dt.NUMBERS)
 def sign(x: Scalar) -> Scalar:
     """1, 0 or -1 with the sign of x; NaN for NaN. The gradient is 0."""
-    return scalar_integer.sign(x)
+    return m.sign(x)
 
 
 @elementwise(numpy=np.square, dtypes=dt.NUMBERS)
@@ -77,28 +76,28 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (x * 2.0)
 
 
-@elementwise(numpy=np.floor, dtypes=dt.NUMBERS)
+@elementwise(numpy=_whole(np.floor), dtypes=dt.NUMBERS)
 def floor(x: Scalar) -> Scalar:
     """The largest whole number <= x. The gradient is 0."""
-    return _floor(x)
+    return m.floor(x)
 
 
-@elementwise(numpy=np.ceil, dtypes=dt.NUMBERS)
+@elementwise(numpy=_whole(np.ceil), dtypes=dt.NUMBERS)
 def ceil(x: Scalar) -> Scalar:
     """The smallest whole number >= x. The gradient is 0."""
-    return _ceil(x)
+    return m.ceil(x)
 
 
-@elementwise(numpy=np.trunc, dtypes=dt.NUMBERS)
+@elementwise(numpy=_whole(np.trunc), dtypes=dt.NUMBERS)
 def trunc(x: Scalar) -> Scalar:
     """x without its fraction. The gradient is 0."""
-    return _trunc(x)
+    return m.trunc(x)
 
 
-@elementwise(numpy=np.rint, dtypes=dt.NUMBERS)
+@elementwise(numpy=_whole(np.rint), dtypes=dt.NUMBERS)
 def round_(x: Scalar) -> Scalar:
     """The nearest whole number, the even one of two. The gradient is 0."""
-    return _rint(x)
+    return m.rint(x)
 
 
 def _flat(g: Node, y: Node, x: Node) -> Node:
@@ -173,7 +172,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=np.sqrt, dtypes=dt.FLOATS, domain=(0.01, 100.0))
 def sqrt(x: Scalar) -> Scalar:
     """The square root; NaN below 0. The gradient at 0 is infinite."""
-    return _sqrt(x)
+    return m.sqrt(x)
 
 
 @sqrt.vjp
@@ -184,7 +183,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=lambda x: 1 / np.sqrt(x), dtypes=dt.FLOATS, domain=(0.01, 100.0))
 def rsqrt(x: Scalar) -> Scalar:
     """1 / sqrt(x); inf at 0, NaN below."""
-    return 1.0 / _sqrt(x)
+    return 1.0 / m.sqrt(x)
 
 
 @rsqrt.vjp
@@ -206,7 +205,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=_wide(np.sin), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
 def sin(x: Scalar) -> Scalar:
     """The sine of x radians."""
-    return scalar_trig.sin(x)
+    return m.sin(x)
 
 
 @sin.vjp
@@ -217,7 +216,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=_wide(np.cos), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
 def cos(x: Scalar) -> Scalar:
     """The cosine of x radians."""
-    return scalar_trig.cos(x)
+    return m.cos(x)
 
 
 @cos.vjp
@@ -228,7 +227,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(numpy=_wide(np.tan), dtypes=dt.FLOATS, domain=(-1.2, 1.2))
 def tan(x: Scalar) -> Scalar:
     """The tangent of x radians."""
-    return scalar_trig.tan(x)
+    return m.tan(x)
 
 
 @tan.vjp
