@@ -16,6 +16,7 @@ from numbatorch.backends.cpu.memory import Buffer, Exposed, wrap
 from numbatorch.backends.cpu.program import Program
 from numbatorch.compile.plan import make_plan
 from numbatorch.dtype import DType
+from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.registry import BUFFER
 from numbatorch.variable import attribute_key
@@ -109,6 +110,10 @@ def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[N
     leaves = []
     for node in order:
         number[node] = len(number)
+        if node.op is BUFFER and node.buffer is None:
+            raise RuntimeError(
+                message("compile", "a value is read while its function is traced: return it instead")
+            )
         if node.buffer is not None:
             leaves.append(node)
             rows.append((node.shape, node.dtype))
@@ -127,7 +132,7 @@ def placeholder_graph(order: Sequence[Node]) -> tuple[dict[Node, Node], list[Nod
     copies: dict[Node, Node] = {}
     placeholders = []
     for node in order:
-        if node.buffer is not None:
+        if node.buffer is not None or node.op is BUFFER:
             copy = Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
             placeholders.append(copy)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import Any
 
@@ -101,3 +102,10 @@ class Exposed:
             "data": (buffer.address, True),
             "version": 3,
         }
+
+
+def copy_of(buffer: Buffer) -> Buffer:
+    """A buffer of the pool with the same bytes."""
+    fresh = POOL.allocate(buffer.nbytes)
+    ctypes.memmove(fresh.address, buffer.address, buffer.nbytes)
+    return fresh

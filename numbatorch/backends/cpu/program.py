@@ -56,6 +56,8 @@ class Program:
         self.bases = np.zeros(len(plan.memories), np.int64)
         for memory, array in self._zeroed.items():
             self.bases[self._number[memory]] = array.__array_interface__["data"][0]
+        self.leaf_order: list[int] = []
+        self._bound: list[int] = []
         self._leaf_numbers = self._numbers("leaf")
         self._output_memories = [m for m in plan.memories if m.kind == "output"]
         self._temporaries = [m for m in plan.memories if m.kind == "temporary"]
@@ -121,21 +123,17 @@ class Program:
             flags.append(SERIAL * launch.serial | BARRIER * barrier)
         return flags
 
-    def bind(self, leaves: Sequence[Buffer]) -> None:
-        """Note where the leaves lie."""
-        if len(leaves):
-            self.bases[self._leaf_numbers] = [leaf.address for leaf in leaves]
-
-    def run(self, leaves: Sequence[Buffer] | None) -> list[Buffer]:
+    def run(self, leaves: Sequence[Buffer]) -> list[Buffer]:
         """Run once; returns a buffer per root.
 
         Args:
-            leaves: where the plan's leaves lie, or None if they lie where they did last time.
+            leaves: where the plan's leaves lie, in the plan's order.
         """
         with self._lock:
-            if leaves is not None:
-                self.leaves = list(leaves)
-                self.bind(leaves)
+            addresses = [leaf.address for leaf in leaves]
+            if addresses != self._bound:
+                self.bases[self._leaf_numbers] = addresses
+                self._bound = addresses
             arena = POOL.allocate(self.plan.arena) if self.plan.arena else None
             if arena is not None:
                 self.bases[self._temporary_numbers] = arena.address + self._temporary_offsets
@@ -149,9 +147,7 @@ class Program:
             else:
                 threads.run(self.program)
             self._check_status()
-            return [
-                made[m] if m.kind == "output" else self.leaves[m.index] for m in self.plan.outputs
-            ]
+            return [made[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs]
 
     def _patch(self) -> None:
         self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets

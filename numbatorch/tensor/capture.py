@@ -1,0 +1,337 @@
+"""`numbatorch.compile`: trace a function of tensors once, then replay its plan."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, message
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.registry import BUFFER
+from numbatorch.shape import Shape
+from numbatorch.tensor.base import (
+    Handle,
+    buffer_node,
+    moved_to,
+    moves,
+    realize_nodes,
+    tracing,
+)
+from numbatorch.variable import Variable, attribute_key
+
+
+def compile(  # noqa: A001
+    function: Callable[..., Any] | None = None, *, dynamic: Sequence[str] = ()
+) -> Any:
+    """A function that traces `function` once per signature and then replays its plan.
+
+    The signature is the shapes and dtypes of tensor arguments and the values of all others.
+    Tensors that the function uses from outside, such as weights, are read at each call; those it
+    changes (`cache[...] = x`, an optimizer's state) keep their changes, in place where nothing
+    else reads the old value. Python code of the function runs during the trace only.
+
+    Args:
+        function: takes and returns tensors, in nests of lists, tuples and dicts.
+        dynamic: names of int arguments that change from call to call without a new trace. They
+            may be given to `position` of rope and attention and to starts of slices that are
+            assigned to, plus or minus an int.
+
+    >>> import numbatorch as nt
+    >>> double = nt.compile(lambda x: x + x)
+    >>> double(nt.tensor([1.0, 2.0])).tolist()
+    [2.0, 4.0]
+    """
+    if function is None:
+        return lambda found: Compiled(found, tuple(dynamic))
+    return Compiled(function, tuple(dynamic))
+
+
+@dataclass(eq=False)
+class _Trace:
+    """One traced signature: its program, and what each leaf and result belongs to."""
+
+    program: Any
+    arguments: list[int]  # per leaf of the program: number of the tensor argument, or -1
+    captured: list[Node | None]
+    states: list[Handle | None]
+    updated: list[tuple[Handle, bool]]  # handle, whether it is written in place
+    build: Callable[[list[Node]], Any]
+    results: list[tuple[Shape, DType]]
+    variables: dict[str, Variable] = field(default_factory=dict)
+    checks: list[Node] = field(default_factory=list)
+    seen: int = -1
+
+
+class Compiled:
+    """What `numbatorch.compile` returns.
+
+    Attributes:
+        traces: number of signatures traced so far.
+    """
+
+    def __init__(self, function: Callable[..., Any], dynamic: tuple[str, ...]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._signature = inspect.signature(function)
+        unknown = [name for name in dynamic if name not in self._signature.parameters]
+        if unknown:
+            raise TypeError(message("compile", f"the function has no parameter {unknown[0]!r}"))
+        self._dynamic = dynamic
+        self._traces: dict[Any, _Trace] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def traces(self) -> int:
+        """Number of signatures traced so far."""
+        return len(self._traces)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay the plan of this signature, tracing it first if it is new."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = bound.arguments
+        numbers = {name: _integer(name, values[name]) for name in self._dynamic}
+        tensors: list[Any] = []
+        rest = {k: v for k, v in values.items() if k not in self._dynamic}
+        key = _flatten(rest, tensors)
+        if any(t.device.kind != "cpu" for t in tensors):
+            return self._function(*args, **kwargs)
+        with self._lock:
+            found = self._traces.get(key)
+            if found is None:
+                found = self._trace(bound, tensors, numbers)
+                if found is None:
+                    return self._function(*args, **kwargs)
+                self._traces[key] = found
+            return _replay(found, tensors, numbers)
+
+    def _trace(
+        self, bound: inspect.BoundArguments, tensors: list[Any], numbers: dict[str, int]
+    ) -> _Trace | None:
+        inputs = [Node(BUFFER, (), {}, t.shape, t.dtype, t.device) for t in tensors]
+        handles = iter([type(t)._tensor(node) for t, node in zip(tensors, inputs, strict=True)])
+        variables = {name: Variable.fresh(name, value) for name, value in numbers.items()}
+        arguments = {
+            name: variables[name] if name in variables else _map(lambda _t: next(handles), value)
+            for name, value in bound.arguments.items()
+        }
+        call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+        with tracing() as updates:
+            try:
+                result = self._function(*call.args, **call.kwargs)
+                changed = [(handle, old, handle.node) for handle, old in updates.items()]
+            finally:
+                for handle, old in updates.items():
+                    handle.node = old
+        returned: list[Any] = []
+        _flatten(result, returned)
+        if any(t.device.kind != "cpu" for t in returned):
+            return None
+        return _make(inputs, variables, result, [t.node for t in returned], changed)
+
+
+def _make(
+    inputs: list[Node],
+    variables: dict[str, Variable],
+    result: Any,
+    returned: list[Node],
+    changed: list[tuple[Handle, Node, Node]],
+) -> _Trace:
+    """Plan a traced graph."""
+    from numbatorch import debugging
+    from numbatorch.backends.cpu import threads
+    from numbatorch.backends.cpu.backend import placeholder_graph
+    from numbatorch.backends.cpu.program import Program
+    from numbatorch.compile.plan import make_plan
+
+    realize_nodes([old for _h, old, _n in changed if old.buffer is None])
+    roots = [*returned, *(new for _h, _old, new in changed)]
+    order = toposort(roots)
+    copies, placeholders = placeholder_graph(order)
+    leaves = [node for node in order if node.buffer is not None or node.op is BUFFER]
+    state_of = {old: handle for handle, old, _new in changed}
+    donated = frozenset(copies[old] for old in state_of if old in copies)
+    plan = make_plan(
+        [copies[root] for root in roots],
+        "cpu",
+        threads.num_threads(),
+        donated,
+        debugging.fusing(),
+    )
+    number = {node: i for i, node in enumerate(placeholders)}
+    used = [leaves[number[leaf]] for leaf in plan.leaves]
+    position = {node: i for i, node in enumerate(inputs)}
+    in_place = [
+        memory.kind == "leaf" and used[memory.index] is old
+        for memory, (_h, old, _n) in zip(plan.outputs[len(returned) :], changed, strict=True)
+    ]
+    return _Trace(
+        Program(plan),
+        [position.get(node, -1) for node in used],
+        [None if node in position or node in state_of else node for node in used],
+        [state_of.get(node) for node in used],
+        [(handle, kept) for (handle, _o, _n), kept in zip(changed, in_place, strict=True)],
+        _rebuilder(result),
+        [(node.shape, node.dtype) for node in returned],
+        variables,
+        _distinct(plan.variable_nodes),
+    )
+
+
+def _distinct(nodes: Sequence[Node]) -> list[Node]:
+    """One node of each kind whose shape rule has to be asked again when variables change."""
+    found: dict[Any, Node] = {}
+    for node in nodes:
+        attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
+        shapes = tuple(x.shape for x in node.inputs)
+        found.setdefault((node.op, attrs, shapes), node)
+    return list(found.values())
+
+
+def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
+    for name, variable in trace.variables.items():
+        variable.cell[0] = numbers[name]
+    for node in trace.checks:
+        _check_variables(node)
+    realize_nodes([t.node for t in tensors])
+    if trace.seen != moves():
+        trace.captured = [None if node is None else _current(node) for node in trace.captured]
+        trace.seen = moves()
+    leaves = [
+        _owned(state)
+        if state is not None
+        else (tensors[argument].node if node is None else node).buffer
+        for argument, state, node in zip(trace.arguments, trace.states, trace.captured, strict=True)
+    ]
+    buffers = trace.program.run(leaves)
+    del leaves
+    count = len(trace.results)
+    for (handle, kept), buffer in zip(trace.updated, buffers[count:], strict=True):
+        if not kept:
+            node = handle.node
+            handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
+    device = tensors[0].device if tensors else _cpu()
+    nodes = [
+        buffer_node(buffer, shape, dtype, device)
+        for buffer, (shape, dtype) in zip(buffers, trace.results, strict=False)
+    ]
+    return trace.build(nodes)
+
+
+def _cpu() -> Any:
+    from numbatorch.device import device
+
+    return device("cpu")
+
+
+def _current(node: Node) -> Node:
+    found = moved_to(node)
+    if found.buffer is None:
+        realize_nodes([found])
+    return found
+
+
+def _owned(handle: Handle) -> Any:
+    """The buffer of a tensor that is written in place; a copy if anything else could see it."""
+    from numbatorch.backends.cpu.memory import copy_of
+
+    node = handle.node
+    if node.buffer is None:
+        realize_nodes([node])
+    buffer = node.buffer
+    # One reference each from the handle and from here, and one from the call that counts.
+    shared = sys.getrefcount(node) > 3 or sys.getrefcount(buffer) > 3
+    if shared or not buffer.pooled:
+        fresh = copy_of(buffer)
+        shape, dtype, device = node.shape, node.dtype, node.device
+        handle.hold(buffer_node(fresh, shape, dtype, device))
+        return fresh
+    return buffer
+
+
+def _check_variables(node: Node) -> None:
+    """Ask the shape rule again with the variables' present values; it raises what a call would."""
+    rule = getattr(node.op, "rule", None)
+    if rule is not None:
+        rule(*node.inputs, **{k: _present(v) for k, v in node.attrs.items()})
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, Variable):
+        return value.current
+    if isinstance(value, tuple):
+        return tuple(map(_present, value))
+    return value
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise DTypeError(message("compile", f"dynamic argument {name} must be an int: {value!r}"))
+    return int(value)
+
+
+def _flatten(value: Any, tensors: list[Any]) -> Any:
+    """Append the tensors of a nest; returns its structure, with what else it holds, as a key."""
+    if isinstance(value, Handle):
+        tensors.append(value)
+        return ("tensor", value.node.shape, value.node.dtype)
+    if isinstance(value, list | tuple):
+        return (type(value), *(_flatten(v, tensors) for v in value))
+    if isinstance(value, dict):
+        return ("dict", *((k, _flatten(v, tensors)) for k, v in value.items()))
+    try:
+        hash(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise DTypeError(message("compile", f"an argument of type {kind} has no hash")) from None
+    return (type(value), value)
+
+
+def _map(function: Callable[[Any], Any], value: Any) -> Any:
+    """A nest with its tensors replaced."""
+    if isinstance(value, Handle):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_map(function, v) for v in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_map(function, v) for v in value)
+    if isinstance(value, dict):
+        return {k: _map(function, v) for k, v in value.items()}
+    return value
+
+
+def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
+    """The function that puts fresh results into the traced nest."""
+    shape_only = _map(lambda t: _Hole(type(t)._tensor), result)
+    if isinstance(shape_only, _Hole):
+        tensor = shape_only.tensor
+        return lambda nodes: tensor(nodes[0])
+
+    def build(nodes: list[Node]) -> Any:
+        rest = iter(nodes)
+        return _map_holes(shape_only, rest)
+
+    return build
+
+
+@dataclass(frozen=True)
+class _Hole:
+    tensor: Any
+
+
+def _map_holes(value: Any, nodes: Any) -> Any:
+    if isinstance(value, _Hole):
+        return value.tensor(next(nodes))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_map_holes(v, nodes) for v in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_map_holes(v, nodes) for v in value)
+    if isinstance(value, dict):
+        return {k: _map_holes(v, nodes) for k, v in value.items()}
+    return value
