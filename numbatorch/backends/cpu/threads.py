@@ -77,8 +77,8 @@ class Team:
         self._locks.append(lock)
         self.state[loop.SEAT + part * loop.LINE + loop.LOCK] = lock
         thread = threading.Thread(
-            target=self._worker,
-            args=(self._block_address, part, 0),
+            target=self._serve,
+            args=(part,),
             name=f"numbatorch-{part}",
             daemon=True,
         )
@@ -89,6 +89,10 @@ class Team:
         self._threads.append(thread)
         self.parts += 1
         return True
+
+    def _serve(self, part: int) -> None:
+        """What a thread does; it keeps the team's memory alive."""
+        self._worker(self._block_address, part, 0)
 
 
 def _entries() -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _yield_address() -> int:
         return 0
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer may run a program in the thread that holds it
 _team: Team | None = None
 _size: int | None = None
 
@@ -196,13 +200,9 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     """A child has none of its parent's threads, and no use for a lock that one of them held."""
     global _lock, _team
-    _lock = threading.Lock()
-    if _team is not None:
-        _inherited.append(_team)
+    _lock = threading.RLock()
     _team = None
 
-
-_inherited: list[Team] = []  # teams of a parent process, whose memory must not be reused
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
