@@ -48,6 +48,7 @@ __all__ = [
     "V",
     "address",
     "digest",
+    "function_digest",
     "helper",
     "intrinsic",
     "kernel",
