@@ -157,7 +157,8 @@ class Elementwise(Op):
         """The dtype operands are cast to before the body sees them."""
         if dtype in self.dtypes:
             return dtype
-        if ELEMENTWISE_PROMOTES in self.dtypes and dtype.kind in "iub":
+        promotes = "iu" if dt.int64 in self.dtypes else "iub"  # arithmetic on bool is an error
+        if ELEMENTWISE_PROMOTES in self.dtypes and dtype.kind in promotes:
             return ELEMENTWISE_PROMOTES
         hint = "dequantize it first" if dtype.kind == "q" else None
         raise DTypeError(message(self.name, f"has no meaning for {dtype.name}", hint=hint))
