@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, find, toposort
+from numbatorch.graph import Node, find, grad_mode, toposort
 from numbatorch.ops.registry import Structured, const, describe
 
 
@@ -73,8 +73,13 @@ def _through_fallback(node: Node, cotangent: Node) -> Sequence[Node | None]:
     """Differentiate a structured operator as the primitives that it falls back to."""
     assert isinstance(node.op, Structured)
     assert node.op.decomposition is not None
-    output = node.op.decomposition(*node.inputs, **node.attrs)
-    return gradients([output], [cotangent], list(node.inputs))
+    with grad_mode(True):  # what the gradient is made of depends on the inputs in any mode
+        # An operand may occur twice, or depend on another one: each gets an alias of its own.
+        operands = [find("reshape").apply(x, shape=x.shape) for x in node.inputs]
+        output = node.op.decomposition(*operands, **node.attrs)
+    wanted = [x for x in operands if x.requires_grad]
+    parts = dict(zip(wanted, gradients([output], [cotangent], wanted), strict=True))
+    return [parts.get(x) for x in operands]
 
 
 def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:

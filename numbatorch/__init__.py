@@ -1,0 +1,183 @@
+"""numbatorch: tensors with PyTorch's spelling, Numba kernels, nothing but Python to build.
+
+Importing this package loads neither a compiler nor a GPU library; kernels load when one runs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from numbatorch import functional
+from numbatorch.device import Device, device
+from numbatorch.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float8_e4m3,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from numbatorch.errors import (
+    BackendUnavailable,
+    DeviceError,
+    DTypeError,
+    FormatError,
+    GradientError,
+    KernelError,
+    OutOfRange,
+    ShapeError,
+)
+from numbatorch.graph import find
+from numbatorch.graph import grad_enabled as is_grad_enabled
+from numbatorch.tensor import (
+    GradientStore,
+    Tensor,
+    arange,
+    cat,
+    empty,
+    empty_like,
+    enable_grad,
+    eye,
+    from_blocks,
+    from_numpy,
+    full,
+    full_like,
+    grad,
+    linspace,
+    no_grad,
+    ones,
+    ones_like,
+    realize,
+    set_grad_enabled,
+    stack,
+    tensor,
+    value_and_grad,
+    where,
+    zeros,
+    zeros_like,
+)
+from numbatorch.tensor.random import (
+    Generator,
+    manual_seed,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+)
+
+if TYPE_CHECKING:
+    from numbatorch import nn, optim
+    from numbatorch.io.tensors import load, save
+    from numbatorch.tensor.capture import compile
+
+__version__ = "0.1.0"
+
+bool = bool_
+
+__all__ = [
+    "BackendUnavailable",
+    "DType",
+    "DTypeError",
+    "Device",
+    "DeviceError",
+    "FormatError",
+    "Generator",
+    "GradientError",
+    "GradientStore",
+    "KernelError",
+    "OutOfRange",
+    "ShapeError",
+    "Tensor",
+    "arange",
+    "bfloat16",
+    "bool",
+    "bool_",
+    "cat",
+    "compile",
+    "device",
+    "empty",
+    "empty_like",
+    "enable_grad",
+    "eye",
+    "float8_e4m3",
+    "float8_e5m2",
+    "float16",
+    "float32",
+    "float64",
+    "from_blocks",
+    "from_numpy",
+    "full",
+    "full_like",
+    "functional",
+    "grad",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "linspace",
+    "load",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "optim",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "realize",
+    "save",
+    "set_grad_enabled",
+    "stack",
+    "tensor",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "value_and_grad",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+
+# Modules and names that load on first use.
+_LAZY_MODULES = ("debug", "generation", "hub", "io", "models", "nn", "optim", "testing")
+_LAZY_NAMES = {
+    "compile": "numbatorch.tensor.capture",
+    "load": "numbatorch.io.tensors",
+    "save": "numbatorch.io.tensors",
+}
+
+# The package of the passes is loaded before its name becomes that of the function.
+import_module("numbatorch.compile")
+globals().pop("compile", None)
+
+
+def __getattr__(name: str) -> Any:
+    """Modules and names that load on first use, then every operator: `nt.exp`, a user's own."""
+    if name in _LAZY_MODULES:
+        return import_module(f"numbatorch.{name}")
+    if name in _LAZY_NAMES:
+        value = globals()[name] = getattr(import_module(_LAZY_NAMES[name]), name)
+        return value
+    if not name.startswith("_"):
+        try:
+            return find(name)
+        except KeyError:
+            pass
+    raise AttributeError(f"module 'numbatorch' has no attribute {name!r}")

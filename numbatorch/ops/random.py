@@ -1,0 +1,143 @@
+"""Random numbers as functions of a key and an index: no state, so they fuse and are the same on
+every device and for every number of threads. Threefry-2x32 with 20 rounds.
+
+Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
+https://doi.org/10.1145/2063384.2063405
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.ops import scalar_math as m
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar, convert, scalar_function, sqrt
+
+Array = np.ndarray[Any, Any]
+
+_PARITY = 0x1BD11BDA
+_MASK = 0xFFFFFFFF
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_TAU = 6.283185307179586
+_KEYS = {0: dt.int64, 1: dt.uint32, 2: dt.uint32}
+
+
+def threefry(key0: Any, key1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
+    """Two words of 32 random bits for the counter (x0, x1), on Python integers or uint64 arrays.
+
+    >>> [hex(word) for word in threefry(0, 0, 0, 0)]
+    ['0x6b200159', '0x99ba4efe']
+    """
+    keys = (key0, key1, key0 ^ key1 ^ _PARITY)
+    x0, x1 = (x0 + keys[0]) & _MASK, (x1 + keys[1]) & _MASK
+    for group in range(5):
+        for left in _ROTATIONS[group % 2]:
+            x0 = (x0 + x1) & _MASK
+            x1 = (((x1 << left) | (x1 >> (32 - left))) & _MASK) ^ x0
+        x0 = (x0 + keys[(group + 1) % 3]) & _MASK
+        x1 = (x1 + keys[(group + 2) % 3] + group + 1) & _MASK
+    return x0, x1
+
+
+def _words(index: Array, key0: Array, key1: Array) -> tuple[Array, Array]:
+    counter = index.astype(np.uint64)
+    wide0, wide1 = (np.asarray(key).astype(np.uint64) for key in (key0, key1))
+    return threefry(wide0, wide1, counter & np.uint64(_MASK), counter >> np.uint64(32))
+
+
+@scalar_function()
+def _mix(x0: Scalar, x1: Scalar, *, left: int) -> Scalar:
+    total = x0 + x1
+    return total, ((x1 << left) | (x1 >> (32 - left))) ^ total
+
+
+@scalar_function()
+def _four(
+    x0: Scalar, x1: Scalar, key0: Scalar, key1: Scalar, *, a: int, b: int, c: int, d: int, n: int
+) -> Scalar:
+    x0, x1 = _mix(x0, x1, left=a)
+    x0, x1 = _mix(x0, x1, left=b)
+    x0, x1 = _mix(x0, x1, left=c)
+    x0, x1 = _mix(x0, x1, left=d)
+    return x0 + key0, x1 + key1 + n
+
+
+@scalar_function()
+def _both(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
+    key2 = key0 ^ key1 ^ _PARITY
+    x0 = convert(index, dt.uint32) + key0
+    x1 = convert(index >> 32, dt.uint32) + key1
+    x0, x1 = _four(x0, x1, key1, key2, a=13, b=15, c=26, d=6, n=1)
+    x0, x1 = _four(x0, x1, key2, key0, a=17, b=29, c=16, d=24, n=2)
+    x0, x1 = _four(x0, x1, key0, key1, a=13, b=15, c=26, d=6, n=3)
+    x0, x1 = _four(x0, x1, key1, key2, a=17, b=29, c=16, d=24, n=4)
+    return _four(x0, x1, key2, key0, a=13, b=15, c=26, d=6, n=5)
+
+
+def _bits_reference(index: Array, key0: Array, key1: Array) -> Array:
+    x0, x1 = _words(index, key0, key1)
+    return np.asarray(x0 | (x1 << np.uint64(32)))
+
+
+@elementwise(
+    numpy=_bits_reference,
+    fixed=_KEYS,
+    result=lambda dtype, attrs: dt.uint64,
+    differentiable=False,
+    source="https://doi.org/10.1145/2063384.2063405",
+)
+def random_bits(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
+    """64 random bits for each index."""
+    x0, x1 = _both(index, key0, key1)
+    return convert(x0, dt.uint64) | (convert(x1, dt.uint64) << 32)
+
+
+def _uniform_reference(index: Array, key0: Array, key1: Array, *, bits: int) -> Array:
+    high = _words(index, key0, key1)[0] >> np.uint64(32 - bits)
+    return np.asarray(high * 2.0**-bits, np.float32)
+
+
+@elementwise(
+    numpy=_uniform_reference,
+    fixed=_KEYS,
+    result=lambda dtype, attrs: dt.float32,
+    differentiable=False,
+)
+def random_uniform(index: Scalar, key0: Scalar, key1: Scalar, *, bits: int = 24) -> Scalar:
+    """A multiple of 2**-bits in [0, 1) for each index; exact in a float of `bits` bits."""
+    x0, _ = _both(index, key0, key1)
+    return convert(x0 >> (32 - bits), dt.float32) * 2.0**-bits
+
+
+def _normal_reference(index: Array, key0: Array, key1: Array) -> Array:
+    x0, x1 = _words(index, key0, key1)
+    uniform = x0.astype(np.float32).astype(np.float64) * 2.0**-32 + 2.0**-33
+    turn = (x1 >> np.uint64(8)) * 2.0**-24
+    radius = np.sqrt(-2 * np.log(np.minimum(uniform.astype(np.float32), 1)))
+    return np.asarray(radius * np.cos(_TAU * turn), np.float32)
+
+
+@elementwise(
+    numpy=_normal_reference,
+    fixed=_KEYS,
+    result=lambda dtype, attrs: dt.float32,
+    differentiable=False,
+    source="https://doi.org/10.1214/aoms/1177706645",
+)
+def random_normal(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
+    """A number from the standard normal distribution for each index, by Box and Muller."""
+    x0, x1 = _both(index, key0, key1)
+    uniform = convert(x0, dt.float32) * 2.0**-32 + 2.0**-33
+    turn = convert(x1 >> 8, dt.float32) * 2.0**-24
+    return sqrt(m.log(uniform) * -2.0) * m.cos(turn * _TAU)
+
+
+def _sample(rng: np.random.Generator) -> Any:
+    index = rng.integers(0, 2**40, (3, int(rng.integers(0, 5))))
+    keys = [np.asarray(rng.integers(0, 2**32), np.uint32) for _ in range(2)]
+    return [index, *keys], {}
+
+
+for _op in (random_bits, random_uniform, random_normal):
+    _op.samples(_sample)

@@ -1,0 +1,265 @@
+"""What every tensor handle holds, and how nodes are realized and become leaves of the gradient.
+
+The methods of Tensor stand in elementwise.py, shaping.py and reducing.py; core.py joins them.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+import numbatorch.ops  # noqa: F401  (registers the operators)
+from numbatorch.backends.base import backend
+from numbatorch.device import Device
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, GradientError, message
+from numbatorch.graph import Node, Op, grad_enabled
+from numbatorch.ops.registry import BUFFER, describe
+from numbatorch.ops.view import detach
+from numbatorch.shape import Shape
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+Array = np.ndarray[Any, Any]
+
+# A graph deeper than this is realized when a tensor is made of it, so that a sum that is kept in
+# a loop and never read stays flat in memory.
+DEPTH_LIMIT = 2000
+
+_lock = threading.RLock()
+
+
+class _Limit(threading.local):
+    depth = DEPTH_LIMIT
+    updates: dict[Handle, Node] | None = None
+
+
+_limit = _Limit()
+
+# Where the value of a node went when its tensor was updated, for functions that captured the node.
+_moved: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
+_moves = [0]
+
+
+def moves() -> int:
+    """How many updates of tensors there were; equal numbers mean that no tensor changed between."""
+    return _moves[0]
+
+
+def moved_to(node: Node) -> Node:
+    """The node that the tensor which held `node` holds now."""
+    reference = _moved.get(node)
+    handle = None if reference is None else reference()
+    return node if handle is None else handle.node
+
+
+@contextmanager
+def tracing() -> Iterator[dict[Handle, Node]]:
+    """Within a block, for this thread, nothing is realized by itself and updates are noted.
+
+    Yields:
+        for each tensor updated in the block the node that it held before.
+    """
+    outer = _limit.updates
+    updates: dict[Handle, Node] = {}
+    _limit.updates = updates
+    try:
+        with any_depth():
+            yield updates
+    finally:
+        _limit.updates = outer
+
+
+@contextmanager
+def any_depth() -> Iterator[None]:
+    """Within a block, for this thread, deep graphs are not realized by themselves."""
+    before = _limit.depth
+    _limit.depth = 2**62
+    try:
+        yield
+    finally:
+        _limit.depth = before
+
+
+def depth_is_limited() -> bool:
+    """Whether graphs may be realized by themselves here; not so while a plan is traced."""
+    return _limit.depth == DEPTH_LIMIT
+
+
+def realize_nodes(nodes: Iterable[Node]) -> None:
+    """Give every node a buffer, those of one device in one plan, and forget finished history.
+
+    A realized node that no gradient flows through drops its inputs.
+    """
+    wanted = list(dict.fromkeys(nodes))
+    if all(node.buffer is not None for node in wanted):
+        return
+    with _lock:
+        pending: dict[Device, list[Node]] = {}
+        for node in wanted:
+            if node.buffer is None:
+                pending.setdefault(node.device, []).append(node)
+        for device, group in pending.items():
+            backend(device).realize(group)
+        for node in wanted:
+            _forget(node)
+
+
+def _forget(node: Node) -> None:
+    """Drop the history of a realized node unless a gradient has to walk through it."""
+    if node.buffer is not None and node.inputs and (not node.requires_grad or is_leaf(node)):
+        node.op = BUFFER
+        node.inputs = ()
+        node.attrs = {}
+        node.depth = 1
+
+
+class LeafNode(Node):
+    """A leaf of the gradient: a value with `requires_grad`, and the tensor that gets its `.grad`.
+
+    Its only input, if any, is a value that it detaches from.
+    """
+
+    __slots__ = ("owner",)
+
+    owner: weakref.ref[Handle]
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether gradients end at this node."""
+    return isinstance(node, LeafNode)
+
+
+def detached(node: Node) -> Node:
+    """The value of `node`, through which no gradient flows; shares its buffer."""
+    if node.buffer is None:
+        return detach.apply(node)
+    return buffer_node(node.buffer, node.shape, node.dtype, node.device)
+
+
+def buffer_node(buffer: Any, shape: Shape, dtype: DType, device: Device) -> Node:
+    """A node that is realized already."""
+    node = Node(BUFFER, (), {}, shape, dtype, device)
+    node.buffer = buffer
+    return node
+
+
+def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = None) -> Node:
+    """A node with the elements of a NumPy array; `shape` is that of the value of packed blocks."""
+    buffer = backend(device).from_numpy(array, dtype)
+    return buffer_node(buffer, tuple(array.shape) if shape is None else shape, dtype, device)
+
+
+def host_array(node: Node) -> Array:
+    """The realized elements, read-only where they may share memory with the buffer."""
+    realize_nodes([node])
+    array = backend(node.device).to_numpy(node.buffer, node).view()
+    array.flags.writeable = False
+    return array
+
+
+class Handle:
+    """A handle on a node of the graph.
+
+    Attributes:
+        node: the value. Updating a tensor in place puts another node here.
+        grad: gradient that `backward` accumulated, or None.
+    """
+
+    __slots__ = ("__weakref__", "grad", "node")
+
+    node: Node
+    grad: Tensor | None
+
+    _tensor: ClassVar[type[Tensor]]
+
+    def __init__(self, node: Any) -> None:
+        if not isinstance(node, Node):
+            problem = f"takes a graph node, not {type(node).__name__}"
+            raise TypeError(message("Tensor", problem, hint="nt.tensor(data) makes one from data"))
+        self.node = node
+        self.grad = None
+        if node.buffer is None and node.depth > _limit.depth:
+            realize_nodes([node])
+
+    def _of(self, node: Node) -> Tensor:
+        """A tensor on `node`; this one if it is on that node."""
+        if node is self.node:
+            return self  # type: ignore[return-value]
+        return self._tensor(node)
+
+    def _apply(self, op: Op, *operands: Any, **attrs: Any) -> Tensor:
+        """`op` of this tensor and other operands."""
+        return self._of(op.apply(self.node, *(unwrap(x) for x in operands), **attrs))
+
+    def _become_leaf(self, node: Node) -> None:
+        """Hold the value of `node` as a leaf that requires a gradient."""
+        if node.dtype.kind != "f":
+            raise DTypeError(
+                message("requires_grad_", f"only floats have gradients, not {describe(node)}")
+            )
+        realized = node.buffer is not None
+        self._note_update()
+        leaf = LeafNode(
+            BUFFER if realized else detach,
+            () if realized else (node,),
+            {},
+            node.shape,
+            node.dtype,
+            node.device,
+        )
+        leaf.buffer = node.buffer
+        leaf.requires_grad = True
+        leaf.owner = weakref.ref(self)
+        self.node = leaf
+
+    def _update(self, operator: str, node: Node) -> None:
+        """Hold another value from now on, as an operator in place does."""
+        if not is_leaf(self.node):
+            self._note_update()
+            self.node = node
+            return
+        if grad_enabled():
+            raise GradientError(
+                message(
+                    operator,
+                    "a leaf that requires a gradient is changed in place",
+                    f"tensor {describe(self.node)}",
+                    hint="update it within nt.no_grad()",
+                )
+            )
+        self._become_leaf(node)
+
+    def _note_update(self) -> None:
+        if _limit.updates is not None:
+            _limit.updates.setdefault(self, self.node)
+        _moved[self.node] = weakref.ref(self)
+        _moves[0] += 1
+
+    def hold(self, node: Node) -> None:
+        """Hold another value of the same shape and dtype from now on, as a leaf if it was one."""
+        if is_leaf(self.node):
+            self._become_leaf(node)
+        else:
+            self._note_update()
+            self.node = node
+
+
+def unwrap(value: Any) -> Any:
+    """The node of a tensor; a NumPy scalar as a Python number; anything else as it is."""
+    if isinstance(value, Handle):
+        return value.node
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def is_operand(value: Any) -> bool:
+    """Whether `value` may stand beside a tensor in an operator."""
+    return isinstance(value, Handle | bool | int | float | np.bool_ | np.integer | np.floating)

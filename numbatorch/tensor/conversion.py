@@ -1,0 +1,225 @@
+"""Methods of Tensor that change dtype or device, or hand the values to Python and NumPy."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device, device
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, GradientError, ShapeError, message
+from numbatorch.graph import Node, find, grad_enabled
+from numbatorch.ops.registry import describe
+from numbatorch.shape import numel
+from numbatorch.tensor.base import Array, Handle, detached, host_array, host_node, is_leaf
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+
+def to_device(node: Node, target: Device) -> Node:
+    """The value of `node` on another device, through the host."""
+    if node.device == target:
+        return node
+    if node.requires_grad and grad_enabled():
+        raise GradientError(
+            message(
+                "to",
+                f"a gradient does not flow from {target} to {node.device}",
+                describe(node),
+                hint="detach() before moving, or move before requires_grad_()",
+            )
+        )
+    return host_node(host_array(node), node.dtype, target, node.shape)
+
+
+class ConversionMethods(Handle):
+    """Reading values realizes them."""
+
+    __slots__ = ()
+
+    def to(self, *targets: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+        """The tensor with another dtype, on another device, or like another tensor.
+
+        Args:
+            targets: a dtype, a device or its name, a tensor, or a device and a dtype.
+        Returns:
+            this tensor where nothing changes.
+        """
+        for target in targets:
+            if isinstance(target, DType):
+                dtype = target
+            elif isinstance(target, Handle):
+                dtype, device = target.node.dtype, target.node.device
+            elif isinstance(target, str | Device):
+                device = target
+            else:
+                problem = f"{target!r} is neither a dtype, a device nor a tensor"
+                raise TypeError(message("to", problem))
+        out = self._of(self.node)
+        if device is not None:
+            out = out._of(to_device(out.node, _device(device)))
+        return out if dtype is None else out._to_dtype(dtype)
+
+    def _to_dtype(self, dtype: DType) -> Tensor:
+        node = self.node
+        if dtype is node.dtype:
+            return self._of(node)
+        if "q" not in (dtype.kind, node.dtype.kind):
+            return self._apply(find("cast"), dtype=dtype)
+        if node.dtype.kind == "q" and dtype.kind == "f":
+            return self._apply(find("dequantize"))._to_dtype(dtype)
+        raise DTypeError(message("to", f"{describe(node)} does not convert to {dtype.name}"))
+
+    def cpu(self) -> Tensor:
+        """The tensor on device "cpu"."""
+        return self.to(device="cpu")
+
+    def double(self) -> Tensor:
+        """The values as float64."""
+        return self._to_dtype(dt.float64)
+
+    def float(self) -> Tensor:
+        """The values as float32; GGML blocks are decoded."""
+        return self._to_dtype(dt.float32)
+
+    def half(self) -> Tensor:
+        """The values as float16."""
+        return self._to_dtype(dt.float16)
+
+    def bfloat16(self) -> Tensor:
+        """The values as bfloat16."""
+        return self._to_dtype(dt.bfloat16)
+
+    def long(self) -> Tensor:
+        """The values as int64, floats truncated."""
+        return self._to_dtype(dt.int64)
+
+    def int(self) -> Tensor:
+        """The values as int32, floats truncated."""
+        return self._to_dtype(dt.int32)
+
+    def bool(self) -> Tensor:
+        """Whether each element is not zero."""
+        return self._to_dtype(dt.bool_)
+
+    def numpy(self) -> Array:
+        """The elements as an array, read-only: it may share the tensor's memory and keeps it alive.
+
+        bfloat16 and float8 come as the types of ml_dtypes, GGML blocks as their bytes.
+        Where we differ from PyTorch: the array cannot be written to.
+
+        Raises:
+            GradientError: the tensor requires a gradient; use detach().numpy().
+        """
+        if self.node.requires_grad:
+            raise GradientError(
+                message(
+                    "numpy",
+                    "the tensor requires a gradient",
+                    describe(self.node),
+                    hint="use detach().numpy()",
+                )
+            )
+        return host_array(self.node)
+
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
+        array = self.numpy()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            if copy is False:
+                raise ValueError(message("numpy", f"{self.node.dtype.name} is not {dtype} as is"))
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    # NumPy's operators give way to ours.
+    __array_ufunc__ = None
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; one number for a 0-d tensor."""
+        return _plain(host_array(self.node)).tolist()
+
+    def item(self) -> Any:
+        """The only element, as a Python number.
+
+        Raises:
+            ShapeError: there is not exactly one element.
+        """
+        if numel(self.node.shape) != 1:
+            raise ShapeError(
+                message("item", "only a tensor of one element is a number", describe(self.node))
+            )
+        return _plain(host_array(self.node)).item()
+
+    def __bool__(self) -> builtins.bool:
+        if numel(self.node.shape) != 1:
+            raise ShapeError(
+                message(
+                    "bool",
+                    "the truth of several elements is ambiguous"
+                    if numel(self.node.shape)
+                    else "a tensor without elements is neither true nor false",
+                    describe(self.node),
+                    hint="any() or all() of it is one truth value",
+                )
+            )
+        return builtins.bool(self.item())
+
+    def __float__(self) -> builtins.float:
+        return builtins.float(self.item())
+
+    def __int__(self) -> builtins.int:
+        return builtins.int(self.item())
+
+    def __index__(self) -> builtins.int:
+        if self.node.dtype.kind not in "iub" or self.node.shape:
+            raise TypeError(
+                message("index", "only a 0-d tensor of integers is one", describe(self.node))
+            )
+        return builtins.int(self.item())
+
+    def detach(self) -> Tensor:
+        """The same value, through which no gradient flows; shares memory."""
+        return self._tensor(detached(self.node))
+
+    def clone(self) -> Tensor:
+        """Another handle on the same value, which gradients flow through.
+
+        Values never change, so nothing is copied.
+        """
+        return self._of(find("reshape").apply(self.node, shape=self.node.shape))
+
+    def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
+        """Make this tensor a leaf whose `.grad` is filled by `backward`, or stop that; in place.
+
+        Raises:
+            DTypeError: the tensor is not of floats.
+            GradientError: the tensor was computed from ones that require a gradient.
+        """
+        node = self.node
+        if node.requires_grad != requires_grad:
+            if requires_grad:
+                self._become_leaf(node)
+            elif is_leaf(node):
+                self.node = detached(node)
+            else:
+                raise GradientError(
+                    message(
+                        "requires_grad_",
+                        "only a leaf can stop requiring a gradient",
+                        describe(node),
+                        hint="use detach()",
+                    )
+                )
+        return self._of(self.node)
+
+
+def _device(name: Any) -> Device:
+    return device(name)
+
+
+def _plain(array: Array) -> Array:
+    """The array in a type whose elements Python knows."""
+    return array if array.dtype.kind in "fiub" else array.astype(np.float32)

@@ -1,0 +1,220 @@
+"""Tensor: a thin handle on a graph node. Methods build nodes; reading values realizes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numbatorch.device import Device, device
+from numbatorch.dtype import DType, by_name
+from numbatorch.errors import ShapeError, message
+from numbatorch.ops.registry import describe
+from numbatorch.shape import Shape, normalize_dim, numel
+from numbatorch.tensor import index, printing
+from numbatorch.tensor.base import (
+    Array,
+    Handle,
+    buffer_node,
+    host_array,
+    host_node,
+    is_leaf,
+    realize_nodes,
+)
+from numbatorch.tensor.conversion import ConversionMethods
+from numbatorch.tensor.elementwise import ElementwiseMethods
+from numbatorch.tensor.gradient import GradientStore, backward
+from numbatorch.tensor.reducing import ReductionMethods
+from numbatorch.tensor.shaping import ShapeMethods
+
+
+class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMethods):
+    """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
+
+    Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
+    saved. Shape and dtype are known at once, and errors in them rise at the caller's line.
+
+    Where we differ from PyTorch: a view is a value of its own; changing it leaves the tensor that
+    it was taken from as it is.
+    """
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the dimensions."""
+        return self.node.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the elements."""
+        return self.node.dtype
+
+    @property
+    def device(self) -> Device:
+        """Where the value lives."""
+        return self.node.device
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.node.shape)
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return len(self.node.shape)
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return numel(self.node.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        if dim is None:
+            return self.node.shape
+        if not self.node.shape:
+            raise ShapeError(message("size", "a 0-d tensor has no dimension"))
+        return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.node.dtype.nbytes(self.numel())
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow through this value."""
+        return self.node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the value was not computed from tensors that require a gradient."""
+        return not self.node.requires_grad or is_leaf(self.node)
+
+    def is_floating_point(self) -> bool:
+        """Whether the elements are floats."""
+        return self.node.dtype.is_floating_point
+
+    def realize(self) -> Tensor:
+        """Compute the value now; returns this tensor."""
+        realize_nodes([self.node])
+        return self
+
+    def backward(
+        self, gradient: Tensor | None = None, *, create_graph: bool = False
+    ) -> GradientStore:
+        """Add to `.grad` of every leaf the gradient of this tensor, and return all of them.
+
+        Args:
+            gradient: cotangent of this tensor; needed unless it has one element.
+            create_graph: whether the gradients can be differentiated in turn.
+        Raises:
+            GradientError: nothing here requires a gradient, or an operator has none.
+        """
+        return backward(self, gradient, create_graph)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return self._of(index.get(self.node, key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._update("index assignment", index.put(self.node, key, value))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def copy_(self, source: Tensor) -> Tensor:
+        """Hold the values of `source`, broadcast and converted to this shape and dtype."""
+        value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
+        self._update("copy_", value.node)
+        return self
+
+    def fill_(self, value: Any) -> Tensor:
+        """Hold `value` everywhere."""
+        self[...] = value
+        return self
+
+    def zero_(self) -> Tensor:
+        """Hold zeros."""
+        return self.fill_(0)
+
+    def _in_place(self, operator: str, value: Tensor) -> Tensor:
+        if value.shape != self.shape or value.dtype is not self.dtype:
+            raise ShapeError(
+                message(
+                    operator,
+                    "the result does not fit into the tensor",
+                    f"tensor {describe(self.node)}",
+                    f"result {describe(value.node)}",
+                )
+            )
+        self._update(operator, value.node)
+        return self
+
+    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self += alpha * other, in place."""
+        return self._in_place("add_", self.add(other if alpha == 1 else other * alpha))
+
+    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self -= alpha * other, in place."""
+        return self._in_place("sub_", self.sub(other if alpha == 1 else other * alpha))
+
+    def mul_(self, other: Any) -> Tensor:
+        """self *= other, in place."""
+        return self._in_place("mul_", self.mul(other))
+
+    def div_(self, other: Any) -> Tensor:
+        """self /= other, in place."""
+        return self._in_place("div_", self.div(other))
+
+    def __repr__(self) -> str:
+        return printing.text(self.node)
+
+    def __format__(self, spec: str) -> str:
+        if spec and not self.node.shape:
+            return format(self.item(), spec)
+        return format(repr(self), spec)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        realize_nodes([self.node])
+        node = self.node
+        copied = object.__new__(type(self))
+        Handle.__init__(copied, buffer_node(node.buffer, node.shape, node.dtype, node.device))
+        if self.requires_grad:
+            copied._become_leaf(copied.node)
+        if self.grad is not None:
+            copied.grad = self.grad.detach()
+        memo[id(self)] = copied
+        return copied
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __reduce__(self) -> Any:
+        node = self.node
+        array = host_array(node)
+        if array.dtype.kind not in "fiub":
+            array = array.view(f"u{array.dtype.itemsize}")
+        arguments = (array, node.shape, node.dtype.name, str(node.device), self.requires_grad)
+        return _restore, (type(self), *arguments)
+
+
+Handle._tensor = Tensor
+
+
+def _restore(
+    kind: type[Tensor], array: Array, shape: Shape, dtype: str, where: str, requires_grad: bool
+) -> Tensor:
+    """A tensor out of a pickle."""
+    found = by_name[dtype]
+    elements = array if found.kind == "q" else array.view(found.numpy)
+    out = Tensor(host_node(elements, found, device(where), shape))
+    if kind is not Tensor:
+        return kind(out, requires_grad=requires_grad)  # type: ignore[call-arg]
+    return out.requires_grad_() if requires_grad else out
+
+
+def realize(*tensors: Tensor) -> None:
+    """Compute several tensors in one plan, so that what they share is computed once."""
+    realize_nodes([tensor.node for tensor in tensors])

@@ -1,0 +1,296 @@
+"""Tensors made from data, from constants and from ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device, device
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops import create
+from numbatorch.ops.registry import scalar_dtype
+from numbatorch.ops.view import reshape
+from numbatorch.shape import Shape
+from numbatorch.tensor.base import Array, Handle, host_node
+from numbatorch.tensor.core import Tensor
+from numbatorch.tensor.shaping import sizes_of
+
+Where = Device | str | None
+
+
+def finished(node: Node, requires_grad: bool) -> Tensor:
+    """A tensor on `node`, a leaf if it requires a gradient."""
+    out = Tensor(node)
+    return out.requires_grad_() if requires_grad else out
+
+
+def tensor(
+    data: Any,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor with a copy of `data`: a number, nested lists, a NumPy array, or a tensor.
+
+    Args:
+        dtype: default float32 for Python floats, int64 for integers, bool; NumPy arrays and
+            tensors keep their own.
+    Raises:
+        ShapeError: nested lists of unequal lengths.
+        OutOfRange: an integer that the dtype does not hold.
+
+    >>> tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    if isinstance(data, Handle):
+        where = data.node.device if device is None else device
+        out = Tensor(data.node).detach().to(device=where, dtype=dtype)
+        return out.requires_grad_() if requires_grad else out
+    array = _array(data)
+    target = dtype or dt.from_numpy(array.dtype)
+    if target.kind == "q":
+        raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
+    node = host_node(_converted(array, target), target, _device(device))
+    return finished(node, requires_grad)
+
+
+def _array(data: Any) -> Array:
+    """A new array with the elements of `data`, float32 where they are Python floats."""
+    if isinstance(data, np.ndarray | np.generic):
+        return _native(np.array(data, order="C"))
+    try:
+        array = np.array(_without_tensors(data), order="C")
+    except ValueError as err:
+        raise ShapeError(message("tensor", f"nested lists do not form an array: {err}")) from err
+    except OverflowError as err:
+        raise OutOfRange(message("tensor", str(err))) from err
+    if array.dtype.kind not in "fiub":
+        found = "complex numbers" if array.dtype.kind == "c" else f"elements of {array.dtype}"
+        raise DTypeError(message("tensor", f"{found} are not supported"))
+    if array.dtype == np.uint64:
+        raise OutOfRange(message("tensor", "an integer does not fit int64", hint="give a dtype"))
+    return array.astype(np.float32) if _holds_python_floats(data, array) else array
+
+
+def _native(array: Array) -> Array:
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _without_tensors(data: Any) -> Any:
+    if isinstance(data, Handle):
+        return Tensor(data.node).detach().numpy()
+    if isinstance(data, list | tuple):
+        return [_without_tensors(item) for item in data]
+    return data
+
+
+def _holds_python_floats(data: Any, array: Array) -> bool:
+    """Whether float64 came from Python floats (or from nothing) and not from NumPy values."""
+    if array.dtype != np.float64:
+        return False
+    while isinstance(data, list | tuple):
+        if not data:
+            return True
+        data = data[0]
+    return not isinstance(data, np.ndarray | np.generic | Handle)
+
+
+def _converted(array: Array, dtype: DType) -> Array:
+    if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype.numpy)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            problem = f"values {array.min()} to {array.max()} do not fit {dtype.name}"
+            raise OutOfRange(message("tensor", problem))
+    return array.astype(dtype.numpy, copy=False)
+
+
+def _device(where: Where) -> Device:
+    return device(where)
+
+
+def from_numpy(array: Array, device: Where = None) -> Tensor:
+    """A tensor on the memory of a NumPy array, where its layout allows.
+
+    The array must not be written to while the tensor, or one computed from it, is in use.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(message("from_numpy", f"takes an array, not {type(array).__name__}"))
+    array = _native(array)
+    return Tensor(host_node(array, dt.from_numpy(array.dtype), _device(device)))
+
+
+def from_blocks(data: Array, dtype: DType, shape: Shape, device: Where = None) -> Tensor:
+    """A tensor of GGML blocks, (N, K), from their bytes; shares memory where it can.
+
+    Args:
+        data: uint8, the rows of blocks one after the other.
+    """
+    if dtype.kind != "q" or data.dtype != np.uint8 or data.nbytes != dtype.nbytes(math.prod(shape)):
+        problem = f"{data.nbytes} bytes of {data.dtype} are not {shape} in {dtype.name}"
+        raise DTypeError(message("from_blocks", problem))
+    rows = data.reshape(*shape[:-1], dtype.nbytes(shape[-1]))
+    return Tensor(host_node(rows, dtype, _device(device), tuple(shape)))
+
+
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`fill_value` everywhere; its own dtype unless one is given."""
+    value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
+    shape = _shape("full", (size,) if isinstance(size, int) else size)
+    node = create.full(shape, value, dtype or scalar_dtype(value), _device(device))
+    return finished(node, requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """0 everywhere, float32 unless given."""
+    shape = _shape("zeros", size)
+    node = create.full(shape, 0, dtype or dt.float32, _device(device))
+    return finished(node, requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """1 everywhere, float32 unless given."""
+    shape = _shape("ones", size)
+    node = create.full(shape, 1, dtype or dt.float32, _device(device))
+    return finished(node, requires_grad)
+
+
+def empty(
+    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Values of no meaning, which happen to be 0."""
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _shape(operator: str, size: Any) -> Shape:
+    shape = sizes_of(operator, tuple(size))
+    if any(n < 0 for n in shape):
+        raise ShapeError(message(operator, f"{shape} is not a shape"))
+    return shape
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: DType | None = None, device: Where = None
+) -> Tensor:
+    """`fill_value` in the shape, dtype and device of `input` unless given."""
+    where = input.device if device is None else device
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=where)
+
+
+def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+    """0 in the shape, dtype and device of `input` unless given."""
+    return full_like(input, 0, dtype=dtype, device=device)
+
+
+def ones_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+    """1 in the shape, dtype and device of `input` unless given."""
+    return full_like(input, 1, dtype=dtype, device=device)
+
+
+def empty_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+    """Values of no meaning in the shape, dtype and device of `input` unless given."""
+    return zeros_like(input, dtype=dtype, device=device)
+
+
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """start, start + step, ... up to but without `end`; int64 for integers, else float32.
+
+    >>> arange(1, 4)
+    tensor([1, 2, 3])
+    """
+    first, last = (0, start) if end is None else (start, end)
+    if step == 0 or not all(map(math.isfinite, (first, last, step))):
+        raise ShapeError(message("arange", f"no range from {first} to {last} by {step}"))
+    if (last - first) * step < 0:
+        raise ShapeError(message("arange", f"the step {step} leads from {first} away from {last}"))
+    whole = all(isinstance(number, int) for number in (first, last, step))
+    size = -((first - last) // step) if whole else math.ceil((last - first) / step)
+    target = dtype or (dt.int64 if whole else dt.float32)
+    node = create.arange(first, step, int(size), target, _device(device))
+    return finished(node, requires_grad)
+
+
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`steps` numbers at equal distances from `start` to `end`, both of them among it."""
+    target = dtype or dt.float32
+    array = np.linspace(start, end, steps).astype(target.numpy)
+    return finished(host_node(array, target, _device(device)), requires_grad)
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
+    where = _device(device)
+    rows = reshape.apply(create.iota(n, where), shape=(n, 1))
+    node = find("eq").apply(rows, create.iota(n if m is None else m, where))
+    return finished(find("cast").apply(node, dtype=dtype or dt.float32), requires_grad)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join along `dim`; the other dimensions must agree."""
+    from numbatorch.ops import view
+
+    parts = [t.node for t in tensors]
+    whole = [node for node in parts if node.shape != (0,)]
+    return Tensor(view.cat(whole or parts, dim))
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join along a new dimension; all shapes must agree."""
+    from numbatorch.ops import view
+
+    shapes = {t.shape for t in tensors}
+    if len(shapes) > 1:
+        raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))
+    return Tensor(view.stack([t.node for t in tensors], dim))
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, `other` elsewhere; either may be a number.
+
+    With the condition alone: the positions where it holds, one tensor a dimension.
+    """
+    if input is None and other is None:
+        places = np.nonzero(condition.detach().numpy())
+        return tuple(tensor(p.astype(np.int64), device=condition.device) for p in places)
+    operands = [x.node if isinstance(x, Handle) else x for x in (condition, input, other)]
+    return Tensor(find("where").apply(*operands))

@@ -1,0 +1,255 @@
+"""`backward`, `grad` and `value_and_grad`: autograd on tensors, and the switches of recording."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from numbatorch.autograd import gradients, ones_like
+from numbatorch.errors import DTypeError, GradientError, message
+from numbatorch.graph import Node, grad_enabled, grad_mode, toposort
+from numbatorch.ops.registry import describe
+from numbatorch.ops.view import detach, reshape
+from numbatorch.shape import numel
+from numbatorch.tensor.base import Handle, LeafNode, depth_is_limited, realize_nodes
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+
+class GradientStore(Mapping[Any, Any]):
+    """The gradients of one `backward`: store[leaf] is the gradient of that tensor."""
+
+    def __init__(self, gradients: dict[Tensor, Tensor]) -> None:
+        self._gradients = gradients
+
+    def __getitem__(self, tensor: Tensor) -> Tensor:
+        found = self._gradients.get(tensor)
+        if found is None:
+            raise GradientError(
+                message(
+                    "backward",
+                    "the result does not depend on this tensor, or it is no leaf",
+                    f"tensor {describe(tensor.node)}",
+                )
+            )
+        return found
+
+    def __contains__(self, tensor: object) -> bool:
+        return tensor in self._gradients
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self._gradients)
+
+    def __len__(self) -> int:
+        return len(self._gradients)
+
+    def __repr__(self) -> str:
+        return f"GradientStore({len(self._gradients)} gradients)"
+
+
+def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> GradientStore:
+    """Gradients of `output` at every leaf, added to the `.grad` of each."""
+    node = output.node
+    if not node.requires_grad:
+        raise GradientError(
+            message(
+                "backward", "nothing that this tensor depends on requires a gradient", shown(node)
+            )
+        )
+    start = _cotangent("backward", node) if cotangent is None else cotangent.node
+    leaves: list[tuple[LeafNode, Any]] = []
+    for found in toposort([node], through_realized=True):
+        if isinstance(found, LeafNode):
+            owner = found.owner()
+            if owner is not None and owner.node is found:
+                leaves.append((found, owner))
+    with grad_mode(create_graph):
+        parts = gradients([node], [start], [leaf for leaf, _ in leaves])
+        return _accumulate([owner for _, owner in leaves], parts, type(output))
+
+
+def _accumulate(
+    owners: Sequence[Any], parts: Sequence[Node | None], tensor: type[Tensor]
+) -> GradientStore:
+    """Sums of several passes are computed pass by pass, so that old graphs can go."""
+    reached = [(t, part) for t, part in zip(owners, parts, strict=True) if part is not None]
+    if depth_is_limited():
+        realize_nodes([owner.grad.node for owner, _ in reached if owner.grad is not None])
+    store = {}
+    for owner, part in reached:
+        gradient = owner._tensor(part)
+        owner.grad = gradient if owner.grad is None else owner.grad + gradient
+        store[owner] = gradient
+    return GradientStore(store)
+
+
+def shown(node: Node) -> str:
+    """A row of an error about one tensor."""
+    return f"tensor {describe(node)}"
+
+
+def _cotangent(operator: str, output: Node) -> Node:
+    if numel(output.shape) != 1:
+        raise GradientError(
+            message(
+                operator,
+                "only a tensor of one element has a gradient by itself",
+                shown(output),
+                hint="reduce it, or give a cotangent of its shape"
+                if operator == "backward"
+                else None,
+            )
+        )
+    return ones_like(output)
+
+
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """The function that returns the value of `function` and its gradient.
+
+    Composes with itself: the gradient can be differentiated again.
+
+    Args:
+        function: returns a tensor of one element, or (tensor, anything) with `has_aux`.
+        argnums: the arguments to differentiate, each a tensor or a nest of lists, tuples and
+            dicts of tensors. One number gives one gradient, several give a tuple.
+    Returns:
+        a function of the same arguments that gives (value, gradient); each gradient is a nest of
+        the form of its argument. What does not influence the value has a gradient of zeros.
+    Raises:
+        GradientError: the result has several elements, or an operator has no gradient.
+
+    >>> import numbatorch as nt
+    >>> value_and_grad(lambda x: x * x)(nt.tensor(3.0))
+    (tensor(9.), tensor(6.))
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(function)
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        outer = grad_enabled()
+        traced: list[Tensor] = []
+        inner = list(args)
+        for number in numbers:
+            inner[number] = _map(_tracer(traced), args[number])
+        with grad_mode(True):
+            result = function(*inner, **kwargs)
+            value = result[0] if has_aux else result
+            if not isinstance(value, Handle):
+                problem = f"the function returned {type(value).__name__}, not a tensor"
+                raise GradientError(message("grad", problem))
+            start = _cotangent("grad", value.node)
+            aliases = [tensor.node for tensor in traced]
+            parts = gradients([value.node], [start], aliases)
+        found = [_zeros(alias) if p is None else p for alias, p in zip(aliases, parts, strict=True)]
+        connect = outer and _depends_on_others([value.node, *found], aliases)
+        kept = [node if connect else detach.apply(node) for node in (value.node, *found)]
+        tensors = [value._tensor(node) for node in kept]
+        rest = iter(tensors[1:])
+        nests = tuple(_map(lambda _: next(rest), args[number]) for number in numbers)
+        first = (tensors[0], result[1]) if has_aux else tensors[0]
+        return first, nests[0] if isinstance(argnums, int) else nests
+
+    return differentiated
+
+
+def grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """The function that returns the gradient of `function`; as `value_and_grad`.
+
+    >>> import numbatorch as nt
+    >>> grad(grad(lambda x: x * x * x))(nt.tensor(2.0))
+    tensor(12.)
+    """
+    both = value_and_grad(function, argnums, has_aux)
+
+    @functools.wraps(function)
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return differentiated
+
+
+def _tracer(traced: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Replaces a tensor by an alias whose gradient is asked, and lists the aliases."""
+
+    def trace(tensor: Tensor) -> Tensor:
+        if tensor.node.dtype.kind != "f":
+            raise DTypeError(message("grad", "only floats have gradients", shown(tensor.node)))
+        with grad_mode(True):
+            alias = reshape.apply(tensor.node, shape=tensor.node.shape)
+        alias.requires_grad = True
+        traced.append(tensor._tensor(alias))
+        return traced[-1]
+
+    return trace
+
+
+def _map(function: Callable[[Any], Any], nest: Any) -> Any:
+    """A nest of lists, tuples and dicts with `function` applied to every tensor in it."""
+    if isinstance(nest, Handle):
+        return function(nest)
+    if isinstance(nest, dict):
+        return {key: _map(function, value) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        values = [_map(function, value) for value in nest]
+        return type(nest)(*values) if hasattr(nest, "_fields") else type(nest)(values)
+    problem = f"an argument to differentiate is {type(nest).__name__}, not a tensor"
+    raise TypeError(message("grad", problem))
+
+
+def _zeros(node: Node) -> Node:
+    from numbatorch.ops.registry import const
+
+    return const(0.0, node.dtype, node.device, node.shape)
+
+
+def _depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
+    """Whether a gradient that does not end at `aliases` can flow from `outputs`."""
+    own = set(aliases)
+    for node in toposort(outputs, through_realized=True):
+        if node.requires_grad and node not in own:
+            if not any(operand.requires_grad for operand in node.inputs):
+                return True
+        elif node in own and node.inputs[0].requires_grad:
+            return True
+    return False
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block, or the decorated function, results do not require gradients."""
+    with grad_mode(False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Within the block, or the decorated function, gradients are recorded."""
+    with grad_mode(True):
+        yield
+
+
+@contextmanager
+def set_grad_enabled(mode: bool) -> Iterator[None]:
+    """`enable_grad` or `no_grad`."""
+    with grad_mode(mode):
+        yield
+
+
+__all__ = [
+    "GradientStore",
+    "backward",
+    "enable_grad",
+    "grad",
+    "grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "value_and_grad",
+]

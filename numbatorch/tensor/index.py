@@ -1,0 +1,383 @@
+"""tensor[key] and tensor[key] = value: ints, slices, None, Ellipsis, integer tensors and masks.
+
+Placement follows PyTorch: ints select first; the dimensions of integer tensors and masks stand
+where these are if they are neighbours, and in front otherwise. Where we differ from PyTorch:
+slices may have negative steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops import view as views
+from numbatorch.ops.registry import as_node, const, describe, expanded
+from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
+from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.variable import Variable
+
+
+@dataclass
+class _Selection:
+    """A key, read against a shape: slices first, then picks from the dimensions of the slice.
+
+    Attributes:
+        starts, sizes, steps: the slice of each dimension of the tensor.
+        shape: of the slice, without dimensions that ints select, with those that None inserts.
+        origin: for each dimension of `shape` the tensor's dimension, or -1 for an inserted one.
+        picks: dimension of `shape` -> integers, as an array in range or as a node.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    origin: list[int] = field(default_factory=list)
+    picks: dict[int, Any] = field(default_factory=dict)
+
+    def slice(self, start: int, size: int, step: int = 1, drop: bool = False) -> None:
+        """Take a slice of the tensor's next dimension."""
+        if not drop:
+            self.shape.append(size)
+            self.origin.append(len(self.sizes))
+        self.starts.append(start)
+        self.sizes.append(size)
+        self.steps.append(step)
+
+    def insert(self) -> None:
+        """Insert a dimension of size 1."""
+        self.shape.append(1)
+        self.origin.append(-1)
+
+
+def get(node: Node, key: Any) -> Node:
+    """node[key]."""
+    chosen = _read(node, key)
+    part = _sliced(node, chosen)
+    return _picked(part, chosen.picks) if chosen.picks else part
+
+
+def put(node: Node, key: Any, value: Any) -> Node:
+    """`node` with `value`, broadcast and converted, at [key]; at repeated places the last wins."""
+    source = _value(node, value)
+    mask = _leading_mask(node, key)
+    if mask is not None and len(source.shape) <= len(node.shape) - len(mask.shape):
+        rank = len(node.shape) - len(mask.shape)
+        wide = views.reshape.apply(mask, shape=(*mask.shape, *(1,) * rank))
+        _check_fit(source, node.shape)
+        return find("where").apply(wide, source, node)
+    chosen = _read(node, key)
+    if chosen.picks:
+        return _put_at_picks(node, chosen, source)
+    region = _fitted(source, tuple(chosen.shape))
+    if numel(region.shape) == 0:
+        return node
+    return views.slice_update.apply(
+        node,
+        views.reshape.apply(region, shape=tuple(chosen.sizes)),
+        starts=tuple(chosen.starts),
+        steps=tuple(chosen.steps),
+    )
+
+
+def _read(node: Node, key: Any) -> _Selection:
+    items = [_normalized(item) for item in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_dims_used(item) for item in items)
+    rank = len(node.shape)
+    if sum(item is Ellipsis for item in items) > 1:
+        raise OutOfRange(message("index", "an index can have one ellipsis only"))
+    if used > rank:
+        raise OutOfRange(
+            message("index", f"{used} indices for {rank} dimensions", f"tensor {describe(node)}")
+        )
+    if not any(item is Ellipsis for item in items):
+        items.append(Ellipsis)
+    chosen = _Selection()
+    for item in items:
+        if item is Ellipsis:
+            for _ in range(rank - used):
+                chosen.slice(0, node.shape[len(chosen.sizes)])
+        elif item is None:
+            chosen.insert()
+        elif isinstance(item, int | slice):
+            _read_basic(node, item, chosen)
+        else:
+            _read_picks(node, item, chosen)
+    return chosen
+
+
+def _normalized(item: Any) -> Any:
+    """One item of a key as None, Ellipsis, int, slice, NumPy array or node of integers."""
+    if item is None or item is Ellipsis or isinstance(item, slice):
+        return item
+    if isinstance(item, bool | np.bool_):
+        return np.asarray(item)
+    if isinstance(item, int):
+        return item
+    if isinstance(item, Handle):
+        return _normalized_node(item.node)
+    if isinstance(item, np.integer):
+        return int(item)
+    if isinstance(item, list | tuple | range | np.ndarray):
+        array = np.asarray(item)
+        if array.size == 0 and not isinstance(item, np.ndarray):
+            array = array.astype(np.int64)
+        if array.dtype == bool:
+            return array
+        if array.dtype.kind in "iu":
+            return array.astype(np.int64) if array.shape else int(array)
+        problem = f"indices are {array.dtype}, not integers or bool"
+        raise DTypeError(message("index", problem))
+    problem = f"{item!r} is no int, slice, None, ellipsis, or tensor of integers or bool"
+    raise TypeError(message("index", problem))
+
+
+def _normalized_node(node: Node) -> Any:
+    if node.dtype is dt.bool_:
+        return host_array(node)
+    if node.dtype is dt.uint8 or node.dtype.kind not in "iu":
+        raise DTypeError(
+            message(
+                "index",
+                f"indices must be integers or bool, not {node.dtype.name}",
+                hint="uint8 is a mask with bool(), a number with long()"
+                if node.dtype is dt.uint8
+                else None,
+            )
+        )
+    return node if node.shape else int(host_array(node))
+
+
+def _dims_used(item: Any) -> int:
+    if item is None or item is Ellipsis:
+        return 0
+    return item.ndim if isinstance(item, np.ndarray) and item.dtype == bool else 1
+
+
+def _read_basic(node: Node, item: Any, chosen: _Selection) -> None:
+    axis = len(chosen.sizes)
+    size = node.shape[axis]
+    if isinstance(item, int):
+        if not -size <= item < size:
+            raise OutOfRange(
+                message(
+                    "index",
+                    f"index {int(item)} is out of range for dimension {axis} of size {size}",
+                    f"tensor {describe(node)}",
+                )
+            )
+        chosen.slice(item + size if item < 0 else item, 1, drop=True)
+    elif isinstance(item.start, Variable):
+        chosen.slice(item.start, _variable_length(item))
+    else:
+        taken = range(*item.indices(size))
+        chosen.slice(taken.start if len(taken) else 0, len(taken), taken.step if len(taken) else 1)
+
+
+def _variable_length(item: slice) -> int:
+    """Length of a slice that begins at a plan variable, which must not depend on it."""
+    stop = item.stop
+    if not isinstance(stop, Variable) or stop.cell is not item.start.cell or item.step is not None:
+        problem = f"the length of [{item.start!r}:{stop!r}] changes between replays"
+        raise ShapeError(message("index", problem, hint="end the slice at start + length"))
+    return int(max(stop.offset - item.start.offset, 0))
+
+
+def _read_picks(node: Node, item: Any, chosen: _Selection) -> None:
+    axis = len(chosen.sizes)
+    if isinstance(item, Node):
+        chosen.picks[len(chosen.shape)] = item
+        chosen.slice(0, node.shape[axis])
+    elif item.dtype != bool:
+        size = node.shape[axis]
+        wrong = item[(item < -size) | (item >= size)]
+        if wrong.size:
+            raise OutOfRange(
+                message(
+                    "index",
+                    f"index {wrong.flat[0]} is out of range for dimension {axis} of size {size}",
+                    f"tensor {describe(node)}",
+                )
+            )
+        chosen.picks[len(chosen.shape)] = np.where(item < 0, item + size, item)
+        chosen.slice(0, size)
+    elif item.ndim == 0:
+        chosen.picks[len(chosen.shape)] = np.zeros(int(item), np.int64)
+        chosen.insert()
+    else:
+        covered = node.shape[axis : axis + item.ndim]
+        if covered != item.shape:
+            raise OutOfRange(
+                message(
+                    "index",
+                    "the mask has not the shape of the dimensions that it covers",
+                    f"tensor {describe(node)}, dimensions {covered}",
+                    f"mask {item.shape} bool",
+                )
+            )
+        for size, positions in zip(covered, np.nonzero(item), strict=True):
+            chosen.picks[len(chosen.shape)] = positions.astype(np.int64)
+            chosen.slice(0, size)
+
+
+def _sliced(node: Node, chosen: _Selection) -> Node:
+    full = all(step == 1 for step in chosen.steps) and tuple(chosen.sizes) == node.shape
+    if not full:
+        node = views.slice_.apply(
+            node,
+            starts=tuple(chosen.starts),
+            sizes=tuple(chosen.sizes),
+            steps=tuple(chosen.steps),
+        )
+    shape = tuple(chosen.shape)
+    return node if shape == node.shape else views.reshape.apply(node, shape=shape)
+
+
+def _picked(part: Node, picks: dict[int, Any]) -> Node:
+    """Elements of `part` at positions in some of its dimensions."""
+    axes = sorted(picks)
+    rest = [axis for axis in range(len(part.shape)) if axis not in picks]
+    sizes = tuple(part.shape[axis] for axis in axes)
+    order = (*axes, *rest)
+    if order != tuple(range(len(order))):
+        part = views.permute.apply(part, dims=order)
+    kept = part.shape[len(axes) :]
+    rows = part if len(axes) == 1 else views.reshape.apply(part, shape=(numel(sizes), *kept))
+    index = _linear([picks[axis] for axis in axes], sizes, part.device)
+    out = find("take").apply(rows, index)
+    neighbours = axes[-1] - axes[0] + 1 == len(axes)
+    if not neighbours or axes[0] == 0:
+        return out
+    rank, lead = len(index.shape), axes[0]
+    middle = range(rank)
+    order = (*range(rank, rank + lead), *middle, *range(rank + lead, len(out.shape)))
+    return views.permute.apply(out, dims=order)
+
+
+def _linear(picks: Sequence[Any], sizes: Shape, where: Device) -> Node:
+    """Row-major positions in `sizes` of the positions in each dimension, broadcast together."""
+    strides = contiguous_strides(sizes)
+    if all(isinstance(pick, np.ndarray) for pick in picks):
+        shape = broadcast("index", *(pick.shape for pick in picks))
+        total = sum(pick * stride for pick, stride in zip(picks, strides, strict=True))
+        return host_node(np.ascontiguousarray(np.broadcast_to(total, shape)), dt.int64, where)
+    nodes = [p if isinstance(p, Node) else host_node(p, dt.int64, where) for p in picks]
+    nodes = [as_node(node, dt.int64, where) for node in nodes]
+    wrapped = [
+        find("where").apply(find("lt").apply(node, 0), node + size, node)
+        for node, size in zip(nodes, sizes, strict=True)
+    ]
+    if len(wrapped) == 1:
+        return wrapped[0]
+    total = wrapped[0] * strides[0]
+    inside = _inside(wrapped[0], sizes[0])
+    for node, size, stride in zip(wrapped[1:], sizes[1:], strides[1:], strict=True):
+        total = total + node * stride
+        inside = find("logical_and").apply(inside, _inside(node, size))
+    return find("where").apply(inside, total, -1)
+
+
+def _inside(node: Node, size: int) -> Node:
+    return find("logical_and").apply(find("ge").apply(node, 0), find("lt").apply(node, size))
+
+
+def _value(node: Node, value: Any) -> Node:
+    if isinstance(value, Handle):
+        return as_node(value.node, node.dtype, node.device)
+    if isinstance(value, np.ndarray):
+        found = host_node(value, dt.from_numpy(value.dtype), node.device)
+        return as_node(found, node.dtype, node.device)
+    number = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(number, bool | int | float):
+        raise TypeError(message("index assignment", f"{value!r} is neither tensor nor number"))
+    return const(number, node.dtype, node.device)
+
+
+def _leading_mask(node: Node, key: Any) -> Node | None:
+    """The key as a node, if it is nothing but a mask over the leading dimensions."""
+    if isinstance(key, Handle) and key.node.dtype is dt.bool_:
+        mask = key.node
+    elif isinstance(key, np.ndarray) and key.dtype == bool:
+        mask = host_node(key, dt.bool_, node.device)
+    else:
+        return None
+    rank = len(mask.shape)
+    return mask if rank and mask.shape == node.shape[:rank] else None
+
+
+def _check_fit(value: Node, shape: Shape) -> None:
+    lead = len(shape) - len(value.shape)
+    if lead < 0 or any(
+        size not in (1, wanted) for size, wanted in zip(value.shape, shape[lead:], strict=True)
+    ):
+        raise ShapeError(
+            message(
+                "index assignment",
+                "the value does not broadcast to the place",
+                f"value {describe(value)}",
+                f"place {shape}",
+            )
+        )
+
+
+def _fitted(value: Node, shape: Shape) -> Node:
+    """`value` broadcast to `shape`; surplus leading dimensions of size 1 go."""
+    surplus = len(value.shape) - len(shape)
+    if surplus > 0 and numel(value.shape[:surplus]) == 1:
+        value = views.reshape.apply(value, shape=value.shape[surplus:])
+    _check_fit(value, shape)
+    return expanded(value, shape)
+
+
+def _put_at_picks(node: Node, chosen: _Selection, value: Node) -> Node:
+    """Every row of the result is a row of `value` or keeps its own; the host works out which."""
+    tail = _untouched(node, chosen)
+    lead = node.shape[: len(node.shape) - tail]
+    positions = _positions(lead, chosen, tail)
+    kept = node.shape[len(lead) :]
+    rows = _fitted(value, (*positions.shape, *kept))
+    if numel(rows.shape) == 0:
+        return node
+    source = np.full(numel(lead), -1, np.int64)
+    source[positions.reshape(-1)] = np.arange(positions.size)
+    hit = host_node((source >= 0).reshape((*lead, *(1,) * tail)), dt.bool_, node.device)
+    index = host_node(np.maximum(source, 0).reshape(lead), dt.int64, node.device)
+    flat = views.reshape.apply(rows, shape=(positions.size, *kept))
+    return find("where").apply(hit, find("take").apply(flat, index), node)
+
+
+def _untouched(node: Node, chosen: _Selection) -> int:
+    """Number of trailing dimensions that the key takes whole."""
+    count = 0
+    while count < len(chosen.shape):
+        axis, place = len(node.shape) - 1 - count, len(chosen.shape) - 1 - count
+        if chosen.origin[place] != axis or place in chosen.picks:
+            break
+        if chosen.sizes[axis] != node.shape[axis] or chosen.steps[axis] != 1:
+            break
+        count += 1
+    return count
+
+
+def _positions(lead: Shape, chosen: _Selection, tail: int) -> Array:
+    """Row-major positions in `lead` of the elements that the key chooses."""
+    host = Device("numpy")
+    everything = host_node(np.arange(numel(lead)).reshape(lead), dt.int64, host)
+    rank = len(lead)
+    part = _Selection(
+        chosen.starts[:rank],
+        chosen.sizes[:rank],
+        chosen.steps[:rank],
+        chosen.shape[: len(chosen.shape) - tail],
+    )
+    for axis, pick in chosen.picks.items():
+        moved = host_array(pick) if isinstance(pick, Node) else pick
+        part.picks[axis] = host_node(np.asarray(moved, np.int64), dt.int64, host)
+    return host_array(_picked(_sliced(everything, part), part.picks))

@@ -1,0 +1,132 @@
+"""The text of a tensor, as PyTorch prints it.
+
+Rules: https://pytorch.org/docs/stable/generated/torch.set_printoptions.html, default options.
+Where we differ from PyTorch: `grad_fn=<mul>` names the operator, dtypes are `numbatorch.float16`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import device
+from numbatorch.graph import Node
+from numbatorch.shape import numel
+from numbatorch.tensor.base import Array, host_array, is_leaf
+
+PRECISION = 4
+THRESHOLD = 1000
+EDGE = 3
+WIDTH = 80
+
+_PREFIX = "tensor("
+_UNNAMED = (dt.float32, dt.int64, dt.bool_)
+
+
+def text(node: Node) -> str:
+    """`tensor([...], ...)`; realizes the node."""
+    suffixes = []
+    if node.device != device():
+        suffixes.append(f"device='{node.device}'")
+    if node.dtype.kind == "q":
+        body = f"<{node.dtype.nbytes(numel(node.shape))} bytes in blocks>"
+        suffixes += [f"size={node.shape}", f"dtype={node.dtype!r}"]
+    elif numel(node.shape) == 0:
+        body = "[]"
+        if len(node.shape) != 1:
+            suffixes.append(f"size={node.shape}")
+        if node.dtype is not dt.float32:
+            suffixes.append(f"dtype={node.dtype!r}")
+    else:
+        body = _elements(host_array(node))
+        if node.dtype not in _UNNAMED:
+            suffixes.append(f"dtype={node.dtype!r}")
+    if node.requires_grad:
+        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{node.op.name}>")
+    return _joined(_PREFIX + body, suffixes)
+
+
+def _joined(start: str, suffixes: list[str]) -> str:
+    parts = [start]
+    column = len(start) - start.rfind("\n") + 1
+    for suffix in suffixes:
+        if column + len(suffix) + 2 > WIDTH:
+            parts.append(",\n" + " " * len(_PREFIX) + suffix)
+            column = len(_PREFIX) + len(suffix)
+        else:
+            parts.append(", " + suffix)
+            column += len(suffix) + 2
+    return "".join(parts) + ")"
+
+
+def _elements(array: Array) -> str:
+    if array.dtype.kind not in "fiub" or array.dtype == np.float16:
+        array = array.astype(np.float32)
+    summarized = array.size > THRESHOLD
+    shown = _edges(array) if summarized else array
+    format_one, width = _formatter(shown)
+    if array.ndim == 0:
+        return format_one(array.item())
+    return _nested(array, len(_PREFIX), summarized, format_one, width)
+
+
+def _edges(array: Array) -> Array:
+    """What a summary shows of each dimension."""
+    for axis, size in enumerate(array.shape):
+        if size > 2 * EDGE:
+            ends = [*range(EDGE), *range(size - EDGE, size)]
+            array = np.take(array, ends, axis)
+    return array
+
+
+def _formatter(shown: Array) -> tuple[Callable[[float], str], int]:
+    """The format that all elements share, and its width."""
+    values = shown.reshape(-1).tolist()
+    if shown.dtype.kind != "f":
+        width = max(len(str(value)) for value in values)
+        return lambda value: str(value).rjust(width), width
+    finite = [value for value in values if value != 0 and math.isfinite(value)]
+    if not finite:
+        return _padded(_whole, 1 if not values else 0)
+    sizes = [abs(value) for value in finite]
+    largest, smallest = max(sizes), min(sizes)
+    whole = all(value == math.ceil(value) for value in finite)
+    scientific = largest / smallest > 1000.0 or largest > 1.0e8 or smallest < 1.0e-4
+    if scientific:
+        one: Callable[[float], str] = f"{{:.{PRECISION}e}}".format
+    elif whole:
+        one = _whole
+    else:
+        one = f"{{:.{PRECISION}f}}".format
+    return _padded(one, max(len(one(value)) for value in finite))
+
+
+def _padded(one: Callable[[float], str], width: int) -> tuple[Callable[[float], str], int]:
+    return lambda value: one(value).rjust(width), max(width, 1)
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}." if math.isfinite(value) else f"{value:.0f}"
+
+
+def _nested(
+    array: Array, indent: int, summarized: bool, one: Callable[[float], str], width: int
+) -> str:
+    cut = summarized and array.shape[0] > 2 * EDGE
+    if array.ndim == 1:
+        per_line = max(1, (WIDTH - indent) // (width + 2))
+        if cut:
+            head = [one(value) for value in array[:EDGE].tolist()]
+            items = [*head, " ...", *(one(value) for value in array[-EDGE:].tolist())]
+        else:
+            items = [one(value) for value in array.tolist()]
+        lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
+        return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
+    rows = [*array[:EDGE], *array[-EDGE:]] if cut else [*array]
+    parts = [_nested(row, indent + 1, summarized, one, width) for row in rows]
+    if cut:
+        parts.insert(EDGE, "...")
+    return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(parts) + "]"

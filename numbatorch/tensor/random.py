@@ -1,0 +1,215 @@
+"""Random tensors. Each call takes the next stream of the generator; a stream is a key of Threefry.
+
+The same seed gives the same numbers on every device and for every number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device, device
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops import create
+from numbatorch.ops.random import threefry
+from numbatorch.ops.registry import as_node
+from numbatorch.ops.view import reshape, slice_
+from numbatorch.shape import Shape, numel
+from numbatorch.tensor.base import Array, host_array, host_node
+from numbatorch.tensor.core import Tensor
+from numbatorch.tensor.creation import Where, finished
+from numbatorch.tensor.shaping import sizes_of
+
+_WORD = 0xFFFFFFFF
+
+
+class Generator:
+    """A seed, and the number of streams taken from it so far."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self.manual_seed(secrets.randbits(64) if seed is None else seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again with `seed`, an integer taken modulo 2**64."""
+        with self._lock:
+            self._seed = seed % 2**64
+            self._streams = 0
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed."""
+        return self._seed
+
+    def key(self) -> Array:
+        """The key of the next stream: two words of 32 bits."""
+        with self._lock:
+            stream, self._streams = self._streams, self._streams + 1
+            seed = self._seed
+        words = threefry(seed & _WORD, seed >> 32, stream & _WORD, stream >> 32)
+        return np.array(words, np.uint32)
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the generator from which every random tensor comes unless told otherwise."""
+    return default_generator.manual_seed(seed)
+
+
+class _Recorded(threading.local):
+    keys: list[tuple[Node, Generator]] | None = None
+
+
+_recorded = _Recorded()
+
+
+@contextmanager
+def recorded_keys() -> Iterator[list[tuple[Node, Generator]]]:
+    """Lists the keys that are taken within the block, for a plan that renews them at each replay.
+
+    Yields:
+        (node of two uint32, the generator that its key came from) for each stream.
+    """
+    before, _recorded.keys = _recorded.keys, []
+    try:
+        yield _recorded.keys
+    finally:
+        _recorded.keys = before
+
+
+def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **attrs: Any) -> Node:
+    """`op` of the index of each element and the key of the next stream."""
+    source = generator or default_generator
+    key = host_node(source.key(), dt.uint32, where)
+    if _recorded.keys is not None:
+        _recorded.keys.append((key, source))
+    words = [
+        reshape.apply(slice_.apply(key, starts=(i,), sizes=(1,), steps=(1,)), shape=())
+        for i in range(2)
+    ]
+    index = reshape.apply(create.iota(numel(shape), where), shape=shape)
+    return find(op).apply(index, *words, **attrs)
+
+
+def _uniform(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
+    if dtype is dt.float64:
+        bits = _drawn("random_bits", shape, where, generator)
+        return as_node(find("right_shift").apply(bits, 11), dt.float64, where) * 2.0**-53
+    digits = {"float32": 24, "float16": 11, "bfloat16": 8}
+    if dtype.name not in digits:
+        raise DTypeError(message("rand", f"needs float16 or wider, not {dtype.name}"))
+    drawn = _drawn("random_uniform", shape, where, generator, bits=digits[dtype.name])
+    return as_node(drawn, dtype, where)
+
+
+def _normal(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
+    if dtype.kind != "f":
+        raise DTypeError(message("randn", f"needs a floating-point dtype, not {dtype.name}"))
+    if dtype is not dt.float64:
+        return as_node(_drawn("random_normal", shape, where, generator), dtype, where)
+    uniform, turn = (_uniform(shape, dtype, where, generator) for _ in range(2))
+    radius = find("sqrt").apply(find("log").apply(1.0 - uniform) * -2.0)
+    return radius * find("cos").apply(turn * (2 * math.pi))
+
+
+def _size(operator: str, size: Any) -> Shape:
+    shape = sizes_of(operator, size)
+    if any(n < 0 for n in shape):
+        raise ShapeError(message(operator, f"{shape} is not a shape"))
+    return shape
+
+
+def rand(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Uniform in [0, 1): multiples of 2**-24 in float32."""
+    shape = _size("rand", size)
+    node = _uniform(shape, dtype or dt.float32, _device(device), generator)
+    return finished(node, requires_grad)
+
+
+def randn(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """From the standard normal distribution."""
+    shape = _size("randn", size)
+    node = _normal(shape, dtype or dt.float32, _device(device), generator)
+    return finished(node, requires_grad)
+
+
+def rand_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """`rand` in the shape, dtype and device of `input`."""
+    return rand(input.shape, dtype=input.dtype, device=input.device, generator=generator)
+
+
+def randn_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """`randn` in the shape, dtype and device of `input`."""
+    return randn(input.shape, dtype=input.dtype, device=input.device, generator=generator)
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = (),
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Integers in [low, high), or in [0, low) if `high` is absent; int64 unless given.
+
+    64 random bits modulo the range, so uneven by at most range / 2**64.
+    """
+    if isinstance(high, tuple | list):  # randint(high, size)
+        high, size = None, high
+    first, last = (0, low) if high is None else (low, high)
+    if not -(2**63) <= first < last <= 2**63:
+        raise OutOfRange(message("randint", f"no integers in [{first}, {last})"))
+    where = _device(device)
+    bits = _drawn("random_bits", _size("randint", (size,)), where, generator)
+    span = as_node(last - first, dt.uint64, where)
+    drawn = as_node(find("remainder").apply(bits, span), dt.int64, where)
+    return Tensor(as_node(drawn + first, dtype or dt.int64, where))
+
+
+def randperm(
+    n: int,
+    *,
+    dtype: DType | None = None,
+    device: Where = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """The integers below n in random order; found on the host."""
+    where = _device(device)
+    bits = host_array(_drawn("random_bits", (n,), _device("numpy"), generator))
+    order = np.argsort(bits, kind="stable")
+    target = dtype or dt.int64
+    return Tensor(host_node(order.astype(target.numpy), target, where))
+
+
+def bernoulli_mask(shape: Shape, p: float, where: Device) -> Node:
+    """True with probability `p`, which is rounded to a multiple of 2**-24."""
+    return find("lt").apply(_drawn("random_uniform", shape, where, None), p)
+
+
+def _device(where: Where) -> Device:
+    return device(where)

@@ -1,0 +1,162 @@
+"""Methods of Tensor that reduce dimensions, and matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange, message
+from numbatorch.graph import find
+from numbatorch.ops import reduce
+from numbatorch.ops.matmul import matmul
+from numbatorch.ops.registry import Reduction
+from numbatorch.ops.softmax import log_softmax, softmax
+from numbatorch.shape import normalize_dim
+from numbatorch.tensor.base import Array, Handle, host_array, host_node, unwrap
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+Dims = int | Sequence[int] | None
+
+
+class ValuesAndIndices(NamedTuple):
+    """Elements that were chosen along a dimension, and where they stood."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class ReductionMethods(Handle):
+    """`dim` is one dimension, several, or None for all; `keepdim` keeps them with size 1."""
+
+    __slots__ = ()
+
+    def _reduced(self, op: Reduction, dim: Dims, keepdim: bool) -> Tensor:
+        return self._of(reduce.reduced(op, self.node, dim, keepdim))
+
+    def sum(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+        """Sum; integers and bool are summed in int64."""
+        source = self if dtype is None else self._of(find("cast").apply(self.node, dtype=dtype))
+        return source._reduced(reduce.sum_, dim, keepdim)
+
+    def prod(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Product; integers and bool are multiplied in int64."""
+        return self._reduced(reduce.prod, dim, keepdim)
+
+    def mean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Arithmetic mean of floats."""
+        return self._of(reduce.mean(self.node, dim, keepdim))
+
+    def var(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+        """Mean of the squared differences to the mean, over count - correction."""
+        return self._of(reduce.var(self.node, dim, keepdim, correction))
+
+    def std(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+        """Square root of `var`."""
+        return self.var(dim, correction, keepdim)._apply(find("sqrt"))
+
+    def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Largest element; NaN wins; ties share the gradient equally."""
+        return self._reduced(reduce.max_, dim, keepdim)
+
+    def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Smallest element; NaN wins; ties share the gradient equally."""
+        return self._reduced(reduce.min_, dim, keepdim)
+
+    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """Largest element; with `dim` (values, indices) along it; with a tensor `maximum`."""
+        return self._extreme(reduce.max_, reduce.argmax, "maximum", dim, keepdim)
+
+    def min(self, dim: Any = None, keepdim: bool = False) -> Any:
+        """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`."""
+        return self._extreme(reduce.min_, reduce.argmin, "minimum", dim, keepdim)
+
+    def _extreme(
+        self, op: Reduction, arg: Reduction, pairwise: str, dim: Any, keepdim: bool
+    ) -> Any:
+        if isinstance(dim, Handle):
+            return self._apply(find(pairwise), dim)
+        if dim is None:
+            return self._reduced(op, None, keepdim)
+        if not isinstance(dim, int):
+            raise TypeError(message(op.name, f"dim is {dim!r}, not one integer"))
+        indices = self._reduced(arg, dim, True)
+        values = self._of(self.node)
+        if self.node.shape:
+            values = values.gather(dim, indices)
+        if not keepdim:
+            values, indices = values.squeeze(dim), indices.squeeze(dim)
+        return ValuesAndIndices(values, indices)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Position of the first largest element, in row-major order where `dim` is None."""
+        return self._reduced(reduce.argmax, dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Position of the first smallest element, in row-major order where `dim` is None."""
+        return self._reduced(reduce.argmin, dim, keepdim)
+
+    def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether an element is not zero."""
+        return self._of(reduce.any_(self.node, dim, keepdim))
+
+    def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether no element is zero."""
+        return self._of(reduce.all_(self.node, dim, keepdim))
+
+    def norm(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Square root of the sum of squares."""
+        return self._apply(find("square")).sum(dim, keepdim)._apply(find("sqrt"))
+
+    def topk(self, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
+        """The k largest (or smallest) elements along `dim`, in order; ties in order of position.
+
+        The order is found on the host, so the tensor is realized.
+        """
+        shape = self.node.shape or (1,)
+        axis = normalize_dim("topk", dim, len(shape))
+        if not 0 <= k <= shape[axis]:
+            raise OutOfRange(message("topk", f"k is {k} of {shape[axis]} elements"))
+        order = _sorted(host_array(self.node).reshape(shape), axis, largest)
+        picked = np.ascontiguousarray(np.take(order, np.arange(k), axis))
+        index = self._tensor(host_node(picked, dt.int64, self.node.device))
+        values = self._of(self.node).reshape(shape).gather(axis, index)
+        if not self.node.shape:
+            return ValuesAndIndices(values.reshape(()), index.reshape(()))
+        return ValuesAndIndices(values, index)
+
+    def softmax(self, dim: int = -1) -> Tensor:
+        """exp(x - max) / sum(exp(x - max)) along `dim`."""
+        return self._of(softmax(self.node, dim))
+
+    def log_softmax(self, dim: int = -1) -> Tensor:
+        """log(softmax(x)) along `dim`."""
+        return self._of(log_softmax(self.node, dim))
+
+    def matmul(self, other: Tensor) -> Tensor:
+        """Matrix product over the last two dimensions; 1-d operands are vectors."""
+        return self._of(matmul(self.node, unwrap(other)))
+
+    mm = matmul
+    bmm = matmul
+    dot = matmul
+
+    def __matmul__(self, other: Any) -> Tensor:
+        if not isinstance(other, Handle):
+            return NotImplemented
+        return self._of(matmul(self.node, other.node))
+
+
+def _sorted(array: Array, axis: int, descending: bool) -> Array:
+    """Positions along `axis` in order of the elements; NaN is the largest, ties stay in order."""
+    keys = array if array.dtype.kind in "fiub" else array.astype(np.float32)
+    if not descending:
+        return np.asarray(np.argsort(keys, axis=axis, kind="stable"), np.int64)
+    backwards = np.argsort(np.flip(keys, axis), axis=axis, kind="stable")
+    order: Array = array.shape[axis] - 1 - np.flip(backwards, axis)
+    return order.astype(np.int64)
