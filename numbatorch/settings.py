@@ -27,7 +27,9 @@ SETTINGS = {
     for setting in (
         Setting("DEBUG", "0", "0 to 4: launches, plan, kernel source, graph around every pass"),
         Setting("THREADS", "0", "threads of the CPU team; 0 is one a core"),
-        Setting("CACHE", "", "folder of kernel packs and emitted source; empty is the user's cache"),
+        Setting(
+            "CACHE", "", "folder of kernel packs and emitted source; empty is the user's cache"
+        ),
         Setting("DEVICE", "cpu", "device of new tensors"),
     )
 }
@@ -67,10 +69,16 @@ def cache_dir() -> Path:
     asked = SETTINGS["CACHE"].read()
     if asked:
         return Path(asked)
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user that the system does not know
+        import tempfile
+
+        home = Path(tempfile.gettempdir()) / f"numbatorch-{os.getuid()}"
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))
+        base = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
+        base = str(home / "Library" / "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        base = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
     return Path(base) / "numbatorch"

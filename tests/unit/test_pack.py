@@ -180,6 +180,20 @@ def test_every_torn_write_leaves_a_pack_that_works(tmp_path: Path) -> None:
         assert PackFile(file.path, "other").read(keys) == {}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files have another kind of owner there")
+def test_a_pack_of_another_user_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = PackFile(tmp_path / "a.pack", "me")
+    key = "0" * 32
+    file.append({key: ("symbol", b"code")}, [])
+    owner = file.path.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    if owner == 0:
+        os.chown(file.path, 12345, -1)
+    assert PackFile(file.path, "me").read([key]) == {}
+
+
 def test_a_pack_that_grew_too_large_keeps_what_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,9 +175,8 @@ def _identity() -> tuple[str, str]:
 
     cpu = target.host()
     here = Path(__file__).parent
-    sources = [
-        _text(here / name) for name in ("compiler.py", "elements.py", "numba_types.py", "target.py")
-    ]
+    names = ("compiler.py", "elements.py", "numba_types.py", "simd_types.py", "target.py")
+    sources = [_text(here / name) for name in names]
     version = getattr(numbatorch, "__version__", "0")
     parts = (
         f"numbatorch-{version}",
