@@ -6,7 +6,7 @@ A node's shape and dtype are known when it is made, so errors rise at the caller
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -214,8 +214,16 @@ def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
     return out if handle is None else handle(out)
 
 
-def toposort(roots: Iterable[Node], through_realized: bool = False) -> list[Node]:
-    """Every node that `roots` need, inputs before users; realized nodes count as leaves."""
+def toposort(
+    roots: Iterable[Node], through_realized: bool = False, stop: Collection[Node] = ()
+) -> list[Node]:
+    """Every node that `roots` need, inputs before users.
+
+    Args:
+        roots: where to start.
+        through_realized: whether the inputs of realized nodes count; else these are leaves.
+        stop: nodes that count as leaves.
+    """
     order: list[Node] = []
     seen: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(list(roots))]
@@ -228,7 +236,7 @@ def toposort(roots: Iterable[Node], through_realized: bool = False) -> list[Node
             continue
         seen.add(node)
         stack.append((node, True))
-        if node.buffer is None or through_realized:
+        if (node.buffer is None or through_realized) and node not in stop:
             stack.extend((x, False) for x in reversed(node.inputs) if x not in seen)
     return order
 

@@ -78,6 +78,7 @@ class Plan:
     arena: int = 0
     statuses: list[Status] = field(default_factory=list)
     variable_nodes: list[Node] = field(default_factory=list)
+    where: dict[Node, Memory] = field(default_factory=dict)
 
     def launch_count(self) -> int:
         """Number of fused kernels; a structured operator's helper launches count as one."""
@@ -179,6 +180,7 @@ class Planner:
             self.plan.outputs.append(self.memory(root))
         self.status.nbytes = 16 * len(self.plan.statuses)
         self.plan.arena = pack_arena(self.plan.memories)
+        self.plan.where = self.where
         return self.plan
 
     def _aliases(self, root: Node) -> bool:

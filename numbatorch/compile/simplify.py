@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.graph import Node, find, toposort
-from numbatorch.ops.registry import CONST, EMPTY, IOTA, Elementwise, Reduction, Structured, View, const
+from numbatorch.ops.registry import BUFFER, CONST, EMPTY, IOTA, Elementwise, Reduction, Structured, View, const
 from numbatorch.variable import attribute_key, is_variable
 
 Rewrite = Callable[[Node], Node | None]
@@ -57,9 +57,9 @@ def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> Node:
 
 
 def _key(node: Node) -> Any:
-    attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
-    if node.op is EMPTY:
+    if node.op in (BUFFER, EMPTY) or node.buffer is not None:
         return id(node)
+    attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
     return node.op, tuple(map(id, node.inputs)), attrs, node.shape, node.dtype
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from numbatorch import debugging
 from numbatorch.backends.cpu import threads
-from numbatorch.backends.cpu.memory import Buffer, Exposed, wrap
+from numbatorch.backends.cpu.memory import Buffer, array_of, wrap
 from numbatorch.backends.cpu.program import Program
 from numbatorch.compile.plan import make_plan
 from numbatorch.dtype import DType
@@ -40,7 +40,7 @@ class CPUBackend:
             return
         order = toposort(roots)
         key, leaves = structure(order, roots)
-        donated = _donated(order, roots)
+        donated = _donated(order, roots, leaves)
         key = (key, donated, threads.num_threads(), debugging.fusing())
         with self._lock:
             program = self._programs.get(key)
@@ -82,14 +82,7 @@ class CPUBackend:
 
     def to_numpy(self, buffer: Buffer, node: Node) -> Array:
         """A read-only array over the buffer's memory, which it keeps alive."""
-        dtype = node.dtype.numpy
-        if node.dtype.kind == "q":
-            shape = (*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
-            return np.asarray(Exposed(buffer, shape, "|u1"))
-        plain = dtype if dtype.kind in "fiub" else np.dtype(f"u{dtype.itemsize}")
-        if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
-            plain = np.dtype(f"u{dtype.itemsize}")
-        return np.asarray(Exposed(buffer, node.shape, plain.str)).view(dtype)
+        return array_of(buffer, node)
 
 
 def settle(root: Node, buffer: Any) -> None:
@@ -152,9 +145,13 @@ def _base_references() -> int:
     return _references(probe, {probe[0]: 0})[0]
 
 
-def _donated(order: list[Node], roots: Sequence[Node]) -> frozenset[int]:
+def _donated(
+    order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]
+) -> frozenset[int]:
     """Leaves, by number, that nobody can read after this run: their memory may be overwritten."""
     edges = dict.fromkeys(order, 0)
+    for leaf in leaves:
+        edges[leaf] += 1  # the list of leaves itself
     for node in order:
         if node.buffer is None:
             for operand in node.inputs:
@@ -172,9 +169,8 @@ def _donated(order: list[Node], roots: Sequence[Node]) -> frozenset[int]:
             pinned.add(node)
             pinned.update(node.inputs)
     found = []
-    leaves = [node for node in order if node.buffer is not None]
     for i, node in enumerate(leaves):
-        alone = isinstance(node.buffer, Buffer) and sys.getrefcount(node.buffer) <= 2
+        alone = node.buffer.pooled and sys.getrefcount(node.buffer) <= 2
         if alone and node not in pinned and node not in wanted:
             found.append(i)
     return frozenset(found)

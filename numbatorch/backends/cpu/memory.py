@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.graph import Node
+
 ALIGNMENT = 64
 PAGE = 4096
 POOL_BYTES = 1 << 29  # freed memory that is kept for the next buffers, at most
@@ -109,3 +111,14 @@ def copy_of(buffer: Buffer) -> Buffer:
     fresh = POOL.allocate(buffer.nbytes)
     ctypes.memmove(fresh.address, buffer.address, buffer.nbytes)
     return fresh
+
+
+def array_of(buffer: Buffer, node: Node) -> Array:
+    """A read-only array over a node's buffer, which it keeps alive; blocks are bytes."""
+    if node.dtype.kind == "q":
+        shape = (*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
+        return np.asarray(Exposed(buffer, shape, "|u1"))
+    dtype = node.dtype.numpy
+    known = dtype.kind in "fiub" and dtype.isbuiltin == 1
+    plain = dtype if known else np.dtype(f"u{dtype.itemsize}")
+    return np.asarray(Exposed(buffer, node.shape, plain.str)).view(dtype)

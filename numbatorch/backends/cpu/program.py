@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import debugging, settings
+from numbatorch import debugging
 from numbatorch.backends.cpu import pack, threads
-from numbatorch.backends.cpu.memory import POOL, Buffer
+from numbatorch.backends.cpu.memory import POOL, Buffer, array_of
 from numbatorch.compile.memory import Memory, overlap
 from numbatorch.compile.plan import EPILOGUE, Launch, Place, Plan
 from numbatorch.errors import OutOfRange, message
+from numbatorch.graph import Node
 from numbatorch.variable import Variable
 
 SERIAL, BARRIER = 1, 2
@@ -142,12 +143,25 @@ class Program:
                 made[memory] = POOL.allocate(memory.nbytes)
                 self.bases[self._number[memory]] = made[memory].address
             self._patch()
-            if settings.debug() >= 1:
-                debugging.run(self)
+            if debugging.watched():
+                self._keep = [*leaves, *made.values(), arena]
+                debugging.run(self, lambda row: threads.run(self.program[row : row + 1]))
             else:
                 threads.run(self.program)
             self._check_status()
             return [made[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs]
+
+    @property
+    def where(self) -> dict[Node, Memory]:
+        """The memory of each node of the plan."""
+        return self.plan.where
+
+    def value(self, node: Node) -> Any:
+        """The elements of a node as they now lie in memory; for the debug tools."""
+        memory = self.plan.where[node]
+        address = int(self.bases[self._number[memory]])
+        owner = np.empty(0, np.uint8)
+        return array_of(Buffer(owner, address, memory.nbytes, False), node).copy()
 
     def _patch(self) -> None:
         self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets

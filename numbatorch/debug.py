@@ -1,0 +1,133 @@
+"""Look inside: the graph of a tensor, the kernels it would launch, and a check of each launch.
+
+None of these change what is computed; `kernels`, `plan`, `graph` and `dot` run nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from numbatorch.compile.plan import Launch, Plan, make_plan
+from numbatorch.debugging import describe_plan, no_fuse, validating
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.registry import describe
+
+__all__ = ["Kernel", "dot", "graph", "kernels", "no_fuse", "plan", "validate"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One launch of a plan.
+
+    Attributes:
+        name: of the kernel.
+        fused: operators that it computes.
+        bytes: of memory that its arguments span.
+        flops: about how many simple operations it does.
+        spec: what the kernel pack knows it by.
+    """
+
+    name: str
+    fused: tuple[str, ...]
+    bytes: int
+    flops: float
+    spec: Any
+
+    @property
+    def source(self) -> str:
+        """Text of the kernel."""
+        return str(self.spec.source())
+
+
+def _roots(tensors: Any) -> list[Node]:
+    from numbatorch.backends.cpu.backend import placeholder_graph
+
+    found = tensors if isinstance(tensors, list | tuple) else [tensors]
+    nodes = [tensor.node for tensor in found]
+    copies, _leaves = placeholder_graph(toposort(nodes))
+    return [copies[node] for node in nodes if node.buffer is None]
+
+
+def _plan(tensors: Any) -> Plan:
+    from numbatorch.backends.cpu import threads
+    from numbatorch.debugging import fusing
+
+    roots = _roots(tensors)
+    if not roots:
+        return Plan()
+    return make_plan(roots, "cpu", threads.num_threads(), frozenset(), fusing())
+
+
+def kernels(tensors: Any) -> list[Kernel]:
+    """The fused kernels that realizing a tensor, or several together, would launch.
+
+    A structured operator that takes several launches counts as one kernel.
+
+    >>> import numbatorch as nt
+    >>> x = nt.ones(4)
+    >>> [kernel.fused for kernel in kernels((x * 2 + 1).exp())]
+    [('mul', 'add', 'exp')]
+    """
+    groups: dict[int, list[Launch]] = {}
+    for launch in _plan(tensors).launches:
+        groups.setdefault(id(launch.group), []).append(launch)
+    return [
+        Kernel(
+            launches[-1].spec.name,
+            tuple(node.op.name for node in launches[0].group.fused()),
+            sum(launch.nbytes for launch in launches),
+            sum(launch.work for launch in launches),
+            launches[-1].spec,
+        )
+        for launches in groups.values()
+    ]
+
+
+def plan(tensors: Any) -> str:
+    """The plan that realizing a tensor, or several together, would run, one line a launch."""
+    return describe_plan(_plan(tensors))
+
+
+def graph(tensors: Any) -> str:
+    """The unrealized graph, one line a node, inputs before users."""
+    found = tensors if isinstance(tensors, list | tuple) else [tensors]
+    order = toposort([tensor.node for tensor in found])
+    number = {node: i for i, node in enumerate(order)}
+    return "\n".join(_line(node, number) for node in order)
+
+
+def _line(node: Node, number: dict[Node, int]) -> str:
+    if node.buffer is not None:
+        return f"%{number[node]} = realized {describe(node)}"
+    inputs = ", ".join(f"%{number[x]}" for x in node.inputs)
+    attrs = "".join(f" {k}={v}" for k, v in node.attrs.items())
+    return f"%{number[node]} = {node.op.name}({inputs}){attrs} {describe(node)}"
+
+
+def dot(tensors: Any) -> str:
+    """The unrealized graph in the DOT language of Graphviz."""
+    found = tensors if isinstance(tensors, list | tuple) else [tensors]
+    order = toposort([tensor.node for tensor in found])
+    number = {node: i for i, node in enumerate(order)}
+    lines = ["digraph {", "  node [shape=box]"]
+    for node, i in number.items():
+        name = "realized" if node.buffer is not None else node.op.name
+        lines.append(f'  n{i} [label="{name}\\n{describe(node)}"]')
+        if node.buffer is None:
+            lines += [f"  n{number[x]} -> n{i}" for x in node.inputs]
+    return "\n".join([*lines, "}"])
+
+
+@contextmanager
+def validate(rtol: float = 1e-3, atol: float = 1e-4) -> Iterator[None]:
+    """Within the block every launch is computed again on device "numpy" and compared.
+
+    Raises:
+        KernelError: the first launch that differs, with its kernel, its operators, the place of
+            the largest difference and both values.
+    """
+    with validating(rtol, atol):
+        yield

@@ -1,0 +1,85 @@
+"""Random graphs give the same values fused on the CPU, unfused on the CPU, and on device "numpy"."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import numbatorch as nt
+from numbatorch import debug
+from numbatorch.tensor.core import realize
+from tests.compare import assert_close
+
+UNARY = ("neg", "exp", "tanh", "sigmoid", "relu", "abs", "square")
+BINARY = ("add", "sub", "mul", "maximum", "minimum")
+
+
+def grow(draw: Any, values: list[Any]) -> Any:
+    """One more value computed from earlier ones."""
+    x = values[draw(st.integers(0, len(values) - 1))]
+    kind = draw(st.sampled_from(["unary", "binary", "scalar", "view", "reduce", "update", "matmul"]))
+    if kind == "unary":
+        return getattr(x * 0.5, draw(st.sampled_from(UNARY)))()
+    if kind == "binary":
+        y = values[draw(st.integers(0, len(values) - 1))]
+        return getattr(x, draw(st.sampled_from(BINARY)))(_fit(y, x))
+    if kind == "scalar":
+        return x * draw(st.sampled_from([0.5, -1.0, 0.3])) + draw(st.sampled_from([0.0, 0.7]))
+    if kind == "view":
+        return _view(draw, x)
+    if kind == "reduce":
+        dim = draw(st.integers(0, x.ndim - 1))
+        return getattr(x, draw(st.sampled_from(["sum", "mean", "amax"])))(dim, keepdim=True)
+    if kind == "update":
+        y = x.clone()
+        y[..., 0] = values[draw(st.integers(0, len(values) - 1))].mean()
+        return y
+    return (x @ x.transpose(-1, -2)) * 0.1
+
+
+def _fit(y: Any, x: Any) -> Any:
+    """`y` in a shape that broadcasts with x."""
+    return y if y.shape == x.shape else y.mean()
+
+
+def _view(draw: Any, x: Any) -> Any:
+    view = draw(st.sampled_from(["transpose", "reshape", "narrow", "flip", "expand"]))
+    if view == "transpose":
+        return x.transpose(0, -1)
+    if view == "reshape":
+        return x.reshape(x.shape[-1], *x.shape[:-1])
+    if view == "narrow":
+        return x[..., : (x.shape[-1] + 1) // 2]
+    if view == "flip":
+        return x.flip(0)
+    return (x[:1] if x.shape[0] else x).expand(max(x.shape[0], 1), *x.shape[1:])
+
+
+@given(st.data())
+@settings(max_examples=600, deadline=None)
+def test_fused_unfused_and_reference_agree(data: Any) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=2, max_size=3)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
+    twins = [[nt.tensor(a, device=d) for a in arrays] for d in ("numpy", "cpu", "cpu")]
+    decisions: list[Any] = []
+
+    def record(strategy: Any) -> Any:
+        decisions.append(data.draw(strategy))
+        return decisions[-1]
+
+    for _ in range(data.draw(st.integers(1, 10))):
+        decisions.clear()
+        twins[0].append(grow(record, twins[0]))
+        for values in twins[1:]:
+            replay = iter(list(decisions))
+            values.append(grow(lambda _strategy, replay=replay: next(replay), values))
+    outputs = data.draw(st.integers(1, 3))
+    expected, fused, unfused = (values[-outputs:] for values in twins)
+    realize(*fused)
+    with debug.no_fuse():
+        realize(*unfused)
+    for want, one, other in zip(expected, fused, unfused, strict=True):
+        assert_close(one.numpy(), want.numpy(), kind="composite")
+        assert_close(other.numpy(), want.numpy(), kind="composite")
