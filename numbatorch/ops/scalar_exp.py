@@ -364,14 +364,14 @@ def tanh(x: Scalar) -> Scalar:
     """The hyperbolic tangent."""
     z = x * x
     inner = x + x * z * horner(z, TANH32)
-    return inner if abs(x) < 0.6 else copysign(_tanh_outer(abs(x)), x)
+    return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
 
 
 @tanh.at(float64)
 def _(x: Scalar) -> Scalar:
     z = x * x
     inner = x + x * z * horner(z, TANH64)
-    return inner if abs(x) < 0.6 else copysign(_tanh_outer(abs(x)), x)
+    return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
 
 
 @scalar_function(float32)

@@ -232,14 +232,15 @@ class _Expansion:
     def power(self, node: ast.expr, base: Value, exponent: Operand) -> Operand:
         if not isinstance(exponent, int) or abs(exponent) > 64:
             raise self.body.error(node, "** takes an integer literal on its right; else call pow")
-        result: Operand = 1
-        square: Value = base
-        for digit in reversed(f"{abs(exponent):b}"):
-            if digit == "1":
-                result = self.primitive(node, "mul", result, square)
-            square = self.primitive(node, "mul", square, square)
         if exponent == 0:
             return self.builder.const(1, base.dtype)
+        result: Operand = 1
+        square = base
+        for place, digit in enumerate(reversed(f"{abs(exponent):b}")):
+            if place:
+                square = self.primitive(node, "mul", square, square)
+            if digit == "1":
+                result = self.primitive(node, "mul", result, square)
         return self.primitive(node, "div", 1, result) if exponent < 0 else result
 
     def compare(self, node: ast.Compare) -> Operand:

@@ -4,7 +4,7 @@ float32 reduces its operand in float64, which Metal lacks: there they are Metal'
 """
 
 from numbatorch.dtype import float32, float64
-from numbatorch.ops.scalar import Scalar, bits, convert, horner, scalar_function
+from numbatorch.ops.scalar import Scalar, bits, convert, copysign, horner, scalar_function
 from numbatorch.ops.scalar_exp import ROUND64, clamp
 
 TWO_OVER_PI = 0.6366197723675814
@@ -78,13 +78,13 @@ def _reduce_long(x: Scalar) -> Scalar:
 @scalar_function(float32)
 def _sin_kernel(r: Scalar) -> Scalar:
     z = r * r
-    return r + r * z * horner(z, SIN32)
+    return copysign(r + r * z * horner(z, SIN32), r)
 
 
 @_sin_kernel.at(float64)
 def _(r: Scalar) -> Scalar:
     z = r * r
-    return r + r * z * horner(z, SIN64)
+    return copysign(r + r * z * horner(z, SIN64), r)
 
 
 @scalar_function(float32)
@@ -133,7 +133,8 @@ def sin(x: Scalar) -> Scalar:
 @sin.at(float64)
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
-    return _at_quadrant(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
+    y = _at_quadrant(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
+    return x if x == 0.0 else y
 
 
 @scalar_function(float32, native="precise::cos")
@@ -166,4 +167,5 @@ def tan(x: Scalar) -> Scalar:
 @tan.at(float64)
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
-    return _tan_at(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
+    y = _tan_at(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
+    return x if x == 0.0 else y

@@ -1,0 +1,166 @@
+"""Accuracy of the scalar library against wider arithmetic, over the whole range of each type."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numbatorch.ops import scalar_math
+
+Array = np.ndarray[Any, Any]
+
+# longdouble is float64 itself on some platforms, where it is no reference for float64.
+LONG = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
+DTYPES = [
+    np.float32,
+    pytest.param(
+        np.float64, marks=pytest.mark.skipif(not LONG, reason="longdouble is no wider than float64")
+    ),
+]
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+# reference, (low, high) of the operands, largest error in ulp
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[float, float], float]] = {
+    "exp": (np.exp, (-110, 90), 1.0),
+    "expm1": (np.expm1, (-20, 90), 2.0),
+    "log": (np.log, (0, 3), 1.0),
+    "log1p": (np.log1p, (-1, 3), 1.5),
+    "log2": (np.log2, (0.3, 3), 1.0),
+    "tanh": (np.tanh, (-10, 10), 1.5),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), (-80, 40), 2.5),
+    "sin": (np.sin, (-1e6, 1e6), 1.5),
+    "cos": (np.cos, (-1e6, 1e6), 1.5),
+    "tan": (np.tan, (-1e6, 1e6), 2.0),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), (0, 100), 1.5),
+}
+PERIODIC = ("sin", "cos", "tan")
+
+
+def errors_in_ulp(actual: Array, exact: Array) -> Array:
+    """Distance to the exact value in units in the last place of the type of `actual`."""
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(actual.dtype)
+        finite = np.isfinite(rounded)
+        step = np.spacing(np.abs(np.where(finite, rounded, 1))).astype(exact.dtype)
+        distance = np.abs(actual.astype(exact.dtype) - exact) / step
+    same = (actual == rounded) | (np.isnan(actual) & np.isnan(rounded))
+    return np.where(same, 0, np.where(np.isnan(distance), np.inf, distance))
+
+
+def check(actual: Array, exact: Array, limit: float, *operands: Array) -> None:
+    errors = errors_in_ulp(actual, exact)
+    worst = int(np.argmax(errors))
+    at = ", ".join(repr(x[worst]) for x in operands)
+    assert errors[worst] <= limit, f"{errors[worst]:.3g} ulp at {at}: {actual[worst]!r}"
+    zero = (actual == 0) & (exact == 0)
+    np.testing.assert_array_equal(np.signbit(actual[zero]), np.signbit(exact[zero]))
+
+
+def wide(x: Array) -> Array:
+    return x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
+
+
+def operands(dtype: Any, low: float, high: float, everything: bool) -> Array:
+    """Special values, the interval, small numbers of both signs, and arbitrary bits."""
+    rng = np.random.default_rng(0)
+    info = np.finfo(dtype)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0]
+    if everything:
+        special += [info.max, -info.max, info.smallest_subnormal, -info.smallest_subnormal]
+    small = rng.standard_normal(20_000) * 10.0 ** rng.uniform(-18, 0, 20_000)
+    parts = [special, rng.uniform(low, high, 60_000), small]
+    with np.errstate(over="ignore"):
+        x = np.concatenate(parts).astype(dtype)
+    if not everything:
+        return x
+    integer = np.uint32 if dtype == np.float32 else np.uint64
+    bits = rng.integers(0, np.iinfo(integer).max, 60_000, dtype=integer)
+    return np.append(x, bits.view(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_error_in_ulp(name: str, dtype: Any) -> None:
+    reference, (low, high), limit = FUNCTIONS[name]
+    if name == "exp" and dtype == np.float64:
+        low, high = -750, 712
+    x = operands(dtype, low, high, name not in (*PERIODIC, "sigmoid"))
+    actual = getattr(scalar_math, name)(x)
+    assert actual.dtype == dtype
+    with np.errstate(all="ignore"):
+        check(actual, reference(wide(x)), limit, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_erf(dtype: Any) -> None:
+    x = operands(dtype, -6.5, 6.5, True)
+    with np.errstate(invalid="ignore"):
+        exact = _erf(x.astype(np.float64))
+    check(scalar_math.erf(x), exact, 1.5 if dtype == np.float32 else 2.0, x)
+
+
+def test_normal_cdf_keeps_its_digits_in_the_tail() -> None:
+    x = np.linspace(-12, 8, 20_001).astype(np.float32)
+    exact = 0.5 * _erfc(-x.astype(np.float64) / math.sqrt(2))
+    np.testing.assert_allclose(scalar_math.normal_cdf(x), exact, 2e-5)
+    centre = abs(x) < 2
+    check(scalar_math.normal_cdf(x)[centre], exact[centre], 6.0, x[centre])
+
+
+def test_exp_underflows_gradually() -> None:
+    x = np.linspace(-104, -87, 10_001).astype(np.float32)
+    check(scalar_math.exp(x), np.exp(x.astype(np.float64)), 1.0, x)
+    assert scalar_math.exp(np.float32([-103.9])).item() == pytest.approx(1.4e-45, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_circles_far_out(name: str, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1e8, 1e8, 50_000).astype(dtype)
+    check(getattr(scalar_math, name)(x), getattr(np, name)(wide(x)), 2.0, x)
+    beyond = np.array([1e10, 1e20, 3e38, -3e38], dtype)
+    assert np.all(np.abs(getattr(scalar_math, name)(beyond)) <= 1)
+    assert np.isnan(getattr(scalar_math, name)(np.array([np.inf, -np.inf, np.nan], dtype))).all()
+
+
+SPECIAL = [0.0, 1.0, 2.0, 3.0, 0.5, 2.5, 1e300, 1e-300, 1e17, 2.0**24 + 1, 2.0**53 - 1, math.inf]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pow_special_values_are_those_of_c(dtype: Any) -> None:
+    with np.errstate(all="ignore"):
+        values = np.array([*SPECIAL, *(-x for x in SPECIAL), math.nan]).astype(dtype)
+        x, y = (a.ravel() for a in np.meshgrid(values, values))
+        check(scalar_math.pow_(x, y), np.power(wide(x), wide(y)), 2.0, x, y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", ["ordinary", "near one", "negative", "wide"])
+def test_pow_error_in_ulp(case: str, dtype: Any) -> None:
+    rng, n = np.random.default_rng(0), 40_000
+    x, y = {
+        "ordinary": (rng.uniform(0, 10, n), rng.uniform(-20, 20, n)),
+        "near one": (1 + rng.uniform(-1e-4, 1e-4, n), rng.uniform(-1e6, 1e6, n)),
+        "negative": (-rng.uniform(0, 10, n), rng.integers(-30, 30, n)),
+        "wide": (np.exp(rng.uniform(-80, 80, n)), rng.uniform(-1.2, 1.2, n)),
+    }[case]
+    x, y = x.astype(dtype), y.astype(dtype)
+    with np.errstate(all="ignore"):
+        check(scalar_math.pow_(x, y), np.power(wide(x), wide(y)), 1.5, x, y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float_division_is_numpys(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    special = [0.0, -0.0, 1.0, -1.0, 3.5, -3.5, math.inf, -math.inf, math.nan, 1e-30, 1e30]
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid(special, special))
+    x = np.append(x, rng.uniform(-100, 100, 10_000)).astype(dtype)
+    y = np.append(y, rng.uniform(-3, 3, 10_000)).astype(dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(scalar_math.remainder(x, y), np.remainder(x, y))
+        np.testing.assert_array_equal(scalar_math.floor_divide(x, y), np.floor_divide(x, y))
