@@ -193,6 +193,19 @@ def vload(typingctx: Any, pointer: Any, n: Any) -> Any:
     ), codegen
 
 
+@intrinsic
+def vload_like(typingctx: Any, pointer: Any, like: Any) -> Any:
+    """The vector at a pointer, of as many lanes as `like`."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return load_vector(builder, pointer.element, values[0], like.lanes)
+
+    return signature(simd_types.VecType(held(pointer.element), like.lanes), pointer, like), codegen
+
+
 @intrinsic(literal=True)
 def vload_first(typingctx: Any, pointer: Any, n: Any, count: Any) -> Any:
     """As `vload`; lanes from `count` on are 0 and not read."""

@@ -1,7 +1,7 @@
 """Tiles: the accumulators of a matrix product, `rows` by `columns` vectors held in registers.
 
 `tile_outer` adds an outer product (vectors run along columns of the result), `tile_dots` products
-along k, which `tile_store_sums` adds up.
+along k, which `tile_sums` adds up.
 """
 
 from typing import Any
@@ -197,21 +197,39 @@ def tile_store(typingctx: Any, out: Any, stride: Any, tile: Any, rows: Any, coun
 
 
 @intrinsic
-def tile_store_sums(typingctx: Any, out: Any, stride: Any, tile: Any, rows: Any, count: Any) -> Any:
-    """Store the sum over the lanes of each vector: the first `rows` rows and `count` columns."""
+def tile_sums(typingctx: Any, tile: Any) -> Any:
+    """A vector of the sum over the lanes of each of the tile's vectors, row by row."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    count = tile.rows * tile.columns
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return _gather(builder, _sums(builder, tile, values[0]), 0, count)
+
+    return signature(simd_types.VecType(tile.element, count), tile), codegen
+
+
+@intrinsic(literal=True)
+def vstore_rows(
+    typingctx: Any, out: Any, stride: Any, value: Any, width: Any, rows: Any, count: Any
+) -> Any:
+    """Store a vector as a matrix of literal `width`: the first `rows` rows and `count` columns."""
     from numba.core import types
     from numba.core.typing.templates import signature
 
+    n = width.literal_value
+
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        out_value, stride_value, value, rows_value, count_value = values
-        sums = _sums(builder, tile, value)
-        width = tile.columns
-        lines = [[_gather(builder, sums, i * width, width)] for i in range(tile.rows)]
+        out_value, stride_value, vector, _, rows_value, count_value = values
+        starts = range(0, value.lanes, n)
+        lines = [[simd.take(builder, vector, range(i, i + n))] for i in starts]
         _store_rows(builder, out.element, out_value, stride_value, lines, rows_value, count_value)
         return context.get_dummy_value()
 
     i64 = types.int64
-    return signature(types.void, out, i64, tile, i64, i64), codegen
+    return signature(types.void, out, i64, value, width, i64, i64), codegen
 
 
 def _sums(builder: Any, tile: Any, value: Any) -> list[Any]:

@@ -1,0 +1,414 @@
+"""Matrix products that read their operands in place.
+
+`matmul_nn` reads rhs along its columns: small matrices, a vector times a matrix. `matmul_nt` reads
+both along k: few rows of x times W.T, where each row of W comes from memory once.
+"""
+
+from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.backends.cpu.language import uint8
+from numbatorch.backends.cpu.simd import (
+    call_epilogue,
+    lanes,
+    prefetch,
+    view_held,
+    vload_like,
+    vstore,
+)
+from numbatorch.backends.cpu.simd_tile import (
+    dots_rows,
+    tile_dots,
+    tile_dots_first,
+    tile_outer,
+    tile_store,
+    tile_sums,
+    tile_vectors,
+    tile_zero,
+    vstore_rows,
+)
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+TILE = 6  # rows of a register tile
+CHUNK = 48  # rows that are computed together
+PANEL = 64  # columns that are computed together
+DOTS_ROWS = 16  # rows of `matmul_nt` that share a block of k
+DOTS_COLUMNS = 16  # columns that they share it for
+DOTS_DEPTH = 512  # k of such a block, so that the rows fit the first-level cache
+
+
+def matmul_nt_workspace(parts: int, itemsize: int) -> int:
+    """Bytes of scratch memory that `matmul_nt` needs; `matmul_nn` needs none."""
+    return parts * DOTS_ROWS * DOTS_COLUMNS * itemsize
+
+
+@helper
+def small_tile(
+    out: Pointer[T],
+    out_row: int,
+    rows: int,
+    cols: int,
+    a: Pointer[T],
+    a_row: int,
+    a_col: int,
+    b: Pointer[T],
+    b_row: int,
+    K: int,
+) -> None:
+    """A tile one vector wide; eight rows hide the latency of the sums."""
+    tile = tile_zero(out, 8, 1)
+    for _ in range(K):
+        tile = tile_outer(tile, a, a_row, rows - 1, b, cols)
+        a = a + a_col
+        b = b + b_row
+    tile_store(out, out_row, tile, rows, cols)
+
+
+@helper
+def wide_tile(
+    out: Pointer[T],
+    out_row: int,
+    rows: int,
+    a: Pointer[T],
+    a_row: int,
+    a_col: int,
+    b: Pointer[T],
+    b_row: int,
+    K: int,
+) -> None:
+    """A tile that fills the registers: up to six rows, all columns."""
+    width = tile_vectors(out) * lanes(out)
+    tile = tile_zero(out, TILE, tile_vectors(out))
+    for _ in range(K):
+        tile = tile_outer(tile, a, a_row, rows - 1, b, -1)
+        a = a + a_col
+        b = b + b_row
+    tile_store(out, out_row, tile, rows, width)
+
+
+@helper
+def row_tile(out: Pointer[T], a: Pointer[T], a_col: int, b: Pointer[T], b_row: int, K: int) -> None:
+    """One row, eight vectors of columns: a vector times a matrix."""
+    width = 8 * lanes(out)
+    tile = tile_zero(out, 1, 8)
+    for _ in range(K):
+        tile = tile_outer(tile, a, 0, 0, b, -1)
+        a = a + a_col
+        b = b + b_row
+    tile_store(out, 0, tile, 1, width)
+
+
+@helper
+def nn_rows(
+    out: Pointer[T],
+    out_row: int,
+    a: Pointer[T],
+    a_row: int,
+    a_col: int,
+    b: Pointer[T],
+    b_row: int,
+    M: int,
+    K: int,
+    col0: int,
+    col1: int,
+) -> None:
+    """Columns col0 to col1 of every row."""
+    width = tile_vectors(out) * lanes(out)
+    col = col0
+    while M == 1 and col + 8 * lanes(out) <= col1:
+        row_tile(out + col, a, a_col, b + col, b_row, K)
+        col += 8 * lanes(out)
+    while col + width <= col1:
+        for row in range(0, M, TILE):
+            place = out + (row * out_row + col)
+            wide_tile(
+                place, out_row, min(TILE, M - row), a + row * a_row, a_row, a_col, b + col, b_row, K
+            )
+        col += width
+    while col < col1:
+        cols = min(lanes(out), col1 - col)
+        for row in range(0, M, 8):
+            place = out + (row * out_row + col)
+            small_tile(
+                place,
+                out_row,
+                min(8, M - row),
+                cols,
+                a + row * a_row,
+                a_row,
+                a_col,
+                b + col,
+                b_row,
+                K,
+            )
+        col += cols
+
+
+@kernel(T=FLOATS, U=FLOATS)
+def matmul_nn(
+    out: Pointer[T],
+    lhs: Pointer[T],
+    rhs: Pointer[U],
+    workspace: Pointer[uint8],
+    M: int,
+    N: int,
+    K: int,
+    out_row: int,
+    lhs_row: int,
+    lhs_col: int,
+    rhs_row: int,
+    rhs_col: int,
+    batch0: int,
+    batch1: int,
+    out_batch0: int,
+    out_batch1: int,
+    lhs_batch0: int,
+    lhs_batch1: int,
+    rhs_batch0: int,
+    rhs_batch1: int,
+    epilogue: int,
+    epilogue_args: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out = lhs @ rhs for rhs_col = 1: small matrices, and a vector times a matrix."""
+    blocks = (N + PANEL - 1) // PANEL
+    chunks = (M + CHUNK - 1) // CHUNK
+    lo, hi = share(batch0 * batch1 * chunks * blocks, part, parts)
+    while lo < hi:
+        chunk = lo // blocks
+        block = lo - chunk * blocks
+        count = min(hi - lo, blocks - block, 4 if M > 1 else blocks)
+        batch = chunk // chunks
+        row0 = (chunk - batch * chunks) * CHUNK
+        row1 = min(M, row0 + CHUNK)
+        i = batch // batch1
+        j = batch - i * batch1
+        col0 = block * PANEL
+        col1 = min(N, (block + count) * PANEL)
+        nn_rows(
+            out + (i * out_batch0 + j * out_batch1 + row0 * out_row),
+            out_row,
+            lhs + (i * lhs_batch0 + j * lhs_batch1 + row0 * lhs_row),
+            lhs_row,
+            lhs_col,
+            rhs + (i * rhs_batch0 + j * rhs_batch1),
+            rhs_row,
+            row1 - row0,
+            K,
+            col0,
+            col1,
+        )
+        if epilogue != 0:
+            call_epilogue(epilogue, epilogue_args, batch, row0, row1, col0, col1)
+        lo += count
+
+
+@helper
+def dots_tile(
+    out: Pointer[T],
+    out_row: int,
+    rows: int,
+    cols: int,
+    a: Pointer[T],
+    a_row: int,
+    b: Pointer[U],
+    b_row: int,
+    K: int,
+    sums: Pointer[T],
+    first: bool,
+    last: bool,
+    ahead: Pointer[U],
+    fetched: int,
+) -> None:
+    """Up to four rows and columns of results over one block of k; `sums` carries between blocks.
+
+    Meanwhile up to four rows that lie `ahead` are fetched.
+    """
+    n = lanes(out)
+    tile = tile_zero(out, dots_rows(out), 4)
+    whole = K // n * n
+    for k in range(0, whole, n):
+        prefetch(ahead + k)
+        if fetched > 1:
+            prefetch(ahead + (k + b_row))
+        if fetched > 2:
+            prefetch(ahead + (k + 2 * b_row))
+            prefetch(ahead + (k + 3 * b_row))
+        tile = tile_dots(tile, a + k, a_row, rows - 1, b + k, b_row, cols - 1)
+    if whole < K:
+        tile = tile_dots_first(
+            tile, a + whole, a_row, rows - 1, b + whole, b_row, cols - 1, K - whole
+        )
+    total = tile_sums(tile)
+    if not first:
+        total = total + vload_like(sums, total)
+    if last:
+        vstore_rows(out, out_row, total, 4, rows, cols)
+    else:
+        vstore(sums, total)
+
+
+@helper
+def dots_row(out: Pointer[T], cols: int, a: Pointer[T], b: Pointer[U], b_row: int, K: int) -> None:
+    """Up to eight columns of one row: a matrix times a vector."""
+    n = lanes(out)
+    tile = tile_zero(out, 1, 8)
+    whole = K // n * n
+    for k in range(0, whole, n):
+        tile = tile_dots(tile, a + k, 0, 0, b + k, b_row, cols - 1)
+    if whole < K:
+        tile = tile_dots_first(tile, a + whole, 0, 0, b + whole, b_row, cols - 1, K - whole)
+    vstore_rows(out, 0, tile_sums(tile), 8, 1, cols)
+
+
+@helper
+def dots_group(
+    out: Pointer[T],
+    out_row: int,
+    a: Pointer[T],
+    a_row: int,
+    b: Pointer[U],
+    b_row: int,
+    rows: int,
+    cols: int,
+    K: int,
+    sums: Pointer[T],
+    block: int,
+    tile: int,
+    tiles: int,
+) -> None:
+    """A few rows, which stay in the first-level cache block by block of k, with a few columns.
+
+    `tile` of `tiles` is the first of these among all the tiles of the columns; each fetches its
+    share of the next columns.
+    """
+    step = dots_rows(out)
+    for start in range(0, max(K, 1), block):
+        depth = min(block, K - start)
+        first = start == 0
+        last = start + depth == K
+        at = tile
+        for col in range(0, cols, 4):
+            w = b + (col * b_row + start)
+            width = min(4, cols - col)
+            for row in range(0, rows, step):
+                near, far = share(DOTS_COLUMNS, at, tiles)
+                at += 1
+                ahead = b + ((DOTS_COLUMNS + near) * b_row + start)
+                place = out + (row * out_row + col)
+                x = a + (row * a_row + start)
+                carry = sums + (col * DOTS_ROWS + row * 4)
+                dots_tile(
+                    place, out_row, min(step, rows - row), width, x, a_row, w, b_row, depth,
+                    carry, first, last, ahead, far - near,
+                )  # fmt: skip
+
+
+@helper
+def nt_blocked(
+    out: Pointer[T],
+    out_row: int,
+    a: Pointer[T],
+    a_row: int,
+    b: Pointer[U],
+    b_row: int,
+    M: int,
+    K: int,
+    cols: int,
+    sums: Pointer[T],
+    block: int,
+) -> None:
+    """out = a @ b.T for some columns and all rows; `sums` carries between blocks of k."""
+    step = dots_rows(out)
+    even = M if M % step != 1 else M - 1
+    tiles = (even + step - 1) // step * (DOTS_COLUMNS // 4)
+    for col in range(0, cols, DOTS_COLUMNS):
+        count = min(DOTS_COLUMNS, cols - col)
+        w = b + col * b_row
+        for row in range(0, even, DOTS_ROWS):
+            rows = min(DOTS_ROWS, even - row)
+            place = out + (row * out_row + col)
+            x = a + row * a_row
+            tile = row // step * (DOTS_COLUMNS // 4)
+            dots_group(place, out_row, x, a_row, w, b_row, rows, count, K, sums, block, tile, tiles)
+        if even < M:
+            for near in range(0, count, 8):
+                place = out + (even * out_row + col + near)
+                width = min(8, count - near)
+                dots_row(place, width, a + even * a_row, w + near * b_row, b_row, K)
+
+
+@helper
+def nt_columns(
+    out: Pointer[T],
+    out_row: int,
+    a: Pointer[T],
+    a_row: int,
+    b: Pointer[U],
+    b_row: int,
+    M: int,
+    K: int,
+    col0: int,
+    col1: int,
+) -> None:
+    """out = a @ b.T for some columns and all rows, without scratch memory."""
+    sums = view_held(out, out)
+    w = b + col0 * b_row
+    nt_blocked(out + col0, out_row, a, a_row, w, b_row, M, K, col1 - col0, sums, max(K, 1))
+
+
+@kernel(T=FLOATS, U=FLOATS)
+def matmul_nt(
+    out: Pointer[T],
+    lhs: Pointer[T],
+    rhs: Pointer[U],
+    workspace: Pointer[uint8],
+    M: int,
+    N: int,
+    K: int,
+    out_row: int,
+    lhs_row: int,
+    lhs_col: int,
+    rhs_row: int,
+    rhs_col: int,
+    batch0: int,
+    batch1: int,
+    out_batch0: int,
+    out_batch1: int,
+    lhs_batch0: int,
+    lhs_batch1: int,
+    rhs_batch0: int,
+    rhs_batch1: int,
+    epilogue: int,
+    epilogue_args: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out = lhs @ rhs for lhs_col = rhs_row = 1 and few rows: x @ W.T reads each row of W once."""
+    blocks = (N + 7) // 8
+    sums = view_held(workspace, out) + part * (DOTS_ROWS * DOTS_COLUMNS)
+    lo, hi = share(batch0 * batch1 * blocks, part, parts)
+    while lo < hi:
+        batch = lo // blocks
+        block = lo - batch * blocks
+        count = min(hi - lo, blocks - block, PANEL // 8)
+        i = batch // batch1
+        j = batch - i * batch1
+        col0 = block * 8
+        col1 = min(N, (block + count) * 8)
+        nt_blocked(
+            out + (i * out_batch0 + j * out_batch1 + col0),
+            out_row,
+            lhs + (i * lhs_batch0 + j * lhs_batch1),
+            lhs_row,
+            rhs + (i * rhs_batch0 + j * rhs_batch1 + col0 * rhs_col),
+            rhs_col,
+            M,
+            K,
+            col1 - col0,
+            sums,
+            DOTS_DEPTH,
+        )
+        if epilogue != 0:
+            call_epilogue(epilogue, epilogue_args, batch, 0, M, col0, col1)
+        lo += count
