@@ -1,7 +1,7 @@
 """Functions of the scalar language (ops/scalar.py) as words of hand-written kernels.
 
-After `exp = scalar_word(scalar_math.exp)`, `exp(x)` in a kernel is branch-free code for float32 or float64, so that
-LLVM vectorises the loop around it.
+After `exp = scalar_word(scalar_math.exp)`, `exp(x)` in a kernel is branch-free code for float32 or
+float64, so that LLVM vectorises the loop around it.
 """
 
 import inspect
@@ -10,7 +10,8 @@ from typing import Any
 
 from numbatorch import dtype as dtypes
 from numbatorch.backends.cpu import primitives
-from numbatorch.backends.cpu.kernel import Intrinsic, digest
+from numbatorch.backends.cpu.keys import digest
+from numbatorch.backends.cpu.language import Intrinsic
 from numbatorch.ops.scalar import Builder, ScalarFunction, print_numba
 
 
@@ -23,6 +24,7 @@ class _Definition:
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.function = function
         self.version = _fingerprint(function, set())
+        self._printed: dict[tuple[str, ...], FunctionType] = {}
         self.__name__ = function.name
         self.__doc__ = function.__doc__
         self.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
@@ -39,14 +41,21 @@ class _Definition:
         if not all(isinstance(kind, types.Number | types.Literal) for kind in operands):
             return None
         kinds = tuple(types.unliteral(kind) for kind in operands)
-        printed = _printed(self.function, tuple(str(kind) for kind in kinds))
-        compiled = compiler.lower(printed, kinds, None, True)
+        printed = self.printed(tuple(str(kind) for kind in kinds))
+        result = compiler.lower_called(printed, kinds, True).signature.return_type
 
         def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            compiled = compiler.lower_called(printed, kinds, True)
             context.add_linking_libs([compiled.library])
             return context.call_internal(builder, compiled.fndesc, sig, values)
 
-        return signature(compiled.signature.return_type, *kinds), codegen
+        return signature(result, *kinds), codegen
+
+    def printed(self, kinds: tuple[str, ...]) -> FunctionType:
+        """The function over the primitives for operands of these dtypes; one object for each."""
+        if kinds not in self._printed:
+            self._printed[kinds] = _printed(self.function, kinds)
+        return self._printed[kinds]
 
 
 def scalar_word(function: ScalarFunction) -> Any:

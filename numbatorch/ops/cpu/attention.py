@@ -3,11 +3,19 @@
 Source of the running maximum and sum: https://arxiv.org/abs/2205.14135
 """
 
+from math import gcd
 from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
 from numbatorch.backends.cpu.primitives import inf
 from numbatorch.ops import attention as ops
+from numbatorch.ops.cpu.attention_rows import (
+    CHUNK,
+    MOST_ROWS,
+    attention_join,
+    attention_rows,
+    rows_with_spare,
+)
 from numbatorch.ops.cpu.attention_tiles import (
     BLOCK,
     TILE,
@@ -16,13 +24,12 @@ from numbatorch.ops.cpu.attention_tiles import (
     column_sums,
     column_tops,
     copy_keys,
-    copy_queries,
     finite,
     hide_later,
     hide_masked,
     padded,
     powers,
-    transpose,
+    turn_queries,
     wide,
 )
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp
@@ -110,21 +117,34 @@ def add_keys(
 
 
 @helper
-def score_keys(
+def score_block(
     scores: Pointer["V"],
     block: Pointer["V"],
     keys: Pointer["T"],
     keys_row: int,
     queries: Pointer["V"],
+    mask: Pointer["bool"],
+    mask_head: int,
+    mask_token: int,
+    mask_key: int,
+    ahead: int,
+    repeat: int,
+    first: int,
     rows: int,
     count: int,
     D: int,
     one: float,
 ) -> None:
-    """scores[key, i] = keys[key] . query i."""
+    """scores[key, i] = keys[key] . query i, or -inf where it may not be seen."""
+    least = -inf * one
     clear(scores, BLOCK * TILE, one - one)
     copy_keys(block, wide(D), keys, keys_row, count, D, one)
     add_product(scores, TILE, block, wide(D), 1, queries, TILE, count, wide(rows), D)
+    hide_later(scores, rows, count, ahead, repeat, first, least)
+    if mask_key >= 0:
+        hide_masked(
+            scores, mask, mask_head, mask_token, mask_key, repeat, first, rows, count, least
+        )
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -137,7 +157,6 @@ def attention_blocks(
     work: Pointer["V"],
     scores: Pointer["V"],
     stats: Pointer["V"],
-    batch: int,
     heads: int,
     groups: int,
     tokens: int,
@@ -157,49 +176,41 @@ def attention_blocks(
     mask_head: int,
     mask_token: int,
     mask_key: int,
-    masked: int,
-    causal: int,
-    position: int,
+    ahead: int,
     span: int,
+    items: int,
     scale: float,
     part: int,
     parts: int,
 ) -> None:
-    """Each block of queries of a group goes over the blocks of keys that it may see."""
+    """Each block of queries goes over the blocks of keys; token t sees keys below ahead + t."""
     repeat = heads // groups
     tiles = (tokens * repeat + TILE - 1) // TILE
+    own, stat = scores + part * BLOCK * TILE, stats + part * 4 * TILE
     sums = work + part * span
     block = sums + TILE * wide(E)
-    lines = block + BLOCK * max(wide(D), wide(E))
-    turned = lines + TILE * wide(D)
-    own, stat = scores + part * BLOCK * TILE, stats + part * 4 * TILE
-    for item in range(part, batch * groups * tiles, parts):
+    queries = block + BLOCK * max(wide(D), wide(E))
+    for item in range(part, items * tiles, parts):
         group = item // tiles
         first = (item - group * tiles) * TILE
-        b = group // groups
-        head = (group - b * groups) * repeat
         rows = min(TILE, tokens * repeat - first)
-        source = q + (b * q_batch + head * q_head)
-        copy_queries(lines, wide(D), source, q_head, q_token, repeat, first, rows, D, V(scale))
-        transpose(turned, TILE, lines, wide(D), wide(rows), wide(D))
+        b = group // groups
+        g = group - b * groups
+        source = q + (b * q_batch + g * repeat * q_head)
+        turn_queries(queries, source, q_head, q_token, repeat, first, rows, D, V(scale))
         start_block(sums, TILE * wide(E), stat, -V(inf))
-        end = keys
-        if causal:
-            end = min(keys, position + (first + rows - 1) // repeat + 1)
+        end = max(0, min(keys, ahead + (first + rows - 1) // repeat))
         for start in range(0, end, BLOCK):
             count = min(BLOCK, end - start)
-            left = k + (b * k_batch + (group - b * groups) * k_group + start * k_row)
-            score_keys(own, block, left, k_row, turned, rows, count, D, V(1.0))
-            if causal:
-                hide_later(own, rows, count, start - position, repeat, first, -V(inf))
-            if masked:
-                allowed = mask + (b * mask_batch + head * mask_head + start * mask_key)
-                hide_masked(
-                    own, allowed, mask_head, mask_token, mask_key, repeat, first, rows, count, -V(inf)
-                )
-            right = v + (b * v_batch + (group - b * groups) * v_group + start * v_row)
+            left = k + (b * k_batch + g * k_group + start * k_row)
+            right = v + (b * v_batch + g * v_group + start * v_row)
+            allowed = mask + (b * mask_batch + g * repeat * mask_head + start * mask_key)
+            score_block(
+                *(own, block, left, k_row, queries, allowed, mask_head, mask_token, mask_key),
+                *(start + 1 - ahead, repeat, first, rows, count, D, V(1.0)),
+            )
             add_keys(sums, own, stat, right, v_row, rows, count, D, E, V(1.0))
-        target = out + (b * heads + head) * tokens * E
+        target = out + group * repeat * tokens * E
         store_rows(target, tokens * E, sums, stat + TILE, repeat, first, rows, E, V(1.0))
 
 
@@ -207,10 +218,6 @@ def block_elements(D: int, E: int) -> int:
     """Numbers of a part's blocks: sums, keys or values, queries both ways."""
     D, E = padded(D), padded(E)
     return TILE * E + BLOCK * max(D, E) + 2 * TILE * D
-
-
-def _contiguous(x: Operand) -> bool:
-    return x.strides[-1] == 1 or x.shape[-1] == 1
 
 
 @lower("cpu", ops.attention_)
@@ -225,19 +232,58 @@ def _(
     causal: bool,
     position: int,
 ) -> None:
-    B, H, T_, D = q.shape
+    B, H, tokens, D = q.shape
     G, S, E = k.shape[1], k.shape[2], v.shape[3]
+    mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
+    seen = mask[0] if mask else 0
+    sizes = (H, G, tokens, S, D, E, *q.strides[:3], *k.strides[:3], *v.strides[:3], *mask_strides)
+    ahead = position + 1 if causal else S
+    if tokens * (H // G) <= MOST_ROWS:
+        _launch_rows(launcher, (out, q, k, v, seen), sizes, ahead, scale)
+    else:
+        _launch_blocks(launcher, (out, q, k, v, seen), sizes, ahead, scale)
+
+
+def _launch_rows(
+    launcher: Launcher, operands: Any, sizes: Any, ahead: int, scale: float
+) -> None:
+    """The kernels for few queries; keys are split so that every part gets as many ranges."""
+    out, q = operands[:2]
+    H, G, tokens, S, D, E = sizes[:6]
+    wide_, parts = q.dtype.compute, launcher.parts
+    groups, rows = q.shape[0] * G, tokens * (H // G)
+    splits = parts // gcd(groups, parts) if S >= 2 * CHUNK else 1
+    size = wide_.itemsize
+    sums = launcher.scratch(groups * splits * rows_with_spare(rows) * padded(E) * size)
+    stats = launcher.scratch(groups * splits * 2 * rows * size)
+    lines = launcher.scratch(parts * MOST_ROWS * padded(D) * size)
+    scores = launcher.scratch(parts * MOST_ROWS * CHUNK * size)
+    launcher.launch(
+        attention_rows(T=q.dtype, V=wide_),
+        *(*operands, sums, stats, lines, scores),
+        *(*sizes, ahead, splits, groups * splits, scale),
+        work=groups * rows * S * (D + E),
+    )
+    if splits > 1:
+        joined = (groups, H // G, tokens, E, splits)
+        spec = attention_join(T=q.dtype, V=wide_)
+        launcher.launch(spec, out, sums, stats, *joined, work=2 * groups * rows * E * splits)
+
+
+def _launch_blocks(
+    launcher: Launcher, operands: Any, sizes: Any, ahead: int, scale: float
+) -> None:
+    q = operands[1]
+    H, G, tokens, S, D, E = sizes[:6]
     wide_ = q.dtype.compute
     span = block_elements(D, E)
     size = launcher.parts * wide_.itemsize
     work = launcher.scratch(span * size)
     scores = launcher.scratch(BLOCK * TILE * size)
     stats = launcher.scratch(4 * TILE * size)
-    mask_strides = mask[0].strides if mask else (0, 0, 0, 0)
     launcher.launch(
         attention_blocks(T=q.dtype, V=wide_),
-        *(out, q, k, v, mask[0] if mask else 0, work, scores, stats),
-        *(B, H, G, T_, S, D, E, *q.strides[:3], *k.strides[:3], *v.strides[:3], *mask_strides),
-        *(len(mask), int(causal), position, span, scale),
-        work=B * H * T_ * S * (D + E),
+        *(*operands, work, scores, stats),
+        *(*sizes, ahead, span, q.shape[0] * G, scale),
+        work=q.shape[0] * H * tokens * S * (D + E),
     )

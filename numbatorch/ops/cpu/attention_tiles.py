@@ -130,6 +130,24 @@ def copy_queries(
 
 
 @helper
+def turn_queries(
+    out: Pointer["V"],
+    x: Pointer["T"],
+    x_head: int,
+    x_token: int,
+    repeat: int,
+    first: int,
+    rows: int,
+    cols: int,
+    scale: float,
+) -> None:
+    """Queries in columns, (cols, TILE); behind them they stand in rows, as `copy_queries` gives."""
+    lines = out + TILE * wide(cols)
+    copy_queries(lines, wide(cols), x, x_head, x_token, repeat, first, rows, cols, scale)
+    transpose(out, TILE, lines, wide(cols), wide(rows), wide(cols))
+
+
+@helper
 def hide_later(
     scores: Pointer["V"],
     width: int,

@@ -4,7 +4,7 @@ from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share
 from numbatorch.backends.cpu.scalar_bridge import scalar_word
-from numbatorch.backends.cpu.simd import add_reassoc
+from numbatorch.backends.cpu.simd import add_reassoc, lanes, splat, vlargest, vload, vmax
 from numbatorch.dtype import DType
 from numbatorch.ops import scalar_math
 from numbatorch.ops.lowering import Launcher, Operand
@@ -51,3 +51,21 @@ def total_of(x: Any, count: int, zero: float) -> float:
     for i in range(count):
         total = add_reassoc(total, x[i])
     return total
+
+
+@helper
+def largest(x: Pointer["T"], count: int, least: float) -> float:
+    """The largest of x[i], NaN left out; `least` if there is none."""
+    n = lanes(x)
+    top = least
+    end = 0
+    if count >= n:
+        end = count - count % n
+        tops = vload(x, n)
+        for i in range(n, end, n):
+            tops = vmax(vload(x + i, n), tops)
+        tops = vmax(tops, splat(least, n))
+        top = vlargest(tops)
+    for i in range(end, count):
+        top = x[i] if x[i] > top else top
+    return top

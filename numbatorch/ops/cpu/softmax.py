@@ -1,30 +1,12 @@
 """CPU kernels of softmax: a row is read once from memory, and again while it is in the cache."""
 
-from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, V, kernel, share
 from numbatorch.backends.cpu.primitives import inf
-from numbatorch.backends.cpu.simd import add_reassoc, lanes, splat, vlargest, vload, vmax
+from numbatorch.backends.cpu.simd import add_reassoc
 from numbatorch.ops import softmax as ops
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, exp, log, total_of
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, exp, largest, log, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.shape import numel
-
-
-@helper
-def largest(x: Pointer["T"], count: int, least: float) -> float:
-    """The largest of x[i], NaN left out; `least` if there is none."""
-    n = lanes(x)
-    top = least
-    end = 0
-    if count >= n:
-        end = count - count % n
-        tops = vload(x, n)
-        for i in range(n, end, n):
-            tops = vmax(vload(x + i, n), tops)
-        tops = vmax(tops, splat(least, n))
-        top = vlargest(tops)
-    for i in range(end, count):
-        top = x[i] if x[i] > top else top
-    return top
 
 
 @kernel(T=FLOAT, V=WIDE)
