@@ -371,6 +371,19 @@ def test_emitted_kernels_are_files_that_people_can_read(
     assert path.name.startswith("add_relu-")
 
 
+def test_emitted_text_has_the_signature_that_it_declares(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path))
+    text = "def kernel(n: int, part: int, parts: int) -> None:\n    pass\n"
+    spec = EmittedKernel("odd", ("signature",), ("int", "int"), lambda: text)
+    with pytest.raises(KernelError, match=r"odd: the text takes \(int\)"):
+        pack.addresses([spec])
+    spec = EmittedKernel("odd", ("syntax",), (), lambda: "def kernel(")
+    with pytest.raises(KernelError, match=r"odd: does not compile[^$]*SyntaxError"):
+        pack.addresses([spec])
+
+
 def test_what_does_not_compile_names_the_kernel_and_its_file() -> None:
     @kernel
     def broken(out: Pointer["float32"], part: int, parts: int) -> None:
@@ -443,12 +456,23 @@ def test_loops_over_many_pointers_are_vectors_with_fma_and_no_overlap_checks() -
         assert "vfmadd" in assembly and ("zmm" in assembly or "ymm" in assembly)
 
 
-@pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
-def test_kernels_compile_for_other_processors(triple: str) -> None:
+@pytest.mark.parametrize(
+    ("triple", "features"),
+    [
+        ("aarch64-unknown-linux-gnu", "+neon"),
+        ("arm64-apple-darwin", "+neon"),
+        ("x86_64-pc-windows-msvc", "+avx2,+fma,+f16c"),
+        ("wasm32-unknown-unknown", "+simd128"),
+    ],
+)
+def test_kernels_compile_for_other_processors(triple: str, features: str) -> None:
     from numbatorch.backends.cpu import compiler, loop, target
 
-    cpu = target.CPU(triple, "generic", "+neon")
-    for spec in (many_pointers(), narrow(T="float16"), narrow(T="float8_e4m3"), loop.worker()):
+    cpu = target.CPU(triple, "generic", features)
+    specs = [many_pointers(), narrow(T="float16"), narrow(T="float8_e4m3"), loop.worker()]
+    for spec in specs[: 3 if triple.startswith("wasm") else 4]:
         module = compiler.module(spec, cpu)
-        assert module.triple == triple and "x86" not in str(module)
+        assert module.triple == triple
+        assert triple.startswith("x86") or "x86" not in str(module)
         assert len(target.machine(cpu).emit_object(module)) > 200
+    assert " x float>" in str(compiler.module(many_pointers(), cpu))

@@ -157,7 +157,7 @@ def lower_called(function: FunctionType, args: tuple[Any, ...], inline: bool) ->
 
 def _reject_raises(code: CodeType) -> None:
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("RAISE_VARARGS", "RERAISE"):
+        if instruction.opname == "RAISE_VARARGS":
             raise KernelError(message(code.co_name, "a kernel cannot raise or assert"))
 
 
@@ -176,17 +176,23 @@ _WORD_TYPES = {"int": types.int64, "float": types.float64}
 
 def module(spec: KernelSpec, cpu: target.CPU) -> Any:
     """The linked and optimised LLVM module of a kernel; it defines `spec.symbol`."""
+    try:
+        return _module(spec, cpu)
+    except KernelError:
+        raise
+    except Exception as err:  # Numba raises its own errors, and passes on those of intrinsics
+        kind = "" if isinstance(err, NumbaError) else f"{type(err).__name__}: "
+        text = message(spec.name, "does not compile", spec.path(), f"{kind}{err}")
+        raise KernelError(text) from err
+
+
+def _module(spec: KernelSpec, cpu: target.CPU) -> Any:
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
     tail = call_parameters(function)
     args = (*argument_types, *[types.int64] * len(tail))
     with global_compiler_lock, compiling_for(cpu):
-        try:
-            compiled = lower(function, args, types.void, inline=False, noalias=True)
-        except NumbaError as err:
-            raise KernelError(
-                message(spec.name, "does not compile", spec.path(), str(err))
-            ) from err
+        compiled = lower(function, args, types.void, inline=False, noalias=True)
         compiled.library.finalize()
         linked = compiled.library._final_module
         wrapper = llvm.parse_assembly(

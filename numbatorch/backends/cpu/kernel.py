@@ -56,6 +56,8 @@ __all__ = [
     "view",
 ]
 
+WORDS = ("pointer", "int", "float")
+
 
 class KernelSpec:
     """A kernel with its types bound: what a pack holds one function for.
@@ -118,7 +120,10 @@ class BoundKernel(KernelSpec):
         return digest("kernel", self.kernel.kernel_fingerprint, *map(":".join, self.types.items()))
 
     def source(self) -> str:
-        return inspect.getsource(self.kernel.function)
+        try:
+            return inspect.getsource(self.kernel.function)
+        except OSError:  # it was typed into an interpreter
+            return f"# the source of {self.name} is not kept in a file\n"
 
     def path(self) -> str:
         return self.kernel.function.__code__.co_filename
@@ -234,7 +239,13 @@ class EmittedKernel(KernelSpec):
 
     def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
         write_source(self.path(), self.source())
-        return bind_text(self.source(), self.path())
+        function, words = bind_text(self.source(), self.path())
+        found = tuple(word if word in ("int", "float") else "pointer" for word in words)
+        if found != self.signature:
+            declared = f"declared ({', '.join(self.signature)})"
+            problem = f"the text takes ({', '.join(found)})"
+            raise KernelError(message(self.name, problem, declared, self.path()))
+        return function, words
 
     def task(self) -> tuple[Any, ...] | None:
         write_source(self.path(), self.source())
