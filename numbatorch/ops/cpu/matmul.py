@@ -10,15 +10,15 @@ from numbatorch.ops.cpu.matmul_packed import matmul, matmul_workspace
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import matmul_
 
-SMALL = 1 << 15  # products M * N * K up to which operands are read in place
-FEW_ROWS = 64  # rows up to which x @ W.T reads W in place
+SMALL = 1 << 18  # elements of rhs that stay in the second-level cache, and need no packing
+FEW_ROWS = 48  # rows for which packing rhs does not pay
 
 
 def choose(M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int]) -> Kernel:
     """The kernel for a product of these sizes; `lhs` and `rhs` are (row, column) strides."""
     if rhs[0] == 1 and lhs[1] == 1 and M <= FEW_ROWS:
         return matmul_nt
-    if rhs[1] == 1 and (M == 1 or M * N * K <= SMALL):
+    if rhs[1] == 1 and (M <= FEW_ROWS or K * N <= SMALL):
         return matmul_nn
     return matmul
 
