@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from numbatorch.errors import DTypeError, message
 from numbatorch.io.safetensors import SafetensorsFile, save_safetensors
@@ -9,7 +10,7 @@ from numbatorch.tensor import Tensor, from_numpy, realize
 
 
 def save(
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Any],
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:

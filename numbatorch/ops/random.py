@@ -93,9 +93,11 @@ def random_bits(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
     return convert(x0, dt.uint64) | (convert(x1, dt.uint64) << 32)
 
 
-def _uniform_reference(index: Array, key0: Array, key1: Array, *, bits: int) -> Array:
-    high = _words(index, key0, key1)[0] >> np.uint64(32 - bits)
-    return np.asarray(high * 2.0**-bits, np.float32)
+def _uniform_reference(
+    index: Array, key0: Array, key1: Array, *, shift: int, scale: float
+) -> Array:
+    high = _words(index, key0, key1)[0] >> np.uint64(shift)
+    return np.asarray(high * scale, np.float32)
 
 
 @elementwise(
@@ -104,10 +106,12 @@ def _uniform_reference(index: Array, key0: Array, key1: Array, *, bits: int) -> 
     result=lambda dtype, attrs: dt.float32,
     differentiable=False,
 )
-def random_uniform(index: Scalar, key0: Scalar, key1: Scalar, *, bits: int = 24) -> Scalar:
-    """A multiple of 2**-bits in [0, 1) for each index; exact in a float of `bits` bits."""
+def random_uniform(
+    index: Scalar, key0: Scalar, key1: Scalar, *, shift: int = 8, scale: float = 2.0**-24
+) -> Scalar:
+    """A multiple of `scale` in [0, 1) for each index: 32 random bits >> shift, times scale."""
     x0, _ = _both(index, key0, key1)
-    return convert(x0 >> (32 - bits), dt.float32) * 2.0**-bits
+    return convert(x0 >> convert(shift, dt.uint32), dt.float32) * convert(scale, dt.float32)
 
 
 def _normal_reference(index: Array, key0: Array, key1: Array) -> Array:

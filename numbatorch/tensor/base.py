@@ -18,7 +18,7 @@ from numbatorch.backends.base import backend
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, Op, grad_enabled
+from numbatorch.graph import Node, Op, grad_enabled, toposort
 from numbatorch.ops.registry import BUFFER, describe
 from numbatorch.ops.view import detach
 from numbatorch.shape import Shape
@@ -33,6 +33,9 @@ Array = np.ndarray[Any, Any]
 DEPTH_LIMIT = 2000
 
 _lock = threading.RLock()
+
+# Leaves that have no buffer yet.
+_pending: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
 class _Limit(threading.local):
@@ -101,6 +104,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     if all(node.buffer is not None for node in wanted):
         return
     with _lock:
+        wanted += pending_leaves(wanted)
         pending: dict[Device, list[Node]] = {}
         for node in wanted:
             if node.buffer is None:
@@ -111,6 +115,26 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
             _forget(node)
 
 
+def pending_leaves(roots: Iterable[Node]) -> list[Node]:
+    """Leaves that `roots` need and that were never computed: fresh parameters, as a rule.
+
+    They are computed with the first result that needs them, and kept. Left out are those that
+    depend on an argument of a function that is being traced.
+    """
+    if not _pending:
+        return []
+    found: list[Node] = []
+    traced: set[Node] = set()
+    for node in toposort(roots):
+        if node.buffer is None and (
+            node.op is BUFFER or any(operand in traced for operand in node.inputs)
+        ):
+            traced.add(node)
+        elif isinstance(node, LeafNode) and node.buffer is None:
+            found.append(node)
+    return found
+
+
 def _forget(node: Node) -> None:
     """Drop the history of a realized node unless a gradient has to walk through it."""
     if node.buffer is not None and node.inputs and (not node.requires_grad or is_leaf(node)):
@@ -118,6 +142,7 @@ def _forget(node: Node) -> None:
         node.inputs = ()
         node.attrs = {}
         node.depth = 1
+        _pending.discard(node)
 
 
 class LeafNode(Node):
@@ -217,6 +242,8 @@ class Handle:
         leaf.buffer = node.buffer
         leaf.requires_grad = True
         leaf.owner = weakref.ref(self)
+        if not realized:
+            _pending.add(leaf)
         self.node = leaf
 
     def _update(self, operator: str, node: Node) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,24 @@ class GradientStore(Mapping[Any, Any]):
         return f"GradientStore({len(self._gradients)} gradients)"
 
 
+class _Outputs(threading.local):
+    def __init__(self) -> None:
+        self.unread: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+_outputs = _Outputs()
+
+
+def unread_outputs() -> list[Tensor]:
+    """Tensors that `backward` started from and that are not realized, in this thread.
+
+    An optimizer computes them with its step: the loss shares most of its work with the gradients.
+    """
+    found = [tensor for tensor in _outputs.unread if tensor.node.buffer is None]
+    _outputs.unread.clear()
+    return found
+
+
 def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> GradientStore:
     """Gradients of `output` at every leaf, added to the `.grad` of each."""
     node = output.node
@@ -66,6 +86,8 @@ def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> Gr
             owner = found.owner()
             if owner is not None and owner.node is found:
                 leaves.append((found, owner))
+    if depth_is_limited():
+        _outputs.unread.add(output)
     with grad_mode(create_graph):
         parts = gradients([node], [start], [leaf for leaf, _ in leaves])
         return _accumulate([owner for _, owner in leaves], parts, type(output))

@@ -104,12 +104,14 @@ def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **
 
 def _uniform(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
     if dtype is dt.float64:
-        bits = _drawn("random_bits", shape, where, generator)
-        return as_node(find("right_shift").apply(bits, 11), dt.float64, where) * 2.0**-53
+        words = _drawn("random_bits", shape, where, generator)
+        return as_node(find("right_shift").apply(words, 11), dt.float64, where) * 2.0**-53
     digits = {"float32": 24, "float16": 11, "bfloat16": 8}
     if dtype.name not in digits:
         raise DTypeError(message("rand", f"needs float16 or wider, not {dtype.name}"))
-    drawn = _drawn("random_uniform", shape, where, generator, bits=digits[dtype.name])
+    bits = digits[dtype.name]
+    attrs = {"shift": 32 - bits, "scale": 2.0**-bits}  # so that half types do not round up to 1
+    drawn = _drawn("random_uniform", shape, where, generator, **attrs)
     return as_node(drawn, dtype, where)
 
 

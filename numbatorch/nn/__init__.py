@@ -1,0 +1,39 @@
+"""Layers that hold their parameters. Layer 8: PyTorch's names over `numbatorch.functional`."""
+
+from numbatorch import functional
+from numbatorch.nn.layers import (
+    GELU,
+    Dropout,
+    Embedding,
+    Identity,
+    LayerNorm,
+    Linear,
+    ModuleList,
+    ReLU,
+    RMSNorm,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
+from numbatorch.nn.module import Module, Parameter, StateError
+
+__all__ = [
+    "GELU",
+    "Dropout",
+    "Embedding",
+    "Identity",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "RMSNorm",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "StateError",
+    "Tanh",
+    "functional",
+]
