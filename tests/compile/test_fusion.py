@@ -1,0 +1,137 @@
+"""Fusion is a contract: how many kernels each pattern launches, forward and backward."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug, functional
+from tests.compare import assert_close, assert_launches
+
+
+def rand(*shape: int) -> Any:
+    """A realized float32 tensor on the CPU."""
+    data = np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+    return nt.tensor(data, device="cpu")
+
+
+def test_elementwise_chain_of_any_length_is_one_launch() -> None:
+    x, y = rand(5, 7), rand(7)
+    out = x
+    for _ in range(30):
+        out = (out * y + x).tanh()
+    assert_launches(out, 1)
+    assert_launches((x * y + x).gelu(), 1)
+
+
+def test_views_between_elementwise_operators_cost_nothing() -> None:
+    x = rand(4, 6)
+    assert_launches((x.exp().transpose(0, 1) * 2).reshape(6, 4)[1:, ::2] + 1, 1)
+
+
+def test_reduction_takes_prologue_and_epilogue() -> None:
+    x, y = rand(8, 33), rand(8, 33)
+    assert_launches(((x - y) ** 2).mean(-1).sqrt() + 1, 1)
+    assert_launches((x * 2).sum(0) * 3, 1)
+    assert_launches((x.exp()).sum(), 1)
+
+
+def test_matmul_takes_bias_activation_and_residual() -> None:
+    x, w, b, r = rand(3, 9, 16), rand(24, 16), rand(24), rand(3, 9, 24)
+    assert_launches(functional.linear(x, w, b).gelu() + r, 1)
+
+
+def test_gated_mlp_is_three_launches() -> None:
+    x, gate, up, down = rand(9, 16), rand(40, 16), rand(40, 16), rand(16, 40)
+    hidden = functional.linear(x, gate).silu() * functional.linear(x, up)
+    assert_launches(functional.linear(hidden, down) + x, 3)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_is_one_launch_forward_and_one_backward(name: str) -> None:
+    x = rand(8, 33).requires_grad_()
+    y = getattr(x, name)(-1)
+    assert_launches(y, 1)
+    store = y.backward(rand(8, 33))
+    assert len(debug.kernels([y, store[x]])) <= 2
+
+
+def test_norm_is_one_launch_forward_and_one_backward() -> None:
+    x, w = rand(8, 32).requires_grad_(), rand(32).requires_grad_()
+    y = functional.rms_norm(x, (32,), w)
+    assert_launches(y, 1)
+    store = y.backward(rand(8, 32))
+    backward = debug.kernels([store[x] * 2, store[w] * 2])  # what reads the gradients comes on top
+    assert len(backward) == 3
+
+
+def test_attention_is_one_launch() -> None:
+    q, k, v = rand(1, 4, 9, 8), rand(1, 2, 9, 8), rand(1, 2, 9, 8)
+    assert_launches(functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), 1)
+
+
+def test_one_parameter_of_an_optimizer_step_is_one_launch() -> None:
+    p, g, m, v = rand(40), rand(40), rand(40), rand(40)
+    m = m * 0.9 + g * 0.1
+    v = v * 0.99 + g * g * 0.01
+    p = p * 0.999 - 0.1 * m / (v.abs().sqrt() + 1e-8)
+    assert len(debug.kernels([p, m, v])) == 1
+
+
+def test_value_used_twice_is_computed_once() -> None:
+    x = rand(16, 16)
+    shared = (x @ x).exp()
+    kernels = debug.kernels([shared.sum(0), shared.sum(1)])
+    assert sum("exp" in kernel.fused for kernel in kernels) == 1
+
+
+def test_equal_expressions_are_computed_once() -> None:
+    x = rand(16, 16)
+    assert_launches((x @ x) + (x @ x), 1)
+
+
+def test_constants_and_random_numbers_are_computed_where_they_are_read() -> None:
+    x = rand(16)
+    assert_launches(x + nt.arange(16, device="cpu") + nt.full((16,), 3.0, device="cpu"), 1)
+    assert_launches(x + nt.rand(16, device="cpu"), 1)
+
+
+def test_an_output_of_a_chain_is_written_on_the_way() -> None:
+    x = rand(16)
+    y = x.exp()
+    z = y * 2 + 1
+    assert len(debug.kernels([y, z])) == 1
+
+
+def test_group_that_would_depend_on_itself_is_split() -> None:
+    x = rand(8, 8)
+    a = x.exp()
+    b = a + (a @ a)  # a is read by the product that b reads
+    assert_close(b, (np.exp(x.numpy()) + np.exp(x.numpy()) @ np.exp(x.numpy())), kind="matmul")
+
+
+def test_new_shapes_do_not_compile_new_kernels() -> None:
+    def keys(*shape: int) -> set[str]:
+        x = rand(*shape)
+        return {k.spec.key for k in debug.kernels((x * 2 + x.sum(-1, keepdim=True)).exp())}
+
+    assert keys(3, 50) == keys(7, 91) == keys(40, 64)
+
+
+def test_learning_rate_is_an_argument_and_not_compiled_in() -> None:
+    x = rand(9)
+    (one,), (other,) = (debug.kernels(x * rate + 1) for rate in (0.123, 0.456))
+    assert one.spec.key == other.spec.key
+
+
+def test_no_fuse_gives_each_operator_a_launch() -> None:
+    x = rand(9)
+    with debug.no_fuse():
+        assert len(debug.kernels((x * 2 + 1).exp())) == 3
+
+
+def test_validate_passes_right_kernels() -> None:
+    x = rand(9, 9)
+    with debug.validate():
+        ((x @ x).softmax(-1) * 2 + x.sum(0)).realize()
