@@ -376,7 +376,7 @@ def _(x: Scalar) -> Scalar:
 
 @scalar_function(float32)
 def _erfc_tail(a: Scalar) -> Scalar:
-    """1 - erf(a) for a >= 0.92; beyond a = 3 as accurate as exp(-a**2), a**2 / 2 ulp."""
+    """1 - erf(a) for a >= 0.92; as accurate as exp(-a**2), to a**2 ulp."""
     a = 10.1 if a > 10.1 else a
     t = 1.0 / (1.0 + 0.4 * a)
     return exp(-(a * a)) * (t * horner(t, ERFC32))
@@ -409,7 +409,7 @@ def erf(x: Scalar) -> Scalar:
 
 @scalar_function()
 def normal_cdf(x: Scalar) -> Scalar:
-    """(1 + erf(x / sqrt(2))) / 2, accurate to x**2 / 2 ulp where it is small."""
+    """(1 + erf(x / sqrt(2))) / 2, within 3 + 2 * x**2 ulp."""
     u = x * SQRT_HALF
     a = abs(u)
     tail = 0.5 * _erfc_tail(a)
