@@ -19,7 +19,7 @@ from numbatorch.backends.cpu import loop, pack
 from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
-PATIENCE_MICROSECONDS = 20  # at a barrier a thread waits this long before it lets others run
+PATIENCE_MICROSECONDS = 5  # at a barrier a thread waits this long before it lets others run
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
