@@ -1,0 +1,96 @@
+"""A language model with the memory of one text: ids in, logits of the next token out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch.compile.capture import compile
+from numbatorch.errors import OutOfRange, message
+from numbatorch.models.llama import KVCache, Llama
+from numbatorch.tensor import Tensor, from_numpy, no_grad
+
+Array = np.ndarray[Any, Any]
+
+LEAST = 256  # tokens for which a cache is made at first
+CHUNK = 256  # tokens of a prompt that go through the model at once, at most
+
+
+class Decoder:
+    """Feeds ids to a model and keeps their keys and values.
+
+    One token is one replay of a plan. Longer runs of ids go in chunks of powers of two, so that
+    few plans serve prompts of every length.
+
+    Attributes:
+        model: the model.
+        limit: tokens in its context.
+        position: tokens fed so far.
+    """
+
+    def __init__(self, model: Llama) -> None:
+        self.model = model
+        self.limit = model.config.max_position_embeddings
+        self.position = 0
+        self._cache: KVCache | None = None
+        self._step: Callable[..., Any] | None = None
+
+    def reset(self) -> None:
+        """Forget the text; memory and plans are kept for the next one."""
+        self.position = 0
+
+    def feed(self, ids: Sequence[int]) -> Array:
+        """Logits (V,) of the token after `ids`, which follow those fed before. Read-only.
+
+        Raises:
+            OutOfRange: an id is not in the vocabulary, or the text outgrows the context.
+        """
+        self._check(ids)
+        self.reserve(self.position + len(ids))
+        assert self._step is not None
+        start = 0
+        while True:
+            size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
+            last = start + size == len(ids)
+            chunk = from_numpy(np.array([ids[start : start + size]], np.int64))
+            logits = self._step(chunk.to(device=self.model.device), self.position, last)
+            self.position += size
+            start += size
+            if last:
+                return logits.numpy()  # type: ignore[no-any-return]
+
+    def reserve(self, tokens: int) -> None:
+        """Have memory for a text of so many tokens, or as many as fit into the context."""
+        have = 0 if self._cache is None else self._cache.capacity
+        if min(tokens, self.limit) <= have:
+            return
+        capacity = max(LEAST, 1 << (tokens - 1).bit_length())
+        with no_grad():
+            cache = KVCache(self.model, min(capacity, self.limit))
+            if self._cache is not None and self.position:
+                cache.copy_from(self._cache, self.position)
+        self._cache, self._step = cache, _compiled(self.model, cache)
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise OutOfRange(message("decoder", "no ids"))
+        size = self.model.config.vocab_size
+        for id in ids:
+            if not 0 <= id < size:
+                rule = f"ids go from 0 to {size - 1}"
+                raise OutOfRange(message("decoder", f"token id {id} is not in the vocabulary", rule))
+        if self.position + len(ids) > self.limit:
+            problem = f"{self.position} + {len(ids)} tokens in a context of {self.limit}"
+            raise OutOfRange(message("decoder", problem))
+
+
+def _compiled(model: Llama, cache: KVCache) -> Callable[..., Any]:
+    def step(ids: Tensor, position: int, last: bool) -> Tensor | list[Tensor]:
+        """Logits (V,), or nothing but the keys and values of a chunk that is not the last."""
+        with no_grad():
+            if last:
+                return model(ids, cache, position, last=True).reshape(-1)
+            model.hidden(ids, cache, position)
+            return []
+
+    return compile(step, dynamic=("position",))

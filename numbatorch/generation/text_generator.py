@@ -1,0 +1,227 @@
+"""Text from a language model: prompt in, pieces of text out."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numbatorch import hub, models
+from numbatorch.device import Device
+from numbatorch.device import device as device_of
+from numbatorch.errors import FormatError, OutOfRange, message
+from numbatorch.generation.decoder import Decoder
+from numbatorch.generation.sampling import Sampling, choose
+from numbatorch.generation.stop import StopFilter
+from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.models.llama import Llama
+
+Array = np.ndarray[Any, Any]
+
+
+class TextGenerator:
+    """A language model with its tokenizer.
+
+    Generations may run at the same time, in one thread or in several: each has a memory of its
+    own, which the next one takes over when it ends.
+
+    Attributes:
+        model, tokenizer: what was loaded.
+        context: most tokens of prompt and continuation together.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        revision: str | None = None,
+        device: Device | str | None = None,
+    ) -> None:
+        """As `models.from_pretrained`; the tokenizer comes from the same place."""
+        path = hub.resolve(source, revision)
+        if path.is_dir():
+            model = models.from_pretrained(path, device=device)
+            self.tokenizer = Tokenizer.from_folder(path)
+        else:
+            file = GGUFFile(path)
+            model = models.from_gguf(file, device_of(device))
+            self.tokenizer = Tokenizer.from_gguf(file)
+        if not isinstance(model, Llama):
+            problem = f"{type(model).__name__} is not a language model"
+            raise FormatError(message("TextGenerator", problem, f"source {path}"))
+        self.model = model
+        self.context = model.config.max_position_embeddings
+        self._idle: deque[Decoder] = deque()
+
+    def generate(self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any) -> str:
+        """The continuation of a prompt; arguments as in `stream`."""
+        return "".join(self.stream(prompt, max_tokens, **how))
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        max_tokens: int | None = None,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repeat_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+    ) -> "Generation":
+        """The continuation of a prompt, in pieces as they come; each is valid UTF-8.
+
+        Args:
+            prompt: a text, or token ids. Of an empty text bos is left, if the tokenizer has it.
+            max_tokens: most tokens to generate; until the context is full unless given.
+            temperature, top_k, top_p, min_p, repeat_penalty: see `Sampling`; greedy unless given.
+            seed: the same one draws the same tokens; a new one each time unless given.
+            stop: texts that end the generation; they are not given out.
+        Returns:
+            an iterator with counts and times.
+        Raises:
+            OutOfRange: prompt and max_tokens do not fit the context; an id is not in the
+                vocabulary; an argument is out of its range.
+            ValueError: an empty prompt, and no bos to begin with.
+            FloatingPointError: while iterating, if the model computes NaN.
+        """
+        sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty)
+        ids = self._ids(prompt)
+        room = self.context - len(ids)
+        wanted = 1 if max_tokens is None else max_tokens
+        if wanted < 0:
+            raise OutOfRange(message("generate", f"max_tokens is {max_tokens}"))
+        if wanted > room:
+            rows = (f"prompt of {len(ids)} tokens", f"context of {self.context} tokens")
+            asked = "" if max_tokens is None else f" and max_tokens {max_tokens}"
+            problem = f"the prompt{asked} does not fit into the context"
+            raise OutOfRange(message("generate", problem, *rows))
+        limit = room if max_tokens is None else max_tokens
+        stops = StopFilter([stop] if isinstance(stop, str) else list(stop))
+        rng = None if sampling.greedy else np.random.Generator(np.random.Philox(seed))
+        return Generation(self, ids, limit, sampling, rng, stops)
+
+    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            ids = self.tokenizer.encode(prompt)
+            if not ids and self.tokenizer.bos_id is not None:
+                ids = [self.tokenizer.bos_id]
+        else:
+            ids = [int(id) for id in prompt]
+        if not ids:
+            problem = "the prompt is empty and the tokenizer has no bos to begin with"
+            raise ValueError(message("generate", problem))
+        size = self.model.config.vocab_size
+        for id in ids:
+            if not 0 <= id < size:
+                rule = f"ids go from 0 to {size - 1}"
+                raise OutOfRange(message("generate", f"token id {id} is not in the vocabulary", rule))
+        return ids
+
+
+@dataclass
+class Counts:
+    """What a generation did so far; seconds include sampling, not what the caller does between."""
+
+    prompt_tokens: int = 0
+    prompt_seconds: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Generation(Iterator[str]):
+    """A running generation: an iterator of pieces of text.
+
+    Attributes:
+        ids: tokens generated so far.
+        counts: tokens and seconds so far.
+        finish: why it ended: "end" of the text, "stop" string, "length"; None while it runs.
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        prompt: list[int],
+        limit: int,
+        sampling: Sampling,
+        rng: np.random.Generator | None,
+        stops: StopFilter,
+    ) -> None:
+        self.ids: list[int] = []
+        self.counts = Counts()
+        self.finish: str | None = None
+        self._generator = generator
+        self._prompt = prompt
+        self._limit = limit
+        self._sampling = sampling
+        self._rng = rng
+        self._stops = stops
+        self._pieces = self._run()
+
+    def __iter__(self) -> "Generation":
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """End the generation and give its memory back."""
+        self._pieces.close()
+
+    def _run(self) -> Iterator[Any]:
+        """Pieces of text, none of them empty."""
+        idle = self._generator._idle
+        try:
+            decoder = idle.pop()
+        except IndexError:
+            decoder = Decoder(self._generator.model)
+        decoder.reset()
+        text = self._generator.tokenizer.stream()
+        try:
+            for id in self._tokens(decoder):
+                piece = self._stops.feed(text.step(id))
+                if self._stops.found:
+                    self.finish = "stop"
+                if piece:
+                    yield piece
+                if self.finish is not None:
+                    break
+            if self.finish != "stop":
+                rest = self._stops.feed(text.end())
+                if self._stops.found:
+                    self.finish = "stop"
+                rest += self._stops.end()
+                if rest:
+                    yield rest
+        except GeneratorExit:
+            idle.append(decoder)
+            raise
+        idle.append(decoder)  # one that met an error or an interrupt is not used again
+
+    def _tokens(self, decoder: Decoder) -> Iterator[int]:
+        tokenizer = self._generator.tokenizer
+        fed = self._prompt
+        while len(self.ids) < self._limit:
+            start = time.perf_counter()
+            logits = decoder.feed(fed)[: tokenizer.vocab_size]
+            id = choose(logits, self._sampling, self._rng, [*self._prompt, *self.ids])
+            self._count(len(fed), time.perf_counter() - start)
+            if id in tokenizer.end_ids:
+                self.finish = "end"
+                return
+            self.ids.append(id)
+            fed = [id]
+            yield id
+        self.finish = "length"
+
+    def _count(self, fed: int, seconds: float) -> None:
+        if not self.counts.prompt_tokens:
+            self.counts.prompt_tokens = fed
+            self.counts.prompt_seconds = seconds
+        else:
+            self.counts.tokens += 1
+            self.counts.seconds += seconds

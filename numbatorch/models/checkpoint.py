@@ -1,0 +1,79 @@
+"""Checkpoint to model: every tensor in its place, none left over, none missing, none of another shape."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from numbatorch import nn
+from numbatorch.device import Device
+from numbatorch.errors import FormatError, message
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.mapping import TensorInfo
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.shape import Shape
+from numbatorch.tensor import Tensor
+from numbatorch.tensor.base import host_node
+
+SHOWN = 8  # tensors that an error names
+
+Weights = GGUFFile | Checkpoint
+
+
+def tensor_of(weights: Weights, name: str, device: Device) -> Tensor:
+    """A tensor of a file in its stored type, over the mapped bytes where `device` can read those."""
+    info = weights.tensors[name]
+    return Tensor(host_node(weights.tensor(name), info.dtype, device, info.shape))
+
+
+def fill(
+    model: nn.Module,
+    weights: Weights,
+    device: Device,
+    spelling: Callable[[str], str] = str,
+    known: Collection[str] = (),
+) -> None:
+    """Put the tensors of a file into a model, in their stored types and without a copy.
+
+    Args:
+        model: its parameters give the names and the shapes.
+        weights: an open file.
+        spelling: parameter's name to the tensor's name in the file.
+        known: names of tensors that are not parameters and that the caller deals with.
+    Raises:
+        FormatError: a tensor is missing, left over, of another shape, or of a type that weights
+            cannot have; names all of them.
+    """
+    wanted = {spelling(name): (name, p.shape) for name, p in model.named_parameters()}
+    shapes = {name: shape for name, (_, shape) in wanted.items()}
+    check(type(model).__name__, weights, shapes, known)
+    found = {name: tensor_of(weights, stored, device) for stored, (name, _) in wanted.items()}
+    model.load_state_dict(found, assign=True)
+
+
+def check(
+    operator: str, weights: Weights, wanted: Mapping[str, Shape], known: Collection[str] = ()
+) -> None:
+    """Fail unless the file has exactly the tensors that the configuration asks for."""
+    problems = [
+        f"tensor {name} {shape} is missing"
+        for name, shape in wanted.items()
+        if name not in weights.tensors
+    ]
+    for name, info in weights.tensors.items():
+        if name in wanted:
+            problems += _misfits(info, wanted[name])
+        elif name not in known:
+            problems.append(f"tensor {name} {info.shape} has no place in the model")
+    if problems:
+        rows = problems[:SHOWN]
+        if len(problems) > SHOWN:
+            rows.append(f"and {len(problems) - SHOWN} more")
+        place = f"file {Path(weights.path)}"
+        raise FormatError(message(operator, "weights and configuration disagree", place, *rows))
+
+
+def _misfits(info: TensorInfo, shape: Shape) -> list[str]:
+    if info.shape != shape:
+        return [f"tensor {info.name} is {info.shape}, the configuration says {shape}"]
+    if info.dtype.kind == "f" or (info.dtype.kind == "q" and len(shape) == 2):
+        return []
+    return [f"tensor {info.name} has type {info.dtype.name}, which this weight cannot have"]
