@@ -109,17 +109,18 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     with tqdm(
         total=len(specs), desc="compiling kernels", delay=0.5, leave=False, disable=show
     ) as bar:
+        one_at_a_time = threading.Lock()
 
         def answer(result: workers.Answer) -> None:
             key, code = result
             if code is not None:
-                objects[key] = by_key[key].symbol, code
-                bar.update()
+                with one_at_a_time:
+                    objects[key] = by_key[key].symbol, code
+                    bar.update()
 
-        mine, finish = workers.compile_share(specs, answer)
-        error = _compile_here(mine, answer)
-        finish()
-        left = [spec for spec in specs if spec.key not in objects and spec not in mine]
+        with workers.Workers(specs, answer) as others:
+            error = _compile_here(others.mine, answer)
+        left = [spec for spec in specs if spec.key not in objects and spec not in others.mine]
         error = _compile_here(left, answer) or error
     return objects, error
 

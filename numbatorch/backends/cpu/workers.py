@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from types import FunctionType
 from typing import IO, Any
@@ -69,35 +70,51 @@ def _find(name: str, key: str, task: tuple[Any, ...]) -> KernelSpec:
     return spec
 
 
-def compile_share(
-    specs: list[KernelSpec], answer: Callable[[Answer], None]
-) -> tuple[list[KernelSpec], Callable[[], None]]:
-    """Give part of the kernels to workers.
+class Workers:
+    """Processes that compile a share of some kernels; leaving the context waits for them.
 
     Args:
         specs: kernels to compile.
-        answer: called with each result of a worker.
-    Returns:
-        The kernels left for this process, and a function that waits for the workers.
+        answer: called with each result, from other threads.
+
+    Attributes:
+        mine: the kernels that are left for this process.
     """
-    count = _worker_count(specs)
+
+    def __init__(self, specs: list[KernelSpec], answer: Callable[[Answer], None]) -> None:
+        self.mine, shares = _divide(specs, _worker_count(specs))
+        started = (_start(share) for share in shares if share)
+        self._processes = [process for process in started if process is not None]
+        # Results are read as they come: a worker would wait at a full pipe.
+        self._readers = [
+            threading.Thread(target=_collect, args=(process, answer), daemon=True)
+            for process in self._processes
+        ]
+
+    def __enter__(self) -> "Workers":
+        for reader in self._readers:
+            reader.start()
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None:
+            for process in self._processes:
+                process.kill()
+        for reader in self._readers:
+            reader.join()
+
+
+def _divide(specs: list[KernelSpec], count: int) -> tuple[list[KernelSpec], list[list[Any]]]:
+    """What this process compiles, and the tasks of each of `count` workers."""
     shares: list[list[Any]] = [[] for _ in range(count)]
     mine: list[KernelSpec] = []
-    for spec in specs:
+    for index, spec in enumerate(specs):
         task = spec.task() if count else None
-        index = len(mine) + sum(map(len, shares))
         if task is None or index % (count + 1) == 0:
             mine.append(spec)
         else:
             shares[index % (count + 1) - 1].append((spec.name, spec.key, task))
-    processes = [_start(share) for share in shares if share]
-
-    def finish() -> None:
-        for process in processes:
-            if process is not None:
-                _collect(process, answer)
-
-    return mine, finish
+    return mine, shares
 
 
 def _worker_count(specs: list[KernelSpec]) -> int:
@@ -132,13 +149,10 @@ def _start(share: list[Any]) -> "subprocess.Popen[bytes] | None":
 
 def _collect(process: "subprocess.Popen[bytes]", answer: Callable[[Answer], None]) -> None:
     assert process.stdout is not None
-    try:
+    with process:
         for result in _answers(process.stdout):
             answer(result)
-    finally:
-        process.stdout.close()
         process.kill()
-        process.wait()
 
 
 def _answers(stream: IO[bytes]) -> Any:
