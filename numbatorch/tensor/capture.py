@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.registry import BUFFER
@@ -18,17 +18,18 @@ from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
     Handle,
     buffer_node,
+    host_node,
     moved_to,
     moves,
+    pending_leaves,
     realize_nodes,
     tracing,
 )
+from numbatorch.tensor.random import Generator, recorded_keys
 from numbatorch.variable import Variable, attribute_key
 
 
-def compile(  # noqa: A001
-    function: Callable[..., Any] | None = None, *, dynamic: Sequence[str] = ()
-) -> Any:
+def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str] = ()) -> Any:
     """A function that traces `function` once per signature and then replays its plan.
 
     The signature is the shapes and dtypes of tensor arguments and the values of all others.
@@ -65,7 +66,9 @@ class _Trace:
     results: list[tuple[Shape, DType]]
     variables: dict[str, Variable] = field(default_factory=dict)
     checks: list[Node] = field(default_factory=list)
+    keys: list[tuple[int, Generator]] = field(default_factory=list)  # number of the leaf
     seen: int = -1
+    replayed: bool = False
 
 
 class Compiled:
@@ -122,7 +125,7 @@ class Compiled:
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
-        with tracing() as updates:
+        with tracing() as updates, recorded_keys() as keys:
             try:
                 result = self._function(*call.args, **call.kwargs)
                 changed = [(handle, old, handle.node) for handle, old in updates.items()]
@@ -133,7 +136,11 @@ class Compiled:
         _flatten(result, returned)
         if any(t.device.kind != "cpu" for t in returned):
             return None
-        return _make(inputs, variables, result, [t.node for t in returned], changed)
+        found = _make(inputs, variables, result, [t.node for t in returned], changed)
+        sources = dict(keys)
+        captured = enumerate(found.captured)
+        found.keys = [(i, sources[node]) for i, node in captured if node in sources]
+        return found
 
 
 def _make(
@@ -150,8 +157,8 @@ def _make(
     from numbatorch.backends.cpu.program import Program
     from numbatorch.compile.plan import make_plan
 
-    realize_nodes([old for _h, old, _n in changed if old.buffer is None])
     roots = [*returned, *(new for _h, _old, new in changed)]
+    realize_nodes([old for _h, old, _n in changed] + pending_leaves(roots))
     order = toposort(roots)
     copies, placeholders = placeholder_graph(order)
     leaves = [node for node in order if node.buffer is not None or node.op is BUFFER]
@@ -209,6 +216,10 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
         else (tensors[argument].node if node is None else node).buffer
         for argument, state, node in zip(trace.arguments, trace.states, trace.captured, strict=True)
     ]
+    if trace.replayed:
+        for number, generator in trace.keys:
+            leaves[number] = host_node(generator.key(), uint32, _cpu()).buffer
+    trace.replayed = True
     buffers = trace.program.run(leaves)
     del leaves
     count = len(trace.results)
