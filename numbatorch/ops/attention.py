@@ -9,6 +9,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.packed import packed, unpacked
+from numbatorch.ops.reduce import any_, reduced, sum_
 from numbatorch.ops.registry import (
     IOTA,
     as_node,
@@ -19,7 +21,7 @@ from numbatorch.ops.registry import (
 )
 from numbatorch.ops.softmax import softmax_
 from numbatorch.ops.view import reshape, transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
@@ -83,37 +85,108 @@ def _(
     return (*q.shape[:3], v.shape[3]), q.dtype
 
 
+@attention_.vjp
+def _(g: Node, y: Node, q: Node, k: Node, v: Node, *mask: Node, **attrs: Any) -> list[Node | None]:
+    packed_ = attention_backward.apply(g, q, k, v, *mask, **attrs)
+    return [*unpacked(packed_, q.shape, k.shape, v.shape), *([None] * len(mask))]
+
+
 @attention_.fallback
 def _(q: Node, k: Node, v: Node, *mask: Node, scale: float, causal: bool, position: int) -> Node:
+    weights, _keys = _weights(q, k, mask, scale, causal, position)
+    values = as_node(_repeat_heads(v, q.shape[1] // v.shape[1]), weights.dtype, q.device)
+    return as_node(matmul_.apply(weights, values), q.dtype, q.device)
+
+
+def _weights(
+    q: Node, k: Node, mask: tuple[Node, ...], scale: float, causal: bool, position: int
+) -> tuple[Node, Node]:
+    """The weights (B, H, T, S) in the dtype computed in, zeros in a row that sees nothing; keys."""
     B, H, T, _D = q.shape
     G, S = k.shape[1:3]
     wide = q.dtype.compute
     keys = as_node(_repeat_heads(k, H // G), wide, q.device)
-    values = as_node(_repeat_heads(v, H // G), wide, q.device)
     scores = matmul_.apply(as_node(q, wide, q.device), transpose(keys, -1, -2)) * scale
     seen = [*mask]
     if causal:
         rows = expanded(reshape.apply(_iota(T, q), shape=(T, 1)), (T, S)) + position
         seen.append(expanded(find("le").apply(expanded(_iota(S, q), (T, S)), rows), (B, H, T, S)))
-    for allowed in seen:
-        hidden = const(-float("inf"), wide, q.device, scores.shape)
-        scores = find("where").apply(allowed, scores, hidden)
-    weights = softmax_.apply(scores)
-    if mask:  # a row that sees nothing is NaN after softmax, and zero by definition
-        weights = find("where").apply(
-            find("isnan").apply(weights), const(0.0, wide, q.device, weights.shape), weights
-        )
-    return as_node(matmul_.apply(weights, values), q.dtype, q.device)
+    if not seen:
+        return softmax_.apply(scores), keys
+    allowed = seen[0]
+    for other in seen[1:]:
+        allowed = find("logical_and").apply(allowed, other)
+    zero = const(0.0, wide, q.device, scores.shape)
+    hidden = const(-float("inf"), wide, q.device, scores.shape)
+    some = expanded(any_(allowed, -1, keepdim=True), scores.shape)
+    scores = find("where").apply(allowed, scores, find("where").apply(some, hidden, zero))
+    return find("where").apply(some, softmax_.apply(scores), zero), keys
+
+
+@structured(strided=(1, 2, 3, 4))
+def attention_backward(
+    g: Array, q: Array, k: Array, v: Array, *mask: Array, scale: float, causal: bool, position: int
+) -> Array:
+    """Cotangents of attention's q, k and v in one buffer, in the dtype that it is computed in.
+
+    With P the weights, dP = g v^T and dS = P (dP - sum(P dP)) * scale: dq = dS k, dk = dS^T q,
+    dv = P^T g.
+    """
+    G, S = k.shape[1:3]
+    repeat = q.shape[1] // G
+    keys, values = np.repeat(k, repeat, 1), np.repeat(v, repeat, 1)
+    ones = np.broadcast_to(np.eye(S, dtype=q.dtype), (*k.shape[:2], S, S))
+    attrs = {"scale": scale, "causal": causal, "position": position}
+    weights = attention_.reference(q, k, ones, *mask, **attrs)
+    change = np.matmul(g, values.swapaxes(-1, -2))
+    scores = weights * (change - (weights * change).sum(-1, keepdims=True)) * scale
+    dk = np.matmul(scores.swapaxes(-1, -2), q).reshape(len(k), G, repeat, *k.shape[2:]).sum(2)
+    dv = np.matmul(weights.swapaxes(-1, -2), g).reshape(len(k), G, repeat, *v.shape[2:]).sum(2)
+    return np.concatenate([part.reshape(-1) for part in (np.matmul(scores, keys), dk, dv)])
+
+
+@attention_backward.infer
+def _(g: Node, q: Node, k: Node, v: Node, *mask: Node, **attrs: Any) -> tuple[Shape, DType]:
+    assert attention_.rule is not None
+    shape, dtype = attention_.rule(q, k, v, *mask, **attrs)
+    if g.shape != shape or g.dtype is not dtype:
+        wanted = f"g must be {shape} {dtype.name}"
+        raise ShapeError(message("attention_backward", wanted, f"g {describe(g)}"))
+    return (sum(numel(node.shape) for node in (q, k, v)),), dtype.compute
+
+
+@attention_backward.fallback
+def _(
+    g: Node, q: Node, k: Node, v: Node, *mask: Node, scale: float, causal: bool, position: int
+) -> Node:
+    weights, keys = _weights(q, k, mask, scale, causal, position)
+    wide, wide_q = (as_node(node, weights.dtype, q.device) for node in (g, q))
+    values = as_node(_repeat_heads(v, q.shape[1] // v.shape[1]), weights.dtype, q.device)
+    change = matmul_.apply(wide, transpose(values, -1, -2))
+    inner = expanded(reduced(sum_, weights * change, -1, keepdim=True), weights.shape)
+    scores = weights * (change - inner) * scale
+    dk = _sum_heads(matmul_.apply(transpose(scores, -1, -2), wide_q), k.shape[1])
+    dv = _sum_heads(matmul_.apply(transpose(weights, -1, -2), wide), k.shape[1])
+    return packed(matmul_.apply(scores, keys), dk, dv)
 
 
 @attention_.samples
 def _(rng: np.random.Generator) -> Any:
-    B, G, T, D, E = (int(n) for n in rng.integers(1, 4, 5))
-    H, S, causal = G * 2, T + 3, bool(rng.random() < 0.5)
+    B, G, R, T, D, E = (int(n) for n in rng.integers((1, 1, 1, 0, 1, 1), (3, 3, 3, 9, 9, 9)))
+    H, S, causal = G * R, T + int(rng.integers(0, 9)), bool(rng.random() < 0.5)
     q, k, v = (rng.standard_normal(s) for s in ((B, H, T, D), (B, G, S, D), (B, G, S, E)))
-    attrs = {"scale": D**-0.5, "causal": causal, "position": 2 if causal else 0}
+    position = int(rng.integers(0, S - T + 1)) if causal else 0
+    attrs = {"scale": D**-0.5, "causal": causal, "position": position}
     mask = [rng.random((B, H, T, S)) < 0.7] if rng.random() < 0.5 else []
     return [q, k, v, *mask], attrs
+
+
+@attention_backward.samples
+def _(rng: np.random.Generator) -> Any:
+    assert attention_.sample is not None
+    (q, k, v, *mask), attrs = attention_.sample(rng)
+    g = rng.standard_normal((*q.shape[:3], v.shape[3]))
+    return [g, q, k, v, *mask], attrs
 
 
 def _iota(size: int, like: Node) -> Node:
@@ -126,6 +199,14 @@ def _repeat_heads(x: Node, repeat: int) -> Node:
     B, G, S, D = x.shape
     wide = expanded(reshape.apply(x, shape=(B, G, 1, S, D)), (B, G, repeat, S, D))
     return reshape.apply(wide, shape=(B, G * repeat, S, D))
+
+
+def _sum_heads(x: Node, groups: int) -> Node:
+    """The sum over the heads of each group, what `_repeat_heads` is the transpose of."""
+    B, H, S, D = x.shape
+    if H == groups:
+        return x
+    return reduced(sum_, reshape.apply(x, shape=(B, groups, H // groups, S, D)), 2)
 
 
 def attention(

@@ -9,6 +9,10 @@ from typing import Any
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
 from numbatorch.backends.cpu.primitives import inf
 from numbatorch.ops import attention as ops
+from numbatorch.ops.cpu.attention_backward import (
+    attention_backward_groups,
+    backward_elements,
+)
 from numbatorch.ops.cpu.attention_rows import (
     CHUNK,
     MOST_ROWS,
@@ -286,4 +290,35 @@ def _launch_blocks(
         *(*operands, work, scores, stats),
         *(*sizes, ahead, span, q.shape[0] * G, scale),
         work=q.shape[0] * H * tokens * S * (D + E),
+    )
+
+
+@lower("cpu", ops.attention_backward)
+def _(
+    launcher: Launcher,
+    out: Operand,
+    g: Operand,
+    q: Operand,
+    k: Operand,
+    v: Operand,
+    *mask: Operand,
+    scale: float,
+    causal: bool,
+    position: int,
+) -> None:
+    B, H, tokens, D = q.shape
+    G, S, E = k.shape[1], k.shape[2], v.shape[3]
+    mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
+    seen = mask[0] if mask else 0
+    sizes = (H, G, tokens, S, D, E, *q.strides[:3], *k.strides[:3], *v.strides[:3], *mask_strides)
+    ahead = position + 1 if causal else S
+    wide_ = q.dtype.compute
+    size = launcher.parts * wide_.itemsize
+    span = backward_elements(S, D, E)
+    blocks = [launcher.scratch(n * size) for n in (span, *[padded(S) * TILE] * 2, 2 * TILE)]
+    launcher.launch(
+        attention_backward_groups(T=q.dtype, V=wide_),
+        *(out, g, q, k, v, seen, *blocks),
+        *(*sizes, ahead, span, B * G, scale),
+        work=3 * B * H * tokens * S * (D + E),
     )

@@ -1,0 +1,243 @@
+"""CPU kernel of attention's gradient: one group of heads at a time, with the softmax computed again.
+
+With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T q, dv = P^T g.
+"""
+
+from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
+from numbatorch.backends.cpu.primitives import inf
+from numbatorch.backends.cpu.simd import fma, lanes, vload, vstore
+from numbatorch.ops.cpu.attention_tiles import (
+    TILE,
+    add_product,
+    clear,
+    column_sums,
+    column_tops,
+    copy_keys,
+    finite,
+    hide_later,
+    hide_masked,
+    padded,
+    powers,
+    turn_queries,
+    wide,
+)
+from numbatorch.ops.cpu.rows import FLOAT, WIDE
+
+@helper
+def weigh_columns(
+    scores: Pointer["V"], stats: Pointer["V"], width: int, count: int, one: float
+) -> None:
+    """Softmax of each column; zeros where a column is hidden, and in the rows that rounding adds."""
+    zero = one - one
+    for i in range(width):
+        stats[i] = -inf * one
+        stats[TILE + i] = zero
+    column_tops(stats, stats, scores, width, count)
+    for i in range(width):
+        stats[i] = finite(stats[i], zero)
+    powers(scores, stats, width, count)
+    column_sums(stats + TILE, scores, width, count)
+    for i in range(width):
+        total = stats[TILE + i]
+        if total != zero:
+            total = one / total
+        stats[TILE + i] = total
+    for key in range(count):
+        row = scores + key * TILE
+        for i in range(width):
+            row[i] = row[i] * stats[TILE + i]
+    clear(scores + count * TILE, (wide(count) - count) * TILE, zero)
+
+
+@helper
+def score_cotangents(
+    change: Pointer["V"],
+    weights: Pointer["V"],
+    stats: Pointer["V"],
+    width: int,
+    count: int,
+    one: float,
+) -> None:
+    """P (dP - sum over keys of P dP) in place of dP, column by column."""
+    n = lanes(change)
+    for i in range(width):
+        stats[i] = one - one
+    for i in range(0, width, n):
+        total = vload(stats + i, n)
+        for key in range(count):
+            place = key * TILE + i
+            total = fma(vload(weights + place, n), vload(change + place, n), total)
+        vstore(stats + i, total)
+    for key in range(count):
+        row, weight = change + key * TILE, weights + key * TILE
+        for i in range(width):
+            row[i] = weight[i] * (row[i] - stats[i])
+    clear(change + count * TILE, (wide(count) - count) * TILE, one - one)
+
+
+@helper
+def store_tokens(
+    out: Pointer["V"],
+    out_head: int,
+    x: Pointer["V"],
+    repeat: int,
+    first: int,
+    rows: int,
+    cols: int,
+    scale: float,
+) -> None:
+    """Rows of queries times scale, to rows that are `cols` apart by token and `out_head` by head."""
+    for i in range(rows):
+        token = (first + i) // repeat
+        head = first + i - token * repeat
+        target = out + (head * out_head + token * cols)
+        for j in range(cols):
+            target[j] = x[i * wide(cols) + j] * scale
+
+
+@helper
+def add_tile(
+    blocks: Pointer["V"],
+    weights: Pointer["V"],
+    change: Pointer["V"],
+    stats: Pointer["V"],
+    keys: int,
+    rows: int,
+    end: int,
+    D: int,
+    E: int,
+    one: float,
+) -> None:
+    """dk and dv of one tile of queries added to those before; its dq."""
+    k, dk = blocks, blocks + wide(keys) * wide(D)
+    v = dk + wide(keys) * wide(D)
+    dv = v + wide(keys) * wide(E)
+    turned_q = dv + wide(keys) * wide(E)
+    q = turned_q + TILE * wide(D)
+    turned_g = q + TILE * wide(D)
+    g = turned_g + TILE * wide(E)
+    dq = g + TILE * wide(E)
+    width = wide(rows)
+    clear(change, wide(end) * TILE, one - one)
+    add_product(change, TILE, v, wide(E), 1, turned_g, TILE, end, width, E)
+    add_product(dv, wide(E), weights, TILE, 1, g, wide(E), end, wide(E), rows)
+    score_cotangents(change, weights, stats, width, end, one)
+    add_product(dk, wide(D), change, TILE, 1, q, wide(D), end, wide(D), rows)
+    clear(dq, TILE * wide(D), one - one)
+    add_product(dq, wide(D), change, 1, TILE, k, wide(D), rows, wide(D), end)
+
+
+@helper
+def start_group(
+    blocks: Pointer["V"],
+    k: Pointer["T"],
+    k_row: int,
+    v: Pointer["T"],
+    v_row: int,
+    keys: int,
+    D: int,
+    E: int,
+    one: float,
+) -> None:
+    """Keys and values as blocks, each with zeros behind it for its cotangent."""
+    room, turns = wide(keys) * wide(D), wide(keys) * wide(E)
+    copy_keys(blocks, wide(D), k, k_row, keys, D, one)
+    clear(blocks + room, room, one - one)
+    copy_keys(blocks + 2 * room, wide(E), v, v_row, keys, E, one)
+    clear(blocks + (2 * room + turns), turns, one - one)
+
+
+@helper
+def finish_group(
+    out: Pointer["V"], blocks: Pointer["V"], item: int, items: int, keys: int, D: int, E: int
+) -> None:
+    """Cotangents of keys and values of one group, to where they belong."""
+    room, turns = wide(keys) * wide(D), wide(keys) * wide(E)
+    dk, dv = blocks + room, blocks + (2 * room + turns)
+    own, other = out + item * keys * D, out + keys * (items * D + item * E)
+    for key in range(keys):
+        for i in range(D):
+            own[key * D + i] = dk[key * wide(D) + i]
+        for i in range(E):
+            other[key * E + i] = dv[key * wide(E) + i]
+
+
+def backward_elements(keys: int, D: int, E: int) -> int:
+    """Numbers of a part's blocks: keys, values and their cotangents, five tiles of queries."""
+    D, E = padded(D), padded(E)
+    return 2 * padded(keys) * (D + E) + TILE * (3 * D + 2 * E)
+
+
+@kernel(T=FLOAT, V=WIDE)
+def attention_backward_groups(
+    out: Pointer["V"],
+    g: Pointer["T"],
+    q: Pointer["T"],
+    k: Pointer["T"],
+    v: Pointer["T"],
+    mask: Pointer["bool"],
+    work: Pointer["V"],
+    scores: Pointer["V"],
+    changes: Pointer["V"],
+    stats: Pointer["V"],
+    heads: int,
+    groups: int,
+    tokens: int,
+    keys: int,
+    D: int,
+    E: int,
+    q_batch: int,
+    q_head: int,
+    q_token: int,
+    k_batch: int,
+    k_group: int,
+    k_row: int,
+    v_batch: int,
+    v_group: int,
+    v_row: int,
+    mask_batch: int,
+    mask_head: int,
+    mask_token: int,
+    mask_key: int,
+    ahead: int,
+    span: int,
+    items: int,
+    scale: float,
+    part: int,
+    parts: int,
+) -> None:
+    """out = dq, dk, dv, packed; g lies row-major. Token t sees keys below ahead + t."""
+    repeat = heads // groups
+    total = tokens * repeat
+    blocks, stat = work + part * span, stats + part * 2 * TILE
+    score = scores + part * wide(keys) * TILE
+    change = changes + part * wide(keys) * TILE
+    turned_q = blocks + 2 * wide(keys) * (wide(D) + wide(E))
+    turned_g = turned_q + 2 * TILE * wide(D)
+    for item in range(part, items, parts):
+        b = item // groups
+        group = item - b * groups
+        keep = (k + (b * k_batch + group * k_group), v + (b * v_batch + group * v_group))
+        start_group(blocks, keep[0], k_row, keep[1], v_row, keys, D, E, V(1.0))
+        for first in range(0, total, TILE):
+            rows = min(TILE, total - first)
+            end = max(0, min(keys, ahead + (first + rows - 1) // repeat))
+            source = q + (b * q_batch + group * repeat * q_head)
+            turn_queries(turned_q, source, q_head, q_token, repeat, first, rows, D, V(scale))
+            source = g + item * total * E
+            turn_queries(turned_g, source, tokens * E, E, repeat, first, rows, E, V(1.0))
+            clear(score, wide(end) * TILE, V(0.0))
+            add_product(score, TILE, blocks, wide(D), 1, turned_q, TILE, end, wide(rows), D)
+            hide_later(score, rows, end, 1 - ahead, repeat, first, -V(inf))
+            if mask_key >= 0:
+                allowed = mask + (b * mask_batch + group * repeat * mask_head)
+                hide_masked(
+                    *(score, allowed, mask_head, mask_token, mask_key),
+                    *(repeat, first, rows, end, -V(inf)),
+                )
+            weigh_columns(score, stat, wide(rows), end, V(1.0))
+            add_tile(blocks, score, change, stat, keys, rows, end, D, E, V(1.0))
+            target = out + item * total * D
+            dq = turned_g + 2 * TILE * wide(E)
+            store_tokens(target, tokens * D, dq, repeat, first, rows, D, V(scale))
+        finish_group(out + items * total * D, blocks, item, items, keys, D, E)
