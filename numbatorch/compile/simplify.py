@@ -109,14 +109,19 @@ def drop_view_that_changes_nothing(node: Node) -> Node | None:
 
 
 def merge_views(node: Node) -> Node | None:
-    """A reshape of a reshape, an expand of an expand: only the last counts."""
-    inner = node.inputs[0] if node.inputs else node
-    if not isinstance(node.op, View) or inner.op is not node.op or inner.buffer is not None:
+    """A reshape of a reshape, an expand of an expand: only the last counts. Permutes compose."""
+    if not isinstance(node.op, View):
         return None
-    if set(node.attrs) != {"shape"}:
+    inner = node.inputs[0]
+    if inner.op is not node.op or inner.buffer is not None:
         return None
-    base = inner.inputs[0]
-    last = Node(node.op, (base,), node.attrs, node.shape, node.dtype, node.device)
+    if set(node.attrs) == {"shape"}:
+        attrs = node.attrs
+    elif set(node.attrs) == {"dims"}:
+        attrs = {"dims": tuple(inner.attrs["dims"][d] for d in node.attrs["dims"])}
+    else:
+        return None
+    last = Node(node.op, inner.inputs, attrs, node.shape, node.dtype, node.device)
     return drop_view_that_changes_nothing(last) or last
 
 

@@ -8,7 +8,7 @@ from numbatorch import dtype as dt
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt
-from numbatorch.ops.registry import const, elementwise
+from numbatorch.ops.registry import const, elementwise, is_constant
 from numbatorch.ops.scalar import Scalar
 
 INTEGERS_AND_BOOL = (*dt.INTEGERS, dt.bool_)
@@ -48,6 +48,12 @@ def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
     return lhs * rhs
 
 
+@mul.simplify
+def _(node: Node) -> Node | None:
+    """x * 1 is x."""
+    return node.inputs[0] if is_constant(node.inputs[1], 1) else None
+
+
 @mul.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g * rhs, g * lhs
@@ -57,6 +63,12 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 def div(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs / rhs, for integers in float32."""
     return lhs / rhs
+
+
+@div.simplify
+def _(node: Node) -> Node | None:
+    """x / 1 is x."""
+    return node.inputs[0] if is_constant(node.inputs[1], 1) else None
 
 
 @div.vjp

@@ -40,3 +40,9 @@ def _(rng: np.random.Generator) -> Any:
 
     target = dt.PLAIN[int(rng.integers(len(dt.PLAIN)))]
     return [rng.uniform(-300, 300, (3, 5))], {"dtype": target}
+
+
+@cast.simplify
+def _(node: Node) -> Node | None:
+    """A cast to the dtype that the input has changes nothing."""
+    return node.inputs[0] if node.inputs[0].dtype is node.dtype else None

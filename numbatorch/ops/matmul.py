@@ -39,10 +39,10 @@ def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
 
 @matmul_.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> tuple[Node, Node]:
-    return (
-        matmul_.apply(g, transpose(rhs, -1, -2)),
-        matmul_.apply(transpose(lhs, -1, -2), g),
-    )
+    along = matmul_.apply(g, transpose(rhs, -1, -2))
+    if rhs.op.name == "permute":  # x @ W.T: the product that is W's gradient without a transpose
+        return along, transpose(matmul_.apply(transpose(g, -1, -2), lhs), -1, -2)
+    return along, matmul_.apply(transpose(lhs, -1, -2), g)
 
 
 @matmul_.samples

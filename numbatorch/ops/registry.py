@@ -18,6 +18,7 @@ from numbatorch.errors import DeviceError, DTypeError, message
 from numbatorch.graph import Node, Op, find, register, registered
 from numbatorch.layout import Layout
 from numbatorch.shape import Shape, broadcast, list_shape
+from numbatorch.variable import is_variable
 
 ELEMENTWISE_PROMOTES = dt.float32
 
@@ -70,6 +71,12 @@ EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by sl
 def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
     """`value` everywhere in `shape`."""
     return Node(CONST, (), {"value": value}, shape, dtype, device)
+
+
+def is_constant(node: Node, value: float) -> bool:
+    """Whether a node is `value` everywhere, in every run of a plan."""
+    found = node.attrs.get("value")
+    return node.op is CONST and not is_variable(found) and found == value
 
 
 def scalar_dtype(value: Any) -> DType:
