@@ -19,7 +19,6 @@ from numbatorch.tensor.base import (
     Handle,
     buffer_node,
     host_node,
-    host_node,
     moved_to,
     moves,
     pending_leaves,
@@ -27,7 +26,6 @@ from numbatorch.tensor.base import (
     tracing,
 )
 from numbatorch.tensor.random import Generator, recorded_keys
-from numbatorch.tensor.random import recorded_keys
 from numbatorch.variable import Variable, attribute_key
 
 
@@ -69,8 +67,6 @@ class _Trace:
     variables: dict[str, Variable] = field(default_factory=dict)
     checks: list[Node] = field(default_factory=list)
     keys: list[tuple[int, Generator]] = field(default_factory=list)  # number of the leaf
-    keys: list[tuple[int, Any]] = field(default_factory=list)  # leaf, its random generator
-    runs: int = 0
     seen: int = -1
     replayed: bool = False
 
@@ -153,7 +149,6 @@ def _make(
     result: Any,
     returned: list[Node],
     changed: list[tuple[Handle, Node, Node]],
-    keys: dict[Node, Any],
 ) -> _Trace:
     """Plan a traced graph."""
     from numbatorch import debugging
@@ -193,7 +188,6 @@ def _make(
         [(node.shape, node.dtype) for node in returned],
         variables,
         _distinct(plan.variable_nodes),
-        [(i, keys[node]) for i, node in enumerate(used) if node in keys],
     )
 
 
@@ -226,10 +220,6 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
         for number, generator in trace.keys:
             leaves[number] = host_node(generator.key(), uint32, _cpu()).buffer
     trace.replayed = True
-    if trace.runs:  # the first run uses the random numbers of the trace
-        for number, generator in trace.keys:
-            leaves[number] = host_node(generator.key(), uint32, _cpu()).buffer
-    trace.runs += 1
     buffers = trace.program.run(leaves)
     del leaves
     count = len(trace.results)
