@@ -32,6 +32,7 @@ from numbatorch.shape import Shape, contiguous_strides, numel
 
 BLOCK = 64  # results that `columns` keeps at a time
 CHUNK = 16384  # reduced elements that one part of `split` takes at a time
+FEW = 32  # results below which the reduced elements are shared; not a matter of the number of threads
 
 
 @dataclass(eq=False)
@@ -100,7 +101,7 @@ def _plan(core: Node, source: Program, parts: int) -> Plan:
     form = "rows"
     if not selects and kept and sum(s == 1 for s in outer) > sum(s == 1 for s in inner):
         form = "columns"
-    elif not selects and numel(kept) < 4 * parts and numel(reduced) >= 4 * CHUNK:
+    elif not selects and numel(kept) < FEW and numel(reduced) >= 4 * CHUNK:
         form = "split"
     return Plan(form, kept, reduced, kept_strides[1:], reduced_strides[1:])
 
