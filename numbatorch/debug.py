@@ -67,7 +67,7 @@ def kernels(tensors: Any) -> list[Kernel]:
     A structured operator that takes several launches counts as one kernel.
 
     >>> import numbatorch as nt
-    >>> x = nt.ones(4)
+    >>> x = nt.tensor([1.0, 2.0])
     >>> [kernel.fused for kernel in kernels((x * 2 + 1).exp())]
     [('mul', 'add', 'exp')]
     """
