@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 @structured(source="https://arxiv.org/abs/1706.03762", strided=(0, 1, 2, 3))
 def attention_(
     q: Array, k: Array, v: Array, *mask: Array, scale: float, causal: bool, position: int
-) -> Array:
+) -> Any:
     """softmax(q k^T * scale, over the keys that may be seen) v, accumulated in float32.
 
     Args:

@@ -77,7 +77,8 @@ def index_add(base: Array, index: Array, value: Array) -> Array:
 def _(base: Node, index: Node, value: Node) -> tuple[Shape, DType]:
     _check_index("index_add", base, index)
     _check_sum("index_add", base)
-    if not base.shape or value.shape != (*index.shape, *base.shape[1:]) or value.dtype is not base.dtype:
+    fits = bool(base.shape) and value.shape == (*index.shape, *base.shape[1:])
+    if not fits or value.dtype is not base.dtype:
         raise ShapeError(
             message(
                 "index_add",

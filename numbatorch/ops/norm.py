@@ -36,7 +36,7 @@ def _check_cotangent(op: str, g: Node, x: Node) -> None:
 
 
 @structured(source="https://arxiv.org/abs/1910.07467")
-def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
+def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension; the mean is taken in float32."""
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
 
@@ -103,7 +103,7 @@ def _(rng: np.random.Generator) -> Any:
 
 
 @structured(source="https://arxiv.org/abs/1607.06450")
-def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> Array:
+def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last dimension, biased variance."""
     centred = x - x.mean(-1, keepdims=True)
     scale = np.sqrt((centred * centred).mean(-1, keepdims=True) + eps)

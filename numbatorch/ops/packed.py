@@ -1,4 +1,4 @@
-"""Several values in one 1-D buffer: how an operator with one result gives more than one gradient."""
+"""Several values in one 1-D buffer: how an operator with one result gives several gradients."""
 
 from numbatorch.graph import Node
 from numbatorch.ops.view import cat, narrow, reshape

@@ -71,8 +71,9 @@ def _(
 
 @rope.vjp
 def _(
-    g: Node, y: Node, x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
+    g: Node, y: Node, x: Node, cos: Node, sin: Node, *, position: int, **flags: bool
 ) -> tuple[Node, Node | None, Node | None]:
+    interleaved, inverse = flags["interleaved"], flags["inverse"]
     attrs = {"position": position, "interleaved": interleaved}
     dx = rope.apply(g, cos, sin, **attrs, inverse=not inverse)
     if not (cos.requires_grad or sin.requires_grad):
@@ -99,9 +100,7 @@ def _into_table(rows: Node, table: Node, position: int) -> Node:
 
 
 @rope.fallback
-def _(
-    x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
-) -> Node:
+def _(x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool) -> Node:
     wide = as_node(x, x.dtype.compute, x.device)
     a, b = _pairs(wide, interleaved)
     c, s = (

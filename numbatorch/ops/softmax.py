@@ -6,7 +6,7 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node, find
+from numbatorch.graph import Node, Op, find
 from numbatorch.ops.reduce import max_, mean, reduced, sum_
 from numbatorch.ops.registry import as_node, describe, expanded, structured
 from numbatorch.ops.view import transpose
@@ -43,7 +43,7 @@ def _sample_backward(rng: np.random.Generator) -> Any:
 
 
 @structured(source="https://pytorch.org/docs/stable/generated/torch.nn.Softmax.html")
-def softmax_(x: Array) -> Array:
+def softmax_(x: Array) -> Any:
     """exp(x - max) / sum(exp(x - max)) over the last dimension."""
     powers = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
     return powers / powers.sum(-1, keepdims=True)
@@ -66,7 +66,7 @@ def _(x: Node) -> Node:
 
 
 @structured()
-def softmax_backward(g: Array, y: Array) -> Array:
+def softmax_backward(g: Array, y: Array) -> Any:
     """Cotangent of the input of softmax: y * (g - sum(g * y)) over the last dimension."""
     return y * (g - (g * y).sum(-1, keepdims=True))
 
@@ -79,7 +79,7 @@ def _(g: Node, y: Node) -> Node:
 
 
 @structured(source="https://pytorch.org/docs/stable/generated/torch.nn.LogSoftmax.html")
-def log_softmax_(x: Array) -> Array:
+def log_softmax_(x: Array) -> Any:
     """x - max - log(sum(exp(x - max))) over the last dimension."""
     centred = x - x.max(-1, keepdims=True, initial=-np.inf)
     return centred - np.log(np.exp(centred).sum(-1, keepdims=True))
@@ -103,7 +103,7 @@ def _(x: Node) -> Node:
 
 
 @structured()
-def log_softmax_backward(g: Array, y: Array) -> Array:
+def log_softmax_backward(g: Array, y: Array) -> Any:
     """Cotangent of the input of log_softmax: g - exp(y) * sum(g) over the last dimension."""
     return g - np.exp(y) * g.sum(-1, keepdims=True)
 
@@ -124,7 +124,7 @@ for _op in (softmax_backward, log_softmax_backward):
     _op.samples(_sample_backward)
 
 
-def _along(op: Any, x: Node, dim: int) -> Node:
+def _along(op: Op, x: Node, dim: int) -> Node:
     axis = normalize_dim(op.name, dim, len(x.shape))
     if axis == len(x.shape) - 1:
         return op.apply(x)

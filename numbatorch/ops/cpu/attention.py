@@ -3,11 +3,14 @@
 Source of the running maximum and sum: https://arxiv.org/abs/2205.14135
 """
 
+from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
+from numbatorch.backends.cpu.language import bool_
 from numbatorch.backends.cpu.primitives import inf
+from numbatorch.dtype import DType
 from numbatorch.ops import attention as ops
 from numbatorch.ops.cpu.attention_backward import (
     attention_backward_groups,
@@ -36,13 +39,13 @@ from numbatorch.ops.cpu.attention_tiles import (
     turn_queries,
     wide,
 )
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, unit_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
 
 
 @helper
 def rescale(
-    sums: Pointer["V"], sums_row: int, stats: Pointer["V"], rows: int, width: int, zero: float
+    sums: Pointer[V], sums_row: int, stats: Pointer[V], rows: int, width: int, zero: float
 ) -> None:
     """Take sums and total from the old maximum to the one that `stats` now ends with."""
     top, total = stats, stats + TILE
@@ -62,7 +65,7 @@ def rescale(
 
 
 @helper
-def start_block(sums: Pointer["V"], sums_size: int, stats: Pointer["V"], least: float) -> None:
+def start_block(sums: Pointer[V], sums_size: int, stats: Pointer[V], least: float) -> None:
     """No sums, no total, the least maximum."""
     zero = exp(least)
     clear(sums, sums_size, zero)
@@ -73,10 +76,10 @@ def start_block(sums: Pointer["V"], sums_size: int, stats: Pointer["V"], least: 
 
 @helper
 def store_rows(
-    out: Pointer["T"],
+    out: Pointer[T],
     out_head: int,
-    sums: Pointer["V"],
-    total: Pointer["V"],
+    sums: Pointer[V],
+    total: Pointer[V],
     repeat: int,
     first: int,
     rows: int,
@@ -98,10 +101,10 @@ def store_rows(
 
 @helper
 def add_keys(
-    work: Pointer["V"],
-    scores: Pointer["V"],
-    stats: Pointer["V"],
-    values: Pointer["T"],
+    work: Pointer[V],
+    scores: Pointer[V],
+    stats: Pointer[V],
+    values: Pointer[T],
     values_row: int,
     rows: int,
     count: int,
@@ -122,12 +125,12 @@ def add_keys(
 
 @helper
 def score_block(
-    scores: Pointer["V"],
-    block: Pointer["V"],
-    keys: Pointer["T"],
+    scores: Pointer[V],
+    block: Pointer[V],
+    keys: Pointer[T],
     keys_row: int,
-    queries: Pointer["V"],
-    mask: Pointer["bool"],
+    queries: Pointer[V],
+    mask: Pointer[bool_],
     mask_head: int,
     mask_token: int,
     mask_key: int,
@@ -153,14 +156,14 @@ def score_block(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_blocks(
-    out: Pointer["T"],
-    q: Pointer["T"],
-    k: Pointer["T"],
-    v: Pointer["T"],
-    mask: Pointer["bool"],
-    work: Pointer["V"],
-    scores: Pointer["V"],
-    stats: Pointer["V"],
+    out: Pointer[T],
+    q: Pointer[T],
+    k: Pointer[T],
+    v: Pointer[T],
+    mask: Pointer[bool_],
+    work: Pointer[V],
+    scores: Pointer[V],
+    stats: Pointer[V],
     heads: int,
     groups: int,
     tokens: int,
@@ -224,101 +227,101 @@ def block_elements(D: int, E: int) -> int:
     return TILE * E + BLOCK * max(D, E) + 2 * TILE * D
 
 
+@dataclass
+class Problem:
+    """What the kernels of one attention have in common.
+
+    Attributes:
+        operands: q, k, v, mask; 0 if there is no mask.
+        sizes: heads, groups, tokens, keys, D, E, then strides: three of q, k, v each, four of the
+            mask, whose last is -1 if there is none, then the keys that token 0 sees.
+        work: products of numbers.
+    """
+
+    operands: tuple[Any, ...]
+    sizes: tuple[int, ...]
+    dtype: DType
+    batch: int
+    work: float
+
+    @staticmethod
+    def of(
+        launcher: Launcher, q: Operand, k: Operand, v: Operand, *mask: Operand, **attrs: Any
+    ) -> "Problem":
+        """Operands whose rows do not lie in one piece are copied."""
+        B, H, tokens, D = q.shape
+        G, S, E = k.shape[1], k.shape[2], v.shape[3]
+        found = [unit_rows(launcher, x) for x in (q, k, v)]
+        strides = [stride for _, three in found for stride in three]
+        mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
+        ahead = attrs["position"] + 1 if attrs["causal"] else S
+        return Problem(
+            operands=(*(x for x, _ in found), mask[0] if mask else 0),
+            sizes=(H, G, tokens, S, D, E, *strides, *mask_strides, ahead),
+            dtype=q.dtype,
+            batch=B,
+            work=B * H * tokens * S * (D + E),
+        )
+
+
 @lower("cpu", ops.attention_)
-def _(
-    launcher: Launcher,
-    out: Operand,
-    q: Operand,
-    k: Operand,
-    v: Operand,
-    *mask: Operand,
-    scale: float,
-    causal: bool,
-    position: int,
-) -> None:
-    B, H, tokens, D = q.shape
-    G, S, E = k.shape[1], k.shape[2], v.shape[3]
-    mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
-    seen = mask[0] if mask else 0
-    sizes = (H, G, tokens, S, D, E, *q.strides[:3], *k.strides[:3], *v.strides[:3], *mask_strides)
-    ahead = position + 1 if causal else S
-    if tokens * (H // G) <= MOST_ROWS:
-        _launch_rows(launcher, (out, q, k, v, seen), sizes, ahead, scale)
-    else:
-        _launch_blocks(launcher, (out, q, k, v, seen), sizes, ahead, scale)
+def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attrs: Any) -> None:
+    problem = Problem.of(launcher, *operands, **attrs)
+    H, G, tokens = problem.sizes[:3]
+    launch = _launch_rows if tokens * (H // G) <= MOST_ROWS else _launch_blocks
+    launch(launcher, out, problem, scale)
 
 
-def _launch_rows(
-    launcher: Launcher, operands: Any, sizes: Any, ahead: int, scale: float
-) -> None:
+def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
     """The kernels for few queries; keys are split so that every part gets as many ranges."""
-    out, q = operands[:2]
-    H, G, tokens, S, D, E = sizes[:6]
-    wide_, parts = q.dtype.compute, launcher.parts
-    groups, rows = q.shape[0] * G, tokens * (H // G)
+    H, G, tokens, S, D, E = problem.sizes[:6]
+    types = {"T": problem.dtype, "V": problem.dtype.compute}
+    groups, rows, parts = problem.batch * G, tokens * (H // G), launcher.parts
     splits = parts // gcd(groups, parts) if S >= 2 * CHUNK else 1
-    size = wide_.itemsize
+    size = problem.dtype.compute.itemsize
     sums = launcher.scratch(groups * splits * rows_with_spare(rows) * padded(E) * size)
     stats = launcher.scratch(groups * splits * 2 * rows * size)
     lines = launcher.scratch(parts * MOST_ROWS * padded(D) * size)
     scores = launcher.scratch(parts * MOST_ROWS * CHUNK * size)
     launcher.launch(
-        attention_rows(T=q.dtype, V=wide_),
-        *(*operands, sums, stats, lines, scores),
-        *(*sizes, ahead, splits, groups * splits, scale),
-        work=groups * rows * S * (D + E),
+        attention_rows(**types),
+        *(out, *problem.operands, sums, stats, lines, scores),
+        *(*problem.sizes, splits, groups * splits, scale),
+        work=problem.work,
     )
     if splits > 1:
         joined = (groups, H // G, tokens, E, splits)
-        spec = attention_join(T=q.dtype, V=wide_)
-        launcher.launch(spec, out, sums, stats, *joined, work=2 * groups * rows * E * splits)
+        work = 2 * groups * rows * E * splits
+        launcher.launch(attention_join(**types), out, sums, stats, *joined, work=work)
 
 
-def _launch_blocks(
-    launcher: Launcher, operands: Any, sizes: Any, ahead: int, scale: float
-) -> None:
-    q = operands[1]
-    H, G, tokens, S, D, E = sizes[:6]
-    wide_ = q.dtype.compute
+def _launch_blocks(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
+    """The kernel for many queries."""
+    G, D, E = problem.sizes[1], problem.sizes[4], problem.sizes[5]
+    size = launcher.parts * problem.dtype.compute.itemsize
     span = block_elements(D, E)
-    size = launcher.parts * wide_.itemsize
-    work = launcher.scratch(span * size)
-    scores = launcher.scratch(BLOCK * TILE * size)
-    stats = launcher.scratch(4 * TILE * size)
+    scratch = [launcher.scratch(n * size) for n in (span, BLOCK * TILE, 4 * TILE)]
     launcher.launch(
-        attention_blocks(T=q.dtype, V=wide_),
-        *(*operands, work, scores, stats),
-        *(*sizes, ahead, span, q.shape[0] * G, scale),
-        work=q.shape[0] * H * tokens * S * (D + E),
+        attention_blocks(T=problem.dtype, V=problem.dtype.compute),
+        *(out, *problem.operands, *scratch),
+        *(*problem.sizes, span, problem.batch * G, scale),
+        work=problem.work,
     )
 
 
 @lower("cpu", ops.attention_backward)
 def _(
-    launcher: Launcher,
-    out: Operand,
-    g: Operand,
-    q: Operand,
-    k: Operand,
-    v: Operand,
-    *mask: Operand,
-    scale: float,
-    causal: bool,
-    position: int,
+    launcher: Launcher, out: Operand, g: Operand, *operands: Operand, scale: float, **attrs: Any
 ) -> None:
-    B, H, tokens, D = q.shape
-    G, S, E = k.shape[1], k.shape[2], v.shape[3]
-    mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
-    seen = mask[0] if mask else 0
-    sizes = (H, G, tokens, S, D, E, *q.strides[:3], *k.strides[:3], *v.strides[:3], *mask_strides)
-    ahead = position + 1 if causal else S
-    wide_ = q.dtype.compute
-    size = launcher.parts * wide_.itemsize
+    problem = Problem.of(launcher, *operands, **attrs)
+    G, S, D, E = problem.sizes[1], *problem.sizes[3:6]
+    size = launcher.parts * problem.dtype.compute.itemsize
     span = backward_elements(S, D, E)
-    blocks = [launcher.scratch(n * size) for n in (span, *[padded(S) * TILE] * 2, 2 * TILE)]
+    room = padded(S) * TILE
+    scratch = [launcher.scratch(n * size) for n in (span, room, room, 2 * TILE)]
     launcher.launch(
-        attention_backward_groups(T=q.dtype, V=wide_),
-        *(out, g, q, k, v, seen, *blocks),
-        *(*sizes, ahead, span, B * G, scale),
-        work=3 * B * H * tokens * S * (D + E),
+        attention_backward_groups(T=problem.dtype, V=problem.dtype.compute),
+        *(out, g, *problem.operands, *scratch),
+        *(*problem.sizes, span, problem.batch * G, scale),
+        work=3 * problem.work,
     )

@@ -1,9 +1,10 @@
-"""CPU kernel of attention's gradient: one group of heads at a time, with the softmax computed again.
+"""CPU kernel of attention's gradient: a group of heads at a time, the softmax computed again.
 
 With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T q, dv = P^T g.
 """
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
+from numbatorch.backends.cpu.language import bool_
 from numbatorch.backends.cpu.primitives import inf
 from numbatorch.backends.cpu.simd import fma, lanes, vload, vstore
 from numbatorch.ops.cpu.attention_tiles import (
@@ -23,11 +24,12 @@ from numbatorch.ops.cpu.attention_tiles import (
 )
 from numbatorch.ops.cpu.rows import FLOAT, WIDE
 
+
 @helper
 def weigh_columns(
-    scores: Pointer["V"], stats: Pointer["V"], width: int, count: int, one: float
+    scores: Pointer[V], stats: Pointer[V], width: int, count: int, one: float
 ) -> None:
-    """Softmax of each column; zeros where a column is hidden, and in the rows that rounding adds."""
+    """Softmax of each column; zeros in a column that sees nothing and in rows of rounding."""
     zero = one - one
     for i in range(width):
         stats[i] = -inf * one
@@ -51,9 +53,9 @@ def weigh_columns(
 
 @helper
 def score_cotangents(
-    change: Pointer["V"],
-    weights: Pointer["V"],
-    stats: Pointer["V"],
+    change: Pointer[V],
+    weights: Pointer[V],
+    stats: Pointer[V],
     width: int,
     count: int,
     one: float,
@@ -77,16 +79,16 @@ def score_cotangents(
 
 @helper
 def store_tokens(
-    out: Pointer["V"],
+    out: Pointer[V],
     out_head: int,
-    x: Pointer["V"],
+    x: Pointer[V],
     repeat: int,
     first: int,
     rows: int,
     cols: int,
     scale: float,
 ) -> None:
-    """Rows of queries times scale, to rows that are `cols` apart by token and `out_head` by head."""
+    """Rows of queries times scale, to rows `cols` apart by token and `out_head` by head."""
     for i in range(rows):
         token = (first + i) // repeat
         head = first + i - token * repeat
@@ -97,10 +99,10 @@ def store_tokens(
 
 @helper
 def add_tile(
-    blocks: Pointer["V"],
-    weights: Pointer["V"],
-    change: Pointer["V"],
-    stats: Pointer["V"],
+    blocks: Pointer[V],
+    weights: Pointer[V],
+    change: Pointer[V],
+    stats: Pointer[V],
     keys: int,
     rows: int,
     end: int,
@@ -129,10 +131,10 @@ def add_tile(
 
 @helper
 def start_group(
-    blocks: Pointer["V"],
-    k: Pointer["T"],
+    blocks: Pointer[V],
+    k: Pointer[T],
     k_row: int,
-    v: Pointer["T"],
+    v: Pointer[T],
     v_row: int,
     keys: int,
     D: int,
@@ -149,7 +151,7 @@ def start_group(
 
 @helper
 def finish_group(
-    out: Pointer["V"], blocks: Pointer["V"], item: int, items: int, keys: int, D: int, E: int
+    out: Pointer[V], blocks: Pointer[V], item: int, items: int, keys: int, D: int, E: int
 ) -> None:
     """Cotangents of keys and values of one group, to where they belong."""
     room, turns = wide(keys) * wide(D), wide(keys) * wide(E)
@@ -170,16 +172,16 @@ def backward_elements(keys: int, D: int, E: int) -> int:
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_backward_groups(
-    out: Pointer["V"],
-    g: Pointer["T"],
-    q: Pointer["T"],
-    k: Pointer["T"],
-    v: Pointer["T"],
-    mask: Pointer["bool"],
-    work: Pointer["V"],
-    scores: Pointer["V"],
-    changes: Pointer["V"],
-    stats: Pointer["V"],
+    out: Pointer[V],
+    g: Pointer[T],
+    q: Pointer[T],
+    k: Pointer[T],
+    v: Pointer[T],
+    mask: Pointer[bool_],
+    work: Pointer[V],
+    scores: Pointer[V],
+    changes: Pointer[V],
+    stats: Pointer[V],
     heads: int,
     groups: int,
     tokens: int,

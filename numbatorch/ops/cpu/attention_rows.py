@@ -5,6 +5,7 @@ whose sums are then joined in order, so that few heads keep many threads busy.
 """
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.backends.cpu.language import bool_
 from numbatorch.backends.cpu.primitives import inf
 from numbatorch.backends.cpu.simd import add_reassoc, lanes, prefetch
 from numbatorch.backends.cpu.simd_tile import (
@@ -37,7 +38,7 @@ row_room = helper(rows_with_spare)
 
 @helper
 def score_row(
-    scores: Pointer["V"], line: Pointer["V"], keys: Pointer["T"], keys_row: int, count: int, D: int
+    scores: Pointer[V], line: Pointer[V], keys: Pointer[T], keys_row: int, count: int, D: int
 ) -> None:
     """scores[key] = keys[key] . line, eight keys at a time."""
     n = lanes(scores)
@@ -50,18 +51,16 @@ def score_row(
             tile = tile_dots(tile, line + i, 0, 0, place, keys_row, left - 1)
         if whole < D:
             place = keys + (key * keys_row + whole)
-            tile = tile_dots_first(
-                tile, line + whole, 0, 0, place, keys_row, left - 1, D - whole
-            )
+            tile = tile_dots_first(tile, line + whole, 0, 0, place, keys_row, left - 1, D - whole)
         vstore_rows(scores + key, 0, tile_sums(tile), 8, 1, left)
 
 
 @helper
 def score_rows(
-    scores: Pointer["V"],
-    lines: Pointer["V"],
+    scores: Pointer[V],
+    lines: Pointer[V],
     lines_row: int,
-    keys: Pointer["T"],
+    keys: Pointer[T],
     keys_row: int,
     rows: int,
     count: int,
@@ -85,16 +84,16 @@ def score_rows(
                 tile = tile_dots_first(
                     tile, line, lines_row, last_row, place, keys_row, last, D - whole
                 )
-            place = scores + (row * CHUNK + key)
-            vstore_rows(place, CHUNK, tile_sums(tile), 4, last_row + 1, last + 1)
+            target = scores + (row * CHUNK + key)
+            vstore_rows(target, CHUNK, tile_sums(tile), 4, last_row + 1, last + 1)
 
 
 @helper
 def add_values(
-    sums: Pointer["V"],
+    sums: Pointer[V],
     sums_row: int,
-    scores: Pointer["V"],
-    values: Pointer["T"],
+    scores: Pointer[V],
+    values: Pointer[T],
     values_row: int,
     rows: int,
     count: int,
@@ -134,8 +133,8 @@ def add_values(
 
 @helper
 def hide_in_row(
-    scores: Pointer["V"],
-    mask: Pointer["bool"],
+    scores: Pointer[V],
+    mask: Pointer[bool_],
     mask_key: int,
     count: int,
     later: int,
@@ -152,10 +151,10 @@ def hide_in_row(
 
 @helper
 def weigh_row(
-    sums: Pointer["V"],
+    sums: Pointer[V],
     sums_row: int,
-    stats: Pointer["V"],
-    scores: Pointer["V"],
+    stats: Pointer[V],
+    scores: Pointer[V],
     count: int,
     zero: float,
 ) -> None:
@@ -176,9 +175,9 @@ def weigh_row(
 
 @helper
 def join_row(
-    out: Pointer["T"],
-    sums: Pointer["V"],
-    stats: Pointer["V"],
+    out: Pointer[T],
+    sums: Pointer[V],
+    stats: Pointer[V],
     splits: int,
     sums_step: int,
     stats_step: int,
@@ -208,9 +207,9 @@ def join_row(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_join(
-    out: Pointer["T"],
-    sums: Pointer["V"],
-    stats: Pointer["V"],
+    out: Pointer[T],
+    sums: Pointer[V],
+    stats: Pointer[V],
     groups: int,
     repeat: int,
     tokens: int,
@@ -235,15 +234,15 @@ def attention_join(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_rows(
-    out: Pointer["T"],
-    q: Pointer["T"],
-    k: Pointer["T"],
-    v: Pointer["T"],
-    mask: Pointer["bool"],
-    sums: Pointer["V"],
-    stats: Pointer["V"],
-    lines: Pointer["V"],
-    scores: Pointer["V"],
+    out: Pointer[T],
+    q: Pointer[T],
+    k: Pointer[T],
+    v: Pointer[T],
+    mask: Pointer[bool_],
+    sums: Pointer[V],
+    stats: Pointer[V],
+    lines: Pointer[V],
+    scores: Pointer[V],
     heads: int,
     groups: int,
     tokens: int,
@@ -306,8 +305,8 @@ def attention_rows(
                 weigh_row(own + row * wide(E), wide(E), stat + 2 * row, place, count, V(0.0))
             right = v + (b * v_batch + g * v_group + start * v_row)
             for key in range(0, count, NEAR):
-                near, place = min(NEAR, count - key), right + key * v_row
-                add_values(own, wide(E), score + key, place, v_row, rows, near, E)
+                near, value = min(NEAR, count - key), right + key * v_row
+                add_values(own, wide(E), score + key, value, v_row, rows, near, E)
         if splits == 1:
             for row in range(rows):
                 token = row // repeat

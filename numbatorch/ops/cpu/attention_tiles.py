@@ -1,4 +1,4 @@
-"""What the attention kernels share: blocks of rows in the type computed in, and products of such blocks.
+"""What the attention kernels share: blocks of rows in the type computed in, their products.
 
 A block of scores stands keys by queries, (keys, TILE): so keys and values are used as they lie,
 and a vector runs along queries, whose maxima and sums need nothing across its lanes.
@@ -9,6 +9,7 @@ from typing import Any
 
 from numbatorch.backends.cpu import simd
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, intrinsic
+from numbatorch.backends.cpu.language import bool_
 from numbatorch.backends.cpu.primitives import fabs, inf, select
 from numbatorch.backends.cpu.simd import lanes, vload, vmax, vstore
 from numbatorch.backends.cpu.simd_tile import (
@@ -42,12 +43,12 @@ wide = helper(padded)
 
 @helper(inline=False)
 def add_product(
-    out: Pointer["V"],
+    out: Pointer[V],
     out_row: int,
-    a: Pointer["V"],
+    a: Pointer[V],
     a_row: int,
     a_col: int,
-    b: Pointer["V"],
+    b: Pointer[V],
     b_row: int,
     M: int,
     N: int,
@@ -71,7 +72,7 @@ def add_product(
 
 @helper
 def transpose(
-    out: Pointer["V"], out_row: int, x: Pointer["V"], x_row: int, rows: int, cols: int
+    out: Pointer[V], out_row: int, x: Pointer[V], x_row: int, rows: int, cols: int
 ) -> None:
     """out[j, i] = x[i, j]; rows and cols are rounded up to whole vectors."""
     n = lanes(out)
@@ -82,16 +83,14 @@ def transpose(
 
 
 @helper
-def clear(out: Pointer["V"], count: int, zero: float) -> None:
+def clear(out: Pointer[V], count: int, zero: float) -> None:
     """`count` zeros."""
     for i in range(count):
         out[i] = zero
 
 
 @helper
-def copy_row(
-    out: Pointer["V"], out_row: int, x: Pointer["T"], cols: int, scale: float
-) -> None:
+def copy_row(out: Pointer[V], out_row: int, x: Pointer[T], cols: int, scale: float) -> None:
     """x times scale, and zeros up to `out_row`."""
     for i in range(cols):
         out[i] = x[i] * scale
@@ -101,7 +100,7 @@ def copy_row(
 
 @helper
 def copy_keys(
-    out: Pointer["V"], out_row: int, x: Pointer["T"], x_row: int, rows: int, cols: int, one: float
+    out: Pointer[V], out_row: int, x: Pointer[T], x_row: int, rows: int, cols: int, one: float
 ) -> None:
     """Rows of x that lie `x_row` apart, in the type of out."""
     for row in range(rows):
@@ -110,9 +109,9 @@ def copy_keys(
 
 @helper
 def copy_queries(
-    out: Pointer["V"],
+    out: Pointer[V],
     out_row: int,
-    x: Pointer["T"],
+    x: Pointer[T],
     x_head: int,
     x_token: int,
     repeat: int,
@@ -131,8 +130,8 @@ def copy_queries(
 
 @helper
 def turn_queries(
-    out: Pointer["V"],
-    x: Pointer["T"],
+    out: Pointer[V],
+    x: Pointer[T],
     x_head: int,
     x_token: int,
     repeat: int,
@@ -149,7 +148,7 @@ def turn_queries(
 
 @helper
 def hide_later(
-    scores: Pointer["V"],
+    scores: Pointer[V],
     width: int,
     count: int,
     ahead: int,
@@ -166,8 +165,8 @@ def hide_later(
 
 @helper
 def hide_masked(
-    scores: Pointer["V"],
-    mask: Pointer["bool"],
+    scores: Pointer[V],
+    mask: Pointer[bool_],
     mask_head: int,
     mask_token: int,
     mask_key: int,
@@ -196,7 +195,7 @@ def hide_masked(
 
 @helper
 def column_tops(
-    out: Pointer["V"], top: Pointer["V"], scores: Pointer["V"], width: int, count: int
+    out: Pointer[V], top: Pointer[V], scores: Pointer[V], width: int, count: int
 ) -> None:
     """out[i] = the larger of top[i] and of column i."""
     n = lanes(out)
@@ -208,9 +207,7 @@ def column_tops(
 
 
 @helper
-def column_sums(
-    total: Pointer["V"], scores: Pointer["V"], width: int, count: int
-) -> None:
+def column_sums(total: Pointer[V], scores: Pointer[V], width: int, count: int) -> None:
     """total[i] += the sum of column i."""
     n = lanes(total)
     for i in range(0, width, n):
@@ -221,9 +218,7 @@ def column_sums(
 
 
 @helper
-def powers(
-    scores: Pointer["V"], shift: Pointer["V"], width: int, count: int
-) -> None:
+def powers(scores: Pointer[V], shift: Pointer[V], width: int, count: int) -> None:
     """Column i becomes exp(column - shift[i])."""
     for key in range(count):
         row = scores + key * TILE
@@ -232,6 +227,6 @@ def powers(
 
 
 @helper
-def finite(top: float, zero: float) -> float:
+def finite(top: float, zero: float) -> Any:
     """What to take off the scores before exp: the largest of them, unless that is infinite."""
     return select(fabs(top) < inf, top, zero)

@@ -6,7 +6,8 @@ An index out of bounds is stored with a 1 before it in the two words of `status`
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu.kernel import Pointer, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, U, kernel, share
+from numbatorch.backends.cpu.language import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.shape import numel
@@ -21,10 +22,10 @@ INDEX = ("int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 
 @kernel(T=tuple(BITS.values()))
 def take_rows(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    index: Pointer["int64"],
-    status: Pointer["int64"],
+    out: Pointer[T],
+    x: Pointer[T],
+    index: Pointer[int64],
+    status: Pointer[int64],
     rows: int,
     cols: int,
     bound: int,
@@ -49,10 +50,10 @@ def take_rows(
 
 @kernel(T=tuple(BITS.values()))
 def gather_elements(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    index: Pointer["int64"],
-    status: Pointer["int64"],
+    out: Pointer[T],
+    x: Pointer[T],
+    index: Pointer[int64],
+    status: Pointer[int64],
     rows: int,
     count: int,
     cols: int,
@@ -75,10 +76,10 @@ def gather_elements(
 
 @kernel(T=ADDED_TYPES, U=(*ADDED_TYPES, *HALF))
 def add_rows(
-    out: Pointer["T"],
-    index: Pointer["int64"],
-    value: Pointer["U"],
-    status: Pointer["int64"],
+    out: Pointer[T],
+    index: Pointer[int64],
+    value: Pointer[U],
+    status: Pointer[int64],
     count: int,
     cols: int,
     bound: int,
@@ -106,17 +107,17 @@ def add_rows(
 
 @kernel(T=ADDED_TYPES, U=(*ADDED_TYPES, *HALF))
 def add_elements(
-    out: Pointer["T"],
-    index: Pointer["int64"],
-    value: Pointer["U"],
-    status: Pointer["int64"],
+    out: Pointer[T],
+    index: Pointer[int64],
+    value: Pointer[U],
+    status: Pointer[int64],
     rows: int,
     count: int,
     cols: int,
     part: int,
     parts: int,
 ) -> None:
-    """out[i, index[i, j]] += value[i, j], in order of j; the rows are shared, or else the columns."""
+    """out[i, index[i, j]] += value[i, j], in order of j; rows are shared, or else columns."""
     first, last = 0, rows
     lo, hi = 0, cols
     if rows >= parts:
@@ -134,7 +135,7 @@ def add_elements(
 
 
 @kernel(T=("int64", "float32", *HALF), U=(*INDEX, "float32", *HALF))
-def convert(out: Pointer["T"], x: Pointer["U"], size: int, part: int, parts: int) -> None:
+def convert(out: Pointer[T], x: Pointer[U], size: int, part: int, parts: int) -> None:
     """out[i] = x[i] in another type."""
     lo, hi = share(size, part, parts)
     for i in range(lo, hi):
@@ -192,9 +193,8 @@ def _add(
 
 @lower("cpu", ops.index_add)
 def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand) -> None:
-    _add(
-        launcher, add_rows, out, index, value, *(numel(index.shape), numel(out.shape[1:])), out.shape[0]
-    )
+    count, cols = numel(index.shape), numel(out.shape[1:])
+    _add(launcher, add_rows, out, index, value, count, cols, out.shape[0])
 
 
 @lower("cpu", ops.scatter_add)

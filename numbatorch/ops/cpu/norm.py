@@ -1,11 +1,12 @@
-"""CPU kernels of normalisation over the last dimension, and of its gradient in one pass over the rows.
+"""CPU kernels of normalisation over the last dimension, and of its gradient in one pass.
 
 Weight gradients are summed by each part into a row of its own, then over the parts.
 """
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, U, V, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, U, V, kernel, share
+from numbatorch.backends.cpu.language import int64
 from numbatorch.backends.cpu.primitives import sqrt
 from numbatorch.backends.cpu.simd import add_reassoc
 from numbatorch.dtype import DType, float32
@@ -17,9 +18,9 @@ from numbatorch.shape import numel
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_rows(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    weight: Pointer["U"],
+    out: Pointer[T],
+    x: Pointer[T],
+    weight: Pointer[U],
     rows: int,
     cols: int,
     eps: float,
@@ -38,10 +39,10 @@ def rms_norm_rows(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def layer_norm_rows(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    weight: Pointer["U"],
-    bias: Pointer["U"],
+    out: Pointer[T],
+    x: Pointer[T],
+    weight: Pointer[U],
+    bias: Pointer[U],
     rows: int,
     cols: int,
     eps: float,
@@ -65,12 +66,12 @@ def layer_norm_rows(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_backward_rows(
-    out: Pointer["V"],
-    sums: Pointer["V"],
-    used: Pointer["int64"],
-    g: Pointer["T"],
-    x: Pointer["T"],
-    weight: Pointer["U"],
+    out: Pointer[V],
+    sums: Pointer[V],
+    used: Pointer[int64],
+    g: Pointer[T],
+    x: Pointer[T],
+    weight: Pointer[U],
     rows: int,
     cols: int,
     eps: float,
@@ -100,12 +101,12 @@ def rms_norm_backward_rows(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def layer_norm_backward_rows(
-    out: Pointer["V"],
-    sums: Pointer["V"],
-    used: Pointer["int64"],
-    g: Pointer["T"],
-    x: Pointer["T"],
-    weight: Pointer["U"],
+    out: Pointer[V],
+    sums: Pointer[V],
+    used: Pointer[int64],
+    g: Pointer[T],
+    x: Pointer[T],
+    weight: Pointer[U],
     rows: int,
     cols: int,
     eps: float,
@@ -145,9 +146,9 @@ def layer_norm_backward_rows(
 
 @kernel(V=WIDE)
 def sum_parts(
-    out: Pointer["V"],
-    sums: Pointer["V"],
-    used: Pointer["int64"],
+    out: Pointer[V],
+    sums: Pointer[V],
+    used: Pointer[int64],
     first: int,
     count: int,
     part: int,

@@ -1,6 +1,6 @@
 """CPU kernels of rotary position embedding: one row is one head of one token."""
 
-from numbatorch.backends.cpu.kernel import Pointer, V, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, V, kernel, share
 from numbatorch.ops import rope as ops
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, in_type
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -8,10 +8,10 @@ from numbatorch.ops.lowering import Launcher, Operand, lower
 
 @kernel(T=FLOAT, V=WIDE)
 def rope_halves(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    cos: Pointer["V"],
-    sin: Pointer["V"],
+    out: Pointer[T],
+    x: Pointer[T],
+    cos: Pointer[V],
+    sin: Pointer[V],
     heads: int,
     tokens: int,
     half: int,
@@ -51,10 +51,10 @@ def rope_halves(
 
 @kernel(T=FLOAT, V=WIDE)
 def rope_neighbours(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    cos: Pointer["V"],
-    sin: Pointer["V"],
+    out: Pointer[T],
+    x: Pointer[T],
+    cos: Pointer[V],
+    sin: Pointer[V],
     heads: int,
     tokens: int,
     half: int,

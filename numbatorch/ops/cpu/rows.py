@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.backends.cpu.scalar_bridge import scalar_word
 from numbatorch.backends.cpu.simd import add_reassoc, lanes, splat, vlargest, vload, vmax
 from numbatorch.dtype import DType
 from numbatorch.ops import scalar_math
 from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.shape import numel
+from numbatorch.shape import Shape, contiguous_strides, numel
 
 FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
 WIDE = ("float32", "float64")
@@ -18,7 +18,7 @@ log = scalar_word(scalar_math.log)
 
 
 @kernel(T=FLOAT, U=FLOAT)
-def convert(out: Pointer["T"], x: Pointer["U"], size: int, part: int, parts: int) -> None:
+def convert(out: Pointer[T], x: Pointer[U], size: int, part: int, parts: int) -> None:
     """out[i] = x[i] in another float type."""
     lo, hi = share(size, part, parts)
     for i in range(lo, hi):
@@ -33,6 +33,42 @@ def in_type(launcher: Launcher, x: Operand, dtype: DType) -> Any:
     copy = launcher.scratch(dtype.nbytes(size))
     launcher.launch(convert(T=dtype, U=x.dtype), copy, x, size, work=size)
     return copy
+
+
+@kernel(T=FLOAT)
+def copy_strided(
+    out: Pointer[T],
+    x: Pointer[T],
+    size0: int,
+    size1: int,
+    size2: int,
+    size3: int,
+    stride0: int,
+    stride1: int,
+    stride2: int,
+    stride3: int,
+    part: int,
+    parts: int,
+) -> None:
+    """A four-dimensional view in row-major order."""
+    lo, hi = share(size0 * size1 * size2, part, parts)
+    for row in range(lo, hi):
+        group = row // size2
+        batch = group // size1
+        place = batch * stride0 + (group - batch * size1) * stride1
+        place += (row - group * size2) * stride2
+        for i in range(size3):
+            out[row * size3 + i] = x[place + i * stride3]
+
+
+def unit_rows(launcher: Launcher, x: Operand) -> tuple[Any, Shape]:
+    """A four-dimensional operand whose last stride is 1, and its other strides; or a copy's."""
+    if x.strides[-1] == 1 or x.shape[-1] == 1:
+        return x, x.strides[:3]
+    copy = launcher.scratch(x.dtype.nbytes(numel(x.shape)))
+    spec = copy_strided(T=x.dtype)
+    launcher.launch(spec, copy, x, *x.shape, *x.strides, work=2 * numel(x.shape))
+    return copy, contiguous_strides(x.shape)[:3]
 
 
 @helper
@@ -54,7 +90,7 @@ def total_of(x: Any, count: int, zero: float) -> float:
 
 
 @helper
-def largest(x: Pointer["T"], count: int, least: float) -> float:
+def largest(x: Any, count: int, least: float) -> float:
     """The largest of x[i], NaN left out; `least` if there is none."""
     n = lanes(x)
     top = least

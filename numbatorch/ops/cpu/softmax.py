@@ -1,6 +1,6 @@
 """CPU kernels of softmax: a row is read once from memory, and again while it is in the cache."""
 
-from numbatorch.backends.cpu.kernel import Pointer, V, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, V, kernel, share
 from numbatorch.backends.cpu.primitives import inf
 from numbatorch.backends.cpu.simd import add_reassoc
 from numbatorch.ops import softmax as ops
@@ -11,9 +11,9 @@ from numbatorch.shape import numel
 
 @kernel(T=FLOAT, V=WIDE)
 def softmax_rows(
-    out: Pointer["T"],
-    x: Pointer["T"],
-    wide: Pointer["V"],
+    out: Pointer[T],
+    x: Pointer[T],
+    wide: Pointer[V],
     rows: int,
     cols: int,
     part: int,
@@ -38,7 +38,7 @@ def softmax_rows(
 
 @kernel(T=FLOAT, V=WIDE)
 def log_softmax_rows(
-    out: Pointer["T"], x: Pointer["T"], rows: int, cols: int, part: int, parts: int
+    out: Pointer[T], x: Pointer[T], rows: int, cols: int, part: int, parts: int
 ) -> None:
     """x - max - log(sum(exp(x - max))) of each row."""
     lo, hi = share(rows, part, parts)
@@ -56,9 +56,9 @@ def log_softmax_rows(
 
 @kernel(T=FLOAT, V=WIDE)
 def softmax_backward_rows(
-    out: Pointer["T"],
-    g: Pointer["T"],
-    y: Pointer["T"],
+    out: Pointer[T],
+    g: Pointer[T],
+    y: Pointer[T],
     rows: int,
     cols: int,
     part: int,
@@ -75,9 +75,9 @@ def softmax_backward_rows(
 
 @kernel(T=FLOAT, V=WIDE)
 def log_softmax_backward_rows(
-    out: Pointer["T"],
-    g: Pointer["T"],
-    y: Pointer["T"],
+    out: Pointer[T],
+    g: Pointer[T],
+    y: Pointer[T],
     rows: int,
     cols: int,
     part: int,
