@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.compile.capture import compile
 from numbatorch.errors import OutOfRange, message
 from numbatorch.models.llama import KVCache, Llama
-from numbatorch.tensor import Tensor, from_numpy, no_grad
+from numbatorch.tensor import Tensor, from_numpy, no_grad, realize
+from numbatorch.tensor.capture import compile
 
 Array = np.ndarray[Any, Any]
 
@@ -47,13 +47,14 @@ class Decoder:
         """
         self._check(ids)
         self.reserve(self.position + len(ids))
-        assert self._step is not None
+        assert self._step is not None and self._cache is not None
         start = 0
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
             chunk = from_numpy(np.array([ids[start : start + size]], np.int64))
             logits = self._step(chunk.to(device=self.model.device), self.position, last)
+            realize(*self._cache.keys, *self._cache.values)  # a replay has done so already
             self.position += size
             start += size
             if last:

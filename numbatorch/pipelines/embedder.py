@@ -1,0 +1,122 @@
+"""Sentences to vectors: tokenize, encode, pool the tokens of each, normalise."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import functional as F
+from numbatorch import hub, models
+from numbatorch.device import Device
+from numbatorch.errors import FormatError, message
+from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.models.bert import Bert
+from numbatorch.pipelines.sentence_config import SentenceConfig
+from numbatorch.tensor import Tensor, from_numpy, no_grad
+from numbatorch.tensor.capture import compile
+
+Array = np.ndarray[Any, Any]
+
+TOKENS = 512  # tokens that a batch is filled to
+SENTENCES = 32  # sentences in a batch, at most
+
+
+class Embedder:
+    """A sentence-embedding model.
+
+    Attributes:
+        model, tokenizer: what was loaded.
+        config: how its checkpoint says that vectors are made.
+        dimension: C, size of a vector.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        revision: str | None = None,
+        device: Device | str | None = None,
+    ) -> None:
+        """As `models.from_pretrained`; tokenizer and pooling come from the same folder."""
+        path = hub.resolve(source, revision)
+        if not path.is_dir():
+            raise FormatError(message("Embedder", "needs a folder", f"source {path}"))
+        model = models.from_pretrained(path, device=device)
+        if not isinstance(model, Bert):
+            problem = f"{type(model).__name__} does not embed sentences"
+            raise FormatError(message("Embedder", problem, f"source {path}"))
+        self.model = model
+        self.tokenizer = Tokenizer.from_folder(path)
+        self.config = SentenceConfig.from_folder(path, model.config.max_position_embeddings)
+        self.dimension = model.config.hidden_size
+        self._run = compile(self._embed)
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """One vector a text: (N, C) float32.
+
+        Texts longer than the model's limit are cut at their end.
+
+        Raises:
+            OutOfRange: the tokenizer gives ids that the model does not have.
+        """
+        if isinstance(texts, str):
+            hint = "encode([text])[0] is the vector of one text"
+            raise TypeError(message("encode", "takes a list of texts, not one", hint=hint))
+        ids = self.tokenizer.encode_batch(
+            [self.config.prompt + text for text in texts], limit=self.config.max_length
+        )
+        out = np.empty((len(ids), self.dimension), np.float32)
+        for rows in batches([len(row) for row in ids]):
+            out[rows] = self._encode([ids[row] for row in rows])
+        return out
+
+    def _encode(self, ids: Sequence[list[int]]) -> Array:
+        lengths = [len(row) for row in ids]
+        T = padded(max(lengths))
+        tokens = np.zeros((len(ids), T), np.int64)
+        weights = np.zeros((len(ids), T, 1), np.float32)
+        for row, (found, length) in enumerate(zip(ids, lengths, strict=True)):
+            tokens[row, :length] = found
+            weights[row, :length, 0] = self.config.weights(length)
+        mask = None
+        if min(lengths) < T:
+            mask = self._tensor(np.arange(T) < np.array(lengths)[:, None])
+        result: Tensor = self._run(self._tensor(tokens), self._tensor(weights), mask)
+        return result.numpy()
+
+    def _tensor(self, array: Array) -> Tensor:
+        return from_numpy(array).to(device=self.model.device)
+
+    def _embed(self, ids: Tensor, weights: Tensor, mask: Tensor | None) -> Tensor:
+        """ids (B, T), weights of the tokens (B, T, 1), mask (B, T) -> (B, C)."""
+        with no_grad():
+            hidden = self.model(ids, mask)
+            if self.config.pooling == "max":
+                if mask is not None:
+                    hidden = hidden.masked_fill(~mask.unsqueeze(-1), float("-inf"))
+                pooled = hidden.amax(1)
+            else:
+                pooled = (hidden * weights).sum(1)
+            return F.normalize(pooled) if self.config.normalize else pooled
+
+
+def padded(length: int) -> int:
+    """A length with five significant bits, at most 1/16 above `length`: few lengths, few plans.
+
+    >>> [padded(length) for length in (1, 18, 33, 65, 200, 256)]
+    [1, 18, 34, 68, 200, 256]
+    """
+    step = 1 << max((length - 1).bit_length() - 5, 0)
+    return -(-length // step) * step
+
+
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of the texts, those of like length together, in batches whose sizes are powers of two."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        longest = padded(lengths[order[start]])
+        room = min(SENTENCES, max(TOKENS // longest, 1), len(order) - start)
+        size = 1 << (room.bit_length() - 1)
+        yield order[start : start + size]
+        start += size
