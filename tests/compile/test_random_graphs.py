@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import numbatorch as nt
@@ -12,13 +12,14 @@ from numbatorch.tensor.core import realize
 from tests.compare import assert_close
 
 UNARY = ("neg", "exp", "tanh", "sigmoid", "relu", "abs", "square")
+KINDS = ("unary", "binary", "scalar", "view", "reduce", "update", "matmul", "row", "cat", "where")
 BINARY = ("add", "sub", "mul", "maximum", "minimum")
 
 
 def grow(draw: Any, values: list[Any]) -> Any:
     """One more value computed from earlier ones."""
     x = values[draw(st.integers(0, len(values) - 1))]
-    kind = draw(st.sampled_from(["unary", "binary", "scalar", "view", "reduce", "update", "matmul"]))
+    kind = draw(st.sampled_from(KINDS))
     if kind == "unary":
         return getattr(x * 0.5, draw(st.sampled_from(UNARY)))()
     if kind == "binary":
@@ -35,6 +36,12 @@ def grow(draw: Any, values: list[Any]) -> Any:
         y = x.clone()
         y[..., 0] = values[draw(st.integers(0, len(values) - 1))].mean()
         return y
+    if kind == "row":
+        return getattr(x, draw(st.sampled_from(["softmax", "log_softmax"])))(-1)
+    if kind == "cat":
+        return nt.cat([x, x * 2], draw(st.integers(0, x.ndim - 1)))
+    if kind == "where":
+        return nt.where(x > 0.1, x, nt.arange(x.shape[-1], device=x.device) * 0.5)
     return (x @ x.transpose(-1, -2)) * 0.1
 
 
@@ -56,30 +63,50 @@ def _view(draw: Any, x: Any) -> Any:
     return (x[:1] if x.shape[0] else x).expand(max(x.shape[0], 1), *x.shape[1:])
 
 
-@given(st.data())
-@settings(max_examples=600, deadline=None)
-def test_fused_unfused_and_reference_agree(data: Any) -> None:
+def twins(data: Any, requires_grad: bool, steps: int) -> list[list[Any]]:
+    """The same random graph on device "numpy" and twice on the CPU, by its values in order."""
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=2, max_size=3)))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
-    twins = [[nt.tensor(a, device=d) for a in arrays] for d in ("numpy", "cpu", "cpu")]
-    decisions: list[Any] = []
+    graphs = [
+        [nt.tensor(a, device=d, requires_grad=requires_grad) for a in arrays]
+        for d in ("numpy", "cpu", "cpu")
+    ]
+    for _ in range(data.draw(st.integers(1, steps))):
+        decisions: list[Any] = []
 
-    def record(strategy: Any) -> Any:
-        decisions.append(data.draw(strategy))
-        return decisions[-1]
+        def decide(strategy: Any, decisions: list[Any] = decisions) -> Any:
+            decisions.append(data.draw(strategy))
+            return decisions[-1]
 
-    for _ in range(data.draw(st.integers(1, 10))):
-        decisions.clear()
-        twins[0].append(grow(record, twins[0]))
-        for values in twins[1:]:
-            replay = iter(list(decisions))
+        graphs[0].append(grow(decide, graphs[0]))
+        for values in graphs[1:]:
+            replay = iter(decisions)
             values.append(grow(lambda _strategy, replay=replay: next(replay), values))
+    return graphs
+
+
+@given(st.data())
+def test_fused_unfused_and_reference_agree(data: Any) -> None:
+    graphs = twins(data, False, 10)
     outputs = data.draw(st.integers(1, 3))
-    expected, fused, unfused = (values[-outputs:] for values in twins)
+    expected, fused, unfused = (values[-outputs:] for values in graphs)
     realize(*fused)
     with debug.no_fuse():
         realize(*unfused)
     for want, one, other in zip(expected, fused, unfused, strict=True):
-        assert_close(one.numpy(), want.numpy(), kind="composite")
-        assert_close(other.numpy(), want.numpy(), kind="composite")
+        assert_close(one.numpy(), want.numpy(), kind="model")
+        assert_close(other.numpy(), want.numpy(), kind="model")
+
+
+@given(st.data())
+def test_gradients_of_fused_and_reference_agree(data: Any) -> None:
+    graphs = twins(data, True, 6)
+    found = []
+    for values in graphs[:2]:
+        values[-1].tanh().mean().backward()
+        found.append([leaf.grad for leaf in values[:2]])
+    for want, got in zip(*found, strict=True):
+        assert (want is None) == (got is None)
+        if want is not None:
+            assert_close(got.numpy(), want.numpy(), kind="model")
