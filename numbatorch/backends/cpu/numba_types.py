@@ -102,12 +102,16 @@ _function_types: dict[Any, Any] = {}
 
 
 def _function_type(handle: Any, definition: Any, literal: bool) -> Any:
-    if handle not in _function_types:
+    """One for each processor: Numba remembers result types, which follow from its vectors."""
+    from numbatorch.backends.cpu import compiler
+
+    key = (handle, compiler.current_cpu())
+    if key not in _function_types:
         template = make_intrinsic_template(
             handle, definition, handle.__name__, prefer_literal=literal
         )
-        _function_types[handle] = types.Function(template)
-    return _function_types[handle]
+        _function_types[key] = types.Function(template)
+    return _function_types[key]
 
 
 def _call_definition(function: Any, inline: bool, words: tuple[Any, ...]) -> Any:

@@ -123,11 +123,11 @@ def declare(builder: Any, name: str, kind: Any) -> Any:
 
 
 def fma_vector(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """IR of a * b + c, rounded once."""
+    """IR of a * b + c, rounded once on processors that can."""
     from llvmlite import ir
 
     suffix = "f32" if str(a.type.element) == "float" else "f64"
-    name = f"llvm.fma.v{a.type.count}{suffix}"
+    name = f"llvm.fmuladd.v{a.type.count}{suffix}"
     return builder.call(declare(builder, name, ir.FunctionType(a.type, [a.type] * 3)), [a, b, c])
 
 
@@ -265,7 +265,7 @@ def splat(typingctx: Any, value: Any, n: Any) -> Any:
 
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c on float vectors, rounded once."""
+    """a * b + c on float vectors, rounded once on processors that can."""
     from numba.core.typing.templates import signature
 
     if not a == b == c:

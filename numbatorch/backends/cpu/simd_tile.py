@@ -42,7 +42,7 @@ def tile_zero(typingctx: Any, pointer: Any, rows: Any, columns: Any) -> Any:
 
 @intrinsic
 def tile_outer(typingctx: Any, tile: Any, a: Any, a_row: Any, last: Any, b: Any, count: Any) -> Any:
-    """tile[i] += a[min(i, last) * a_row] * b[: columns * lanes].
+    """tile[i] += a[i * a_row] * b[: columns * lanes]; row 0 stands for rows of a behind `last`.
 
     Of a tile one vector wide only the first `count` lanes of b are read.
     """
@@ -82,7 +82,7 @@ def tile_dots(
     b_row: Any,
     last_column: Any,
 ) -> Any:
-    """tile[i, j] += a[min(i, last_row) * a_row + lane] * b[min(j, last_column) * b_row + lane]."""
+    """tile[i, j] += a[i * a_row + lane] * b[j * b_row + lane]; row 0 stands for rows behind the last."""
     from numba.core import types
     from numba.core.typing.templates import signature
 
@@ -312,9 +312,12 @@ def _add_product(builder: Any, tile: Any, index: int, a: Any, b: Any) -> Any:
 
 
 def _row(builder: Any, index: int, last: Any, stride: Any) -> Any:
-    """Elements to row `index`, or to the last row there is."""
-    inside = builder.icmp_signed("<", _word(index), last)
-    return builder.mul(builder.select(inside, _word(index), last), stride)
+    """Elements to row `index`, or 0 where there is none.
+
+    Not a minimum, which LLVM would understand and compute anew in each step of the loop.
+    """
+    there = builder.icmp_signed("<=", _word(index), last)
+    return builder.select(there, builder.mul(_word(index), stride), _word(0))
 
 
 def _at(builder: Any, element: str, pointer: Any, index: Any) -> Any:
