@@ -50,7 +50,8 @@ class DType:
             import ml_dtypes
 
             return np.dtype(getattr(ml_dtypes, _ML_DTYPES[self.name]))
-        return np.dtype(self.name)
+        found: np.dtype[Any] = np.dtype(self.name)
+        return found
 
     @cached_property
     def compute(self) -> "DType":

@@ -111,13 +111,13 @@ class Node:
         self.dtype = dtype
         self.device = device
         self.buffer: Any = None
-        self.requires_grad = (
+        self.requires_grad: bool = (
             dtype.kind == "f"
             and _mode.grad
             and op.differentiable
             and any(x.requires_grad for x in inputs)
         )
-        self.depth = 1 + max((x.depth for x in inputs if x.buffer is None), default=0)
+        self.depth: int = 1 + max((x.depth for x in inputs if x.buffer is None), default=0)
 
     def __repr__(self) -> str:
         return f"Node({self.op.name}, {self.shape}, {self.dtype.name})"

@@ -1,4 +1,4 @@
-"""Layout: how the elements of a value lie in a buffer. View operators change it and move nothing."""
+"""Layout: how the elements of a value lie in a buffer. Views change it and move nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Device "numpy": runs any graph node by node through each operator's reference. Slow, never wrong."""
+"""Device "numpy": runs a graph node by node through the references. Slow, never wrong."""
 
 from collections.abc import Sequence
 from typing import Any

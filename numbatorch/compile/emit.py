@@ -201,7 +201,9 @@ class Program:
         """Values of the parameters."""
         out: list[Any] = [a.operand for a in self.accesses() if a.parameter]
         for _name, dtype, value in self.scalars:
-            out.append(value if is_variable(value) else (float if dtype.kind == "f" else int)(value))
+            out.append(
+                value if is_variable(value) else (float if dtype.kind == "f" else int)(value)
+            )
         return [*out, *self._integers().values()]
 
     def _integers(self) -> dict[str, int]:
@@ -239,7 +241,9 @@ class Program:
     def _inner(self, number: int, access: Access) -> str:
         return {"c": "1", "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
 
-    def body(self, index: str, core: tuple[str, DType] | None = None) -> tuple[list[str], list[str]]:
+    def body(
+        self, index: str, core: tuple[str, DType] | None = None
+    ) -> tuple[list[str], list[str]]:
         """Statements that compute the terms at element `index` of the row, and the results' text.
 
         Args:

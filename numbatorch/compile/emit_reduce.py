@@ -32,7 +32,9 @@ from numbatorch.shape import Shape, contiguous_strides, numel
 
 BLOCK = 64  # results that `columns` keeps at a time
 CHUNK = 16384  # reduced elements that one part of `split` takes at a time
-FEW = 32  # results below which the reduced elements are shared; not a matter of the number of threads
+FEW = (
+    32  # results below which the reduced elements are shared; not a matter of the number of threads
+)
 
 
 @dataclass(eq=False)
@@ -57,9 +59,7 @@ def reduction(
     core = group.core
     assert core is not None
     assert group.prologue is not None
-    source = make_program(
-        "p", [group.prologue], core.inputs[0].shape, operand, [], {}, None
-    )
+    source = make_program("p", [group.prologue], core.inputs[0].shape, operand, [], {}, None)
     results = group.results or [Load(core, Layout.contiguous(group.space))]
     layouts = [(a, Layout.contiguous(group.space), d) for a, _l, d in writes]
     after = make_program("e", results, group.space, operand, layouts, {}, core)
@@ -153,9 +153,7 @@ class _Writer:
         """Text, words and values of the prologue's pointers and scalars."""
         count = len(self.source._integers())
         keep = slice(0, len(self.source.parameters()) - count)
-        at = {
-            f"{a.name}_at": a.layout.offset for a in self.source.accesses() if a.iota
-        }
+        at = {f"{a.name}_at": a.layout.offset for a in self.source.accesses() if a.iota}
         return (
             self.source.parameters()[keep] + [f"{name}: int" for name in at],
             self.source.signature()[keep] + ["int"] * len(at),
@@ -232,9 +230,7 @@ class _Writer:
 
     def _bases(self, offsets: Sequence[str], prefix: str, base: str) -> list[str]:
         lines = []
-        for number, (access, text) in enumerate(
-            zip(self.source.accesses(), offsets, strict=True)
-        ):
+        for number, (access, text) in enumerate(zip(self.source.accesses(), offsets, strict=True)):
             start = base or (f"{access.name}_at" if access.iota else access.name)
             name = start if not base else f"{base}{number}"
             lines.append(f"{prefix}{number} = {name} + ({text})")

@@ -263,7 +263,9 @@ class Fusion:
         plain = all(view.op.name == "reshape" for view in views)
         if not plain or numel(group.space) != numel(node.shape):
             return False
-        if isinstance(node.op, Structured) and any(x.dtype is not node.dtype for x in group.outputs):
+        if isinstance(node.op, Structured) and any(
+            x.dtype is not node.dtype for x in group.outputs
+        ):
             return False
         if isinstance(group.outputs[0].op, View):
             return False

@@ -322,8 +322,7 @@ class Planner:
             launcher.called = Launch(spec, words, False, touched, [], group)
             launcher.epilogue = (EPILOGUE, EPILOGUE)
         operands = [
-            Operand(self.memory(load.node), load.layout, load.node.dtype)
-            for load in group.operands
+            Operand(self.memory(load.node), load.layout, load.node.dtype) for load in group.operands
         ]
         lower = lowering(self.backend, core.op)
         assert lower is not None, core

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from numbatorch.graph import Node, find, toposort
-from numbatorch.ops.registry import BUFFER, CONST, EMPTY, IOTA, Elementwise, Reduction, Structured, View, const
+from numbatorch.ops.registry import (
+    BUFFER,
+    CONST,
+    EMPTY,
+    IOTA,
+    Elementwise,
+    Reduction,
+    Structured,
+    View,
+    const,
+)
 from numbatorch.variable import attribute_key, is_variable
 
 Rewrite = Callable[[Node], Node | None]

@@ -1,5 +1,7 @@
 """Scaled dot-product attention with grouped heads, a causal rule and a mask."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Elementwise operators of two and three operands."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

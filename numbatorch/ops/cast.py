@@ -1,5 +1,7 @@
 """Conversion of elements from one dtype to another."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Comparisons, tests of floats and logic: elementwise operators whose result is bool."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from numbatorch import dtype as dt

@@ -1,5 +1,7 @@
 """Indexing by integer tensors: take rows, add rows, gather and scatter along the last dimension."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

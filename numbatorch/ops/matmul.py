@@ -1,5 +1,7 @@
 """Matrix product over the last two dimensions, and `linear` on top of it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node, find
+from numbatorch.graph import Node, Op, find
 from numbatorch.ops.registry import as_node, describe, expanded, result_type, structured
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel
@@ -139,8 +141,9 @@ def linear(x: Node, weight: Node, bias: Node | None = None) -> Node:
         out = find("quant_matmul").apply(rows, weight)
         out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
     elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
-        out = _product(x if len(x.shape) > 1 else reshape.apply(x, shape=(1, -1)),
-                       transpose(weight, 0, 1))
+        out = _product(
+            x if len(x.shape) > 1 else reshape.apply(x, shape=(1, -1)), transpose(weight, 0, 1)
+        )
         out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
     else:
         out = matmul(x, transpose(weight, 0, 1))

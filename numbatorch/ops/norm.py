@@ -1,5 +1,7 @@
 """Layer and root-mean-square normalisation over the last dimension."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -5,6 +5,8 @@ Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011
 https://doi.org/10.1145/2063384.2063405
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -116,10 +118,11 @@ def random_uniform(
 
 def _normal_reference(index: Array, key0: Array, key1: Array) -> Array:
     x0, x1 = _words(index, key0, key1)
-    uniform = x0.astype(np.float32).astype(np.float64) * 2.0**-32 + 2.0**-33
-    turn = (x1 >> np.uint64(8)) * 2.0**-24
-    radius = np.sqrt(-2 * np.log(np.minimum(uniform.astype(np.float32), 1)))
-    return np.asarray(radius * np.cos(_TAU * turn), np.float32)
+    uniform = x0.astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    turn = (x1 >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+    radius = np.sqrt(-2 * np.log(uniform.astype(np.float64)))
+    angle = (turn * np.float32(_TAU)).astype(np.float64)
+    return np.asarray(radius * np.cos(angle), np.float32)
 
 
 @elementwise(

@@ -1,5 +1,7 @@
 """Reductions: sum, prod, max, min, any, all, argmax, argmin; mean, var and logsumexp over them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import Node, find
-from numbatorch.ops.registry import Op, as_node, expanded, reduction
+from numbatorch.graph import Node, Op, find
+from numbatorch.ops.registry import as_node, expanded, reduction
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 

@@ -1,5 +1,7 @@
 """Rotary position embedding."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

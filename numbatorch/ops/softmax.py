@@ -1,5 +1,7 @@
 """softmax and log_softmax over the last dimension; cross entropy on top."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Elementwise operators of one operand: signs, rounding, exponentials, circles, activations."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

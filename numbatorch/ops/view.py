@@ -1,4 +1,6 @@
-"""View operators: reshape, permute, expand, slice; and slice_update, their inverse, which copies."""
+"""View operators: reshape, permute, expand, slice; and slice_update, their inverse: it copies."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any

@@ -68,7 +68,9 @@ def test_norm_is_one_launch_forward_and_one_backward() -> None:
 
 def test_attention_is_one_launch() -> None:
     q, k, v = rand(1, 4, 9, 8), rand(1, 2, 9, 8), rand(1, 2, 9, 8)
-    assert_launches(functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), 1)
+    assert_launches(
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), 1
+    )
 
 
 def test_one_parameter_of_an_optimizer_step_is_one_launch() -> None:

@@ -105,7 +105,9 @@ def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[N
         number[node] = len(number)
         if node.op is BUFFER and node.buffer is None:
             raise RuntimeError(
-                message("compile", "a value is read while its function is traced: return it instead")
+                message(
+                    "compile", "a value is read while its function is traced: return it instead"
+                )
             )
         if node.buffer is not None:
             leaves.append(node)
@@ -145,9 +147,7 @@ def _base_references() -> int:
     return _references(probe, {probe[0]: 0})[0]
 
 
-def _donated(
-    order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]
-) -> frozenset[int]:
+def _donated(order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]) -> frozenset[int]:
     """Leaves, by number, that nobody can read after this run: their memory may be overwritten."""
     edges = dict.fromkeys(order, 0)
     for leaf in leaves:

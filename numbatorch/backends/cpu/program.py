@@ -67,9 +67,7 @@ class Program:
 
     def _numbers(self, kind: str) -> Any:
         found = [m for m in self.plan.memories if m.kind == kind]
-        return np.array(
-            [self._number[m] for m in sorted(found, key=lambda m: m.index)], np.int64
-        )
+        return np.array([self._number[m] for m in sorted(found, key=lambda m: m.index)], np.int64)
 
     def _block(self, launch: Launch) -> int:
         """Append the argument block of a launch; returns its first word's number."""
@@ -179,8 +177,11 @@ class Program:
                 index = int(self._status[status.position + 1])
                 self._status[:] = 0
                 raise OutOfRange(
-                    message(status.op, f"index {index} is out of range", f"it must be in "
-                            f"[0, {status.bound})")
+                    message(
+                        status.op,
+                        f"index {index} is out of range",
+                        f"it must be in [0, {status.bound})",
+                    )
                 )
 
 
