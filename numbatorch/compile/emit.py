@@ -182,7 +182,9 @@ class Program:
             f"{k}={self._attributes.get((id(term), k), v)}" for k, v in term.node.attrs.items()
         ]
         operands = ",".join(str(number[id(t)]) for t in term.terms)
-        return f"{op.name}:{function_digest(op.body)}:{term.node.dtype.name}({operands}|{attrs})"
+        return (
+            f"{op.name}:{function_digest(op.function)}:{term.node.dtype.name}({operands}|{attrs})"
+        )
 
     def parameters(self) -> list[str]:
         """Text of the parameters, in the order of `arguments`."""
@@ -253,7 +255,7 @@ class Program:
 
         builder = Builder(prefix=f"{self.stem}v")
         values: dict[int, Any] = {}
-        lines = []
+        lines: list[str] = []
         for term in self.terms:
             if isinstance(term, Load):
                 access = self.reads.get(id(term))

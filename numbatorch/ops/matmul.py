@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 @structured(epilogue=True, strided=(0, 1))
 def matmul_(lhs: Array, rhs: Array) -> Array:
     """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal."""
-    return np.matmul(lhs, rhs)
+    out: Array = np.matmul(lhs, rhs)
+    return out
 
 
 @matmul_.infer

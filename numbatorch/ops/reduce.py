@@ -35,7 +35,8 @@ def _sample(rng: np.random.Generator) -> Any:
 def sum_(x: Array, *, dims: Shape) -> Array:
     """Sum over `dims`; integers and bool are summed in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
-    return x.sum(axis=dims, keepdims=True, dtype=wide)
+    out: Array = np.sum(x, axis=dims, keepdims=True, dtype=wide)
+    return out
 
 
 @sum_.vjp
@@ -47,19 +48,22 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
 def prod(x: Array, *, dims: Shape) -> Array:
     """Product over `dims`; integers and bool are multiplied in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
-    return x.prod(axis=dims, keepdims=True, dtype=wide)
+    out: Array = np.prod(x, axis=dims, keepdims=True, dtype=wide)
+    return out
 
 
 @reduction(combine="maximum({acc}, {x})", identity=_none)
 def max_(x: Array, *, dims: Shape) -> Array:
     """Largest element over `dims`; NaN wins. The gradient is shared equally by ties."""
-    return x.max(axis=dims, keepdims=True)
+    out: Array = np.max(x, axis=dims, keepdims=True)
+    return out
 
 
 @reduction(combine="minimum({acc}, {x})", identity=_none)
 def min_(x: Array, *, dims: Shape) -> Array:
     """Smallest element over `dims`; NaN wins. The gradient is shared equally by ties."""
-    return x.min(axis=dims, keepdims=True)
+    out: Array = np.min(x, axis=dims, keepdims=True)
+    return out
 
 
 def _tie_gradient(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:

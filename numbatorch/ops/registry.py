@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 from numbatorch import dtype as dt
@@ -152,6 +153,8 @@ class Elementwise(Op):
         super().__init__(body.__name__, reference, source)
         self.__doc__ = body.__doc__
         self.body = body
+        assert isinstance(body, FunctionType), body
+        self.function = body
         self.dtypes: tuple[DType, ...] = dt.PLAIN
         self.result: str | Callable[[DType, dict[str, Any]], DType] = "same"
         self.fixed: dict[int, DType] = {}

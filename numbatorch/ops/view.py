@@ -10,7 +10,7 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import EMPTY, View, const, describe, structured, view
+from numbatorch.ops.registry import EMPTY, const, describe, structured, view
 from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
 
 Array = np.ndarray[Any, Any]
@@ -105,7 +105,8 @@ def _(rng: np.random.Generator) -> Any:
 @view(lambda layout, *, starts, sizes, steps: layout.slice(starts, sizes, steps))
 def slice_(x: Array, *, starts: Shape, sizes: Shape, steps: Shape) -> Array:
     """Every steps[i]-th element from starts[i], sizes[i] of them, in each dimension."""
-    return x[_indices(x.shape, starts, sizes, steps)]
+    out: Array = x[_indices(x.shape, starts, sizes, steps)]
+    return out
 
 
 @slice_.infer
@@ -219,9 +220,6 @@ def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shap
 def _reject_blocks(op: str, x: Node) -> None:
     if x.dtype.kind == "q":
         raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
-
-
-VIEWS: tuple[View, ...] = (reshape, permute, expand, slice_, detach)  # type: ignore[assignment]
 
 
 def transpose(x: Node, dim0: int, dim1: int) -> Node:

@@ -124,7 +124,7 @@ class Compiled:
             name: variables[name] if name in variables else _map(lambda _t: next(handles), value)
             for name, value in bound.arguments.items()
         }
-        call = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+        call = inspect.BoundArguments(self._signature, arguments)
         with tracing() as updates, recorded_keys() as keys:
             try:
                 result = self._function(*call.args, **call.kwargs)

@@ -1,4 +1,4 @@
-"""Random graphs give the same values fused on the CPU, unfused on the CPU, and on device "numpy"."""
+"""Random graphs give one result: fused and unfused on the CPU, and on device "numpy"."""
 
 from typing import Any
 

@@ -24,17 +24,22 @@ class Buffer:
     a mapped file, is only kept alive.
     """
 
-    __slots__ = ("__weakref__", "address", "nbytes", "owner", "pooled")
+    __slots__ = ("__weakref__", "address", "nbytes", "owner", "pool")
 
-    def __init__(self, owner: Array, address: int, nbytes: int, pooled: bool) -> None:
+    def __init__(self, owner: Array, address: int, nbytes: int, pool: Pool | None = None) -> None:
         self.owner = owner
         self.address = address
         self.nbytes = nbytes
-        self.pooled = pooled
+        self.pool = pool
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the memory is ours to overwrite and reuse."""
+        return self.pool is not None
 
     def __del__(self) -> None:
-        if self.pooled:
-            POOL.release(self.owner)
+        if self.pool is not None:
+            self.pool.release(self.owner)
 
 
 class Pool:
@@ -57,7 +62,7 @@ class Pool:
                 self._held -= size
         if owner is None:
             owner = _aligned(size)
-        return Buffer(owner, owner.__array_interface__["data"][0], nbytes, True)
+        return Buffer(owner, owner.__array_interface__["data"][0], nbytes, self)
 
     def release(self, owner: Array) -> None:
         """Keep an array for the next buffer of its size, or let it go."""
@@ -90,7 +95,7 @@ POOL = Pool()
 
 def wrap(array: Array) -> Buffer:
     """A buffer over a row-major array's own memory."""
-    return Buffer(array, array.__array_interface__["data"][0], array.nbytes, False)
+    return Buffer(array, array.__array_interface__["data"][0], array.nbytes)
 
 
 class Exposed:

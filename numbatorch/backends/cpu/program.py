@@ -159,7 +159,7 @@ class Program:
         memory = self.plan.where[node]
         address = int(self.bases[self._number[memory]])
         owner = np.empty(0, np.uint8)
-        return array_of(Buffer(owner, address, memory.nbytes, False), node).copy()
+        return array_of(Buffer(owner, address, memory.nbytes), node).copy()
 
     def _patch(self) -> None:
         self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets
