@@ -1,4 +1,4 @@
-"""State of the debug tools that lower layers ask: whether to fuse, and how to run a plan watched."""
+"""State of the debug tools: whether plans fuse, and how a watched one runs."""
 
 from __future__ import annotations
 

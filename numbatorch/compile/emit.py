@@ -446,13 +446,13 @@ def epilogue(
         shape: of the core, (..., M, N).
     """
     assert group.core is not None
-    space = [Layout.contiguous(group.space)] * len(group.outputs)
+    whole = Layout.contiguous(group.space)
     program = make_program(
         "e",
         group.results,
         group.space,
         operand,
-        [(a, l, d) for (a, _l, d), l in zip(writes, space, strict=True)],
+        [(argument, whole, dtype) for argument, _layout, dtype in writes],
         {group.core: 0},
         None,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node, Op, find
+from numbatorch.graph import Node, find
 from numbatorch.ops.registry import as_node, describe, expanded, result_type, structured
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel

@@ -49,6 +49,7 @@ class Pool:
         self._free: dict[int, list[Array]] = {}
         self._lock = threading.Lock()
         self._held = 0
+        self._limit = POOL_BYTES  # not read from the module, which may be gone when buffers die
 
     def allocate(self, nbytes: int) -> Buffer:
         """A buffer of at least `nbytes`, aligned for vectors, with undefined contents."""
@@ -71,7 +72,7 @@ class Pool:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            if self._held + size <= POOL_BYTES:
+            if self._held + size <= self._limit:
                 self._free.setdefault(size, []).append(owner)
                 self._held += size
         finally:

@@ -105,7 +105,7 @@ class Program:
                 self._variables.append((word, place.variable, place.scale, place))
 
     def _flags(self) -> list[int]:
-        """Serial and barrier bits; a barrier stands only before a launch that depends on one since."""
+        """Serial and barrier bits; a barrier stands before a launch that depends on one since."""
         flags = []
         read: list[Memory] = []
         written: list[Memory] = []
