@@ -77,8 +77,10 @@ from numbatorch.tensor.random import (
 )
 
 if TYPE_CHECKING:
-    from numbatorch import nn, optim
+    from numbatorch import models, nn, optim
+    from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
+    from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
 
 __version__ = "0.1.0"
@@ -91,6 +93,7 @@ __all__ = [
     "DTypeError",
     "Device",
     "DeviceError",
+    "Embedder",
     "FormatError",
     "Generator",
     "GradientError",
@@ -99,6 +102,7 @@ __all__ = [
     "OutOfRange",
     "ShapeError",
     "Tensor",
+    "TextGenerator",
     "arange",
     "bfloat16",
     "bool",
@@ -129,6 +133,7 @@ __all__ = [
     "linspace",
     "load",
     "manual_seed",
+    "models",
     "nn",
     "no_grad",
     "ones",
@@ -156,8 +161,20 @@ __all__ = [
 ]
 
 # Modules and names that load on first use.
-_LAZY_MODULES = ("debug", "generation", "hub", "io", "models", "nn", "optim", "testing")
+_LAZY_MODULES = (
+    "debug",
+    "generation",
+    "hub",
+    "io",
+    "models",
+    "nn",
+    "optim",
+    "pipelines",
+    "testing",
+)
 _LAZY_NAMES = {
+    "Embedder": "numbatorch.pipelines.embedder",
+    "TextGenerator": "numbatorch.generation.text_generator",
     "compile": "numbatorch.tensor.capture",
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",

@@ -54,7 +54,7 @@ class Decoder:
             last = start + size == len(ids)
             chunk = from_numpy(np.array([ids[start : start + size]], np.int64))
             logits = self._step(chunk.to(device=self.model.device), self.position, last)
-            realize(*self._cache.keys, *self._cache.values)  # a replay has done so already
+            realize(*self._cache.tensors())  # a replay has done so already
             self.position += size
             start += size
             if last:
@@ -79,7 +79,9 @@ class Decoder:
         for id in ids:
             if not 0 <= id < size:
                 rule = f"ids go from 0 to {size - 1}"
-                raise OutOfRange(message("decoder", f"token id {id} is not in the vocabulary", rule))
+                raise OutOfRange(
+                    message("decoder", f"token id {id} is not in the vocabulary", rule)
+                )
         if self.position + len(ids) > self.limit:
             problem = f"{self.position} + {len(ids)} tokens in a context of {self.limit}"
             raise OutOfRange(message("decoder", problem))
@@ -90,8 +92,10 @@ def _compiled(model: Llama, cache: KVCache) -> Callable[..., Any]:
         """Logits (V,), or nothing but the keys and values of a chunk that is not the last."""
         with no_grad():
             if last:
-                return model(ids, cache, position, last=True).reshape(-1)
+                out: Tensor = model(ids, cache, position, last=True).reshape(-1)
+                return out
             model.hidden(ids, cache, position)
             return []
 
-    return compile(step, dynamic=("position",))
+    out: Callable[..., Any] = compile(step, dynamic=("position",))
+    return out

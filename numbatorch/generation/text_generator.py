@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,9 @@ class TextGenerator:
         self.context = model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
 
-    def generate(self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any) -> str:
+    def generate(
+        self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any
+    ) -> str:
         """The continuation of a prompt; arguments as in `stream`."""
         return "".join(self.stream(prompt, max_tokens, **how))
 
@@ -119,7 +121,9 @@ class TextGenerator:
         for id in ids:
             if not 0 <= id < size:
                 rule = f"ids go from 0 to {size - 1}"
-                raise OutOfRange(message("generate", f"token id {id} is not in the vocabulary", rule))
+                raise OutOfRange(
+                    message("generate", f"token id {id} is not in the vocabulary", rule)
+                )
         return ids
 
 
@@ -172,7 +176,7 @@ class Generation(Iterator[str]):
         """End the generation and give its memory back."""
         self._pieces.close()
 
-    def _run(self) -> Iterator[Any]:
+    def _run(self) -> Generator[str, None, None]:
         """Pieces of text, none of them empty."""
         idle = self._generator._idle
         try:

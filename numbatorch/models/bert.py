@@ -77,7 +77,8 @@ class Embeddings(nn.Module):
         x = x + self.position_embeddings.weight[: ids.shape[1]]
         if x.dtype.itemsize < 4:
             x = x.float()
-        return self.LayerNorm(x)
+        out: Tensor = self.LayerNorm(x)
+        return out
 
 
 class SelfAttention(nn.Module):
@@ -96,7 +97,8 @@ class SelfAttention(nn.Module):
         q = self.query(x).reshape(heads).transpose(1, 2)  # (B, H, T, D)
         k = self.key(x).reshape(heads).transpose(1, 2)
         v = self.value(x).reshape(heads).transpose(1, 2)
-        return F.attention(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
+        out: Tensor = F.attention(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
+        return out
 
 
 class AddAndNorm(nn.Module):
@@ -108,7 +110,8 @@ class AddAndNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x: (B, T, in_features), residual: (B, T, C) -> (B, T, C)."""
-        return self.LayerNorm(self.dense(x) + residual)
+        out: Tensor = self.LayerNorm(self.dense(x) + residual)
+        return out
 
 
 class Attention(nn.Module):
@@ -120,7 +123,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        return self.output(self.self(x, mask), x)
+        out: Tensor = self.output(self.self(x, mask), x)
+        return out
 
 
 class Dense(nn.Module):
@@ -131,7 +135,8 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in_features) -> (..., out_features)."""
-        return self.dense(x)
+        out: Tensor = self.dense(x)
+        return out
 
 
 class Layer(nn.Module):
@@ -145,7 +150,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
         x = self.attention(x, mask)
-        return self.output(F.gelu(self.intermediate(x)), x)
+        out: Tensor = self.output(F.gelu(self.intermediate(x)), x)
+        return out
 
 
 class Encoder(nn.Module):
@@ -197,7 +203,8 @@ class Bert(nn.Module):
         if T > limit:
             raise OutOfRange(message("bert", f"{T} tokens in a context of {limit}"))
         seen = None if mask is None else mask.reshape(B, 1, 1, T)
-        return self.encoder(self.embeddings(ids, token_types), seen)
+        out: Tensor = self.encoder(self.embeddings(ids, token_types), seen)
+        return out
 
     def pooled(self, hidden: Tensor) -> Tensor:
         """tanh(dense(first token)), what BERT's classifiers read: (B, T, C) -> (B, C)."""

@@ -1,4 +1,4 @@
-"""Checkpoint to model: every tensor in its place, none left over, none missing, none of another shape."""
+"""Checkpoint to model: each tensor in its place, none missing, left over or of another shape."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ Weights = GGUFFile | Checkpoint
 
 
 def tensor_of(weights: Weights, name: str, device: Device) -> Tensor:
-    """A tensor of a file in its stored type, over the mapped bytes where `device` can read those."""
+    """A tensor of a file in its stored type, over the mapped bytes where the device reads those."""
     info = weights.tensors[name]
     return Tensor(host_node(weights.tensor(name), info.dtype, device, info.shape))
 

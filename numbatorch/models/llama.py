@@ -17,7 +17,7 @@ from numbatorch.device import Device
 from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.config import Fields
-from numbatorch.tensor import Tensor, from_numpy, zeros
+from numbatorch.tensor import Tensor, from_numpy, realize, zeros
 
 Array = np.ndarray[Any, Any]
 
@@ -178,7 +178,7 @@ class KVCache:
 
     Attributes:
         capacity: tokens that fit.
-        keys, values: (B, G, capacity, D) float32 a layer.
+        layers: keys and values, (B, G, capacity, D) float32 each, a layer.
         cos, sin: rotary tables (capacity, D/2).
     """
 
@@ -186,14 +186,21 @@ class KVCache:
         config = model.config
         shape = (batch, config.num_key_value_heads, capacity, config.head_dim)
         self.capacity = capacity
-        self.keys = [zeros(*shape, device=model.device) for _ in model.model.layers]
-        self.values = [zeros(*shape, device=model.device) for _ in model.model.layers]
+        self.layers = [
+            (zeros(*shape, device=model.device), zeros(*shape, device=model.device))
+            for _ in model.model.layers
+        ]
         self.cos, self.sin = model.rotary_tables(capacity)
 
     def copy_from(self, other: "KVCache", tokens: int) -> None:
         """Take over the first `tokens` of another cache."""
-        for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
             mine[:, :, :tokens] = theirs[:, :, :tokens]
+        realize(*self.tensors())
+
+    def tensors(self) -> list[Tensor]:
+        """Keys and values of all layers."""
+        return [tensor for pair in self.layers for tensor in pair]
 
 
 class Attention(nn.Module):
@@ -209,9 +216,19 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(heads * size, config.hidden_size, bias=bias)
 
     def forward(
-        self, x: Tensor, tables: tuple[Tensor, Tensor], cache: KVCache | None, layer: int, position: int
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        memory: tuple[Tensor, Tensor] | None,
+        position: int,
     ) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
+        """x: (B, T, C) -> (B, T, C).
+
+        Args:
+            tables: cos and sin (positions, D/2).
+            memory: keys and values (B, G, S, D) of all positions, written from `position` on.
+            position: of the first of the T.
+        """
         B, T, _ = x.shape
         size, interleaved = self.config.head_dim, self.config.rope_interleaved
         q = self.q_proj(x).reshape(B, T, -1, size).transpose(1, 2)  # (B, H, T, D)
@@ -219,13 +236,14 @@ class Attention(nn.Module):
         v = self.v_proj(x).reshape(B, T, -1, size).transpose(1, 2)
         q = F.rope(q, *tables, position=position, interleaved=interleaved)
         k = F.rope(k, *tables, position=position, interleaved=interleaved)
-        if cache is not None:
-            keys, values = cache.keys[layer], cache.values[layer]
+        if memory is not None:
+            keys, values = memory
             keys[:, :, position : position + T] = k
             values[:, :, position : position + T] = v
-            k, v = keys, values  # (B, G, S, D)
-        out = F.attention(q, k, v, causal=True, position=position)  # (B, H, T, D)
-        return self.o_proj(out.transpose(1, 2).reshape(B, T, -1))
+            k, v = memory
+        heads = F.attention(q, k, v, causal=True, position=position)  # (B, H, T, D)
+        out: Tensor = self.o_proj(heads.transpose(1, 2).reshape(B, T, -1))
+        return out
 
 
 class MLP(nn.Module):
@@ -239,7 +257,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Layer(nn.Module):
@@ -252,11 +271,16 @@ class Layer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, tables: tuple[Tensor, Tensor], cache: KVCache | None, layer: int, position: int
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        memory: tuple[Tensor, Tensor] | None,
+        position: int,
     ) -> Tensor:
         """x: (B, T, C) -> (B, T, C)."""
-        x = x + self.self_attn(self.input_layernorm(x), tables, cache, layer, position)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self.self_attn(self.input_layernorm(x), tables, memory, position)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
 
 
 class Decoder(nn.Module):
@@ -329,11 +353,12 @@ class Llama(nn.Module):
         if position + T > limit:
             raise OutOfRange(message("llama", f"{position + T} tokens in a context of {limit}"))
         tables = self.rotary_tables(T) if cache is None else (cache.cos, cache.sin)
-        x = self.model.embed_tokens(ids)
+        x: Tensor = self.model.embed_tokens(ids)
         if x.dtype.itemsize < 4:
             x = x.float()
         for number, layer in enumerate(self.model.layers):
-            x = layer(x, tables, cache, number, position)
+            memory = None if cache is None else cache.layers[number]
+            x = layer(x, tables, memory, position)
         return x
 
 

@@ -111,7 +111,7 @@ def padded(length: int) -> int:
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of the texts, those of like length together, in batches whose sizes are powers of two."""
+    """Numbers of the texts, those of like length together; sizes are powers of two."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
     while start < len(order):

@@ -81,7 +81,9 @@ def _modules(path: Path) -> list[tuple[str, str]]:
     if not isinstance(modules, list):
         raise FormatError(message("Embedder", "not a list of modules", f"file {path}"))
     for module in modules:
-        kind, place = (module.get(key) if isinstance(module, dict) else None for key in ("type", "path"))
+        kind, place = (
+            module.get(key) if isinstance(module, dict) else None for key in ("type", "path")
+        )
         if not isinstance(kind, str) or not isinstance(place, str):
             raise FormatError(message("Embedder", "a module has no type and path", f"file {path}"))
         found.append((kind.rpartition(".")[2], place))

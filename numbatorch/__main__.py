@@ -1,0 +1,8 @@
+"""`python -m numbatorch` is the command `numbatorch`."""
+
+import sys
+
+from numbatorch.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What the subcommands of `numbatorch` do."""
+
+import argparse
+import json
+import sys
+
+from numbatorch.cli.main import PACKAGED
+
+
+def embed(options: argparse.Namespace) -> int:
+    """Print a table of similarities, or the vectors."""
+    from numbatorch.hub import packaged_model
+    from numbatorch.pipelines.embedder import Embedder
+
+    source = options.model if options.model is not None else packaged_model(PACKAGED)
+    vectors = Embedder(source, options.revision).encode(options.texts)
+    if options.json:
+        rows = zip(options.texts, vectors.tolist(), strict=True)
+        print(json.dumps([{"text": text, "vector": vector} for text, vector in rows]))
+        return 0
+    similarity = vectors @ vectors.T
+    print("    " + "".join(f"{column:7}" for column in range(1, len(vectors) + 1)))
+    for number, (row, text) in enumerate(zip(similarity, options.texts, strict=True), 1):
+        print(f"{number:3} " + "".join(f"{value:7.3f}" for value in row) + f"   {text}")
+    return 0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Stream a continuation to standard output; speeds go to standard error."""
+    from numbatorch.generation.text_generator import TextGenerator
+
+    generator = TextGenerator(options.model, options.revision)
+    generation = generator.stream(
+        options.prompt,
+        options.max_tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repeat_penalty=options.repeat_penalty,
+        seed=options.seed,
+        stop=options.stop,
+    )
+    try:
+        for piece in generation:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+    finally:
+        print(flush=True)
+    counts = generation.counts
+    speeds = [
+        f"prompt {_speed(counts.prompt_tokens, counts.prompt_seconds)}",
+        f"generation {_speed(counts.tokens, counts.seconds)}",
+    ]
+    print("\n".join(speeds), file=sys.stderr)
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Print what is in a weights file."""
+    from numbatorch.io.inspect import describe
+
+    for line in describe(options.file):
+        print(line)
+    return 0
+
+
+def warmup(options: argparse.Namespace) -> int:
+    """Compile the kernels of a model into the pack; a bar shows the progress on a terminal."""
+    from numbatorch.pipelines.warmup import warm_up
+
+    for line in warm_up(options.source, options.revision):
+        print(line)
+    return 0
+
+
+def _speed(tokens: int, seconds: float) -> str:
+    """`tokens tokens, tokens/s`; without the speed where nothing was timed."""
+    return f"{tokens} tokens" + (f", {tokens / seconds:.1f} tokens/s" if tokens and seconds else "")

