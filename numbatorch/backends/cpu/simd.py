@@ -42,6 +42,15 @@ def native_lanes(element: str) -> int:
     return vector_bytes() // dtypes.by_name[held(element)].itemsize
 
 
+def literal(value: Any) -> int:
+    """The number behind a literal type."""
+    from numba.core import errors
+
+    if not hasattr(value, "literal_value"):
+        raise errors.TypingError("a number of lanes is a literal or lanes(pointer)")
+    return int(value.literal_value)
+
+
 def constant_result(value: int, *args: Any) -> Any:
     """Definition of an intrinsic whose result is a constant known while types are inferred."""
     from llvmlite import ir
@@ -88,6 +97,10 @@ def store_vector(builder: Any, element: str, pointer: Any, value: Any, count: An
 
     from numbatorch.backends.cpu import elements
 
+    if element == "float64" and str(value.type.element) == "float":
+        value = builder.fpext(value, ir.VectorType(ir.DoubleType(), value.type.count))
+    elif element != "float64" and str(value.type.element) == "double":
+        value = builder.fptrunc(value, ir.VectorType(ir.FloatType(), value.type.count))
     rounded = elements.narrow(builder, element, value)
     size = _itemsize(element)
     if count is None:
@@ -186,11 +199,9 @@ def vload(typingctx: Any, pointer: Any, n: Any) -> Any:
     from numbatorch.backends.cpu import simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return load_vector(builder, pointer.element, values[0], n.literal_value)
+        return load_vector(builder, pointer.element, values[0], literal(n))
 
-    return signature(
-        simd_types.VecType(held(pointer.element), n.literal_value), pointer, n
-    ), codegen
+    return signature(simd_types.VecType(held(pointer.element), literal(n)), pointer, n), codegen
 
 
 @intrinsic
@@ -215,10 +226,16 @@ def vload_first(typingctx: Any, pointer: Any, n: Any, count: Any) -> Any:
     from numbatorch.backends.cpu import simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return load_vector(builder, pointer.element, values[0], n.literal_value, values[2])
+        return load_vector(builder, pointer.element, values[0], literal(n), values[2])
 
-    result = simd_types.VecType(held(pointer.element), n.literal_value)
+    result = simd_types.VecType(held(pointer.element), literal(n))
     return signature(result, pointer, n, types.int64), codegen
+
+
+def _storable(pointer: Any, value: Any) -> bool:
+    """Floats are rounded; integers have to be of the pointer's type."""
+    kind = held(pointer.element)
+    return kind == value.element or (kind.startswith("float") and bool(value.is_float))
 
 
 @intrinsic
@@ -226,6 +243,9 @@ def vstore(typingctx: Any, pointer: Any, value: Any) -> Any:
     """Round a vector to the pointer's elements and store it."""
     from numba.core import types
     from numba.core.typing.templates import signature
+
+    if not _storable(pointer, value):
+        return None
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         store_vector(builder, pointer.element, values[0], values[1])
@@ -239,6 +259,9 @@ def vstore_first(typingctx: Any, pointer: Any, value: Any, count: Any) -> Any:
     """As `vstore`, the first `count` lanes only."""
     from numba.core import types
     from numba.core.typing.templates import signature
+
+    if not _storable(pointer, value):
+        return None
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         store_vector(builder, pointer.element, values[0], values[1], values[2])
@@ -258,9 +281,9 @@ def splat(typingctx: Any, value: Any, n: Any) -> Any:
     scalar = types.unliteral(value)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return simd_types.splat(builder, values[0], n.literal_value)
+        return simd_types.splat(builder, values[0], literal(n))
 
-    return signature(simd_types.VecType(scalar.name, n.literal_value), scalar, n), codegen
+    return signature(simd_types.VecType(scalar.name, literal(n)), scalar, n), codegen
 
 
 @intrinsic
@@ -396,7 +419,7 @@ def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
 
     from numbatorch.backends.cpu import simd_types
 
-    first, count = start.literal_value, n.literal_value
+    first, count = literal(start), literal(n)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return take(builder, values[0], range(first, first + count))
@@ -411,7 +434,7 @@ def vrepeat(typingctx: Any, a: Any, times: Any) -> Any:
 
     from numbatorch.backends.cpu import simd_types
 
-    n = times.literal_value
+    n = literal(times)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return take(builder, values[0], [lane // n for lane in range(a.lanes * n)])

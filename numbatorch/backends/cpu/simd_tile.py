@@ -32,7 +32,7 @@ def tile_zero(typingctx: Any, pointer: Any, rows: Any, columns: Any) -> Any:
 
     n = simd.native_lanes(pointer.element)
     element = simd.held(pointer.element)
-    tile = simd_types.TileType(element, rows.literal_value, columns.literal_value, n)
+    tile = simd_types.TileType(element, simd.literal(rows), simd.literal(columns), n)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return ir.Constant(tile.llvm, None)
@@ -82,7 +82,7 @@ def tile_dots(
     b_row: Any,
     last_column: Any,
 ) -> Any:
-    """tile[i, j] += a[i * a_row + lane] * b[j * b_row + lane]; row 0 stands for rows behind the last."""
+    """tile[i, j] += a[i * a_row + lane] * b[j * b_row + lane]; row 0 stands for rows not there."""
     from numba.core import types
     from numba.core.typing.templates import signature
 
@@ -219,7 +219,7 @@ def vstore_rows(
     from numba.core import types
     from numba.core.typing.templates import signature
 
-    n = width.literal_value
+    n = simd.literal(width)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         out_value, stride_value, vector, _, rows_value, count_value = values

@@ -22,7 +22,7 @@ SCALARS: dict[str, Any] = {
 }
 
 
-class VecType(types.Type):
+class VecType(types.Type):  # type: ignore[misc]
     """`lanes` numbers of one element type in a register."""
 
     def __init__(self, element: str, lanes: int) -> None:
@@ -44,7 +44,7 @@ class VecType(types.Type):
         return ir.VectorType(SCALARS[self.element], self.lanes)
 
 
-class TileType(types.Type):
+class TileType(types.Type):  # type: ignore[misc]
     """`rows` by `columns` vectors: the accumulators of a matrix product, all in registers."""
 
     def __init__(self, element: str, rows: int, columns: int, lanes: int) -> None:
@@ -65,7 +65,7 @@ class TileType(types.Type):
 
 @register_model(VecType)
 @register_model(TileType)
-class _VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, fe_type.llvm)
 
@@ -101,7 +101,7 @@ _OPERATORS = {
 }
 
 
-class _VectorOperator(AbstractTemplate):
+class _VectorOperator(AbstractTemplate):  # type: ignore[misc]
     """Vector with vector of the same type, or with a number that goes to every lane."""
 
     def generic(self, args: Any, kws: Any) -> Any:
