@@ -60,7 +60,7 @@ def in_dtype(arrays: list[Array], dtype: str) -> list[Array]:
 
 def reference(op: Structured, arrays: list[Array], attrs: dict[str, Any]) -> Array:
     """The operator's NumPy definition in float64, on the rounded operands."""
-    floating = [x.dtype.kind == "f" or x.dtype.name == "bfloat16" for x in arrays]
+    floating = [x.dtype.kind not in "iub" for x in arrays]
     wide = [x.astype(np.float64) if f else x for x, f in zip(arrays, floating, strict=True)]
     with np.errstate(all="ignore"):
         return np.asarray(op.reference(*wide, **attrs))
@@ -352,3 +352,26 @@ def test_adding_to_bool_is_refused() -> None:
     x = np.zeros((2, 2), bool)
     with pytest.raises(DTypeError, match="index_add: has no meaning for bool"):
         infer(index.index_add, [x, np.array([0]), x[:1]], {})
+
+
+@pytest.mark.parametrize("tokens", [0, 3, 40])
+@pytest.mark.parametrize("empty", ["batch", "heads", "keys", "D", "E"])
+def test_attention_over_nothing(empty: str, tokens: int) -> None:
+    B, H, S, D, E = (0 if empty == name else 2 for name in ("batch", "heads", "keys", "D", "E"))
+    rng = np.random.default_rng(0)
+    shapes = ((B, H, tokens, E), (B, H, tokens, D), (B, 2, S, D), (B, 2, S, E))
+    g, q, k, v = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    attrs = {"scale": 1.0, "causal": False, "position": 0}
+    check(attention.attention_, [q, k, v], attrs)
+    check(attention.attention_backward, [g, q, k, v], attrs)
+
+
+@pytest.mark.parametrize("op", [softmax.softmax_, norm.rms_norm, attention.attention_], ids=lambda op: op.name)
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+def test_float8_is_computed_in_float32_and_rounded_once(op: Structured, dtype: str) -> None:
+    assert op.sample is not None
+    arrays, attrs = op.sample(np.random.default_rng(2))
+    arrays = in_dtype(arrays, dtype)
+    expected = reference(op, arrays, attrs).astype(arrays[0].dtype).astype(np.float64)
+    out = run_op(op, arrays, attrs).astype(np.float64)
+    assert_close(out, expected, dtype=dtype.removesuffix("fn"), operator=op.name)
