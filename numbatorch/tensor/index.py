@@ -356,7 +356,7 @@ def _put_at_picks(node: Node, chosen: _Selection, value: Node) -> Node:
 def _untouched(node: Node, chosen: _Selection) -> int:
     """Number of trailing dimensions that the key takes whole."""
     count = 0
-    while count < len(chosen.shape):
+    while count < min(len(chosen.shape), len(node.shape)):
         axis, place = len(node.shape) - 1 - count, len(chosen.shape) - 1 - count
         if chosen.origin[place] != axis or place in chosen.picks:
             break

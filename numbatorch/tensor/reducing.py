@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, message
-from numbatorch.graph import find
+from numbatorch.graph import Node, find
 from numbatorch.ops import reduce
 from numbatorch.ops.matmul import matmul
 from numbatorch.ops.registry import Reduction
@@ -132,11 +132,17 @@ class ReductionMethods(Handle):
 
     def softmax(self, dim: int = -1) -> Tensor:
         """exp(x - max) / sum(exp(x - max)) along `dim`."""
-        return self._of(softmax(self.node, dim))
+        return self._normalized(softmax, dim)
 
     def log_softmax(self, dim: int = -1) -> Tensor:
         """log(softmax(x)) along `dim`."""
-        return self._of(log_softmax(self.node, dim))
+        return self._normalized(log_softmax, dim)
+
+    def _normalized(self, function: Callable[[Node, int], Node], dim: int) -> Tensor:
+        if self.node.shape:
+            return self._of(function(self.node, dim))
+        normalize_dim(function.__name__, dim, 0)
+        return self._of(function(self._of(self.node).reshape(1).node, 0)).reshape(())
 
     def matmul(self, other: Tensor) -> Tensor:
         """Matrix product over the last two dimensions; 1-d operands are vectors."""

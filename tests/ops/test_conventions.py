@@ -1,0 +1,175 @@
+"""Corner cases written down once, for all devices: kinks, ties, NaN, signed zero, empty, overflow."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import OutOfRange, ShapeError, Tensor
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.fixture(autouse=True)
+def _default_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", device)
+
+
+def slope(function: Callable[[Tensor], Tensor], at: float) -> float:
+    x = nt.tensor(at, requires_grad=True)
+    function(x).backward()
+    assert x.grad is not None
+    return x.grad.item()
+
+
+def same(actual: Tensor, expected: list[float] | float) -> None:
+    """Equal, with NaN equal to NaN and the sign of zero counted."""
+    found, wanted = actual.numpy(), np.asarray(expected, actual.numpy().dtype)
+    np.testing.assert_array_equal(found, wanted)
+    if wanted.dtype.kind == "f":
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
+def test_slopes_at_kinks() -> None:
+    assert slope(lambda x: x.relu(), 0.0) == 0.0
+    assert slope(lambda x: x.abs(), 0.0) == 0.0
+    assert slope(lambda x: x.clamp(min=0.0), 0.0) == 1.0
+    assert slope(lambda x: x.sign(), 2.0) == 0.0
+    assert slope(lambda x: x.round(), 2.4) == 0.0
+    assert slope(lambda x: x**2, -3.0) == -6.0
+    assert slope(lambda x: x**3.0, -2.0) == 12.0
+    assert slope(lambda x: x**0.0, 0.0) == 0.0
+
+
+def test_ties_share_the_gradient_equally() -> None:
+    x = nt.tensor([1.0, 3.0, 3.0, 2.0], requires_grad=True)
+    x.max().backward()
+    same(x.grad, [0.0, 0.5, 0.5, 0.0])
+    assert slope(lambda x: nt.maximum(x, 1.0), 1.0) == 0.5
+    y = nt.tensor([1.0, 3.0, 3.0, 2.0], requires_grad=True)
+    y.max(0).values.backward()  # the element that the index names
+    same(y.grad, [0.0, 1.0, 0.0, 0.0])
+
+
+def test_nan_wins_in_extremes_and_loses_in_comparisons() -> None:
+    x = nt.tensor([1.0, NAN, 3.0, NAN])
+    assert math.isnan(x.max().item()) and math.isnan(x.min().item())
+    assert x.argmax().item() == 1 and x.argmin().item() == 1
+    same(nt.maximum(x, 2.0), [2.0, NAN, 3.0, NAN])
+    assert (x == x).tolist() == [True, False, True, False]
+    assert (x != x).tolist() == [False, True, False, True]
+    assert (x < 5).tolist() == [True, False, True, False]
+    same(x.relu(), [1.0, NAN, 3.0, NAN])
+    same(x.clamp(2.0, 2.5), [2.0, NAN, 2.5, NAN])
+
+
+def test_signed_zero() -> None:
+    zero = nt.tensor([-0.0, 0.0])
+    same(-zero, [0.0, -0.0])
+    same(zero + 0.0, [0.0, 0.0])
+    same(zero * 1.0, [-0.0, 0.0])
+    same(zero.abs(), [0.0, 0.0])
+    same(zero.sqrt(), [-0.0, 0.0])
+    same(1.0 / zero, [-INF, INF])
+    assert (zero[0] == zero[1]).item() is True
+    copy = nt.zeros(2)
+    copy[0] = -0.0
+    same(copy, [-0.0, 0.0])
+
+
+def test_integer_division_floors_and_true_division_is_float() -> None:
+    lhs, rhs = nt.tensor([7, -7, 7, -7]), nt.tensor([2, 2, -2, -2])
+    assert (lhs // rhs).tolist() == [3, -4, -4, 3]
+    assert (lhs % rhs).tolist() == [1, 1, -1, -1]
+    assert (lhs / rhs).dtype is nt.float32
+    same(lhs / rhs, [3.5, -3.5, -3.5, 3.5])
+    same(nt.tensor([7.5, -7.5]) // 2, [3.0, -4.0])
+    assert (lhs // 0).tolist() == [0, 0, 0, 0]
+    assert (nt.tensor(2) ** nt.tensor(-1)).item() == 0
+
+
+def test_integers_wrap_and_casts_saturate() -> None:
+    assert (nt.tensor([127], dtype=nt.int8) + 1).tolist() == [-128]
+    assert nt.tensor([300.0, -1.0, NAN]).to(nt.uint8).tolist() == [255, 0, 0]
+    assert nt.tensor([1.9, -1.9]).long().tolist() == [1, -1]
+    assert nt.tensor([0.0, 0.5, NAN]).bool().tolist() == [False, True, True]
+
+
+def test_reductions_of_nothing() -> None:
+    empty = nt.zeros(0, 3)
+    same(empty.sum(), 0.0)
+    same(empty.prod(0), [1.0, 1.0, 1.0])
+    same(empty.mean(0), [NAN, NAN, NAN])
+    assert empty.any().item() is False and empty.all().item() is True
+    assert nt.zeros(3, 0).sum(0).shape == (0,)
+    for reduce in (Tensor.max, Tensor.min, Tensor.argmax):
+        with pytest.raises(ShapeError, match="no elements"):
+            reduce(empty)
+    assert empty.max(1).values.shape == (0,)
+
+
+def test_reductions_of_a_scalar() -> None:
+    x = nt.tensor(3.0)
+    assert x.sum(0).item() == x.max().item() == x.mean(-1).item() == 3.0
+    assert x.max(0).indices.item() == 0 and x.max(0).values.shape == ()
+    assert x.softmax(-1).item() == 1.0
+
+
+def test_sums_of_integers_and_bool_are_int64() -> None:
+    assert nt.tensor([200, 100], dtype=nt.uint8).sum().item() == 300
+    assert nt.tensor([True, True]).sum().dtype is nt.int64
+    assert nt.tensor([1, 2], dtype=nt.int32).prod().dtype is nt.int64
+
+
+def test_half_is_computed_in_float32_and_rounded_once() -> None:
+    x = nt.full((4096,), 1.0, dtype=nt.float16)
+    assert x.sum().item() == 4096.0
+    assert nt.full((70000,), 1.0, dtype=nt.bfloat16).sum().item() == 70144.0
+    big = nt.tensor(60000.0, dtype=nt.float16)
+    assert (big + big).item() == INF
+
+
+def test_softmax_of_infinities() -> None:
+    same(nt.tensor([-INF, 0.0]).softmax(0), [0.0, 1.0])
+    assert nt.tensor([-INF, -INF]).softmax(0).isnan().all()
+    assert nt.tensor([1000.0, 0.0]).log_softmax(0).tolist() == [0.0, -1000.0]
+
+
+def test_attention_that_sees_nothing_is_zero() -> None:
+    q = nt.ones(1, 1, 2, 4)
+    mask = nt.tensor([[False, False, False], [True, False, False]])
+    k, v = nt.ones(1, 1, 3, 4), nt.arange(12).float().reshape(1, 1, 3, 4)
+    out = nt.functional.scaled_dot_product_attention(q, k, v, mask)
+    same(out[0, 0], [[0.0] * 4, [0.0, 1.0, 2.0, 3.0]])
+
+
+def test_indices_out_of_range_raise_when_they_are_read() -> None:
+    table, ids = nt.ones(4, 2), nt.tensor([0, 4])
+    with pytest.raises(OutOfRange):
+        nt.functional.embedding(ids, table).numpy()
+    with pytest.raises(OutOfRange):
+        table[ids].numpy()
+    with pytest.raises(OutOfRange):
+        table.gather(1, nt.tensor([[2], [0], [0], [0]])).numpy()
+    with pytest.raises(OutOfRange):
+        nt.functional.cross_entropy(nt.zeros(1, 3), nt.tensor([3])).item()
+
+
+def test_repeated_indices_add_up_in_the_gradient() -> None:
+    x = nt.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (x[[0, 0, 2]] * nt.tensor([1.0, 10.0, 100.0])).sum().backward()
+    same(x.grad, [11.0, 0.0, 100.0])
+
+
+def test_threefry_known_answers() -> None:
+    """Test vectors of the authors: Random123, examples/kat_vectors, threefry2x32 20."""
+    for key, counter, expected in (
+        ((0, 0), 0, 0x99BA4EFE6B200159),
+        ((0xFFFFFFFF, 0xFFFFFFFF), -1, 0xBB002BE71CB996FC),
+        ((0x13198A2E, 0x03707344), 0x85A308D3243F6A88 - 2**64, 0x483DF7A0C4923A9C),
+    ):
+        words = [nt.tensor(word, dtype=nt.uint32) for word in key]
+        bits = nt.random_bits(nt.tensor([counter]), *words)
+        assert bits.item() == expected

@@ -1,0 +1,53 @@
+"""Every operator of the registry has every property on every device; cases come from the record."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numbatorch.graph import Op
+from numbatorch.ops.registry import Elementwise, Leaf, all_ops
+from numbatorch.testing import PROPERTIES, check_op
+
+OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
+# Operators on packed weights are tested against the formats in tests/quantized.
+PACKED = {"quant_matmul", "quant_take", "dequantize"}
+SAMPLED = [op for op in OPS if op.name not in PACKED]
+
+
+def test_every_operator_can_be_drawn() -> None:
+    missing = [op.name for op in SAMPLED if op.sample is None and not isinstance(op, Elementwise)]
+    assert not missing, f"no samples: {missing}"
+
+
+def test_every_operator_is_documented() -> None:
+    assert not [op.name for op in OPS if not (op.__doc__ or "").strip()]
+
+
+@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
+def test_operator_has_every_property(op: Op, device: str) -> None:
+    assert check_op(op, device, properties=PROPERTIES, examples=2) > 0
+
+
+@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
+@given(seed=st.integers(0, 2**20))
+def test_operator_has_every_property_at_random(op: Op, seed: int) -> None:
+    check_op(op, "numpy", seed=seed, examples=1)
+
+
+def test_seeded_numbers_do_not_depend_on_the_number_of_threads() -> None:
+    import numbatorch as nt
+    from numbatorch.backends.cpu import threads
+
+    before = threads.num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            threads.set_num_threads(count)
+            nt.manual_seed(7)
+            found.append((nt.rand(100_003).numpy(), nt.randn(100_003).numpy()))
+    finally:
+        threads.set_num_threads(before)
+    for uniform, normal in found[1:]:
+        np.testing.assert_array_equal(uniform, found[0][0])
+        np.testing.assert_array_equal(normal, found[0][1])
