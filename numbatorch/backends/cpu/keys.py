@@ -4,6 +4,7 @@ No file is read. Bytecode differs between versions of Python, which packs keep a
 """
 
 import hashlib
+from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -89,4 +90,13 @@ def _plain_digest(value: Any, names: tuple[str, ...]) -> str:
     compiled_from = getattr(value, "py_func", None)
     if isinstance(compiled_from, FunctionType):
         return digest("njit", function_digest(compiled_from))
-    return f"{type(value).__qualname__} {value!r}"
+    if isinstance(value, dict):
+        parts = [f"{key!r} {_value_digest(item, names)}" for key, item in value.items()]
+        return digest("dict", *sorted(parts))
+    kind = type(value).__qualname__
+    if is_dataclass(value):
+        parts = [_value_digest(getattr(value, field.name), names) for field in fields(value)]
+        return digest(kind, *parts)
+    if type(value).__repr__ is object.__repr__:  # it shows an address
+        return digest(kind, _plain_digest(vars(value), names))
+    return f"{kind} {value!r}"
