@@ -97,6 +97,7 @@ def _plain_digest(value: Any, names: tuple[str, ...]) -> str:
     if is_dataclass(value):
         parts = [_value_digest(getattr(value, field.name), names) for field in fields(value)]
         return digest(kind, *parts)
-    if type(value).__repr__ is object.__repr__:  # it shows an address
+    text = repr(value)
+    if " at 0x" in text and hasattr(value, "__dict__"):  # an address, which differs every time
         return digest(kind, _plain_digest(vars(value), names))
-    return f"{kind} {value!r}"
+    return f"{kind} {text}"
