@@ -1,0 +1,204 @@
+"""The three matrix product kernels against float64 NumPy: any shape, strides, batches, parts."""
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numbatorch.backends.cpu.kernel import Kernel
+from numbatorch.ops.cpu.matmul import choose, workspace
+from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt
+from numbatorch.ops.cpu.matmul_packed import matmul
+from tests.compare import assert_close
+from tests.run_kernel import run_kernel
+
+DTYPES = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+TYPES = [
+    ("float32", "float32"),
+    ("float64", "float64"),
+    ("float16", "float16"),
+    ("float32", "bfloat16"),
+]
+KERNELS = {"matmul": matmul, "matmul_nn": matmul_nn, "matmul_nt": matmul_nt}
+GUARD = 64  # bytes behind the scratch memory, and elements behind each row of out
+
+Array = np.ndarray[Any, Any]
+Epilogue = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
+
+
+@dataclass
+class Product:
+    """Operands of one call, as views with the strides that the kernel sees."""
+
+    kernel: Kernel
+    lhs: Array  # (batch0, batch1, M, K)
+    rhs: Array  # (batch0, batch1, K, N)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        batch = np.broadcast_shapes(self.lhs.shape[:2], self.rhs.shape[:2])
+        return (*batch, self.lhs.shape[-2], self.rhs.shape[-1])
+
+    def run(self, parts: int, epilogue: Any = None) -> Array:
+        """The product; what is around `out` and behind the scratch memory must stay as it is."""
+        batch0, batch1, M, N = self.shape
+        K = self.lhs.shape[-1]
+        room = np.full((batch0, batch1, M + 1, N + GUARD), np.nan, self.lhs.dtype)
+        out = room[:, :, :M, :N]
+        itemsize = 8 if self.lhs.dtype == np.float64 else 4
+        used = workspace(self.kernel, N, K, parts, itemsize)
+        scratch = np.full(used + GUARD, 0xFF, np.uint8)
+        operands = [np.broadcast_to(x, self.shape[:2] + x.shape[2:]) for x in (self.lhs, self.rhs)]
+        strides = [tuple(s // x.itemsize for s in x.strides) for x in (out, *operands)]
+        function = Epilogue(lambda *place: epilogue(out, *place)) if epilogue else None
+        run_kernel(
+            self.kernel(T=name_of(self.lhs), U=name_of(self.rhs)),
+            out, self.lhs, self.rhs, scratch, M, N, K,
+            strides[0][2], *strides[1][2:], *strides[2][2:],
+            batch0, batch1, *(step for walk in strides for step in walk[:2]),
+            ctypes.cast(function, ctypes.c_void_p).value if function else 0, 0,
+            parts=parts,
+        )  # fmt: skip
+        assert (scratch[used:] == 0xFF).all()
+        assert np.isnan(room[:, :, M:].astype(np.float32)).all()
+        assert np.isnan(room[..., N:].astype(np.float32)).all()
+        return out
+
+    def expected(self) -> Array:
+        """In float64."""
+        return np.matmul(self.lhs.astype(np.float64), self.rhs.astype(np.float64))
+
+
+def name_of(array: Array) -> str:
+    return next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
+
+
+def layout(array: Array, order: str) -> Array:
+    """The same values with other strides: rows or columns contiguous, or neither."""
+    if order == "rows":
+        return np.ascontiguousarray(array)
+    if order == "columns":
+        return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
+    room = np.zeros((*array.shape[:-2], 2 * array.shape[-2], 3 * array.shape[-1]), array.dtype)
+    room[..., ::2, ::3] = array
+    return room[..., ::2, ::3]
+
+
+def product(
+    kernel: str, types: tuple[str, str], sizes: tuple[int, int, int], **how: Any
+) -> Product:
+    """Random operands; `lhs` and `rhs` name their layouts, `batches` their batch dimensions."""
+    M, N, K = sizes
+    random = np.random.default_rng(M * 10007 + N * 101 + K)
+    batches = how.get("batches", ((1, 1), (1, 1)))
+    lhs = random.standard_normal((*batches[0], M, K)) / max(K, 1) ** 0.5
+    rhs = random.standard_normal((*batches[1], K, N))
+    natural = {"matmul": ("rows", "rows"), "matmul_nn": ("rows", "rows")}
+    left, right = natural.get(kernel, ("rows", "columns"))
+    return Product(
+        KERNELS[kernel],
+        layout(lhs.astype(DTYPES[types[0]]), how.get("lhs", left)),
+        layout(rhs.astype(DTYPES[types[1]]), how.get("rhs", right)),
+    )
+
+
+def check(one: Product, parts: int) -> None:
+    """Right, and the same bits whatever the number of parts."""
+    out = one.run(parts)
+    assert_close(out, one.expected().astype(out.dtype), "matmul")
+    again = one.run(3 if parts == 1 else 1)
+    np.testing.assert_array_equal(out.view(np.uint8), again.view(np.uint8))
+
+
+edges = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, 31, 33, 47, 48, 49, 64, 65])
+sizes = st.one_of(edges, st.integers(0, 140))
+deep = st.one_of(edges, st.integers(0, 140), st.sampled_from([511, 512, 513, 1024, 1030]))
+layouts = st.sampled_from(["rows", "columns", "neither"])
+# The batch dimensions of both operands; those of size 1 are broadcast with stride 0.
+batches = st.sampled_from(
+    [((1, 1), (1, 1)), ((2, 3), (2, 3)), ((2, 3), (1, 1)), ((1, 3), (2, 1)), ((2, 1), (1, 3))]
+)
+
+
+@pytest.mark.parametrize("types", TYPES)
+@given(M=sizes, N=sizes, K=deep, lhs=layouts, rhs=layouts, batches=batches, parts=st.integers(1, 3))
+def test_matmul_takes_any_shape_and_strides(
+    types: Any, M: int, N: int, K: int, lhs: str, rhs: str, batches: Any, parts: int
+) -> None:
+    check(product("matmul", types, (M, N, K), lhs=lhs, rhs=rhs, batches=batches), parts)
+
+
+@pytest.mark.parametrize("types", TYPES)
+@given(M=sizes, N=sizes, K=deep, lhs=layouts, batches=batches, parts=st.integers(1, 3))
+def test_matmul_nn_takes_any_shape(
+    types: Any, M: int, N: int, K: int, lhs: str, batches: Any, parts: int
+) -> None:
+    check(product("matmul_nn", types, (M, N, K), lhs=lhs, batches=batches), parts)
+
+
+@pytest.mark.parametrize("types", TYPES)
+@given(M=sizes, N=sizes, K=deep, batches=batches, parts=st.integers(1, 3))
+def test_matmul_nt_takes_any_shape(
+    types: Any, M: int, N: int, K: int, batches: Any, parts: int
+) -> None:
+    check(product("matmul_nt", types, (M, N, K), batches=batches), parts)
+
+
+LARGE = [(200, 700, 1500), (300, 1000, 1100), (64, 2100, 520), (1, 3000, 1025), (1025, 3, 70)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("sizes", LARGE)
+def test_blocks_of_large_products_join(kernel: str, sizes: tuple[int, int, int]) -> None:
+    for parts in (1, 2):
+        check(product(kernel, ("float32", "float32"), sizes), parts)
+    check(product(kernel, ("float16", "float16"), sizes), 2)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [(1, 1, 3), (5, 70, 9), (100, 130, 20), (1, 300, 40), (7, 9, 0)])
+def test_an_epilogue_sees_each_result_once(kernel: str, parts: int, sizes: Any) -> None:
+    one = product(kernel, ("float32", "float32"), sizes, batches=((2, 2), (1, 2)))
+    times = np.zeros(one.shape, np.int64)
+
+    def epilogue(
+        out: Array, args: int, batch: int, row0: int, row1: int, col0: int, col1: int
+    ) -> None:
+        assert args == 0
+        place = (*np.unravel_index(batch, one.shape[:2]), slice(row0, row1), slice(col0, col1))
+        times[place] += 1
+        out[place] = out[place] * 2 + 1
+
+    out = one.run(parts, epilogue)
+    assert (times == 1).all()
+    assert_close(out, (one.expected() * 2 + 1).astype(np.float32), "matmul")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_nan_and_infinity_spread_as_in_ieee(kernel: str) -> None:
+    one = product(kernel, ("float32", "float32"), (9, 33, 40))
+    one.lhs[..., 2, 5] = np.nan
+    one.lhs[..., 4, 7] = np.inf
+    with np.errstate(invalid="ignore"):
+        assert_close(one.run(2), one.expected().astype(np.float32), "matmul")
+
+
+def test_shape_and_strides_choose_the_kernel() -> None:
+    assert choose(1, 4096, 4096, (4096, 1), (1, 4096)) is matmul_nt
+    assert choose(16, 384, 384, (384, 1), (1, 384)) is matmul_nt
+    assert choose(8, 8, 8, (8, 1), (8, 1)) is matmul_nn
+    assert choose(1, 4096, 4096, (4096, 1), (4096, 1)) is matmul_nn
+    assert choose(1024, 1024, 1024, (1024, 1), (1024, 1)) is matmul
+    assert choose(512, 512, 512, (1, 512), (1, 512)) is matmul
+    assert choose(16, 384, 384, (384, 1), (2, 768)) is matmul
