@@ -1,0 +1,583 @@
+"""Products of 8-bit integers in kernels, with what weights in GGML blocks need around them.
+
+A tile of words has a row of a matrix in each lane: 32 bits of it, four codes, to a vector.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from numbatorch.backends.cpu import simd
+from numbatorch.backends.cpu.kernel import Intrinsic, intrinsic
+
+
+def constant_by_element(
+    name: str, entries: Iterable[tuple[str, int | Callable[[], int]]]
+) -> Intrinsic:
+    """A constant that depends on the element type of a pointer.
+
+    Args:
+        name: of the word.
+        entries: element type and the constant, or what computes it for the target.
+    """
+    pairs = tuple(entries)
+
+    def definition(typingctx: Any, pointer: Any) -> Any:
+        value = dict(pairs)[pointer.element]
+        return simd.constant_result(value if isinstance(value, int) else value(), pointer)
+
+    definition.__name__ = name
+    return Intrinsic(definition, False)
+
+
+def helper_by_element(name: str, entries: Iterable[tuple[str, Any]]) -> Intrinsic:
+    """A word that calls the helper for the element type of its first argument, a pointer.
+
+    Args:
+        name: of the word.
+        entries: element type and helper, all of the same parameters, the first a pointer to bytes.
+    """
+    pairs = tuple(entries)
+
+    def call(typingctx: Any, *args: Any) -> Any:
+        from numba.core.typing.templates import signature
+
+        from numbatorch.backends.cpu import compiler, numba_types
+
+        function = dict(pairs)[args[0].element].function
+        inner = (numba_types.PointerType("uint8"), *args[1:])
+        result = compiler.lower_called(function, inner, True).signature.return_type
+
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            compiled = compiler.lower_called(function, inner, True)
+            context.add_linking_libs([compiled.library])
+            return context.call_internal(
+                builder, compiled.fndesc, signature(result, *inner), values
+            )
+
+        return signature(result, *args), codegen
+
+    parameters = inspect.signature(pairs[0][1].function).parameters
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [inspect.Parameter(parameter, kind) for parameter in ("typingctx", *parameters)]
+    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    call.__name__ = name
+    return Intrinsic(call, False)
+
+
+def signed_bias() -> int:
+    """What has to be added to signed codes, so that they can be multiplied."""
+    return 128 if _has_vnni() else 0
+
+
+def _has_vnni() -> bool:
+    from numbatorch.backends.cpu import compiler
+
+    cpu = compiler.current_cpu()
+    return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
+
+
+def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
+    """IR of total[i] + the sum over j < 4 of codes[4 * i + j] * values[4 * i + j].
+
+    Args:
+        total: vector of int32.
+        codes: as many words of four codes; those with VNNI unsigned, others signed.
+        values: as many words of four signed bytes.
+    """
+    from llvmlite import ir
+
+    from numbatorch.backends.cpu import compiler
+
+    n = total.type.count
+    bits = 32 * n
+    if _has_vnni():
+        name = f"llvm.x86.avx512.vpdpbusd.{bits}"
+        kind = ir.FunctionType(total.type, [total.type] * 3)
+        return builder.call(simd.declare(builder, name, kind), [total, codes, values])
+    bytes_ = ir.VectorType(ir.IntType(8), 4 * n)
+    pair = [builder.bitcast(codes, bytes_), builder.bitcast(values, bytes_)]
+    cpu = compiler.current_cpu()
+    if cpu.triple.startswith(("aarch64", "arm64")) and cpu.has("dotprod") and bits == 128:
+        kind = ir.FunctionType(total.type, [total.type, bytes_, bytes_])
+        function = simd.declare(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", kind)
+        return builder.call(function, [total, *pair])
+    if cpu.has("avx2") and bits == 256:
+        return builder.add(total, _dot_avx2(builder, *pair))
+    return builder.add(total, _dot_plain(builder, *pair))
+
+
+def _dot_avx2(builder: Any, codes: Any, values: Any) -> Any:
+    """|codes| * (values with the signs of codes) fits 16 bits in pairs: |values| is at most 127."""
+    from llvmlite import ir
+
+    words = ir.VectorType(ir.IntType(16), 16)
+    result = ir.VectorType(ir.IntType(32), 8)
+
+    def call(name: str, kind: Any, *args: Any) -> Any:
+        function = simd.declare(
+            builder, f"llvm.x86.avx2.{name}", ir.FunctionType(kind, [a.type for a in args])
+        )
+        return builder.call(function, args)
+
+    size = call("psign.b", codes.type, codes, codes)
+    signed = call("psign.b", codes.type, values, codes)
+    pairs = call("pmadd.ub.sw", words, size, signed)
+    return call("pmadd.wd", result, pairs, ir.Constant(words, [1] * 16))
+
+
+def _dot_plain(builder: Any, codes: Any, values: Any) -> Any:
+    from llvmlite import ir
+
+    count = codes.type.count
+    wide = ir.VectorType(ir.IntType(16), count)
+    products = builder.mul(builder.sext(codes, wide), builder.sext(values, wide))
+    products = builder.sext(products, ir.VectorType(ir.IntType(32), count))
+    while products.type.count > count // 4:
+        n = products.type.count
+        even = simd.take(builder, products, range(0, n, 2))
+        products = builder.add(even, simd.take(builder, products, range(1, n, 2)))
+    return products
+
+
+def _tile(element: str, rows: int) -> Any:
+    from numbatorch.backends.cpu import simd_types
+
+    return simd_types.TileType(element, rows, 1, simd.native_lanes("float32"))
+
+
+def _build(builder: Any, tile: Any, vectors: Iterable[Any]) -> Any:
+    """IR of a tile of these vectors."""
+    from llvmlite import ir
+
+    out = ir.Constant(tile.llvm, ir.Undefined)
+    for i, vector in enumerate(vectors):
+        out = builder.insert_value(out, vector, i)
+    return out
+
+
+def _vectors(builder: Any, tile: Any, value: Any) -> list[Any]:
+    return [builder.extract_value(value, i) for i in range(tile.rows * tile.columns)]
+
+
+def _clamped(builder: Any, count: int, last: Any, stride: Any, pointer: Any) -> list[Any]:
+    """IR of the addresses of `count` rows, `stride` bytes apart; rows after `last` repeat it."""
+    from llvmlite import ir
+
+    word = ir.IntType(64)
+    places = []
+    for i in range(count):
+        row = builder.select(builder.icmp_signed("<", word(i), last), word(i), last)
+        places.append(builder.gep(pointer, [builder.mul(row, stride)], inbounds=True))
+    return places
+
+
+@intrinsic
+def tile_height(typingctx: Any, pointer: Any) -> Any:
+    """Rows of x that are multiplied together, a constant."""
+    return simd.constant_result(8 if simd.vector_registers() == 32 else 4, pointer)
+
+
+@intrinsic
+def tile_rows(typingctx: Any, tile: Any) -> Any:
+    """Rows of a tile, a constant."""
+    return simd.constant_result(tile.rows, tile)
+
+
+@intrinsic(literal=True)
+def row_words(typingctx: Any, pointer: Any, stride: Any, last: Any, words: Any) -> Any:
+    """`words` 32-bit words of each row, as a tile: lane r of its vector t is word t of row r.
+
+    Args:
+        pointer: to the first of them, at any address.
+        stride: bytes from row to row.
+        last: the last row there is; lanes after it repeat it.
+        words: a literal power of 2.
+    """
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    count = words.literal_value
+    tile = _tile("uint32", count)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        n = tile.lanes
+        piece = min(count, n)
+        kind = ir.VectorType(ir.IntType(32), piece)
+        places = _clamped(builder, n, values[2], values[1], values[0])
+        out = []
+        for start in range(0, count, piece):
+            rows = []
+            for place in places:
+                at = builder.gep(place, [ir.IntType(64)(4 * start)], inbounds=True)
+                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=1))
+            out += _transposed(builder, rows)
+        return _build(builder, tile, out)
+
+    i64 = types.int64
+    return signature(tile, pointer, i64, i64, words), codegen
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """IR of as many vectors of `len(rows)` lanes as a row has lanes: lane r of i is lane i of r."""
+    count = rows[0].type.count
+    vectors = []
+    for i in range(count):
+        parts = rows[i::count]
+        while len(parts) > 1:
+            width = 2 * parts[0].type.count
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [simd.take(builder, a, range(width), b) for a, b in pairs]
+        vectors += parts
+    n = len(rows)
+    half = count // 2
+    while half:
+        low = [i if not i & half else n + i - half for i in range(n)]
+        high = [i + half if not i & half else n + i for i in range(n)]
+        for i in range(count):
+            if not i & half:
+                a, b = vectors[i], vectors[i + half]
+                vectors[i] = simd.take(builder, a, low, b)
+                vectors[i + half] = simd.take(builder, a, high, b)
+        half //= 2
+    return vectors
+
+
+@intrinsic
+def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
+    """The float16 of each row, as a float32 vector; arguments as those of `row_words`."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import elements, simd_types
+
+    result = simd_types.VecType("float32", simd.native_lanes("float32"))
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        half = ir.IntType(16)
+        out = ir.Constant(ir.VectorType(half, result.lanes), ir.Undefined)
+        for i, place in enumerate(_clamped(builder, result.lanes, values[2], values[1], values[0])):
+            code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
+            out = builder.insert_element(out, code, ir.IntType(32)(i))
+        return elements.widen(builder, "float16", out)
+
+    i64 = types.int64
+    return signature(result, pointer, i64, i64), codegen
+
+
+@intrinsic
+def low_halves(typingctx: Any, words: Any) -> Any:
+    """The float16 in the low bits of each word, as float32."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import elements, simd_types
+
+    result = simd_types.VecType("float32", words.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        codes = builder.trunc(values[0], ir.VectorType(ir.IntType(16), words.lanes))
+        return elements.widen(builder, "float16", codes)
+
+    return signature(result, words), codegen
+
+
+@intrinsic(literal=True)
+def tile_vector(typingctx: Any, tile: Any, index: Any) -> Any:
+    """Vector number `index`, a literal, of a tile."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.extract_value(values[0], index.literal_value)
+
+    return signature(tile.vec, tile, index), codegen
+
+
+def _wordwise(body: Callable[..., Any]) -> Any:
+    """Codegen that applies `body(builder, *vectors)` to each vector of tiles of one shape."""
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        tile = sig.args[0]
+        columns = [
+            _vectors(builder, kind, value)
+            for kind, value in zip(sig.args, values, strict=True)
+            if kind == tile
+        ]
+        out = [body(builder, *vectors) for vectors in zip(*columns, strict=True)]
+        return _build(builder, tile, out)
+
+    return codegen
+
+
+def _splat(kind: Any, number: int) -> Any:
+    from llvmlite import ir
+
+    return ir.Constant(kind, [number] * kind.count)
+
+
+@intrinsic(literal=True)
+def words_field(typingctx: Any, tile: Any, shift: Any, mask: Any) -> Any:
+    """(word >> shift) & mask, both literals; a negative shift is one to the left."""
+    from numba.core.typing.templates import signature
+
+    move, bits = shift.literal_value, mask.literal_value
+
+    def body(builder: Any, word: Any) -> Any:
+        if move:
+            step = builder.lshr if move > 0 else builder.shl
+            word = step(word, _splat(word.type, abs(move)))
+        return builder.and_(word, _splat(word.type, bits))
+
+    return signature(tile, tile, shift, mask), _wordwise(body)
+
+
+@intrinsic
+def words_or(typingctx: Any, a: Any, b: Any) -> Any:
+    """a | b, word by word."""
+    from numba.core.typing.templates import signature
+
+    codegen = _wordwise(lambda builder, x, y: builder.or_(x, y))
+    return (signature(a, a, b), codegen) if a == b else None
+
+
+@intrinsic
+def words_signed(typingctx: Any, tile: Any) -> Any:
+    """Words of signed codes made what products take: `signed_bias` added to each."""
+    from numba.core.typing.templates import signature
+
+    flip = 0x01010101 * signed_bias()
+
+    def body(builder: Any, word: Any) -> Any:
+        return builder.xor(word, _splat(word.type, flip))
+
+    return signature(tile, tile), _wordwise(body)
+
+
+@intrinsic(literal=True)
+def bits_in_bytes(typingctx: Any, words: Any, first: Any) -> Any:
+    """A tile of four vectors: bit `first` + 4 * t + j of a word becomes bit 4 of byte j of t."""
+    from numba.core.typing.templates import signature
+
+    tile = _tile("uint32", 4)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = values[0].type
+        out = []
+        for t in range(4):
+            move = first.literal_value + 4 * t - 4
+            step = builder.lshr if move > 0 else builder.shl
+            moved = step(values[0], _splat(kind, abs(move))) if move else values[0]
+            four = builder.and_(moved, _splat(kind, 0xF0))
+            # Copies 7, 14 and 21 bits further on bring bit j of the four into byte j.
+            spread = builder.mul(four, _splat(kind, 0x00204081))
+            out.append(builder.and_(spread, _splat(kind, 0x10101010)))
+        return _build(builder, tile, out)
+
+    return signature(tile, words, first), codegen
+
+
+@intrinsic
+def words_store(typingctx: Any, pointer: Any, tile: Any) -> Any:
+    """Store the vectors of a tile of words one after the other."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        place = builder.bitcast(values[0], tile.vec.llvm.as_pointer())
+        for i, vector in enumerate(_vectors(builder, tile, values[1])):
+            at = builder.gep(place, [ir.IntType(64)(i)], inbounds=True)
+            builder.store(vector, at, align=4)
+        return context.get_dummy_value()
+
+    return signature(types.void, pointer, tile), codegen
+
+
+@intrinsic(literal=True)
+def sums_begin(typingctx: Any, total: Any, first: Any, bias: Any) -> Any:
+    """A tile of int32 for the rows of `total`: row r is first[r], or 0 if the literal bias is."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    tile = simd_types.TileType("int32", total.rows, 1, total.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        if bias.literal_value == 0:
+            return ir.Constant(tile.llvm, None)
+        numbers = _scalars(builder, values[1], tile.vec.llvm.element, tile.rows)
+        return _build(
+            builder, tile, (simd_types.splat(builder, number, tile.lanes) for number in numbers)
+        )
+
+    return signature(tile, total, first, bias), codegen
+
+
+def _scalars(builder: Any, pointer: Any, kind: Any, count: int) -> list[Any]:
+    """IR of `count` numbers that lie behind a pointer."""
+    from llvmlite import ir
+
+    place = builder.bitcast(pointer, kind.as_pointer())
+    places = [builder.gep(place, [ir.IntType(64)(i)], inbounds=True) for i in range(count)]
+    return [builder.load(at, align=4) for at in places]
+
+
+@intrinsic
+def sums_add(typingctx: Any, sums: Any, codes: Any, x: Any) -> Any:
+    """Row r: add to lane i the product of codes[i] and x[r], each a word of four bytes."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = sums.vec.llvm
+        weight = builder.load(builder.bitcast(values[1], kind.as_pointer()), align=4)
+        words = _scalars(builder, values[2], kind.element, sums.rows)
+        out = []
+        for total, word in zip(_vectors(builder, sums, values[0]), words, strict=True):
+            spread = simd_types.splat(builder, word, sums.lanes)
+            out.append(dot_bytes(builder, total, weight, spread))
+        return _build(builder, sums, out)
+
+    return signature(sums, sums, codes, x), codegen
+
+
+@intrinsic
+def add_scaled(typingctx: Any, total: Any, sums: Any, scales: Any, x_scales: Any) -> Any:
+    """Row r: total += sums * scales * x_scales[r], with a scale a lane."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = total.vec.llvm
+        scale = builder.load(builder.bitcast(values[2], kind.as_pointer()), align=4)
+        numbers = _scalars(builder, values[3], kind.element, total.rows)
+        rows = zip(
+            _vectors(builder, total, values[0]),
+            _vectors(builder, sums, values[1]),
+            numbers,
+            strict=True,
+        )
+        out = []
+        for before, products, number in rows:
+            both = builder.fmul(scale, simd_types.splat(builder, number, total.lanes))
+            out.append(simd.fma_vector(builder, builder.sitofp(products, kind), both, before))
+        return _build(builder, total, out)
+
+    return signature(total, total, sums, scales, x_scales), codegen
+
+
+@intrinsic
+def add_outer(typingctx: Any, total: Any, a: Any, x: Any) -> Any:
+    """Row r: total += a * x[r], for a vector at `a`."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = total.vec.llvm
+        vector = builder.load(builder.bitcast(values[1], kind.as_pointer()), align=4)
+        numbers = _scalars(builder, values[2], kind.element, total.rows)
+        out = []
+        for before, number in zip(_vectors(builder, total, values[0]), numbers, strict=True):
+            spread = simd_types.splat(builder, number, total.lanes)
+            out.append(simd.fma_vector(builder, vector, spread, before))
+        return _build(builder, total, out)
+
+    return signature(total, total, a, x), codegen
+
+
+SMALLEST = 2.0**-100  # magnitudes below it round to 0: their scale could not be inverted
+
+
+@intrinsic(literal=True)
+def quantize_block(
+    typingctx: Any, like: Any, q: Any, sums: Any, x: Any, group: Any, bias: Any
+) -> Any:
+    """Round 32 numbers to q * d with d = max |x| / 127; NaN or infinity among them make d NaN.
+
+    Args:
+        like: a tile; what is stored has its number of rows as distance.
+        q: pointer to words of four codes.
+        sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0.
+        x: pointer to float32.
+        group: literal 16 or 32.
+        bias: literal.
+    Returns:
+        d.
+    """
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        codes, scale = _rounded(builder, values[3])
+        totals = _group_sums(builder, codes, group.literal_value)
+        factor = -(bias.literal_value or 1)
+        scaled = [builder.mul(total, total.type(factor)) for total in totals]
+        _store_apart(builder, values[2], scaled, like.rows)
+        narrow = builder.trunc(codes, ir.VectorType(ir.IntType(8), 32))
+        words = builder.bitcast(narrow, ir.VectorType(ir.IntType(32), 8))
+        if like.rows == 1:
+            place = builder.bitcast(values[1], words.type.as_pointer())
+            builder.store(words, place, align=4)
+        else:
+            found = [builder.extract_element(words, ir.IntType(32)(i)) for i in range(8)]
+            _store_apart(builder, values[1], found, like.rows)
+        return scale
+
+    return signature(types.float32, like, q, sums, x, group, bias), codegen
+
+
+def _store_apart(builder: Any, pointer: Any, numbers: list[Any], stride: int) -> None:
+    from llvmlite import ir
+
+    place = builder.bitcast(pointer, numbers[0].type.as_pointer())
+    for i, number in enumerate(numbers):
+        at = builder.gep(place, [ir.IntType(64)(i * stride)], inbounds=True)
+        builder.store(number, at, align=4)
+
+
+def _group_sums(builder: Any, codes: Any, per_sum: int) -> list[Any]:
+    from llvmlite import ir
+
+    kind = ir.VectorType(ir.IntType(32), per_sum)
+    name = f"llvm.vector.reduce.add.v{per_sum}i32"
+    function = simd.declare(builder, name, ir.FunctionType(ir.IntType(32), [kind]))
+    starts = range(0, 32, per_sum)
+    return [
+        builder.call(function, [simd.take(builder, codes, range(i, i + per_sum))]) for i in starts
+    ]
+
+
+def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
+    """IR of the codes of 32 numbers as int32, and of their scale."""
+    from llvmlite import ir
+
+    from numbatorch.backends.cpu import simd_types
+
+    i32, f32 = ir.IntType(32), ir.FloatType()
+    ints, floats = ir.VectorType(i32, 32), ir.VectorType(f32, 32)
+
+    def call(name: str, result: Any, *args: Any) -> Any:
+        kind = ir.FunctionType(result, [a.type for a in args])
+        return builder.call(simd.declare(builder, name, kind), args)
+
+    bits = builder.load(builder.bitcast(pointer, ints.as_pointer()), align=4)
+    size = builder.and_(bits, _splat(ints, 0x7FFFFFFF))
+    largest = call("llvm.vector.reduce.umax.v32i32", i32, size)  # the order of bits is that of size
+    finite = builder.icmp_unsigned("<", largest, i32(0x7F800000))
+    kept = builder.and_(bits, simd_types.splat(builder, builder.sext(finite, i32), 32))
+    least = ir.Constant(f32, SMALLEST)
+    most = builder.bitcast(builder.select(finite, largest, i32(0)), f32)
+    most = builder.select(builder.fcmp_ordered(">", most, least), most, least)
+    inverse = builder.fdiv(ir.Constant(f32, 127.0), most)
+    scaled = builder.fmul(builder.bitcast(kept, floats), simd_types.splat(builder, inverse, 32))
+    codes = builder.fptosi(call("llvm.rint.v32f32", floats, scaled), ints)
+    scale = builder.fdiv(most, ir.Constant(f32, 127.0))
+    nan = ir.Constant(f32, float("nan"))
+    return codes, builder.select(finite, scale, nan)
