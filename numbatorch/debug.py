@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from numbatorch.backends.cpu.kernel import EmittedKernel
 from numbatorch.compile.plan import Launch, Plan, make_plan
 from numbatorch.debugging import describe_plan, no_fuse, validating
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.registry import describe
 
-__all__ = ["Kernel", "dot", "graph", "kernels", "no_fuse", "plan", "validate"]
+__all__ = ["Kernel", "dot", "emitted", "graph", "kernels", "no_fuse", "plan", "validate"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,16 @@ def kernels(tensors: Any) -> list[Kernel]:
         )
         for launches in groups.values()
     ]
+
+
+def emitted(tensors: Any) -> list[Any]:
+    """The kernels of which the text is generated, epilogues of products among them."""
+    found = []
+    for launch in _plan(tensors).launches:
+        for part in (launch, launch.epilogue):
+            if part is not None and isinstance(part.spec, EmittedKernel):
+                found.append(part.spec)
+    return found
 
 
 def plan(tensors: Any) -> str:

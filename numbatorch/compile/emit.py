@@ -52,11 +52,11 @@ class Access:
     """A pointer of the kernel, read or written at one place of the iteration space.
 
     Attributes:
-        name: the parameter, or of the output that it shares memory with.
+        name: of the parameter.
         dtype: of the elements.
         layout: over the space; None once collapsed into `strides`.
         strides: of the collapsed space, outermost first.
-        parameter: False if it has no pointer of its own (iota, or an output read in place).
+        parameter: False for iota, which has no pointer.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Program:
         if term.node.op is IOTA and term.node.buffer is None:
             access = Access(name, dtype, term.layout, None, parameter=False, iota=True)
         elif term.node in shared:
-            access = Access(shared[term.node], dtype, term.layout, None, parameter=False)
+            access = next(a for a in self.writes if a.name == shared[term.node])
         else:
             access = Access(name, dtype, term.layout, operand(term.node, term.layout))
         self.reads[id(term)] = access
@@ -144,8 +144,8 @@ class Program:
                 self.scalars.append((name, kind, value))
 
     def accesses(self) -> list[Access]:
-        """Writes, then reads."""
-        return [*self.writes, *self.reads.values()]
+        """Writes, then reads; a read of an output in place is that write's access."""
+        return [*self.writes, *(a for a in self.reads.values() if a not in self.writes)]
 
     def collapse(self) -> None:
         """Merge the dimensions of the space that all accesses walk as one."""
