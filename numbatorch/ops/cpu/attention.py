@@ -9,7 +9,7 @@ from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
 from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import inf
+from numbatorch.backends.cpu.primitives import inf, truncdiv
 from numbatorch.dtype import DType
 from numbatorch.ops import attention as ops
 from numbatorch.ops.cpu.attention_backward import (
@@ -36,6 +36,7 @@ from numbatorch.ops.cpu.attention_tiles import (
     hide_masked,
     padded,
     powers,
+    row_place,
     turn_queries,
     wide,
 )
@@ -89,9 +90,7 @@ def store_rows(
     """Sums over totals, to rows of out that are `cols` apart by token and `out_head` by head."""
     sums_row = wide(cols)
     for i in range(rows):
-        token = (first + i) // repeat
-        head = first + i - token * repeat
-        row = out + (head * out_head + token * cols)
+        row = out + row_place(first + i, repeat, out_head, cols)
         scale = total[i]
         if scale != one - one:
             scale = one / scale
@@ -164,7 +163,7 @@ def attention_blocks(
     work: Pointer[V],
     scores: Pointer[V],
     stats: Pointer[V],
-    heads: int,
+    repeat: int,
     groups: int,
     tokens: int,
     keys: int,
@@ -191,22 +190,21 @@ def attention_blocks(
     parts: int,
 ) -> None:
     """Each block of queries goes over the blocks of keys; token t sees keys below ahead + t."""
-    repeat = heads // groups
-    tiles = (tokens * repeat + TILE - 1) // TILE
+    tiles = truncdiv(tokens * repeat + TILE - 1, TILE)
     own, stat = scores + part * BLOCK * TILE, stats + part * 4 * TILE
     sums = work + part * span
     block = sums + TILE * wide(E)
     queries = block + BLOCK * max(wide(D), wide(E))
     for item in range(part, items * tiles, parts):
-        group = item // tiles
+        group = truncdiv(item, tiles)
         first = (item - group * tiles) * TILE
         rows = min(TILE, tokens * repeat - first)
-        b = group // groups
+        b = truncdiv(group, groups)
         g = group - b * groups
         source = q + (b * q_batch + g * repeat * q_head)
         turn_queries(queries, source, q_head, q_token, repeat, first, rows, D, V(scale))
         start_block(sums, TILE * wide(E), stat, -V(inf))
-        end = max(0, min(keys, ahead + (first + rows - 1) // repeat))
+        end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
         for start in range(0, end, BLOCK):
             count = min(BLOCK, end - start)
             left = k + (b * k_batch + g * k_group + start * k_row)
@@ -233,8 +231,8 @@ class Problem:
 
     Attributes:
         operands: q, k, v, mask; 0 if there is no mask.
-        sizes: heads, groups, tokens, keys, D, E, then strides: three of q, k, v each, four of the
-            mask, whose last is -1 if there is none, then the keys that token 0 sees.
+        sizes: heads of a group, groups, tokens, keys, D, E, then strides: three of q, k, v each,
+            four of the mask, whose last is -1 if there is none, then the keys that token 0 sees.
         work: products of numbers.
     """
 
@@ -257,7 +255,7 @@ class Problem:
         ahead = attrs["position"] + 1 if attrs["causal"] else S
         return Problem(
             operands=(*(x for x, _ in found), mask[0] if mask else 0),
-            sizes=(H, G, tokens, S, D, E, *strides, *mask_strides, ahead),
+            sizes=(H // G, G, tokens, S, D, E, *strides, *mask_strides, ahead),
             dtype=q.dtype,
             batch=B,
             work=B * H * tokens * S * (D + E),
@@ -267,16 +265,16 @@ class Problem:
 @lower("cpu", ops.attention_)
 def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attrs: Any) -> None:
     problem = Problem.of(launcher, *operands, **attrs)
-    H, G, tokens = problem.sizes[:3]
-    launch = _launch_rows if tokens * (H // G) <= MOST_ROWS else _launch_blocks
+    repeat, _, tokens = problem.sizes[:3]
+    launch = _launch_rows if tokens * repeat <= MOST_ROWS else _launch_blocks
     launch(launcher, out, problem, scale)
 
 
 def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
     """The kernels for few queries; keys are split so that every part gets as many ranges."""
-    H, G, tokens, S, D, E = problem.sizes[:6]
+    repeat, G, tokens, S, D, E = problem.sizes[:6]
     types = {"T": problem.dtype, "V": problem.dtype.compute}
-    groups, rows, parts = problem.batch * G, tokens * (H // G), launcher.parts
+    groups, rows, parts = problem.batch * G, tokens * repeat, launcher.parts
     splits = parts // gcd(groups, parts) if S >= 2 * CHUNK else 1
     size = problem.dtype.compute.itemsize
     sums = launcher.scratch(groups * splits * rows_with_spare(rows) * padded(E) * size)
@@ -290,7 +288,7 @@ def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: floa
         work=problem.work,
     )
     if splits > 1:
-        joined = (groups, H // G, tokens, E, splits)
+        joined = (groups, repeat, tokens, E, splits)
         work = 2 * groups * rows * E * splits
         launcher.launch(attention_join(**types), out, sums, stats, *joined, work=work)
 

@@ -5,7 +5,7 @@ With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
 from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import inf
+from numbatorch.backends.cpu.primitives import inf, truncdiv
 from numbatorch.backends.cpu.simd import fma, lanes, vload, vstore
 from numbatorch.ops.cpu.attention_tiles import (
     TILE,
@@ -19,6 +19,7 @@ from numbatorch.ops.cpu.attention_tiles import (
     hide_masked,
     padded,
     powers,
+    row_place,
     turn_queries,
     wide,
 )
@@ -90,9 +91,7 @@ def store_tokens(
 ) -> None:
     """Rows of queries times scale, to rows `cols` apart by token and `out_head` by head."""
     for i in range(rows):
-        token = (first + i) // repeat
-        head = first + i - token * repeat
-        target = out + (head * out_head + token * cols)
+        target = out + row_place(first + i, repeat, out_head, cols)
         for j in range(cols):
             target[j] = x[i * wide(cols) + j] * scale
 
@@ -182,7 +181,7 @@ def attention_backward_groups(
     scores: Pointer[V],
     changes: Pointer[V],
     stats: Pointer[V],
-    heads: int,
+    repeat: int,
     groups: int,
     tokens: int,
     keys: int,
@@ -209,7 +208,6 @@ def attention_backward_groups(
     parts: int,
 ) -> None:
     """out = dq, dk, dv, packed; g lies row-major. Token t sees keys below ahead + t."""
-    repeat = heads // groups
     total = tokens * repeat
     blocks, stat = work + part * span, stats + part * 2 * TILE
     score = scores + part * wide(keys) * TILE
@@ -217,13 +215,13 @@ def attention_backward_groups(
     turned_q = blocks + 2 * wide(keys) * (wide(D) + wide(E))
     turned_g = turned_q + 2 * TILE * wide(D)
     for item in range(part, items, parts):
-        b = item // groups
+        b = truncdiv(item, groups)
         group = item - b * groups
         keep = (k + (b * k_batch + group * k_group), v + (b * v_batch + group * v_group))
         start_group(blocks, keep[0], k_row, keep[1], v_row, keys, D, E, V(1.0))
         for first in range(0, total, TILE):
             rows = min(TILE, total - first)
-            end = max(0, min(keys, ahead + (first + rows - 1) // repeat))
+            end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
             source = q + (b * q_batch + group * repeat * q_head)
             turn_queries(turned_q, source, q_head, q_token, repeat, first, rows, D, V(scale))
             source = g + item * total * E

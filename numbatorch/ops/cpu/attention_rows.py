@@ -6,7 +6,7 @@ whose sums are then joined in order, so that few heads keep many threads busy.
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import inf
+from numbatorch.backends.cpu.primitives import inf, truncdiv
 from numbatorch.backends.cpu.simd import add_reassoc, lanes, prefetch
 from numbatorch.backends.cpu.simd_tile import (
     dots_rows,
@@ -19,7 +19,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
-from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, wide
+from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, largest
 
 CHUNK = 256  # keys whose scores are held at a time
@@ -30,7 +30,7 @@ MOST_ROWS = 16  # queries of a group for which these kernels are the faster ones
 
 def rows_with_spare(rows: int) -> int:
     """`rows` rounded up to whole register tiles."""
-    return (rows + 3) // 4 * 4
+    return (rows + 3) & -4
 
 
 row_room = helper(rows_with_spare)
@@ -42,7 +42,7 @@ def score_row(
 ) -> None:
     """scores[key] = keys[key] . line, eight keys at a time."""
     n = lanes(scores)
-    whole = D // n * n
+    whole = D & -n
     for key in range(0, count, 8):
         left = count - key
         tile = tile_zero(scores, 1, 8)
@@ -68,7 +68,7 @@ def score_rows(
 ) -> None:
     """scores[row, key] = keys[key] . lines[row]."""
     n, step = lanes(scores), dots_rows(scores)
-    whole = D // n * n
+    whole = D & -n
     for key in range(0, count, 4):
         for row in range(0, rows, step):
             last_row, last = rows - 1 - row, count - 1 - key
@@ -223,13 +223,12 @@ def attention_join(
     step, stat = row_room(rows) * wide(E), 2 * rows
     lo, hi = share(groups * rows, part, parts)
     for item in range(lo, hi):
-        group = item // rows
+        group = truncdiv(item, rows)
         row = item - group * rows
-        token = row // repeat
-        head = group * repeat + row - token * repeat
+        place = group * rows * E + row_place(row, repeat, tokens * E, E)
         first = sums + (group * splits * step + row * wide(E))
-        place = stats + (group * splits * stat + 2 * row)
-        join_row(out + (head * tokens + token) * E, first, place, splits, step, stat, E, V(1.0))
+        own = stats + (group * splits * stat + 2 * row)
+        join_row(out + place, first, own, splits, step, stat, E, V(1.0))
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -243,7 +242,7 @@ def attention_rows(
     stats: Pointer[V],
     lines: Pointer[V],
     scores: Pointer[V],
-    heads: int,
+    repeat: int,
     groups: int,
     tokens: int,
     keys: int,
@@ -270,24 +269,23 @@ def attention_rows(
     parts: int,
 ) -> None:
     """Each item is one range of the keys of one group; token t sees keys below ahead + t."""
-    repeat = heads // groups
     rows = tokens * repeat
     end = max(0, min(keys, ahead + tokens - 1))
     line, score = lines + part * MOST_ROWS * wide(D), scores + part * MOST_ROWS * CHUNK
     lo, hi = share(items, part, parts)
     for item in range(lo, hi):
-        group = item // splits
-        b = group // groups
+        group = truncdiv(item, splits)
+        b = truncdiv(group, groups)
         g = group - b * groups
         own, stat = sums + item * row_room(rows) * wide(E), stats + item * 2 * rows
+        clear(own, row_room(rows) * wide(E), V(0.0))
         for row in range(rows):
-            token = row // repeat
-            head = g * repeat + row - token * repeat
-            source = q + (b * q_batch + head * q_head + token * q_token)
+            source = q + (
+                b * q_batch + g * repeat * q_head + row_place(row, repeat, q_head, q_token)
+            )
             copy_row(line + row * wide(D), D, source, D, V(scale))
             stat[2 * row] = -V(inf)
             stat[2 * row + 1] = V(0.0)
-        clear(own, row_room(rows) * wide(E), V(0.0))
         first, last = share(end, item - group * splits, splits)
         for start in range(first, last, CHUNK):
             count = min(CHUNK, last - start)
@@ -296,12 +294,11 @@ def attention_rows(
                 score_row(score, line, left, k_row, count, D)
             else:
                 score_rows(score, line, wide(D), left, k_row, rows, count, D)
+            allowed = mask + (b * mask_batch + g * repeat * mask_head + start * mask_key)
             for row in range(rows):
-                token = row // repeat
-                head = g * repeat + row - token * repeat
-                allowed = mask + (b * mask_batch + head * mask_head + token * mask_token)
-                place, later = score + row * CHUNK, ahead + token - start
-                hide_in_row(place, allowed + start * mask_key, mask_key, count, later, -V(inf))
+                place, later = score + row * CHUNK, ahead - start + truncdiv(row, repeat)
+                shown = allowed + row_place(row, repeat, mask_head, mask_token)
+                hide_in_row(place, shown, mask_key, count, later, -V(inf))
                 weigh_row(own + row * wide(E), wide(E), stat + 2 * row, place, count, V(0.0))
             right = v + (b * v_batch + g * v_group + start * v_row)
             for key in range(0, count, NEAR):
@@ -309,7 +306,5 @@ def attention_rows(
                 add_values(own, wide(E), score + key, value, v_row, rows, near, E)
         if splits == 1:
             for row in range(rows):
-                token = row // repeat
-                head = group * repeat + row - token * repeat
-                target = out + (head * tokens + token) * E
+                target = out + (group * rows * E + row_place(row, repeat, tokens * E, E))
                 join_row(target, own + row * wide(E), stat + 2 * row, 1, 0, 0, E, V(1.0))

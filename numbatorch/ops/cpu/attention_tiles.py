@@ -10,7 +10,7 @@ from typing import Any
 from numbatorch.backends.cpu import simd
 from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, intrinsic
 from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import fabs, inf, select
+from numbatorch.backends.cpu.primitives import fabs, inf, select, truncdiv
 from numbatorch.backends.cpu.simd import lanes, vload, vmax, vstore
 from numbatorch.backends.cpu.simd_tile import (
     tile_load,
@@ -35,10 +35,17 @@ def pair_rows(typingctx: Any, pointer: Any) -> Any:
 
 def padded(size: int) -> int:
     """`size` rounded up so that two vectors of any width divide it."""
-    return (size + 31) // 32 * 32
+    return (size + 31) & -32
 
 
 wide = helper(padded)
+
+
+@helper
+def row_place(row: int, repeat: int, head_stride: int, token_stride: int) -> int:
+    """Elements from the first query of a group to row `row`."""
+    token = truncdiv(row, repeat)
+    return (row - token * repeat) * head_stride + token * token_stride
 
 
 @helper(inline=False)
@@ -122,9 +129,8 @@ def copy_queries(
 ) -> None:
     """Rows `first` to `first + rows` of a group times scale, and zeros up to whole vector pairs."""
     for i in range(rows):
-        token = (first + i) // repeat
-        head = first + i - token * repeat
-        copy_row(out + i * out_row, out_row, x + (head * x_head + token * x_token), cols, scale)
+        place = row_place(first + i, repeat, x_head, x_token)
+        copy_row(out + i * out_row, out_row, x + place, cols, scale)
     clear(out + rows * out_row, (wide(rows) - rows) * out_row, scale - scale)
 
 
@@ -185,9 +191,7 @@ def hide_masked(
                     row[i] = hidden
     else:
         for i in range(rows):
-            token = (first + i) // repeat
-            head = first + i - token * repeat
-            allowed = mask + (head * mask_head + token * mask_token)
+            allowed = mask + row_place(first + i, repeat, mask_head, mask_token)
             for key in range(count):
                 if allowed[key * mask_key] == 0:
                     scores[key * TILE + i] = hidden

@@ -8,6 +8,7 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.backends.cpu.kernel import Pointer, T, U, kernel, share
 from numbatorch.backends.cpu.language import int64
+from numbatorch.backends.cpu.primitives import truncdiv
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.shape import numel
@@ -36,7 +37,7 @@ def take_rows(
     lo, hi = share(rows * cols, part, parts)
     if lo >= hi:
         return
-    for i in range(lo // cols, (hi + cols - 1) // cols):
+    for i in range(truncdiv(lo, cols), truncdiv(hi + cols - 1, cols)):
         row = index[i]
         if row < 0 or row >= bound:
             status[0] = 1
@@ -64,7 +65,7 @@ def gather_elements(
     lo, hi = share(rows * count, part, parts)
     if lo >= hi:
         return
-    for i in range(lo // count, (hi + count - 1) // count):
+    for i in range(truncdiv(lo, count), truncdiv(hi + count - 1, count)):
         for j in range(max(lo, i * count), min(hi, (i + 1) * count)):
             col = index[j]
             if col < 0 or col >= cols:

@@ -1,6 +1,7 @@
 """CPU kernels of rotary position embedding: one row is one head of one token."""
 
 from numbatorch.backends.cpu.kernel import Pointer, T, V, kernel, share
+from numbatorch.backends.cpu.primitives import truncdiv
 from numbatorch.ops import rope as ops
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, in_type
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -29,11 +30,10 @@ def rope_halves(
     lo, hi = share(rows, part, parts)
     turn = V(sign)
     for row in range(lo, hi):
-        token = row % tokens
-        group = row // tokens
-        source = x + (
-            group // heads * batch_stride + group % heads * head_stride + token * token_stride
-        )
+        group = truncdiv(row, tokens)
+        batch = truncdiv(group, heads)
+        token, head = row - group * tokens, group - batch * heads
+        source = x + (batch * batch_stride + head * head_stride + token * token_stride)
         target = out + row * 2 * half
         c = cos + (position + token) * half
         s = sin + (position + token) * half
@@ -72,11 +72,10 @@ def rope_neighbours(
     lo, hi = share(rows, part, parts)
     turn = V(sign)
     for row in range(lo, hi):
-        token = row % tokens
-        group = row // tokens
-        source = x + (
-            group // heads * batch_stride + group % heads * head_stride + token * token_stride
-        )
+        group = truncdiv(row, tokens)
+        batch = truncdiv(group, heads)
+        token, head = row - group * tokens, group - batch * heads
+        source = x + (batch * batch_stride + head * head_stride + token * token_stride)
         target = out + row * 2 * half
         c = cos + (position + token) * half
         s = sin + (position + token) * half

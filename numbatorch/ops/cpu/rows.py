@@ -3,6 +3,7 @@
 from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.backends.cpu.primitives import truncdiv
 from numbatorch.backends.cpu.scalar_bridge import scalar_word
 from numbatorch.backends.cpu.simd import add_reassoc, lanes, splat, vlargest, vload, vmax
 from numbatorch.dtype import DType
@@ -53,8 +54,8 @@ def copy_strided(
     """A four-dimensional view in row-major order."""
     lo, hi = share(size0 * size1 * size2, part, parts)
     for row in range(lo, hi):
-        group = row // size2
-        batch = group // size1
+        group = truncdiv(row, size2)
+        batch = truncdiv(group, size1)
         place = batch * stride0 + (group - batch * size1) * stride1
         place += (row - group * size2) * stride2
         for i in range(size3):
