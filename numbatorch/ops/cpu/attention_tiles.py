@@ -44,7 +44,7 @@ wide = helper(padded)
 @helper
 def row_place(row: int, repeat: int, head_stride: int, token_stride: int) -> int:
     """Elements from the first query of a group to row `row`."""
-    token = truncdiv(row, repeat)
+    token: int = truncdiv(row, repeat)
     return (row - token * repeat) * head_stride + token * token_stride
 
 
