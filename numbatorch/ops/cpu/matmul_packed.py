@@ -129,6 +129,54 @@ def row_blocks(M: int, panels: int, parts: int) -> int:
     return max(1, min(chunks, (8 * parts + panels - 1) // panels))
 
 
+@helper
+def pack_group(
+    dst: Pointer[T],
+    width: int,
+    src: Pointer[U],
+    src_row: int,
+    src_col: int,
+    K: int,
+    cols: int,
+) -> None:
+    """Pack panel after panel of `cols` columns."""
+    for col in range(0, cols, width):
+        place = dst + col * K
+        pack_panel(place, width, src + col * src_col, src_row, src_col, K, min(width, cols - col))
+
+
+@helper
+def chunk_rows(
+    out: Pointer[T],
+    out_row: int,
+    cols: int,
+    held: Pointer[T],
+    a: Pointer[U],
+    a_row: int,
+    a_col: int,
+    panels: Pointer[T],
+    rows: int,
+    K: int,
+) -> None:
+    """Some rows times all packed panels; `held` has room for the rows as floats and for sums."""
+    width = tile_vectors(out) * lanes(out)
+    x = view_held(a, out)
+    x_row, x_col = a_row, a_col
+    if narrow(a) == 1:
+        x = held
+        if a_row == 1:
+            x_row, x_col = 1, CHUNK
+            pack_panel(x, CHUNK, a, a_col, a_row, K, rows)
+        else:
+            x_row, x_col = K, 1
+            pack_panel(x, K, a, a_row, a_col, rows, K)
+    sums = held + CHUNK * K
+    for col in range(0, cols, width):
+        panel = panels + col * K
+        count = min(width, cols - col)
+        panel_rows(out + col, out_row, count, sums, x, x_row, x_col, panel, rows, K)
+
+
 @kernel(T=FLOATS, U=FLOATS)
 def matmul(
     out: Pointer[T],
@@ -162,48 +210,32 @@ def matmul(
     blocks = row_blocks(M, batch0 * batch1 * panels, parts)
     columns = group_columns(N, K)
     packed = view_held(workspace, out) + part * part_elements(columns, K)
-    rows_held = packed + columns * K
-    sums = rows_held + CHUNK * K
+    held = packed + columns * K
     chunks = (M + CHUNK - 1) // CHUNK
-    packed_from = -1
+    known, known_col0, known_col1 = 0, 0, 0
     lo, hi = share(batch0 * batch1 * blocks * panels, part, parts)
     while lo < hi:
-        row_block = lo // panels
-        first = lo - row_block * panels
-        count = min(hi - lo, panels - first, columns // width)
-        batch = row_block // blocks
-        row_block -= batch * blocks
+        block = lo // panels
+        panel = lo - block * panels
+        count = min(hi - lo, panels - panel, columns // width)
+        batch = block // blocks
+        block -= batch * blocks
         i = batch // batch1
         j = batch - i * batch1
-        b = rhs + (i * rhs_batch0 + j * rhs_batch1)
-        if packed_from != (batch * panels + first) * panels + count:
-            packed_from = (batch * panels + first) * panels + count
-            for p in range(count):
-                col = (first + p) * width
-                place = packed + p * width * K
-                cols = min(width, N - col)
-                pack_panel(place, width, b + col * rhs_col, rhs_row, rhs_col, K, cols)
+        col0 = panel * width
+        col1 = min(N, col0 + count * width)
+        start = i * rhs_batch0 + j * rhs_batch1
+        if known != start or known_col0 != col0 or known_col1 != col1:
+            known, known_col0, known_col1 = start, col0, col1
+            b = rhs + (start + col0 * rhs_col)
+            pack_group(packed, width, b, rhs_row, rhs_col, K, col1 - col0)
         a = lhs + (i * lhs_batch0 + j * lhs_batch1)
-        c = out + (i * out_batch0 + j * out_batch1)
-        chunk_lo, chunk_hi = share(chunks, row_block, blocks)
+        c = out + (i * out_batch0 + j * out_batch1 + col0)
+        chunk_lo, chunk_hi = share(chunks, block, blocks)
         for row in range(chunk_lo * CHUNK, min(M, chunk_hi * CHUNK), CHUNK):
             rows = min(CHUNK, M - row)
-            x = view_held(a + row * lhs_row, out)
-            x_row, x_col = lhs_row, lhs_col
-            if narrow(lhs) == 1:
-                x = rows_held
-                if lhs_row == 1:
-                    x_row, x_col = 1, CHUNK
-                    pack_panel(x, CHUNK, a + row * lhs_row, lhs_col, lhs_row, K, rows)
-                else:
-                    x_row, x_col = K, 1
-                    pack_panel(x, K, a + row * lhs_row, lhs_row, lhs_col, rows, K)
-            for p in range(count):
-                col = (first + p) * width
-                cols = min(width, N - col)
-                panel = packed + p * width * K
-                place = c + (row * out_row + col)
-                panel_rows(place, out_row, cols, sums, x, x_row, x_col, panel, rows, K)
-                if epilogue != 0:
-                    call_epilogue(epilogue, epilogue_args, batch, row, row + rows, col, col + cols)
+            x, place = a + row * lhs_row, c + row * out_row
+            chunk_rows(place, out_row, col1 - col0, held, x, lhs_row, lhs_col, packed, rows, K)
+            if epilogue != 0:
+                call_epilogue(epilogue, epilogue_args, batch, row, row + rows, col0, col1)
         lo += count
