@@ -11,7 +11,6 @@ import numpy as np
 
 from numbatorch import hub, models
 from numbatorch.device import Device
-from numbatorch.device import device as device_of
 from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.sampling import Sampling, choose
@@ -47,7 +46,7 @@ class TextGenerator:
             self.tokenizer = Tokenizer.from_folder(path)
         else:
             file = GGUFFile(path)
-            model = models.from_gguf(file, device_of(device))
+            model = models.from_gguf(file, device)
             self.tokenizer = Tokenizer.from_gguf(file)
         if not isinstance(model, Llama):
             problem = f"{type(model).__name__} is not a language model"

@@ -16,10 +16,10 @@ from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint, open_checkpoint
 from numbatorch.models import llama
 from numbatorch.models.bert import Bert, BertConfig
-from numbatorch.models.checkpoint import check, fill
+from numbatorch.models.checkpoint import fill
 from numbatorch.models.llama import Llama, LlamaConfig
 
-__all__ = ["Bert", "BertConfig", "Llama", "LlamaConfig", "from_pretrained"]
+__all__ = ["Bert", "BertConfig", "Llama", "LlamaConfig", "from_gguf", "from_pretrained"]
 
 Model = Bert | Llama
 
@@ -46,13 +46,13 @@ def from_pretrained(
     return _from_folder(path, where) if path.is_dir() else from_gguf(GGUFFile(path), where)
 
 
-def from_gguf(file: GGUFFile, device: Device) -> Model:
-    """A model from an open GGUF file."""
+def from_gguf(file: GGUFFile, device: Device | str | None = None) -> Model:
+    """As `from_pretrained`, from a GGUF file that is open already."""
     architecture = file.field("general.architecture", str)
     build = _GGUF.get(architecture)
     if build is None:
         raise _unknown("general.architecture", architecture, file.path, list(_GGUF))
-    return build(file, device)
+    return build(file, device_of(device))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -88,29 +88,38 @@ def _unknown(key: str, name: str, path: Path, known: list[str]) -> FormatError:
 
 def _llama_folder(config: dict[str, Any], weights: Checkpoint, device: Device) -> Llama:
     model = Llama(LlamaConfig.from_hf(config))
-    known = [name for name in weights.tensors if name.endswith(".rotary_emb.inv_freq")]
-    for name in known:  # old checkpoints repeat what the configuration says
-        stored = weights.tensor(name).astype(np.float64)
-        expected = llama.rotary_frequencies(model.config)
-        if stored.shape != expected.shape or not np.allclose(stored, expected, rtol=1e-2):
-            problem = f"tensor {name} is not what the configuration says"
-            raise FormatError(message("Llama", problem, f"file {weights.path}"))
-    fill(model, weights, device, known=known)
+    frequencies = llama.rotary_frequencies(model.config)
+    repeated = [name for name in weights.tensors if name.endswith(".rotary_emb.inv_freq")]
+    for name in repeated:  # old checkpoints hold what the configuration says
+        stored = weights.tensor(name)
+        if stored.shape != frequencies.shape or not np.allclose(stored, frequencies, rtol=1e-2):
+            raise _contradiction(weights, name, "rope_theta and rope_scaling")
+    head, embedding = "lm_head.weight", "model.embed_tokens.weight"
+    if model.lm_head is None and head in weights.tensors and embedding in weights.tensors:
+        if not np.array_equal(weights.tensor(head), weights.tensor(embedding)):
+            raise _contradiction(weights, head, "tie_word_embeddings")
+        repeated.append(head)
+    fill(model, weights, device, known=repeated)
     return model
 
 
 def _llama_gguf(file: GGUFFile, device: Device) -> Llama:
     model = Llama(LlamaConfig.from_gguf(file))
-    factors = llama.GGUF_ROPE_FACTORS
-    fill(model, file, device, llama.gguf_name, known=[factors])
-    if factors in file.tensors:
-        check("Llama", file, {**_shapes(file), factors: (model.config.head_dim // 2,)})
-        model.rope_factors = file.tensor(factors).astype(np.float64)
+    factors = file.tensors.get(llama.GGUF_ROPE_FACTORS)
+    if factors is not None:
+        expected = (model.config.head_dim // 2,)
+        if factors.shape != expected or factors.dtype.kind != "f":
+            found = f"{factors.name} is {factors.shape} {factors.dtype.name}"
+            problem = f"tensor {found}, the configuration says {expected} floats"
+            raise FormatError(message("Llama", problem, f"file {file.path}"))
+        model.rope_factors = file.tensor(factors.name).astype(np.float64)
+    fill(model, file, device, llama.gguf_name, known=[llama.GGUF_ROPE_FACTORS])
     return model
 
 
-def _shapes(file: GGUFFile) -> dict[str, tuple[int, ...]]:
-    return {name: info.shape for name, info in file.tensors.items()}
+def _contradiction(weights: Checkpoint, name: str, keys: str) -> FormatError:
+    problem = f"tensor {name} is not what the configuration says: {keys}"
+    return FormatError(message("Llama", problem, f"file {weights.path}"))
 
 
 def _bert_folder(config: dict[str, Any], weights: Checkpoint, device: Device) -> Bert:

@@ -48,7 +48,9 @@ def llama_config(**changes: Any) -> dict[str, Any]:
 def llama_weights(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
     """Hugging Face's names to float32 values."""
     rng = np.random.default_rng(seed)
-    C, wide, heads = (config[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads"))
+    C, wide, heads = (
+        config[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads")
+    )
     size = config.get("head_dim") or C // heads
     narrow = config["num_key_value_heads"] * size
 

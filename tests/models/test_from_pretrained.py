@@ -1,0 +1,188 @@
+"""What a checkpoint may get wrong: each mistake is an error that names its place."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from tests.models.build import (
+    BERT,
+    bert_weights,
+    llama_config,
+    llama_weights,
+    write_folder,
+    write_gguf,
+)
+
+Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
+
+
+def fails(source: Path, *parts: str) -> None:
+    """Loading is a FormatError that says all of the parts."""
+    with pytest.raises(nt.FormatError) as caught:
+        nt.models.from_pretrained(source)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def without(weights: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {key: value for key, value in weights.items() if key != name}
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    weights = without(llama_weights(llama_config()), Q_PROJ)
+    folder = write_folder(tmp_path, llama_config(), weights)
+    fails(folder, f"tensor {Q_PROJ} (64, 64) is missing", str(folder / "model.safetensors"))
+
+
+def test_a_tensor_without_a_place_is_named(tmp_path: Path) -> None:
+    weights = {**llama_weights(llama_config()), "model.extra.weight": np.ones(3, np.float32)}
+    folder = write_folder(tmp_path, llama_config(), weights)
+    fails(folder, "tensor model.extra.weight (3,) has no place in the model")
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
+    weights = {**llama_weights(llama_config()), Q_PROJ: np.ones((64, 32), np.float32)}
+    folder = write_folder(tmp_path, llama_config(), weights)
+    fails(folder, f"tensor {Q_PROJ} is (64, 32), the configuration says (64, 64)")
+
+
+def test_a_tensor_of_integers_is_named(tmp_path: Path) -> None:
+    weights = {**llama_weights(llama_config()), Q_PROJ: np.ones((64, 64), np.int32)}
+    folder = write_folder(tmp_path, llama_config(), weights)
+    fails(folder, f"tensor {Q_PROJ} has type int32")
+
+
+def test_many_mistakes_are_counted(tmp_path: Path) -> None:
+    config = llama_config(intermediate_size=100)
+    folder = write_folder(tmp_path, config, llama_weights(llama_config(num_hidden_layers=4)))
+    fails(folder, "model.layers.0.mlp.gate_proj.weight", "more")
+
+
+def test_bert_mistakes_are_named(tmp_path: Path) -> None:
+    name = "encoder.layer.1.output.dense.bias"
+    folder = write_folder(tmp_path, BERT, without(bert_weights(BERT), name))
+    fails(folder, f"tensor {name} (48,) is missing")
+
+
+def test_gguf_mistakes_are_named_as_in_the_file(tmp_path: Path) -> None:
+    weights = without(llama_weights(llama_config()), Q_PROJ)
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), weights)
+    fails(file, "tensor blk.1.attn_q.weight (64, 64) is missing", str(file))
+    extra = {"blk.0.attn_q_norm.weight": np.ones(16, np.float32)}
+    weights = llama_weights(llama_config())
+    file = write_gguf(tmp_path / "n.gguf", llama_config(), weights, extra=extra)
+    fails(file, "tensor blk.0.attn_q_norm.weight (16,) has no place")
+
+
+def test_gguf_rope_factors_of_another_length_are_an_error(tmp_path: Path) -> None:
+    extra = {"rope_freqs.weight": np.ones(4, np.float32)}
+    weights = llama_weights(llama_config())
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), weights, extra=extra)
+    fails(file, "rope_freqs.weight", "(4,)", "(8,)")
+
+
+def test_a_tied_head_may_be_stored_twice_if_it_is_the_same(tmp_path: Path) -> None:
+    config = llama_config(tie_word_embeddings=True)
+    weights = llama_weights(config)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    nt.models.from_pretrained(write_folder(tmp_path / "same", config, weights))
+    weights["lm_head.weight"] = weights["lm_head.weight"] + 1
+    fails(
+        write_folder(tmp_path / "other", config, weights), "lm_head.weight", "tie_word_embeddings"
+    )
+
+
+def test_old_checkpoints_may_hold_inverse_frequencies(tmp_path: Path) -> None:
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    weights = {**llama_weights(llama_config()), name: (10000.0 ** -(np.arange(8) / 8)).astype("f4")}
+    nt.models.from_pretrained(write_folder(tmp_path / "same", llama_config(), weights))
+    weights[name] = weights[name] * 2
+    fails(write_folder(tmp_path / "other", llama_config(), weights), name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"hidden_size": "64"}, "hidden_size is '64', not a positive integer"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ({"num_key_value_heads": 3}, "4 query heads do not share 3 key/value heads"),
+        ({"head_dim": 15}, "the head size 15 is odd"),
+        ({"hidden_act": "relu"}, "supported: silu"),
+        ({"rms_norm_eps": None}, None),
+        ({"rms_norm_eps": float("inf")}, "rms_norm_eps is inf"),
+        ({"attention_bias": "no"}, "attention_bias is 'no'"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "supported: default, linear, llama3"),
+        ({"rope_scaling": {"type": "linear"}}, "factor is missing"),
+        ({"rope_parameters": 3}, "rope_parameters is 3, not an object"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings"),
+        ({"attention_bias": True}, "self_attn.q_proj.bias (64,) is missing"),
+    ],
+    ids=lambda value: json.dumps(value, default=str)[:40],
+)
+def test_configuration(changes: dict[str, Any], part: str | None, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, llama_config(**changes), llama_weights(llama_config()))
+    if part is None:
+        nt.models.from_pretrained(folder)
+    else:
+        fails(folder, part)
+
+
+@pytest.mark.parametrize(
+    ("keys", "part"),
+    [
+        ({"llama.context_length": None}, "llama.context_length is missing"),
+        ({"llama.attention.head_count_kv": [2, 2]}, "llama.attention.head_count_kv is"),
+        ({"llama.expert_count": 8}, "llama.expert_count is 8"),
+        ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count is 8"),
+        ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type is 'yarn'"),
+        ({"llama.attention.value_length": 8}, "llama.attention.value_length is 8"),
+    ],
+    ids=str,
+)
+def test_gguf_metadata(keys: dict[str, Any], part: str, tmp_path: Path) -> None:
+    weights = llama_weights(llama_config())
+    fails(write_gguf(tmp_path / "m.gguf", llama_config(), weights, keys), part)
+
+
+def test_an_unknown_architecture_lists_the_known(tmp_path: Path) -> None:
+    config = llama_config(architectures=["GPT2LMHeadModel"], model_type="gpt2")
+    fails(write_folder(tmp_path, config, {}), "GPT2LMHeadModel", "LlamaForCausalLM", "BertModel")
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), {}, architecture="gemma3")
+    fails(file, "general.architecture is gemma3", "known: llama")
+
+
+def test_model_type_serves_without_architectures(tmp_path: Path) -> None:
+    config = llama_config(architectures=None)
+    folder = write_folder(tmp_path, config, llama_weights(config))
+    assert isinstance(nt.models.from_pretrained(folder), nt.models.Llama)
+
+
+def test_a_folder_without_or_with_a_broken_configuration(tmp_path: Path) -> None:
+    fails(tmp_path, "no config.json", str(tmp_path))
+    (tmp_path / "config.json").write_text("[1]")
+    fails(tmp_path, "not a JSON object")
+    (tmp_path / "config.json").write_text("{")
+    fails(tmp_path, "not JSON")
+    (tmp_path / "config.json").write_text(json.dumps(llama_config()))
+    fails(tmp_path, "no safetensors weights")
+
+
+def test_a_path_that_is_not_there() -> None:
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        nt.models.from_pretrained("./not-there")
+
+
+def test_every_prefix_of_a_small_gguf_model_is_an_error(tmp_path: Path) -> None:
+    config = llama_config(num_hidden_layers=1, vocab_size=8, intermediate_size=8, hidden_size=8)
+    file = write_gguf(tmp_path / "m.gguf", config, llama_weights(config))
+    data = file.read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for size in [*range(0, 2000, 61), len(data) - 1]:
+        cut.write_bytes(data[:size])
+        fails(cut)
