@@ -286,7 +286,9 @@ class Program:
             name = self._attributes.get((id(term), key))
             kind = dt.float64 if isinstance(value, float) else dt.int64
             attrs[key] = value if name is None else builder.input(name, kind)
-        return builder.call(term.node.op, [values[id(t)] for t in term.terms], attrs)
+        value = builder.call(term.node.op, [values[id(t)] for t in term.terms], attrs)
+        # A half type is rounded after every operator, so that fusing changes no value.
+        return builder.cast(value, term.node.dtype) if is_narrow(term.node.dtype) else value
 
     def _read(self, access: Access, index: str) -> str:
         number = self.accesses().index(access)
@@ -315,6 +317,11 @@ def _times(index: str, factor: str) -> str:
 
 def _word(dtype: DType) -> str:
     return "float" if dtype.kind == "f" else "int"
+
+
+def is_narrow(dtype: DType) -> bool:
+    """Whether values are held in a wider type than they are stored in."""
+    return dtype.compute is not dtype
 
 
 def _argument_dtype(dtype: DType) -> DType:

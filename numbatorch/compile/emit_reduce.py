@@ -20,6 +20,7 @@ from numbatorch.compile.emit import (
     fingerprint,
     header,
     indent,
+    is_narrow,
     kernel_name,
     make_program,
 )
@@ -290,6 +291,8 @@ class _Writer:
         lines = []
         if held is dt.bool_:
             lines.append(f"result = {value} != 0")
+        elif is_narrow(self.core.dtype):
+            lines.append(f"result = round_{self.core.dtype.name}({value})")
         else:
             lines.append(f"result = {value}" if held is dtype else f"result = {held.name}({value})")
         last = len(self.after.sizes) - 1

@@ -324,7 +324,7 @@ class Planner:
         operands = [
             Operand(self.memory(load.node), load.layout, load.node.dtype) for load in group.operands
         ]
-        lower = lowering(self.backend, core.op)
+        lower = lowering(self.backend, core.op, core.dtype)
         assert lower is not None, core
         lower(launcher, out, *operands, **core.attrs)
 
@@ -372,9 +372,7 @@ def has_kernel(backend: str, node: Node) -> bool:
     if op.name == "slice_update":
         return True
     load_family(backend, op)
-    return lowering(backend, op) is not None and not any(
-        x.dtype.name.startswith("float8") for x in (node, *node.inputs)
-    )
+    return lowering(backend, op, node.dtype) is not None
 
 
 _families: set[tuple[str, str]] = set()

@@ -75,19 +75,28 @@ class Launcher(Protocol):
 
 Lowering = Callable[..., None]
 
-_LOWERINGS: dict[tuple[str, str], Lowering] = {}
+_LOWERINGS: dict[tuple[str, str], tuple[Lowering, tuple[str, ...] | None]] = {}
 
 
-def lower(backend: str, op: Op) -> Callable[[Lowering], Lowering]:
-    """Decorator: `function(launcher, out, *operands, **attrs)` launches the kernels of `op`."""
+def lower(
+    backend: str, op: Op, dtypes: tuple[str, ...] | None = None
+) -> Callable[[Lowering], Lowering]:
+    """Decorator: `function(launcher, out, *operands, **attrs)` launches the kernels of `op`.
+
+    Args:
+        backend: that has the kernels.
+        op: what they compute.
+        dtypes: of results that they can compute; others take the fallback. None is any.
+    """
 
     def decorate(function: Lowering) -> Lowering:
-        _LOWERINGS[backend, op.name] = function
+        _LOWERINGS[backend, op.name] = function, dtypes
         return function
 
     return decorate
 
 
-def lowering(backend: str, op: Op) -> Lowering | None:
-    """The lowering of `op` on `backend`, or None; the family's kernels must be imported."""
-    return _LOWERINGS.get((backend, op.name))
+def lowering(backend: str, op: Op, dtype: DType) -> Lowering | None:
+    """The lowering of `op` with a result of `dtype`; the family's kernels must be imported."""
+    function, dtypes = _LOWERINGS.get((backend, op.name), (None, None))
+    return function if dtypes is None or dtype.name in dtypes else None

@@ -10,6 +10,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.reduce import sum_
 from numbatorch.ops.registry import as_node, describe, expanded, result_type, structured
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel
@@ -46,6 +47,17 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> tuple[Node, Node]:
     if rhs.op.name == "permute":  # x @ W.T: the product that is W's gradient without a transpose
         return along, transpose(matmul_.apply(transpose(g, -1, -2), lhs), -1, -2)
     return along, matmul_.apply(transpose(lhs, -1, -2), g)
+
+
+@matmul_.fallback
+def _(lhs: Node, rhs: Node) -> Node:
+    *batch, M, K = lhs.shape
+    N = rhs.shape[-1]
+    shape = (*batch, M, K, N)
+    left = expanded(reshape.apply(lhs, shape=(*batch, M, K, 1)), shape)
+    right = expanded(reshape.apply(rhs, shape=(*batch, 1, K, N)), shape)
+    total = sum_.apply(left * as_node(right, lhs.dtype, lhs.device), dims=(len(batch) + 1,))
+    return reshape.apply(total, shape=(*batch, M, N))
 
 
 @matmul_.samples

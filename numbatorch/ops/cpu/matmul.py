@@ -6,7 +6,7 @@ The three kernels take the same arguments, so that shape and strides decide betw
 from numbatorch.backends.cpu.kernel import Kernel
 from numbatorch.layout import collapse
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
-from numbatorch.ops.cpu.matmul_packed import matmul, matmul_workspace
+from numbatorch.ops.cpu.matmul_packed import FLOATS, matmul, matmul_workspace
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import matmul_
 
@@ -32,7 +32,7 @@ def workspace(chosen: Kernel, N: int, K: int, parts: int, itemsize: int) -> int:
     return matmul_workspace(N, K, parts, itemsize)
 
 
-@lower("cpu", matmul_)
+@lower("cpu", matmul_, dtypes=FLOATS)
 def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
     M, N = out.shape[-2:]
     K = lhs.shape[-1]
