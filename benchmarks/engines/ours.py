@@ -1,13 +1,46 @@
 """numbatorch."""
 
+import statistics
+import time
 from functools import lru_cache
 
 import numpy as np
 
 import numbatorch as nt
 from benchmarks.timing import seconds
+from numbatorch.generation.decoder import Decoder
 
 VERSION = nt.__version__
+
+
+@lru_cache(1)
+def _decoder(file: str) -> Decoder:
+    return Decoder(nt.TextGenerator(file).model)
+
+
+def decode(file: str, tokens: int) -> float:
+    """Seconds a token, one at a time."""
+    decoder = _decoder(file)
+    decoder.reset()
+    decoder.feed([1] * 8)
+    durations = []
+    for position in range(tokens):
+        start = time.perf_counter()
+        decoder.feed([position % 250])
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations)
+
+
+def prefill(file: str, tokens: int) -> float:
+    """Seconds a token of a prompt."""
+    decoder = _decoder(file)
+    ids = [position * 7 % 250 for position in range(tokens)]
+
+    def run() -> None:
+        decoder.reset()
+        decoder.feed(ids)
+
+    return seconds(run, warm=1) / tokens
 
 
 @lru_cache(1)
