@@ -19,6 +19,7 @@ from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, Op, grad_enabled, toposort
+from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER, describe
 from numbatorch.ops.view import detach
 from numbatorch.shape import Shape
@@ -32,7 +33,7 @@ Array = np.ndarray[Any, Any]
 # a loop and never read stays flat in memory.
 DEPTH_LIMIT = 2000
 
-_lock = threading.RLock()
+_lock = Lock()
 
 # Leaves that have no buffer yet.
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()

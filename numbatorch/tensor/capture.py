@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, toposort
+from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
@@ -87,7 +87,7 @@ class Compiled:
             raise TypeError(message("compile", f"the function has no parameter {unknown[0]!r}"))
         self._dynamic = dynamic
         self._traces: dict[Any, _Trace] = {}
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     @property
     def traces(self) -> int:

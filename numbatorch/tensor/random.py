@@ -19,6 +19,7 @@ from numbatorch.device import Device, device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.locks import Lock
 from numbatorch.ops import create
 from numbatorch.ops.random import threefry
 from numbatorch.ops.registry import as_node
@@ -36,7 +37,7 @@ class Generator:
     """A seed, and the number of streams taken from it so far."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.manual_seed(secrets.randbits(64) if seed is None else seed)
 
     def manual_seed(self, seed: int) -> Generator:

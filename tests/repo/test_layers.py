@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
-    "settings errors",
+    "settings errors locks",
     "dtype shape layout device variable debugging",
     "graph",
     "ops",

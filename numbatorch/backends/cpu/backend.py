@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from numbatorch.compile.plan import make_plan
 from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
+from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER
 from numbatorch.variable import attribute_key
 
@@ -31,7 +31,7 @@ class CPUBackend:
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Any, Program] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def realize(self, nodes: Sequence[Node]) -> None:
         """Compute every node that `nodes` need in one plan."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from typing import Any
 
 import numpy as np
 
 from numbatorch.graph import Node
+from numbatorch.locks import Lock
 
 ALIGNMENT = 64
 PAGE = 4096
@@ -47,7 +47,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: dict[int, list[Array]] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._held = 0
         self._limit = POOL_BYTES  # not read from the module, which may be gone when buffers die
 
@@ -68,7 +68,7 @@ class Pool:
     def release(self, owner: Array) -> None:
         """Keep an array for the next buffer of its size, or let it go."""
         size = owner.nbytes
-        # A finalizer may run while this thread is inside of allocate; then the array just goes.
+        # A finalizer must not wait for a thread that allocates; then the array just goes.
         if not self._lock.acquire(blocking=False):
             return
         try:

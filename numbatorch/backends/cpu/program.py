@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from numbatorch.compile.memory import Memory, overlap
 from numbatorch.compile.plan import EPILOGUE, Launch, Place, Plan
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node
+from numbatorch.locks import Lock
 from numbatorch.variable import Variable
 
 SERIAL, BARRIER = 1, 2
@@ -29,7 +29,7 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._number = {m: i for i, m in enumerate(plan.memories)}
         self._words: list[int] = []
         self._moves: list[tuple[int, Place]] = []
