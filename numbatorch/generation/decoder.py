@@ -1,6 +1,6 @@
 """A language model with the memory of one text: ids in, logits of the next token out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,12 @@ class Decoder:
         self.limit = model.config.max_position_embeddings
         self.position = 0
         self._cache: KVCache | None = None
-        self._step: Callable[..., Any] | None = None
+        self._step: Any = None
+
+    @property
+    def traces(self) -> int:
+        """Number of plans made for the present memory."""
+        return 0 if self._step is None else int(self._step.traces)
 
     def reset(self) -> None:
         """Forget the text; memory and plans are kept for the next one."""
@@ -87,7 +92,7 @@ class Decoder:
             raise OutOfRange(message("decoder", problem))
 
 
-def _compiled(model: Llama, cache: KVCache) -> Callable[..., Any]:
+def _compiled(model: Llama, cache: KVCache) -> Any:
     def step(ids: Tensor, position: int, last: bool) -> Tensor | list[Tensor]:
         """Logits (V,), or nothing but the keys and values of a chunk that is not the last."""
         with no_grad():
@@ -97,5 +102,4 @@ def _compiled(model: Llama, cache: KVCache) -> Callable[..., Any]:
             model.hidden(ids, cache, position)
             return []
 
-    out: Callable[..., Any] = compile(step, dynamic=("position",))
-    return out
+    return compile(step, dynamic=("position",))

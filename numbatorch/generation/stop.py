@@ -31,9 +31,9 @@ class StopFilter:
             return ""
         text = self._held + piece
         places = [(text.find(stop), stop) for stop in self._stops]
-        hits = [(place, stop) for place, stop in places if place >= 0]
-        if hits:
-            place, self.found = min(hits)
+        ends = [(place + len(stop), place, stop) for place, stop in places if place >= 0]
+        if ends:  # the first to be complete, whatever the cuts between pieces
+            _, place, self.found = min(ends)
             self._held = ""
             return text[:place]
         kept = max((_overlap(text, stop) for stop in self._stops), default=0)

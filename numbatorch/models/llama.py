@@ -5,7 +5,7 @@ Source: https://arxiv.org/abs/2302.13971, and for grouped heads https://arxiv.or
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numbatorch.device import Device
 from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.config import Fields
-from numbatorch.tensor import Tensor, from_numpy, realize, zeros
+from numbatorch.tensor import Tensor, from_numpy, no_grad, realize, tensor, zeros
 
 Array = np.ndarray[Any, Any]
 
@@ -360,6 +360,11 @@ class Llama(nn.Module):
             memory = None if cache is None else cache.layers[number]
             x = layer(x, tables, memory, position)
         return x
+
+    def logits(self, ids: Sequence[int]) -> Array:
+        """Logits after each token of one text, for likelihoods: (T, V)."""
+        with no_grad():
+            return self(tensor([list(ids)], device=self.device))[0].numpy()  # type: ignore[no-any-return]
 
 
 # Part of a layer in Hugging Face's names: the same in GGUF's.
