@@ -60,7 +60,7 @@ def test_python_of_the_readme_runs(number: int, minilm: Path, fixtures: Path) ->
         block = block.replace(name, folder)
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    promised = re.findall(r"#= (.*)", block)
+    promised = re.findall(r"^# (.*)", block, re.MULTILINE)
     printed = done.stdout.splitlines()
     assert [line.rstrip() for line in printed[: len(promised)]] == promised
 
