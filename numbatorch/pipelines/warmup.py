@@ -35,5 +35,5 @@ def warm_up(source: str | os.PathLike[str], revision: str | None = None) -> Iter
         decoder.reset()
         start = time.perf_counter()
         decoder.feed(np.ones(size, np.int64).tolist())
-        yield f"{size} tokens: {time.perf_counter() - start:.2f} s"
+        yield f"{size} token{'s' * (size > 1)}: {time.perf_counter() - start:.2f} s"
         size *= 4

@@ -1,0 +1,175 @@
+"""The command: what it prints where, its exit codes, and that mistakes show no traceback."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.cli.main import main
+
+PROMPT = "The for statement"
+
+
+@pytest.fixture(scope="module")
+def folder(fixtures: Path) -> Path:
+    return fixtures / "pydoc-llama"
+
+
+def test_generate_streams_to_stdout_and_speeds_to_stderr(folder, capsys) -> None:
+    code = main(["generate", "--model", str(folder), PROMPT, "--max-tokens", "12"])
+    shown = capsys.readouterr()
+    assert code == 0
+    assert shown.out == nt.TextGenerator(folder).generate(PROMPT, 12) + "\n"
+    prompt, generation = shown.err.splitlines()
+    assert re.fullmatch(r"prompt 4 tokens, [\d.]+ tokens/s", prompt)
+    assert re.fullmatch(r"generation 11 tokens, [\d.]+ tokens/s", generation)
+
+
+def test_generate_passes_its_options_on(folder, capsys) -> None:
+    options = ["--temperature", "0.8", "--top-k", "40", "--top-p", "0.9", "--min-p", "0.05"]
+    options += ["--repeat-penalty", "1.1", "--seed", "7", "--stop", "zzz", "--max-tokens", "20"]
+    assert main(["generate", "--model", str(folder), PROMPT, *options]) == 0
+    expected = nt.TextGenerator(folder).generate(
+        PROMPT, 20, temperature=0.8, top_k=40, top_p=0.9, min_p=0.05, repeat_penalty=1.1, seed=7
+    )
+    assert capsys.readouterr().out == expected + "\n"
+
+
+def test_embed_prints_similarities(minilm, capsys) -> None:
+    texts = ["a cat", "a kitten", "the bank"]
+    assert main(["embed", "--model", str(minilm), *texts]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["1", "2", "3"]
+    vectors = nt.Embedder(minilm).encode(texts)
+    for row, similarities, text in zip(rows, vectors @ vectors.T, texts, strict=True):
+        assert row.endswith(text)
+        numbers = [float(word) for word in row.split()[1:4]]
+        assert np.abs(numbers - similarities).max() < 1e-3
+
+
+def test_embed_prints_vectors_as_json(minilm, capsys) -> None:
+    assert main(["embed", "--json", "a cat"]) == 0  # the packaged checkpoint
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["text"] == "a cat"
+    expected = nt.Embedder(minilm).encode(["a cat"])[0]
+    assert np.abs(np.array(record["vector"]) - expected).max() <= 1e-6
+
+
+def test_inspect_lists_tensors_and_metadata(folder, capsys) -> None:
+    assert main(["inspect", str(folder / "pydoc-llama-q4_0.gguf")]) == 0
+    out = capsys.readouterr().out
+    assert "general.architecture = 'llama'" in out
+    assert re.search(r"blk\.0\.attn_q\.weight\s+Q4_0\s+\(256, 256\)", out)
+
+
+def test_warmup_says_what_it_ran(folder, minilm, capsys) -> None:
+    assert main(["warmup", str(folder)]) == 0
+    assert re.search(r"^1 token: [\d.]+ s$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["warmup", str(minilm)]) == 0
+    assert "sentences: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["generate", "--model", "./not-there", "x"], "no such file or folder"),
+        (["inspect", "./not-there"], "not-there"),
+        (["warmup", "./not-there.gguf"], "no such file or folder"),
+        (["embed", "--model", "./not-there", "x"], "no such file or folder"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_message_and_exit_code_1(arguments, part, capsys) -> None:
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("numbatorch: ")
+    assert part in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_prompt_beyond_the_context_is_a_message(folder, capsys) -> None:
+    assert main(["generate", "--model", str(folder), "--max-tokens", "600", PROMPT]) == 1
+    assert "context of 512 tokens" in capsys.readouterr().err
+
+
+def test_a_malformed_file_is_a_message(tmp_path, capsys) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF")
+    for arguments in (["inspect", str(file)], ["generate", "--model", str(file), "x"]):
+        assert main(arguments) == 1
+        assert str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["generate", "x"], ["embed"]], ids=str)
+def test_wrong_usage_is_exit_code_2(arguments, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: numbatorch" in capsys.readouterr().err
+
+
+def test_version(capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"numbatorch {nt.__version__}\n"
+
+
+def test_a_reader_that_leaves_early_ends_the_command(folder) -> None:
+    command = [sys.executable, "-m", "numbatorch", "inspect", str(folder / "pydoc-llama-q4_0.gguf")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait(60)
+    assert "Traceback" not in error
+
+
+LAZY = ["numba", "huggingface_hub", "tqdm", "safetensors", "ml_dtypes", "httpx", "requests"]
+
+
+def test_a_warm_process_loads_no_compiler_and_no_network(folder) -> None:
+    code = (
+        "import sys; from numbatorch.cli.main import main; main(sys.argv[1:]); "
+        f"loaded = [name for name in {LAZY} if name in sys.modules]; "
+        "print(loaded, file=sys.stderr)"
+    )
+    options = [
+        "generate",
+        "--model",
+        str(folder / "pydoc-llama-q4_0.gguf"),
+        "--max-tokens",
+        "3",
+        "x",
+    ]
+    for _ in range(2):  # the first compiles what the pack lacks
+        done = subprocess.run(
+            [sys.executable, "-c", code, *options], capture_output=True, text=True, check=True
+        )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+PEAK = """
+import resource, sys
+import numbatorch as nt
+nt.TextGenerator(sys.argv[1]).generate("class Foo", 100)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no peak resident set here")
+def test_peak_memory_is_the_file_and_150_megabytes(folder) -> None:
+    file = folder / "pydoc-llama-q4_0.gguf"
+    for _ in range(2):  # the first compiles what the pack lacks
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True
+        )
+    assert int(done.stdout) <= file.stat().st_size + 150e6

@@ -1,0 +1,189 @@
+"""Sentence embeddings: recorded ones, batches, pooling as configurations say, mistakes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import numbatorch as nt
+from numbatorch.models.bert import Bert
+from numbatorch.pipelines.embedder import Embedder, batches, padded
+from tests.models.build import BERT, bert_weights, llama_config, llama_weights, write_folder
+
+
+@pytest.fixture(scope="module")
+def embedder(minilm: Path) -> Embedder:
+    return Embedder(minilm)
+
+
+@pytest.fixture(scope="module")
+def expected(fixtures: Path) -> dict[str, np.ndarray]:
+    found = np.load(fixtures / "minilm" / "expected.npz")
+    return {str(text): vector for text, vector in zip(found["text"], found["emb"], strict=True)}
+
+
+def test_recorded_embeddings_in_one_batch(embedder: Embedder, expected: dict) -> None:
+    found = embedder.encode(list(expected))
+    assert found.dtype == np.float32
+    assert np.abs(found - np.array(list(expected.values()))).max() <= 1e-5
+
+
+def test_recorded_embeddings_one_at_a_time(embedder: Embedder, expected: dict) -> None:
+    for text, vector in expected.items():
+        assert np.abs(embedder.encode([text])[0] - vector).max() <= 1e-5
+
+
+def test_recorded_embeddings_on_the_reference(minilm: Path, expected: dict) -> None:
+    found = Embedder(minilm, device="numpy").encode(list(expected)[:4])
+    assert np.abs(found - np.array(list(expected.values()))[:4]).max() <= 1e-5
+
+
+def test_company_does_not_change_a_vector(embedder: Embedder, expected: dict) -> None:
+    texts = [text for text in expected for _ in range(5)]
+    np.random.default_rng(0).shuffle(texts)
+    found = embedder.encode(texts)
+    wanted = np.array([expected[text] for text in texts])
+    assert np.abs(found - wanted).max() <= 1e-5
+
+
+def test_no_text_is_no_vector(embedder: Embedder) -> None:
+    assert embedder.encode([]).shape == (0, 384)
+
+
+def test_one_text_alone_is_a_mistake(embedder: Embedder) -> None:
+    with pytest.raises(TypeError, match="takes a list of texts"):
+        embedder.encode("a cat")
+
+
+@given(st.lists(st.integers(1, 512), max_size=100))
+def test_every_text_is_in_one_batch(lengths: list[int]) -> None:
+    found = list(batches(lengths))
+    assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
+    for rows in found:
+        assert len(rows) & (len(rows) - 1) == 0
+
+
+@given(st.integers(1, 10**6))
+def test_padding_is_little(length: int) -> None:
+    assert length <= padded(length) <= length * (1 + 1 / 16)
+    assert padded(padded(length)) == padded(length)
+
+
+def test_few_lengths() -> None:
+    assert len({padded(length) for length in range(1, 513)}) <= 100
+
+
+# Pooling of a small model, whose ids are given without a tokenizer.
+
+
+class Ids:
+    """Stands for a tokenizer whose texts are numbers."""
+
+    def encode_batch(self, texts: list[str], limit: int) -> list[list[int]]:
+        return [[int(word) for word in text.split()][:limit] for text in texts]
+
+
+POOLING: dict[str, Any] = {
+    "cls": lambda h: h[0],
+    "mean": lambda h: h.mean(0),
+    "max": lambda h: h.max(0),
+    "mean_sqrt_len_tokens": lambda h: h.sum(0) / np.sqrt(len(h)),
+    "weightedmean": lambda h: np.average(h, 0, np.arange(1, len(h) + 1)),
+    "lasttoken": lambda h: h[-1],
+}
+KEYS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+
+
+def sentence_folder(folder: Path, pooling: Any, kinds: tuple[str, ...], length: int = 9) -> Path:
+    """A small BERT with the configuration files of sentence-transformers."""
+    write_folder(folder, BERT, bert_weights(BERT))
+    library = {
+        "version": "1.0",
+        "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(library))
+    prefix = "sentence_transformers.models."
+    modules = [{"type": prefix + kind, "path": kind} for kind in kinds]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "Pooling").mkdir()
+    (folder / "Pooling" / "config.json").write_text(json.dumps(pooling))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": length}))
+    return folder
+
+
+ALL = ("Transformer", "Pooling", "Normalize")
+
+
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("mode", POOLING)
+def test_pooling(mode: str, normalize: bool, newer: bool, tmp_path: Path) -> None:
+    config = {"pooling_mode": mode} if newer else {KEYS[key]: key == mode for key in KEYS}
+    embedder = Embedder(sentence_folder(tmp_path, config, ALL if normalize else ALL[:2]))
+    embedder.tokenizer = Ids()  # type: ignore[assignment]
+    texts = ["3 1 4 1 5", "9 2", "6", "7 7 7 7 7 7 7 7 7 1 1 1"]
+    found = embedder.encode(texts)
+    assert isinstance(embedder.model, Bert)
+    for text, vector in zip(texts, found, strict=True):
+        ids = [int(word) for word in text.split()][:9]
+        with nt.no_grad():
+            hidden = embedder.model(nt.tensor([ids]))[0].numpy()
+        wanted = POOLING[mode](hidden)
+        wanted = wanted / np.linalg.norm(wanted) if normalize else wanted
+        assert np.abs(vector - wanted).max() <= 1e-5
+
+
+def test_without_modules_it_is_the_mean(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path, {}, ())
+    (folder / "modules.json").unlink()
+    config = Embedder(folder).config
+    assert (config.pooling, config.normalize) == ("mean", False)
+
+
+def test_the_default_prompt_is_put_before_each_text(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path, {"pooling_mode": "mean"}, ALL)
+    prompts = {"prompts": {"query": "8 8 "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    embedder = Embedder(folder)
+    embedder.tokenizer = Ids()  # type: ignore[assignment]
+    found = embedder.encode(["1 2"])
+    (folder / "config_sentence_transformers.json").unlink()
+    plain = Embedder(folder)
+    plain.tokenizer = Ids()  # type: ignore[assignment]
+    assert (found == plain.encode(["8 8 1 2"])).all()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "kinds", "part"),
+    [
+        ({"pooling_mode": "median"}, ALL, "pooling is median"),
+        ({}, ALL, "pooling is none"),
+        ({KEYS["cls"]: True, KEYS["mean"]: True}, ALL, "pooling is cls, mean"),
+        ({KEYS["cls"]: "yes"}, ALL, "neither true nor false"),
+        ([], ALL, "not a JSON object"),
+        ({"pooling_mode": "mean"}, ("Transformer", "Pooling", "Dense"), "module Dense"),
+    ],
+    ids=str,
+)
+def test_configurations_that_are_not_here(pooling, kinds, part: str, tmp_path: Path) -> None:
+    with pytest.raises(nt.FormatError, match=part):
+        Embedder(sentence_folder(tmp_path, pooling, kinds))
+
+
+def test_a_model_that_does_not_embed(tmp_path: Path, fixtures: Path) -> None:
+    config = llama_config()
+    with pytest.raises(nt.FormatError, match="Llama does not embed sentences"):
+        Embedder(write_folder(tmp_path, config, llama_weights(config)))
+    with pytest.raises(nt.FormatError, match="needs a folder"):
+        Embedder(fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf")
