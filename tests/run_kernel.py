@@ -116,7 +116,7 @@ def infer(op: Structured, arrays: list[Array], attrs: dict[str, Any]) -> Node:
 def run_op(op: Structured, arrays: list[Array], attrs: dict[str, Any], parts: int = 1) -> Array:
     """Lower `op` for the CPU and run its kernels; operands not listed as strided are copied."""
     node = infer(op, arrays, attrs)
-    lower = lowering("cpu", op)
+    lower = lowering("cpu", op, node.dtype)
     assert lower is not None, f"{op.name} has no lowering"
     out = np.full(node.shape, 0x7F if node.dtype.kind in "iub" else np.nan, node.dtype.numpy)
     if op.inplace is not None:
