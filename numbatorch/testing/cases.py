@@ -138,8 +138,9 @@ def values(
         return rng.integers(bottom, top, shape).astype(dtype.numpy)
     drawn = rng.uniform(low, high, shape)
     if smooth:
-        near = np.abs(drawn - np.rint(drawn)) < 0.1
-        return np.where(near, np.clip(np.rint(drawn) + 0.25, low, high), drawn).astype(dtype.numpy)
+        whole = np.rint(drawn)
+        beside = whole + np.where(whole + 0.25 < high, 0.25, -0.25)
+        return np.where(np.abs(drawn - whole) < 0.1, beside, drawn).astype(dtype.numpy)
     whole = np.clip(np.rint(drawn), np.ceil(low), np.floor(high))
     if np.ceil(low) <= np.floor(high):
         drawn = np.where(rng.random(shape) < 0.2, whole, drawn)

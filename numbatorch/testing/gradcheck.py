@@ -12,6 +12,10 @@ from numbatorch.errors import DTypeError, message
 from numbatorch.tensor import Tensor, no_grad, tensor
 
 
+class NotSmooth(AssertionError):
+    """The function jumps near the point where its gradient was to be checked."""
+
+
 def gradcheck(
     function: Callable[..., Tensor],
     *inputs: Tensor,
@@ -31,7 +35,7 @@ def gradcheck(
         eps: step, in units of the inputs.
         relative, absolute: allowed difference; absolute is scaled by the size of the terms.
     Raises:
-        AssertionError: says both numbers.
+        AssertionError: says both numbers; `NotSmooth` where the function jumps within a step.
     """
     rng = np.random.default_rng(seed)
     moving = [i for i, x in enumerate(inputs) if x.is_floating_point()]
@@ -53,9 +57,11 @@ def gradcheck(
             analytic += float(terms.sum())
             scale += float(np.abs(terms).sum())
     numeric = _difference(function, inputs, values, directions, weight, eps)
-    if not abs(analytic - numeric) <= relative * max(abs(analytic), abs(numeric)) + absolute * (
-        1 + scale
-    ):
+    allowed = relative * max(abs(analytic), abs(numeric)) + absolute * (1 + scale)
+    if not abs(analytic - numeric) <= allowed:
+        closer = _difference(function, inputs, values, directions, weight, eps / 8)
+        if abs(closer - numeric) > max(allowed, 0.1 * abs(numeric)):
+            raise NotSmooth(f"differences {numeric!r} and {closer!r} of two steps, seed {seed}")
         shapes = ", ".join(str(x.shape) for x in inputs)
         raise AssertionError(
             f"gradient along a direction: {analytic!r}, central difference {numeric!r}\n"

@@ -16,7 +16,7 @@ from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import Array, host_array
 from numbatorch.testing.cases import Case, draw, dtypes_of, kind_of, repeated, strided
 from numbatorch.testing.compare import assert_close
-from numbatorch.testing.gradcheck import gradcheck
+from numbatorch.testing.gradcheck import NotSmooth, gradcheck
 
 Check = Callable[[Case, str, int], None]
 
@@ -62,6 +62,8 @@ def has_its_gradient(case: Case, device: str, seed: int) -> None:
         return
     wide = draw(case.op, np.random.default_rng(seed), dt.float64, smooth=True)
     assert wide is not None
+    if wide.apply(wide.nodes("numpy")).dtype is not dt.float64:
+        return  # a difference of rounded results says nothing
 
     def function(*operands: Tensor) -> Tensor:
         return Tensor(wide.apply([x.node for x in operands]))
@@ -70,6 +72,8 @@ def has_its_gradient(case: Case, device: str, seed: int) -> None:
         gradcheck(function, *(Tensor(node) for node in wide.nodes(device)), seed=seed)
     except GradientError:
         assert case.op.gradient is None, case.op
+    except NotSmooth:
+        return
     except AssertionError as err:
         shapes = ", ".join(str(a.shape) for a in case.operands)
         raise AssertionError(f"{case.op.name} on {device}: {err}\n  {shapes}") from err

@@ -1,4 +1,4 @@
-"""Corner cases written down once, for all devices: kinks, ties, NaN, signed zero, empty, overflow."""
+"""Corner cases, written down once for all devices: kinks, ties, NaN, -0.0, empty, overflow."""
 
 import math
 from collections.abc import Callable
