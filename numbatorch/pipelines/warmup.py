@@ -2,14 +2,16 @@
 
 import os
 import time
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from numbatorch import hub, models
 from numbatorch.generation.decoder import CHUNK, Decoder
 from numbatorch.models.bert import Bert
+from numbatorch.models.llama import Llama
 from numbatorch.pipelines.embedder import Embedder
+
+WORDS = "a few words of which texts of several lengths are made".split()
 
 
 def warm_up(source: str | os.PathLike[str], revision: str | None = None) -> Iterator[str]:
@@ -22,18 +24,28 @@ def warm_up(source: str | os.PathLike[str], revision: str | None = None) -> Iter
     """
     path = hub.resolve(source, revision)
     model = models.from_pretrained(path)
-    if isinstance(model, Bert):
-        embedder = Embedder(path)
-        for count in (1, 8):
-            start = time.perf_counter()
-            embedder.encode(["a text", "and one that is longer than it"][:count] * count)
-            yield f"{count} sentences: {time.perf_counter() - start:.2f} s"
-        return
+    runs = _embeddings(Embedder(path)) if isinstance(model, Bert) else _steps(model)
+    for name, run in runs:
+        start = time.perf_counter()
+        run()
+        yield f"{name}: {time.perf_counter() - start:.2f} s"
+
+
+def _embeddings(embedder: Embedder) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Single texts of several lengths, and a batch of unequal ones."""
+    texts = [" ".join((WORDS * 20)[:count]) for count in (2, 16, 100, 200)]
+    for text in texts:
+        yield f"a sentence of {text.count(' ') + 1} words", partial(embedder.encode, [text])
+    yield "a batch", partial(embedder.encode, texts * 4)
+
+
+def _steps(model: Llama) -> Iterator[tuple[str, Callable[[], object]]]:
+    """One token, prompts of several lengths, and a text that outgrows its first memory."""
     decoder = Decoder(model)
     size = 1
     while size <= min(CHUNK, decoder.limit):
         decoder.reset()
-        start = time.perf_counter()
-        decoder.feed(np.ones(size, np.int64).tolist())
-        yield f"{size} token{'s' * (size > 1)}: {time.perf_counter() - start:.2f} s"
+        yield f"{size} token{'s' * (size > 1)}", partial(decoder.feed, [0] * size)
         size *= 4
+    if decoder.position < decoder.limit:
+        yield "one more", partial(decoder.feed, [0])

@@ -1,5 +1,6 @@
 """The generator as people use it: streams, limits, mistakes, threads, forks, interrupts."""
 
+import _thread
 import multiprocessing
 import os
 import threading
@@ -260,6 +261,19 @@ def test_an_interrupt_leaves_the_generator_usable(generator: TextGenerator, gree
     with pytest.raises(KeyboardInterrupt):
         list(interrupted(generator))
     assert generator.generate(PROMPT, 40) == greedy
+
+
+def test_a_signal_at_any_moment_leaves_the_generator_usable(
+    generator: TextGenerator, greedy: str
+) -> None:
+    for delay in (0.005, 0.02, 0.04):
+        timer = threading.Timer(delay, _thread.interrupt_main)
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            while True:
+                generator.generate(PROMPT, 40)
+        timer.join()
+        assert generator.generate(PROMPT, 40) == greedy
 
 
 def test_several_threads_at_once(generator: TextGenerator, greedy: str) -> None:
