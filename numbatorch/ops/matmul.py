@@ -28,11 +28,11 @@ def matmul_(lhs: Array, rhs: Array) -> Array:
 @matmul_.infer
 def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
     narrow = lhs.dtype is dt.float32 and rhs.dtype in (dt.float16, dt.bfloat16)
-    if lhs.dtype.kind != "f" or not (lhs.dtype is rhs.dtype or narrow):
+    if lhs.dtype.kind not in "fiu" or not (lhs.dtype is rhs.dtype or narrow):
         raise DTypeError(
             message(
                 "matmul",
-                "operands must be of one floating-point dtype, or float32 with a half-type rhs",
+                "operands must be of one dtype of numbers, or float32 with a half-type rhs",
                 f"lhs {describe(lhs)}",
                 f"rhs {describe(rhs)}",
             )
@@ -57,7 +57,7 @@ def _(lhs: Node, rhs: Node) -> Node:
     left = expanded(reshape.apply(lhs, shape=(*batch, M, K, 1)), shape)
     right = expanded(reshape.apply(rhs, shape=(*batch, 1, K, N)), shape)
     total = sum_.apply(left * as_node(right, lhs.dtype, lhs.device), dims=(len(batch) + 1,))
-    return reshape.apply(total, shape=(*batch, M, N))
+    return as_node(reshape.apply(total, shape=(*batch, M, N)), lhs.dtype, lhs.device)
 
 
 @matmul_.samples
@@ -85,8 +85,8 @@ def matmul(lhs: Node, rhs: Node) -> Node:
     if left.shape[-1] != right.shape[-2]:
         raise _inner_error(lhs, rhs, left, right)
     dtype = result_type((lhs, rhs))
-    if dtype.kind != "f":
-        raise DTypeError(message("matmul", f"needs floating-point operands, not {dtype.name}"))
+    if dtype.kind not in "fiu":
+        raise DTypeError(message("matmul", f"has no meaning for {dtype.name}"))
     out = _product(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
     shape = out.shape
     if len(rhs.shape) == 1:

@@ -132,6 +132,27 @@ def _(rng: np.random.Generator) -> Any:
 
 
 @view(lambda layout: layout)
+def clone(x: Array) -> Array:
+    """The same value as a value of its own: changing one of the two leaves the other as it is."""
+    return x
+
+
+@clone.infer
+def _(x: Node) -> tuple[Shape, DType]:
+    return x.shape, x.dtype
+
+
+@clone.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g
+
+
+@clone.samples
+def _(rng: np.random.Generator) -> Any:
+    return [rng.standard_normal((2, 3))], {}
+
+
+@view(lambda layout: layout)
 def detach(x: Array) -> Array:
     """The same value, through which no gradient flows."""
     return x

@@ -5,6 +5,7 @@ The methods of Tensor stand in elementwise.py, shaping.py and reducing.py; core.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -20,8 +21,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, Op, grad_enabled, toposort
 from numbatorch.locks import Lock
-from numbatorch.ops.registry import BUFFER, describe
-from numbatorch.ops.view import detach
+from numbatorch.ops.registry import BUFFER, View, describe
+from numbatorch.ops.view import clone, detach
 from numbatorch.shape import Shape
 
 if TYPE_CHECKING:
@@ -249,6 +250,16 @@ class Handle:
 
     def _update(self, operator: str, node: Node) -> None:
         """Hold another value from now on, as an operator in place does."""
+        if is_shared_view(self.node):
+            raise RuntimeError(
+                message(
+                    operator,
+                    "this tensor is a view of another, which would keep its old values",
+                    f"view {describe(self.node)} by {self.node.op.name}",
+                    f"of {describe(self.node.inputs[0])}",
+                    hint="assign to the other tensor, as in x[0] = value, or take view.clone()",
+                )
+            )
         if not is_leaf(self.node):
             self._note_update()
             self.node = node
@@ -277,6 +288,26 @@ class Handle:
         else:
             self._note_update()
             self.node = node
+
+
+def is_shared_view(node: Node) -> bool:
+    """Whether a node views a value that something else can see too.
+
+    In PyTorch such a view writes through. Values here do not change, so it would not.
+    """
+    while isinstance(node.op, View) and node.op not in (clone, detach) and node.buffer is None:
+        if sys.getrefcount(node.inputs[0]) > _ONE_HOLDER:
+            return True
+        node = node.inputs[0]
+    return False
+
+
+def _count_one_holder() -> int:
+    held = (object(),)
+    return sys.getrefcount(held[0])
+
+
+_ONE_HOLDER = _count_one_holder()  # references to an object that one tuple holds
 
 
 def unwrap(value: Any) -> Any:

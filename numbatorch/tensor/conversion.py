@@ -13,6 +13,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.registry import describe
+from numbatorch.ops.view import clone
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, Handle, detached, host_array, host_node, is_leaf
 
@@ -189,7 +190,7 @@ class ConversionMethods(Handle):
 
         Values never change, so nothing is copied.
         """
-        return self._of(find("reshape").apply(self.node, shape=self.node.shape))
+        return self._of(clone.apply(self.node))
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Make this tensor a leaf whose `.grad` is filled by `backward`, or stop that; in place.
