@@ -70,13 +70,12 @@ class Embeddings(nn.Module):
     def forward(self, ids: Tensor, token_types: Tensor | None) -> Tensor:
         """ids, token_types: (B, T) -> (B, T, C)."""
         x = self.word_embeddings(ids)
+        x = x.to(x.dtype.compute)  # half types add up in float32
         if token_types is None:
             x = x + self.token_type_embeddings.weight[0]
         else:
             x = x + self.token_type_embeddings(token_types)
         x = x + self.position_embeddings.weight[: ids.shape[1]]
-        if x.dtype.itemsize < 4:
-            x = x.float()
         out: Tensor = self.LayerNorm(x)
         return out
 

@@ -354,8 +354,7 @@ class Llama(nn.Module):
             raise OutOfRange(message("llama", f"{position + T} tokens in a context of {limit}"))
         tables = self.rotary_tables(T) if cache is None else (cache.cos, cache.sin)
         x: Tensor = self.model.embed_tokens(ids)
-        if x.dtype.itemsize < 4:
-            x = x.float()
+        x = x.to(x.dtype.compute)  # half types are computed on in float32
         for number, layer in enumerate(self.model.layers):
             memory = None if cache is None else cache.layers[number]
             x = layer(x, tables, memory, position)

@@ -71,7 +71,7 @@ def test_warmup_says_what_it_ran(folder, minilm, capsys) -> None:
     assert main(["warmup", str(folder)]) == 0
     assert re.search(r"^1 token: [\d.]+ s$", capsys.readouterr().out, re.MULTILINE)
     assert main(["warmup", str(minilm)]) == 0
-    assert "sentences: " in capsys.readouterr().out
+    assert "a batch: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from tests.models.build import BERT, bert_weights, write_folder
+from tests.models.build import BERT, BFLOAT16, bert_weights, write_folder
 
 erf = np.vectorize(math.erf)
 
@@ -66,6 +66,18 @@ def test_texts_of_unequal_length_equal_numpy(folder: Path, device: str) -> None:
     for row, length in enumerate(lengths):
         expected = reference(BERT, weights, ids[row, :length], types[row, :length])
         assert np.abs(hidden[row, :length] - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16], ids=["float16", "bfloat16"])
+def test_narrow_weights_are_computed_in_float32(dtype: Any, device: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, BERT, bert_weights(BERT), dtype)
+    model = nt.models.from_pretrained(folder, device=device)
+    assert all(p.dtype.itemsize == 2 for p in model.parameters())
+    ids = np.array([3, 1, 4, 1, 5])
+    with nt.no_grad():
+        hidden = model(nt.tensor(ids[None], device=device)).numpy()[0]
+    rounded = {name: a.astype(dtype).astype("f4") for name, a in bert_weights(BERT).items()}
+    assert np.abs(hidden - reference(BERT, rounded, ids, np.zeros(5, int))).max() <= 1e-5
 
 
 def test_what_was_filled_up_does_not_matter(folder: Path) -> None:
