@@ -168,8 +168,7 @@ def run_at(address: int, count: int) -> None:
 
 def num_threads() -> int:
     """Threads of the team, the caller included."""
-    team = _team  # asking the system costs more than a small kernel
-    return team.parts if team is not None else _size or settings.threads()
+    return _size or settings.threads()
 
 
 def set_num_threads(threads: int) -> None:
