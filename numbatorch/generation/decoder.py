@@ -78,18 +78,20 @@ class Decoder:
         self._cache, self._step = cache, _compiled(self.model, cache)
 
     def _check(self, ids: Sequence[int]) -> None:
-        if not ids:
+        if len(ids) == 0:
             raise OutOfRange(message("decoder", "no ids"))
-        size = self.model.config.vocab_size
-        for id in ids:
-            if not 0 <= id < size:
-                rule = f"ids go from 0 to {size - 1}"
-                raise OutOfRange(
-                    message("decoder", f"token id {id} is not in the vocabulary", rule)
-                )
+        check_ids("decoder", ids, self.model.config.vocab_size)
         if self.position + len(ids) > self.limit:
             problem = f"{self.position} + {len(ids)} tokens in a context of {self.limit}"
             raise OutOfRange(message("decoder", problem))
+
+
+def check_ids(operator: str, ids: Sequence[int], size: int) -> None:
+    """Fail unless all ids are in a vocabulary of `size` tokens."""
+    for id in ids:
+        if not 0 <= id < size:
+            rule = f"ids go from 0 to {size - 1}"
+            raise OutOfRange(message(operator, f"token id {id} is not in the vocabulary", rule))
 
 
 def _compiled(model: Llama, cache: KVCache) -> Any:

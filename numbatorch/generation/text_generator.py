@@ -12,7 +12,7 @@ import numpy as np
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, OutOfRange, message
-from numbatorch.generation.decoder import Decoder
+from numbatorch.generation.decoder import Decoder, check_ids
 from numbatorch.generation.sampling import Sampling, choose
 from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
@@ -116,13 +116,7 @@ class TextGenerator:
         if not ids:
             problem = "the prompt is empty and the tokenizer has no bos to begin with"
             raise ValueError(message("generate", problem))
-        size = self.model.config.vocab_size
-        for id in ids:
-            if not 0 <= id < size:
-                rule = f"ids go from 0 to {size - 1}"
-                raise OutOfRange(
-                    message("generate", f"token id {id} is not in the vocabulary", rule)
-                )
+        check_ids("generate", ids, self.model.config.vocab_size)
         return ids
 
 
@@ -211,7 +205,8 @@ class Generation(Iterator[str]):
         while len(self.ids) < self._limit:
             start = time.perf_counter()
             logits = decoder.feed(fed)[: tokenizer.vocab_size]
-            id = choose(logits, self._sampling, self._rng, [*self._prompt, *self.ids])
+            seen = [*self._prompt, *self.ids] if self._sampling.repeat_penalty != 1 else ()
+            id = choose(logits, self._sampling, self._rng, seen)
             self._count(len(fed), time.perf_counter() - start)
             if id in tokenizer.end_ids:
                 self.finish = "end"
