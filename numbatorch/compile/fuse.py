@@ -28,6 +28,10 @@ from numbatorch.shape import Shape, numel
 
 Views = tuple[Node, ...]
 
+# Elementwise operators that one group takes in. Compiling is superlinear in their number, and a sum
+# that is kept in a loop, cut into equal groups, compiles one kernel.
+MOST_FUSED = 128
+
 
 @dataclass(eq=False)
 class Load:
@@ -66,6 +70,7 @@ class Group:
         prologue: term that a reduction reads, over the space of its input.
         update: slice_update node that this group writes, or None; its value is the result.
         operands: what a structured core, or an update, reads as whole buffers.
+        fused_count: elementwise operators taken in so far.
     """
 
     outputs: list[Node]
@@ -74,6 +79,7 @@ class Group:
     prologue: Term | None = None
     update: Node | None = None
     operands: list[Load] = field(default_factory=list)
+    fused_count: int = 0
 
     @property
     def space(self) -> Shape:
@@ -221,6 +227,7 @@ class Fusion:
             for place, views in places.values():
                 if not views and self._may_join(node, place):
                     place.group.outputs.append(node)
+                    place.group.fused_count += 1
                     self.groups[node] = place.group
                     self.places[node] = (place, ())
                     return
@@ -250,8 +257,10 @@ class Fusion:
 
     def _inline(self, node: Node, place: _Place, views: Views) -> bool:
         if isinstance(node.op, Elementwise):
-            if views and not self._expressible(node, views):
+            full = place.group.fused_count >= MOST_FUSED
+            if full or (views and not self._expressible(node, views)):
                 return False
+            place.group.fused_count += 1
             self.places[node] = (place, views)
             return True
         takes = isinstance(node.op, Reduction) or (
@@ -286,6 +295,8 @@ class Fusion:
         """Whether `node` can be one more output of a group that reads it element by element."""
         group = place.group
         if place.prologue or group.update is not None or group.space != node.shape:
+            return False
+        if group.fused_count >= MOST_FUSED:
             return False
         if isinstance(group.core, Node) and isinstance(group.core.op, Structured):
             return False

@@ -7,6 +7,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import debug, functional
+from numbatorch.compile.fuse import MOST_FUSED
 from tests.compare import assert_close, assert_launches
 
 
@@ -23,6 +24,18 @@ def test_elementwise_chain_of_any_length_is_one_launch() -> None:
         out = (out * y + x).tanh()
     assert_launches(out, 1)
     assert_launches((x * y + x).gelu(), 1)
+
+
+def test_chain_of_thousands_is_cut_into_equal_kernels() -> None:
+    x = rand(4)
+    out = x
+    for _ in range(900):
+        out = out * 0.999 + 0.001
+    kernels = debug.kernels(out)
+    assert len(kernels) == -(-1800 // (MOST_FUSED + 1))
+    assert len({kernel.spec.key for kernel in kernels}) <= 3
+    expected = x.numpy() * 0.999**900 + (1 - 0.999**900)
+    assert_close(out, expected, kind="composite")
 
 
 def test_views_between_elementwise_operators_cost_nothing() -> None:
