@@ -1,9 +1,9 @@
 """Reverse-mode gradients as graph expressions: they fuse, plan, print and differentiate again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, find, grad_mode, toposort
+from numbatorch.graph import Node, find, grad_mode
 from numbatorch.ops.registry import Structured, const, describe
 
 
@@ -33,9 +33,9 @@ def gradients(
                 )
             )
         _accumulate(found, output, cotangent)
-    order = toposort(outputs, through_realized=True)
-    needed = _between(order, set(wrt))
     targets = set(wrt)
+    order = recorded(outputs, targets)
+    needed = _between(order, targets)
     for node in reversed(order):
         if node not in needed or node not in found or not node.inputs:
             continue
@@ -44,6 +44,27 @@ def gradients(
             if part is not None and operand in needed:
                 _accumulate(found, operand, part)
     return [found.get(node) for node in wrt]
+
+
+def recorded(outputs: Sequence[Node], targets: Collection[Node] = ()) -> list[Node]:
+    """The nodes through which gradients of `outputs` can flow, inputs before users.
+
+    What needs no gradient, and all that lies behind it, is left out unless it is in `targets`.
+    """
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack = [(node, False) for node in outputs]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            if node.requires_grad:
+                wanted = (x for x in node.inputs if x.requires_grad or x in targets)
+                stack.extend((x, False) for x in wanted if x not in seen)
+    return order
 
 
 def _between(order: list[Node], targets: set[Node]) -> set[Node]:

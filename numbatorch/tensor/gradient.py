@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from numbatorch.autograd import gradients, ones_like
+from numbatorch.autograd import gradients, ones_like, recorded
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, grad_enabled, grad_mode, toposort
+from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops.registry import describe
 from numbatorch.ops.view import detach, reshape
 from numbatorch.shape import numel
@@ -81,7 +81,7 @@ def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> Gr
         )
     start = _cotangent("backward", node) if cotangent is None else cotangent.node
     leaves: list[tuple[LeafNode, Any]] = []
-    for found in toposort([node], through_realized=True):
+    for found in recorded([node]):
         if isinstance(found, LeafNode):
             owner = found.owner()
             if owner is not None and owner.node is found:
@@ -235,11 +235,11 @@ def _zeros(node: Node) -> Node:
 def _depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
     """Whether a gradient that does not end at `aliases` can flow from `outputs`."""
     own = set(aliases)
-    for node in toposort(outputs, through_realized=True):
-        if node.requires_grad and node not in own:
-            if not any(operand.requires_grad for operand in node.inputs):
+    for node in recorded([node for node in outputs if node.requires_grad]):
+        if node in own:
+            if node.inputs[0].requires_grad:
                 return True
-        elif node in own and node.inputs[0].requires_grad:
+        elif not any(operand.requires_grad for operand in node.inputs):
             return True
     return False
 
