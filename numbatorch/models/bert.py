@@ -189,7 +189,7 @@ class Bert(nn.Module):
 
         Args:
             ids: (B, T) integers; shorter texts are filled up with any id.
-            mask: (B, T) bool, False at what was filled up; None where nothing was.
+            mask: (B, T) bool or integers, 0 at what was filled up; None where nothing was.
             token_types: (B, T) segment of each token; 0 unless given.
         Returns:
             (B, T, C); rows of no meaning where the mask is False.
@@ -201,7 +201,7 @@ class Bert(nn.Module):
         limit = self.config.max_position_embeddings
         if T > limit:
             raise OutOfRange(message("bert", f"{T} tokens in a context of {limit}"))
-        seen = None if mask is None else mask.reshape(B, 1, 1, T)
+        seen = None if mask is None else mask.bool().reshape(B, 1, 1, T)
         out: Tensor = self.encoder(self.embeddings(ids, token_types), seen)
         return out
 

@@ -11,7 +11,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.registry import as_node, expanded, reduction
+from numbatorch.ops.registry import as_node, const, expanded, reduction
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 
@@ -140,6 +140,26 @@ def var(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0
     centred = x - expanded(mean(x, dims, keepdim=True), x.shape)
     count = numel([x.shape[d] for d in dims]) - correction
     return reduced(sum_, centred * centred, dims, keepdim) * (1.0 / count if count > 0 else np.nan)
+
+
+def logsumexp(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
+    """log(sum(exp(x - m))) + m with m the largest element over `dim`, 0 if that is infinite.
+
+    Integers and floats narrower than float32 are added up in float32.
+    """
+    narrow = x.dtype.kind != "f" or x.dtype.itemsize < 4
+    wide = as_node(x, dt.float32, x.device) if narrow else x
+    dims = normalize_dims("logsumexp", dim, len(x.shape))
+    shape = tuple(1 if d in dims else size for d, size in enumerate(x.shape))
+    top = const(0.0, wide.dtype, x.device, shape)
+    if numel([x.shape[d] for d in dims]):
+        found = find("detach").apply(max_.apply(wide, dims=dims))
+        top = find("where").apply(find("isfinite").apply(found), found, top)
+    powers = find("exp").apply(wide - expanded(top, x.shape))
+    out = find("log").apply(sum_.apply(powers, dims=dims)) + top
+    if not keepdim and dims:
+        out = reshape.apply(out, shape=tuple(n for d, n in enumerate(x.shape) if d not in dims))
+    return as_node(out, x.dtype, x.device) if x.dtype.kind == "f" else out
 
 
 def any_(x: Node, dim: Any = None, keepdim: bool = False) -> Node:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from numbatorch.device import Device, device
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, by_name
 from numbatorch.errors import ShapeError, message
-from numbatorch.ops.registry import describe
+from numbatorch.ops.registry import const, describe
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -22,8 +24,9 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.elementwise import ElementwiseMethods
 from numbatorch.tensor.gradient import GradientStore, backward
+from numbatorch.tensor.numbers import fitting
 from numbatorch.tensor.reducing import ReductionMethods
-from numbatorch.tensor.shaping import ShapeMethods
+from numbatorch.tensor.shaping import ShapeMethods, sizes_of
 
 
 class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMethods):
@@ -78,6 +81,38 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
     def nbytes(self) -> int:
         """Bytes of the elements."""
         return self.node.dtype.nbytes(self.numel())
+
+    def element_size(self) -> int:
+        """Bytes of one element, or of one block of packed ones."""
+        return self.node.dtype.itemsize
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """The tensor with the dtype and on the device of `other`."""
+        return self.to(other)
+
+    def new_full(
+        self,
+        size: int | Sequence[int],
+        fill_value: float,
+        *,
+        dtype: DType | None = None,
+        device: Device | str | None = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """`fill_value` everywhere, with the dtype and on the device of this tensor unless given."""
+        kind = dtype or self.node.dtype
+        where = self.node.device if device is None else as_device(device)
+        value = fitting("new_full", fill_value, kind)
+        out = Tensor(const(value, kind, where, sizes_of("new_full", (size,))))
+        return out.requires_grad_() if requires_grad else out
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """Zeros, with the dtype and on the device of this tensor unless given."""
+        return self.new_full(sizes_of("new_zeros", size), 0, **options)
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """Ones, with the dtype and on the device of this tensor unless given."""
+        return self.new_full(sizes_of("new_ones", size), 1, **options)
 
     @property
     def requires_grad(self) -> bool:
@@ -154,11 +189,11 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
 
     def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """self += alpha * other, in place."""
-        return self._in_place("add_", self.add(other if alpha == 1 else other * alpha))
+        return self._in_place("add_", self.add(other, alpha=alpha))
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
         """self -= alpha * other, in place."""
-        return self._in_place("sub_", self.sub(other if alpha == 1 else other * alpha))
+        return self._in_place("sub_", self.sub(other, alpha=alpha))
 
     def mul_(self, other: Any) -> Tensor:
         """self *= other, in place."""
@@ -209,7 +244,7 @@ def _restore(
     """A tensor out of a pickle."""
     found = by_name[dtype]
     elements = array if found.kind == "q" else array.view(found.numpy)
-    out = Tensor(host_node(elements, found, device(where), shape))
+    out = Tensor(host_node(elements, found, as_device(where), shape))
     if kind is not Tensor:
         return kind(out, requires_grad=requires_grad)  # type: ignore[call-arg]
     return out.requires_grad_() if requires_grad else out

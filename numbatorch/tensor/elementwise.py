@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.registry import describe
 from numbatorch.tensor.base import Handle, is_operand, unwrap
+from numbatorch.tensor.numbers import fitting
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
+
+
+def _refused(name: str, other: Any) -> Any:
+    """Python tries the other operand, unless that is an array: NumPy would answer for it."""
+    if isinstance(other, np.ndarray):
+        problem = f"an operand is a NumPy array {other.shape} {other.dtype}"
+        raise TypeError(message(name, problem, hint="nt.from_numpy(array) is a tensor"))
+    return NotImplemented
 
 
 class ElementwiseMethods(Handle):
@@ -21,12 +32,12 @@ class ElementwiseMethods(Handle):
 
     def _with(self, name: str, other: Any) -> Any:
         if not is_operand(other):
-            return NotImplemented
+            return _refused(name, other)
         return self._of(find(name).apply(self.node, unwrap(other)))
 
     def _reflected(self, name: str, other: Any) -> Any:
         if not is_operand(other):
-            return NotImplemented
+            return _refused(name, other)
         return self._of(find(name).apply(unwrap(other), self.node))
 
     def _call(self, name: str, *operands: Any, **attrs: Any) -> Tensor:
@@ -69,7 +80,9 @@ class ElementwiseMethods(Handle):
         return self._reflected("remainder", other)  # type: ignore[no-any-return]
 
     def __pow__(self, other: Any) -> Tensor:
-        return self._with("pow", other)  # type: ignore[no-any-return]
+        if is_operand(other):
+            return self.pow(other)
+        return _refused("pow", other)  # type: ignore[no-any-return]
 
     def __rpow__(self, other: Any) -> Tensor:
         return self._reflected("pow", other)  # type: ignore[no-any-return]
@@ -88,6 +101,18 @@ class ElementwiseMethods(Handle):
         return self._with("bitwise_xor", other)  # type: ignore[no-any-return]
 
     __rxor__ = __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return self._with("left_shift", other)  # type: ignore[no-any-return]
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return self._reflected("left_shift", other)  # type: ignore[no-any-return]
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return self._with("right_shift", other)  # type: ignore[no-any-return]
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return self._reflected("right_shift", other)  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return self._with("eq", other)  # type: ignore[no-any-return]
@@ -123,25 +148,117 @@ class ElementwiseMethods(Handle):
             raise DTypeError(message("~", f"needs integers or bool, not {describe(self.node)}"))
         return self._call("logical_not" if self.node.dtype is dt.bool_ else "bitwise_not")
 
-    def add(self, other: Any) -> Tensor:
-        """self + other."""
-        return self._call("add", other)
+    def add(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self + alpha * other."""
+        return self._call("add", other if alpha == 1 else other * alpha)
 
-    def sub(self, other: Any) -> Tensor:
-        """self - other."""
-        return self._call("sub", other)
+    def sub(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self - alpha * other."""
+        return self._call("sub", other if alpha == 1 else other * alpha)
 
     def mul(self, other: Any) -> Tensor:
         """self * other."""
         return self._call("mul", other)
 
-    def div(self, other: Any) -> Tensor:
-        """self / other."""
-        return self._call("div", other)
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other; "floor" rounds it down, "trunc" towards 0, and integers stay integers."""
+        if rounding_mode is None:
+            return self._call("div", other)
+        down = self.floor_divide(other)
+        if rounding_mode == "floor":
+            return down
+        if rounding_mode != "trunc":
+            problem = f"rounding_mode is {rounding_mode!r}, not None, floor or trunc"
+            raise ValueError(message("div", problem))
+        if down.node.dtype.kind == "f":
+            return self._call("div", other).trunc()
+        inexact = self.remainder(other).ne(0).logical_and(self.lt(0).logical_xor(other < 0))
+        return down + inexact
+
+    subtract = sub
+    multiply = mul
+    divide = true_divide = div
+
+    def floor_divide(self, other: Any) -> Tensor:
+        """floor(self / other)."""
+        return self._call("floor_divide", other)
+
+    def remainder(self, other: Any) -> Tensor:
+        """self - other * floor(self / other), with the sign of `other`."""
+        return self._call("remainder", other)
 
     def pow(self, exponent: Any) -> Tensor:
-        """self ** exponent."""
+        """self ** exponent.
+
+        Raises:
+            DTypeError: integers to the power of a negative integer.
+        """
+        power = unwrap(exponent)
+        if self.node.dtype.kind in "iub" and isinstance(power, int) and power < 0:
+            raise DTypeError(
+                message(
+                    "pow",
+                    f"integers to the power of {power} are no integers",
+                    f"base {describe(self.node)}",
+                    hint="float() of the base has one",
+                )
+            )
         return self._call("pow", exponent)
+
+    def eq(self, other: Any) -> Tensor:
+        """self == other; NaN equals nothing."""
+        return self._call("eq", other)
+
+    def ne(self, other: Any) -> Tensor:
+        """self != other; NaN differs from everything."""
+        return self._call("ne", other)
+
+    def lt(self, other: Any) -> Tensor:
+        """self < other; False with NaN."""
+        return self._call("lt", other)
+
+    def le(self, other: Any) -> Tensor:
+        """self <= other; False with NaN."""
+        return self._call("le", other)
+
+    def gt(self, other: Any) -> Tensor:
+        """self > other; False with NaN."""
+        return self._call("gt", other)
+
+    def ge(self, other: Any) -> Tensor:
+        """self >= other; False with NaN."""
+        return self._call("ge", other)
+
+    def isclose(
+        self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    ) -> Tensor:
+        """Whether |self - other| <= atol + rtol * |other|; infinities equal themselves."""
+        if {self.node.dtype.kind, other.node.dtype.kind} <= {"i", "u", "b"}:
+            wide = self._call("cast", dtype=dt.float64)
+            return wide.isclose(other._call("cast", dtype=dt.float64), rtol, atol)
+        near = (self - other).abs() <= other.abs() * rtol + atol
+        out = self.eq(other) | (near & self.isfinite() & other.isfinite())
+        return out | (self.isnan() & other.isnan()) if equal_nan else out
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """self where the condition holds, `other` elsewhere."""
+        return self._of(find("where").apply(unwrap(condition), self.node, unwrap(other)))
+
+    def bitwise_and(self, other: Any) -> Tensor:
+        """Bits that both operands have."""
+        return self._call("bitwise_and", other)
+
+    def bitwise_or(self, other: Any) -> Tensor:
+        """Bits that one of the operands has."""
+        return self._call("bitwise_or", other)
+
+    def bitwise_xor(self, other: Any) -> Tensor:
+        """Bits that just one of the operands has."""
+        return self._call("bitwise_xor", other)
+
+    def bitwise_not(self) -> Tensor:
+        """Every bit inverted; on bool the logical not."""
+        return self.__invert__()
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of each pair of elements; NaN wins."""
@@ -158,6 +275,10 @@ class ElementwiseMethods(Handle):
     def logical_or(self, other: Any) -> Tensor:
         """Whether an element of each pair is not zero."""
         return self._call("logical_or", other)
+
+    def logical_xor(self, other: Any) -> Tensor:
+        """Whether just one element of each pair is not zero."""
+        return self._call("logical_xor", other)
 
     def logical_not(self) -> Tensor:
         """Whether each element is zero."""
@@ -300,9 +421,11 @@ class ElementwiseMethods(Handle):
     clip = clamp
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """`value` where `mask` is True."""
-        node = self.node
-        filled = find("where").apply(unwrap(mask), unwrap(value), node)
+        """`value` where `mask` is True; a whole number where the elements are integers."""
+        node, filling = self.node, unwrap(value)
+        if not isinstance(filling, Node):
+            filling = fitting("masked_fill", filling, node.dtype)
+        filled = find("where").apply(unwrap(mask), filling, node)
         if filled.dtype is not node.dtype:
             raise DTypeError(message("masked_fill", f"{value!r} is no value of {node.dtype.name}"))
         return self._of(filled)

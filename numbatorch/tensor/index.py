@@ -21,6 +21,7 @@ from numbatorch.ops import view as views
 from numbatorch.ops.registry import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.tensor.numbers import fitting, require_no_loss
 from numbatorch.variable import Variable
 
 
@@ -289,15 +290,19 @@ def _inside(node: Node, size: int) -> Node:
 
 
 def _value(node: Node, value: Any) -> Node:
-    if isinstance(value, Handle):
-        return as_node(value.node, node.dtype, node.device)
-    if isinstance(value, np.ndarray):
-        found = host_node(value, dt.from_numpy(value.dtype), node.device)
+    """`value` in the dtype of `node`, which may be narrower but not less than its kind."""
+    operator = "index assignment"
+    if isinstance(value, Handle | np.ndarray):
+        if isinstance(value, Handle):
+            found = value.node
+        else:
+            found = host_node(value, dt.from_numpy(value.dtype), node.device)
+        require_no_loss(operator, found.dtype, node.dtype)
         return as_node(found, node.dtype, node.device)
     number = value.item() if isinstance(value, np.generic) else value
     if not isinstance(number, bool | int | float):
-        raise TypeError(message("index assignment", f"{value!r} is neither tensor nor number"))
-    return const(number, node.dtype, node.device)
+        raise TypeError(message(operator, f"{value!r} is neither tensor nor number"))
+    return const(fitting(operator, number, node.dtype), node.dtype, node.device)
 
 
 def _leading_mask(node: Node, key: Any) -> Node | None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import reduce
 from numbatorch.ops.matmul import matmul
-from numbatorch.ops.registry import Reduction
+from numbatorch.ops.registry import Reduction, as_node, describe
 from numbatorch.ops.softmax import log_softmax, softmax
 from numbatorch.shape import normalize_dim
 from numbatorch.tensor.base import Array, Handle, host_array, host_node, unwrap
@@ -41,24 +41,50 @@ class ReductionMethods(Handle):
 
     def sum(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
         """Sum; integers and bool are summed in int64."""
-        source = self if dtype is None else self._of(find("cast").apply(self.node, dtype=dtype))
-        return source._reduced(reduce.sum_, dim, keepdim)
+        return self._cast(dtype)._reduced(reduce.sum_, dim, keepdim)
 
-    def prod(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    def prod(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
         """Product; integers and bool are multiplied in int64."""
-        return self._reduced(reduce.prod, dim, keepdim)
+        return self._cast(dtype)._reduced(reduce.prod, dim, keepdim)
 
-    def mean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """Arithmetic mean of floats."""
-        return self._of(reduce.mean(self.node, dim, keepdim))
+    def mean(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+        """Arithmetic mean of floats; other elements need a `dtype` to be converted to first."""
+        return self._of(reduce.mean(self._cast(dtype).node, dim, keepdim))
 
-    def var(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
-        """Mean of the squared differences to the mean, over count - correction."""
-        return self._of(reduce.var(self.node, dim, keepdim, correction))
+    def _cast(self, dtype: DType | None) -> Tensor:
+        return self._of(as_node(self.node, dtype or self.node.dtype, self.node.device))
 
-    def std(self, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    def var(
+        self,
+        dim: Dims = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        """Mean of the squared differences to the mean, over count - correction.
+
+        The correction is 1, or 0 if `unbiased` is False, unless it is given.
+        """
+        if isinstance(dim, bool):
+            unbiased, dim = dim, None
+        less = float(unbiased) if correction is None else correction
+        return self._of(reduce.var(self.node, dim, keepdim, less))
+
+    def std(
+        self,
+        dim: Dims = None,
+        unbiased: bool = True,
+        keepdim: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
         """Square root of `var`."""
-        return self.var(dim, correction, keepdim)._apply(find("sqrt"))
+        return self.var(dim, unbiased, keepdim, correction=correction)._apply(find("sqrt"))
+
+    def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
+        """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
+        return self._of(reduce.logsumexp(self.node, dim, keepdim))
 
     def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Largest element; NaN wins; ties share the gradient equally."""
@@ -109,6 +135,17 @@ class ReductionMethods(Handle):
         """Whether no element is zero."""
         return self._of(reduce.all_(self.node, dim, keepdim))
 
+    def equal(self, other: Tensor) -> bool:
+        """Whether both have the same shape and equal elements."""
+        alike = self.node.shape == other.node.shape
+        return alike and bool(self._apply(find("eq"), other).all())
+
+    def allclose(
+        self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    ) -> bool:
+        """Whether |self - other| <= atol + rtol * |other| everywhere."""
+        return bool(self._of(self.node).isclose(other, rtol, atol, equal_nan).all())
+
     def norm(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Square root of the sum of squares."""
         return self._apply(find("square")).sum(dim, keepdim)._apply(find("sqrt"))
@@ -147,6 +184,13 @@ class ReductionMethods(Handle):
     def matmul(self, other: Tensor) -> Tensor:
         """Matrix product over the last two dimensions; 1-d operands are vectors."""
         return self._of(matmul(self.node, unwrap(other)))
+
+    def outer(self, vec2: Tensor) -> Tensor:
+        """self[i] * vec2[j] of two vectors."""
+        if len(self.node.shape) != 1 or len(vec2.node.shape) != 1:
+            sides = describe(self.node), describe(vec2.node)
+            raise ShapeError(message("outer", "needs two vectors", *sides))
+        return self._of(self.node).unsqueeze(1) * vec2
 
     mm = matmul
     bmm = matmul

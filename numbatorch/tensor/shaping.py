@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
+from numbatorch.ops.create import iota
 from numbatorch.ops.registry import as_node, describe
-from numbatorch.shape import Shape, infer_reshape, normalize_dim, numel
+from numbatorch.shape import Shape, broadcast, infer_reshape, normalize_dim, numel
+from numbatorch.tensor import index as indexing
 from numbatorch.tensor.base import Handle, unwrap
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class ShapeMethods(Handle):
         middle = numel(shape[first : last + 1])
         return self.reshape((*shape[:first], middle, *shape[last + 1 :]))
 
+    def ravel(self) -> Tensor:
+        """All dimensions as one."""
+        return self.flatten()
+
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Tensor:
         """Dimension `dim` as several, of `sizes`."""
         shape = self.node.shape
@@ -72,6 +78,24 @@ class ShapeMethods(Handle):
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Exchange two dimensions."""
         return self._of(views.transpose(self.node, dim0, dim1))
+
+    swapaxes = swapdims = transpose
+
+    def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """Dimension source[i] stands at destination[i]; the others keep their order."""
+        rank = len(self.node.shape)
+        taken, places = (
+            [normalize_dim("moveaxis", d, rank) for d in ((x,) if isinstance(x, int) else x)]
+            for x in (source, destination)
+        )
+        if not len(taken) == len(places) == len(set(taken)) == len(set(places)):
+            raise ShapeError(message("moveaxis", f"{source} to {destination} is no order"))
+        order = [d for d in range(rank) if d not in taken]
+        for place, dim in sorted(zip(places, taken, strict=True)):
+            order.insert(place, dim)
+        return self.permute(order)
+
+    movedim = moveaxis
 
     def t(self) -> Tensor:
         """Exchange the dimensions of a matrix; a vector stays."""
@@ -116,6 +140,8 @@ class ShapeMethods(Handle):
 
     def _expand(self, shape: Shape) -> Tensor:
         return self._apply(views.expand, shape=shape)
+
+    broadcast_to = expand
 
     def expand_as(self, other: Tensor) -> Tensor:
         """Expand to the shape of `other`."""
@@ -211,6 +237,29 @@ class ShapeMethods(Handle):
             sizes=shape,
             steps=tuple(-1 if i in axes else 1 for i in range(len(shape))),
         )
+
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""
+        return self._of(find("where").apply(self._below("tril", diagonal), self.node, 0))
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """Zeros below a diagonal of the last two dimensions, counted upwards from the main one."""
+        return self._of(find("where").apply(self._below("triu", diagonal - 1), 0, self.node))
+
+    def _below(self, operator: str, diagonal: int) -> Node:
+        """(M, N) bool: whether a place is on a diagonal or below it."""
+        node = self.node
+        if len(node.shape) < 2:
+            raise ShapeError(message(operator, "needs two dimensions", describe(node)))
+        M, N = node.shape[-2:]
+        rows = views.reshape.apply(iota(M, node.device) + diagonal, shape=(M, 1))
+        return find("ge").apply(rows, iota(N, node.device))
+
+    def masked_select(self, mask: Tensor) -> Tensor:
+        """The elements where the mask is True, in one dimension; both are broadcast together."""
+        shape = broadcast("masked_select", self.node.shape, unwrap(mask).shape)
+        wide = mask.expand(shape)
+        return self._of(indexing.get(self.expand(shape).node, wide))
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The elements of dimension `dim` that a 1-d tensor of integers lists."""
