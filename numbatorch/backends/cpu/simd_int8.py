@@ -1,6 +1,6 @@
 """Products of 8-bit integers in kernels, with what weights in GGML blocks need around them.
 
-A tile of words has a row of a matrix in each lane: 32 bits of it, four codes, to a vector.
+Codes of 8 bits come in 32-bit words of four. A tile of words has a row of a matrix in each lane.
 """
 
 import inspect
@@ -91,6 +91,10 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
 
     n = total.type.count
     bits = 32 * n
+    if bits > 8 * simd.vector_bytes():
+        parts = zip(*(simd.halves(builder, value) for value in (total, codes, values)), strict=True)
+        low, high = (dot_bytes(builder, *part) for part in parts)
+        return simd.take(builder, low, range(n), high)
     if _has_vnni():
         name = f"llvm.x86.avx512.vpdpbusd.{bits}"
         kind = ir.FunctionType(total.type, [total.type] * 3)
@@ -185,13 +189,12 @@ def tile_rows(typingctx: Any, tile: Any) -> Any:
 
 
 @intrinsic(literal=True)
-def row_words(typingctx: Any, pointer: Any, stride: Any, last: Any, words: Any) -> Any:
+def row_words(typingctx: Any, pointer: Any, stride: Any, words: Any) -> Any:
     """`words` 32-bit words of each row, as a tile: lane r of its vector t is word t of row r.
 
     Args:
-        pointer: to the first of them, at any address.
+        pointer: to the first of them.
         stride: bytes from row to row.
-        last: the last row there is; lanes after it repeat it.
         words: a literal power of 2.
     """
     from llvmlite import ir
@@ -205,18 +208,21 @@ def row_words(typingctx: Any, pointer: Any, stride: Any, last: Any, words: Any) 
         n = tile.lanes
         piece = min(count, n)
         kind = ir.VectorType(ir.IntType(32), piece)
-        places = _clamped(builder, n, values[2], values[1], values[0])
+        word = ir.IntType(64)
+        places = [
+            builder.gep(values[0], [builder.mul(values[1], word(i))], inbounds=True)
+            for i in range(n)
+        ]
         out = []
         for start in range(0, count, piece):
             rows = []
             for place in places:
-                at = builder.gep(place, [ir.IntType(64)(4 * start)], inbounds=True)
-                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=1))
+                at = builder.gep(place, [word(4 * start)], inbounds=True)
+                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=4))
             out += _transposed(builder, rows)
         return _build(builder, tile, out)
 
-    i64 = types.int64
-    return signature(tile, pointer, i64, i64, words), codegen
+    return signature(tile, pointer, types.int64, words), codegen
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -244,16 +250,19 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return vectors
 
 
-@intrinsic
-def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
-    """The float16 of each row, as a float32 vector; arguments as those of `row_words`."""
+@intrinsic(literal=True)
+def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any, n: Any) -> Any:
+    """The float16 of each of `n` rows, `stride` bytes apart, as a float32 vector.
+
+    Rows after `last` repeat it.
+    """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
 
     from numbatorch.backends.cpu import elements, simd_types
 
-    result = simd_types.VecType("float32", simd.native_lanes("float32"))
+    result = simd_types.VecType("float32", n.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         half = ir.IntType(16)
@@ -264,118 +273,175 @@ def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
         return elements.widen(builder, "float16", out)
 
     i64 = types.int64
-    return signature(result, pointer, i64, i64), codegen
-
-
-@intrinsic
-def low_halves(typingctx: Any, words: Any) -> Any:
-    """The float16 in the low bits of each word, as float32."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import elements, simd_types
-
-    result = simd_types.VecType("float32", words.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        codes = builder.trunc(values[0], ir.VectorType(ir.IntType(16), words.lanes))
-        return elements.widen(builder, "float16", codes)
-
-    return signature(result, words), codegen
+    return signature(result, pointer, i64, i64, n), codegen
 
 
 @intrinsic(literal=True)
-def tile_vector(typingctx: Any, tile: Any, index: Any) -> Any:
-    """Vector number `index`, a literal, of a tile."""
+def words_at(typingctx: Any, pointer: Any, n: Any) -> Any:
+    """The vector of `n` 32-bit words at any address."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("uint32", n.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.load(builder.bitcast(values[0], result.llvm.as_pointer()), align=1)
+
+    return signature(result, pointer, n), codegen
+
+
+@intrinsic
+def vbits(typingctx: Any, a: Any, element: Any) -> Any:
+    """The bits of a vector read as elements of another type."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch import dtype as dtypes
+    from numbatorch.backends.cpu import simd_types
+
+    size = dtypes.by_name[a.element].itemsize * a.lanes
+    result = simd_types.VecType(element.element, size // dtypes.by_name[element.element].itemsize)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], result.llvm)
+
+    return signature(result, a, element), codegen
+
+
+@intrinsic(literal=True)
+def shift_runs(typingctx: Any, a: Any, run: Any, step: Any) -> Any:
+    """Every second run of `run` words is shifted right by `step`; both are literals."""
+    from llvmlite import ir
     from numba.core.typing.templates import signature
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.extract_value(values[0], index.literal_value)
+        moves = [i // run.literal_value % 2 * step.literal_value for i in range(a.lanes)]
+        return builder.lshr(values[0], ir.Constant(a.llvm, moves))
 
-    return signature(tile.vec, tile, index), codegen
+    return signature(a, a, run, step), codegen
 
 
-def _wordwise(body: Callable[..., Any]) -> Any:
-    """Codegen that applies `body(builder, *vectors)` to each vector of tiles of one shape."""
+@intrinsic(literal=True)
+def scattered_bits(typingctx: Any, words: Any, value: Any) -> Any:
+    """Words whose byte i is the literal `value` where bit i of the words is set, else 0."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("uint32", 8 * words.lanes)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        tile = sig.args[0]
-        columns = [
-            _vectors(builder, kind, value)
-            for kind, value in zip(sig.args, values, strict=True)
-            if kind == tile
-        ]
-        out = [body(builder, *vectors) for vectors in zip(*columns, strict=True)]
-        return _build(builder, tile, out)
+        count = 32 * words.lanes
+        bytes_ = ir.VectorType(ir.IntType(8), count)
+        mask = builder.bitcast(values[0], ir.VectorType(ir.IntType(1), count))
+        chosen = builder.select(mask, _splat(bytes_, value.literal_value), _splat(bytes_, 0))
+        return builder.bitcast(chosen, result.llvm)
 
-    return codegen
+    return signature(result, words, value), codegen
+
+
+@intrinsic
+def words_signed(typingctx: Any, words: Any) -> Any:
+    """Words of signed codes made what products take: `signed_bias` added to each."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.xor(values[0], _splat(words.llvm, 0x01010101 * signed_bias()))
+
+    return signature(words, words), codegen
+
+
+@intrinsic(literal=True)
+def code_values(typingctx: Any, words: Any, bias: Any) -> Any:
+    """The codes in words, less their bias, as float32."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("float32", 4 * words.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), result.lanes)
+        codes = builder.bitcast(values[0], ir.VectorType(ir.IntType(8), result.lanes))
+        wide = (builder.zext if signed_bias() else builder.sext)(codes, kind)
+        moved = builder.sub(wide, _splat(kind, bias.literal_value))
+        return builder.sitofp(moved, result.llvm)
+
+    return signature(result, words, bias), codegen
+
+
+@intrinsic
+def repeat_to(typingctx: Any, a: Any, like: Any) -> Any:
+    """Each lane so often in a row that there are as many as in `like`."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        times = like.lanes // a.lanes
+        return simd.take(builder, values[0], [lane // times for lane in range(like.lanes)])
+
+    return signature(like, a, like), codegen
+
+
+@intrinsic(literal=True)
+def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
+    """A vector of `n` lanes from a quarter of those of `a`, each in a run of its own."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType(a.element, n.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return _runs(builder, values[0], quarter.literal_value, result.lanes)
+
+    return signature(result, a, quarter, n), codegen
+
+
+def _runs(builder: Any, value: Any, quarter: int, n: int) -> Any:
+    count = value.type.count // 4
+    return simd.take(builder, value, [quarter * count + lane * count // n for lane in range(n)])
+
+
+@intrinsic(literal=True)
+def add_dots(
+    typingctx: Any, total: Any, codes: Any, x: Any, sums: Any, scales: Any, pair: Any, bias: Any
+) -> Any:
+    """total + scale * (sums + the products of 16 words of codes with those at x), lane by lane.
+
+    Args:
+        total: 16 lanes of float32.
+        codes: 16 words.
+        x: pointer to words; 16 * pair words on are those wanted.
+        sums: pointer to int32, likewise; not read if the literal bias is 0.
+        scales: of four pairs; each for a run of lanes.
+        pair: literal 0 to 3.
+    """
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    number = pair.literal_value
+
+    def load(builder: Any, pointer: Any) -> Any:
+        kind = codes.llvm
+        place = builder.bitcast(pointer, kind.as_pointer())
+        return builder.load(builder.gep(place, [ir.IntType(64)(number)], inbounds=True), align=4)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        before, word, x_place, sums_place, scale = values[:5]
+        first = load(builder, sums_place) if bias.literal_value else ir.Constant(codes.llvm, None)
+        products = dot_bytes(builder, first, word, load(builder, x_place))
+        factor = _runs(builder, scale, number, codes.lanes)
+        return simd.fma_vector(builder, builder.sitofp(products, total.llvm), factor, before)
+
+    return signature(total, total, codes, x, sums, scales, pair, bias), codegen
 
 
 def _splat(kind: Any, number: int) -> Any:
     from llvmlite import ir
 
     return ir.Constant(kind, [number] * kind.count)
-
-
-@intrinsic(literal=True)
-def words_field(typingctx: Any, tile: Any, shift: Any, mask: Any) -> Any:
-    """(word >> shift) & mask, both literals; a negative shift is one to the left."""
-    from numba.core.typing.templates import signature
-
-    move, bits = shift.literal_value, mask.literal_value
-
-    def body(builder: Any, word: Any) -> Any:
-        if move:
-            step = builder.lshr if move > 0 else builder.shl
-            word = step(word, _splat(word.type, abs(move)))
-        return builder.and_(word, _splat(word.type, bits))
-
-    return signature(tile, tile, shift, mask), _wordwise(body)
-
-
-@intrinsic
-def words_or(typingctx: Any, a: Any, b: Any) -> Any:
-    """a | b, word by word."""
-    from numba.core.typing.templates import signature
-
-    codegen = _wordwise(lambda builder, x, y: builder.or_(x, y))
-    return (signature(a, a, b), codegen) if a == b else None
-
-
-@intrinsic
-def words_signed(typingctx: Any, tile: Any) -> Any:
-    """Words of signed codes made what products take: `signed_bias` added to each."""
-    from numba.core.typing.templates import signature
-
-    flip = 0x01010101 * signed_bias()
-
-    def body(builder: Any, word: Any) -> Any:
-        return builder.xor(word, _splat(word.type, flip))
-
-    return signature(tile, tile), _wordwise(body)
-
-
-@intrinsic(literal=True)
-def bits_in_bytes(typingctx: Any, words: Any, first: Any) -> Any:
-    """A tile of four vectors: bit `first` + 4 * t + j of a word becomes bit 4 of byte j of t."""
-    from numba.core.typing.templates import signature
-
-    tile = _tile("uint32", 4)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        kind = values[0].type
-        out = []
-        for t in range(4):
-            move = first.literal_value + 4 * t - 4
-            step = builder.lshr if move > 0 else builder.shl
-            moved = step(values[0], _splat(kind, abs(move))) if move else values[0]
-            four = builder.and_(moved, _splat(kind, 0xF0))
-            # Copies 7, 14 and 21 bits further on bring bit j of the four into byte j.
-            spread = builder.mul(four, _splat(kind, 0x00204081))
-            out.append(builder.and_(spread, _splat(kind, 0x10101010)))
-        return _build(builder, tile, out)
-
-    return signature(tile, words, first), codegen
 
 
 @intrinsic
@@ -503,7 +569,8 @@ def quantize_block(
     Args:
         like: a tile; what is stored has its number of rows as distance.
         q: pointer to words of four codes.
-        sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0.
+        sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0;
+            then, for a tile of one row, shared equally among a lane for every four codes.
         x: pointer to float32.
         group: literal 16 or 32.
         bias: literal.
@@ -518,7 +585,11 @@ def quantize_block(
         codes, scale = _rounded(builder, values[3])
         totals = _group_sums(builder, codes, group.literal_value)
         factor = -(bias.literal_value or 1)
-        scaled = [builder.mul(total, total.type(factor)) for total in totals]
+        spread = 1
+        if like.rows == 1 and bias.literal_value:
+            spread = group.literal_value // 4
+            factor //= spread
+        scaled = [builder.mul(total, total.type(factor)) for total in totals for _ in range(spread)]
         _store_apart(builder, values[2], scaled, like.rows)
         narrow = builder.trunc(codes, ir.VectorType(ir.IntType(8), 32))
         words = builder.bitcast(narrow, ir.VectorType(ir.IntType(32), 8))

@@ -1,36 +1,48 @@
 """Weights in GGML blocks on the CPU: which kernels run for each operator of ops/quant.py."""
 
 from numbatorch.ops import quant as ops
-from numbatorch.ops.cpu.quant_blocks import GROUPS
-from numbatorch.ops.cpu.quant_products import (
-    WORKSPACE,
-    packed_bytes,
-    quant_product,
-    quantize_rows,
-)
+from numbatorch.ops.cpu.index import wide_index
+from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
+from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.shape import numel
 
 
 @lower("cpu", ops.quant_matmul)
 def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
     M, K = x.shape
     N = weight.shape[0]
-    nbytes = packed_bytes(M, K, GROUPS[weight.dtype.name])
-    planes = launcher.scratch(nbytes if M > 1 else launcher.parts * nbytes)
-    if M > 1:
-        launcher.launch(
-            quantize_rows(T=weight.dtype), planes, x, weight, M, K, work=2.0 * M * K
-        )
+    kind = weight.dtype
+    work = 0.25 * M * N * K
+    if M == 1:
+        planes = launcher.scratch(launcher.parts * row_planes_bytes(K))
+        spec = quant_row(T=kind)
+        launcher.launch(spec, out, x, weight, planes, N, K, *launcher.epilogue, work=work)
+        return
+    planes = launcher.scratch(planes_bytes(M, K, kind.name))
+    workspace = launcher.scratch(launcher.parts * WORKSPACE)
+    launcher.launch(quantize_rows(T=kind), planes, x, weight, M, K, work=2.0 * M * K)
+    spec = quant_rows(T=kind)
     launcher.launch(
-        quant_product(T=weight.dtype),
-        out,
-        x,
-        weight,
-        planes,
-        launcher.scratch(launcher.parts * WORKSPACE),
-        M,
-        N,
-        K,
-        *launcher.epilogue,
-        work=0.25 * M * N * K,
+        spec, out, weight, planes, workspace, M, N, K, *launcher.epilogue, work=work
+    )
+
+
+@lower("cpu", ops.dequantize)
+def _(launcher: Launcher, out: Operand, weight: Operand) -> None:
+    size = numel(weight.shape)
+    launcher.launch(decode_blocks(T=weight.dtype), out, weight, size, work=0.5 * size)
+
+
+@lower("cpu", ops.quant_take)
+def _(launcher: Launcher, out: Operand, weight: Operand, index: Operand) -> None:
+    rows = numel(index.shape)
+    bound, K = weight.shape
+    where = wide_index(launcher, index)
+    status = launcher.status(bound)
+    launcher.launch(
+        take_decoded(T=weight.dtype),
+        *(out, weight, where, status, rows, K, bound),
+        work=0.5 * rows * K,
     )

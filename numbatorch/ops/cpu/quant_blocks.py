@@ -1,12 +1,8 @@
-"""How kernels read each GGML block type: one row of the table a type, one helper that decodes.
+"""How kernels read each GGML block type: one row of the table a type, helpers that decode.
 
-A helper takes the same block, or 256 values, of as many rows as a vector has lanes, and stores it
-with a row in each lane. A weight is (code - bias) * scale - min. What it stores, in this order of
-vectors:
-    codes: per four values a word of four unsigned codes; of a type with signed codes, `words_signed`
-    scales: per `group` values a float32
-    mins: per 32 values a float32, of types that have them
-Sources of the layouts and formulas stand in quantized/blocks.py, which the tests compare with.
+They decode steps of 256 values of a row, that is one block of 256 or eight of 32, as
+(code - bias) * scale - min. Sources of layouts and formulas stand in quantized/blocks.py, which the
+tests compare with.
 """
 
 from collections.abc import Callable
@@ -14,183 +10,172 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch import dtype as dtypes
-from numbatorch.backends.cpu.kernel import Pointer, helper
-from numbatorch.backends.cpu.language import float32, int32, uint8, uint32
-from numbatorch.backends.cpu.simd import lanes, vconvert, vstore
+from numbatorch.backends.cpu.kernel import Pointer, helper, view
+from numbatorch.backends.cpu.language import float16, float32, int8, uint8
+from numbatorch.backends.cpu.simd import splat, vconcat, vconvert, vload
 from numbatorch.backends.cpu.simd_int8 import (
-    bits_in_bytes,
     constant_by_element,
     helper_by_element,
-    low_halves,
     row_halves,
-    row_words,
+    scattered_bits,
+    shift_runs,
     signed_bias,
-    tile_vector,
-    words_field,
-    words_or,
+    vbits,
+    words_at,
     words_signed,
-    words_store,
 )
+
+STEP = 256  # values that are decoded together
 
 
 @dataclass(frozen=True)
 class BlockForm:
     """How kernels read a block type.
 
+    Blocks of 32 get `last`, the last of the eight blocks that there is; those after it repeat it.
+
     Attributes:
         name: of the dtype.
-        decode: the helper, see the head of this file.
-        units: runs of 32 values that one call of it decodes.
+        codes: (block, last, pair) -> the codes of values 64 * pair to 64 * pair + 63 of a step in
+            order, as 16 words of four bytes; of signed codes `words_signed`.
+        scales: (block, last) -> float32, one for each group of values.
         group: values that share a scale, 16 or 32.
         bias: of the codes; a function where it depends on the processor.
-        mins: 1 if the type has mins, else 0.
+        mins: (block) -> float32, one for each 32 values, or None.
     """
 
     name: str
-    decode: Any
-    units: int
+    codes: Any
+    scales: Any
     group: int
     bias: int | Callable[[], int]
-    mins: int = 0
+    mins: Any = None
 
 
 @helper
-def decode_q8_0(
-    weight: Pointer[uint8],
-    stride: int,
-    last: int,
-    codes: Pointer[uint32],
-    scales: Pointer[float32],
-    mins: Pointer[float32],
-) -> None:
-    """float16 scale, 32 int8."""
-    words_store(codes, words_signed(row_words(weight + 2, stride, last, 8)))
-    vstore(scales, row_halves(weight, stride, last))
+def codes_q8_0(block: Pointer[uint8], last: int, pair: int) -> Any:
+    """Behind a float16 scale 32 int8."""
+    low = block + (34 * min(2 * pair, last) + 2)
+    high = block + (34 * min(2 * pair + 1, last) + 2)
+    return words_signed(vconcat(words_at(low, 8), words_at(high, 8)))
 
 
 @helper
-def decode_q4_0(
-    weight: Pointer[uint8],
-    stride: int,
-    last: int,
-    codes: Pointer[uint32],
-    scales: Pointer[float32],
-    mins: Pointer[float32],
-) -> None:
-    """float16 scale, 16 bytes of two codes; the high halves are values 16 to 31."""
-    both = row_words(weight + 2, stride, last, 4)
-    words_store(codes, words_field(both, 0, 0x0F0F0F0F))
-    words_store(codes + 4 * lanes(scales), words_field(both, 4, 0x0F0F0F0F))
-    vstore(scales, row_halves(weight, stride, last))
+def scales_q8_0(block: Pointer[uint8], last: int) -> Any:
+    """At the start of each block."""
+    return row_halves(block, 34, last, 8)
 
 
 @helper
-def decode_q5_0(
-    weight: Pointer[uint8],
-    stride: int,
-    last: int,
-    codes: Pointer[uint32],
-    scales: Pointer[float32],
-    mins: Pointer[float32],
-) -> None:
-    """float16 scale, the fifth bits of 32 codes in 4 bytes, then as Q4_0."""
-    both = row_words(weight + 6, stride, last, 4)
-    fifth = tile_vector(row_words(weight + 2, stride, last, 1), 0)
-    low = words_or(bits_in_bytes(fifth, 0), words_field(both, 0, 0x0F0F0F0F))
-    high = words_or(bits_in_bytes(fifth, 16), words_field(both, 4, 0x0F0F0F0F))
-    words_store(codes, low)
-    words_store(codes + 4 * lanes(scales), high)
-    vstore(scales, row_halves(weight, stride, last))
+def codes_q4_0(block: Pointer[uint8], last: int, pair: int) -> Any:
+    """Behind a float16 scale 16 bytes of two codes; values 16 to 31 in their high halves."""
+    low = words_at(block + (18 * min(2 * pair, last) + 2), 4)
+    high = words_at(block + (18 * min(2 * pair + 1, last) + 2), 4)
+    both = vconcat(vconcat(low, low), vconcat(high, high))
+    return shift_runs(both, 4, 4) & 0x0F0F0F0F
 
 
 @helper
-def decode_q4_k(
-    weight: Pointer[uint8],
-    stride: int,
-    last: int,
-    codes: Pointer[uint32],
-    scales: Pointer[float32],
-    mins: Pointer[float32],
-) -> None:
-    """float16 d and dmin, 8 scales and 8 mins of 6 bits in 12 bytes, 4 runs of 64 codes.
+def scales_q4_0(block: Pointer[uint8], last: int) -> Any:
+    """At the start of each block."""
+    return row_halves(block, 18, last, 8)
+
+
+@helper
+def codes_q5_0(block: Pointer[uint8], last: int, pair: int) -> Any:
+    """Behind a float16 scale the fifth bits of 32 codes in 4 bytes, then as Q4_0."""
+    low = block + 22 * min(2 * pair, last)
+    high = block + 22 * min(2 * pair + 1, last)
+    first = words_at(low + 6, 4)
+    second = words_at(high + 6, 4)
+    both = vconcat(vconcat(first, first), vconcat(second, second))
+    fifth = scattered_bits(vconcat(words_at(low + 2, 1), words_at(high + 2, 1)), 16)
+    return (shift_runs(both, 4, 4) & 0x0F0F0F0F) | fifth
+
+
+@helper
+def scales_q5_0(block: Pointer[uint8], last: int) -> Any:
+    """At the start of each block."""
+    return row_halves(block, 22, last, 8)
+
+
+@helper
+def codes_q4_k(block: Pointer[uint8], last: int, pair: int) -> Any:
+    """Behind 16 bytes of scales 4 runs of 32 bytes; values 32 to 63 in their high halves."""
+    run = words_at(block + (16 + 32 * pair), 8)
+    return shift_runs(vconcat(run, run), 8, 4) & 0x0F0F0F0F
+
+
+@helper
+def six_bits(low: Any, high: Any, shift: int) -> Any:
+    """Eight numbers of 6 bits: those of the word `low`, then four bits of `high`, two atop `low`."""
+    first = low & 0x3F3F3F3F
+    rest = ((high >> shift) & 0x0F0F0F0F) | ((low >> 2) & 0x30303030)
+    return vconvert(vbits(vconcat(first, rest), uint8), float32)
+
+
+@helper
+def scales_q4_k(block: Pointer[uint8], last: int) -> Any:
+    """float16 d and dmin, then 8 scales and 8 mins of 6 bits.
 
     Bytes 0 to 3 hold scales 0 to 3 in their low six bits, bytes 4 to 7 mins 0 to 3; scales and mins
     4 to 7 have their low four bits in bytes 8 to 11 and their high two bits atop the others.
     """
-    n = lanes(scales)
-    head = row_words(weight, stride, last, 4)
-    d = low_halves(tile_vector(head, 0))
-    dmin = low_halves(tile_vector(head, 0) >> 16)
-    first = vconvert(tile_vector(head, 1), int32)
-    second = vconvert(tile_vector(head, 2), int32)
-    third = vconvert(tile_vector(head, 3), int32)
-    for j in range(4):
-        scale = (first >> 8 * j) & 63
-        least = (second >> 8 * j) & 63
-        vstore(scales + j * n, d * vconvert(scale, float32))
-        vstore(mins + j * n, dmin * vconvert(least, float32))
-        scale = ((third >> 8 * j) & 15) | (((first >> (8 * j + 6)) & 3) << 4)
-        least = ((third >> (8 * j + 4)) & 15) | (((second >> (8 * j + 6)) & 3) << 4)
-        vstore(scales + (j + 4) * n, d * vconvert(scale, float32))
-        vstore(mins + (j + 4) * n, dmin * vconvert(least, float32))
-    for run in range(4):
-        both = row_words(weight + (16 + 32 * run), stride, last, 8)
-        words_store(codes + 16 * run * n, words_field(both, 0, 0x0F0F0F0F))
-        words_store(codes + (16 * run + 8) * n, words_field(both, 4, 0x0F0F0F0F))
+    d = view(block, float16)[0]
+    return six_bits(words_at(block + 4, 1), words_at(block + 12, 1), 0) * d
 
 
 @helper
-def decode_q6_k(
-    weight: Pointer[uint8],
-    stride: int,
-    last: int,
-    codes: Pointer[uint32],
-    scales: Pointer[float32],
-    mins: Pointer[float32],
-) -> None:
-    """128 bytes of low four bits, 64 of high two bits, 16 int8 scales, float16 d.
+def mins_q4_k(block: Pointer[uint8]) -> Any:
+    """See `scales_q4_k`."""
+    dmin = view(block + 2, float16)[0]
+    return six_bits(words_at(block + 8, 1), words_at(block + 12, 1), 4) * dmin
+
+
+@helper
+def codes_q6_k(block: Pointer[uint8], last: int, pair: int) -> Any:
+    """128 bytes of low four bits, 64 of high two bits.
 
     Of every 128 values the low bits stand in 64 bytes and the high ones in 32: value 32 * i + j has
     bits 4 * (i // 2) of byte 32 * (i % 2) + j, and bits 2 * i of byte j.
     """
-    n = lanes(scales)
-    d = row_halves(weight + 208, stride, last)
-    for j in range(4):
-        four = vconvert(tile_vector(row_words(weight + (192 + 4 * j), stride, last, 1), 0), int32)
-        for i in range(4):
-            scale = (four << (24 - 8 * i)) >> 24
-            vstore(scales + (4 * j + i) * n, d * vconvert(scale, float32))
-    for half in range(2):
-        low = row_words(weight + 64 * half, stride, last, 8)
-        more = row_words(weight + (64 * half + 32), stride, last, 8)
-        high = row_words(weight + (128 + 32 * half), stride, last, 8)
-        out = codes + 32 * half * n
-        bits = words_field(high, -4, 0x30303030)
-        words_store(out, words_or(words_field(low, 0, 0x0F0F0F0F), bits))
-        bits = words_field(high, -2, 0x30303030)
-        words_store(out + 8 * n, words_or(words_field(more, 0, 0x0F0F0F0F), bits))
-        bits = words_field(high, 0, 0x30303030)
-        words_store(out + 16 * n, words_or(words_field(low, 4, 0x0F0F0F0F), bits))
-        bits = words_field(high, 2, 0x30303030)
-        words_store(out + 24 * n, words_or(words_field(more, 4, 0x0F0F0F0F), bits))
+    half = pair >> 1
+    shift = 4 * (pair & 1)
+    low = words_at(block + 64 * half, 16) >> shift
+    two = words_at(block + (128 + 32 * half), 8) >> shift
+    high = shift_runs(vconcat(two, two), 8, 2) & 0x03030303
+    return (low & 0x0F0F0F0F) | (high << 4)
+
+
+@helper
+def scales_q6_k(block: Pointer[uint8], last: int) -> Any:
+    """16 int8, then float16 d."""
+    scales = vload(view(block + 192, int8), 16)
+    return vconvert(scales, float32) * view(block + 208, float16)[0]
+
+
+@helper
+def no_mins(block: Pointer[uint8]) -> Any:
+    """Of types without mins."""
+    return splat(float32(0.0), 8)
 
 
 FORMS = (
-    BlockForm("Q8_0", decode_q8_0, units=1, group=32, bias=signed_bias),
-    BlockForm("Q4_0", decode_q4_0, units=1, group=32, bias=8),
-    BlockForm("Q5_0", decode_q5_0, units=1, group=32, bias=16),
-    BlockForm("Q4_K", decode_q4_k, units=8, group=32, bias=0, mins=1),
-    BlockForm("Q6_K", decode_q6_k, units=8, group=16, bias=32),
+    BlockForm("Q8_0", codes_q8_0, scales_q8_0, group=32, bias=signed_bias),
+    BlockForm("Q4_0", codes_q4_0, scales_q4_0, group=32, bias=8),
+    BlockForm("Q5_0", codes_q5_0, scales_q5_0, group=32, bias=16),
+    BlockForm("Q4_K", codes_q4_k, scales_q4_k, group=32, bias=0, mins=mins_q4_k),
+    BlockForm("Q6_K", codes_q6_k, scales_q6_k, group=16, bias=32),
 )
 BLOCKS = tuple(form.name for form in FORMS)
-
-decode = helper_by_element("decode", [(form.name, form.decode) for form in FORMS])
-units = constant_by_element("units", [(form.name, form.units) for form in FORMS])
-group = constant_by_element("group", [(form.name, form.group) for form in FORMS])
-bias = constant_by_element("bias", [(form.name, form.bias) for form in FORMS])
-has_mins = constant_by_element("has_mins", [(form.name, form.mins) for form in FORMS])
-block_bytes = constant_by_element(
-    "block_bytes", [(form.name, dtypes.by_name[form.name].itemsize) for form in FORMS]
-)
-
 GROUPS = {form.name: form.group for form in FORMS}
+
+# Words of kernels: what the form says for the element type of a pointer.
+codes_of = helper_by_element("codes_of", [(form.name, form.codes) for form in FORMS])
+scales_of = helper_by_element("scales_of", [(form.name, form.scales) for form in FORMS])
+mins_of = helper_by_element("mins_of", [(form.name, form.mins or no_mins) for form in FORMS])
+group = constant_by_element("group", GROUPS.items())
+bias = constant_by_element("bias", [(form.name, form.bias) for form in FORMS])
+has_mins = constant_by_element("has_mins", [(f.name, int(f.mins is not None)) for f in FORMS])
+block_values = constant_by_element("block_values", [(n, dtypes.by_name[n].block) for n in BLOCKS])
+block_bytes = constant_by_element("block_bytes", [(n, dtypes.by_name[n].itemsize) for n in BLOCKS])

@@ -1,0 +1,144 @@
+"""Kernel of one row times weight.T with the weight in GGML blocks: the step of decoding a text.
+
+It reads each row of the weight once, in order, as fast as memory gives it. The row of x is rounded
+to 8 bits first, by every thread for itself, into planes whose length is rounded up to STEP:
+    codes: int8 (K)
+    sums: int32 (K / 4), how much the bias of the weight's codes adds to what four codes give,
+        negated and shared equally among the lanes of a group
+    scales: float32 (K / 32), max |x| / 127 of 32 values
+    mins: float32 (K / 32), minus the sum of 32 values, for weights with mins
+"""
+
+from typing import Any
+
+from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.backends.cpu.language import float32, int32, uint8, uint32
+from numbatorch.backends.cpu.simd import (
+    call_epilogue,
+    fma,
+    prefetch,
+    splat,
+    vload,
+    vstore,
+    vsum,
+)
+from numbatorch.backends.cpu.simd_int8 import add_dots, quantize_block, repeat_to
+from numbatorch.backends.cpu.simd_tile import tile_zero
+from numbatorch.ops.cpu.quant_blocks import (
+    BLOCKS,
+    STEP,
+    bias,
+    block_bytes,
+    block_values,
+    codes_of,
+    group,
+    has_mins,
+    mins_of,
+    scales_of,
+)
+
+ROWS = 16  # rows that are shared between threads together
+AHEAD = 8192  # bytes from what is computed on to what is fetched
+
+
+def row_planes_bytes(K: int) -> int:
+    """Bytes of the planes of one row of x."""
+    padded = -(-K // STEP) * STEP
+    return 2 * padded + padded // 4
+
+
+@helper
+def quantize_row(
+    weight: Pointer[T], planes: Pointer[uint8], x: Pointer[float32], K: int, padded: int
+) -> None:
+    """Make the planes of x; values beyond K are 0."""
+    like = tile_zero(x, 1, 1)
+    sums = view(planes + padded, int32)
+    scales = view(planes + 2 * padded, float32)
+    mins = scales + padded // 32
+    for i in range(K // 32):
+        codes = view(planes + 32 * i, uint32)
+        d = quantize_block(like, codes, sums + 8 * i, x + 32 * i, group(weight), bias(weight))
+        scales[i] = d
+        mins[i] = d * float32(sums[8 * i])
+    for i in range(K // 32, padded // 32):
+        vstore(view(planes + 32 * i, uint32), splat(uint32(0), 8))
+        vstore(sums + 8 * i, splat(int32(0), 8))
+        scales[i] = 0.0
+        mins[i] = 0.0
+
+
+@helper
+def dot_step(
+    total: Any,
+    block: Pointer[T],
+    last: int,
+    codes: Pointer[uint32],
+    sums: Pointer[int32],
+    scales: Pointer[float32],
+) -> Any:
+    """Add the products of a step of a row of the weight with one of x; see BlockForm for `last`."""
+    found = scales_of(block, last)
+    both = found * repeat_to(vload(scales, 8), found)
+    step = splat(float32(0.0), 16)  # so that the steps need not wait for each other
+    step = add_dots(step, codes_of(block, last, 0), codes, sums, both, 0, bias(block))
+    step = add_dots(step, codes_of(block, last, 1), codes, sums, both, 1, bias(block))
+    step = add_dots(step, codes_of(block, last, 2), codes, sums, both, 2, bias(block))
+    return total + add_dots(step, codes_of(block, last, 3), codes, sums, both, 3, bias(block))
+
+
+@helper
+def row_product(
+    block: Pointer[T], planes: Pointer[uint8], K: int, padded: int
+) -> float:
+    """The product of a row of the weight with x."""
+    codes = view(planes, uint32)
+    sums = view(planes + padded, int32)
+    scales = view(planes + 2 * padded, float32)
+    mins = scales + padded // 32
+    total = splat(float32(0.0), 16)
+    least = splat(float32(0.0), 8)
+    blocks = STEP // block_values(block)
+    for _ in range(K // STEP):
+        for byte in range(0, blocks * block_bytes(block), 64):
+            prefetch(view(block, uint8) + (AHEAD + byte))
+        total = dot_step(total, block, 7, codes, sums, scales)
+        if has_mins(block) != 0:
+            least = fma(mins_of(block), vload(mins, 8), least)
+        block = block + blocks
+        codes = codes + 64
+        sums = sums + 64
+        scales = scales + 8
+        mins = mins + 8
+    if K < padded:
+        last = (K - (padded - STEP)) // 32 - 1
+        total = dot_step(total, block, last, codes, sums, scales)
+    return vsum(total) + vsum(least)
+
+
+@kernel(T=BLOCKS)
+def quant_row(
+    out: Pointer[float32],
+    x: Pointer[float32],
+    weight: Pointer[T],
+    planes: Pointer[uint8],
+    N: int,
+    K: int,
+    epilogue: int,
+    epilogue_args: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out (N) = x (K) @ weight.T."""
+    padded = (K + STEP - 1) // STEP * STEP
+    planes = planes + part * (2 * padded + padded // 4)
+    lo, hi = share((N + ROWS - 1) // ROWS, part, parts)
+    if lo < hi:
+        quantize_row(weight, planes, x, K, padded)
+        start = lo * ROWS
+        end = min(N, hi * ROWS)
+        length = K // block_values(weight)
+        for row in range(start, end):
+            out[row] = row_product(weight + row * length, planes, K, padded)
+        if epilogue != 0:
+            call_epilogue(epilogue, epilogue_args, 0, 0, 1, start, end)

@@ -1,0 +1,288 @@
+"""Kernels of rows of x times weight.T with the weight in GGML blocks, x rounded to 8 bits a value.
+
+Rows of x come in tiles of R, `tile_height`, the last one filled up with its last row. `quantize_rows`
+makes planes of them:
+    codes: int8 (tiles, K / 4, R, 4)
+    scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values
+    sums: int32 (tiles, K / group, R), minus the sum of a group's codes, times the bias of the
+        weight's codes; for weights with mins instead float32, minus the sum of 32 values
+A group of as many rows of the weight as a vector has lanes is decoded for a stretch of k into the
+thread's workspace, in the first-level cache, turned so that each lane has a row, and meets every
+tile there.
+"""
+
+from typing import Any
+
+from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.backends.cpu.language import float32, int32, uint8, uint32
+from numbatorch.backends.cpu.simd import call_epilogue, lanes, prefetch, vstore
+from numbatorch.backends.cpu.simd_int8 import (
+    add_outer,
+    add_scaled,
+    quantize_block,
+    row_words,
+    sums_add,
+    sums_begin,
+    tile_height,
+    tile_rows,
+    words_store,
+)
+from numbatorch.backends.cpu.simd_tile import tile_load, tile_store, tile_zero
+from numbatorch.ops.cpu.quant_blocks import (
+    BLOCKS,
+    GROUPS,
+    STEP,
+    bias,
+    block_bytes,
+    block_values,
+    codes_of,
+    group,
+    has_mins,
+    mins_of,
+    scales_of,
+)
+
+MAX_LANES = 16
+MAX_HEIGHT = 8
+ROWS = 256  # rows of x that meet a group of columns once it is decoded
+DEPTH = 1024  # k that is decoded at a time
+PANEL = 4  # groups of columns between two calls of the epilogue
+AHEAD = 8192  # bytes from what is decoded to what is fetched
+
+# Bytes of the parts of a thread's workspace, and of a row in each: decoded and then turned.
+CODES, SCALES, MINS = DEPTH, DEPTH // 16 * 4, DEPTH // 32 * 4
+LINE = CODES + SCALES + MINS + 64
+DECODED = MAX_LANES * LINE
+TURNED = MAX_LANES * (CODES + SCALES + MINS)
+CARRIED = MAX_LANES * ROWS * 4
+WORKSPACE = DECODED + TURNED + CARRIED
+
+
+def planes_bytes(M: int, K: int, name: str) -> int:
+    """Bytes of the planes of x (M, K) for weights of a type."""
+    rows = -(-M // MAX_HEIGHT) * MAX_HEIGHT
+    return rows * (K + K // 32 * 4 + K // GROUPS[name] * 4)
+
+
+@helper
+def quantize_unit(
+    weight: Pointer[T],
+    planes: Pointer[uint8],
+    x: Pointer[float32],
+    tiles: int,
+    tile: int,
+    rows: int,
+    K: int,
+    unit: int,
+) -> None:
+    """Round 32 values of each row of a tile; x is its first row."""
+    like = tile_zero(x, tile_height(x), 1)
+    R = tile_height(x)
+    per_unit = 32 // group(weight)
+    scales_plane = planes + tiles * R * K
+    sums_plane = scales_plane + tiles * R * (K // 32) * 4
+    codes = view(planes, uint32) + (tile * (K // 4) + unit * 8) * R
+    scales = view(scales_plane, float32) + (tile * (K // 32) + unit) * R
+    sums = view(sums_plane, int32) + (tile * (K // 32) + unit) * per_unit * R
+    for r in range(R):
+        row = x + (min(r, rows - 1) * K + unit * 32)
+        d = quantize_block(like, codes + r, sums + r, row, group(weight), bias(weight))
+        scales[r] = d
+        if has_mins(weight) != 0:
+            total = sums[r]
+            view(sums, float32)[r] = d * float32(total)
+
+
+@kernel(T=BLOCKS)
+def quantize_rows(
+    planes: Pointer[uint8],
+    x: Pointer[float32],
+    weight: Pointer[T],
+    M: int,
+    K: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The planes of x (M, K); of the weight only the type counts."""
+    R = tile_height(x)
+    tiles = (M + R - 1) // R
+    units = K // 32
+    lo, hi = share(tiles * units, part, parts)
+    for item in range(lo, hi):
+        tile = item // units
+        row = tile * R
+        quantize_unit(
+            weight, planes, x + row * K, tiles, tile, min(R, M - row), K, item - tile * units
+        )
+
+
+@helper
+def decode_step(block: Pointer[T], last: int, line: Pointer[uint8], step: int) -> None:
+    """Decode step number `step` of a row into its line; see BlockForm for `last`."""
+    codes = view(line + step * STEP, uint32)
+    vstore(codes, codes_of(block, last, 0))
+    vstore(codes + 16, codes_of(block, last, 1))
+    vstore(codes + 32, codes_of(block, last, 2))
+    vstore(codes + 48, codes_of(block, last, 3))
+    scales = view(line + CODES, float32) + step * (STEP // group(block))
+    vstore(scales, scales_of(block, last))
+    if has_mins(block) != 0:
+        vstore(view(line + (CODES + SCALES), float32) + step * 8, mins_of(block))
+
+
+@helper
+def decode_row(block: Pointer[T], line: Pointer[uint8], depth: int) -> None:
+    """Decode `depth` values of a row of the weight into its line."""
+    blocks = STEP // block_values(block)
+    whole = depth // STEP
+    for step in range(whole):
+        for byte in range(0, blocks * block_bytes(block), 64):
+            prefetch(view(block, uint8) + (AHEAD + byte))
+        decode_step(block, 7, line, step)
+        block = block + blocks
+    if whole * STEP < depth:
+        decode_step(block, (depth - whole * STEP) // 32 - 1, line, whole)
+
+
+@helper
+def turn(
+    like: Pointer[float32], out: Pointer[uint8], decoded: Pointer[uint8], nbytes: int
+) -> None:
+    """Turn so many bytes of each line, a multiple of 32, so that each lane has a row."""
+    n = lanes(like)
+    for byte in range(0, nbytes, 32):
+        words_store(view(out + byte * n, uint32), row_words(decoded + byte, LINE, 8))
+
+
+@helper
+def decode_group(
+    weight: Pointer[T],
+    length: int,
+    last: int,
+    depth: int,
+    workspace: Pointer[uint8],
+    like: Pointer[float32],
+) -> None:
+    """Decode a stretch of a group of rows, `length` blocks each; `last` is the last row there is."""
+    n = lanes(like)
+    for row in range(n):
+        decode_row(weight + min(row, last) * length, workspace + row * LINE, depth)
+    steps = (depth + STEP - 1) // STEP
+    turned = workspace + DECODED
+    turn(like, turned, workspace, depth)
+    turn(like, turned + CODES * n, workspace + CODES, steps * (STEP // group(weight) * 4))
+    if has_mins(weight) != 0:
+        at = CODES + SCALES
+        turn(like, turned + at * n, workspace + at, steps * 32)
+
+
+@helper
+def multiply(
+    total: Any,
+    weight: Pointer[T],
+    turned: Pointer[uint8],
+    codes: Pointer[uint32],
+    scales: Pointer[float32],
+    sums: Pointer[int32],
+    units: int,
+) -> Any:
+    """Add the products of a tile of x with a decoded group; codes, scales and sums are those of x."""
+    n = lanes(scales)
+    R = tile_rows(total)
+    found = view(turned, uint32)
+    factors = view(turned + CODES * n, float32)
+    mins = view(turned + (CODES + SCALES) * n, float32)
+    for _ in range(units):
+        for _ in range(32 // group(weight)):
+            dots = sums_begin(total, sums, bias(weight))
+            for _ in range(group(weight) // 4):
+                dots = sums_add(dots, found, codes)
+                found = found + n
+                codes = codes + R
+            total = add_scaled(total, dots, factors, scales)
+            if has_mins(weight) != 0:
+                total = add_outer(total, mins, view(sums, float32))
+                mins = mins + n
+            factors = factors + n
+            sums = sums + R
+        scales = scales + R
+    return total
+
+
+@helper
+def group_product(
+    out: Pointer[float32],
+    weight: Pointer[T],
+    planes: Pointer[uint8],
+    workspace: Pointer[uint8],
+    row0: int,
+    row1: int,
+    M: int,
+    N: int,
+    K: int,
+    col: int,
+) -> None:
+    """Columns from `col` on, as many as a vector has lanes, of the rows row0 to row1."""
+    n = lanes(out)
+    R = tile_height(out)
+    tiles = (M + R - 1) // R
+    columns = min(n, N - col)
+    length = K // block_values(weight)
+    carried = view(workspace + (DECODED + TURNED), float32)
+    turned = workspace + DECODED
+    scales = view(planes + tiles * R * K, float32)
+    sums = view(planes + tiles * R * (K + K // 32 * 4), int32)
+    for start in range(0, K, DEPTH):
+        depth = min(DEPTH, K - start)
+        block = weight + (col * length + start // block_values(weight))
+        decode_group(block, length, columns - 1, depth, workspace, out)
+        for row in range(row0, row1, R):
+            carry = carried + (row - row0) * n
+            total = tile_zero(out, tile_height(out), 1)
+            if start > 0:
+                total = tile_load(total, carry, n)
+            total = multiply(
+                total,
+                weight,
+                turned,
+                view(planes, uint32) + (row * (K // 4) + start // 4 * R),
+                scales + (row * (K // 32) + start // 32 * R),
+                sums + (row * (K // group(weight)) + start // group(weight) * R),
+                depth // 32,
+            )
+            if start + depth < K:
+                tile_store(carry, n, total, R, n)
+            else:
+                tile_store(out + (row * N + col), N, total, min(R, M - row), columns)
+
+
+@kernel(T=BLOCKS)
+def quant_rows(
+    out: Pointer[float32],
+    weight: Pointer[T],
+    planes: Pointer[uint8],
+    workspace: Pointer[uint8],
+    M: int,
+    N: int,
+    K: int,
+    epilogue: int,
+    epilogue_args: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out (M, N) = x (M, K) @ weight.T from the planes of x."""
+    n = lanes(out)
+    workspace = workspace + part * WORKSPACE
+    groups = (N + n - 1) // n
+    lo, hi = share((M + ROWS - 1) // ROWS * groups, part, parts)
+    while lo < hi:
+        chunk = lo // groups
+        first = lo - chunk * groups
+        end = min(groups, first + hi - lo, first + PANEL)
+        row0 = chunk * ROWS
+        row1 = min(M, row0 + ROWS)
+        for i in range(first, end):
+            group_product(out, weight, planes, workspace, row0, row1, M, N, K, i * n)
+        if epilogue != 0:
+            call_epilogue(epilogue, epilogue_args, 0, row0, row1, first * n, min(N, end * n))
+        lo += end - first
