@@ -1,6 +1,7 @@
 """Shared by all tests: hypothesis profiles, `device`, folders of fixtures, the `--slow` option."""
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,9 @@ settings.register_profile("dev", max_examples=15, **_COMMON)
 settings.register_profile("ci", max_examples=30, derandomize=True, print_blob=True, **_COMMON)
 settings.register_profile("nightly", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# A shell that starts a job in the background has it ignore interrupts; some tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -39,9 +39,16 @@ print(json.dumps(results))
 def resolve_in_a_process(requests, **variables):
     """Results of `resolve` under other environment variables, which huggingface_hub reads once."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING_FACE"))}
+    local = {  # the server is this machine's, and may be slow to answer on a busy one
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_ETAG_TIMEOUT": "60",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE, json.dumps(requests)],
-        env={**kept, "HF_HUB_DISABLE_TELEMETRY": "1", **variables},
+        env={**kept, **local, **variables},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -54,7 +54,7 @@ def test_python_of_the_readme_runs(number: int, minilm: Path, fixtures: Path) ->
     block = list(readme_blocks("python"))[number]
     folders = {
         "path/to/all-MiniLM-L6-v2": minilm.as_posix(),
-        "path/to/model.gguf": (fixtures / "pydoc-llama" / "pydoc-llama-q8_0.gguf").as_posix(),
+        "path/to/model.gguf": (fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf").as_posix(),
     }
     for name, folder in folders.items():
         block = block.replace(name, folder)
