@@ -1,0 +1,212 @@
+"""Modules: names, saving and loading, modes, conversion; layers and losses."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import DTypeError, ShapeError, nn
+from numbatorch.nn import functional as F
+from numbatorch.quantized.blocks import quantize
+from numbatorch.testing import assert_close
+
+
+@pytest.fixture(autouse=True)
+def _reference_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", "numpy")
+
+
+class Block(nn.Module):
+    """A layer with every kind of attribute."""
+
+    def __init__(self) -> None:
+        self.up = nn.Linear(4, 6)
+        self.layers = nn.ModuleList([nn.RMSNorm(6), nn.Linear(6, 4, bias=False)])
+        self.scale = nn.Parameter(nt.ones(1))
+        self.plain = nt.ones(3)
+        self.register_buffer("steps", nt.tensor([1, 2]))
+        self.register_buffer("table", nt.ones(2), persistent=False)
+
+    def forward(self, x: nt.Tensor) -> nt.Tensor:
+        x = self.up(x).silu()
+        for layer in self.layers:
+            x = layer(x)
+        return x * self.scale
+
+
+NAMES = ["scale", "steps", "up.weight", "up.bias", "layers.0.weight", "layers.1.weight"]
+
+
+def test_names_of_state_and_parameters() -> None:
+    block = Block()
+    assert sorted(block.state_dict()) == sorted(NAMES)
+    assert sorted(dict(block.named_parameters())) == sorted(set(NAMES) - {"steps"})
+    assert [name for name, _ in block.named_buffers()] == ["steps", "table"]
+    assert all(p.requires_grad and p.is_leaf for p in block.parameters())
+    assert len(list(block.modules())) == 5
+    assert block(nt.ones(2, 4)).shape == (2, 4)
+
+
+def test_shared_parameters_are_listed_once_and_saved_under_both_names() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            self.embed = nn.Embedding(5, 3)
+            self.head = nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids: nt.Tensor) -> nt.Tensor:
+            return self.head(self.embed(ids))
+
+    tied = Tied()
+    assert [name for name, _ in tied.named_parameters()] == ["embed.weight"]
+    assert list(tied.state_dict()) == ["embed.weight", "head.weight"]
+    tied(nt.tensor([0, 1])).sum().backward()
+    assert tied.embed.weight.grad.shape == (5, 3)
+
+
+def test_state_round_trip_and_snapshots() -> None:
+    first, second = Block(), Block()
+    state = first.state_dict()
+    second.load_state_dict(state)
+    x = nt.randn(3, 4)
+    assert_close(second(x), first(x), "exact")
+    with nt.no_grad():
+        first.scale.mul_(2)
+    assert state["scale"].item() == 1.0 and second.scale.item() == 1.0
+    again = copy.deepcopy(first)
+    assert_close(again(x), first(x), "exact")
+    assert isinstance(again.scale, nn.Parameter) and again.scale is not first.scale
+
+
+def test_loading_names_what_is_missing_unexpected_or_of_another_shape() -> None:
+    block = Block()
+    state = block.state_dict()
+    del state["up.bias"]
+    state["down.bias"] = nt.ones(1)
+    with pytest.raises(KeyError, match=r"missing up.bias\n  unexpected down.bias"):
+        block.load_state_dict(state)
+    block.load_state_dict(state, strict=False)
+    with pytest.raises(ShapeError, match=r"scale has another shape\n  module \(1,\) float32"):
+        block.load_state_dict({"scale": nt.ones(2)}, strict=False)
+
+
+def test_loading_converts_without_loss_or_takes_the_dtype_over() -> None:
+    layer = nn.Linear(32, 2, bias=False)
+    layer.load_state_dict({"weight": nt.ones(2, 32, dtype=nt.bfloat16)})
+    assert layer.weight.dtype is nt.float32
+    with pytest.raises(DTypeError, match=r"lose digits"):
+        layer.load_state_dict({"weight": nt.ones(2, 32, dtype=nt.float64)})
+    layer.load_state_dict({"weight": nt.ones(2, 32, dtype=nt.float64)}, assign=True)
+    assert layer.weight.dtype is nt.float64 and layer.weight.requires_grad
+
+
+def test_layers_hold_packed_weights() -> None:
+    values = np.random.default_rng(0).standard_normal((6, 32)).astype(np.float32)
+    kind = nt.dtype.Q8_0
+    packed = nt.from_blocks(quantize(values, kind).reshape(-1), kind, (6, 32))
+    dense = packed.float()
+    layer, table = nn.Linear(32, 6, bias=False), nn.Embedding(6, 32)
+    for module in (layer, table):
+        with pytest.raises(DTypeError, match="stored in blocks"):
+            module.load_state_dict({"weight": packed})
+        module.load_state_dict({"weight": packed}, assign=True)
+        assert not module.weight.requires_grad and module.weight.dtype is kind
+    x, ids = nt.randn(3, 32), nt.tensor([[5, 0]])
+    assert_close(layer(x), F.linear(x, dense), "matmul", absolute=1e-5)  # other order of the sum
+    assert_close(table(ids), F.embedding(ids, dense), "exact")
+
+
+def test_train_eval_and_dropout() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Identity())
+    x = nt.ones(100)
+    assert 0 < (model(x) == 0).sum().item() < 100
+    assert model.eval()[0].training is False and model(x).tolist() == x.tolist()
+    assert model.train()[0].training is True
+
+
+def test_conversion_keeps_integers_and_gradients() -> None:
+    block = Block()
+    block(nt.ones(1, 4)).sum().backward()
+    block.to(nt.float64)
+    assert block.up.weight.dtype is nt.float64 and block.up.weight.grad.dtype is nt.float64
+    assert block.steps.dtype is nt.int64 and block.up.weight.requires_grad
+    assert block.half().scale.dtype is nt.float16
+    block.zero_grad()
+    assert all(p.grad is None for p in block.parameters())
+    assert not any(p.requires_grad for p in block.requires_grad_(False).parameters())
+
+
+def test_results_of_operators_on_parameters_are_plain_tensors() -> None:
+    weight = nn.Parameter(nt.ones(2))
+    for result in (weight * 2, nt.exp(weight), weight[0], weight.detach(), weight.reshape(1, 2)):
+        assert type(result) is nt.Tensor
+    assert repr(weight) == "Parameter containing:\ntensor([1., 1.], requires_grad=True)"
+
+
+def test_repr_shows_the_tree() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.GELU(), nn.LayerNorm(3))
+    assert repr(model) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=2, out_features=3, bias=True)\n"
+        "  (1): GELU(approximate='none')\n"
+        "  (2): LayerNorm((3,), eps=1e-05, elementwise_affine=True)\n"
+        ")"
+    )
+    assert len(model[:2]) == 2 and isinstance(model[-1], nn.LayerNorm)
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+    target = np.array([[1, 4, 0], [2, -100, 3]])
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    picked = [-logs[n, target[n, i], i] for n in range(2) for i in range(3) if target[n, i] >= 0]
+    ours: Any = nt.from_numpy(logits)
+    result = F.cross_entropy(ours, nt.tensor(target))
+    assert_close(result, np.float32(np.mean(picked)), "composite")
+    each = F.cross_entropy(ours, nt.tensor(target), reduction="none")
+    assert each.shape == (2, 3) and each[1, 1].item() == 0
+    soft = F.cross_entropy(ours[:, :, 0], ours[:, :, 1].softmax(1))
+    weights = np.exp(logs[:, :, 1])
+    assert_close(soft, np.float32(-(weights * logs[:, :, 0]).sum(1).mean()), "composite")
+    assert F.cross_entropy(ours[0, :, 0], nt.tensor(2)).shape == ()
+    with pytest.raises(ShapeError, match="targets must be integers"):
+        F.cross_entropy(ours, nt.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, "bool", "float"])
+def test_attention_equals_its_definition(causal: bool, mask: str | None) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal(s).astype(np.float32) for s in
+               ((2, 4, 3, 5), (2, 2, 6, 5), (2, 2, 6, 7)))  # fmt: skip
+    scores = q @ np.repeat(k, 2, 1).swapaxes(-1, -2) / np.sqrt(5)
+    given = None
+    if mask == "bool":
+        given = rng.random((3, 6)) < 0.7
+        given[:, 0] = True
+        scores = np.where(given, scores, -np.inf)
+    elif mask == "float":
+        given = rng.standard_normal((4, 3, 6)).astype(np.float32)
+        scores = scores + given
+    if causal:
+        scores = np.where(np.tri(3, 6, dtype=bool), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    expected = weights / weights.sum(-1, keepdims=True) @ np.repeat(v, 2, 1)
+    tensors = [nt.from_numpy(a) for a in (q, k, v)]
+    mask_tensor = None if given is None else nt.from_numpy(given)
+    result = F.scaled_dot_product_attention(
+        *tensors, mask_tensor, is_causal=causal, enable_gqa=True
+    )
+    assert_close(result, expected, "composite")
+
+
+def test_attention_of_two_and_three_dimensions() -> None:
+    x = nt.randn(3, 4)
+    deep = F.scaled_dot_product_attention(x[None, None], x[None, None], x[None, None])
+    assert_close(F.scaled_dot_product_attention(x, x, x), deep[0, 0], "exact")
+    assert_close(F.scaled_dot_product_attention(x[None], x[None], x[None]), deep[0], "exact")
+    with pytest.raises(ShapeError, match="enable_gqa"):
+        wide = nt.ones(1, 4, 3, 4)
+        F.scaled_dot_product_attention(wide, wide[:, :2], wide[:, :2])

@@ -1,0 +1,151 @@
+"""Optimizers against their formulas in NumPy; one plan a step; steps inside compiled functions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import GradientError, OutOfRange, nn
+from numbatorch.testing import assert_close
+
+
+@pytest.fixture(autouse=True)
+def _default_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", device)
+
+
+def start() -> Any:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape) for shape in ((3, 4), (5,))]
+
+
+def gradient(p: np.ndarray) -> np.ndarray:
+    return 3 * p * p + 1
+
+
+def run(make: Any, steps: int) -> list[nt.Tensor]:
+    params = [nt.tensor(p, requires_grad=True) for p in start()]
+    optimizer = make(params)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sum((p**3 + p).sum() for p in params).backward()
+        optimizer.step()
+    return params
+
+
+def test_adamw_equals_its_formula() -> None:
+    lr, (beta1, beta2), eps, decay = 0.01, (0.8, 0.9), 1e-6, 0.1
+    found = run(lambda ps: nt.optim.AdamW(ps, lr, (beta1, beta2), eps, decay), 4)
+    for result, p in zip(found, start(), strict=True):
+        m = v = np.zeros_like(p)
+        for t in range(1, 5):
+            g = gradient(p)
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+            step = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+            p = p * (1 - lr * decay) - lr * step
+        assert_close(result, p, "gradient")
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "weight_decay": 0.1},
+                                     {"momentum": 0.9, "nesterov": True},
+                                     {"momentum": 0.5, "dampening": 0.3}])  # fmt: skip
+def test_sgd_equals_its_formula(options: dict[str, Any]) -> None:
+    momentum, dampening = options.get("momentum", 0.0), options.get("dampening", 0.0)
+    found = run(lambda ps: nt.optim.SGD(ps, 0.01, **options), 3)
+    for result, p in zip(found, start(), strict=True):
+        buffer = None
+        for _ in range(3):
+            d = gradient(p) + options.get("weight_decay", 0.0) * p
+            if momentum:
+                buffer = d if buffer is None else momentum * buffer + (1 - dampening) * d
+                d = d + momentum * buffer if options.get("nesterov") else buffer
+            p = p - 0.01 * d
+        assert_close(result, p, "gradient")
+
+
+def test_parameters_that_sit_steps_out_keep_their_own_count() -> None:
+    a, b = (nt.ones(1, dtype=nt.float64, requires_grad=True) for _ in range(2))
+    alone = nt.ones(1, dtype=nt.float64, requires_grad=True)
+    both, single = nt.optim.AdamW([a, b], lr=0.1), nt.optim.AdamW([alone], lr=0.1)
+    for number in range(5):
+        for optimizer in (both, single):
+            optimizer.zero_grad()
+        loss = (a * a).sum()
+        if number % 2:
+            loss = loss + (b**3).sum()
+            (alone**3).sum().backward()
+            single.step()
+        loss.backward()
+        both.step()
+    assert_close(b, alone, "gradient")
+
+
+def test_learning_rates_and_groups() -> None:
+    a, b = nt.ones(1, requires_grad=True), nt.ones(1, requires_grad=True)
+    groups = [{"params": [a], "lr": 1.0}, {"params": [b]}]
+    optimizer = nt.optim.SGD(groups, lr=0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (a + b).sum().backward()
+        optimizer.step()
+        optimizer.param_groups[0]["lr"] = 0.25
+    assert a.item() == -0.25 and b.item() == 0.0
+    assert optimizer.lr == 0.25
+    optimizer.lr = 0.0
+    optimizer.step()
+    assert a.item() == -0.25 and b.item() == 0.0
+
+
+def test_clipping_scales_all_gradients_together() -> None:
+    a, b = nt.ones(2, requires_grad=True), nt.ones(1, requires_grad=True)
+    (a * 2 + b).sum().backward()
+    norm = nt.optim.clip_grad_norm_([a, b], 1.0)
+    size = np.sqrt(4 + 4 + 4)
+    assert_close(norm, np.float32(size), "composite")
+    assert_close(a.grad, np.float32([2, 2]) / np.float32(size), "gradient")
+    nt.optim.clip_grad_norm_([a, b], 100.0)
+    assert_close(b.grad, np.float32([2]) / np.float32(size), "gradient")
+
+
+def test_mistakes() -> None:
+    p = nt.ones(1, requires_grad=True)
+    with pytest.raises(ValueError, match="no parameters"):
+        nt.optim.SGD([])
+    with pytest.raises(GradientError, match="no leaf"):
+        nt.optim.SGD([p * 2])
+    with pytest.raises(ValueError, match="twice"):
+        nt.optim.AdamW([p, p])
+    with pytest.raises(OutOfRange, match="negative"):
+        nt.optim.AdamW([p], lr=-1.0)
+    with pytest.raises(OutOfRange, match="betas"):
+        nt.optim.AdamW([p], betas=(0.9, 1.0))
+
+
+def model() -> nn.Module:
+    nt.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+def test_a_compiled_training_step_equals_the_eager_one() -> None:
+    x, y = nt.linspace(-1, 1, 30).reshape(10, 3), nt.linspace(0, 1, 10).reshape(10, 1)
+    losses = []
+    for compiled in (False, True):
+        net = model()
+        optimizer = nt.optim.AdamW(net.parameters(), lr=0.05)
+
+        def step(x: nt.Tensor, y: nt.Tensor, net: Any, optimizer: Any) -> nt.Tensor:
+            loss = nn.functional.mse_loss(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def bound(x: nt.Tensor, y: nt.Tensor, net: Any = net, opt: Any = optimizer) -> nt.Tensor:
+            return step(x, y, net, opt)
+
+        run_step = nt.compile(lambda x, y, f=bound: f(x, y)) if compiled else bound
+        nt.manual_seed(1)
+        losses.append([run_step(x, y).item() for _ in range(12)])
+    assert losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
