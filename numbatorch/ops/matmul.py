@@ -150,13 +150,13 @@ def linear(x: Node, weight: Node, bias: Node | None = None) -> Node:
             )
         )
     if weight.dtype.kind == "q":
-        rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(-1, x.shape[-1]))
+        M, K = numel(x.shape[:-1]), x.shape[-1]
+        rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))
         out = find("quant_matmul").apply(rows, weight)
         out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
     elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
-        out = _product(
-            x if len(x.shape) > 1 else reshape.apply(x, shape=(1, -1)), transpose(weight, 0, 1)
-        )
+        rows = x if len(x.shape) > 1 else reshape.apply(x, shape=(1, *x.shape))
+        out = _product(rows, transpose(weight, 0, 1))
         out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
     else:
         out = matmul(x, transpose(weight, 0, 1))
