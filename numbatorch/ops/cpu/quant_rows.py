@@ -45,7 +45,7 @@ from numbatorch.ops.cpu.quant_blocks import (
 MAX_LANES = 16
 MAX_HEIGHT = 8
 ROWS = 256  # rows of x that meet a group of columns once it is decoded
-DEPTH = 1024  # k that is decoded at a time
+DEPTH = 768  # k that is decoded at a time
 PANEL = 4  # groups of columns between two calls of the epilogue
 AHEAD = 8192  # bytes from what is decoded to what is fetched
 
@@ -232,7 +232,7 @@ def group_product(
     turned = workspace + DECODED
     scales = view(planes + tiles * R * K, float32)
     sums = view(planes + tiles * R * (K + K // 32 * 4), int32)
-    for start in range(0, K, DEPTH):
+    for start in range(0, max(K, 1), DEPTH):
         depth = min(DEPTH, K - start)
         block = weight + (col * length + start // block_values(weight))
         decode_group(block, length, columns - 1, depth, workspace, out)

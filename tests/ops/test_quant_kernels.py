@@ -1,0 +1,339 @@
+"""Kernels of weights in GGML blocks against NumPy in float64, with x rounded as they round it."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import numbatorch as nt
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange
+from numbatorch.ops import quant as ops
+from numbatorch.ops.cpu.quant_blocks import FORMS
+from numbatorch.ops.cpu.quant_decode import decode_blocks
+from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
+from numbatorch.quantized.blocks import BLOCK_TYPES, dequantize
+from numbatorch.tensor import from_blocks
+from tests.compare import assert_launches
+from tests.run_kernel import run_kernel
+
+Array = np.ndarray[Any, Any]
+Epilogue = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
+KINDS = pytest.mark.parametrize("kind", dt.BLOCKS, ids=lambda kind: kind.name)
+SMALLEST = np.float32(2.0**-100)
+GUARD = 64
+
+
+def weights(kind: DType, N: int, K: int, seed: int = 0) -> Array:
+    """Any codes, with scales that differ in size and sign: (N, bytes of a row)."""
+    random = np.random.default_rng(seed)
+    count = N * K // kind.block
+    data = random.integers(0, 256, (count, kind.itemsize), np.uint8)
+    blocks = data.view(BLOCK_TYPES[kind.name].layout)[:, 0]
+    for field in {"d", "dmin"} & set(blocks.dtype.names):
+        blocks[field] = random.standard_normal(count) * 10.0 ** random.uniform(-4, 0, count)
+    return data.reshape(N, -1)
+
+
+def decoded(data: Array, kind: DType, K: int) -> Array:
+    return dequantize(data, kind, (len(data), K)).astype(np.float64)
+
+
+def rounded(x: Array) -> Array:
+    """x (M, K) as the kernels round it: 8 bits for 32 values."""
+    runs = x.reshape(len(x), -1, 32).astype(np.float32)
+    most = np.maximum(np.abs(runs).max(-1, keepdims=True), SMALLEST)
+    codes = np.rint(runs * (np.float32(127) / most)).astype(np.float64)
+    return (codes * (most / np.float32(127))).reshape(x.shape)
+
+
+def magnitude(data: Array, kind: DType, K: int) -> Array:
+    """For each weight the largest of its block, times 2: what codes and bias are made of."""
+    blocks = np.abs(decoded(data, kind, K)).reshape(len(data), -1, 32)
+    return np.broadcast_to(2 * blocks.max(-1, keepdims=True), blocks.shape).reshape(len(data), K)
+
+
+def scratch(nbytes: int) -> Array:
+    """Memory that is NaN at first, with a guard behind it."""
+    memory = np.full(nbytes + GUARD, 0xFF, np.uint8)
+    memory[nbytes:] = 0xA5
+    return memory
+
+
+def product(kind: DType, x: Array, data: Array, parts: int = 1, epilogue: int = 0) -> Array:
+    """Run the kernels; checks that they stay inside of their scratch memory and of out."""
+    M, K = x.shape
+    N = len(data)
+    out = np.full(M * N + GUARD, np.nan, np.float32)
+    used = []
+    if M == 1:
+        planes = scratch(parts * row_planes_bytes(K))
+        run_kernel(quant_row(T=kind), out, x, data, planes, N, K, epilogue, 0, parts=parts)
+    else:
+        planes = scratch(planes_bytes(M, K, kind.name))
+        workspace = scratch(parts * WORKSPACE)
+        run_kernel(quantize_rows(T=kind), planes, x, data, M, K, parts=parts)
+        run_kernel(
+            quant_rows(T=kind), out, data, planes, workspace, M, N, K, epilogue, 0, parts=parts
+        )
+        used.append(workspace)
+    for memory in (planes, *used):
+        assert (memory[-GUARD:] == 0xA5).all(), "written behind the scratch memory"
+    assert np.isnan(out[M * N :]).all(), "written behind the result"
+    return out[: M * N].reshape(M, N)
+
+
+def blocks_tensor(kind: DType, data: Array, K: int) -> nt.Tensor:
+    return from_blocks(data, kind, (len(data), K))
+
+
+def test_every_block_type_has_kernels() -> None:
+    assert {form.name for form in FORMS} == {kind.name for kind in dt.BLOCKS}
+
+
+@KINDS
+@given(
+    M=st.sampled_from([1, 1, 2, 7, 8, 9, 17, 261]),
+    N=st.integers(1, 40),
+    blocks=st.integers(1, 37),
+    parts=st.integers(1, 3),
+    seed=st.integers(0, 2**16),
+)
+def test_product_is_exact_but_for_float32_sums(
+    kind: DType, M: int, N: int, blocks: int, parts: int, seed: int
+) -> None:
+    K = kind.block * (1 + blocks % 9 if kind.block == 256 else blocks)
+    x = np.random.default_rng(seed).standard_normal((M, K)).astype(np.float32)
+    data = weights(kind, N, K, seed)
+    expected = rounded(x) @ decoded(data, kind, K).T
+    bound = 2e-6 * (np.abs(rounded(x)) @ magnitude(data, kind, K).T)
+    assert (np.abs(product(kind, x, data, parts) - expected) <= bound).all()
+
+
+@KINDS
+@given(
+    M=st.sampled_from([1, 3]),
+    size=st.sampled_from([1e-42, 1e-30, 1e-6, 1.0, 1e6, 1e30]),
+    seed=st.integers(0, 2**16),
+)
+def test_rounding_of_x_stays_within_half_a_step(
+    kind: DType, M: int, size: float, seed: int
+) -> None:
+    K, N = 512, 9
+    random = np.random.default_rng(seed)
+    x = (random.standard_normal((M, K)) * size).astype(np.float32)
+    x[:, random.integers(0, K, 30)] *= 1e-3
+    x[:, 64:96] = 0
+    data = weights(kind, N, K, seed)
+    weight = decoded(data, kind, K)
+    step = np.abs(x).reshape(M, -1, 32).max(-1).clip(SMALLEST) / 127
+    runs = np.abs(weight).reshape(N, -1, 32).sum(-1)
+    bound = 0.501 * step @ runs.T + 2e-6 * (np.abs(x) @ magnitude(data, kind, K).T)
+    assert (np.abs(product(kind, x, data) - x @ weight.T) <= bound).all()
+
+
+@KINDS
+@pytest.mark.parametrize("M", [1, 5, 12])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_give_nan_and_no_others(kind: DType, M: int, bad: float) -> None:
+    x = np.random.default_rng(0).standard_normal((M, 512)).astype(np.float32)
+    data = weights(kind, 20, 512)
+    clean = product(kind, x, data)
+    x[M // 2, 300] = bad
+    out = product(kind, x, data, 2)
+    rows = np.arange(M) == M // 2
+    assert np.isnan(out[rows]).all()
+    np.testing.assert_array_equal(out[~rows], clean[~rows])
+
+
+@KINDS
+@pytest.mark.parametrize("M", [1, 4])
+def test_blocks_whose_scale_is_not_finite_give_no_finite_number(kind: DType, M: int) -> None:
+    data = weights(kind, 20, 512)
+    blocks = data.reshape(-1, kind.itemsize).view(BLOCK_TYPES[kind.name].layout)[:, 0]
+    per_row = 512 // kind.block
+    blocks["d"][3 * per_row] = np.nan
+    blocks["d"][7 * per_row + per_row - 1] = np.inf
+    x = np.random.default_rng(0).standard_normal((M, 512)).astype(np.float32)
+    finite = np.isfinite(product(kind, x, data))
+    np.testing.assert_array_equal(finite, np.broadcast_to(~np.isin(range(20), [3, 7]), (M, 20)))
+
+
+@KINDS
+@pytest.mark.parametrize("M", [1, 3])
+def test_zeros_give_zeros(kind: DType, M: int) -> None:
+    out = product(kind, np.zeros((M, 768), np.float32), weights(kind, 17, 768))
+    np.testing.assert_array_equal(out, 0)
+
+
+@KINDS
+@pytest.mark.parametrize("M", [1, 2, 300])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_epilogue_sees_every_element_once_and_finished(kind: DType, M: int, parts: int) -> None:
+    seen = np.zeros((M, 133), int)
+
+    @Epilogue
+    def epilogue(args: int, batch: int, row0: int, row1: int, col0: int, col1: int) -> None:
+        assert (args, batch) == (0, 0)
+        assert 0 <= row0 < row1 <= M
+        assert 0 <= col0 < col1 <= 133
+        seen[row0:row1, col0:col1] += 1
+
+    x = np.random.default_rng(0).standard_normal((M, 256)).astype(np.float32)
+    address = ctypes.cast(epilogue, ctypes.c_void_p).value
+    product(kind, x, weights(kind, 133, 256), parts, address or 0)
+    np.testing.assert_array_equal(seen, 1)
+
+
+@KINDS
+@given(rows=st.integers(1, 9), blocks=st.integers(1, 19), parts=st.integers(1, 4))
+def test_decoding_equals_the_reference(kind: DType, rows: int, blocks: int, parts: int) -> None:
+    K = kind.block * blocks
+    data = weights(kind, rows, K, blocks)
+    out = np.full(rows * K + GUARD, np.nan, np.float32)
+    run_kernel(decode_blocks(T=kind), out, data, rows * K, parts=parts)
+    assert np.isnan(out[rows * K :]).all()
+    expected = dequantize(data, kind, (rows, K))
+    # The product of a code and a scale may be rounded together with the min that is taken off.
+    bound = 2.0**-23 * magnitude(data, kind, K)
+    assert (np.abs(out[: rows * K].reshape(rows, K) - expected) <= bound).all()
+    if BLOCK_TYPES[kind.name].layout.names.count("dmin") == 0:
+        np.testing.assert_array_equal(out[: rows * K].reshape(rows, K), expected)
+
+
+@KINDS
+@pytest.mark.parametrize("M", [1, 6])
+def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
+    random = np.random.default_rng(0)
+    x, bias = (random.standard_normal(s).astype(np.float32) for s in ((M, 512), (70,)))
+    data = weights(kind, 70, 512)
+    weight = blocks_tensor(kind, data, 512)
+    out = nt.functional.relu(nt.functional.linear(nt.tensor(x), weight, nt.tensor(bias)))
+    assert_launches(out, 1)
+    expected = np.maximum(product(kind, x, data) + bias, 0)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-6, atol=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize("shape", [(512,), (1, 512), (2, 3, 512)])
+def test_linear_takes_any_leading_dimensions(kind: DType, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    data = weights(kind, 21, 512)
+    out = nt.functional.linear(nt.tensor(x), blocks_tensor(kind, data, 512))
+    expected = product(kind, x.reshape(-1, 512), data).reshape(*shape[:-1], 21)
+    np.testing.assert_array_equal(out.numpy(), expected)
+
+
+@KINDS
+def test_gradient_of_x_is_that_of_the_decoded_weight(kind: DType) -> None:
+    random = np.random.default_rng(0)
+    data = weights(kind, 12, 256)
+    x = nt.tensor(random.standard_normal((3, 256)).astype(np.float32), requires_grad=True)
+    g = random.standard_normal((3, 12)).astype(np.float32)
+    (nt.functional.linear(x, blocks_tensor(kind, data, 256)) * nt.tensor(g)).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), g @ decoded(data, kind, 256), rtol=1e-4, atol=1e-4)
+
+
+@KINDS
+@pytest.mark.parametrize("index_type", [np.int64, np.int32])
+def test_taken_rows_are_decoded_rows(kind: DType, index_type: Any) -> None:
+    data = weights(kind, 11, 768)
+    index = np.array([[0, 10, 3], [3, 3, 7]], index_type)
+    weight = blocks_tensor(kind, data, 768)
+    whole = weight.to(nt.float32).numpy()
+    out = nt.functional.embedding(nt.tensor(index), weight)
+    np.testing.assert_array_equal(out.numpy(), whole[index])
+
+
+@KINDS
+@pytest.mark.parametrize("wrong", [-1, 11, 2**40])
+def test_row_that_is_not_there_is_an_error(kind: DType, wrong: int) -> None:
+    weight = blocks_tensor(kind, weights(kind, 11, 256), 256)
+    index = nt.tensor(np.array([2, wrong]))
+    with pytest.raises(OutOfRange, match=rf"quant_take: index {wrong}"):
+        nt.Tensor(ops.quant_take.apply(weight.node, index.node)).numpy()
+
+
+def test_result_does_not_depend_on_the_number_of_threads() -> None:
+    for M in (1, 9):
+        x = np.random.default_rng(0).standard_normal((M, 800)).astype(np.float32)
+        data = weights(dt.Q8_0, 77, 800)
+        one = product(dt.Q8_0, x, data, 1)
+        np.testing.assert_array_equal(product(dt.Q8_0, x, data, 5), one)
+
+
+PROCESSORS = {
+    "x86-64": ("x86-64", ""),
+    "avx2": ("haswell", "+avx2,+fma,+f16c"),
+    "avx-vnni": ("alderlake", "+avx2,+fma,+f16c,+avxvnni"),
+}
+
+
+def library(specs: Any, cpu: Any) -> Any:
+    """Kernels compiled for another processor, ready to be called here."""
+    import llvmlite.binding as llvm
+
+    from numbatorch.backends.cpu import compiler, target
+
+    builder = llvm.JITLibraryBuilder()
+    for spec in specs:
+        code = compiler.compile_object(spec, cpu)
+        builder = builder.add_object_img(code).export_symbol(spec.symbol)
+    jit = llvm.create_lljit_compiler(target.machine(target.host(), jit=True))
+    return builder.link(jit, cpu.name)
+
+
+@KINDS
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_older_processors_compute_the_same(
+    kind: DType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from numbatorch.backends.cpu import target
+    from tests import run_kernel as runner
+
+    host = target.host()
+    if not host.triple.startswith("x86_64") or not all(
+        host.has(feature.strip("+")) for feature in PROCESSORS[name][1].split(",") if feature
+    ):
+        pytest.skip(f"cannot run code for {name}")
+    specs = [k(T=kind) for k in (quant_row, quantize_rows, quant_rows, decode_blocks)]
+    cpu = target.CPU(host.triple, *PROCESSORS[name])
+    code = library(specs, cpu)
+    kind_of = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    monkeypatch.setattr(runner, "entry", lambda spec: kind_of(code[spec.symbol]))
+    data = weights(kind, 19, 768)
+    for M in (1, 6):
+        x = np.random.default_rng(M).standard_normal((M, 768)).astype(np.float32)
+        expected = rounded(x) @ decoded(data, kind, 768).T
+        bound = 2e-6 * (np.abs(rounded(x)) @ magnitude(data, kind, 768).T)
+        assert (np.abs(product(kind, x, data, 2) - expected) <= bound).all()
+    out = np.zeros((19, 768), np.float32)
+    run_kernel(decode_blocks(T=kind), out, data, out.size)
+    np.testing.assert_allclose(out, dequantize(data, kind, (19, 768)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "instruction"),
+    [
+        ("aarch64-unknown-linux-gnu", "+neon,+dotprod,+fullfp16", "sdot"),
+        ("arm64-apple-darwin", "+neon,+dotprod,+fullfp16", "sdot"),
+        ("aarch64-unknown-linux-gnu", "+neon", "smull"),
+        ("wasm32-unknown-unknown", "+simd128", "i32x4"),
+    ],
+)
+def test_kernels_compile_for_other_processors(
+    triple: str, features: str, instruction: str
+) -> None:
+    from numbatorch.backends.cpu import compiler, target
+
+    cpu = target.CPU(triple, "generic", features)
+    for spec in (quant_row(T="Q8_0"), quant_rows(T="Q6_K"), quantize_rows(T="Q4_K")):
+        module = compiler.module(spec, cpu)
+        assert "x86" not in str(module)
+        text = target.machine(cpu).emit_assembly(module)
+        assert spec.name.startswith("quantize") or instruction in text
