@@ -36,8 +36,9 @@ from numbatorch.errors import (
     OutOfRange,
     ShapeError,
 )
-from numbatorch.graph import find
+from numbatorch.graph import Op, find
 from numbatorch.graph import grad_enabled as is_grad_enabled
+from numbatorch.ops.registry import Elementwise
 from numbatorch.tensor import (
     GradientStore,
     Tensor,
@@ -65,6 +66,7 @@ from numbatorch.tensor import (
     zeros,
     zeros_like,
 )
+from numbatorch.tensor.elementwise import ElementwiseMethods
 from numbatorch.tensor.random import (
     Generator,
     manual_seed,
@@ -75,6 +77,8 @@ from numbatorch.tensor.random import (
     randn_like,
     randperm,
 )
+from numbatorch.tensor.reducing import ReductionMethods
+from numbatorch.tensor.shaping import ShapeMethods
 
 if TYPE_CHECKING:
     from numbatorch import models, nn, optim
@@ -179,6 +183,7 @@ _LAZY_NAMES = {
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
 }
+_METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
 
 # The package of the passes is loaded before its name becomes that of the function.
 import_module("numbatorch.compile")
@@ -186,7 +191,11 @@ globals().pop("compile", None)
 
 
 def __getattr__(name: str) -> Any:
-    """Modules and names that load on first use, then every operator: `nt.exp`, a user's own."""
+    """Modules and names that load on first use, then functions of tensors.
+
+    These are every operator (`nt.exp`, a user's own), and methods of Tensor as in PyTorch:
+    `nt.sum(x, dim=0)`, `nt.transpose(x, 0, 1)`.
+    """
     if name in _LAZY_MODULES:
         return import_module(f"numbatorch.{name}")
     if name in _LAZY_NAMES:
@@ -194,7 +203,12 @@ def __getattr__(name: str) -> Any:
         return value
     if not name.startswith("_"):
         try:
-            return find(name)
+            operator: Op | None = find(name)
         except KeyError:
-            pass
+            operator = None
+        if isinstance(operator, Elementwise):
+            return operator
+        for found in (*(vars(kind).get(name) for kind in _METHODS), operator):
+            if callable(found):
+                return found
     raise AttributeError(f"module 'numbatorch' has no attribute {name!r}")
