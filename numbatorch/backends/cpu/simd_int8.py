@@ -1,68 +1,13 @@
-"""Products of 8-bit integers in kernels, with what weights in GGML blocks need around them.
+"""Products of 8-bit integers in kernels, and rounding to them. Codes come in words of four.
 
-Codes of 8 bits come in 32-bit words of four. A tile of words has a row of a matrix in each lane.
+A tile of sums has a row of x for each of its vectors, and a row of the weight in each lane.
 """
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.kernel import Intrinsic, intrinsic
-
-
-def constant_by_element(
-    name: str, entries: Iterable[tuple[str, int | Callable[[], int]]]
-) -> Intrinsic:
-    """A constant that depends on the element type of a pointer.
-
-    Args:
-        name: of the word.
-        entries: element type and the constant, or what computes it for the target.
-    """
-    pairs = tuple(entries)
-
-    def definition(typingctx: Any, pointer: Any) -> Any:
-        value = dict(pairs)[pointer.element]
-        return simd.constant_result(value if isinstance(value, int) else value(), pointer)
-
-    definition.__name__ = name
-    return Intrinsic(definition, False)
-
-
-def helper_by_element(name: str, entries: Iterable[tuple[str, Any]]) -> Intrinsic:
-    """A word that calls the helper for the element type of its first argument, a pointer.
-
-    Args:
-        name: of the word.
-        entries: element type and helper, all of the same parameters, the first a pointer to bytes.
-    """
-    pairs = tuple(entries)
-
-    def call(typingctx: Any, *args: Any) -> Any:
-        from numba.core.typing.templates import signature
-
-        from numbatorch.backends.cpu import compiler, numba_types
-
-        function = dict(pairs)[args[0].element].function
-        inner = (numba_types.PointerType("uint8"), *args[1:])
-        result = compiler.lower_called(function, inner, True).signature.return_type
-
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            compiled = compiler.lower_called(function, inner, True)
-            context.add_linking_libs([compiled.library])
-            return context.call_internal(
-                builder, compiled.fndesc, signature(result, *inner), values
-            )
-
-        return signature(result, *args), codegen
-
-    parameters = inspect.signature(pairs[0][1].function).parameters
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    names = [inspect.Parameter(parameter, kind) for parameter in ("typingctx", *parameters)]
-    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
-    call.__name__ = name
-    return Intrinsic(call, False)
+from numbatorch.backends.cpu.kernel import intrinsic
 
 
 def signed_bias() -> int:
@@ -144,266 +89,6 @@ def _dot_plain(builder: Any, codes: Any, values: Any) -> Any:
     return products
 
 
-def _tile(element: str, rows: int) -> Any:
-    from numbatorch.backends.cpu import simd_types
-
-    return simd_types.TileType(element, rows, 1, simd.native_lanes("float32"))
-
-
-def _build(builder: Any, tile: Any, vectors: Iterable[Any]) -> Any:
-    """IR of a tile of these vectors."""
-    from llvmlite import ir
-
-    out = ir.Constant(tile.llvm, ir.Undefined)
-    for i, vector in enumerate(vectors):
-        out = builder.insert_value(out, vector, i)
-    return out
-
-
-def _vectors(builder: Any, tile: Any, value: Any) -> list[Any]:
-    return [builder.extract_value(value, i) for i in range(tile.rows * tile.columns)]
-
-
-def _clamped(builder: Any, count: int, last: Any, stride: Any, pointer: Any) -> list[Any]:
-    """IR of the addresses of `count` rows, `stride` bytes apart; rows after `last` repeat it."""
-    from llvmlite import ir
-
-    word = ir.IntType(64)
-    places = []
-    for i in range(count):
-        row = builder.select(builder.icmp_signed("<", word(i), last), word(i), last)
-        places.append(builder.gep(pointer, [builder.mul(row, stride)], inbounds=True))
-    return places
-
-
-@intrinsic
-def tile_height(typingctx: Any, pointer: Any) -> Any:
-    """Rows of x that are multiplied together, a constant."""
-    return simd.constant_result(8 if simd.vector_registers() == 32 else 4, pointer)
-
-
-@intrinsic
-def tile_rows(typingctx: Any, tile: Any) -> Any:
-    """Rows of a tile, a constant."""
-    return simd.constant_result(tile.rows, tile)
-
-
-@intrinsic(literal=True)
-def row_words(typingctx: Any, pointer: Any, stride: Any, words: Any) -> Any:
-    """`words` 32-bit words of each row, as a tile: lane r of its vector t is word t of row r.
-
-    Args:
-        pointer: to the first of them.
-        stride: bytes from row to row.
-        words: a literal power of 2.
-    """
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    count = words.literal_value
-    tile = _tile("uint32", count)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        n = tile.lanes
-        piece = min(count, n)
-        kind = ir.VectorType(ir.IntType(32), piece)
-        word = ir.IntType(64)
-        places = [
-            builder.gep(values[0], [builder.mul(values[1], word(i))], inbounds=True)
-            for i in range(n)
-        ]
-        out = []
-        for start in range(0, count, piece):
-            rows = []
-            for place in places:
-                at = builder.gep(place, [word(4 * start)], inbounds=True)
-                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=4))
-            out += _transposed(builder, rows)
-        return _build(builder, tile, out)
-
-    return signature(tile, pointer, types.int64, words), codegen
-
-
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """IR of as many vectors of `len(rows)` lanes as a row has lanes: lane r of i is lane i of r."""
-    count = rows[0].type.count
-    vectors = []
-    for i in range(count):
-        parts = rows[i::count]
-        while len(parts) > 1:
-            width = 2 * parts[0].type.count
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [simd.take(builder, a, range(width), b) for a, b in pairs]
-        vectors += parts
-    n = len(rows)
-    half = count // 2
-    while half:
-        low = [i if not i & half else n + i - half for i in range(n)]
-        high = [i + half if not i & half else n + i for i in range(n)]
-        for i in range(count):
-            if not i & half:
-                a, b = vectors[i], vectors[i + half]
-                vectors[i] = simd.take(builder, a, low, b)
-                vectors[i + half] = simd.take(builder, a, high, b)
-        half //= 2
-    return vectors
-
-
-@intrinsic(literal=True)
-def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any, n: Any) -> Any:
-    """The float16 of each of `n` rows, `stride` bytes apart, as a float32 vector.
-
-    Rows after `last` repeat it.
-    """
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import elements, simd_types
-
-    result = simd_types.VecType("float32", n.literal_value)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        half = ir.IntType(16)
-        out = ir.Constant(ir.VectorType(half, result.lanes), ir.Undefined)
-        for i, place in enumerate(_clamped(builder, result.lanes, values[2], values[1], values[0])):
-            code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
-            out = builder.insert_element(out, code, ir.IntType(32)(i))
-        return elements.widen(builder, "float16", out)
-
-    i64 = types.int64
-    return signature(result, pointer, i64, i64, n), codegen
-
-
-@intrinsic(literal=True)
-def words_at(typingctx: Any, pointer: Any, n: Any) -> Any:
-    """The vector of `n` 32-bit words at any address."""
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    result = simd_types.VecType("uint32", n.literal_value)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.load(builder.bitcast(values[0], result.llvm.as_pointer()), align=1)
-
-    return signature(result, pointer, n), codegen
-
-
-@intrinsic
-def vbits(typingctx: Any, a: Any, element: Any) -> Any:
-    """The bits of a vector read as elements of another type."""
-    from numba.core.typing.templates import signature
-
-    from numbatorch import dtype as dtypes
-    from numbatorch.backends.cpu import simd_types
-
-    size = dtypes.by_name[a.element].itemsize * a.lanes
-    result = simd_types.VecType(element.element, size // dtypes.by_name[element.element].itemsize)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], result.llvm)
-
-    return signature(result, a, element), codegen
-
-
-@intrinsic(literal=True)
-def shift_runs(typingctx: Any, a: Any, run: Any, step: Any) -> Any:
-    """Every second run of `run` words is shifted right by `step`; both are literals."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        moves = [i // run.literal_value % 2 * step.literal_value for i in range(a.lanes)]
-        return builder.lshr(values[0], ir.Constant(a.llvm, moves))
-
-    return signature(a, a, run, step), codegen
-
-
-@intrinsic(literal=True)
-def scattered_bits(typingctx: Any, words: Any, value: Any) -> Any:
-    """Words whose byte i is the literal `value` where bit i of the words is set, else 0."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    result = simd_types.VecType("uint32", 8 * words.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        count = 32 * words.lanes
-        bytes_ = ir.VectorType(ir.IntType(8), count)
-        mask = builder.bitcast(values[0], ir.VectorType(ir.IntType(1), count))
-        chosen = builder.select(mask, _splat(bytes_, value.literal_value), _splat(bytes_, 0))
-        return builder.bitcast(chosen, result.llvm)
-
-    return signature(result, words, value), codegen
-
-
-@intrinsic
-def words_signed(typingctx: Any, words: Any) -> Any:
-    """Words of signed codes made what products take: `signed_bias` added to each."""
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.xor(values[0], _splat(words.llvm, 0x01010101 * signed_bias()))
-
-    return signature(words, words), codegen
-
-
-@intrinsic(literal=True)
-def code_values(typingctx: Any, words: Any, bias: Any) -> Any:
-    """The codes in words, less their bias, as float32."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    result = simd_types.VecType("float32", 4 * words.lanes)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        kind = ir.VectorType(ir.IntType(32), result.lanes)
-        codes = builder.bitcast(values[0], ir.VectorType(ir.IntType(8), result.lanes))
-        wide = (builder.zext if signed_bias() else builder.sext)(codes, kind)
-        moved = builder.sub(wide, _splat(kind, bias.literal_value))
-        return builder.sitofp(moved, result.llvm)
-
-    return signature(result, words, bias), codegen
-
-
-@intrinsic
-def repeat_to(typingctx: Any, a: Any, like: Any) -> Any:
-    """Each lane so often in a row that there are as many as in `like`."""
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        times = like.lanes // a.lanes
-        return simd.take(builder, values[0], [lane // times for lane in range(like.lanes)])
-
-    return signature(like, a, like), codegen
-
-
-@intrinsic(literal=True)
-def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
-    """A vector of `n` lanes from a quarter of those of `a`, each in a run of its own."""
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    result = simd_types.VecType(a.element, n.literal_value)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return _runs(builder, values[0], quarter.literal_value, result.lanes)
-
-    return signature(result, a, quarter, n), codegen
-
-
-def _runs(builder: Any, value: Any, quarter: int, n: int) -> Any:
-    count = value.type.count // 4
-    return simd.take(builder, value, [quarter * count + lane * count // n for lane in range(n)])
-
-
 @intrinsic(literal=True)
 def add_dots(
     typingctx: Any, total: Any, codes: Any, x: Any, sums: Any, scales: Any, pair: Any, bias: Any
@@ -432,33 +117,28 @@ def add_dots(
         before, word, x_place, sums_place, scale = values[:5]
         first = load(builder, sums_place) if bias.literal_value else ir.Constant(codes.llvm, None)
         products = dot_bytes(builder, first, word, load(builder, x_place))
-        factor = _runs(builder, scale, number, codes.lanes)
+        factor = runs(builder, scale, number, codes.lanes)
         return simd.fma_vector(builder, builder.sitofp(products, total.llvm), factor, before)
 
     return signature(total, total, codes, x, sums, scales, pair, bias), codegen
 
 
-def _splat(kind: Any, number: int) -> Any:
-    from llvmlite import ir
-
-    return ir.Constant(kind, [number] * kind.count)
+def runs(builder: Any, value: Any, quarter: int, n: int) -> Any:
+    """IR of `n` lanes from a quarter of those of a vector, each in a run of its own."""
+    count = value.type.count // 4
+    return simd.take(builder, value, [quarter * count + lane * count // n for lane in range(n)])
 
 
 @intrinsic
-def words_store(typingctx: Any, pointer: Any, tile: Any) -> Any:
-    """Store the vectors of a tile of words one after the other."""
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing.templates import signature
+def tile_height(typingctx: Any, pointer: Any) -> Any:
+    """Rows of x that are multiplied together, a constant."""
+    return simd.constant_result(8 if simd.vector_registers() == 32 else 4, pointer)
 
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        place = builder.bitcast(values[0], tile.vec.llvm.as_pointer())
-        for i, vector in enumerate(_vectors(builder, tile, values[1])):
-            at = builder.gep(place, [ir.IntType(64)(i)], inbounds=True)
-            builder.store(vector, at, align=4)
-        return context.get_dummy_value()
 
-    return signature(types.void, pointer, tile), codegen
+@intrinsic
+def tile_rows(typingctx: Any, tile: Any) -> Any:
+    """Rows of a tile, a constant."""
+    return simd.constant_result(tile.rows, tile)
 
 
 @intrinsic(literal=True)
@@ -480,15 +160,6 @@ def sums_begin(typingctx: Any, total: Any, first: Any, bias: Any) -> Any:
         )
 
     return signature(tile, total, first, bias), codegen
-
-
-def _scalars(builder: Any, pointer: Any, kind: Any, count: int) -> list[Any]:
-    """IR of `count` numbers that lie behind a pointer."""
-    from llvmlite import ir
-
-    place = builder.bitcast(pointer, kind.as_pointer())
-    places = [builder.gep(place, [ir.IntType(64)(i)], inbounds=True) for i in range(count)]
-    return [builder.load(at, align=4) for at in places]
 
 
 @intrinsic
@@ -555,6 +226,29 @@ def add_outer(typingctx: Any, total: Any, a: Any, x: Any) -> Any:
         return _build(builder, total, out)
 
     return signature(total, total, a, x), codegen
+
+
+def _build(builder: Any, tile: Any, vectors: Iterable[Any]) -> Any:
+    """IR of a tile of these vectors."""
+    from llvmlite import ir
+
+    out = ir.Constant(tile.llvm, ir.Undefined)
+    for i, vector in enumerate(vectors):
+        out = builder.insert_value(out, vector, i)
+    return out
+
+
+def _vectors(builder: Any, tile: Any, value: Any) -> list[Any]:
+    return [builder.extract_value(value, i) for i in range(tile.rows * tile.columns)]
+
+
+def _scalars(builder: Any, pointer: Any, kind: Any, count: int) -> list[Any]:
+    """IR of `count` numbers that lie behind a pointer."""
+    from llvmlite import ir
+
+    place = builder.bitcast(pointer, kind.as_pointer())
+    places = [builder.gep(place, [ir.IntType(64)(i)], inbounds=True) for i in range(count)]
+    return [builder.load(at, align=4) for at in places]
 
 
 SMALLEST = 2.0**-100  # magnitudes below it round to 0: their scale could not be inverted
@@ -639,7 +333,7 @@ def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
         return builder.call(simd.declare(builder, name, kind), args)
 
     bits = builder.load(builder.bitcast(pointer, ints.as_pointer()), align=4)
-    size = builder.and_(bits, _splat(ints, 0x7FFFFFFF))
+    size = builder.and_(bits, splat_constant(ints, 0x7FFFFFFF))
     largest = call("llvm.vector.reduce.umax.v32i32", i32, size)  # the order of bits is that of size
     finite = builder.icmp_unsigned("<", largest, i32(0x7F800000))
     kept = builder.and_(bits, simd_types.splat(builder, builder.sext(finite, i32), 32))
@@ -652,3 +346,10 @@ def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
     scale = builder.fdiv(most, ir.Constant(f32, 127.0))
     nan = ir.Constant(f32, float("nan"))
     return codes, builder.select(finite, scale, nan)
+
+
+def splat_constant(kind: Any, number: int) -> Any:
+    """A vector constant with a number in each lane."""
+    from llvmlite import ir
+
+    return ir.Constant(kind, [number] * kind.count)

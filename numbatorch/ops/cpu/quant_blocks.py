@@ -13,13 +13,13 @@ from numbatorch import dtype as dtypes
 from numbatorch.backends.cpu.kernel import Pointer, helper, view
 from numbatorch.backends.cpu.language import float16, float32, int8, uint8
 from numbatorch.backends.cpu.simd import splat, vconcat, vconvert, vload
-from numbatorch.backends.cpu.simd_int8 import (
+from numbatorch.backends.cpu.simd_int8 import signed_bias
+from numbatorch.backends.cpu.simd_words import (
     constant_by_element,
     helper_by_element,
     row_halves,
     scattered_bits,
     shift_runs,
-    signed_bias,
     vbits,
     words_at,
     words_signed,
@@ -108,7 +108,7 @@ def codes_q4_k(block: Pointer[uint8], last: int, pair: int) -> Any:
 
 @helper
 def six_bits(low: Any, high: Any, shift: int) -> Any:
-    """Eight numbers of 6 bits: those of the word `low`, then four bits of `high`, two atop `low`."""
+    """Eight numbers: the low six bits of bytes of `low`, then of `high` four bits below their rest."""
     first = low & 0x3F3F3F3F
     rest = ((high >> shift) & 0x0F0F0F0F) | ((low >> 2) & 0x30303030)
     return vconvert(vbits(vconcat(first, rest), uint8), float32)

@@ -1,11 +1,11 @@
-"""Kernels that decode weights in GGML blocks to float32: whole tensors, and rows by their numbers."""
+"""Kernels that decode weights in GGML blocks to float32: whole tensors, and chosen rows."""
 
 from typing import Any
 
 from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share
 from numbatorch.backends.cpu.language import float32, int64
 from numbatorch.backends.cpu.simd import vslice, vstore
-from numbatorch.backends.cpu.simd_int8 import code_values, lane_runs
+from numbatorch.backends.cpu.simd_words import code_values, lane_runs
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,
     STEP,

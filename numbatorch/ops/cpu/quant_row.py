@@ -22,8 +22,9 @@ from numbatorch.backends.cpu.simd import (
     vstore,
     vsum,
 )
-from numbatorch.backends.cpu.simd_int8 import add_dots, quantize_block, repeat_to
+from numbatorch.backends.cpu.simd_int8 import add_dots, quantize_block
 from numbatorch.backends.cpu.simd_tile import tile_zero
+from numbatorch.backends.cpu.simd_words import repeat_to
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,
     STEP,
@@ -88,9 +89,7 @@ def dot_step(
 
 
 @helper
-def row_product(
-    block: Pointer[T], planes: Pointer[uint8], K: int, padded: int
-) -> float:
+def row_product(block: Pointer[T], planes: Pointer[uint8], K: int, padded: int) -> Any:
     """The product of a row of the weight with x."""
     codes = view(planes, uint32)
     sums = view(planes + padded, int32)

@@ -1,7 +1,7 @@
 """Kernels of rows of x times weight.T with the weight in GGML blocks, x rounded to 8 bits a value.
 
-Rows of x come in tiles of R, `tile_height`, the last one filled up with its last row. `quantize_rows`
-makes planes of them:
+Rows of x come in tiles of R, `tile_height`, the last one filled up with its last row.
+`quantize_rows` makes planes of them:
     codes: int8 (tiles, K / 4, R, 4)
     scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values
     sums: int32 (tiles, K / group, R), minus the sum of a group's codes, times the bias of the
@@ -20,14 +20,13 @@ from numbatorch.backends.cpu.simd_int8 import (
     add_outer,
     add_scaled,
     quantize_block,
-    row_words,
     sums_add,
     sums_begin,
     tile_height,
     tile_rows,
-    words_store,
 )
 from numbatorch.backends.cpu.simd_tile import tile_load, tile_store, tile_zero
+from numbatorch.backends.cpu.simd_words import turn_words
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,
     GROUPS,
@@ -145,13 +144,10 @@ def decode_row(block: Pointer[T], line: Pointer[uint8], depth: int) -> None:
 
 
 @helper
-def turn(
-    like: Pointer[float32], out: Pointer[uint8], decoded: Pointer[uint8], nbytes: int
-) -> None:
+def turn(out: Pointer[uint8], decoded: Pointer[uint8], nbytes: int, like: Pointer[float32]) -> None:
     """Turn so many bytes of each line, a multiple of 32, so that each lane has a row."""
-    n = lanes(like)
     for byte in range(0, nbytes, 32):
-        words_store(view(out + byte * n, uint32), row_words(decoded + byte, LINE, 8))
+        turn_words(view(out + byte * lanes(like), uint32), decoded + byte, LINE)
 
 
 @helper
@@ -163,17 +159,18 @@ def decode_group(
     workspace: Pointer[uint8],
     like: Pointer[float32],
 ) -> None:
-    """Decode a stretch of a group of rows, `length` blocks each; `last` is the last row there is."""
+    """Decode a stretch of rows of `length` blocks; those after `last` repeat it."""
     n = lanes(like)
     for row in range(n):
         decode_row(weight + min(row, last) * length, workspace + row * LINE, depth)
     steps = (depth + STEP - 1) // STEP
     turned = workspace + DECODED
-    turn(like, turned, workspace, depth)
-    turn(like, turned + CODES * n, workspace + CODES, steps * (STEP // group(weight) * 4))
+    turn(turned, workspace, depth, like)
+    factors = steps * (STEP // group(weight) * 4)
+    turn(turned + CODES * n, workspace + CODES, factors, like)
     if has_mins(weight) != 0:
         at = CODES + SCALES
-        turn(like, turned + at * n, workspace + at, steps * 32)
+        turn(turned + at * n, workspace + at, steps * 32, like)
 
 
 @helper
@@ -186,7 +183,7 @@ def multiply(
     sums: Pointer[int32],
     units: int,
 ) -> Any:
-    """Add the products of a tile of x with a decoded group; codes, scales and sums are those of x."""
+    """Add the products of a tile of x, whose planes come last, with a decoded group."""
     n = lanes(scales)
     R = tile_rows(total)
     found = view(turned, uint32)

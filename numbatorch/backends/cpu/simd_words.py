@@ -1,0 +1,277 @@
+"""32-bit words in kernels and the four bytes in each: how packed weights are taken apart."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from numbatorch.backends.cpu import simd
+from numbatorch.backends.cpu.kernel import Intrinsic, intrinsic
+from numbatorch.backends.cpu.simd_int8 import runs, signed_bias, splat_constant
+
+
+def constant_by_element(
+    name: str, entries: Iterable[tuple[str, int | Callable[[], int]]]
+) -> Intrinsic:
+    """A constant that depends on the element type of a pointer.
+
+    Args:
+        name: of the word.
+        entries: element type and the constant, or what computes it for the target.
+    """
+    pairs = tuple(entries)
+
+    def definition(typingctx: Any, pointer: Any) -> Any:
+        value = dict(pairs)[pointer.element]
+        return simd.constant_result(value if isinstance(value, int) else value(), pointer)
+
+    definition.__name__ = name
+    return Intrinsic(definition, False)
+
+
+def helper_by_element(name: str, entries: Iterable[tuple[str, Any]]) -> Intrinsic:
+    """A word that calls the helper for the element type of its first argument, a pointer.
+
+    Args:
+        name: of the word.
+        entries: element type and helper, all of the same parameters, the first a pointer to bytes.
+    """
+    pairs = tuple(entries)
+
+    def call(typingctx: Any, *args: Any) -> Any:
+        from numba.core.typing.templates import signature
+
+        from numbatorch.backends.cpu import compiler, numba_types
+
+        function = dict(pairs)[args[0].element].function
+        inner = (numba_types.PointerType("uint8"), *args[1:])
+        result = compiler.lower_called(function, inner, True).signature.return_type
+
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            compiled = compiler.lower_called(function, inner, True)
+            context.add_linking_libs([compiled.library])
+            return context.call_internal(
+                builder, compiled.fndesc, signature(result, *inner), values
+            )
+
+        return signature(result, *args), codegen
+
+    parameters = inspect.signature(pairs[0][1].function).parameters
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    names = [inspect.Parameter(parameter, kind) for parameter in ("typingctx", *parameters)]
+    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    call.__name__ = name
+    return Intrinsic(call, False)
+
+
+@intrinsic(literal=True)
+def words_at(typingctx: Any, pointer: Any, n: Any) -> Any:
+    """The vector of `n` 32-bit words at any address."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("uint32", n.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.load(builder.bitcast(values[0], result.llvm.as_pointer()), align=1)
+
+    return signature(result, pointer, n), codegen
+
+
+@intrinsic
+def vbits(typingctx: Any, a: Any, element: Any) -> Any:
+    """The bits of a vector read as elements of another type."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch import dtype as dtypes
+    from numbatorch.backends.cpu import simd_types
+
+    size = dtypes.by_name[a.element].itemsize * a.lanes
+    result = simd_types.VecType(element.element, size // dtypes.by_name[element.element].itemsize)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], result.llvm)
+
+    return signature(result, a, element), codegen
+
+
+@intrinsic(literal=True)
+def shift_runs(typingctx: Any, a: Any, run: Any, step: Any) -> Any:
+    """Every second run of `run` words is shifted right by `step`; both are literals."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        moves = [i // run.literal_value % 2 * step.literal_value for i in range(a.lanes)]
+        return builder.lshr(values[0], ir.Constant(a.llvm, moves))
+
+    return signature(a, a, run, step), codegen
+
+
+@intrinsic(literal=True)
+def scattered_bits(typingctx: Any, words: Any, value: Any) -> Any:
+    """Words whose byte i is the literal `value` where bit i of the words is set, else 0."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("uint32", 8 * words.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        count = 32 * words.lanes
+        bytes_ = ir.VectorType(ir.IntType(8), count)
+        mask = builder.bitcast(values[0], ir.VectorType(ir.IntType(1), count))
+        chosen = builder.select(
+            mask, splat_constant(bytes_, value.literal_value), splat_constant(bytes_, 0)
+        )
+        return builder.bitcast(chosen, result.llvm)
+
+    return signature(result, words, value), codegen
+
+
+@intrinsic
+def words_signed(typingctx: Any, words: Any) -> Any:
+    """Words of signed codes made what products take: `signed_bias` added to each."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.xor(values[0], splat_constant(words.llvm, 0x01010101 * signed_bias()))
+
+    return signature(words, words), codegen
+
+
+@intrinsic(literal=True)
+def code_values(typingctx: Any, words: Any, bias: Any) -> Any:
+    """The codes in words, less their bias, as float32."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType("float32", 4 * words.lanes)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), result.lanes)
+        codes = builder.bitcast(values[0], ir.VectorType(ir.IntType(8), result.lanes))
+        wide = (builder.zext if signed_bias() else builder.sext)(codes, kind)
+        moved = builder.sub(wide, splat_constant(kind, bias.literal_value))
+        return builder.sitofp(moved, result.llvm)
+
+    return signature(result, words, bias), codegen
+
+
+@intrinsic
+def repeat_to(typingctx: Any, a: Any, like: Any) -> Any:
+    """Each lane so often in a row that there are as many as in `like`."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        times = like.lanes // a.lanes
+        return simd.take(builder, values[0], [lane // times for lane in range(like.lanes)])
+
+    return signature(like, a, like), codegen
+
+
+@intrinsic(literal=True)
+def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
+    """A vector of `n` lanes from a quarter of those of `a`, each in a run of its own."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import simd_types
+
+    result = simd_types.VecType(a.element, n.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return runs(builder, values[0], quarter.literal_value, result.lanes)
+
+    return signature(result, a, quarter, n), codegen
+
+
+@intrinsic(literal=True)
+def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any, n: Any) -> Any:
+    """The float16 of each of `n` rows, `stride` bytes apart, as a float32 vector.
+
+    Rows after `last` repeat it.
+    """
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    from numbatorch.backends.cpu import elements, simd_types
+
+    result = simd_types.VecType("float32", n.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        half = ir.IntType(16)
+        out = ir.Constant(ir.VectorType(half, result.lanes), ir.Undefined)
+        _, stride_value, last_value, _ = values
+        for i in range(result.lanes):
+            word = ir.IntType(64)(i)
+            inside = builder.icmp_signed("<", word, last_value)
+            offset = builder.mul(builder.select(inside, word, last_value), stride_value)
+            place = builder.gep(values[0], [offset], inbounds=True)
+            code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
+            out = builder.insert_element(out, code, ir.IntType(32)(i))
+        return elements.widen(builder, "float16", out)
+
+    i64 = types.int64
+    return signature(result, pointer, i64, i64, n), codegen
+
+
+@intrinsic
+def turn_words(typingctx: Any, out: Any, pointer: Any, stride: Any) -> Any:
+    """Word t of row r becomes lane r of vector t at `out`: 8 words, as many rows as there are lanes.
+
+    Args:
+        out: pointer to words.
+        pointer: to the first word of the first row.
+        stride: bytes from row to row.
+    """
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        n = simd.native_lanes("float32")
+        piece = min(8, n)
+        kind = ir.VectorType(ir.IntType(32), piece)
+        word = ir.IntType(64)
+        place = builder.bitcast(values[0], ir.VectorType(ir.IntType(32), n).as_pointer())
+        for start in range(0, 8, piece):
+            rows = []
+            for i in range(n):
+                offset = builder.add(builder.mul(values[2], word(i)), word(4 * start))
+                at = builder.gep(values[1], [offset], inbounds=True)
+                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=4))
+            for i, vector in enumerate(_transposed(builder, rows)):
+                at = builder.gep(place, [word(start + i)], inbounds=True)
+                builder.store(vector, at, align=4)
+        return context.get_dummy_value()
+
+    return signature(types.void, out, pointer, types.int64), codegen
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """IR of as many vectors of `len(rows)` lanes as a row has lanes: lane r of i is lane i of r."""
+    count = rows[0].type.count
+    vectors = []
+    for i in range(count):
+        parts = rows[i::count]
+        while len(parts) > 1:
+            width = 2 * parts[0].type.count
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [simd.take(builder, a, range(width), b) for a, b in pairs]
+        vectors += parts
+    n = len(rows)
+    half = count // 2
+    while half:
+        low = [i if not i & half else n + i - half for i in range(n)]
+        high = [i + half if not i & half else n + i for i in range(n)]
+        for i in range(count):
+            if not i & half:
+                a, b = vectors[i], vectors[i + half]
+                vectors[i] = simd.take(builder, a, low, b)
+                vectors[i + half] = simd.take(builder, a, high, b)
+        half //= 2
+    return vectors
