@@ -1,6 +1,7 @@
 """Imports go down only: the table of docs/architecture.md against every import statement."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 def level(module: str) -> int | None:
     """Row of a dotted module; None for one that has no row."""
     return VOCABULARY.get(module, LEVEL.get(module.split(".")[0]))
+
+
+def test_the_documents_have_this_table() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    for level, row in rows:
+        named = {name.rstrip("/") for name in re.findall(r"`(\w+)/?`", row)} & set(LEVEL)
+        assert all(LEVEL[name] == int(level) for name in named), f"row {level} of {row}"
+    assert len(rows) == len(LAYERS)
 
 
 def test_every_module_has_a_layer() -> None:
