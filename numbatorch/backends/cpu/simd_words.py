@@ -221,7 +221,7 @@ def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any, n: Any) -> 
 
 @intrinsic
 def turn_words(typingctx: Any, out: Any, pointer: Any, stride: Any) -> Any:
-    """Word t of row r becomes lane r of vector t at `out`: 8 words, as many rows as there are lanes.
+    """Word t < 8 of row r becomes lane r of vector t at `out`, for as many rows as there are lanes.
 
     Args:
         out: pointer to words.
