@@ -24,6 +24,7 @@ from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER, View, describe
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import Shape
+from numbatorch.tensor.keep import results_to_keep
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -100,13 +101,15 @@ def depth_is_limited() -> bool:
 def realize_nodes(nodes: Iterable[Node]) -> None:
     """Give every node a buffer, those of one device in one plan, and forget finished history.
 
-    A realized node that no gradient flows through drops its inputs.
+    What was costly on the way and may be read again gets a buffer too. A realized node that no
+    gradient flows through drops its inputs.
     """
     wanted = list(dict.fromkeys(nodes))
     if all(node.buffer is not None for node in wanted):
         return
     with _lock:
         wanted += pending_leaves(wanted)
+        wanted += results_to_keep([node for node in wanted if node.buffer is None])
         pending: dict[Device, list[Node]] = {}
         for node in wanted:
             if node.buffer is None:

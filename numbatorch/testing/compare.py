@@ -35,7 +35,7 @@ _ULP = {
 #   composite    several of the above in a row: softmax, norm, attention, a whole layer
 #   gradient     a backward pass through any of the above
 #   model        logits or embeddings of a whole network
-_KINDS = {
+_KINDS: dict[str, tuple[float, float]] = {
     "exact": (0, 0),
     "elementwise": (4, 1),
     "reduction": (32, 32),
@@ -46,8 +46,13 @@ _KINDS = {
 }
 
 # Half and narrower types are computed in float32 and rounded once: sums are one step off at most.
-_NARROW = {"exact": (0, 0), "elementwise": (1.01, 0), "gradient": (4, 4), "model": (16, 16)}
-_NARROW_DEFAULT = (2, 2)
+_NARROW: dict[str, tuple[float, float]] = {
+    "exact": (0, 0),
+    "elementwise": (1.01, 0),
+    "gradient": (4, 4),
+    "model": (16, 16),
+}
+_NARROW_DEFAULT: tuple[float, float] = (2, 2)
 
 
 def tolerance(dtype: str, kind: str) -> Tolerance:
@@ -74,17 +79,17 @@ def as_numpy(value: Any) -> Array:
 
 
 def _widened(array: Array) -> Array:
-    return array if array.dtype.kind in "biu" else array.astype(np.float64)
+    return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)
 
 
 def _mismatch(actual: Array, expected: Array, limit: Tolerance) -> Array:
     """Excess over the tolerance, element by element; positive where the comparison fails."""
     if expected.dtype.kind not in "f":
-        return (actual != expected).astype(np.float64)
+        return np.asarray(actual != expected, np.float64)
     with np.errstate(invalid="ignore"):
         excess = np.abs(actual - expected) - (limit.absolute + limit.relative * np.abs(expected))
     same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-    return np.where(same, -1.0, np.where(np.isnan(excess), np.inf, excess))
+    return np.asarray(np.where(same, -1.0, np.where(np.isnan(excess), np.inf, excess)))
 
 
 def assert_close(

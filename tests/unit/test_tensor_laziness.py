@@ -9,6 +9,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.backends import base
+from numbatorch.graph import find
 from numbatorch.tensor.base import DEPTH_LIMIT
 
 
@@ -163,3 +164,49 @@ def test_random_values_have_their_distributions() -> None:
     assert abs((kept == 0).float().mean().item() - 0.25) < 0.02
     assert abs(kept.max().item() - 4 / 3) < 1e-6
     assert nt.functional.dropout(kept, training=False) is kept
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """Lists a 1 for each time that the operator's reference is computed."""
+    op, calls = find(name), []
+    reference = op.reference
+
+    def count(*arrays, **attrs):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        return reference(*arrays, **attrs)
+
+    monkeypatch.setattr(op, "reference", count)
+    return calls
+
+
+def test_a_costly_result_that_is_still_held_is_computed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    products = counted(monkeypatch, "matmul")
+    x = nt.ones(4, 4)
+    logits = (x @ x + 1).relu()
+    assert logits.sum().item() == 80.0 and logits.max().item() == 5.0
+    assert logits.shape == (4, 4) and len(products) == 1
+    (x @ x).sum().item()
+    assert len(products) == 2
+
+
+def test_reading_a_loss_before_its_gradient_computes_no_product_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    w = nt.ones(4, 4, requires_grad=True)
+    x = nt.ones(2, 4)
+    products = counted(monkeypatch, "matmul")
+    loss = ((x @ w).tanh() @ w).square().sum()
+    assert loss.item() > 0 and len(products) == 2
+    loss.backward()
+    w.grad.realize()
+    assert len(products) == 5  # one for each operand that needs a gradient
+
+
+def test_what_nothing_holds_gets_no_memory(counting: Counting) -> None:
+    x = nt.ones(4, 4)
+    h = x @ x
+    h = (h @ x).relu()
+    h.sum().item()
+    assert counting.plans == [2]  # the sum, and h's product
