@@ -108,7 +108,7 @@ def codes_q4_k(block: Pointer[uint8], last: int, pair: int) -> Any:
 
 @helper
 def six_bits(low: Any, high: Any, shift: int) -> Any:
-    """Eight numbers of 6 bits: four of `low`, then four bits of `high` each and the rest of `low`."""
+    """Eight numbers of 6 bits: four of `low`, then four bits of `high` each, the rest of `low`."""
     first = low & 0x3F3F3F3F
     rest = ((high >> shift) & 0x0F0F0F0F) | ((low >> 2) & 0x30303030)
     return vconvert(vbits(vconcat(first, rest), uint8), float32)
