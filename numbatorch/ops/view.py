@@ -26,6 +26,7 @@ def reshape(x: Array, *, shape: Shape) -> Array:
 def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
     if x.dtype.kind == "q" and (not shape or shape[-1] % x.dtype.block):
         raise ShapeError(message("reshape", f"rows of {describe(x)} are packed in blocks"))
+    assert -1 not in shape, "a hole is filled in before the operator sees it"
     return infer_reshape(x.shape, shape), x.dtype
 
 
