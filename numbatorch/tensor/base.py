@@ -40,6 +40,10 @@ _lock = Lock()
 # Leaves that have no buffer yet.
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()
 
+# Detached values whose source had no buffer yet: a running sum of losses must not hold on to the
+# graph of each loss.
+_detached: weakref.WeakSet[Node] = weakref.WeakSet()
+
 
 class _Limit(threading.local):
     depth = DEPTH_LIMIT
@@ -118,6 +122,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
             backend(device).realize(group)
         for node in wanted:
             _forget(node)
+        _settle_detached()
 
 
 def pending_leaves(roots: Iterable[Node]) -> list[Node]:
@@ -150,6 +155,17 @@ def _forget(node: Node) -> None:
         _pending.discard(node)
 
 
+def _settle_detached() -> None:
+    """Give detached values the buffers that their sources have got, and let the sources go."""
+    for node in list(_detached):
+        source = node.inputs[0] if node.inputs else node
+        if node.buffer is None and source.buffer is not None:
+            node.buffer = source.buffer
+            _forget(node)
+        if node.buffer is not None:
+            _detached.discard(node)
+
+
 class LeafNode(Node):
     """A leaf of the gradient: a value with `requires_grad`, and the tensor that gets its `.grad`.
 
@@ -169,7 +185,10 @@ def is_leaf(node: Node) -> bool:
 def detached(node: Node) -> Node:
     """The value of `node`, through which no gradient flows; shares its buffer."""
     if node.buffer is None:
-        return detach.apply(node)
+        found = detach.apply(node)
+        if depth_is_limited():  # a traced graph stays as it was written
+            _detached.add(found)
+        return found
     return buffer_node(node.buffer, node.shape, node.dtype, node.device)
 
 

@@ -13,9 +13,15 @@ from numbatorch.autograd import gradients, ones_like, recorded
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops.registry import describe
-from numbatorch.ops.view import detach, reshape
+from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
-from numbatorch.tensor.base import Handle, LeafNode, depth_is_limited, realize_nodes
+from numbatorch.tensor.base import (
+    Handle,
+    LeafNode,
+    depth_is_limited,
+    detached,
+    realize_nodes,
+)
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -169,7 +175,7 @@ def value_and_grad(
             parts = gradients([value.node], [start], aliases)
         found = [_zeros(alias) if p is None else p for alias, p in zip(aliases, parts, strict=True)]
         connect = outer and _depends_on_others([value.node, *found], aliases)
-        kept = [node if connect else detach.apply(node) for node in (value.node, *found)]
+        kept = [node if connect else detached(node) for node in (value.node, *found)]
         tensors = [value._tensor(node) for node in kept]
         rest = iter(tensors[1:])
         nests = tuple(_map(lambda _: next(rest), args[number]) for number in numbers)

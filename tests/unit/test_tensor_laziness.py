@@ -78,6 +78,24 @@ def test_a_realized_value_forgets_its_inputs_unless_a_gradient_needs_them() -> N
     assert w.grad.tolist() == [2, 2]
 
 
+def test_a_running_sum_of_losses_holds_no_graph() -> None:
+    w = nt.ones(3, requires_grad=True)
+    optimizer = nt.optim.SGD([w], lr=0.1)
+    total = nt.zeros(())
+    old = []
+    for _ in range(3):
+        loss = (w * w).sum()
+        total = total + loss.detach()
+        old.append(weakref.ref(w.node))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    del loss
+    gc.collect()
+    assert [reference() for reference in old] == [None] * 3
+    assert abs(total.item() - 3 * (1 + 0.64 + 0.4096)) < 1e-5
+
+
 def test_a_running_sum_stays_shallow_and_right() -> None:
     total = nt.zeros(2)
     for _ in range(3 * DEPTH_LIMIT):
