@@ -366,7 +366,9 @@ def test_attention_over_nothing(empty: str, tokens: int) -> None:
     check(attention.attention_backward, [g, q, k, v], attrs)
 
 
-@pytest.mark.parametrize("op", [softmax.softmax_, norm.rms_norm, attention.attention_], ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    "op", [softmax.softmax_, norm.rms_norm, attention.attention_], ids=lambda op: op.name
+)
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
 def test_float8_is_computed_in_float32_and_rounded_once(op: Structured, dtype: str) -> None:
     assert op.sample is not None
