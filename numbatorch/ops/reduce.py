@@ -52,6 +52,19 @@ def prod(x: Array, *, dims: Shape) -> Array:
     return out
 
 
+@prod.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    """The product of all others: y / x, or with one zero among them the rest at the zero."""
+    zero = find("eq").apply(x, 0)
+    filled = find("where").apply(zero, 1.0, x)
+    others = expanded(prod.apply(filled, dims=dims), x.shape)
+    zeros = expanded(sum_.apply(zero, dims=dims), x.shape)
+    only = find("logical_and").apply(zero, find("eq").apply(zeros, 1))
+    at_zero = find("where").apply(only, others, const(0.0, x.dtype, x.device, x.shape))
+    part = find("where").apply(find("eq").apply(zeros, 0), others / filled, at_zero)
+    return expanded(g, x.shape) * part
+
+
 @reduction(combine="maximum({acc}, {x})", identity=_none)
 def max_(x: Array, *, dims: Shape) -> Array:
     """Largest element over `dims`; NaN wins. The gradient is shared equally by ties."""
