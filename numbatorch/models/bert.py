@@ -11,7 +11,7 @@ from typing import Any
 from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.device import Device
-from numbatorch.errors import FormatError, OutOfRange, message
+from numbatorch.errors import DTypeError, FormatError, OutOfRange, message
 from numbatorch.models.config import Fields
 from numbatorch.tensor import Tensor
 
@@ -194,6 +194,7 @@ class Bert(nn.Module):
         Returns:
             (B, T, C); rows of no meaning where the mask is False.
         Raises:
+            DTypeError: a mask of floats, which may be meant to be added.
             OutOfRange: more tokens than the model has positions; an id outside of the
                 vocabulary, when the result is realized.
         """
@@ -201,6 +202,9 @@ class Bert(nn.Module):
         limit = self.config.max_position_embeddings
         if T > limit:
             raise OutOfRange(message("bert", f"{T} tokens in a context of {limit}"))
+        if mask is not None and mask.is_floating_point():
+            problem = f"the mask is {mask.dtype.name}, not bool or integers"
+            raise DTypeError(message("bert", problem))
         seen = None if mask is None else mask.bool().reshape(B, 1, 1, T)
         out: Tensor = self.encoder(self.embeddings(ids, token_types), seen)
         return out

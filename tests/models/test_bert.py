@@ -85,7 +85,10 @@ def test_what_was_filled_up_does_not_matter(folder: Path) -> None:
     mask = nt.tensor([[True, True, True, False, False]])
     with nt.no_grad():
         outs = [model(nt.tensor([[3, 1, 4, *fill]]), mask).numpy() for fill in ([0, 0], [9, 8])]
-    assert (outs[0][:, :3] == outs[1][:, :3]).all()
+        counted = model(nt.tensor([[3, 1, 4, 0, 0]]), mask.long()).numpy()
+        with pytest.raises(nt.DTypeError, match="the mask is float32"):
+            model(nt.tensor([[3, 1, 4, 0, 0]]), mask.float())
+    assert (outs[0][:, :3] == outs[1][:, :3]).all() and (counted == outs[0]).all()
 
 
 def test_pooler_is_tanh_of_the_first_token(folder: Path) -> None:
