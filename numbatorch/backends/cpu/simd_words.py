@@ -109,25 +109,33 @@ def shift_runs(typingctx: Any, a: Any, run: Any, step: Any) -> Any:
 
 
 @intrinsic(literal=True)
-def scattered_bits(typingctx: Any, words: Any, value: Any) -> Any:
-    """Words whose byte i is the literal `value` where bit i of the words is set, else 0."""
+def scattered_bits(typingctx: Any, low: Any, high: Any, value: Any) -> Any:
+    """16 words whose byte i is the literal `value` where bit i is set, else 0.
+
+    Bits 0 to 31 lie behind the pointer `low`, bits 32 to 63 behind `high`.
+    """
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
     from numbatorch.backends.cpu import simd_types
 
-    result = simd_types.VecType("uint32", 8 * words.lanes)
+    result = simd_types.VecType("uint32", 16)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        count = 32 * words.lanes
-        bytes_ = ir.VectorType(ir.IntType(8), count)
-        mask = builder.bitcast(values[0], ir.VectorType(ir.IntType(1), count))
+        i32, i64 = ir.IntType(32), ir.IntType(64)
+        first, second = (
+            builder.zext(builder.load(builder.bitcast(v, i32.as_pointer()), align=1), i64)
+            for v in values[:2]
+        )
+        bits = builder.or_(first, builder.shl(second, i64(32)))
+        bytes_ = ir.VectorType(ir.IntType(8), 64)
+        mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), 64))
         chosen = builder.select(
             mask, splat_constant(bytes_, value.literal_value), splat_constant(bytes_, 0)
         )
         return builder.bitcast(chosen, result.llvm)
 
-    return signature(result, words, value), codegen
+    return signature(result, low, high, value), codegen
 
 
 @intrinsic
@@ -189,34 +197,76 @@ def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
 
 
 @intrinsic(literal=True)
-def row_halves(typingctx: Any, pointer: Any, stride: Any, last: Any, n: Any) -> Any:
-    """The float16 of each of `n` rows, `stride` bytes apart, as a float32 vector.
+def block_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
+    """The float16 at the start of each of eight blocks, as a float32 vector.
 
-    Rows after `last` repeat it.
+    Args:
+        stride: bytes of a block, an even literal.
+        last: the last block there is; those after it repeat it.
     """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import elements, simd_types
+    from numbatorch.backends.cpu import compiler, elements, simd_types
 
-    result = simd_types.VecType("float32", n.literal_value)
+    result = simd_types.VecType("float32", 8)
+    nbytes = stride.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        half = ir.IntType(16)
-        out = ir.Constant(ir.VectorType(half, result.lanes), ir.Undefined)
-        _, stride_value, last_value, _ = values
-        for i in range(result.lanes):
-            word = ir.IntType(64)(i)
-            inside = builder.icmp_signed("<", word, last_value)
-            offset = builder.mul(builder.select(inside, word, last_value), stride_value)
-            place = builder.gep(values[0], [offset], inbounds=True)
-            code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
-            out = builder.insert_element(out, code, ir.IntType(32)(i))
+        if not compiler.current_cpu().has("avx512bw"):
+            return elements.widen(
+                builder, "float16", _halves(builder, values[0], nbytes, values[2])
+            )
+        all_there = builder.icmp_signed(">=", values[2], ir.IntType(64)(7))
+        with builder.if_else(all_there) as (then, otherwise):
+            with then:
+                picked = _picked_halves(builder, values[0], nbytes)
+                picked_at = builder.block
+            with otherwise:
+                inserted = _halves(builder, values[0], nbytes, values[2])
+                inserted_at = builder.block
+        out = builder.phi(picked.type)
+        out.add_incoming(picked, picked_at)
+        out.add_incoming(inserted, inserted_at)
         return elements.widen(builder, "float16", out)
 
-    i64 = types.int64
-    return signature(result, pointer, i64, i64, n), codegen
+    return signature(result, pointer, stride, types.int64), codegen
+
+
+def _halves(builder: Any, pointer: Any, stride: int, last: Any) -> Any:
+    """IR of eight 16-bit numbers, loaded one by one."""
+    from llvmlite import ir
+
+    half, word = ir.IntType(16), ir.IntType(64)
+    out = ir.Constant(ir.VectorType(half, 8), ir.Undefined)
+    for i in range(8):
+        row = builder.select(builder.icmp_signed("<", word(i), last), word(i), last)
+        place = builder.gep(pointer, [builder.mul(row, word(stride))], inbounds=True)
+        code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
+        out = builder.insert_element(out, code, ir.IntType(32)(i))
+    return out
+
+
+def _picked_halves(builder: Any, pointer: Any, stride: int) -> Any:
+    """IR of the same, picked from vectors of 32 that lie inside of the eight blocks."""
+    from llvmlite import ir
+
+    kind = ir.VectorType(ir.IntType(16), 32)
+    wanted = [i * stride // 2 for i in range(8)]
+    windows = []  # each a vector, and for each number in it the lane
+    while wanted[sum(len(lanes) for _, lanes in windows) :]:
+        found = sum(len(lanes) for _, lanes in windows)
+        start = min(wanted[found], 4 * stride - 32)
+        place = builder.gep(pointer, [ir.IntType(64)(2 * start)], inbounds=True)
+        vector = builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+        windows.append((vector, [i - start for i in wanted[found:] if i < start + 32]))
+    while len(windows) > 1:
+        (a, left), (b, right), *rest = windows
+        lanes = left + [32 + lane for lane in right]
+        joined = simd.take(builder, a, lanes + [0] * (32 - len(lanes)), b)
+        windows = [(joined, list(range(len(lanes)))), *rest]
+    return simd.take(builder, windows[0][0], range(8))
 
 
 @intrinsic

@@ -15,9 +15,9 @@ from numbatorch.backends.cpu.language import float16, float32, int8, uint8
 from numbatorch.backends.cpu.simd import splat, vconcat, vconvert, vload
 from numbatorch.backends.cpu.simd_int8 import signed_bias
 from numbatorch.backends.cpu.simd_words import (
+    block_halves,
     constant_by_element,
     helper_by_element,
-    row_halves,
     scattered_bits,
     shift_runs,
     vbits,
@@ -63,7 +63,7 @@ def codes_q8_0(block: Pointer[uint8], last: int, pair: int) -> Any:
 @helper
 def scales_q8_0(block: Pointer[uint8], last: int) -> Any:
     """At the start of each block."""
-    return row_halves(block, 34, last, 8)
+    return block_halves(block, 34, last)
 
 
 @helper
@@ -78,7 +78,7 @@ def codes_q4_0(block: Pointer[uint8], last: int, pair: int) -> Any:
 @helper
 def scales_q4_0(block: Pointer[uint8], last: int) -> Any:
     """At the start of each block."""
-    return row_halves(block, 18, last, 8)
+    return block_halves(block, 18, last)
 
 
 @helper
@@ -89,14 +89,14 @@ def codes_q5_0(block: Pointer[uint8], last: int, pair: int) -> Any:
     first = words_at(low + 6, 4)
     second = words_at(high + 6, 4)
     both = vconcat(vconcat(first, first), vconcat(second, second))
-    fifth = scattered_bits(vconcat(words_at(low + 2, 1), words_at(high + 2, 1)), 16)
+    fifth = scattered_bits(low + 2, high + 2, 16)
     return (shift_runs(both, 4, 4) & 0x0F0F0F0F) | fifth
 
 
 @helper
 def scales_q5_0(block: Pointer[uint8], last: int) -> Any:
     """At the start of each block."""
-    return row_halves(block, 22, last, 8)
+    return block_halves(block, 22, last)
 
 
 @helper

@@ -79,13 +79,17 @@ def dot_step(
     scales: Pointer[float32],
 ) -> Any:
     """Add the products of a step of a row of the weight with one of x; see BlockForm for `last`."""
+    first = codes_of(block, last, 0)
+    second = codes_of(block, last, 1)
+    third = codes_of(block, last, 2)
+    fourth = codes_of(block, last, 3)
     found = scales_of(block, last)
     both = found * repeat_to(vload(scales, 8), found)
     step = splat(float32(0.0), 16)  # so that the steps need not wait for each other
-    step = add_dots(step, codes_of(block, last, 0), codes, sums, both, 0, bias(block))
-    step = add_dots(step, codes_of(block, last, 1), codes, sums, both, 1, bias(block))
-    step = add_dots(step, codes_of(block, last, 2), codes, sums, both, 2, bias(block))
-    return total + add_dots(step, codes_of(block, last, 3), codes, sums, both, 3, bias(block))
+    step = add_dots(step, first, codes, sums, both, 0, bias(block))
+    step = add_dots(step, second, codes, sums, both, 1, bias(block))
+    step = add_dots(step, third, codes, sums, both, 2, bias(block))
+    return total + add_dots(step, fourth, codes, sums, both, 3, bias(block))
 
 
 @helper
