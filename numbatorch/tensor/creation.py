@@ -19,6 +19,7 @@ from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_node
 from numbatorch.tensor.core import Tensor
+from numbatorch.tensor.numbers import fitting
 from numbatorch.tensor.shaping import sizes_of
 
 Where = Device | str | None
@@ -150,7 +151,8 @@ def full(
     """`fill_value` everywhere; its own dtype unless one is given."""
     value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
     shape = _shape("full", (size,) if isinstance(size, int) else size)
-    node = create.full(shape, value, dtype or scalar_dtype(value), _device(device))
+    kind = dtype or scalar_dtype(value)
+    node = create.full(shape, fitting("full", value, kind), kind, _device(device))
     return finished(node, requires_grad)
 
 

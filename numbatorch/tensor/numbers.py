@@ -13,19 +13,22 @@ from numbatorch.errors import DTypeError, OutOfRange, message
 def fitting(operator: str, number: float, dtype: DType) -> float:
     """`number` as a Python number that `dtype` holds.
 
-    Where we differ from PyTorch: a number with a fraction is an error for integers, not cut.
+    Where we differ from PyTorch: a number with a fraction is an error for integers, not cut, and
+    bool takes 0 and 1 only.
 
     Raises:
-        DTypeError: a number with a fraction, NaN or an infinity for integers.
+        DTypeError: a number with a fraction, NaN or an infinity for integers; 2 for bool.
         OutOfRange: an integer that the dtype does not hold.
 
     >>> from numbatorch import dtype
     >>> fitting("fill_", 2.0, dtype.int8)
     2
     """
-    if dtype.kind not in "iu":
+    if dtype.kind == "b" and number in (0, 1):
+        return bool(number)
+    if dtype.kind not in "iub":
         return number
-    if not math.isfinite(number) or number != int(number):
+    if dtype.kind == "b" or not math.isfinite(number) or number != int(number):
         raise DTypeError(message(operator, f"{number!r} is no value of {dtype.name}"))
     limits = np.iinfo(dtype.numpy)
     if not limits.min <= number <= limits.max:

@@ -158,6 +158,14 @@ def test_numbers_beyond_the_dtype_are_errors() -> None:
         x.masked_fill(x == 0, 0.5)
 
 
+def test_bool_takes_0_and_1() -> None:
+    x = nt.tensor([True, False])
+    x[1] = 1.0
+    assert x.tolist() == [True, True] and x.masked_fill(x, 0).tolist() == [False, False]
+    with pytest.raises(nt.DTypeError, match="2 is no value of bool"):
+        x[0] = 2
+
+
 @pytest.mark.parametrize("power", [lambda x: x.pow(-1), lambda x: x**-2])
 def test_integers_have_no_negative_powers(power: Callable[[Any], Any]) -> None:
     with pytest.raises(nt.DTypeError, match="are no integers"):
