@@ -254,13 +254,15 @@ def _picked_halves(builder: Any, pointer: Any, stride: int) -> Any:
 
     kind = ir.VectorType(ir.IntType(16), 32)
     wanted = [i * stride // 2 for i in range(8)]
-    windows = []  # each a vector, and for each number in it the lane
-    while wanted[sum(len(lanes) for _, lanes in windows) :]:
-        found = sum(len(lanes) for _, lanes in windows)
+    windows: list[tuple[Any, list[int]]] = []  # a vector, and the lane of each number in it
+    found = 0
+    while found < 8:
         start = min(wanted[found], 4 * stride - 32)
         place = builder.gep(pointer, [ir.IntType(64)(2 * start)], inbounds=True)
         vector = builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
-        windows.append((vector, [i - start for i in wanted[found:] if i < start + 32]))
+        inside = [i - start for i in wanted[found:] if i < start + 32]
+        windows.append((vector, inside))
+        found += len(inside)
     while len(windows) > 1:
         (a, left), (b, right), *rest = windows
         lanes = left + [32 + lane for lane in right]
