@@ -31,7 +31,7 @@ def soft_sign(x: Scalar, *, sharpness: float = 1.0) -> Scalar:
 
 @soft_sign.vjp
 def _(g: Node, y: Node, x: Node, *, sharpness: float) -> Node:
-    scale = 1.0 + nt.abs(x * sharpness)
+    scale: Node = 1.0 + nt.abs(x * sharpness)
     return g / (scale * scale)
 
 
@@ -51,8 +51,9 @@ def _(x: Node) -> tuple[tuple[int, ...], DType]:
 
 @running_sum.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    whole = sum_(g, dims=(len(g.shape) - 1,))
-    return whole - running_sum(g) + g
+    whole: Node = sum_(g, dims=(len(g.shape) - 1,))
+    before: Node = whole - running_sum(g)
+    return before + g
 
 
 @running_sum.samples
