@@ -24,9 +24,7 @@ def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
     workspace = launcher.scratch(launcher.parts * WORKSPACE)
     launcher.launch(quantize_rows(T=kind), planes, x, weight, M, K, work=2.0 * M * K)
     spec = quant_rows(T=kind)
-    launcher.launch(
-        spec, out, weight, planes, workspace, M, N, K, *launcher.epilogue, work=work
-    )
+    launcher.launch(spec, out, weight, planes, workspace, M, N, K, *launcher.epilogue, work=work)
 
 
 @lower("cpu", ops.dequantize)

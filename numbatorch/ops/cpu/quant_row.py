@@ -73,23 +73,44 @@ def quantize_row(
 def dot_step(
     total: Any,
     block: Pointer[T],
-    last: int,
     codes: Pointer[uint32],
     sums: Pointer[int32],
     scales: Pointer[float32],
 ) -> Any:
-    """Add the products of a step of a row of the weight with one of x; see BlockForm for `last`."""
-    first = codes_of(block, last, 0)
-    second = codes_of(block, last, 1)
-    third = codes_of(block, last, 2)
-    fourth = codes_of(block, last, 3)
-    found = scales_of(block, last)
+    """Add the products of a step of a row of the weight with one of x."""
+    first = codes_of(block, 7, 0)
+    second = codes_of(block, 7, 1)
+    third = codes_of(block, 7, 2)
+    fourth = codes_of(block, 7, 3)
+    found = scales_of(block, 7)
     both = found * repeat_to(vload(scales, 8), found)
     step = splat(float32(0.0), 16)  # so that the steps need not wait for each other
     step = add_dots(step, first, codes, sums, both, 0, bias(block))
     step = add_dots(step, second, codes, sums, both, 1, bias(block))
     step = add_dots(step, third, codes, sums, both, 2, bias(block))
     return total + add_dots(step, fourth, codes, sums, both, 3, bias(block))
+
+
+@helper
+def dot_rest(
+    total: Any,
+    block: Pointer[T],
+    last: int,
+    codes: Pointer[uint32],
+    sums: Pointer[int32],
+    scales: Pointer[float32],
+) -> Any:
+    """As `dot_step`, for less than a step; see BlockForm for `last`."""
+    found = scales_of(block, last)
+    both = found * repeat_to(vload(scales, 8), found)
+    total = add_dots(total, codes_of(block, last, 0), codes, sums, both, 0, bias(block))
+    if last > 1:
+        total = add_dots(total, codes_of(block, last, 1), codes, sums, both, 1, bias(block))
+    if last > 3:
+        total = add_dots(total, codes_of(block, last, 2), codes, sums, both, 2, bias(block))
+    if last > 5:
+        total = add_dots(total, codes_of(block, last, 3), codes, sums, both, 3, bias(block))
+    return total
 
 
 @helper
@@ -105,7 +126,7 @@ def row_product(block: Pointer[T], planes: Pointer[uint8], K: int, padded: int) 
     for _ in range(K // STEP):
         for byte in range(0, blocks * block_bytes(block), 64):
             prefetch(view(block, uint8) + (AHEAD + byte))
-        total = dot_step(total, block, 7, codes, sums, scales)
+        total = dot_step(total, block, codes, sums, scales)
         if has_mins(block) != 0:
             least = fma(mins_of(block), vload(mins, 8), least)
         block = block + blocks
@@ -115,7 +136,7 @@ def row_product(block: Pointer[T], planes: Pointer[uint8], K: int, padded: int) 
         mins = mins + 8
     if K < padded:
         last = (K - (padded - STEP)) // 32 - 1
-        total = dot_step(total, block, last, codes, sums, scales)
+        total = dot_rest(total, block, last, codes, sums, scales)
     return vsum(total) + vsum(least)
 
 
