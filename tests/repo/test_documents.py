@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def readme_blocks(language: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("number", range(len(list(readme_blocks("python")))))
-def test_python_of_the_readme_runs(number: int, minilm: Path, fixtures: Path) -> None:
+def test_python_of_the_readme_runs(
+    number: int, minilm: Path, fixtures: Path, tmp_path: Path
+) -> None:
     """Names of folders in the README stand for the fixtures here."""
     block = list(readme_blocks("python"))[number]
     folders = {
@@ -58,7 +61,14 @@ def test_python_of_the_readme_runs(number: int, minilm: Path, fixtures: Path) ->
     }
     for name, folder in folders.items():
         block = block.replace(name, folder)
-    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT)
+    script = tmp_path / "readme.py"  # bodies of operators are read from a file
+    script.write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     promised = re.findall(r"^# (.*)", block, re.MULTILINE)
     printed = done.stdout.splitlines()
