@@ -261,7 +261,7 @@ def quantize_block(
     """Round 32 numbers to q * d with d = max |x| / 127; NaN or infinity among them make d NaN.
 
     Args:
-        like: a tile; what is stored has its number of rows as distance.
+        like: a tile; sums are stored as far apart as it has rows.
         q: pointer to words of four codes.
         sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0;
             then, for a tile of one row, shared equally among a lane for every four codes.
@@ -287,12 +287,7 @@ def quantize_block(
         _store_apart(builder, values[2], scaled, like.rows)
         narrow = builder.trunc(codes, ir.VectorType(ir.IntType(8), 32))
         words = builder.bitcast(narrow, ir.VectorType(ir.IntType(32), 8))
-        if like.rows == 1:
-            place = builder.bitcast(values[1], words.type.as_pointer())
-            builder.store(words, place, align=4)
-        else:
-            found = [builder.extract_element(words, ir.IntType(32)(i)) for i in range(8)]
-            _store_apart(builder, values[1], found, like.rows)
+        builder.store(words, builder.bitcast(values[1], words.type.as_pointer()), align=4)
         return scale
 
     return signature(types.float32, like, q, sums, x, group, bias), codegen

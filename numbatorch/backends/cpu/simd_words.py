@@ -271,37 +271,40 @@ def _picked_halves(builder: Any, pointer: Any, stride: int) -> Any:
     return simd.take(builder, windows[0][0], range(8))
 
 
-@intrinsic
-def turn_words(typingctx: Any, out: Any, pointer: Any, stride: Any) -> Any:
-    """Word t < 8 of row r becomes lane r of vector t at `out`, for as many rows as there are lanes.
+@intrinsic(literal=True)
+def turn_words(typingctx: Any, out: Any, pointer: Any, stride: Any, rows: Any) -> Any:
+    """Word t < 8 of row r becomes lane r of vector t at `out`, which may be where the rows are.
 
     Args:
         out: pointer to words.
         pointer: to the first word of the first row.
         stride: bytes from row to row.
+        rows: a literal power of 2, at least 4.
     """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
 
+    n = rows.literal_value
+
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        n = simd.native_lanes("float32")
         piece = min(8, n)
         kind = ir.VectorType(ir.IntType(32), piece)
         word = ir.IntType(64)
         place = builder.bitcast(values[0], ir.VectorType(ir.IntType(32), n).as_pointer())
+        turned = []
         for start in range(0, 8, piece):
-            rows = []
+            found = []
             for i in range(n):
                 offset = builder.add(builder.mul(values[2], word(i)), word(4 * start))
                 at = builder.gep(values[1], [offset], inbounds=True)
-                rows.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=4))
-            for i, vector in enumerate(_transposed(builder, rows)):
-                at = builder.gep(place, [word(start + i)], inbounds=True)
-                builder.store(vector, at, align=4)
+                found.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=4))
+            turned += _transposed(builder, found)
+        for i, vector in enumerate(turned):
+            builder.store(vector, builder.gep(place, [word(i)], inbounds=True), align=4)
         return context.get_dummy_value()
 
-    return signature(types.void, out, pointer, types.int64), codegen
+    return signature(types.void, out, pointer, types.int64, rows), codegen
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:

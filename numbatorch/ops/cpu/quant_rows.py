@@ -85,11 +85,12 @@ def quantize_unit(
     sums = view(sums_plane, int32) + (tile * (K // 32) + unit) * per_unit * R
     for r in range(R):
         row = x + (min(r, rows - 1) * K + unit * 32)
-        d = quantize_block(like, codes + r, sums + r, row, group(weight), bias(weight))
+        d = quantize_block(like, codes + 8 * r, sums + r, row, group(weight), bias(weight))
         scales[r] = d
         if has_mins(weight) != 0:
             total = sums[r]
             view(sums, float32)[r] = d * float32(total)
+    turn_words(codes, codes, 32, tile_height(x))
 
 
 @kernel(T=BLOCKS)
@@ -147,7 +148,7 @@ def decode_row(block: Pointer[T], line: Pointer[uint8], depth: int) -> None:
 def turn(out: Pointer[uint8], decoded: Pointer[uint8], nbytes: int, like: Pointer[float32]) -> None:
     """Turn so many bytes of each line, a multiple of 32, so that each lane has a row."""
     for byte in range(0, nbytes, 32):
-        turn_words(view(out + byte * lanes(like), uint32), decoded + byte, LINE)
+        turn_words(view(out + byte * lanes(like), uint32), decoded + byte, LINE, lanes(like))
 
 
 @helper
