@@ -8,8 +8,8 @@ from typing import Any
 class Variable(int):
     """An int whose value in a plan is patched at each replay: `cell[0] + offset`.
 
-    As an int it has the value of the trace, so shape rules check it as usual; adding an int keeps
-    it variable. Any other arithmetic on it would freeze its value, and so it is refused.
+    `int(v)` is the value of the trace, which shape rules check; they are asked again at each
+    replay. Adding an int keeps it variable. Any other use would freeze its value and is refused.
 
     >>> position = Variable.fresh("position", 3)
     >>> int(position + 2), (position + 2).offset
@@ -55,12 +55,19 @@ class Variable(int):
 
     def _frozen(self, *others: Any) -> Any:
         raise TypeError(
-            f"variable {self.name}: this arithmetic would freeze a value that changes between "
-            "replays; pass it to an operator as it is, plus or minus a constant"
+            f"variable {self.name}: this would freeze a value that changes between replays; pass "
+            "it to an operator as it is, plus or minus a constant (int(v) is the traced value)"
         )
 
-    __mul__ = __rmul__ = __rsub__ = __floordiv__ = __mod__ = __pow__ = __neg__ = _frozen
-    __truediv__ = __rtruediv__ = __rfloordiv__ = __rmod__ = _frozen
+
+# What would take the traced value for the value of every replay.
+for _name in (
+    "mul rmul rsub floordiv rfloordiv mod rmod pow rpow truediv rtruediv divmod rdivmod neg abs "
+    "lshift rlshift rshift rrshift and rand or ror xor rxor invert lt le gt ge eq ne bool index "
+    "float round"
+).split():
+    setattr(Variable, f"__{_name}__", Variable._frozen)
+Variable.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
 
 
 def is_variable(value: Any) -> bool:
@@ -74,7 +81,7 @@ def attribute_key(value: Any) -> Any:
     """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
     if isinstance(value, Variable):
         return ("variable", id(value.cell), value.offset)
-    if isinstance(value, tuple) and is_variable(value):
+    if isinstance(value, tuple):
         return tuple(map(attribute_key, value))
     if isinstance(value, float):
         return repr(value)

@@ -78,6 +78,8 @@ class Plan:
     arena: int = 0
     statuses: list[Status] = field(default_factory=list)
     variable_nodes: list[Node] = field(default_factory=list)
+    parts: int = 1
+    checkpoint: int = 0  # launches up to the last one that reports an index out of range
     where: dict[Node, Memory] = field(default_factory=dict)
 
     def launch_count(self) -> int:
@@ -149,7 +151,7 @@ class Planner:
         self.backend = backend
         self.parts = parts
         self.donated = donated
-        self.plan = Plan()
+        self.plan = Plan(parts=parts)
         self.where: dict[Node, Memory] = {}
         self.scratches: set[Memory] = set()
         self.status = self.new("zeroed", 0)
@@ -164,6 +166,8 @@ class Planner:
     def add(self, launch: Launch) -> None:
         """Append a launch and extend the lifetimes of what it touches."""
         number = len(self.plan.launches)
+        if self.status in launch.reads:
+            self.plan.checkpoint = number + 1
         for memory in (*launch.reads, *launch.writes):
             memory.touch(number)
         self.plan.launches.append(launch)
@@ -412,6 +416,9 @@ def make_plan(
     simple = simplify(roots, lambda node: has_kernel(backend, node))
     groups = fuse(simple, fusing)
     plan = Planner(backend, parts, donated).run(simple, groups)
+    if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
+        # An index out of range must leave everything as it was.
+        plan = Planner(backend, parts, frozenset()).run(simple, fuse(simple, fusing))
     plan.variable_nodes = [
         node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))
     ]

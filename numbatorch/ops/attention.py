@@ -79,10 +79,10 @@ def _(
             raise ShapeError(
                 message("attention", f"mask must be {wanted} bool", f"mask {describe(allowed)}")
             )
-    if causal and (position < 0 or position + q.shape[2] > k.shape[2]):
-        last = position + q.shape[2] - 1
+    first, last = int(position), int(position) + q.shape[2] - 1
+    if causal and (first < 0 or last >= k.shape[2]):
         raise OutOfRange(
-            message("attention", f"queries at {position} to {last} of {k.shape[2]} keys", *shown)
+            message("attention", f"queries at {first} to {last} of {k.shape[2]} keys", *shown)
         )
     return (*q.shape[:3], v.shape[3]), q.dtype
 

@@ -64,9 +64,10 @@ def _(
                 f"sin {describe(sin)}",
             )
         )
-    if position < 0 or position + T > cos.shape[0]:
+    first = int(position)
+    if first < 0 or first + T > cos.shape[0]:
         raise OutOfRange(
-            message("rope", f"positions {position} to {position + T - 1} of {cos.shape[0]}")
+            message("rope", f"positions {first} to {first + T - 1} of {cos.shape[0]}")
         )
     return x.shape, x.dtype
 

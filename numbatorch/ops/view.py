@@ -225,7 +225,8 @@ def _indices(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Any:
 def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> None:
     if not len(shape) == len(starts) == len(sizes) == len(steps):
         raise ShapeError(message(op, "ranks differ", f"{shape}, {starts}, {sizes}, {steps}"))
-    for axis, (n, start, size, step) in enumerate(zip(shape, starts, sizes, steps, strict=True)):
+    firsts = map(int, starts)
+    for axis, (n, start, size, step) in enumerate(zip(shape, firsts, sizes, steps, strict=True)):
         if size == 0:
             continue
         last = start + (size - 1) * step

@@ -34,6 +34,8 @@ class Program:
         self._words: list[int] = []
         self._moves: list[tuple[int, Place]] = []
         self._variables: list[tuple[int, Variable, int, Place | None]] = []
+        self._float_variables: list[tuple[int, Variable]] = []
+        self.parts = plan.parts
         self._blocks: list[tuple[int, int]] = []  # word to patch, word that begins the block
         specs = [launch.spec for launch in plan.launches]
         specs += [launch.epilogue.spec for launch in plan.launches if launch.epilogue]
@@ -75,7 +77,7 @@ class Program:
         nested = self._block(called) if called is not None else 0
         start = len(self._words)
         second = False
-        for argument in launch.arguments:
+        for kind, argument in zip(launch.spec.signature, launch.arguments, strict=True):
             word = len(self._words)
             if argument is EPILOGUE:
                 assert called is not None
@@ -87,10 +89,13 @@ class Program:
                 self._words.append(0)
                 self._moves.append((word, argument))
             elif isinstance(argument, Variable):
-                self._words.append(argument.current)
-                self._variables.append((word, argument, 1, None))
-            elif isinstance(argument, float):
-                self._words.append(struct.unpack("<q", struct.pack("<d", argument))[0])
+                self._words.append(0)
+                if kind == "float":
+                    self._float_variables.append((word, argument))
+                else:
+                    self._variables.append((word, argument, 1, None))
+            elif kind == "float":
+                self._words.append(_float_word(float(argument)))
             else:
                 self._words.append(_signed(int(argument)))
         return start
@@ -145,9 +150,26 @@ class Program:
                 self._keep = [*leaves, *made.values(), arena]
                 debugging.run(self, lambda row: threads.run(self.program[row : row + 1]))
             else:
-                threads.run(self.program)
+                self._walk()
             self._check_status()
             return [made[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs]
+
+    def _walk(self) -> None:
+        """Run the program; what checks indices runs, and is asked, before memory is overwritten."""
+        if threads.num_threads() > self.parts:
+            raise RuntimeError(
+                message(
+                    "plan",
+                    "the number of threads changed between planning and running",
+                    f"planned for {self.parts}, now {threads.num_threads()}",
+                )
+            )
+        first = self.plan.checkpoint
+        if first:
+            threads.run(self.program[:first])
+            self._check_status()
+        if first < len(self.program):
+            threads.run(self.program[first:])
 
     @property
     def where(self) -> dict[Node, Memory]:
@@ -168,6 +190,8 @@ class Program:
             if place is not None:
                 value += int(self.bases[self._number[place.memory]]) + place.offset
             self.words[word] = value
+        for word, variable in self._float_variables:
+            self.words[word] = _float_word(float(variable.current))
 
     def _check_status(self) -> None:
         if not self.plan.statuses or not self._status.any():
@@ -187,6 +211,11 @@ class Program:
 
 def _touch(some: Sequence[Memory], others: Sequence[Memory]) -> bool:
     return any(overlap(a, b) for a in some for b in others)
+
+
+def _float_word(value: float) -> int:
+    found: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return found
 
 
 def _signed(value: int) -> int:

@@ -168,7 +168,10 @@ def run_at(address: int, count: int) -> None:
 
 def num_threads() -> int:
     """Threads of the team, the caller included."""
-    return _size or settings.threads()
+    global _size
+    if _size is None:
+        _size = settings.threads()  # asked once: plans in memory are made for this many
+    return _size
 
 
 def set_num_threads(threads: int) -> None:
