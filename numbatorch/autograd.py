@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_mode
-from numbatorch.ops.registry import Structured, const, describe
+from numbatorch.ops.registry import COMPILED, Structured, const, describe
 
 
 def gradients(
@@ -35,6 +35,7 @@ def gradients(
         _accumulate(found, output, cotangent)
     targets = set(wrt)
     order = recorded(outputs, targets)
+    _refuse_compiled(order)
     needed = _between(order, targets)
     for node in reversed(order):
         if node not in needed or node not in found or not node.inputs:
@@ -65,6 +66,19 @@ def recorded(outputs: Sequence[Node], targets: Collection[Node] = ()) -> list[No
                 wanted = (x for x in node.inputs if x.requires_grad or x in targets)
                 stack.extend((x, False) for x in wanted if x not in seen)
     return order
+
+
+def _refuse_compiled(order: Sequence[Node]) -> None:
+    for node in order:
+        if node.op is COMPILED and node.requires_grad:
+            raise GradientError(
+                message(
+                    "compile",
+                    "no gradient flows through the result of a compiled function",
+                    f"result {describe(node)}",
+                    hint="compile the function that takes the gradient too, or detach() the result",
+                )
+            )
 
 
 def _between(order: list[Node], targets: set[Node]) -> set[Node]:

@@ -5,6 +5,7 @@ A node's shape and dtype are known when it is made, so errors rise at the caller
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ class Node:
         requires_grad: whether a gradient may flow through it.
         buffer: memory with the value in row-major order, once it is realized.
         depth: longest way to a realized node when it was made.
+        trace: number of the trace of a compiled function that made it, or 0.
     """
 
     __slots__ = (
@@ -93,6 +95,7 @@ class Node:
         "op",
         "requires_grad",
         "shape",
+        "trace",
     )
 
     def __init__(
@@ -111,6 +114,7 @@ class Node:
         self.dtype = dtype
         self.device = device
         self.buffer: Any = None
+        self.trace = _mode.trace
         self.requires_grad: bool = (
             dtype.kind == "f"
             and _mode.grad
@@ -155,6 +159,10 @@ class Node:
 
 class _Mode(threading.local):
     grad = True
+    trace = 0
+
+
+_traces = itertools.count(1)
 
 
 _mode = _Mode()
@@ -174,6 +182,17 @@ def grad_mode(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _mode.grad = before
+
+
+@contextmanager
+def trace_mode() -> Iterator[int]:
+    """Within a block, nodes that this thread makes carry the number of a new trace: it is yielded."""
+    before = _mode.trace
+    _mode.trace = next(_traces)
+    try:
+        yield _mode.trace
+    finally:
+        _mode.trace = before
 
 
 _OPS: dict[str, Op] = {}

@@ -7,15 +7,18 @@ structured ones have kernels of their own and a fallback in the others.
 from __future__ import annotations
 
 import inspect
+import operator as python
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
+
+import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch import graph
 from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.errors import DeviceError, DTypeError, message
+from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
 from numbatorch.graph import Node, Op, find, register, registered
 from numbatorch.layout import Layout
 from numbatorch.shape import Shape, broadcast, list_shape
@@ -66,6 +69,7 @@ def _leaf(name: str, doc: str) -> Leaf:
 BUFFER = _leaf("buffer", "A value that lies in memory.")
 CONST = _leaf("const", "One number everywhere; attrs: value.")
 IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
+COMPILED = _leaf("compiled", "A result of a compiled function, through which no gradient flows.")
 EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by slice_update.")
 
 
@@ -127,6 +131,18 @@ def as_node(value: Any, dtype: DType, device: Device) -> Node:
     if isinstance(value, Node):
         return value if value.dtype is dtype else find("cast").apply(value, dtype=dtype)
     return const(value, dtype, device)
+
+
+def require_in_range(operator: str, number: int, dtype: DType, *rows: str) -> None:
+    """Raise OutOfRange unless the integer `dtype` holds `number`.
+
+    Args:
+        rows: lines that show the operands.
+    """
+    limits = np.iinfo(dtype.numpy)
+    if not limits.min <= number <= limits.max:
+        rule = f"{dtype.name} goes from {limits.min} to {limits.max}"
+        raise OutOfRange(message(operator, f"{number} does not fit {dtype.name}", *rows, rule))
 
 
 def expanded(node: Node, shape: Shape) -> Node:
@@ -197,12 +213,47 @@ class Elementwise(Op):
         free = [x for i, x in enumerate(operands) if i not in self.fixed]
         dtype = self.compute_dtype(result_type(free)) if free else dt.bool_
         shape = broadcast(self.name, *(x.shape for x in nodes))
+        if len(nodes) < len(operands):
+            known = self._with_numbers(operands, dtype)
+            if known is not None:
+                return const(known, dt.bool_, device, shape)
         inputs = tuple(
             expanded(as_node(x, self.fixed.get(i, dtype), device), shape)
             for i, x in enumerate(operands)
         )
         attrs = {**self.defaults, **attrs}
         return Node(self, inputs, attrs, shape, self.result_dtype(dtype, attrs), device)
+
+    def _with_numbers(self, operands: Sequence[Any], dtype: DType) -> bool | None:
+        """Check that `dtype` holds the numbers among the operands.
+
+        Returns:
+            the answer of a comparison with a number that no element reaches, otherwise None.
+        Raises:
+            OutOfRange: an integer does not fit.
+        """
+        rows = [f"operand {i} {describe(x)}" for i, x in enumerate(operands) if isinstance(x, Node)]
+        for i, number in enumerate(operands):
+            if isinstance(number, Node) or i in self.fixed or is_variable(number):
+                continue
+            try:
+                if dtype.kind in "iu":
+                    require_in_range(self.name, number, dtype, *rows)
+                else:
+                    float(number)
+            except OverflowError:
+                problem = f"an integer of {number.bit_length()} bits does not fit {dtype.name}"
+                raise OutOfRange(message(self.name, problem, *rows)) from None
+            except OutOfRange:
+                if self.name not in _COMPARISONS:
+                    raise
+                return bool(
+                    getattr(python, self.name)(*(0 if isinstance(x, Node) else x for x in operands))
+                )
+        return None
+
+
+_COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 def elementwise(

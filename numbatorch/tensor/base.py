@@ -35,7 +35,8 @@ Array = np.ndarray[Any, Any]
 # a loop and never read stays flat in memory.
 DEPTH_LIMIT = 2000
 
-_lock = Lock()
+# Held while values are computed, overwritten in place, or made readable.
+running = Lock()
 
 # Leaves that have no buffer yet.
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()
@@ -102,6 +103,11 @@ def depth_is_limited() -> bool:
     return _limit.depth == DEPTH_LIMIT
 
 
+def is_tracing() -> bool:
+    """Whether this thread traces a compiled function."""
+    return _limit.updates is not None
+
+
 def realize_nodes(nodes: Iterable[Node]) -> None:
     """Give every node a buffer, those of one device in one plan, and forget finished history.
 
@@ -111,7 +117,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     wanted = list(dict.fromkeys(nodes))
     if all(node.buffer is not None for node in wanted):
         return
-    with _lock:
+    with running:
         wanted += pending_leaves(wanted)
         wanted += results_to_keep([node for node in wanted if node.buffer is None])
         pending: dict[Device, list[Node]] = {}
@@ -207,8 +213,9 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
 
 def host_array(node: Node) -> Array:
     """The realized elements, read-only where they may share memory with the buffer."""
-    realize_nodes([node])
-    array = backend(node.device).to_numpy(node.buffer, node).view()
+    with running:
+        realize_nodes([node])
+        array = backend(node.device).to_numpy(node.buffer, node).view()
     array.flags.writeable = False
     return array
 

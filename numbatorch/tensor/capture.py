@@ -11,18 +11,20 @@ from typing import Any
 
 from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
 from numbatorch.locks import Lock
-from numbatorch.ops.registry import BUFFER
+from numbatorch.ops.registry import BUFFER, COMPILED, describe
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
     Handle,
     buffer_node,
     host_node,
+    is_tracing,
     moved_to,
     moves,
     pending_leaves,
     realize_nodes,
+    running,
     tracing,
 )
 from numbatorch.tensor.random import Generator, recorded_keys
@@ -63,7 +65,7 @@ class _Trace:
     states: list[Handle | None]
     updated: list[tuple[Handle, bool]]  # handle, whether it is written in place
     build: Callable[[list[Node]], Any]
-    results: list[tuple[Shape, DType]]
+    results: list[tuple[Shape, DType, bool]]  # and whether a gradient would flow through it
     variables: dict[str, Variable] = field(default_factory=dict)
     checks: list[Node] = field(default_factory=list)
     keys: list[tuple[int, Generator]] = field(default_factory=list)  # number of the leaf
@@ -96,14 +98,16 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new."""
+        from numbatorch.backends.cpu import threads
+
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = bound.arguments
         numbers = {name: _integer(name, values[name]) for name in self._dynamic}
         tensors: list[Any] = []
         rest = {k: v for k, v in values.items() if k not in self._dynamic}
-        key = _flatten(rest, tensors)
-        if any(t.device.kind != "cpu" for t in tensors):
+        key = (_flatten(rest, tensors), grad_enabled(), threads.num_threads())
+        if is_tracing() or any(t.device.kind != "cpu" for t in tensors):
             return self._function(*args, **kwargs)
         with self._lock:
             found = self._traces.get(key)
@@ -112,35 +116,51 @@ class Compiled:
                 if found is None:
                     return self._function(*args, **kwargs)
                 self._traces[key] = found
-            return _replay(found, tensors, numbers)
+            with running:
+                return _replay(found, tensors, numbers)
 
     def _trace(
         self, bound: inspect.BoundArguments, tensors: list[Any], numbers: dict[str, int]
     ) -> _Trace | None:
         inputs = [Node(BUFFER, (), {}, t.shape, t.dtype, t.device) for t in tensors]
-        handles = iter([type(t)._tensor(node) for t, node in zip(tensors, inputs, strict=True)])
+        stand_ins = [type(t)._tensor(node) for t, node in zip(tensors, inputs, strict=True)]
+        handles = iter(stand_ins)
         variables = {name: Variable.fresh(name, value) for name, value in numbers.items()}
         arguments = {
             name: variables[name] if name in variables else _map(lambda _t: next(handles), value)
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)
-        with tracing() as updates, recorded_keys() as keys:
+        with trace_mode() as trace, tracing() as updates, recorded_keys() as keys:
             try:
                 result = self._function(*call.args, **call.kwargs)
                 changed = [(handle, old, handle.node) for handle, old in updates.items()]
             finally:
                 for handle, old in updates.items():
                     handle.node = old
+        for stand_in in stand_ins:
+            if stand_in in updates:
+                problem = "an argument is changed in place: return its new value"
+                raise TypeError(message("compile", problem, describe(stand_in.node)))
         returned: list[Any] = []
         _flatten(result, returned)
         if any(t.device.kind != "cpu" for t in returned):
             return None
-        found = _make(inputs, variables, result, [t.node for t in returned], changed)
+        nodes = [t.node for t in returned]
+        realize_nodes(_captured_pending([*nodes, *(new for _h, _o, new in changed)], trace))
+        found = _make(inputs, variables, result, nodes, changed)
         sources = dict(keys)
         captured = enumerate(found.captured)
         found.keys = [(i, sources[node]) for i, node in captured if node in sources]
         return found
+
+
+def _captured_pending(roots: list[Node], trace: int) -> list[Node]:
+    """Values from outside of a trace that were not computed yet: they are read at each call."""
+    order = toposort(roots)
+    read = [x for node in order if node.trace == trace for x in node.inputs]
+    outside = [x for x in (*roots, *read) if x.trace != trace]
+    return [x for x in dict.fromkeys(outside) if x.buffer is None and x.op is not BUFFER]
 
 
 def _make(
@@ -185,7 +205,7 @@ def _make(
         [state_of.get(node) for node in used],
         [(handle, kept) for (handle, _o, _n), kept in zip(changed, in_place, strict=True)],
         _rebuilder(result),
-        [(node.shape, node.dtype) for node in returned],
+        [(node.shape, node.dtype, node.requires_grad) for node in returned],
         variables,
         _distinct(plan.variable_nodes),
     )
@@ -207,9 +227,10 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     for node in trace.checks:
         _check_variables(node)
     realize_nodes([t.node for t in tensors])
-    if trace.seen != moves():
+    seen = moves()
+    if trace.seen != seen:
         trace.captured = [None if node is None else _current(node) for node in trace.captured]
-        trace.seen = moves()
+        trace.seen = seen
     leaves = [
         _owned(state)
         if state is not None
@@ -228,10 +249,13 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
             node = handle.node
             handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
     device = tensors[0].device if tensors else _cpu()
-    nodes = [
-        buffer_node(buffer, shape, dtype, device)
-        for buffer, (shape, dtype) in zip(buffers, trace.results, strict=False)
-    ]
+    nodes = []
+    flows = grad_enabled() and any(t.node.requires_grad for t in tensors)
+    for buffer, (shape, dtype, required) in zip(buffers, trace.results, strict=False):
+        node = buffer_node(buffer, shape, dtype, device)
+        if (required or flows) and dtype.is_floating_point:
+            node.op, node.requires_grad = COMPILED, True
+        nodes.append(node)
     return trace.build(nodes)
 
 
@@ -256,14 +280,34 @@ def _owned(handle: Handle) -> Any:
     if node.buffer is None:
         realize_nodes([node])
     buffer = node.buffer
-    # One reference each from the handle and from here, and one from the call that counts.
-    shared = sys.getrefcount(node) > 3 or sys.getrefcount(buffer) > 3
+    counts = _holders(handle)
+    shared = any(count > alone for count, alone in zip(counts, _alone(), strict=True))
     if shared or not buffer.pooled:
         fresh = copy_of(buffer)
         shape, dtype, device = node.shape, node.dtype, node.device
         handle.hold(buffer_node(fresh, shape, dtype, device))
         return fresh
     return buffer
+
+
+def _holders(handle: Handle) -> tuple[int, int]:
+    """References to a tensor's node and to its buffer, by a count that has an offset."""
+    node = handle.node
+    return sys.getrefcount(node), sys.getrefcount(node.buffer)
+
+
+@functools.cache
+def _alone() -> tuple[int, int]:
+    """What `_owned` counts where nothing else holds node or buffer; it differs among Pythons."""
+    from numbatorch.backends.cpu.memory import POOL
+
+    def count(handle: Handle) -> tuple[int, int]:
+        node = handle.node
+        buffer = node.buffer
+        assert buffer is not None
+        return _holders(handle)
+
+    return count(Handle(buffer_node(POOL.allocate(1), (), uint32, _cpu())))
 
 
 def _check_variables(node: Node) -> None:
@@ -301,7 +345,7 @@ def _flatten(value: Any, tensors: list[Any]) -> Any:
     except TypeError:
         kind = type(value).__name__
         raise DTypeError(message("compile", f"an argument of type {kind} has no hash")) from None
-    return (type(value), value)
+    return (type(value), attribute_key(value))
 
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:

@@ -203,6 +203,18 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
         """self /= other, in place."""
         return self._in_place("div_", self.div(other))
 
+    def __iadd__(self, other: Any) -> Tensor:
+        return self.add_(other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self.sub_(other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self.mul_(other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self.div_(other)
+
     def __repr__(self) -> str:
         return printing.text(self.node)
 

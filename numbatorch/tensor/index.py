@@ -175,7 +175,7 @@ def _read_basic(node: Node, item: Any, chosen: _Selection) -> None:
                 )
             )
         chosen.slice(item + size if item < 0 else item, 1, drop=True)
-    elif isinstance(item.start, Variable):
+    elif any(isinstance(bound, Variable) for bound in (item.start, item.stop, item.step)):
         chosen.slice(item.start, _variable_length(item))
     else:
         taken = range(*item.indices(size))
@@ -185,7 +185,8 @@ def _read_basic(node: Node, item: Any, chosen: _Selection) -> None:
 def _variable_length(item: slice) -> int:
     """Length of a slice that begins at a plan variable, which must not depend on it."""
     stop = item.stop
-    if not isinstance(stop, Variable) or stop.cell is not item.start.cell or item.step is not None:
+    same = all(isinstance(bound, Variable) for bound in (item.start, stop))
+    if not same or stop.cell is not item.start.cell or item.step is not None:
         problem = f"the length of [{item.start!r}:{stop!r}] changes between replays"
         raise ShapeError(message("index", problem, hint="end the slice at start + length"))
     return int(max(stop.offset - item.start.offset, 0))

@@ -116,6 +116,130 @@ def test_index_out_of_range_in_a_replay_raises_and_the_plan_stays_usable() -> No
     assert_close(compiled(nt.tensor([0, 2], device="cpu")), table.numpy()[[0, 2]], kind="exact")
 
 
+def test_gradient_through_a_compiled_result_is_an_error_and_not_zero() -> None:
+    weight = rand(3).requires_grad_()
+    compiled = nt.compile(lambda x: x * weight)
+    with pytest.raises(errors.GradientError, match="compiled"):
+        compiled(nt.ones(3, device="cpu")).sum().backward()
+    with pytest.raises(errors.GradientError, match="compiled"):
+        nt.grad(nt.compile(lambda x: (x * x).sum()))(rand(3))
+    assert not compiled(nt.ones(3, device="cpu")).detach().requires_grad
+    with nt.no_grad():
+        assert not compiled(nt.ones(3, device="cpu")).requires_grad
+
+
+def test_gradient_inside_of_a_compiled_function() -> None:
+    gradient = nt.compile(nt.grad(lambda x: (x * x).sum()))
+    assert gradient(nt.tensor([1.0, 2.0], device="cpu")).tolist() == [2.0, 4.0]
+
+
+def test_unevaluated_captured_tensor_is_read_at_each_call() -> None:
+    for weight in (nt.zeros(2, device="cpu"), nt.zeros(2, device="cpu") + nt.tensor([1.0, 1.0])):
+        compiled = nt.compile(lambda x, weight=weight: x + weight)
+        before = compiled(nt.ones(2, device="cpu"), weight=weight).tolist()
+        captured = nt.compile(lambda x: x + weight)  # noqa: B023
+        assert captured(nt.ones(2, device="cpu")).tolist() == before
+        weight += 2
+        assert captured(nt.ones(2, device="cpu")).tolist() == [value + 2 for value in before]
+
+
+def test_argument_changed_in_place_is_an_error() -> None:
+    def add(total: Any, x: Any) -> Any:
+        total += x
+        return total
+
+    with pytest.raises(TypeError, match="argument"):
+        nt.compile(add)(nt.ones(2, device="cpu"), nt.ones(2, device="cpu"))
+
+
+def test_variable_meets_floats() -> None:
+    compiled = nt.compile(lambda x, p: x * p + p, dynamic=("p",))
+    for value in (1, 5, 7):
+        assert compiled(nt.full((2,), 2.0, device="cpu"), p=value).tolist() == [3.0 * value] * 2
+
+
+def test_branch_on_a_variable_is_an_error() -> None:
+    with pytest.raises(TypeError, match="freeze"):
+        branch = nt.compile(lambda x, p: x if p > 3 else -x, dynamic=("p",))
+        branch(nt.ones(4, device="cpu"), p=1)
+    with pytest.raises(errors.ShapeError, match="changes between replays"):
+        nt.compile(lambda x, p: x[:p], dynamic=("p",))(nt.ones(4, device="cpu"), p=1)
+
+
+def test_minus_zero_is_another_signature() -> None:
+    compiled = nt.compile(lambda x, c: x * 0 + c)
+    assert str(compiled(nt.ones(1, device="cpu"), 0.0).item()) == "0.0"
+    assert str((nt.ones(1, device="cpu") * compiled(nt.ones(1, device="cpu"), -0.0)).item()) in (
+        "0.0",
+        "-0.0",
+    )
+    assert compiled.traces == 2
+
+
+def test_compiled_functions_nest() -> None:
+    inner = nt.compile(lambda x: x + 1)
+    outer = nt.compile(lambda x: inner(x) * 2)
+    assert outer(nt.ones(2, device="cpu")).tolist() == [4.0, 4.0]
+
+
+def test_index_out_of_range_leaves_state_as_it_was() -> None:
+    state, table = nt.zeros(2, device="cpu").realize(), rand(5, 2)
+
+    def step(ids: Any) -> Any:
+        state[...] = state + 1
+        return table[ids] + state
+
+    compiled = nt.compile(step)
+    compiled(nt.tensor([1], device="cpu"))
+    with pytest.raises(errors.OutOfRange):
+        compiled(nt.tensor([9], device="cpu"))
+    assert state.tolist() == [1.0, 1.0]
+
+
+def test_number_of_threads_may_change_between_replays() -> None:
+    from numbatorch.backends.cpu import threads
+
+    before = threads.num_threads()
+    compiled = nt.compile(lambda x: (x @ x).softmax(0).sum(0))
+    x = rand(200, 200)
+    expected = compiled(x).numpy().copy()
+    try:
+        for count in (1, 4, 2, 3):
+            threads.set_num_threads(count)
+            assert_close(compiled(x), expected, kind="composite")
+            assert_close((x @ x).softmax(0).sum(0), expected, kind="composite")
+    finally:
+        threads.set_num_threads(before)
+
+
+def test_readers_in_other_threads_see_whole_values() -> None:
+    import threading
+
+    state = nt.zeros(50_000, device="cpu").realize()
+
+    def step() -> Any:
+        state[...] = state + 1
+        return state[0] * 1
+
+    compiled = nt.compile(step)
+    torn = []
+
+    def read() -> None:
+        while not done.is_set():
+            values = state.numpy()
+            if values.min() != values.max():
+                torn.append((values.min(), values.max()))
+
+    done = threading.Event()
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(300):
+        compiled()
+    done.set()
+    reader.join()
+    assert not torn
+
+
 def test_unknown_dynamic_name_is_an_error() -> None:
     with pytest.raises(TypeError, match="length"):
         nt.compile(lambda x: x, dynamic=("length",))
