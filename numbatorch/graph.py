@@ -186,7 +186,7 @@ def grad_mode(enabled: bool) -> Iterator[None]:
 
 @contextmanager
 def trace_mode() -> Iterator[int]:
-    """Within a block, nodes that this thread makes carry the number of a new trace: it is yielded."""
+    """Within a block, nodes that this thread makes carry the number of a new trace; yields it."""
     before = _mode.trace
     _mode.trace = next(_traces)
     try:

@@ -67,7 +67,7 @@ for _name in (
     "float round"
 ).split():
     setattr(Variable, f"__{_name}__", Variable._frozen)
-Variable.__hash__ = object.__hash__  # type: ignore[method-assign, assignment]
+Variable.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 def is_variable(value: Any) -> bool:

@@ -148,6 +148,11 @@ def chain(node: Node) -> tuple[Node, Views]:
     return node, tuple(reversed(views))
 
 
+def keep_order(views: Views) -> bool:
+    """Whether the views leave the elements in row-major order, as reshape does."""
+    return all(isinstance(view.op, View) and view.op.keeps_order for view in views)
+
+
 def apply_views(layout: Layout, views: Views) -> Layout | None:
     """`layout` seen through `views`, or None where no strides express it."""
     for node in views:
@@ -205,7 +210,7 @@ class Fusion:
         for root in self.roots:
             if isinstance(root.op, View) and root.buffer is None:
                 producer, views = chain(root)
-                if all(view.op.name == "reshape" for view in views):
+                if keep_order(views):
                     self.wanted.add(producer)
                 else:
                     self.uses[producer].append(_Use(root, 0, views))
@@ -269,7 +274,7 @@ class Fusion:
         group = place.group
         if not takes or place.prologue or group.core is not None or group.update is not None:
             return False
-        plain = all(view.op.name == "reshape" for view in views)
+        plain = keep_order(views)
         if not plain or numel(group.space) != numel(node.shape):
             return False
         if isinstance(node.op, Structured) and any(
@@ -346,7 +351,7 @@ class Fusion:
             return
         if isinstance(node.op, View):
             producer, views = chain(node)
-            if all(view.op.name == "reshape" for view in views):
+            if keep_order(views):
                 self._materialize(producer)
                 return
         if node.op not in (BUFFER, EMPTY):

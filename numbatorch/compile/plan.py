@@ -9,7 +9,7 @@ from typing import Any
 
 from numbatorch.compile import emit
 from numbatorch.compile.emit_reduce import reduction
-from numbatorch.compile.fuse import Group, Load, chain, fuse
+from numbatorch.compile.fuse import Group, Load, chain, fuse, keep_order
 from numbatorch.compile.memory import Memory, pack_arena
 from numbatorch.compile.simplify import simplify
 from numbatorch.dtype import DType, int64, uint8
@@ -189,7 +189,7 @@ class Planner:
 
     def _aliases(self, root: Node) -> bool:
         _producer, views = chain(root)
-        return all(view.op.name == "reshape" for view in views)
+        return keep_order(views)
 
     def memory(self, node: Node) -> Memory:
         """Where `node` lives."""
@@ -373,7 +373,7 @@ def has_kernel(backend: str, node: Node) -> bool:
     """Whether `backend` has kernels for a structured node."""
     op = node.op
     assert isinstance(op, Structured)
-    if op.name == "slice_update":
+    if op.emitted:
         return True
     load_family(backend, op)
     return lowering(backend, op, node.dtype) is not None

@@ -107,30 +107,20 @@ def drop_empty_work(node: Node) -> Node | None:
 
 
 def drop_view_that_changes_nothing(node: Node) -> Node | None:
-    """reshape, permute, expand or slice to what the input is already."""
-    if not isinstance(node.op, View) or node.shape != node.inputs[0].shape:
-        return None
-    attrs = node.attrs
-    if "dims" in attrs and attrs["dims"] != tuple(range(len(node.shape))):
-        return None
-    if "steps" in attrs and any(s != 1 for s in attrs["steps"]):
-        return None
-    return node.inputs[0]
+    """A view to what the input is already."""
+    if isinstance(node.op, View) and node.op.changes_nothing(node):
+        return node.inputs[0]
+    return None
 
 
 def merge_views(node: Node) -> Node | None:
-    """A reshape of a reshape, an expand of an expand: only the last counts. Permutes compose."""
-    if not isinstance(node.op, View):
+    """Two views of one kind in a row are one: the last shape counts, permutes compose."""
+    inner = node.inputs[0] if node.inputs else node
+    if not isinstance(node.op, View) or node.op.merge is None:
         return None
-    inner = node.inputs[0]
     if inner.op is not node.op or inner.buffer is not None:
         return None
-    if set(node.attrs) == {"shape"}:
-        attrs = node.attrs
-    elif set(node.attrs) == {"dims"}:
-        attrs = {"dims": tuple(inner.attrs["dims"][d] for d in node.attrs["dims"])}
-    else:
-        return None
+    attrs = node.op.merge(inner.attrs, node.attrs)
     last = Node(node.op, inner.inputs, attrs, node.shape, node.dtype, node.device)
     return drop_view_that_changes_nothing(last) or last
 

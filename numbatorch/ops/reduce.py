@@ -144,15 +144,24 @@ def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
     dims = normalize_dims("mean", dim, len(x.shape))
     count = numel([x.shape[d] for d in dims])
     scale = 1.0 / count if count else float("nan")
-    return reduced(sum_, x, dims, keepdim) * scale
+    wide = as_node(x, x.dtype.compute, x.device)  # the sum of half types can be out of their range
+    return as_node(reduced(sum_, wide, dims, keepdim) * scale, x.dtype, x.device)
 
 
 def var(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0) -> Node:
     """Mean of (x - mean)^2, over count - correction instead of count."""
     dims = normalize_dims("var", dim, len(x.shape))
-    centred = x - expanded(mean(x, dims, keepdim=True), x.shape)
+    wide = as_node(x, x.dtype.compute, x.device)
+    centred = wide - expanded(mean(wide, dims, keepdim=True), x.shape)
     count = numel([x.shape[d] for d in dims]) - correction
-    return reduced(sum_, centred * centred, dims, keepdim) * (1.0 / count if count > 0 else np.nan)
+    scale = 1.0 / count if count > 0 else np.nan
+    return as_node(reduced(sum_, centred * centred, dims, keepdim) * scale, x.dtype, x.device)
+
+
+def std(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0) -> Node:
+    """Square root of `var`; half types are rounded once, at the end."""
+    wide = as_node(x, x.dtype.compute, x.device)
+    return as_node(find("sqrt").apply(var(wide, dim, keepdim, correction)), x.dtype, x.device)
 
 
 def logsumexp(x: Node, dim: Any = None, keepdim: bool = False) -> Node:

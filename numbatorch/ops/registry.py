@@ -22,7 +22,7 @@ from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
 from numbatorch.graph import Node, Op, find, register, registered
 from numbatorch.layout import Layout
 from numbatorch.shape import Shape, broadcast, list_shape
-from numbatorch.variable import is_variable
+from numbatorch.variable import Variable, is_variable
 
 ELEMENTWISE_PROMOTES = dt.float32
 
@@ -133,16 +133,18 @@ def as_node(value: Any, dtype: DType, device: Device) -> Node:
     return const(value, dtype, device)
 
 
-def require_in_range(operator: str, number: int, dtype: DType, *rows: str) -> None:
-    """Raise OutOfRange unless the integer `dtype` holds `number`.
+def require_in_range(operator: str, number: int, dtype: DType) -> None:
+    """Raise OutOfRange unless the integer `dtype` holds `number`."""
+    bits = 8 * dtype.itemsize
+    low, end = (0, 1 << bits) if dtype.kind == "u" else (-1 << bits - 1, 1 << bits - 1)
+    if not low <= number < end:
+        problem = f"{number} does not fit {dtype.name}"
+        raise OutOfRange(message(operator, problem, _range_of(dtype)))
 
-    Args:
-        rows: lines that show the operands.
-    """
+
+def _range_of(dtype: DType) -> str:
     limits = np.iinfo(dtype.numpy)
-    if not limits.min <= number <= limits.max:
-        rule = f"{dtype.name} goes from {limits.min} to {limits.max}"
-        raise OutOfRange(message(operator, f"{number} does not fit {dtype.name}", *rows, rule))
+    return f"{dtype.name} goes from {limits.min} to {limits.max}"
 
 
 def expanded(node: Node, shape: Shape) -> Node:
@@ -232,25 +234,27 @@ class Elementwise(Op):
         Raises:
             OutOfRange: an integer does not fit.
         """
-        rows = [f"operand {i} {describe(x)}" for i, x in enumerate(operands) if isinstance(x, Node)]
         for i, number in enumerate(operands):
-            if isinstance(number, Node) or i in self.fixed or is_variable(number):
+            if isinstance(number, Node | float | Variable) or i in self.fixed:
                 continue
             try:
                 if dtype.kind in "iu":
-                    require_in_range(self.name, number, dtype, *rows)
+                    require_in_range(self.name, number, dtype)
                 else:
                     float(number)
-            except OverflowError:
-                problem = f"an integer of {number.bit_length()} bits does not fit {dtype.name}"
-                raise OutOfRange(message(self.name, problem, *rows)) from None
-            except OutOfRange:
-                if self.name not in _COMPARISONS:
-                    raise
-                return bool(
-                    getattr(python, self.name)(*(0 if isinstance(x, Node) else x for x in operands))
-                )
+            except (OutOfRange, OverflowError):
+                if dtype.kind in "iu" and self.name in _COMPARISONS:
+                    sides = (0 if isinstance(x, Node) else x for x in operands)
+                    return bool(getattr(python, self.name)(*sides))
+                raise self._unfit(number, dtype, operands) from None
         return None
+
+    def _unfit(self, number: int, dtype: DType, operands: Sequence[Any]) -> OutOfRange:
+        shown = str(number) if abs(number) < 2**70 else f"an integer of {number.bit_length()} bits"
+        rows = [f"operand {i} {describe(x)}" for i, x in enumerate(operands) if isinstance(x, Node)]
+        if dtype.kind in "iu":
+            rows.append(_range_of(dtype))
+        return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
 _COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
@@ -320,17 +324,32 @@ class View(Inferred):
 
     Attributes:
         layout: (layout, **attrs) -> layout, or None where no strides express the view.
+        keeps_order: whether elements keep their row-major order, so that memory is shared.
+        merge: (inner attrs, outer attrs) -> attrs of one view for two in a row, or None.
     """
 
     layout: Callable[..., Layout | None]
+    keeps_order = False
+    merge: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+
+    def changes_nothing(self, node: Node) -> bool:
+        """Whether the result is the input, element by element."""
+        whole = Layout.contiguous(node.inputs[0].shape)
+        return node.shape == whole.shape and self.layout(whole, **node.attrs) == whole
 
 
-def view(layout: Callable[..., Layout | None]) -> Callable[[Callable[..., Any]], View]:
-    """Decorator: register a NumPy view function as a view operator with its Layout rule."""
+def view(
+    layout: Callable[..., Layout | None],
+    keeps_order: bool = False,
+    merge: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None,
+) -> Callable[[Callable[..., Any]], View]:
+    """Decorator: register a NumPy view function as a view operator; arguments as in `View`."""
 
     def decorate(reference: Callable[..., Any]) -> View:
         op = View(reference, "")
         op.layout = layout
+        op.keeps_order = keeps_order
+        op.merge = merge
         return register(op)
 
     return decorate
@@ -406,7 +425,10 @@ class Structured(Inferred):
         epilogue: whether its kernels apply elementwise work to each finished tile of the result.
         strided: operands (by number) that its kernels read through any strides.
         inplace: operand whose buffer the result may take over, or None.
+        emitted: whether `compile` itself prints its kernel, for every backend.
     """
+
+    emitted = False
 
     def __init__(self, reference: Callable[..., Any], source: str, family: str):
         super().__init__(reference, source)

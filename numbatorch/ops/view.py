@@ -16,7 +16,11 @@ from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, no
 Array = np.ndarray[Any, Any]
 
 
-@view(lambda layout, *, shape: layout.reshape(shape))
+@view(
+    lambda layout, *, shape: layout.reshape(shape),
+    keeps_order=True,
+    merge=lambda inner, outer: outer,
+)
 def reshape(x: Array, *, shape: Shape) -> Array:
     """The same elements in row-major order under another shape."""
     return x.reshape(shape)
@@ -41,7 +45,10 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal(shape)], {"shape": (shape[2], shape[0] * shape[1])}
 
 
-@view(lambda layout, *, dims: layout.permute(dims))
+@view(
+    lambda layout, *, dims: layout.permute(dims),
+    merge=lambda inner, outer: {"dims": tuple(inner["dims"][d] for d in outer["dims"])},
+)
 def permute(x: Array, *, dims: Shape) -> Array:
     """Dimension i of the result is dimension dims[i] of the input."""
     return x.transpose(dims)
@@ -66,7 +73,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal(shape)], {"dims": tuple(int(d) for d in rng.permutation(3))}
 
 
-@view(lambda layout, *, shape: layout.expand(shape))
+@view(lambda layout, *, shape: layout.expand(shape), merge=lambda inner, outer: outer)
 def expand(x: Array, *, shape: Shape) -> Array:
     """Repeat dimensions of size 1, and new leading ones, without a copy."""
     return np.broadcast_to(x, shape)
@@ -132,7 +139,7 @@ def _(rng: np.random.Generator) -> Any:
     }
 
 
-@view(lambda layout: layout)
+@view(lambda layout: layout, keeps_order=True)
 def clone(x: Array) -> Array:
     """The same value as a value of its own: changing one of the two leaves the other as it is."""
     return x
@@ -153,7 +160,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((2, 3))], {}
 
 
-@view(lambda layout: layout)
+@view(lambda layout: layout, keeps_order=True)
 def detach(x: Array) -> Array:
     """The same value, through which no gradient flows."""
     return x
@@ -186,6 +193,9 @@ def slice_update(base: Array, value: Array, *, starts: Shape, steps: Shape) -> A
     out = base.copy()
     out[_indices(base.shape, starts, value.shape, steps)] = value
     return out
+
+
+slice_update.emitted = True
 
 
 @slice_update.infer

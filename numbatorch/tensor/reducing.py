@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import reduce
@@ -39,20 +38,21 @@ class ReductionMethods(Handle):
     def _reduced(self, op: Reduction, dim: Dims, keepdim: bool) -> Tensor:
         return self._of(reduce.reduced(op, self.node, dim, keepdim))
 
-    def sum(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+    def sum(self, dim: Dims = None, keepdim: bool = False, dtype: dt.Like | None = None) -> Tensor:
         """Sum; integers and bool are summed in int64."""
         return self._cast(dtype)._reduced(reduce.sum_, dim, keepdim)
 
-    def prod(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+    def prod(self, dim: Dims = None, keepdim: bool = False, dtype: dt.Like | None = None) -> Tensor:
         """Product; integers and bool are multiplied in int64."""
-        return self._cast(dtype)._reduced(reduce.prod, dim, keepdim)
+        return self._cast(dtype, "prod")._reduced(reduce.prod, dim, keepdim)
 
-    def mean(self, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+    def mean(self, dim: Dims = None, keepdim: bool = False, dtype: dt.Like | None = None) -> Tensor:
         """Arithmetic mean of floats; other elements need a `dtype` to be converted to first."""
-        return self._of(reduce.mean(self._cast(dtype).node, dim, keepdim))
+        return self._of(reduce.mean(self._cast(dtype, "mean").node, dim, keepdim))
 
-    def _cast(self, dtype: DType | None) -> Tensor:
-        return self._of(as_node(self.node, dtype or self.node.dtype, self.node.device))
+    def _cast(self, dtype: dt.Like | None, operator: str = "sum") -> Tensor:
+        target = self.node.dtype if dtype is None else dt.named(operator, dtype)
+        return self._of(as_node(self.node, target, self.node.device))
 
     def var(
         self,
@@ -79,8 +79,10 @@ class ReductionMethods(Handle):
         *,
         correction: float | None = None,
     ) -> Tensor:
-        """Square root of `var`."""
-        return self.var(dim, unbiased, keepdim, correction=correction)._apply(find("sqrt"))
+        """Square root of `var`, taken in float32 at least."""
+        wide = self._cast(self.node.dtype.compute)
+        root = wide.var(dim, unbiased, keepdim, correction=correction)._apply(find("sqrt"))
+        return root if self.node.dtype.kind != "f" else root._cast(self.node.dtype)
 
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> Tensor:
         """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
@@ -147,8 +149,15 @@ class ReductionMethods(Handle):
         return bool(self._of(self.node).isclose(other, rtol, atol, equal_nan).all())
 
     def norm(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
-        """Square root of the sum of squares."""
-        return self._apply(find("square")).sum(dim, keepdim)._apply(find("sqrt"))
+        """Square root of the sum of squares, taken in float32 at least; its gradient at 0 is 0."""
+        wide = self._cast(self.node.dtype.compute)
+        total = wide._apply(find("square")).sum(dim, keepdim)
+        if total.node.requires_grad:  # the slope of sqrt at 0 is infinite
+            zero = total.eq(0)
+            root = total.masked_fill(zero, 1.0)._apply(find("sqrt")).masked_fill(zero, 0.0)
+        else:
+            root = total._apply(find("sqrt"))
+        return root if self.node.dtype.kind != "f" else root._cast(self.node.dtype)
 
     def topk(self, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
         """The k largest (or smallest) elements along `dim`, in order; ties in order of position.

@@ -173,3 +173,22 @@ def test_threefry_known_answers() -> None:
         words = [nt.tensor(word, dtype=nt.uint32) for word in key]
         bits = nt.random_bits(nt.tensor([counter]), *words)
         assert bits.item() == expected
+
+
+def test_mean_and_variance_of_half_types_do_not_overflow_on_the_way(device: str) -> None:
+    ones = nt.ones(70_000, dtype=nt.float16, device=device)
+    assert ones.mean().item() == 1.0
+    wide = nt.tensor([300.0, -300.0], dtype=nt.float16, device=device)
+    assert wide.std(correction=0).item() == 300.0
+
+
+def test_norm_at_zero_and_of_narrow_floats() -> None:
+    x = nt.zeros(3, requires_grad=True)
+    x.norm().backward()
+    assert x.grad is not None
+    same(x.grad, [0.0, 0.0, 0.0])
+    y = nt.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    y.norm(dim=1).sum().backward()
+    assert y.grad is not None
+    np.testing.assert_allclose(y.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert nt.full((4,), 1000.0, dtype=nt.float16).norm().item() == 2000.0

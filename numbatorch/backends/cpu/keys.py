@@ -9,6 +9,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from numbatorch.backends.cpu.language import Helper, Intrinsic
+from numbatorch.locks import Lock
 
 
 def digest(*parts: str) -> str:
@@ -24,8 +25,16 @@ def digest(*parts: str) -> str:
 _known: dict[FunctionType, str] = {}
 
 
+_running = Lock()  # so that no other thread takes the mark of a recursion for a hash
+
+
 def function_digest(function: FunctionType) -> str:
     """Hash of a function's code, defaults, and the globals and cells that it names."""
+    with _running:
+        return _function_digest(function)
+
+
+def _function_digest(function: FunctionType) -> str:
     known = _known.get(function)
     if known is not None:
         return known
