@@ -158,12 +158,6 @@ def var(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0
     return as_node(reduced(sum_, centred * centred, dims, keepdim) * scale, x.dtype, x.device)
 
 
-def std(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0) -> Node:
-    """Square root of `var`; half types are rounded once, at the end."""
-    wide = as_node(x, x.dtype.compute, x.device)
-    return as_node(find("sqrt").apply(var(wide, dim, keepdim, correction)), x.dtype, x.device)
-
-
 def logsumexp(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
     """log(sum(exp(x - m))) + m with m the largest element over `dim`, 0 if that is infinite.
 
