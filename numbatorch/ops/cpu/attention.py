@@ -40,7 +40,7 @@ from numbatorch.ops.cpu.attention_tiles import (
     turn_queries,
     wide,
 )
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, unit_rows
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, place_in, unit_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
 
 
@@ -199,17 +199,16 @@ def attention_blocks(
         group = truncdiv(item, tiles)
         first = (item - group * tiles) * TILE
         rows = min(TILE, tokens * repeat - first)
-        b = truncdiv(group, groups)
-        g = group - b * groups
-        source = q + (b * q_batch + g * repeat * q_head)
+        source = q + place_in(group, groups, q_batch, repeat * q_head)
         turn_queries(queries, source, q_head, q_token, repeat, first, rows, D, V(scale))
         start_block(sums, TILE * wide(E), stat, -V(inf))
         end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
         for start in range(0, end, BLOCK):
             count = min(BLOCK, end - start)
-            left = k + (b * k_batch + g * k_group + start * k_row)
-            right = v + (b * v_batch + g * v_group + start * v_row)
-            allowed = mask + (b * mask_batch + g * repeat * mask_head + start * mask_key)
+            left = k + (place_in(group, groups, k_batch, k_group) + start * k_row)
+            right = v + (place_in(group, groups, v_batch, v_group) + start * v_row)
+            head = mask + place_in(group, groups, mask_batch, repeat * mask_head)
+            allowed = head + start * mask_key
             score_block(
                 *(own, block, left, k_row, queries, allowed, mask_head, mask_token, mask_key),
                 *(start + 1 - ahead, repeat, first, rows, count, D, V(1.0)),

@@ -23,7 +23,7 @@ from numbatorch.ops.cpu.attention_tiles import (
     turn_queries,
     wide,
 )
-from numbatorch.ops.cpu.rows import FLOAT, WIDE
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, place_in
 
 
 @helper
@@ -215,14 +215,13 @@ def attention_backward_groups(
     turned_q = blocks + 2 * wide(keys) * (wide(D) + wide(E))
     turned_g = turned_q + 2 * TILE * wide(D)
     for item in range(part, items, parts):
-        b = truncdiv(item, groups)
-        group = item - b * groups
-        keep = (k + (b * k_batch + group * k_group), v + (b * v_batch + group * v_group))
-        start_group(blocks, keep[0], k_row, keep[1], v_row, keys, D, E, V(1.0))
+        left = k + place_in(item, groups, k_batch, k_group)
+        right = v + place_in(item, groups, v_batch, v_group)
+        start_group(blocks, left, k_row, right, v_row, keys, D, E, V(1.0))
         for first in range(0, total, TILE):
             rows = min(TILE, total - first)
             end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
-            source = q + (b * q_batch + group * repeat * q_head)
+            source = q + place_in(item, groups, q_batch, repeat * q_head)
             turn_queries(turned_q, source, q_head, q_token, repeat, first, rows, D, V(scale))
             source = g + item * total * E
             turn_queries(turned_g, source, tokens * E, E, repeat, first, rows, E, V(1.0))
@@ -230,7 +229,7 @@ def attention_backward_groups(
             add_product(score, TILE, blocks, wide(D), 1, turned_q, TILE, end, wide(rows), D)
             hide_later(score, rows, end, 1 - ahead, repeat, first, -V(inf))
             if mask_key >= 0:
-                allowed = mask + (b * mask_batch + group * repeat * mask_head)
+                allowed = mask + place_in(item, groups, mask_batch, repeat * mask_head)
                 hide_masked(
                     *(score, allowed, mask_head, mask_token, mask_key),
                     *(repeat, first, rows, end, -V(inf)),

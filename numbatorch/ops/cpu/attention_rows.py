@@ -20,7 +20,7 @@ from numbatorch.backends.cpu.simd_tile import (
     vstore_rows,
 )
 from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, largest
+from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, largest, place_in
 
 CHUNK = 256  # keys whose scores are held at a time
 NEAR = 16  # keys whose values stay in the first-level cache while columns are gone over
@@ -275,32 +275,29 @@ def attention_rows(
     lo, hi = share(items, part, parts)
     for item in range(lo, hi):
         group = truncdiv(item, splits)
-        b = truncdiv(group, groups)
-        g = group - b * groups
         own, stat = sums + item * row_room(rows) * wide(E), stats + item * 2 * rows
         clear(own, row_room(rows) * wide(E), V(0.0))
+        head = q + place_in(group, groups, q_batch, repeat * q_head)
         for row in range(rows):
-            source = q + (
-                b * q_batch + g * repeat * q_head + row_place(row, repeat, q_head, q_token)
-            )
+            source = head + row_place(row, repeat, q_head, q_token)
             copy_row(line + row * wide(D), D, source, D, V(scale))
             stat[2 * row] = -V(inf)
             stat[2 * row + 1] = V(0.0)
         first, last = share(end, item - group * splits, splits)
         for start in range(first, last, CHUNK):
             count = min(CHUNK, last - start)
-            left = k + (b * k_batch + g * k_group + start * k_row)
+            left = k + (place_in(group, groups, k_batch, k_group) + start * k_row)
             if rows == 1:
                 score_row(score, line, left, k_row, count, D)
             else:
                 score_rows(score, line, wide(D), left, k_row, rows, count, D)
-            allowed = mask + (b * mask_batch + g * repeat * mask_head + start * mask_key)
+            allowed = place_in(group, groups, mask_batch, repeat * mask_head) + start * mask_key
             for row in range(rows):
                 place, later = score + row * CHUNK, ahead - start + truncdiv(row, repeat)
-                shown = allowed + row_place(row, repeat, mask_head, mask_token)
+                shown = mask + (allowed + row_place(row, repeat, mask_head, mask_token))
                 hide_in_row(place, shown, mask_key, count, later, -V(inf))
                 weigh_row(own + row * wide(E), wide(E), stat + 2 * row, place, count, V(0.0))
-            right = v + (b * v_batch + g * v_group + start * v_row)
+            right = v + (place_in(group, groups, v_batch, v_group) + start * v_row)
             for key in range(0, count, NEAR):
                 near, value = min(NEAR, count - key), right + key * v_row
                 add_values(own, wide(E), score + key, value, v_row, rows, near, E)

@@ -25,6 +25,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
+from numbatorch.ops.cpu.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -50,7 +51,7 @@ def small_tile(
     a: Pointer[T],
     a_row: int,
     a_col: int,
-    b: Pointer[T],
+    b: Pointer[U],
     b_row: int,
     K: int,
 ) -> None:
@@ -71,7 +72,7 @@ def wide_tile(
     a: Pointer[T],
     a_row: int,
     a_col: int,
-    b: Pointer[T],
+    b: Pointer[U],
     b_row: int,
     K: int,
 ) -> None:
@@ -86,7 +87,7 @@ def wide_tile(
 
 
 @helper
-def row_tile(out: Pointer[T], a: Pointer[T], a_col: int, b: Pointer[T], b_row: int, K: int) -> None:
+def row_tile(out: Pointer[T], a: Pointer[T], a_col: int, b: Pointer[U], b_row: int, K: int) -> None:
     """One row, eight vectors of columns: a vector times a matrix."""
     width = 8 * lanes(out)
     tile = tile_zero(out, 1, 8)
@@ -104,7 +105,7 @@ def nn_rows(
     a: Pointer[T],
     a_row: int,
     a_col: int,
-    b: Pointer[T],
+    b: Pointer[U],
     b_row: int,
     M: int,
     K: int,
@@ -181,17 +182,15 @@ def matmul_nn(
         batch = chunk // chunks
         row0 = (chunk - batch * chunks) * CHUNK
         row1 = min(M, row0 + CHUNK)
-        i = batch // batch1
-        j = batch - i * batch1
         col0 = block * PANEL
         col1 = min(N, (block + count) * PANEL)
         nn_rows(
-            out + (i * out_batch0 + j * out_batch1 + row0 * out_row),
+            out + (place_in(batch, batch1, out_batch0, out_batch1) + row0 * out_row),
             out_row,
-            lhs + (i * lhs_batch0 + j * lhs_batch1 + row0 * lhs_row),
+            lhs + (place_in(batch, batch1, lhs_batch0, lhs_batch1) + row0 * lhs_row),
             lhs_row,
             lhs_col,
-            rhs + (i * rhs_batch0 + j * rhs_batch1),
+            rhs + place_in(batch, batch1, rhs_batch0, rhs_batch1),
             rhs_row,
             row1 - row0,
             K,
@@ -338,25 +337,6 @@ def nt_blocked(
                 dots_row(place, width, a + even * a_row, w + near * b_row, b_row, K)
 
 
-@helper
-def nt_columns(
-    out: Pointer[T],
-    out_row: int,
-    a: Pointer[T],
-    a_row: int,
-    b: Pointer[U],
-    b_row: int,
-    M: int,
-    K: int,
-    col0: int,
-    col1: int,
-) -> None:
-    """out = a @ b.T for some columns and all rows, without scratch memory."""
-    sums = view_held(out, out)
-    w = b + col0 * b_row
-    nt_blocked(out + col0, out_row, a, a_row, w, b_row, M, K, col1 - col0, sums, max(K, 1))
-
-
 @kernel(T=FLOATS, U=FLOATS)
 def matmul_nt(
     out: Pointer[T],
@@ -392,16 +372,14 @@ def matmul_nt(
         batch = lo // blocks
         block = lo - batch * blocks
         count = min(hi - lo, blocks - block, PANEL // 8)
-        i = batch // batch1
-        j = batch - i * batch1
         col0 = block * 8
         col1 = min(N, (block + count) * 8)
         nt_blocked(
-            out + (i * out_batch0 + j * out_batch1 + col0),
+            out + (place_in(batch, batch1, out_batch0, out_batch1) + col0),
             out_row,
-            lhs + (i * lhs_batch0 + j * lhs_batch1),
+            lhs + place_in(batch, batch1, lhs_batch0, lhs_batch1),
             lhs_row,
-            rhs + (i * rhs_batch0 + j * rhs_batch1 + col0 * rhs_col),
+            rhs + (place_in(batch, batch1, rhs_batch0, rhs_batch1) + col0 * rhs_col),
             rhs_col,
             M,
             K,

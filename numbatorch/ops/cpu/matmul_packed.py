@@ -4,6 +4,8 @@ The blocking is that of https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.
 stays in the second-level cache while a chunk of rows of lhs passes it.
 """
 
+from typing import Any
+
 from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.backends.cpu.language import uint8
 from numbatorch.backends.cpu.simd import call_epilogue, lanes, narrow, view_held, vload, vstore
@@ -15,6 +17,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_vectors,
     tile_zero,
 )
+from numbatorch.ops.cpu.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
@@ -49,7 +52,7 @@ part_elements = helper(_part_elements)
 def pack_panel(
     dst: Pointer[T],
     width: int,
-    src: Pointer[U],
+    src: Any,
     src_row: int,
     src_col: int,
     K: int,
@@ -151,7 +154,7 @@ def chunk_rows(
     out_row: int,
     cols: int,
     held: Pointer[T],
-    a: Pointer[U],
+    a: Pointer[T],
     a_row: int,
     a_col: int,
     panels: Pointer[T],
@@ -220,17 +223,15 @@ def matmul(
         count = min(hi - lo, panels - panel, columns // width)
         batch = block // blocks
         block -= batch * blocks
-        i = batch // batch1
-        j = batch - i * batch1
         col0 = panel * width
         col1 = min(N, col0 + count * width)
-        start = i * rhs_batch0 + j * rhs_batch1
+        start = place_in(batch, batch1, rhs_batch0, rhs_batch1)
         if known != start or known_col0 != col0 or known_col1 != col1:
             known, known_col0, known_col1 = start, col0, col1
             b = rhs + (start + col0 * rhs_col)
             pack_group(packed, width, b, rhs_row, rhs_col, K, col1 - col0)
-        a = lhs + (i * lhs_batch0 + j * lhs_batch1)
-        c = out + (i * out_batch0 + j * out_batch1 + col0)
+        a = lhs + place_in(batch, batch1, lhs_batch0, lhs_batch1)
+        c = out + (place_in(batch, batch1, out_batch0, out_batch1) + col0)
         chunk_lo, chunk_hi = share(chunks, block, blocks)
         for row in range(chunk_lo * CHUNK, min(M, chunk_hi * CHUNK), CHUNK):
             rows = min(CHUNK, M - row)

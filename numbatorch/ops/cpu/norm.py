@@ -5,7 +5,7 @@ Weight gradients are summed by each part into a row of its own, then over the pa
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, V, kernel, share
+from numbatorch.backends.cpu.kernel import Pointer, T, U, V, helper, kernel, share
 from numbatorch.backends.cpu.language import int64
 from numbatorch.backends.cpu.primitives import sqrt
 from numbatorch.backends.cpu.simd import add_reassoc
@@ -64,6 +64,19 @@ def layer_norm_rows(
             target[i] = (source[i] - mean) * scale * weight[i] + bias[i]
 
 
+@helper
+def start_sums(
+    sums: Pointer[V], used: Pointer[int64], cols: int, part: int, parts: int, zero: float
+) -> Pointer[V]:
+    """A part's row of sums, all zero; `used` becomes the number of rows."""
+    if part == 0:
+        used[0] = parts
+    total = sums + part * cols
+    for i in range(cols):
+        total[i] = zero
+    return total
+
+
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_backward_rows(
     out: Pointer[V],
@@ -79,11 +92,7 @@ def rms_norm_backward_rows(
     parts: int,
 ) -> None:
     """Cotangent of x into out, and of the weight by part into sums (parts, cols)."""
-    if part == 0:
-        used[0] = parts
-    total = sums + part * cols
-    for i in range(cols):
-        total[i] = V(0.0)
+    total = start_sums(sums, used, cols, part, parts, V(0.0))
     lo, hi = share(rows, part, parts)
     for row in range(lo, hi):
         source = x + row * cols
@@ -114,11 +123,7 @@ def layer_norm_backward_rows(
     parts: int,
 ) -> None:
     """Cotangent of x into out, and of weight and bias by part into sums (parts, 2, cols)."""
-    if part == 0:
-        used[0] = parts
-    total = sums + part * 2 * cols
-    for i in range(2 * cols):
-        total[i] = V(0.0)
+    total = start_sums(sums, used, 2 * cols, part, parts, V(0.0))
     lo, hi = share(rows, part, parts)
     for row in range(lo, hi):
         source = x + row * cols

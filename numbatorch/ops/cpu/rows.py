@@ -36,6 +36,13 @@ def in_type(launcher: Launcher, x: Operand, dtype: DType) -> Any:
     return copy
 
 
+@helper
+def place_in(index: int, size1: int, stride0: int, stride1: int) -> int:
+    """Where item `index` of a grid (size0, size1) of these strides lies."""
+    outer: int = truncdiv(index, size1)
+    return outer * stride0 + (index - outer * size1) * stride1
+
+
 @kernel(T=FLOAT)
 def copy_strided(
     out: Pointer[T],
@@ -55,9 +62,7 @@ def copy_strided(
     lo, hi = share(size0 * size1 * size2, part, parts)
     for row in range(lo, hi):
         group = truncdiv(row, size2)
-        batch = truncdiv(group, size1)
-        place = batch * stride0 + (group - batch * size1) * stride1
-        place += (row - group * size2) * stride2
+        place = place_in(group, size1, stride0, stride1) + (row - group * size2) * stride2
         for i in range(size3):
             out[row * size3 + i] = x[place + i * stride3]
 
