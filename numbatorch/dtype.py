@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.errors import DTypeError
+from numbatorch.errors import DTypeError, message
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,34 @@ def from_numpy(dtype: Any) -> DType:
     if found is None or np.dtype(dtype).byteorder == ">":
         raise DTypeError(f"NumPy dtype {np.dtype(dtype)!r} has no element type here")
     return found
+
+
+Like = DType | str | type[Any] | np.dtype[Any]  # what `named` takes
+
+
+def named(operator: str, dtype: Like) -> DType:
+    """The element type that a DType, a name, a NumPy dtype or a Python type stands for.
+
+    As in PyTorch `float` is float64, `int` is int64 and `bool` is bool.
+
+    Raises:
+        DTypeError: it stands for none.
+
+    >>> named("zeros", "bfloat16"), named("zeros", float)
+    (numbatorch.bfloat16, numbatorch.float64)
+    """
+    if isinstance(dtype, DType):
+        return dtype
+    if isinstance(dtype, str) and dtype in by_name:
+        return by_name[dtype]
+    try:
+        if not isinstance(dtype, np.dtype | type) or dtype is object:
+            raise TypeError
+        return from_numpy(dtype)
+    except (DTypeError, TypeError):
+        hint = "nt.float32, 'float32' and numpy.float32 name one type"
+        problem = f"{dtype!r} is no element type"
+        raise DTypeError(message(operator, problem, hint=hint)) from None
 
 
 def promote(lhs: DType, rhs: DType) -> DType:

@@ -42,16 +42,16 @@ class ConversionMethods(Handle):
 
     __slots__ = ()
 
-    def to(self, *targets: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    def to(self, *targets: Any, dtype: dt.Like | None = None, device: Any = None) -> Tensor:
         """The tensor with another dtype, on another device, or like another tensor.
 
         Args:
-            targets: a dtype, a device or its name, a tensor, or a device and a dtype.
+            targets: a dtype or its name, a device or its name, a tensor, or a device and a dtype.
         Returns:
             this tensor where nothing changes.
         """
         for target in targets:
-            if isinstance(target, DType):
+            if isinstance(target, DType | np.dtype | type) or _names_dtype(target):
                 dtype = target
             elif isinstance(target, Handle):
                 dtype, device = target.node.dtype, target.node.device
@@ -63,7 +63,7 @@ class ConversionMethods(Handle):
         out = self._of(self.node)
         if device is not None:
             out = out._of(to_device(out.node, _device(device)))
-        return out if dtype is None else out._to_dtype(dtype)
+        return out if dtype is None else out._to_dtype(dt.named("to", dtype))
 
     def _to_dtype(self, dtype: DType) -> Tensor:
         node = self.node
@@ -215,6 +215,10 @@ class ConversionMethods(Handle):
                     )
                 )
         return self._of(self.node)
+
+
+def _names_dtype(target: Any) -> builtins.bool:
+    return isinstance(target, str) and target in dt.by_name
 
 
 def _device(name: Any) -> Device:

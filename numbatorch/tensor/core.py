@@ -7,7 +7,7 @@ from typing import Any
 
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
-from numbatorch.dtype import DType, by_name
+from numbatorch.dtype import DType, Like, by_name, named
 from numbatorch.errors import ShapeError, message
 from numbatorch.ops.registry import const, describe
 from numbatorch.shape import Shape, normalize_dim, numel
@@ -24,7 +24,7 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.elementwise import ElementwiseMethods
 from numbatorch.tensor.gradient import GradientStore, backward
-from numbatorch.tensor.numbers import fitting
+from numbatorch.tensor.numbers import fitting, require_no_loss
 from numbatorch.tensor.reducing import ReductionMethods
 from numbatorch.tensor.shaping import ShapeMethods, sizes_of
 
@@ -95,12 +95,12 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
         size: int | Sequence[int],
         fill_value: float,
         *,
-        dtype: DType | None = None,
+        dtype: Like | None = None,
         device: Device | str | None = None,
         requires_grad: bool = False,
     ) -> Tensor:
         """`fill_value` everywhere, with the dtype and on the device of this tensor unless given."""
-        kind = dtype or self.node.dtype
+        kind = self.node.dtype if dtype is None else named("new_full", dtype)
         where = self.node.device if device is None else as_device(device)
         value = fitting("new_full", fill_value, kind)
         out = Tensor(const(value, kind, where, sizes_of("new_full", (size,))))
@@ -161,6 +161,7 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
 
     def copy_(self, source: Tensor) -> Tensor:
         """Hold the values of `source`, broadcast and converted to this shape and dtype."""
+        require_no_loss("copy_", source.dtype, self.dtype)
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
         self._update("copy_", value.node)
         return self

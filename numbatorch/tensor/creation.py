@@ -14,12 +14,12 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import create
-from numbatorch.ops.registry import scalar_dtype
+from numbatorch.ops.registry import require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_node
 from numbatorch.tensor.core import Tensor
-from numbatorch.tensor.numbers import fitting
+from numbatorch.tensor.numbers import converted, fitting
 from numbatorch.tensor.shaping import sizes_of
 
 Where = Device | str | None
@@ -33,7 +33,7 @@ def finished(node: Node, requires_grad: bool) -> Tensor:
 
 def tensor(
     data: Any,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -45,29 +45,40 @@ def tensor(
     Raises:
         ShapeError: nested lists of unequal lengths.
         OutOfRange: an integer that the dtype does not hold.
+        DTypeError: a fraction or NaN for integers; `.int()` of a tensor cuts it.
 
     >>> tensor([[1, 2], [3, 4]])
     tensor([[1, 2],
             [3, 4]])
     """
+    asked = None if dtype is None else dt.named("tensor", dtype)
     if isinstance(data, Handle):
         where = data.node.device if device is None else device
-        out = Tensor(data.node).detach().to(device=where, dtype=dtype)
-        return out.requires_grad_() if requires_grad else out
-    array = _array(data)
-    target = dtype or dt.from_numpy(array.dtype)
+        out = Tensor(data.node).detach()
+        if asked is None or asked.kind not in "iu" or data.node.dtype.kind != "f":
+            out = out.to(device=where, dtype=asked)
+            return out.requires_grad_() if requires_grad else out
+        data, device = out.numpy(), where
+    array = _array(data, asked)
+    target = asked or dt.from_numpy(array.dtype)
     if target.kind == "q":
         raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
-    node = host_node(_converted(array, target), target, _device(device))
+    node = host_node(converted("tensor", array, target), target, _device(device))
     return finished(node, requires_grad)
 
 
-def _array(data: Any) -> Array:
-    """A new array with the elements of `data`, float32 where they are Python floats."""
+def _array(data: Any, asked: DType | None) -> Array:
+    """A new array with the elements of `data`.
+
+    Where no dtype is asked for, Python floats become float32; else they stay float64.
+    """
     if isinstance(data, np.ndarray | np.generic):
         return _native(np.array(data, order="C"))
     try:
-        array = np.array(_without_tensors(data), order="C")
+        values = _without_tensors(data)
+        array = np.array(values, order="C")
+        if array.dtype == object or (array.dtype == np.float64 and np.any(abs(array) >= 2**63)):
+            array = _with_large_integers(values, array, asked)
     except ValueError as err:
         raise ShapeError(message("tensor", f"nested lists do not form an array: {err}")) from err
     except OverflowError as err:
@@ -75,9 +86,28 @@ def _array(data: Any) -> Array:
     if array.dtype.kind not in "fiub":
         found = "complex numbers" if array.dtype.kind == "c" else f"elements of {array.dtype}"
         raise DTypeError(message("tensor", f"{found} are not supported"))
+    if asked is not None:
+        return array
     if array.dtype == np.uint64:
         raise OutOfRange(message("tensor", "an integer does not fit int64", hint="give a dtype"))
-    return array.astype(np.float32) if _holds_python_floats(data, array) else array
+    if not _holds_python_floats(data, array):
+        return array
+    return converted("tensor", array, dt.float32)
+
+
+def _with_large_integers(values: Any, array: Array, asked: DType | None) -> Array:
+    """`array` of `values`, which NumPy cannot hold or rounds: an integer is 2**63 or larger."""
+    found = np.array(values, dtype=object)
+    if not all(isinstance(value, int | float | np.number) for value in found.flat):
+        return array
+    if asked is not None and asked.kind == "f":
+        return found.astype(np.float64)
+    if not all(isinstance(value, int | np.integer) for value in found.flat):
+        return array
+    target = asked if asked is not None and asked.kind in "iu" else dt.int64
+    for value in found.flat:
+        require_in_range("tensor", int(value), target)
+    return found.astype(target.numpy)
 
 
 def _native(array: Array) -> Array:
@@ -101,15 +131,6 @@ def _holds_python_floats(data: Any, array: Array) -> bool:
             return True
         data = data[0]
     return not isinstance(data, np.ndarray | np.generic | Handle)
-
-
-def _converted(array: Array, dtype: DType) -> Array:
-    if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
-        limits = np.iinfo(dtype.numpy)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            problem = f"values {array.min()} to {array.max()} do not fit {dtype.name}"
-            raise OutOfRange(message("tensor", problem))
-    return array.astype(dtype.numpy, copy=False)
 
 
 def _device(where: Where) -> Device:
@@ -144,41 +165,45 @@ def full(
     size: Any,
     fill_value: Any,
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """`fill_value` everywhere; its own dtype unless one is given."""
     value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
     shape = _shape("full", (size,) if isinstance(size, int) else size)
-    kind = dtype or scalar_dtype(value)
+    kind = _asked("full", dtype) or scalar_dtype(value)
     node = create.full(shape, fitting("full", value, kind), kind, _device(device))
     return finished(node, requires_grad)
 
 
 def zeros(
-    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
     """0 everywhere, float32 unless given."""
     shape = _shape("zeros", size)
-    node = create.full(shape, 0, dtype or dt.float32, _device(device))
+    node = create.full(shape, 0, _asked("zeros", dtype) or dt.float32, _device(device))
     return finished(node, requires_grad)
 
 
 def ones(
-    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
     """1 everywhere, float32 unless given."""
     shape = _shape("ones", size)
-    node = create.full(shape, 1, dtype or dt.float32, _device(device))
+    node = create.full(shape, 1, _asked("ones", dtype) or dt.float32, _device(device))
     return finished(node, requires_grad)
 
 
 def empty(
-    *size: Any, dtype: DType | None = None, device: Where = None, requires_grad: bool = False
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
     """Values of no meaning, which happen to be 0."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _asked(operator: str, dtype: dt.Like | None) -> DType | None:
+    return None if dtype is None else dt.named(operator, dtype)
 
 
 def _shape(operator: str, size: Any) -> Shape:
@@ -189,24 +214,24 @@ def _shape(operator: str, size: Any) -> Shape:
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: DType | None = None, device: Where = None
+    input: Tensor, fill_value: Any, *, dtype: dt.Like | None = None, device: Where = None
 ) -> Tensor:
     """`fill_value` in the shape, dtype and device of `input` unless given."""
     where = input.device if device is None else device
     return full(input.shape, fill_value, dtype=dtype or input.dtype, device=where)
 
 
-def zeros_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
     """0 in the shape, dtype and device of `input` unless given."""
     return full_like(input, 0, dtype=dtype, device=device)
 
 
-def ones_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
     """1 in the shape, dtype and device of `input` unless given."""
     return full_like(input, 1, dtype=dtype, device=device)
 
 
-def empty_like(input: Tensor, *, dtype: DType | None = None, device: Where = None) -> Tensor:
+def empty_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
     """Values of no meaning in the shape, dtype and device of `input` unless given."""
     return zeros_like(input, dtype=dtype, device=device)
 
@@ -216,7 +241,7 @@ def arange(
     end: float | None = None,
     step: float = 1,
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -232,7 +257,11 @@ def arange(
         raise ShapeError(message("arange", f"the step {step} leads from {first} away from {last}"))
     whole = all(isinstance(number, int) for number in (first, last, step))
     size = -((first - last) // step) if whole else math.ceil((last - first) / step)
-    target = dtype or (dt.int64 if whole else dt.float32)
+    target = _asked("arange", dtype) or (dt.int64 if whole else dt.float32)
+    if target.kind in "iub":
+        first, step = (fitting("arange", number, dt.int64) for number in (first, step))
+        for number in (first, first + (int(size) - 1) * step) if size else ():
+            fitting("arange", number, target)
     node = create.arange(first, step, int(size), target, _device(device))
     return finished(node, requires_grad)
 
@@ -242,12 +271,12 @@ def linspace(
     end: float,
     steps: int,
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """`steps` numbers at equal distances from `start` to `end`, both of them among it."""
-    target = dtype or dt.float32
+    target = _asked("linspace", dtype) or dt.float32
     array = np.linspace(start, end, steps).astype(target.numpy)
     return finished(host_node(array, target, _device(device)), requires_grad)
 
@@ -256,7 +285,7 @@ def eye(
     n: int,
     m: int | None = None,
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -264,7 +293,9 @@ def eye(
     where = _device(device)
     rows = reshape.apply(create.iota(n, where), shape=(n, 1))
     node = find("eq").apply(rows, create.iota(n if m is None else m, where))
-    return finished(find("cast").apply(node, dtype=dtype or dt.float32), requires_grad)
+    return finished(
+        find("cast").apply(node, dtype=_asked("eye", dtype) or dt.float32), requires_grad
+    )
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

@@ -415,6 +415,8 @@ class ElementwiseMethods(Handle):
         limit = unwrap(bound)
         if isinstance(limit, Node):
             return self._of(find(name).apply(self.node, limit))
+        if self.node.dtype.kind in "iu" and isinstance(limit, int):
+            limit = fitting("clamp", limit, self.node.dtype)
         outside = find(beyond).apply(self.node, limit)
         return self._of(find("where").apply(outside, limit, self.node))
 

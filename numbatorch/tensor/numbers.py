@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, from_numpy
 from numbatorch.errors import DTypeError, OutOfRange, message
+from numbatorch.ops.registry import require_in_range
+
+Array = np.ndarray[Any, Any]
 
 
 def fitting(operator: str, number: float, dtype: DType) -> float:
@@ -27,13 +31,50 @@ def fitting(operator: str, number: float, dtype: DType) -> float:
     if dtype.kind == "b" and number in (0, 1):
         return bool(number)
     if dtype.kind not in "iub":
-        return number
+        return _as_float(operator, number, dtype)
     if dtype.kind == "b" or not math.isfinite(number) or number != int(number):
         raise DTypeError(message(operator, f"{number!r} is no value of {dtype.name}"))
-    limits = np.iinfo(dtype.numpy)
-    if not limits.min <= number <= limits.max:
-        raise OutOfRange(message(operator, f"{number!r} does not fit {dtype.name}"))
+    require_in_range(operator, int(number), dtype)
     return int(number)
+
+
+def _as_float(operator: str, number: float, dtype: DType) -> float:
+    try:
+        float(number)
+    except OverflowError:
+        problem = f"an integer of {int(number).bit_length()} bits does not fit {dtype.name}"
+        raise OutOfRange(message(operator, problem)) from None
+    return number
+
+
+def converted(operator: str, array: Array, dtype: DType) -> Array:
+    """The elements of `array` in `dtype`; floats are rounded, integers must fit as they are.
+
+    Raises:
+        DTypeError: a fraction, NaN or an infinity for integers.
+        OutOfRange: an integer that the dtype does not hold.
+    """
+    if dtype.kind in "iu" and array.size:
+        kind = from_numpy(array.dtype).kind
+        if kind == "f":
+            _require_whole(operator, array.astype(np.float64), dtype)
+        if kind != "b":
+            require_in_range(operator, int(array.min()), dtype)
+            require_in_range(operator, int(array.max()), dtype)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return array.astype(dtype.numpy, copy=False)
+
+
+def _require_whole(operator: str, array: Array, dtype: DType) -> None:
+    cut = array[~np.isfinite(array) | (array != np.trunc(array))]
+    if cut.size:
+        raise DTypeError(
+            message(
+                operator,
+                f"{cut.flat[0].item()!r} is no value of {dtype.name}",
+                hint="a tensor of floats is cut by .int() or .long()",
+            )
+        )
 
 
 def require_no_loss(operator: str, source: DType, target: DType) -> None:

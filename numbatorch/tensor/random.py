@@ -135,27 +135,27 @@ def _size(operator: str, size: Any) -> Shape:
 
 def rand(
     *size: Any,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Uniform in [0, 1): multiples of 2**-24 in float32."""
     shape = _size("rand", size)
-    node = _uniform(shape, dtype or dt.float32, _device(device), generator)
+    node = _uniform(shape, dt.named("rand", dtype or dt.float32), _device(device), generator)
     return finished(node, requires_grad)
 
 
 def randn(
     *size: Any,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """From the standard normal distribution."""
     shape = _size("randn", size)
-    node = _normal(shape, dtype or dt.float32, _device(device), generator)
+    node = _normal(shape, dt.named("randn", dtype or dt.float32), _device(device), generator)
     return finished(node, requires_grad)
 
 
@@ -174,7 +174,7 @@ def randint(
     high: Any = None,
     size: Any = (),
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -191,13 +191,13 @@ def randint(
     bits = _drawn("random_bits", _size("randint", (size,)), where, generator)
     span = as_node(last - first, dt.uint64, where)
     drawn = as_node(find("remainder").apply(bits, span), dt.int64, where)
-    return Tensor(as_node(drawn + first, dtype or dt.int64, where))
+    return Tensor(as_node(drawn + first, dt.named("randint", dtype or dt.int64), where))
 
 
 def randperm(
     n: int,
     *,
-    dtype: DType | None = None,
+    dtype: dt.Like | None = None,
     device: Where = None,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -205,7 +205,7 @@ def randperm(
     where = _device(device)
     bits = host_array(_drawn("random_bits", (n,), _device("numpy"), generator))
     order = np.argsort(bits, kind="stable")
-    target = dtype or dt.int64
+    target = dt.named("randperm", dtype or dt.int64)
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 

@@ -23,9 +23,12 @@ def sizes_of(operator: str, sizes: tuple[Any, ...]) -> Shape:
     if len(sizes) == 1 and isinstance(sizes[0], Sequence):
         sizes = tuple(sizes[0])
     try:
-        return tuple(size.__index__() for size in sizes)
+        shape = tuple(size.__index__() for size in sizes)
     except (AttributeError, TypeError):
         raise TypeError(message(operator, f"{sizes} are not integers")) from None
+    if numel(shape) >= 2**63:
+        raise ShapeError(message(operator, f"{shape} has 2**63 elements or more"))
+    return shape
 
 
 class ShapeMethods(Handle):

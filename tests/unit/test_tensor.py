@@ -50,7 +50,7 @@ def test_tensor_copies_and_from_numpy_shares() -> None:
         ([[1], [1, 2]], {}, ShapeError, "nested lists"),
         ([1j], {}, DTypeError, "complex"),
         (["a"], {}, DTypeError, "not supported"),
-        ([300], {"dtype": nt.uint8}, OutOfRange, "do not fit uint8"),
+        ([300], {"dtype": nt.uint8}, OutOfRange, "300 does not fit uint8"),
         ([2**63], {}, OutOfRange, "int64"),
         ([2**70], {}, (OutOfRange, DTypeError), "tensor"),
     ],

@@ -221,3 +221,16 @@ def test_a_tensor_used_many_times_is_counted_once_each() -> None:
 def test_composites_have_their_gradients(function: Any) -> None:
     x = nt.from_numpy(np.random.default_rng(0).standard_normal((3, 4)))
     gradcheck(function, x)
+
+
+def test_norm_at_zero_and_of_narrow_floats() -> None:
+    x = nt.zeros(3, requires_grad=True)
+    x.norm().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+    y = nt.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    y.norm(dim=1).sum().backward()
+    assert y.grad is not None
+    np.testing.assert_allclose(y.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert nt.full((4,), 1000.0, dtype=nt.float16).norm().item() == 2000.0
+    assert nt.tensor([300.0, -300.0], dtype=nt.float16).std(correction=0).item() == 300.0
