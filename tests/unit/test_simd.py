@@ -17,20 +17,15 @@ from numbatorch.backends.cpu.simd import (
     narrow,
     prefetch,
     splat,
-    vabs,
     vconcat,
     vconvert,
     view_held,
     vlargest,
     vload,
-    vload_first,
     vload_like,
     vmax,
-    vrepeat,
-    vround,
     vslice,
     vstore,
-    vstore_first,
     vsum,
 )
 from numbatorch.backends.cpu.simd_tile import (
@@ -46,6 +41,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
+from tests.compare import assert_close
 from tests.run_kernel import run_kernel
 
 FLOATS = {
@@ -63,24 +59,20 @@ def normal(*shape: int, dtype: Any = np.float32) -> Any:
 
 
 @kernel(T=tuple(FLOATS), U=tuple(FLOATS))
-def copy(out: Pointer[T], x: Pointer[U], count: int, part: int, parts: int) -> None:
+def copy(out: Pointer[T], x: Pointer[U], part: int, parts: int) -> None:
     vstore(out, vload(x, 8))
-    vstore_first(out + 8, vload_first(x + 8, 8, count), count)
-    vstore(out + 16, vload_first(x + 8, 8, count))
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, 8])
 @pytest.mark.parametrize("name", FLOATS)
-def test_loads_convert_and_stores_round(name: str, count: int) -> None:
-    x = normal(16, dtype=FLOATS[name])
+def test_loads_convert_and_stores_round(name: str) -> None:
+    x = normal(8, dtype=FLOATS[name])
+    wide = normal(8)
     for other in ("float32", name):
-        out = np.full(24, 3.0, FLOATS[other])
-        run_kernel(copy(T=other, U=name), out, x[: 8 + count].copy(), count)
-        expected = np.zeros(24)
-        expected[: 8 + count] = x[: 8 + count]
-        expected[8 + count : 16] = 3.0
-        expected[16 : 16 + count] = x[8 : 8 + count]
-        np.testing.assert_array_equal(out, expected.astype(out.dtype))
+        out = np.zeros(8, FLOATS[other])
+        run_kernel(copy(T=other, U=name), out, x)
+        np.testing.assert_array_equal(out, x.astype(out.dtype))
+        run_kernel(copy(T=other, U="float32"), out, wide)
+        np.testing.assert_array_equal(out, wide.astype(out.dtype))
 
 
 @kernel(T=("float32", "float64"))
@@ -92,10 +84,8 @@ def arithmetic(
     vstore(out, a + b * a - b)
     vstore(out + 8, fma(a, b, a))
     vstore(out + 16, vmax(a, b))
-    vstore(out + 24, vround(vabs(a * 8)))
-    vstore(out + 32, a + splat(x[0], 8))
-    vstore(out + 40, vconcat(vslice(a, 4, 4), vslice(b, 2, 4)))
-    vstore(out + 48, vrepeat(vslice(a, 1, 4), 2))
+    vstore(out + 24, a + splat(x[0], 8))
+    vstore(out + 32, vconcat(vslice(a, 4, 4), vslice(b, 2, 4)))
     sums[0] = vsum(a)
     sums[1] = vlargest(a)
     total = x[0]
@@ -107,19 +97,17 @@ def arithmetic(
 @pytest.mark.parametrize("name", ["float32", "float64"])
 def test_arithmetic_on_float_vectors(name: str) -> None:
     x, y = normal(2, 8, dtype=FLOATS[name])
-    out, sums = np.zeros((7, 8), x.dtype), np.zeros(3, x.dtype)
+    out, sums = np.zeros((5, 8), x.dtype), np.zeros(3, x.dtype)
     run_kernel(arithmetic(T=name), out, sums, x, y)
     expected = [
         x + y * x - y,
         x * y + x,
         np.maximum(x, y),
-        np.round(np.abs(x * 8)),
         x + x[0],
         np.concatenate([x[4:8], y[2:6]]),
-        np.repeat(x[1:5], 2),
     ]
-    np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(x.dtype).eps, atol=1e-6)
-    np.testing.assert_allclose(sums, [x.sum(), x.max(), x.sum()], rtol=1e-5)
+    assert_close(out, np.stack(expected), "elementwise")
+    assert_close(sums, np.stack([x.sum(), x.max(), x.sum()]), "reduction")
 
 
 @kernel
@@ -212,7 +200,7 @@ def test_outer_products_in_tiles(name: str, rows: int, missing: int) -> None:
     run_kernel(tiles(T=name), out, turned, a, b, K, rows, width - missing)
     expected = np.full((3, width), 9, a.dtype)
     expected[:rows, : width - missing] = (a @ b)[:, : width - missing]
-    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    assert_close(out, expected, "matmul")
     np.testing.assert_array_equal(turned, b.reshape(-1)[: n * n].reshape(n, n).T)
 
 
@@ -249,9 +237,8 @@ def test_dot_products_in_tiles(K: int, rows: int, cols: int, T: str, U: str) -> 
     out, line = np.full((2, 4), 9, a.dtype), np.full(8, 9, a.dtype)
     run_kernel(dots(T=T, U=U), out, line, a, b, K, rows, cols)
     product = a.astype(np.float64) @ b.astype(np.float64).T
-    tolerance = 1e-4 if T == "float32" else 1e-2
-    np.testing.assert_allclose(out[:rows, :cols], product, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(line[:cols], product[0], rtol=tolerance, atol=tolerance)
+    assert_close(out[:rows, :cols], product, "matmul")
+    assert_close(line[:cols], product[0], "matmul")
     assert (out[rows:] == 9).all()
     assert (out[:, cols:] == 9).all()
     assert (line[cols:] == 9).all()

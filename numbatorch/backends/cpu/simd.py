@@ -217,21 +217,6 @@ def vload_like(typingctx: Any, pointer: Any, like: Any) -> Any:
     return signature(simd_types.VecType(held(pointer.element), like.lanes), pointer, like), codegen
 
 
-@intrinsic(literal=True)
-def vload_first(typingctx: Any, pointer: Any, n: Any, count: Any) -> Any:
-    """As `vload`; lanes from `count` on are 0 and not read."""
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return load_vector(builder, pointer.element, values[0], literal(n), values[2])
-
-    result = simd_types.VecType(held(pointer.element), literal(n))
-    return signature(result, pointer, n, types.int64), codegen
-
-
 def _storable(pointer: Any, value: Any) -> bool:
     """Floats are rounded; integers have to be of the pointer's type."""
     kind = held(pointer.element)
@@ -252,22 +237,6 @@ def vstore(typingctx: Any, pointer: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return signature(types.void, pointer, value), codegen
-
-
-@intrinsic
-def vstore_first(typingctx: Any, pointer: Any, value: Any, count: Any) -> Any:
-    """As `vstore`, the first `count` lanes only."""
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    if not _storable(pointer, value):
-        return None
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        store_vector(builder, pointer.element, values[0], values[1], values[2])
-        return context.get_dummy_value()
-
-    return signature(types.void, pointer, value, types.int64), codegen
 
 
 @intrinsic(literal=True)
@@ -310,34 +279,6 @@ def vmax(typingctx: Any, a: Any, b: Any) -> Any:
         return builder.select(compare(">", *values), *values)
 
     return (signature(a, a, b), codegen) if a == b else None
-
-
-@intrinsic
-def vabs(typingctx: Any, a: Any) -> Any:
-    """Absolute value of float vectors."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        suffix = "f32" if a.element == "float32" else "f64"
-        kind = ir.FunctionType(a.llvm, [a.llvm])
-        return builder.call(declare(builder, f"llvm.fabs.v{a.lanes}{suffix}", kind), values)
-
-    return signature(a, a), codegen
-
-
-@intrinsic
-def vround(typingctx: Any, a: Any) -> Any:
-    """To the nearest integer, ties to even, as a float vector."""
-    from llvmlite import ir
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        suffix = "f32" if a.element == "float32" else "f64"
-        kind = ir.FunctionType(a.llvm, [a.llvm])
-        return builder.call(declare(builder, f"llvm.rint.v{a.lanes}{suffix}", kind), values)
-
-    return signature(a, a), codegen
 
 
 @intrinsic
@@ -425,21 +366,6 @@ def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
         return take(builder, values[0], range(first, first + count))
 
     return signature(simd_types.VecType(a.element, count), a, start, n), codegen
-
-
-@intrinsic(literal=True)
-def vrepeat(typingctx: Any, a: Any, times: Any) -> Any:
-    """Each lane `times` times in a row: a b becomes a a b b."""
-    from numba.core.typing.templates import signature
-
-    from numbatorch.backends.cpu import simd_types
-
-    n = literal(times)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return take(builder, values[0], [lane // n for lane in range(a.lanes * n)])
-
-    return signature(simd_types.VecType(a.element, a.lanes * n), a, times), codegen
 
 
 @intrinsic
