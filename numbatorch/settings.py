@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from numbatorch.errors import message
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -35,12 +37,16 @@ SETTINGS = {
 }
 
 
+def _refused(name: str, problem: str) -> ValueError:
+    return ValueError(message(f"NUMBATORCH_{name}", problem, SETTINGS[name].meaning))
+
+
 def _integer(name: str) -> int:
     text = SETTINGS[name].read()
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"NUMBATORCH_{name}: {text!r} is not an integer") from None
+        raise _refused(name, f"{text!r} is not an integer") from None
 
 
 def debug() -> int:
@@ -52,7 +58,7 @@ def threads() -> int:
     """Number of threads of the CPU team, at least 1."""
     asked = _integer("THREADS")
     if asked < 0:
-        raise ValueError(f"NUMBATORCH_THREADS: {asked} is negative")
+        raise _refused("THREADS", f"{asked} is negative")
     if asked:
         return asked
     affinity = getattr(os, "sched_getaffinity", None)
@@ -74,7 +80,8 @@ def cache_dir() -> Path:
     except RuntimeError:  # a user that the system does not know
         import tempfile
 
-        home = Path(tempfile.gettempdir()) / f"numbatorch-{os.getuid()}"
+        user = "" if sys.platform == "win32" else f"-{os.getuid()}"  # Windows has one for each
+        home = Path(tempfile.gettempdir()) / f"numbatorch{user}"
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
     elif sys.platform == "darwin":
