@@ -391,6 +391,9 @@ class ScalarFunction:
     """A library function of the language: a body, or one body per dtype.
 
     Called with NumPy arrays it runs its program on them, which tests and references use.
+
+    Attributes:
+        bodies: by the dtype of the operands; None is every other.
     """
 
     def __init__(self, function: Callable[..., Any], dtype: DType | None, native: str | None):
@@ -398,22 +401,22 @@ class ScalarFunction:
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
         self.native = native
-        self._bodies: dict[DType | None, Callable[..., Any]] = {dtype: function}
+        self.bodies: dict[DType | None, Callable[..., Any]] = {dtype: function}
 
     def at(self, dtype: DType) -> Callable[[Callable[..., Any]], "ScalarFunction"]:
         """Registers the body for operands of `dtype`."""
 
         def register(function: Callable[..., Any]) -> "ScalarFunction":
-            self._bodies[dtype] = function
+            self.bodies[dtype] = function
             return self
 
         return register
 
     def body_for(self, dtype: DType) -> Callable[..., Any]:
         """The body that operands of `dtype` use."""
-        body = self._bodies.get(dtype) or self._bodies.get(None)
+        body = self.bodies.get(dtype) or self.bodies.get(None)
         if body is None:
-            accepted = " and ".join(d.name for d in self._bodies if d is not None)
+            accepted = " and ".join(d.name for d in self.bodies if d is not None)
             problem = f"the scalar language has it for {accepted}, not for {dtype.name}"
             raise DTypeError(message(self.name, problem))
         return body

@@ -19,7 +19,7 @@ class _Definition:
     """What an intrinsic is made of; its `repr` stands for it in the keys of kernels."""
 
     def __init__(self, function: ScalarFunction) -> None:
-        body = next(iter(function._bodies.values()))
+        body = next(iter(function.bodies.values()))
         names = ("typingctx", *inspect.signature(body).parameters)
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.function = function
@@ -83,7 +83,7 @@ def _fingerprint(value: Any, seen: set[Any]) -> str:
         if value in seen:
             return value.name
         seen.add(value)
-        return digest(*(_fingerprint(body, seen) for body in value._bodies.values()))
+        return digest(*(_fingerprint(body, seen) for body in value.bodies.values()))
     if isinstance(value, FunctionType):
         scope, code = value.__globals__, value.__code__
         named = (_fingerprint(scope[n], seen) for n in code.co_names if n in scope)
