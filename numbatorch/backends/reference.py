@@ -41,7 +41,8 @@ def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
     Half types are computed in float32 and block types decoded first, as on every device.
     """
     if node.buffer is not None:
-        return node.buffer  # type: ignore[no-any-return]
+        held: Array = node.buffer
+        return held
     if node.op is CONST:
         value = np.asarray(node.attrs["value"]).astype(node.dtype.numpy)
         return np.broadcast_to(value, node.shape)
@@ -51,7 +52,8 @@ def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
         return np.zeros(node.shape, node.dtype.numpy)
     assert node.op is not BUFFER
     if isinstance(node.op, View):
-        return node.op.reference(*inputs, **node.attrs)  # type: ignore[no-any-return]
+        viewed: Array = node.op.reference(*inputs, **node.attrs)
+        return viewed
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
     with np.errstate(all="ignore"):
         try:

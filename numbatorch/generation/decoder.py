@@ -58,12 +58,12 @@ class Decoder:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
             chunk = from_numpy(np.array([ids[start : start + size]], np.int64))
-            logits = self._step(chunk.to(device=self.model.device), self.position, last)
+            logits: Tensor = self._step(chunk.to(device=self.model.device), self.position, last)
             realize(*self._cache.tensors())  # a replay has done so already
             self.position += size
             start += size
             if last:
-                return logits.numpy()  # type: ignore[no-any-return]
+                return logits.numpy()
 
     def reserve(self, tokens: int) -> None:
         """Have memory for a text of so many tokens, or as many as fit into the context."""

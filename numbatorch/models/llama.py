@@ -363,7 +363,8 @@ class Llama(nn.Module):
     def logits(self, ids: Sequence[int]) -> Array:
         """Logits after each token of one text, for likelihoods: (T, V)."""
         with no_grad():
-            return self(tensor([list(ids)], device=self.device))[0].numpy()  # type: ignore[no-any-return]
+            logits: Tensor = self(tensor([list(ids)], device=self.device))  # (1, T, V)
+            return logits[0].numpy()
 
 
 # Part of a layer in Hugging Face's names: the same in GGUF's.

@@ -22,7 +22,8 @@ def _truncated(builder: Builder, lhs: Value, rhs: Value) -> Value:
         overflow = builder.op("and", builder.op("eq", lhs, lowest), builder.op("eq", rhs, -1))
         unsafe = builder.op("or", unsafe, overflow)
     divisor = builder.op("select", unsafe, 1, rhs)
-    return builder.op("truncdiv", lhs, divisor)  # type: ignore[no-any-return]
+    quotient: Value = builder.op("truncdiv", lhs, divisor)
+    return quotient
 
 
 def _floor_divide(builder: Builder, lhs: Operand, rhs: Operand) -> Operand:
@@ -48,7 +49,8 @@ def _remainder(builder: Builder, lhs: Operand, rhs: Operand) -> Operand:
 def _opposite(builder: Builder, rest: Value, divisor: Value) -> Value:
     """Whether a remainder is not zero and its sign is not the divisor's."""
     signs = builder.op("lt", builder.op("xor", rest, divisor), 0)
-    return builder.op("and", builder.op("ne", rest, 0), signs)  # type: ignore[no-any-return]
+    opposite: Value = builder.op("and", builder.op("ne", rest, 0), signs)
+    return opposite
 
 
 def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:
