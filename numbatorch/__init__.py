@@ -36,7 +36,7 @@ from numbatorch.errors import (
     OutOfRange,
     ShapeError,
 )
-from numbatorch.graph import Op, find
+from numbatorch.graph import Op, find, registered
 from numbatorch.graph import grad_enabled as is_grad_enabled
 from numbatorch.ops.registry import Elementwise
 from numbatorch.tensor import (
@@ -188,6 +188,14 @@ _METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
 # The package of the passes is loaded before its name becomes that of the function.
 import_module("numbatorch.compile")
 globals().pop("compile", None)
+
+
+def __dir__() -> list[str]:
+    """Names for users: what stands in `__all__`, modules, operators and functions of tensors."""
+    methods = {name: value for kind in _METHODS for name, value in vars(kind).items()}
+    functions = {name for name, value in methods.items() if name[0] != "_" and callable(value)}
+    operators = {op.name for op in registered() if isinstance(op, Elementwise)}
+    return sorted({*__all__, *_LAZY_MODULES, "__version__", *functions, *operators})
 
 
 def __getattr__(name: str) -> Any:

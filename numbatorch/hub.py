@@ -44,6 +44,10 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         ConnectionError: the Hub cannot be reached and the cache lacks the files.
         FormatError: the path is a file of another kind, or the repository has no weights.
     """
+    given: object = source
+    if not isinstance(given, str | os.PathLike):
+        problem = f"a model is named by a path or a repository, not {source!r:.80}"
+        raise TypeError(message("resolve", problem))
     text = os.fspath(source)
     path = Path(os.path.expanduser(text))
     if text and path.is_dir():

@@ -6,6 +6,8 @@ import sys
 
 from numbatorch.cli.main import PACKAGED
 
+COMPILER = "numba"  # loaded only where a kernel has to be compiled
+
 
 def embed(options: argparse.Namespace) -> int:
     """Print a table of similarities, or the vectors."""
@@ -29,6 +31,7 @@ def generate(options: argparse.Namespace) -> int:
     """Stream a continuation to standard output; speeds go to standard error."""
     from numbatorch.generation.text_generator import TextGenerator
 
+    had_compiler = COMPILER in sys.modules
     generator = TextGenerator(options.model, options.revision)
     generation = generator.stream(
         options.prompt,
@@ -47,6 +50,12 @@ def generate(options: argparse.Namespace) -> int:
             sys.stdout.flush()
     finally:
         print(flush=True)
+    if generation.finish == "length" and options.max_tokens is None:
+        print(f"stopped: the context of {generator.context} tokens is full", file=sys.stderr)
+    if COMPILER in sys.modules and not had_compiler:
+        print(
+            "kernels were compiled: these speeds include it, the next run's do not", file=sys.stderr
+        )
     counts = generation.counts
     speeds = [
         f"prompt {_speed(counts.prompt_tokens, counts.prompt_seconds)}",

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,14 @@ class TextGenerator:
         self.context = model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the memories of past generations, which are made again."""
+        return {name: value for name, value in vars(self).items() if name != "_idle"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._idle = deque()
+
     def generate(
         self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any
     ) -> str:
@@ -87,6 +96,7 @@ class TextGenerator:
         Raises:
             OutOfRange: prompt and max_tokens do not fit the context; an id is not in the
                 vocabulary; an argument is out of its range.
+            TypeError: a prompt that is neither a text nor token ids.
             ValueError: an empty prompt, and no bos to begin with.
             FloatingPointError: while iterating, if the model computes NaN.
         """
@@ -112,12 +122,20 @@ class TextGenerator:
             if not ids and self.tokenizer.bos_id is not None:
                 ids = [self.tokenizer.bos_id]
         else:
-            ids = [int(id) for id in prompt]
+            ids = _as_ids(prompt)
         if not ids:
             problem = "the prompt is empty and the tokenizer has no bos to begin with"
             raise ValueError(message("generate", problem))
         check_ids("generate", ids, self.model.config.vocab_size)
         return ids
+
+
+def _as_ids(prompt: Any) -> list[int]:
+    try:
+        return [index(id) for id in prompt]
+    except TypeError:
+        problem = "the prompt is neither a text nor token ids"
+        raise TypeError(message("generate", problem, f"prompt {prompt!r:.80}")) from None
 
 
 @dataclass

@@ -27,6 +27,7 @@ def describe(path: str | os.PathLike[str]) -> Iterator[str]:
     what it is, its metadata, and each tensor with type, shape and bytes.
 
     Raises:
+        FileNotFoundError: there is no such file.
         FormatError: the file is of another kind, or malformed.
     """
     file = _open(Path(path))
@@ -60,6 +61,8 @@ def _open(path: Path) -> GGUFFile | Checkpoint:
         return open_checkpoint(path)
     if path.name.endswith(".safetensors.index.json"):
         return ShardedCheckpoint(path)
+    if not path.exists():
+        raise FileNotFoundError(message("inspect", "no such file or folder", f"path {path}"))
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == b"GGUF" or path.suffix == ".gguf":

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from numbatorch.errors import DTypeError, message
@@ -21,7 +22,17 @@ def save(
     Args:
         tensors: name to tensor, such as a module's `state_dict()`.
         metadata: free text, str to str.
+    Raises:
+        TypeError: what is given is no mapping of names to tensors.
+        FileNotFoundError: the folder of `path` does not exist.
     """
+    given: object = tensors
+    if not isinstance(given, Mapping):
+        problem = f"takes tensors by name, not {type(given).__name__}"
+        raise TypeError(message("save", problem, hint="save({'x': x}, path)"))
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(message("save", "no such folder", f"folder {folder}"))
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             problem = f"{name!r} is {type(tensor).__name__}, not a tensor"

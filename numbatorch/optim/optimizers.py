@@ -26,9 +26,13 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if isinstance(params, Tensor):
+            problem = f"takes a list of parameters, not one tensor {describe(params.node)}"
+            raise TypeError(message(name, problem))
         given = list(params)
         if not given:
-            raise ValueError(message(type(self).__name__, "there are no parameters"))
+            raise ValueError(message(name, "there are no parameters"))
         groups = given if isinstance(given[0], Mapping) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         self._rates: list[Tensor] = []
@@ -36,11 +40,19 @@ class Optimizer:
         seen: set[Tensor] = set()
         for group in groups:
             self._add({**defaults, **group, "params": list(group["params"])}, seen)
+        if seen and not any(parameter.requires_grad for parameter in seen):
+            shown = next(iter(self.param_groups[0]["params"]), next(iter(seen)))
+            first = f"the first is {describe(shown.node)}"
+            problem = "none of the parameters requires a gradient"
+            raise GradientError(message(name, problem, first, hint="parameter.requires_grad_()"))
 
     def _add(self, group: dict[str, Any], seen: set[Tensor]) -> None:
         name = type(self).__name__
         for parameter in group["params"]:
-            if not isinstance(parameter, Tensor) or not parameter.is_leaf:
+            if not isinstance(parameter, Tensor):
+                problem = f"a parameter is {type(parameter).__name__}, not a tensor"
+                raise TypeError(message(name, problem))
+            if not parameter.is_leaf:
                 raise GradientError(message(name, "a parameter is no leaf of the gradient"))
             if parameter in seen:
                 problem = f"a parameter {describe(parameter.node)} is given twice"
@@ -258,7 +270,8 @@ class AdamW(Optimizer):
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients together so that their norm is at most `max_norm`; returns the norm.
 
-    The norm is the square root of the sum of squares over all gradients, before the scaling.
+    The norm is the square root of the sum of squares over all gradients, before the scaling;
+    it is taken in float32 at least.
     """
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     with_grad = [p for p in given if p.grad is not None]
@@ -266,11 +279,12 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
         return full((), 0.0, dtype=float32)
     with no_grad():
         gradients = [p.grad for p in with_grad if p.grad is not None]
-        total = gradients[0].square().sum()
-        for gradient in gradients[1:]:
+        wide = [gradient.to(gradient.dtype.compute) for gradient in gradients]
+        total = wide[0].square().sum()
+        for gradient in wide[1:]:
             total = total + gradient.square().sum()
         norm = total.sqrt()
         scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for p, gradient in zip(with_grad, gradients, strict=True):
-            p.grad = gradient * scale
+            p.grad = (gradient * scale).to(gradient.dtype)
     return norm

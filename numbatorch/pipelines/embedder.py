@@ -1,7 +1,7 @@
 """Sentences to vectors: tokenize, encode, pool the tokens of each, normalise."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,19 +51,36 @@ class Embedder:
         self.dimension = model.config.hidden_size
         self._run = compile(self._embed)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the plans, which are made again."""
+        return {name: value for name, value in vars(self).items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._run = compile(self._embed)
+
     def encode(self, texts: Sequence[str]) -> Array:
         """One vector a text: (N, C) float32.
 
         Texts longer than the model's limit are cut at their end.
 
         Raises:
+            TypeError: something else than a list of texts.
             OutOfRange: the tokenizer gives ids that the model does not have.
         """
         if isinstance(texts, str):
             hint = "encode([text])[0] is the vector of one text"
             raise TypeError(message("encode", "takes a list of texts, not one", hint=hint))
+        given: Any = texts
+        if not isinstance(given, Iterable):
+            raise TypeError(message("encode", f"takes a list of texts, not {given!r}"))
+        items: list[Any] = list(given)
+        for number, text in enumerate(items):
+            if not isinstance(text, str):
+                problem = f"text {number} is {type(text).__name__}, not str"
+                raise TypeError(message("encode", problem))
         ids = self.tokenizer.encode_batch(
-            [self.config.prompt + text for text in texts], limit=self.config.max_length
+            [self.config.prompt + text for text in items], limit=self.config.max_length
         )
         out = np.empty((len(ids), self.dimension), np.float32)
         for rows in batches([len(row) for row in ids]):

@@ -222,7 +222,11 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
     def __format__(self, spec: str) -> str:
         if spec and not self.node.shape:
             return format(self.item(), spec)
-        return format(repr(self), spec)
+        try:
+            return format(repr(self), spec)
+        except ValueError:
+            problem = f"only a tensor of one number has the format {spec!r}"
+            raise TypeError(message("format", problem, describe(self.node))) from None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         realize_nodes([self.node])

@@ -1,7 +1,9 @@
 """The command: what it prints where, its exit codes, and that mistakes show no traceback."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +27,32 @@ def test_generate_streams_to_stdout_and_speeds_to_stderr(folder, capsys) -> None
     shown = capsys.readouterr()
     assert code == 0
     assert shown.out == nt.TextGenerator(folder).generate(PROMPT, 12) + "\n"
-    prompt, generation = shown.err.splitlines()
+    *_, prompt, generation = shown.err.splitlines()
     assert re.fullmatch(r"prompt 4 tokens, [\d.]+ tokens/s", prompt)
     assert re.fullmatch(r"generation 11 tokens, [\d.]+ tokens/s", generation)
+
+
+def test_generate_says_that_kernels_were_compiled(folder, tmp_path) -> None:
+    command = [sys.executable, "-m", "numbatorch", "generate", "--model", str(folder), PROMPT]
+    environment = {**os.environ, "NUMBATORCH_CACHE": str(tmp_path)}
+    notes = []
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, "--max-tokens", "2"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        notes.append("kernels were compiled" in done.stderr)
+    assert notes == [True, False]
+
+
+def test_generate_says_that_the_context_is_full(folder, tmp_path, capsys) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = 8
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["generate", "--model", str(tmp_path), PROMPT]) == 0
+    assert "stopped: the context of 8 tokens is full" in capsys.readouterr().err
 
 
 def test_generate_passes_its_options_on(folder, capsys) -> None:
@@ -78,7 +103,7 @@ def test_warmup_says_what_it_ran(folder, minilm, capsys) -> None:
     ("arguments", "part"),
     [
         (["generate", "--model", "./not-there", "x"], "no such file or folder"),
-        (["inspect", "./not-there"], "not-there"),
+        (["inspect", "./not-there.gguf"], "inspect: no such file or folder"),
         (["warmup", "./not-there.gguf"], "no such file or folder"),
         (["embed", "--model", "./not-there", "x"], "no such file or folder"),
     ],

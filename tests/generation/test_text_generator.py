@@ -1,8 +1,10 @@
 """The generator as people use it: streams, limits, mistakes, threads, forks, interrupts."""
 
 import _thread
+import copy
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -307,3 +309,19 @@ def test_a_forked_process_generates_too(generator: TextGenerator, greedy: str) -
     process.join(30)
     assert process.exitcode == 0
     assert generator.generate(PROMPT, 40) == greedy
+
+
+@pytest.mark.parametrize("prompt", [None, 5, ["a"], [1.5]])
+def test_a_prompt_of_another_type_is_named(generator: TextGenerator, prompt: object) -> None:
+    with pytest.raises(TypeError, match="generate: the prompt is neither a text nor token ids"):
+        generator.stream(prompt)  # type: ignore[arg-type]
+
+
+def test_a_source_of_another_type_is_named() -> None:
+    with pytest.raises(TypeError, match="a path or a repository, not 5"):
+        TextGenerator(5)  # type: ignore[arg-type]
+
+
+def test_a_used_generator_is_copied_and_pickled(generator: TextGenerator, greedy: str) -> None:
+    for copied in (copy.deepcopy(generator), pickle.loads(pickle.dumps(generator))):
+        assert copied.generate(PROMPT, 40) == greedy

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+import numbatorch as nt
 from numbatorch import dtype
 from numbatorch.errors import DTypeError, FormatError
 from numbatorch.io.safetensors import (
@@ -333,3 +334,10 @@ def test_header_length_is_little_endian(tmp_path):
     raw = struct.pack(">Q", 2) + b"{}"
     with pytest.raises(FormatError, match="header length"):
         SafetensorsFile(write(tmp_path, raw))
+
+
+def test_save_says_what_it_takes_and_where(tmp_path) -> None:
+    with pytest.raises(TypeError, match="save: takes tensors by name, not Tensor"):
+        nt.save(nt.ones(3), tmp_path / "x.safetensors")
+    with pytest.raises(FileNotFoundError, match="save: no such folder"):
+        nt.save({"x": nt.ones(3)}, tmp_path / "absent" / "x.safetensors")

@@ -149,3 +149,23 @@ def test_a_compiled_training_step_equals_the_eager_one() -> None:
         losses.append([run_step(x, y).item() for _ in range(12)])
     assert losses[0][-1] < losses[0][0]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+def test_what_cannot_be_optimized_is_named() -> None:
+    with pytest.raises(
+        TypeError, match=r"AdamW: takes a list of parameters, not one tensor \(3,\)"
+    ):
+        nt.optim.AdamW(nt.ones(3))
+    with pytest.raises(TypeError, match="SGD: a parameter is float, not a tensor"):
+        nt.optim.SGD([1.0])
+    with pytest.raises(GradientError, match="none of the parameters requires a gradient"):
+        nt.optim.SGD([nt.ones(3)])
+    nt.optim.SGD([nt.ones(3), nt.ones(2, requires_grad=True)])  # some are frozen
+
+
+def test_clipping_of_half_gradients_does_not_overflow() -> None:
+    p = nt.zeros(4, dtype=nt.float16, requires_grad=True)
+    p.grad = nt.full((4,), 1000.0, dtype=nt.float16)
+    assert nt.optim.clip_grad_norm_([p], 1.0).item() == 2000.0
+    assert p.grad.dtype is nt.float16
+    assert_close(p.grad, np.full(4, 0.5), "gradient")

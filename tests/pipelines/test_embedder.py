@@ -1,6 +1,8 @@
 """Sentence embeddings: recorded ones, batches, pooling as configurations say, mistakes."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,18 @@ def test_a_model_that_does_not_embed(tmp_path: Path, fixtures: Path) -> None:
         Embedder(write_folder(tmp_path, config, llama_weights(config)))
     with pytest.raises(nt.FormatError, match="needs a folder"):
         Embedder(fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf")
+
+
+@pytest.mark.parametrize(
+    ("texts", "part"),
+    [(None, "not None"), ([1], "text 0 is int"), (["a", None], "text 1 is NoneType")],
+)
+def test_what_is_no_list_of_texts_is_named(embedder: Embedder, texts: Any, part: str) -> None:
+    with pytest.raises(TypeError, match=f"encode: .*{part}"):
+        embedder.encode(texts)
+
+
+def test_a_used_embedder_is_copied_and_pickled(embedder: Embedder) -> None:
+    vector = embedder.encode(["a cat"])
+    for copied in (copy.deepcopy(embedder), pickle.loads(pickle.dumps(embedder))):
+        np.testing.assert_array_equal(copied.encode(["a cat"]), vector)

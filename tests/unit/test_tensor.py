@@ -260,3 +260,16 @@ def test_every_public_name_is_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = nt.nonsense
     assert nt.exp(nt.zeros(1)).tolist() == [1.0]
+
+
+def test_a_format_of_several_elements_is_refused() -> None:
+    assert f"{nt.tensor(1.25):.1f}" == "1.2" and f"{nt.ones(2)}" == "tensor([1., 1.])"
+    with pytest.raises(TypeError, match=r"format: .* '.2f'\n  \(2,\) float32"):
+        f"{nt.ones(2):.2f}"
+
+
+def test_dir_lists_public_names_that_exist() -> None:
+    names = dir(nt)
+    assert {"tensor", "exp", "sum", "TextGenerator", "nn", "__version__"} <= {*names}
+    assert not {"Any", "import_module", "ElementwiseMethods", "TYPE_CHECKING"} & {*names}
+    assert all(hasattr(nt, name) for name in names)
