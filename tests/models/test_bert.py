@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from tests.compare import assert_close
 from tests.models.build import BERT, BFLOAT16, bert_weights, write_folder
 
 erf = np.vectorize(math.erf)
@@ -65,7 +66,7 @@ def test_texts_of_unequal_length_equal_numpy(folder: Path, device: str) -> None:
     weights = bert_weights(BERT)
     for row, length in enumerate(lengths):
         expected = reference(BERT, weights, ids[row, :length], types[row, :length])
-        assert np.abs(hidden[row, :length] - expected).max() <= 1e-5
+        assert_close(hidden[row, :length], expected, "composite")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16], ids=["float16", "bfloat16"])
@@ -77,7 +78,7 @@ def test_narrow_weights_are_computed_in_float32(dtype: Any, device: str, tmp_pat
     with nt.no_grad():
         hidden = model(nt.tensor(ids[None], device=device)).numpy()[0]
     rounded = {name: a.astype(dtype).astype("f4") for name, a in bert_weights(BERT).items()}
-    assert np.abs(hidden - reference(BERT, rounded, ids, np.zeros(5, int))).max() <= 1e-5
+    assert_close(hidden, reference(BERT, rounded, ids, np.zeros(5, int)), "composite")
 
 
 def test_what_was_filled_up_does_not_matter(folder: Path) -> None:
@@ -98,7 +99,7 @@ def test_pooler_is_tanh_of_the_first_token(folder: Path) -> None:
         hidden = model(nt.tensor([[3, 1, 4]]))
         pooled = model.pooled(hidden).numpy()
     expected = hidden.numpy()[:, 0] @ w["pooler.dense.weight"].T + w["pooler.dense.bias"]
-    assert np.abs(pooled - np.tanh(expected)).max() <= 1e-5
+    assert_close(pooled, np.tanh(expected), "composite")
 
 
 def test_checkpoint_without_pooler_loads(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.models.llama import KVCache, LlamaConfig, rotary_frequencies
+from tests.compare import assert_close
 from tests.models.build import (
     BFLOAT16,
     llama_config,
@@ -106,7 +107,7 @@ def test_logits_equal_numpy(changes: dict[str, Any], device: str, tmp_path: Path
     weights = llama_weights(config)
     expected = reference(config, weights, IDS, plain_frequencies(config))
     actual = logits_of(write_folder(tmp_path, config, weights), device)
-    assert np.abs(actual - expected).max() <= 2e-5
+    assert_close(actual, expected, "composite")
 
 
 @pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
@@ -117,7 +118,7 @@ def test_gguf_equals_the_folder(changes: dict[str, Any], tmp_path: Path) -> None
     keys = {f"llama.attention.{k}_length": size for k in ("key", "value")}
     file = write_gguf(tmp_path / "m.gguf", config, weights, keys)
     expected = reference(config, weights, IDS, plain_frequencies(config))
-    assert np.abs(logits_of(file, "cpu") - expected).max() <= 2e-5
+    assert_close(logits_of(file, "cpu"), expected, "composite")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16], ids=["float16", "bfloat16"])
@@ -129,7 +130,7 @@ def test_narrow_weights_are_computed_in_float32(dtype: Any, device: str, tmp_pat
     expected = reference(config, rounded, IDS, plain_frequencies(config))
     model = nt.models.from_pretrained(folder, device=device)
     assert all(p.dtype.itemsize == 2 for p in model.parameters())
-    assert np.abs(logits_of(folder, device) - expected).max() <= 2e-5
+    assert_close(logits_of(folder, device), expected, "composite")
 
 
 def llama3_frequencies(config: dict[str, Any], scaling: dict[str, Any]) -> np.ndarray:
@@ -159,13 +160,13 @@ def test_llama3_scaling_by_its_older_and_its_newer_key() -> None:
         llama_config(rope_scaling={**LLAMA3, "type": "llama3"}),
     ):
         found = rotary_frequencies(LlamaConfig.from_hf(config))
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        assert_close(found, expected, "elementwise")
 
 
 def test_linear_scaling_divides_every_frequency() -> None:
     config = LlamaConfig.from_hf(llama_config(rope_scaling={"type": "linear", "factor": 2.0}))
     expected = plain_frequencies(llama_config()) / 2
-    np.testing.assert_allclose(rotary_frequencies(config), expected, rtol=1e-12)
+    assert_close(rotary_frequencies(config), expected, "elementwise")
 
 
 def test_gguf_rope_factors_divide_the_frequencies(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_gguf_rope_factors_divide_the_frequencies(tmp_path: Path) -> None:
     extra = {"rope_freqs.weight": factors}
     file = write_gguf(tmp_path / "m.gguf", config, weights, extra=extra)
     expected = reference(config, weights, IDS, plain_frequencies(config) / factors)
-    assert np.abs(logits_of(file, "cpu") - expected).max() <= 2e-5
+    assert_close(logits_of(file, "cpu"), expected, "composite")
 
 
 @pytest.mark.parametrize("cuts", [[1] * 9, [4, 4, 1], [9], [2, 7]], ids=str)
@@ -193,7 +194,7 @@ def test_pieces_through_a_cache_equal_the_whole(
         for size in cuts:
             parts.append(model(ids[:, position : position + size], cache, position).numpy())
             position += size
-    assert np.abs(np.concatenate(parts, 1) - whole).max() <= 1e-5
+    assert_close(np.concatenate(parts, 1), whole, "composite")
 
 
 def test_last_is_the_last_row(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_last_is_the_last_row(tmp_path: Path) -> None:
     with nt.no_grad():
         whole, last = model(nt.tensor(IDS)), model(nt.tensor(IDS), last=True)
     assert last.shape == (2, 1, 80)
-    assert np.abs(last.numpy() - whole.numpy()[:, -1:]).max() <= 1e-5
+    assert_close(last, whole.numpy()[:, -1:], "composite")
 
 
 def test_more_tokens_than_the_context_is_an_error_with_both_lengths(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.quantized.blocks import BLOCK_TYPES, dequantize
 from numbatorch.tensor import from_blocks
-from tests.compare import assert_launches
+from tests.compare import assert_close, assert_launches
 from tests.run_kernel import run_kernel
 
 Array = np.ndarray[Any, Any]
@@ -216,7 +216,7 @@ def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
     out = nt.functional.relu(nt.functional.linear(nt.tensor(x), weight, nt.tensor(bias)))
     assert_launches(out, 1)
     expected = np.maximum(product(kind, x, data) + bias, 0)
-    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-6, atol=1e-5)
+    assert_close(out, expected, "matmul")
 
 
 @KINDS
@@ -236,7 +236,7 @@ def test_gradient_of_x_is_that_of_the_decoded_weight(kind: DType) -> None:
     x = nt.tensor(random.standard_normal((3, 256)).astype(np.float32), requires_grad=True)
     g = random.standard_normal((3, 12)).astype(np.float32)
     (nt.functional.linear(x, blocks_tensor(kind, data, 256)) * nt.tensor(g)).sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), g @ decoded(data, kind, 256), rtol=1e-4, atol=1e-4)
+    assert_close(x.grad, g @ decoded(data, kind, 256), "gradient")
 
 
 @KINDS
@@ -317,7 +317,7 @@ def test_older_processors_compute_the_same(
         assert (np.abs(product(kind, x, data, 2) - expected) <= bound).all()
     out = np.zeros((19, 768), np.float32)
     run_kernel(decode_blocks(T=kind), out, data, out.size)
-    np.testing.assert_allclose(out, dequantize(data, kind, (19, 768)), rtol=1e-5, atol=1e-6)
+    assert_close(out, dequantize(data, kind, (19, 768)), "elementwise")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ from numbatorch.backends.cpu.primitives import (
     uint64,
 )
 from numbatorch.errors import KernelError
+from tests.compare import assert_close
 
 NARROW = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -304,7 +305,7 @@ def test_closures_helpers_and_type_parameters(name: str) -> None:
     x = np.linspace(0, 2, 9).astype(name)
     out = np.zeros_like(x)
     run(polynomial(3)(T=name), out, x, 9, 0.5)
-    np.testing.assert_allclose(out, 0.5 * x**3, rtol=1e-6)
+    assert_close(out, 0.5 * x**3, "elementwise")
 
 
 @kernel(T=("float32",), U=("float16", "int8"))
