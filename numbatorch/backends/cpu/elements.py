@@ -93,6 +93,8 @@ def _converts_half() -> bool:
 
 
 def _widen_half(builder: Any, value: Any) -> Any:
+    """The float32 of a float16, by integer arithmetic on its bits."""
+
     def number(code: int) -> Any:
         return constant(value, i32, code)
 
@@ -170,6 +172,8 @@ def _narrow_bits(builder: Any, value: Any, form: _Form) -> Any:
 
 
 def _widen_e4m3(builder: Any, value: Any) -> Any:
+    """The float32 of a float8_e4m3, by integer arithmetic on its bits."""
+
     def number(code: int) -> Any:
         return constant(value, i32, code)
 

@@ -117,18 +117,22 @@ class BoundKernel(KernelSpec):
 
     @cached_property
     def key(self) -> str:  # type: ignore[override]
+        """Hash of the code and of the types."""
         return digest("kernel", self.kernel.kernel_fingerprint, *map(":".join, self.types.items()))
 
     def source(self) -> str:
+        """The text of the function with its decorator."""
         try:
             return inspect.getsource(self.kernel.function)
         except OSError:  # it was typed into an interpreter
             return f"# the source of {self.name} is not kept in a file\n"
 
     def path(self) -> str:
+        """The file that defines the function."""
         return self.kernel.function.__code__.co_filename
 
     def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
+        """The function over the chosen element types, and its words."""
         words = tuple(
             self.types.get(word.element, word.element) if isinstance(word, PointerTo) else word
             for word in self.kernel.words
@@ -136,6 +140,7 @@ class BoundKernel(KernelSpec):
         return with_types(self.kernel.function, self.types), words
 
     def task(self) -> tuple[Any, ...] | None:
+        """Module, name and types; None for a function that no other process can import."""
         function = self.kernel.function
         if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
             return None
@@ -231,13 +236,16 @@ class EmittedKernel(KernelSpec):
         return self._text()
 
     def source(self) -> str:
+        """The generated text, asked for once."""
         return self._source
 
     def path(self) -> str:
+        """A file of the cache folder, named after the key."""
         plain = "".join(letter if letter.isalnum() else "_" for letter in self.name)
         return str(settings.cache_dir() / "source" / f"{plain[:64]}-{self.key}.py")
 
     def bind(self) -> tuple[FunctionType, tuple[str, ...]]:
+        """The function that the text defines, and its words; writes the file."""
         write_source(self.path(), self.source())
         function, words = bind_text(self.source(), self.path())
         found = tuple(word if word in ("int", "float") else "pointer" for word in words)
@@ -248,6 +256,7 @@ class EmittedKernel(KernelSpec):
         return function, words
 
     def task(self) -> tuple[Any, ...] | None:
+        """The text itself; writes the file."""
         write_source(self.path(), self.source())
         return ("text", self.source(), self.path())
 

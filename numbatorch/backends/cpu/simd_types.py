@@ -32,6 +32,7 @@ class VecType(types.Type):  # type: ignore[misc]
 
     @property
     def is_float(self) -> bool:
+        """Whether the lanes are floats."""
         return self.element.startswith("float")
 
     @property
@@ -41,6 +42,7 @@ class VecType(types.Type):  # type: ignore[misc]
 
     @property
     def llvm(self) -> Any:
+        """The LLVM type of the vector."""
         return ir.VectorType(SCALARS[self.element], self.lanes)
 
 
@@ -56,10 +58,12 @@ class TileType(types.Type):  # type: ignore[misc]
 
     @property
     def vec(self) -> VecType:
+        """The type of each of the vectors."""
         return VecType(self.element, self.lanes)
 
     @property
     def llvm(self) -> Any:
+        """The LLVM type of the tile: its vectors, row after row."""
         return ir.ArrayType(self.vec.llvm, self.rows * self.columns)
 
 
