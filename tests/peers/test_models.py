@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from tests.compare import as_numpy, assert_close
+from tests.compare import assert_close
 from tests.peers.sides import Sides, torch
 
 transformers = pytest.importorskip("transformers", reason="pip install transformers")
 
-GRADIENT = 1e-4  # of the largest gradient of a parameter
+# Of a parameter's largest gradient: its elements are sums over tokens, which cancel.
+GRADIENT = 1e-4
 
 
 def llama(folder: Path) -> Any:
@@ -36,7 +37,7 @@ def test_gradients_of_every_llama_parameter_equal_torch(llama_folder: Path, side
     logits = ours(ids)[:, :-1].flatten(0, 1)
     loss = nt.functional.cross_entropy(logits, ids[:, 1:].flatten())
     loss.backward()
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_close(loss, expected, "model", operator="loss")
     parameters = dict(theirs.named_parameters())
     checked = dict(ours.named_parameters())
     assert set(checked) == set(parameters)
@@ -51,7 +52,7 @@ def test_llama_logits_equal_torch(llama_folder: Path, sides: Sides) -> None:
     with torch.no_grad():
         expected = llama(llama_folder)(torch_ids).logits
     logits = nt.models.from_pretrained(llama_folder)(ids)
-    assert np.abs(as_numpy(logits) - as_numpy(expected)).max() <= 1e-3
+    assert_close(logits, expected, "model", operator="llama")
 
 
 def test_five_training_steps_of_a_llama_equal_torch(llama_folder: Path, sides: Sides) -> None:
@@ -68,6 +69,7 @@ def test_five_training_steps_of_a_llama_equal_torch(llama_folder: Path, sides: S
         loss = nt.functional.cross_entropy(ours(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         optimizer.step()
+        # A step has about the size of lr however small its gradient: roundings grow.
         assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
 
 
@@ -82,8 +84,7 @@ def test_bert_hidden_states_and_gradients_equal_torch(minilm: Path, sides: Sides
     ours = nt.models.from_pretrained(minilm)
     hidden = ours(ids, mask > 0)
     keep, torch_keep = mask[..., None].float(), torch_mask[..., None].float()
-    difference = np.abs(as_numpy(hidden * keep) - as_numpy(expected * torch_keep)).max()
-    assert difference <= 1e-5
+    assert_close(hidden * keep, expected * torch_keep, "model", operator="bert")
     weight, torch_weight = sides.normal(3, 19, 384)
     (hidden * weight * keep).sum().backward()
     (expected * torch_weight * torch_keep).sum().backward()
@@ -142,4 +143,5 @@ def test_gradients_of_a_transformer_block_equal_torch(groups: int, sides: Sides)
     for name, (ours_in, theirs_in) in {**pairs, "x": (x, torch_x)}.items():
         reference = theirs_in.grad.numpy()
         difference = np.abs(ours_in.grad.numpy() - reference).max()
-        assert difference <= 1e-5 * np.abs(reference).max(), name
+        # As GRADIENT, for one block instead of a whole model.
+        assert difference <= GRADIENT / 10 * np.abs(reference).max(), name
