@@ -82,7 +82,8 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = -1, eps: float = 1e-12) 
     """
     if p != 2:
         raise ValueError(message("normalize", f"p is {p}; only 2 is there"))
-    return input / input.norm(dim, keepdim=True).clamp(min=eps)
+    wide = input.to(input.dtype.compute)  # float16 has no 1e-12
+    return (wide / wide.norm(dim, keepdim=True).clamp(min=eps)).to(input.dtype)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

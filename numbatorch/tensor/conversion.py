@@ -10,7 +10,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, GradientError, ShapeError, message
+from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.registry import describe
 from numbatorch.ops.view import clone
@@ -56,7 +56,7 @@ class ConversionMethods(Handle):
             elif isinstance(target, Handle):
                 dtype, device = target.node.dtype, target.node.device
             elif isinstance(target, str | Device):
-                device = target
+                device = _named_device(target)
             else:
                 problem = f"{target!r} is neither a dtype, a device nor a tensor"
                 raise TypeError(message("to", problem))
@@ -219,6 +219,14 @@ class ConversionMethods(Handle):
 
 def _names_dtype(target: Any) -> builtins.bool:
     return isinstance(target, str) and target in dt.by_name
+
+
+def _named_device(target: str | Device) -> Device:
+    try:
+        return device(target)
+    except DeviceError as err:
+        problem = f"{target!r} names neither a dtype nor a device"
+        raise DeviceError(message("to", problem, str(err))) from None
 
 
 def _device(name: Any) -> Device:

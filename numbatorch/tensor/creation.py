@@ -259,9 +259,13 @@ def arange(
     size = -((first - last) // step) if whole else math.ceil((last - first) / step)
     target = _asked("arange", dtype) or (dt.int64 if whole else dt.float32)
     if target.kind in "iub":
-        first, step = (fitting("arange", number, dt.int64) for number in (first, step))
+        first, step = (
+            fitting("arange", number, target if number != int(number) else dt.int64)
+            for number in (first, step)
+        )
         for number in (first, first + (int(size) - 1) * step) if size else ():
             fitting("arange", number, target)
+    _shape("arange", (int(size),))
     node = create.arange(first, step, int(size), target, _device(device))
     return finished(node, requires_grad)
 
@@ -275,9 +279,13 @@ def linspace(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`steps` numbers at equal distances from `start` to `end`, both of them among it."""
+    """`steps` numbers at equal distances from `start` to `end`, both of them among it.
+
+    Raises:
+        DTypeError: a number between them is no integer, and the dtype is one of integers.
+    """
     target = _asked("linspace", dtype) or dt.float32
-    array = np.linspace(start, end, steps).astype(target.numpy)
+    array = converted("linspace", np.linspace(start, end, steps), target)
     return finished(host_node(array, target, _device(device)), requires_grad)
 
 
@@ -291,8 +299,9 @@ def eye(
 ) -> Tensor:
     """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
     where = _device(device)
-    rows = reshape.apply(create.iota(n, where), shape=(n, 1))
-    node = find("eq").apply(rows, create.iota(n if m is None else m, where))
+    rows, columns = _shape("eye", (n, n if m is None else m))
+    down = reshape.apply(create.iota(rows, where), shape=(rows, 1))
+    node = find("eq").apply(down, create.iota(columns, where))
     return finished(
         find("cast").apply(node, dtype=_asked("eye", dtype) or dt.float32), requires_grad
     )

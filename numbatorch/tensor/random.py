@@ -28,6 +28,7 @@ from numbatorch.shape import Shape, numel
 from numbatorch.tensor.base import Array, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
+from numbatorch.tensor.numbers import fitting
 from numbatorch.tensor.shaping import sizes_of
 
 _WORD = 0xFFFFFFFF
@@ -187,11 +188,14 @@ def randint(
     first, last = (0, low) if high is None else (low, high)
     if not -(2**63) <= first < last <= 2**63:
         raise OutOfRange(message("randint", f"no integers in [{first}, {last})"))
+    target = dt.named("randint", dtype or dt.int64)
+    for number in (first, last - 1):
+        fitting("randint", number, target)
     where = _device(device)
     bits = _drawn("random_bits", _size("randint", (size,)), where, generator)
     span = as_node(last - first, dt.uint64, where)
     drawn = as_node(find("remainder").apply(bits, span), dt.int64, where)
-    return Tensor(as_node(drawn + first, dt.named("randint", dtype or dt.int64), where))
+    return Tensor(as_node(drawn + first, target, where))
 
 
 def randperm(
@@ -202,10 +206,11 @@ def randperm(
     generator: Generator | None = None,
 ) -> Tensor:
     """The integers below n in random order; found on the host."""
+    target = dt.named("randperm", dtype or dt.int64)
+    fitting("randperm", max(n - 1, 0), target)
     where = _device(device)
     bits = host_array(_drawn("random_bits", (n,), _device("numpy"), generator))
     order = np.argsort(bits, kind="stable")
-    target = dt.named("randperm", dtype or dt.int64)
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 

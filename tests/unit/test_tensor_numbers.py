@@ -47,6 +47,7 @@ def test_large_integers_stay_exact() -> None:
         lambda: nt.zeros(2, dtype=nt.int32).copy_(nt.ones(2)),
         lambda: nt.arange(0, 3, 0.5, dtype=nt.int32),
         lambda: nt.arange(0.5, 3, dtype=nt.int32),
+        lambda: nt.linspace(0, 1, 3, dtype=nt.int32),
     ],
 )
 def test_no_fraction_is_cut(make: Callable[[], Tensor]) -> None:
@@ -146,7 +147,28 @@ def test_an_unknown_dtype_is_named() -> None:
             make()
 
 
+def test_a_name_that_is_neither_dtype_nor_device_is_told() -> None:
+    with pytest.raises(nt.DeviceError, match="to: 'float65' names neither a dtype nor a device"):
+        nt.ones(1).to("float65")
+
+
+def test_random_integers_fit_their_dtype() -> None:
+    with pytest.raises(OutOfRange, match="randint: 299 does not fit uint8"):
+        nt.randint(0, 300, (3,), dtype=nt.uint8)
+    assert nt.randint(255, 256, (2,), dtype=nt.uint8).tolist() == [255, 255]
+
+
+def test_normalize_of_zeros_in_half_is_zeros() -> None:
+    out = nt.functional.normalize(nt.zeros(3, dtype=nt.float16))
+    assert out.dtype is nt.float16 and out.tolist() == [0, 0, 0]
+
+
 def test_shapes_that_no_memory_holds_are_refused() -> None:
-    for make in (lambda: nt.zeros(2**40, 2**40), lambda: nt.ones(1).new_zeros(2**40, 2**40)):
+    for make in (
+        lambda: nt.zeros(2**40, 2**40),
+        lambda: nt.ones(1).new_zeros(2**40, 2**40),
+        lambda: nt.eye(2**40),
+        lambda: nt.arange(2**65, dtype=nt.float32),
+    ):
         with pytest.raises(ShapeError, match=r"has 2\*\*63 elements or more"):
             make()
