@@ -350,8 +350,9 @@ class Llama(nn.Module):
     def hidden(self, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
         """What the last layer gives, before the last norm: (B, T, C)."""
         T, limit = ids.shape[1], self.config.max_position_embeddings
-        if int(position) + T > limit:
-            raise OutOfRange(message("llama", f"{int(position) + T} tokens in a context of {limit}"))
+        tokens = int(position) + T
+        if tokens > limit:
+            raise OutOfRange(message("llama", f"{tokens} tokens in a context of {limit}"))
         tables = self.rotary_tables(T) if cache is None else (cache.cos, cache.sin)
         x: Tensor = self.model.embed_tokens(ids)
         x = x.to(x.dtype.compute)  # half types are computed on in float32

@@ -66,9 +66,7 @@ def _(
         )
     first = int(position)
     if first < 0 or first + T > cos.shape[0]:
-        raise OutOfRange(
-            message("rope", f"positions {first} to {first + T - 1} of {cos.shape[0]}")
-        )
+        raise OutOfRange(message("rope", f"positions {first} to {first + T - 1} of {cos.shape[0]}"))
     return x.shape, x.dtype
 
 

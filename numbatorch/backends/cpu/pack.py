@@ -6,6 +6,7 @@ Numba is imported only when something has to be compiled.
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import threading
 import warnings
@@ -106,8 +107,10 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     objects: Objects = {}
     error: KernelError | None = None
     show = None if sys.stderr is not None else True  # None: only on a terminal
+    columns, lines = shutil.get_terminal_size()  # a terminal that tells no size hides the bar
+    size = {"ncols": columns, "nrows": lines}
     with tqdm(
-        total=len(specs), desc="compiling kernels", delay=0.5, leave=False, disable=show
+        total=len(specs), desc="compiling kernels", delay=0.5, leave=False, disable=show, **size
     ) as bar:
         one_at_a_time = threading.Lock()
 
