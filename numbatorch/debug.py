@@ -12,7 +12,7 @@ from typing import Any
 
 from numbatorch.backends.cpu.kernel import EmittedKernel
 from numbatorch.compile.plan import Launch, Plan, make_plan
-from numbatorch.debugging import describe_plan, no_fuse, validating
+from numbatorch.debugging import describe_graph, describe_plan, no_fuse, validating
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.registry import describe
 
@@ -105,17 +105,7 @@ def plan(tensors: Any) -> str:
 def graph(tensors: Any) -> str:
     """The unrealized graph, one line a node, inputs before users."""
     found = tensors if isinstance(tensors, list | tuple) else [tensors]
-    order = toposort([tensor.node for tensor in found])
-    number = {node: i for i, node in enumerate(order)}
-    return "\n".join(_line(node, number) for node in order)
-
-
-def _line(node: Node, number: dict[Node, int]) -> str:
-    if node.buffer is not None:
-        return f"%{number[node]} = realized {describe(node)}"
-    inputs = ", ".join(f"%{number[x]}" for x in node.inputs)
-    attrs = "".join(f" {k}={v}" for k, v in node.attrs.items())
-    return f"%{number[node]} = {node.op.name}({inputs}){attrs} {describe(node)}"
+    return describe_graph([tensor.node for tensor in found])
 
 
 def dot(tensors: Any) -> str:

@@ -131,6 +131,40 @@ def _compare(program: Any, step: Any, expected: list[Any]) -> None:
         )
 
 
+def describe_graph(roots: Any) -> str:
+    """One line per node, inputs before users."""
+    from numbatorch.graph import toposort
+
+    order = toposort(roots)
+    number = {node: i for i, node in enumerate(order)}
+    lines = []
+    for node in order:
+        kind = f"{node.shape} {node.dtype.name}"
+        if node.buffer is not None:
+            lines.append(f"%{number[node]} = realized {kind}")
+            continue
+        inputs = ", ".join(f"%{number[x]}" for x in node.inputs)
+        attrs = "".join(f" {k}={v}" for k, v in node.attrs.items())
+        lines.append(f"%{number[node]} = {node.op.name}({inputs}){attrs} {kind}")
+    return "\n".join(lines)
+
+
+def describe_groups(groups: Any) -> str:
+    """One line per group of a fused graph: what it computes, and its results."""
+    lines = []
+    for group in groups:
+        names = ", ".join(node.op.name for node in group.fused()) or "copy"
+        results = ", ".join(f"{x.op.name} {x.shape} {x.dtype.name}" for x in group.outputs)
+        lines.append(f"  {names} -> {results}")
+    return "\n".join(lines)
+
+
+def show_pass(name: str, text: Any) -> None:
+    """Print what a pass made, at debug level 4; `text` is called only then."""
+    if settings.debug() >= 4:
+        print(f"after {name}:\n{text()}", file=sys.stderr)
+
+
 def describe_plan(plan: Any) -> str:
     """One line per launch: kernel, where it runs, what it reads and writes."""
     number = {memory: i for i, memory in enumerate(plan.memories)}

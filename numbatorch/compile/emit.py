@@ -190,14 +190,14 @@ class Program:
         """Text of the parameters, in the order of `arguments`."""
         out = [f'{a.name}: Pointer["{a.dtype.name}"]' for a in self.accesses() if a.parameter]
         out += [f"{name}: {_word(dtype)}" for name, dtype, _value in self.scalars]
-        out += [f"{name}: int" for name in self._integers()]
+        out += [f"{name}: int" for name in self.integers()]
         return out
 
     def signature(self) -> list[str]:
         """Words of the parameters."""
         out = ["pointer" for a in self.accesses() if a.parameter]
         out += [_word(dtype) for _name, dtype, _value in self.scalars]
-        return out + ["int"] * len(self._integers())
+        return out + ["int"] * len(self.integers())
 
     def arguments(self) -> list[Any]:
         """Values of the parameters."""
@@ -206,9 +206,9 @@ class Program:
             out.append(
                 value if is_variable(value) else (float if dtype.kind == "f" else int)(value)
             )
-        return [*out, *self._integers().values()]
+        return [*out, *self.integers().values()]
 
-    def _integers(self) -> dict[str, int]:
+    def integers(self) -> dict[str, int]:
         """Sizes and strides by parameter name; sizes from the second dimension on."""
         s = self.stem
         out = {f"{s}n{i}": size for i, size in enumerate(self.sizes) if i > 0}

@@ -152,7 +152,7 @@ class _Writer:
 
     def _source_parameters(self) -> tuple[list[str], list[str], list[Any]]:
         """Text, words and values of the prologue's pointers and scalars."""
-        count = len(self.source._integers())
+        count = len(self.source.integers())
         keep = slice(0, len(self.source.parameters()) - count)
         at = {f"{a.name}_at": a.layout.offset for a in self.source.accesses() if a.iota}
         return (

@@ -12,6 +12,7 @@ from numbatorch.compile.emit_reduce import reduction
 from numbatorch.compile.fuse import Group, Load, chain, fuse, keep_order
 from numbatorch.compile.memory import Memory, pack_arena
 from numbatorch.compile.simplify import simplify
+from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
 from numbatorch.graph import Node, toposort, verify
 from numbatorch.layout import Layout
@@ -413,8 +414,11 @@ def make_plan(
     """
     if __debug__:
         verify(roots)
+    show_pass("tracing", lambda: describe_graph(roots))
     simple = simplify(roots, lambda node: has_kernel(backend, node))
+    show_pass("simplify", lambda: describe_graph(simple))
     groups = fuse(simple, fusing)
+    show_pass("fuse", lambda: describe_groups(groups))
     plan = Planner(backend, parts, donated).run(simple, groups)
     if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
         # An index out of range must leave everything as it was.

@@ -1,0 +1,56 @@
+"""The debug tools show what runs, and name a kernel that disagrees with its reference."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug, errors
+from numbatorch.graph import find
+
+
+def chain(rows: int = 4) -> Any:
+    """A small graph that is not realized."""
+    x = nt.tensor(np.ones((rows, 6), np.float32), device="cpu")
+    return (x @ x.T + 1).exp().sum(0)
+
+
+@pytest.mark.parametrize(
+    ("level", "shown", "hidden"),
+    [
+        (1, "GB/s", "plan:"),
+        (2, "plan: 2 launches", "def "),
+        (3, "def kernel", "after fuse"),
+        (4, "after fuse", "Traceback"),
+    ],
+)
+def test_each_level_shows_more(
+    level: int, shown: str, hidden: str, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEBUG", str(level))
+    chain(10 + level).realize()  # a plan that no other test made
+    text = capsys.readouterr().err
+    assert shown in text
+    assert hidden not in text
+
+
+def test_graph_and_plan_run_nothing() -> None:
+    out = chain()
+    assert "matmul(" in debug.graph(out)
+    assert debug.dot(out).startswith("digraph")
+    assert "2 launches" in debug.plan(out)
+    assert out.node.buffer is None
+
+
+def test_kernels_have_a_source_that_says_what_they_fuse() -> None:
+    product, total = debug.kernels(chain())
+    assert product.fused == ("matmul",)
+    assert set(total.fused) == {"sum", "exp", "add"}
+    assert "fuses: sum" in total.source
+
+
+def test_validate_names_the_first_kernel_that_differs(monkeypatch: Any) -> None:
+    monkeypatch.setattr(find("exp"), "reference", lambda x: 2 * np.exp(x))
+    with debug.validate(), pytest.raises(errors.KernelError, match="exp"):
+        chain().realize()
