@@ -9,17 +9,11 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.shape import Shape
-
-
-class Storage(Protocol):
-    """Memory that holds a realized value; the backends define it."""
-
-    nbytes: int
 
 
 class Op:

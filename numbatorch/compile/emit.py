@@ -20,7 +20,6 @@ from numbatorch.compile.fuse import Apply, Group, Load, Number, Term, sorted_ter
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.layout import Layout, collapse
-from numbatorch.ops.lowering import Operand
 from numbatorch.ops.registry import IOTA, Elementwise
 from numbatorch.shape import Shape, numel
 from numbatorch.variable import is_variable
@@ -54,7 +53,8 @@ class Access:
     Attributes:
         name: of the parameter.
         dtype: of the elements.
-        layout: over the space; None once collapsed into `strides`.
+        layout: over the space.
+        operand: the argument that it becomes; None for iota.
         strides: of the collapsed space, outermost first.
         parameter: False for iota, which has no pointer.
     """
@@ -484,6 +484,3 @@ def epilogue(
     )
     rows = shape[-2] if len(shape) > 1 else 1
     return spec, [*program.arguments(), rows, shape[-1], program.sizes[-1]]
-
-
-__all__ = ["Operand", "elementwise", "epilogue", "make_program"]

@@ -55,8 +55,8 @@ def reduction(
     writes: Sequence[tuple[Any, Layout, DType]],
     parts: int,
     scratch: Callable[[int], Any],
-) -> tuple[EmittedKernel, list[Any], bool]:
-    """Kernel and arguments of a group whose core is a reduction, and whether it runs serially."""
+) -> tuple[EmittedKernel, list[Any]]:
+    """Kernel and arguments of a group whose core is a reduction."""
     core = group.core
     assert core is not None
     assert group.prologue is not None
@@ -78,7 +78,7 @@ def reduction(
         writer.signature(),
         writer.text,
     )
-    return spec, [*writer.arguments(), *extra], False
+    return spec, [*writer.arguments(), *extra]
 
 
 def _plan(core: Node, source: Program, parts: int) -> Plan:

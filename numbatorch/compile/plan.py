@@ -26,12 +26,11 @@ SERIAL_WORK = 32768.0  # below this many simple operations a launch stays on one
 
 @dataclass(eq=False)
 class Place:
-    """A pointer argument: bytes into a memory, plus a plan variable times a number of bytes."""
+    """A pointer argument: bytes into a memory, plus plan variables times numbers of bytes."""
 
     memory: Memory
     offset: int = 0
-    variable: Variable | None = None
-    scale: int = 0
+    moving: tuple[tuple[Variable, int], ...] = ()
 
 
 @dataclass(eq=False)
@@ -310,11 +309,10 @@ class Planner:
                 scratches.append(memory)
                 return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
-            spec, arguments, serial = reduction(
-                group, self.operand, self._writes(group), self.parts, scratch
-            )
+            writes = self._writes(group)
+            spec, arguments = reduction(group, self.operand, writes, self.parts, scratch)
             work = float(numel(core.inputs[0].shape)) * 3
-            self._launch(group, spec, arguments, [*memories, *scratches], work, serial)
+            self._launch(group, spec, arguments, [*memories, *scratches], work)
         else:
             self._structured(group, core)
 
@@ -340,11 +338,10 @@ class Planner:
         arguments: list[Any],
         writes: list[Memory],
         work: float,
-        serial: bool = False,
     ) -> None:
         words, touched = _words(arguments)
         nbytes = sum(m.nbytes for m in dict.fromkeys(touched))
-        serial = serial or work < SERIAL_WORK
+        serial = work < SERIAL_WORK
         self.add(Launch(spec, words, serial, touched, writes, group, nbytes, work))
 
 
@@ -360,8 +357,8 @@ def _place(operand: Operand) -> Place:
     itemsize = operand.dtype.itemsize
     offset = operand.layout.offset * itemsize // operand.dtype.block
     if isinstance(operand.buffer, _Moved):
-        ((variable, stride),) = operand.buffer.moving
-        return Place(operand.buffer.memory, offset, variable, stride * itemsize)
+        moving = tuple((variable, n * itemsize) for variable, n in operand.buffer.moving)
+        return Place(operand.buffer.memory, offset, moving)
     return Place(operand.buffer, offset)
 
 

@@ -167,13 +167,27 @@ def test_branch_on_a_variable_is_an_error() -> None:
 
 
 def test_minus_zero_is_another_signature() -> None:
-    compiled = nt.compile(lambda x, c: x * 0 + c)
-    assert str(compiled(nt.ones(1, device="cpu"), 0.0).item()) == "0.0"
-    assert str((nt.ones(1, device="cpu") * compiled(nt.ones(1, device="cpu"), -0.0)).item()) in (
-        "0.0",
-        "-0.0",
-    )
+    compiled = nt.compile(lambda x, c: nt.full((1,), c, device="cpu") * x)
+    one = nt.ones(1, device="cpu")
+    assert str(compiled(one, 0.0).item()) == "0.0"
+    assert str(compiled(one, -0.0).item()) == "-0.0"
     assert compiled.traces == 2
+
+
+def test_two_positions_of_one_assignment_move_apart() -> None:
+    grid = nt.zeros(5, 7, device="cpu").realize()
+
+    def write(value: Any, row: int, column: int) -> Any:
+        grid[row : row + 2, column : column + 3] = value
+        return grid.sum()
+
+    compiled = nt.compile(write, dynamic=("row", "column"))
+    expected = np.zeros((5, 7), np.float32)
+    for number, (row, column) in enumerate([(0, 0), (3, 4), (1, 2), (2, 0)]):
+        expected[row : row + 2, column : column + 3] = number + 1
+        compiled(nt.full((2, 3), number + 1.0, device="cpu"), row=row, column=column)
+        assert_close(grid, expected, kind="exact")
+    assert compiled.traces == 1
 
 
 def test_compiled_functions_nest() -> None:

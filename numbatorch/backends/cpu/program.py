@@ -33,7 +33,7 @@ class Program:
         self._number = {m: i for i, m in enumerate(plan.memories)}
         self._words: list[int] = []
         self._moves: list[tuple[int, Place]] = []
-        self._variables: list[tuple[int, Variable, int, Place | None]] = []
+        self._variables: list[tuple[int, Variable]] = []
         self._float_variables: list[tuple[int, Variable]] = []
         self.parts = plan.parts
         self._blocks: list[tuple[int, int]] = []  # word to patch, word that begins the block
@@ -93,7 +93,7 @@ class Program:
                 if kind == "float":
                     self._float_variables.append((word, argument))
                 else:
-                    self._variables.append((word, argument, 1, None))
+                    self._variables.append((word, argument))
             elif kind == "float":
                 self._words.append(_float_word(float(argument)))
             else:
@@ -101,13 +101,11 @@ class Program:
         return start
 
     def _fix_moves(self) -> None:
-        still = [(w, p) for w, p in self._moves if p.variable is None]
+        still = [(w, p) for w, p in self._moves if not p.moving]
+        self._moving = [(w, p) for w, p in self._moves if p.moving]
         self._move_words = np.array([w for w, _p in still], np.int64)
         self._move_bases = np.array([self._number[p.memory] for _w, p in still], np.int64)
         self._move_offsets = np.array([p.offset for _w, p in still], np.int64)
-        for word, place in self._moves:
-            if place.variable is not None:
-                self._variables.append((word, place.variable, place.scale, place))
 
     def _flags(self) -> list[int]:
         """Serial and barrier bits; a barrier stands before a launch that depends on one since."""
@@ -185,11 +183,11 @@ class Program:
 
     def _patch(self) -> None:
         self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets
-        for word, variable, scale, place in self._variables:
-            value = variable.current * scale
-            if place is not None:
-                value += int(self.bases[self._number[place.memory]]) + place.offset
-            self.words[word] = value
+        for word, place in self._moving:
+            base = int(self.bases[self._number[place.memory]]) + place.offset
+            self.words[word] = base + sum(v.current * scale for v, scale in place.moving)
+        for word, variable in self._variables:
+            self.words[word] = variable.current
         for word, variable in self._float_variables:
             self.words[word] = _float_word(float(variable.current))
 
