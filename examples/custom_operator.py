@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import numbatorch as nt
-from numbatorch.backends.cpu.kernel import Pointer, T, kernel, share
 from numbatorch.dtype import FLOATS, DType
 from numbatorch.graph import Node
+from numbatorch.language.kernel import Pointer, T, kernel, share
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.registry import elementwise, structured

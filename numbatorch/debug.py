@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import EmittedKernel
 from numbatorch.compile.plan import Launch, Plan, make_plan
 from numbatorch.debugging import describe_graph, describe_plan, no_fuse, validating
 from numbatorch.graph import Node, toposort
+from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.registry import describe
 
 __all__ = ["Kernel", "dot", "emitted", "graph", "kernels", "no_fuse", "plan", "validate"]

@@ -7,10 +7,10 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.backends.cpu import pack
-from numbatorch.backends.cpu.kernel import KernelSpec
 from numbatorch.device import device
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node
+from numbatorch.language.kernel import KernelSpec
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
 from numbatorch.ops.registry import BUFFER, Structured

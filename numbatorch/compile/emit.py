@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu.kernel import EmittedKernel, function_digest
 from numbatorch.compile.fuse import Apply, Group, Load, Number, Term, sorted_terms
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
+from numbatorch.language.kernel import EmittedKernel, function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.registry import IOTA, Elementwise
 from numbatorch.shape import Shape, numel
@@ -28,10 +28,9 @@ from numbatorch.variable import is_variable
 # does not compile a new kernel.
 LITERALS = (0, 1, -1, 2, 0.5)
 
-HEADER = """from numbatorch.backends.cpu.kernel import Pointer, share
-from numbatorch.backends.cpu.primitives import *
-from numbatorch.backends.cpu.primitives import inf, nan
-from numbatorch.backends.cpu.simd import add_reassoc
+HEADER = """from numbatorch.language.kernel import Pointer, share
+from numbatorch.language.primitives import *
+from numbatorch.language.primitives import inf, nan
 """
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu.kernel import EmittedKernel
 from numbatorch.compile.emit import (
     Program,
     fingerprint,
@@ -27,6 +26,7 @@ from numbatorch.compile.emit import (
 from numbatorch.compile.fuse import Group, Load
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
+from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.registry import Reduction
 from numbatorch.shape import Shape, contiguous_strides, numel
@@ -193,8 +193,8 @@ class _Writer:
         body = {"rows": self._rows, "columns": self._columns, "split": self._split}
         lines = header(kernel_name(self.group), self.group)
         if self.plan.form == "split":
-            lines.insert(-2, "from numbatorch.backends.cpu.primitives import atomic_add")
-            lines.insert(-2, "from numbatorch.backends.cpu.kernel import view")
+            lines.insert(-2, "from numbatorch.language.primitives import atomic_add")
+            lines.insert(-2, "from numbatorch.language.kernel import view")
         start = f"def kernel({', '.join(parameters)}) -> None:"
         return "\n".join([*lines, start, *indent(body[self.plan.form](), 1), ""])
 

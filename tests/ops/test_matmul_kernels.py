@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbatorch.backends.cpu.kernel import Kernel
+from numbatorch.language.kernel import Kernel
 from numbatorch.ops.cpu.matmul import choose, workspace
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt
 from numbatorch.ops.cpu.matmul_packed import matmul

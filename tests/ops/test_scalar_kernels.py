@@ -8,17 +8,17 @@ import pytest
 
 from numbatorch import dtype as dt
 from numbatorch.backends.cpu import compiler, target
-from numbatorch.backends.cpu.kernel import EmittedKernel
 from numbatorch.dtype import DType
+from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops import scalar_math
 from numbatorch.ops.registry import Elementwise, all_ops
 from numbatorch.ops.scalar import Builder, print_numba
 from tests.compare import tolerance
 from tests.run_kernel import run_kernel
 
-TEXT = """from numbatorch.backends.cpu.kernel import Pointer, share
-from numbatorch.backends.cpu.primitives import *
-from numbatorch.backends.cpu.primitives import inf, nan
+TEXT = """from numbatorch.language.kernel import Pointer, share
+from numbatorch.language.primitives import *
+from numbatorch.language.primitives import inf, nan
 
 
 def kernel({parameters}, n: int, part: int, parts: int) -> None:

@@ -13,7 +13,7 @@ LAYERS = [
     "settings errors locks",
     "dtype shape layout device variable debugging",
     "graph",
-    "ops",
+    "language ops",
     "compile",
     "backends cuda_kernels metal",
     "autograd",
@@ -26,11 +26,11 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
-# The language that kernels are written in lies in backends/cpu, and counts as the row of the
+# The vectors that CPU kernels are written with lie in backends/cpu, and count as the row of the
 # operators; so do the formats of GGML's blocks, which the reference of their operators reads.
 VOCABULARY = {
     f"backends.cpu.{stem}": LEVEL["ops"]
-    for stem in "kernel keys language primitives elements scalar_bridge".split()
+    for stem in "elements numba_types compiler".split()
     + [path.stem for path in (PACKAGE / "backends" / "cpu").glob("simd*.py")]
 } | {"quantized.blocks": LEVEL["ops"]}
 

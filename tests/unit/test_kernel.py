@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu import kernel as kernels
 from numbatorch.backends.cpu import pack
-from numbatorch.backends.cpu.kernel import (
+from numbatorch.errors import KernelError
+from numbatorch.language import kernel as kernels
+from numbatorch.language.kernel import (
     EmittedKernel,
     KernelSpec,
     Pointer,
@@ -22,7 +23,7 @@ from numbatorch.backends.cpu.kernel import (
     share,
     view,
 )
-from numbatorch.backends.cpu.primitives import (
+from numbatorch.language.primitives import (
     atomic_add,
     bits,
     bool_,
@@ -48,7 +49,6 @@ from numbatorch.backends.cpu.primitives import (
     uint8,
     uint64,
 )
-from numbatorch.errors import KernelError
 from tests.compare import assert_close
 
 NARROW = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
@@ -353,8 +353,8 @@ def test_emitted_kernels_are_files_that_people_can_read(
     def text() -> str:
         asked.append(1)
         return (
-            "from numbatorch.backends.cpu.kernel import Pointer, kernel\n"
-            "from numbatorch.backends.cpu.primitives import float32\n"
+            "from numbatorch.language.kernel import Pointer, kernel\n"
+            "from numbatorch.language.primitives import float32\n"
             "@kernel\n"
             'def kernel(out: Pointer["float32"], part: int, parts: int) -> None:\n'
             "    out[0] = float32(41.0) + float32(1.0)\n"
@@ -405,8 +405,12 @@ def test_kernels_do_not_raise() -> None:
 
 
 def test_signatures_are_checked_where_the_kernel_is_written() -> None:
+    @kernel
+    def grouped(out: Pointer["float32"], n: int) -> None:
+        out[n] = 0.0
+
     with pytest.raises(KernelError, match="part, parts"):
-        kernel(lambda out, n: None)
+        pack.addresses([grouped()])
     with pytest.raises(KernelError, match="neither a dtype nor a type parameter"):
 
         @kernel

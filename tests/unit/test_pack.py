@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from numbatorch.backends.cpu import pack, packfile, workers
-from numbatorch.backends.cpu.kernel import EmittedKernel, Pointer, kernel
 from numbatorch.backends.cpu.packfile import PackFile
-from numbatorch.backends.cpu.primitives import float32
 from numbatorch.errors import KernelError
+from numbatorch.language.kernel import EmittedKernel, Pointer, kernel
+from numbatorch.language.primitives import float32
 
 ROOT = Path(__file__).parents[2]
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 # A module of eight kernels, and a program that runs them and prints their results.
 MODULE = """
-from numbatorch.backends.cpu.kernel import Pointer, kernel
-from numbatorch.backends.cpu.primitives import float32
+from numbatorch.language.kernel import Pointer, kernel
+from numbatorch.language.primitives import float32
 
 def made(number):
     @kernel
@@ -229,7 +229,7 @@ def test_a_cache_folder_below_a_file_is_as_good_as_none(
     with pytest.warns(RuntimeWarning, match="compiled again"):
         assert value_of(kernels.made(9)()) == 9
     text = (
-        "from numbatorch.backends.cpu.kernel import Pointer\n"
+        "from numbatorch.language.kernel import Pointer\n"
         'def kernel(out: Pointer["float32"], part: int, parts: int) -> None:\n'
         "    out[0] = 3\n"
     )
@@ -282,7 +282,7 @@ def test_many_kernels_are_compiled_by_several_processes(
         pack, "_compile_here", lambda specs, answer: here.extend(specs) or real(specs, answer)
     )
     text = (
-        "from numbatorch.backends.cpu.kernel import Pointer\n"
+        "from numbatorch.language.kernel import Pointer\n"
         'def kernel(out: Pointer["float32"], part: int, parts: int) -> None:\n'
         "    out[0] = 3\n"
     )
@@ -326,7 +326,7 @@ def test_a_call_of_what_does_not_exist_names_the_kernel(cache: Path) -> None:
 
 
 def _absent() -> Any:
-    from numbatorch.backends.cpu.kernel import intrinsic
+    from numbatorch.language.kernel import intrinsic
 
     @intrinsic
     def absent(typingctx: Any, number: Any) -> Any:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from numbatorch.backends.cpu import loop, pack, threads
-from numbatorch.backends.cpu.kernel import KernelSpec, Pointer, kernel, share
 from numbatorch.backends.cpu.loop import BARRIER, SERIAL
-from numbatorch.backends.cpu.primitives import int64
+from numbatorch.language.kernel import KernelSpec, Pointer, kernel, share
+from numbatorch.language.primitives import int64
 
 ROOT = Path(__file__).parents[2]
 

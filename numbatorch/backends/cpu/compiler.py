@@ -22,9 +22,9 @@ from numba.core.registry import cpu_target
 
 import numbatorch.backends.cpu.simd_types  # noqa: F401, operators on vectors become known to Numba
 from numbatorch.backends.cpu import target
-from numbatorch.backends.cpu.kernel import KernelSpec, PointerTo, call_parameters, with_types
 from numbatorch.backends.cpu.numba_types import PointerType
 from numbatorch.errors import KernelError, message
+from numbatorch.language.kernel import KernelSpec, PointerTo, call_parameters, with_types
 
 _active = threading.local()
 
@@ -190,6 +190,10 @@ def _module(spec: KernelSpec, cpu: target.CPU) -> Any:
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
     tail = call_parameters(function)
+    if not tail:
+        problem = "a kernel for groups of threads does not run on the CPU"
+        rule = "the last two parameters of a CPU kernel are `part, parts`"
+        raise KernelError(message(spec.name, problem, rule))
     args = (*argument_types, *[types.int64] * len(tail))
     with global_compiler_lock, compiling_for(cpu):
         compiled = lower(function, args, types.void, inline=False, noalias=True)

@@ -5,8 +5,8 @@ Its functions are kernels like any other, kept in the pack. Threads share an int
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import helper, intrinsic, kernel, view
-from numbatorch.backends.cpu.primitives import int64
+from numbatorch.language.kernel import helper, intrinsic, kernel, view
+from numbatorch.language.primitives import int64
 
 # Words of a program's row, and bits of its flags.
 FUNCTION, ARGUMENTS, FLAGS, ROW = 0, 1, 2, 4

@@ -19,9 +19,9 @@ from numba.extending import models, register_model, typeof_impl
 
 from numbatorch import dtype as dtypes
 from numbatorch.backends.cpu import elements
-from numbatorch.backends.cpu.kernel import Helper, Intrinsic, Kernel
-from numbatorch.backends.cpu.language import Element, ElementType
 from numbatorch.dtype import DType
+from numbatorch.language.kernel import Helper, Intrinsic, Kernel
+from numbatorch.language.words import Element, ElementType
 
 
 def held(name: str) -> Any:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from numbatorch import settings
-from numbatorch.backends.cpu.kernel import KernelSpec, digest
 from numbatorch.backends.cpu.packfile import Objects, PackFile
 from numbatorch.errors import KernelError, message
+from numbatorch.language.kernel import KernelSpec, digest
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}

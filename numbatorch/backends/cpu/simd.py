@@ -6,7 +6,7 @@
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import intrinsic
+from numbatorch.language.kernel import intrinsic
 
 
 def held(element: str) -> str:
@@ -366,17 +366,6 @@ def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
         return take(builder, values[0], range(first, first + count))
 
     return signature(simd_types.VecType(a.element, count), a, start, n), codegen
-
-
-@intrinsic
-def add_reassoc(typingctx: Any, a: Any, b: Any) -> Any:
-    """a + b of numbers, where LLVM may change the order of a chain of sums and so vectorise it."""
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.fadd(*values, flags=("reassoc", "contract", "nsz"))
-
-    return (signature(a, a, b), codegen) if a == b else None
 
 
 @intrinsic

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.kernel import intrinsic
+from numbatorch.language.kernel import intrinsic
 
 
 def signed_bias() -> int:

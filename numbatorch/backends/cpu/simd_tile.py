@@ -7,7 +7,7 @@ along k, which `tile_sums` adds up.
 from typing import Any
 
 from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.kernel import intrinsic
+from numbatorch.language.kernel import intrinsic
 
 
 @intrinsic

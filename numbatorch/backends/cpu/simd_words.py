@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.kernel import Intrinsic, intrinsic
 from numbatorch.backends.cpu.simd_int8 import runs, signed_bias, splat_constant
+from numbatorch.language.kernel import Intrinsic, intrinsic
 
 
 def constant_by_element(

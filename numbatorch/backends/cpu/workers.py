@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import IO, Any
 
 from numbatorch import settings
-from numbatorch.backends.cpu.kernel import KernelSpec, bind_text
+from numbatorch.language.kernel import KernelSpec, bind_text
 
 # What a worker answers for a kernel: its key, and its object code or None if it could not.
 Answer = tuple[str, bytes | None]

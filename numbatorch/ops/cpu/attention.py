@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel
-from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import inf, truncdiv
 from numbatorch.dtype import DType
+from numbatorch.language.kernel import Pointer, T, V, helper, kernel
+from numbatorch.language.primitives import inf, truncdiv
+from numbatorch.language.words import bool_
 from numbatorch.ops import attention as ops
 from numbatorch.ops.cpu.attention_backward import (
     attention_backward_groups,

@@ -4,10 +4,7 @@ Queries that share a group's keys stand together, (rows, D). The keys may be spl
 whose sums are then joined in order, so that few heads keep many threads busy.
 """
 
-from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel, share
-from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import inf, truncdiv
-from numbatorch.backends.cpu.simd import add_reassoc, lanes, prefetch
+from numbatorch.backends.cpu.simd import lanes, prefetch
 from numbatorch.backends.cpu.simd_tile import (
     dots_rows,
     tile_dots,
@@ -19,6 +16,9 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
+from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.language.primitives import add_reassoc, inf, truncdiv
+from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, largest, place_in
 

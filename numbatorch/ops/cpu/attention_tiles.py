@@ -8,9 +8,6 @@ Row i of the queries of one group is token i // repeat of head i % repeat.
 from typing import Any
 
 from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, intrinsic
-from numbatorch.backends.cpu.language import bool_
-from numbatorch.backends.cpu.primitives import fabs, inf, select, truncdiv
 from numbatorch.backends.cpu.simd import lanes, vload, vmax, vstore
 from numbatorch.backends.cpu.simd_tile import (
     tile_load,
@@ -19,6 +16,9 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_transpose,
     tile_zero,
 )
+from numbatorch.language.kernel import Pointer, T, V, helper, intrinsic
+from numbatorch.language.primitives import fabs, inf, select, truncdiv
+from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.rows import exp
 
 TILE = 64  # queries of a block, divisible by two vectors of any width

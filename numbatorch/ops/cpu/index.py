@@ -6,9 +6,9 @@ An index out of bounds is stored with a 1 before it in the two words of `status`
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu.kernel import Pointer, T, U, kernel, share
-from numbatorch.backends.cpu.language import int64
-from numbatorch.backends.cpu.primitives import truncdiv
+from numbatorch.language.kernel import Pointer, T, U, kernel, share
+from numbatorch.language.primitives import truncdiv
+from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.shape import numel

@@ -3,7 +3,7 @@
 The three kernels take the same arguments, so that shape and strides decide between them.
 """
 
-from numbatorch.backends.cpu.kernel import Kernel
+from numbatorch.language.kernel import Kernel
 from numbatorch.layout import collapse
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
 from numbatorch.ops.cpu.matmul_packed import FLOATS, matmul, matmul_workspace

@@ -4,8 +4,6 @@
 both along k: few rows of x times W.T, where each row of W comes from memory once.
 """
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
-from numbatorch.backends.cpu.language import uint8
 from numbatorch.backends.cpu.simd import (
     call_epilogue,
     lanes,
@@ -25,6 +23,8 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.words import uint8
 from numbatorch.ops.cpu.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")

@@ -6,8 +6,6 @@ stays in the second-level cache while a chunk of rows of lhs passes it.
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
-from numbatorch.backends.cpu.language import uint8
 from numbatorch.backends.cpu.simd import call_epilogue, lanes, narrow, view_held, vload, vstore
 from numbatorch.backends.cpu.simd_tile import (
     tile_load,
@@ -17,6 +15,8 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_vectors,
     tile_zero,
 )
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.words import uint8
 from numbatorch.ops.cpu.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")

@@ -5,11 +5,10 @@ Weight gradients are summed by each part into a row of its own, then over the pa
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, V, helper, kernel, share
-from numbatorch.backends.cpu.language import int64
-from numbatorch.backends.cpu.primitives import sqrt
-from numbatorch.backends.cpu.simd import add_reassoc
 from numbatorch.dtype import DType, float32
+from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
+from numbatorch.language.primitives import add_reassoc, sqrt
+from numbatorch.language.words import int64
 from numbatorch.ops import norm as ops
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, in_type, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch import dtype as dtypes
-from numbatorch.backends.cpu.kernel import Pointer, helper, view
-from numbatorch.backends.cpu.language import float16, float32, int8, uint8
 from numbatorch.backends.cpu.simd import splat, vconcat, vconvert, vload
 from numbatorch.backends.cpu.simd_int8 import signed_bias
 from numbatorch.backends.cpu.simd_words import (
@@ -24,6 +22,8 @@ from numbatorch.backends.cpu.simd_words import (
     words_at,
     words_signed,
 )
+from numbatorch.language.kernel import Pointer, helper, view
+from numbatorch.language.words import float16, float32, int8, uint8
 
 STEP = 256  # values that are decoded together
 

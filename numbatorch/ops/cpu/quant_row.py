@@ -11,8 +11,6 @@ to 8 bits first, by every thread for itself, into planes whose length is rounded
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share, view
-from numbatorch.backends.cpu.language import float32, int32, uint8, uint32
 from numbatorch.backends.cpu.simd import (
     call_epilogue,
     fma,
@@ -25,6 +23,8 @@ from numbatorch.backends.cpu.simd import (
 from numbatorch.backends.cpu.simd_int8 import add_dots, quantize_block
 from numbatorch.backends.cpu.simd_tile import tile_zero
 from numbatorch.backends.cpu.simd_words import repeat_to
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,
     STEP,

@@ -13,8 +13,6 @@ tile there.
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, helper, kernel, share, view
-from numbatorch.backends.cpu.language import float32, int32, uint8, uint32
 from numbatorch.backends.cpu.simd import call_epilogue, lanes, prefetch, vstore
 from numbatorch.backends.cpu.simd_int8 import (
     add_outer,
@@ -27,6 +25,8 @@ from numbatorch.backends.cpu.simd_int8 import (
 )
 from numbatorch.backends.cpu.simd_tile import tile_load, tile_store, tile_zero
 from numbatorch.backends.cpu.simd_words import turn_words
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,
     GROUPS,

@@ -1,7 +1,7 @@
 """CPU kernels of rotary position embedding: one row is one head of one token."""
 
-from numbatorch.backends.cpu.kernel import Pointer, T, V, helper, kernel, share
-from numbatorch.backends.cpu.primitives import truncdiv
+from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.language.primitives import truncdiv
 from numbatorch.ops import rope as ops
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, in_type, place_in
 from numbatorch.ops.lowering import Launcher, Operand, lower

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from numbatorch.backends.cpu.kernel import Pointer, T, U, helper, kernel, share
-from numbatorch.backends.cpu.primitives import truncdiv
-from numbatorch.backends.cpu.scalar_bridge import scalar_word
-from numbatorch.backends.cpu.simd import add_reassoc, lanes, splat, vlargest, vload, vmax
+from numbatorch.backends.cpu.simd import lanes, splat, vlargest, vload, vmax
 from numbatorch.dtype import DType
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.primitives import add_reassoc, truncdiv
+from numbatorch.language.scalar_word import scalar_word
 from numbatorch.ops import scalar_math
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.shape import Shape, contiguous_strides, numel

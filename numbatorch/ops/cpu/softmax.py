@@ -1,8 +1,7 @@
 """CPU kernels of softmax: a row is read once from memory, and again while it is in the cache."""
 
-from numbatorch.backends.cpu.kernel import Pointer, T, V, kernel, share
-from numbatorch.backends.cpu.primitives import inf
-from numbatorch.backends.cpu.simd import add_reassoc
+from numbatorch.language.kernel import Pointer, T, V, kernel, share
+from numbatorch.language.primitives import add_reassoc, inf
 from numbatorch.ops import softmax as ops
 from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, exp, largest, log, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower

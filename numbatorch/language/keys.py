@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from numbatorch.backends.cpu.language import Helper, Intrinsic
+from numbatorch.language.words import Helper, Intrinsic
 from numbatorch.locks import Lock
 
 

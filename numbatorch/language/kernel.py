@@ -13,10 +13,13 @@ from typing import Any, overload
 
 from numbatorch import dtype as dtypes
 from numbatorch import settings
-from numbatorch.backends.cpu.keys import digest, function_digest
-from numbatorch.backends.cpu.language import (
+from numbatorch.dtype import DType
+from numbatorch.errors import KernelError, message
+from numbatorch.language.keys import digest, function_digest
+from numbatorch.language.words import (
     ELEMENTS,
     Element,
+    Epilogue,
     Helper,
     Intrinsic,
     Pointer,
@@ -30,13 +33,12 @@ from numbatorch.backends.cpu.language import (
     share,
     view,
 )
-from numbatorch.dtype import DType
-from numbatorch.errors import KernelError, message
 
 __all__ = [
     "BoundKernel",
     "Element",
     "EmittedKernel",
+    "Epilogue",
     "Helper",
     "Intrinsic",
     "Kernel",
@@ -56,7 +58,7 @@ __all__ = [
     "view",
 ]
 
-WORDS = ("pointer", "int", "float")
+WORDS = ("pointer", "int", "float", "epilogue")
 
 
 class KernelSpec:
@@ -194,10 +196,12 @@ def kernel(function: Callable[..., None]) -> Kernel: ...
 @overload
 def kernel(**types: Iterable[str] | str) -> Callable[[Callable[..., None]], Kernel]: ...
 def kernel(function: Any = None, **types: Iterable[str] | str) -> Any:
-    """Make a function of typed pointers and integers a CPU kernel.
+    """Make a function of typed pointers and integers a kernel.
 
-    Parameters are annotated `Pointer["T"]`, `Pointer["float32"]`, `int` or `float`; the last two
-    are `part: int, parts: int`. The others stand in the argument block, one word each.
+    Parameters are annotated `Pointer["T"]`, `Pointer["float32"]`, `int` or `float`, and stand in
+    the argument block, one word each. The last two are `part: int, parts: int`, passed beside it;
+    a kernel without them is for groups of threads, language/groups.py, and may have a parameter
+    `finish: Epilogue`.
 
     Args:
         types: the type parameters and the dtypes each can be.
@@ -303,15 +307,14 @@ TILE = ("batch", "row0", "row1", "col0", "col1")
 def call_parameters(function: FunctionType) -> tuple[str, ...]:
     """The last parameters, which the caller passes beside the argument block.
 
-    They are `part, parts`, or for an epilogue `batch, row0, row1, col0, col1`.
+    They are `part, parts`, or for an epilogue `batch, row0, row1, col0, col1`; none for a kernel
+    of groups.
     """
     names = tuple(inspect.signature(function).parameters)
     for tail in (SHARE, TILE):
         if names[-len(tail) :] == tail:
             return tail
-    raise KernelError(
-        message(function.__name__, "the last two parameters of a kernel are `part, parts`")
-    )
+    return ()
 
 
 def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[Any, ...]:
@@ -319,7 +322,7 @@ def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[A
     names = list(inspect.signature(function).parameters)
     tail = call_parameters(function)
     words: list[Any] = []
-    for name in names[: -len(tail)]:
+    for name in names[: len(names) - len(tail)]:
         annotation = function.__annotations__.get(name)
         if isinstance(annotation, str):
             annotation = eval(annotation, function.__globals__)
@@ -330,6 +333,8 @@ def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[A
             words.append(annotation)
         elif annotation is int or annotation is float:
             words.append(annotation.__name__)
+        elif annotation is Epilogue:
+            words.append("epilogue")
         else:
             problem = f"{name}: {annotation!r} is not Pointer[...], int or float"
             raise KernelError(message(function.__name__, problem))

@@ -179,6 +179,27 @@ def intrinsic(definition: Callable[..., Any] | None = None, *, literal: bool = F
     return Intrinsic(definition, literal)
 
 
+class Word:
+    """A word that each kind of device binds to its own instructions."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self.__name__ = name
+        self.__doc__ = meaning
+
+    def __repr__(self) -> str:
+        return f"<word {self.__name__}>"
+
+    def __call__(self, *arguments: Any) -> Any:
+        only_in_kernels(self.__name__)
+
+
+class Epilogue:
+    """The annotation of a parameter that stands for the elementwise work on finished results.
+
+    It takes one word for each argument of the epilogue, none where there is no epilogue.
+    """
+
+
 class Helper:
     """A typed function that kernels call, see `helper`."""
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numbatorch.backends.cpu.language import (
+from numbatorch.language.words import (
     Intrinsic,
     bfloat16,
     bool_,
@@ -29,6 +29,7 @@ from numbatorch.backends.cpu.language import (
 )
 
 __all__ = [
+    "add_reassoc",
     "atomic_add",
     "bfloat16",
     "bits",
@@ -139,6 +140,17 @@ copysign = _float_intrinsic("copysign", 2, "The magnitude of a with the sign of 
 fma = _float_intrinsic("fma", 3, "a * b + c, rounded once.")
 minimum = _float_intrinsic("minimum", 2, "The smaller; NaN if either is, and -0.0 is below 0.0.")
 maximum = _float_intrinsic("maximum", 2, "The larger; NaN if either is, and 0.0 is above -0.0.")
+
+
+@intrinsic
+def add_reassoc(typingctx: Any, a: Any, b: Any) -> Any:
+    """a + b of numbers, where LLVM may change the order of a chain of sums and so vectorise it."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.fadd(*values, flags=("reassoc", "contract", "nsz"))
+
+    return (signature(a, a, b), codegen) if a == b else None
 
 
 @intrinsic

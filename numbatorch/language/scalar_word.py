@@ -9,9 +9,9 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from numbatorch import dtype as dtypes
-from numbatorch.backends.cpu import primitives
-from numbatorch.backends.cpu.keys import digest
-from numbatorch.backends.cpu.language import Intrinsic
+from numbatorch.language import primitives
+from numbatorch.language.keys import digest
+from numbatorch.language.words import Intrinsic
 from numbatorch.ops.scalar import Builder, ScalarFunction, print_numba
 
 

@@ -1,0 +1,1 @@
+"""The language of kernels: pointers, words and `@kernel`, importable without Numba."""
