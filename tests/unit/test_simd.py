@@ -39,6 +39,7 @@ from numbatorch.backends.cpu.simd_tile import (
     vstore_rows,
 )
 from numbatorch.language.kernel import Pointer, T, U, kernel, view
+from numbatorch.language.primitives import add_reassoc
 from numbatorch.language.words import float32, int8, int32, int64, uint8
 from tests.compare import assert_close
 from tests.run_kernel import run_kernel
@@ -51,7 +52,6 @@ FLOATS = {
     "float8_e4m3": np.dtype(ml_dtypes.float8_e4m3fn),
     "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
 }
-from numbatorch.language.primitives import add_reassoc
 
 
 def normal(*shape: int, dtype: Any = np.float32) -> Any:
