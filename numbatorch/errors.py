@@ -32,6 +32,10 @@ class BackendUnavailable(ImportError):
     """A device or optional package that is absent: says what to install."""
 
 
+class OutOfMemory(MemoryError):
+    """Memory that a device does not have: what was asked for, what is free, what there is."""
+
+
 class GradientError(RuntimeError):
     """A gradient that does not exist: names the operator that has none."""
 
@@ -47,3 +51,24 @@ def message(operator: str, problem: str, *rows: str, hint: str | None = None) ->
     if hint is not None:
         lines.append(f"  hint: {hint}")
     return "\n".join(lines)
+
+
+def out_of_memory(device: str, requested: int, free: int, total: int) -> OutOfMemory:
+    """The error of a device that has not `requested` bytes left.
+
+    >>> print(out_of_memory("cuda", 3 << 30, 1 << 30, 8 << 30))
+    cuda: out of memory
+      requested 3.00 GiB (3221225472 bytes)
+      free 1.00 GiB of 8.00 GiB
+    """
+    asked = f"requested {_size(requested)} ({requested} bytes)"
+    return OutOfMemory(
+        message(device, "out of memory", asked, f"free {_size(free)} of {_size(total)}")
+    )
+
+
+def _size(nbytes: int) -> str:
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if nbytes >= scale:
+            return f"{nbytes / scale:.2f} {unit}"
+    return f"{nbytes} bytes"

@@ -1,0 +1,1 @@
+"""Device "cuda": numba-cuda compiles, the CUDA driver runs."""
