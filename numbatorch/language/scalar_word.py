@@ -15,7 +15,7 @@ from numbatorch.language.words import Intrinsic
 from numbatorch.ops.scalar import Builder, ScalarFunction, print_numba
 
 
-class _Definition:
+class Definition:
     """What an intrinsic is made of; its `repr` stands for it in the keys of kernels."""
 
     def __init__(self, function: ScalarFunction) -> None:
@@ -60,7 +60,7 @@ class _Definition:
 
 def scalar_word(function: ScalarFunction) -> Any:
     """The scalar function as a word that kernels call on numbers."""
-    return Intrinsic(_Definition(function), False)
+    return Intrinsic(Definition(function), False)
 
 
 def _printed(function: ScalarFunction, kinds: tuple[str, ...]) -> FunctionType:
