@@ -3,42 +3,27 @@
 import os
 import threading
 import weakref
-from types import TracebackType
+from typing import Any
 
 
-class Lock:
-    """Reentrant, used with `with`; free again in a child that was forked while it was held."""
+def Lock() -> threading.RLock:
+    """A reentrant lock, free again in a child that was forked while it was held. Use `with`.
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _all.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take the lock; False if it is taken and `blocking` is False."""
-        return self._lock.acquire(blocking)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
+    It is the interpreter's own. Methods in Python around it would let an interrupt in between
+    taking it and entering the block: then it would stay taken, and other threads would wait for
+    it for ever.
+    """
+    lock = threading.RLock()
+    _all.add(lock)
+    return lock
 
 
-_all: weakref.WeakSet[Lock] = weakref.WeakSet()
+_all: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     for lock in _all:
-        lock._lock = threading.RLock()
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):
