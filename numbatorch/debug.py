@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from numbatorch.backends.base import backend
+from numbatorch.backends.cpu import threads
+from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.compile.plan import Launch, Plan, make_plan
-from numbatorch.debugging import describe_graph, describe_plan, no_fuse, validating
+from numbatorch.debugging import describe_graph, describe_plan, fusing, no_fuse, validating
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.registry import describe
@@ -44,28 +47,31 @@ class Kernel:
 
 
 def _roots(tensors: Any) -> list[Node]:
-    from numbatorch.backends.cpu.backend import placeholder_graph
-
     found = tensors if isinstance(tensors, list | tuple) else [tensors]
     nodes = [tensor.node for tensor in found]
     copies, _leaves = placeholder_graph(toposort(nodes))
     return [copies[node] for node in nodes if node.buffer is None]
 
 
-def _plan(tensors: Any) -> Plan:
-    from numbatorch.backends.cpu import threads
-    from numbatorch.debugging import fusing
-
+def _plan(tensors: Any, target: str | None) -> Plan:
     roots = _roots(tensors)
     if not roots:
         return Plan()
-    return make_plan(roots, "cpu", threads.num_threads(), frozenset(), fusing())
+    runner = backend(roots[0].device) if target is None else None
+    if isinstance(runner, PlanBackend):
+        return runner.plan(roots)
+    return make_plan(roots, target or "cpu", threads.num_threads(), frozenset(), fusing())
 
 
-def kernels(tensors: Any) -> list[Kernel]:
+def kernels(tensors: Any, target: str | None = None) -> list[Kernel]:
     """The fused kernels that realizing a tensor, or several together, would launch.
 
-    A structured operator that takes several launches counts as one kernel.
+    A structured operator that takes several launches counts as one kernel. One that has no kernel
+    on the device appears as the operators of its fallback.
+
+    Args:
+        target: "cpu", "cuda" or "metal", to see the kernels of a device that is not at hand; by
+            default those of the tensors' own device.
 
     >>> import numbatorch as nt
     >>> x = nt.tensor([1.0, 2.0])
@@ -73,7 +79,7 @@ def kernels(tensors: Any) -> list[Kernel]:
     [('mul', 'add', 'exp')]
     """
     groups: dict[int, list[Launch]] = {}
-    for launch in _plan(tensors).launches:
+    for launch in _plan(tensors, target).launches:
         groups.setdefault(id(launch.group), []).append(launch)
     return [
         Kernel(
@@ -87,19 +93,19 @@ def kernels(tensors: Any) -> list[Kernel]:
     ]
 
 
-def emitted(tensors: Any) -> list[Any]:
+def emitted(tensors: Any, target: str | None = None) -> list[Any]:
     """The kernels of which the text is generated, epilogues of products among them."""
     found = []
-    for launch in _plan(tensors).launches:
+    for launch in _plan(tensors, target).launches:
         for part in (launch, launch.epilogue):
             if part is not None and isinstance(part.spec, EmittedKernel):
                 found.append(part.spec)
     return found
 
 
-def plan(tensors: Any) -> str:
+def plan(tensors: Any, target: str | None = None) -> str:
     """The plan that realizing a tensor, or several together, would run, one line a launch."""
-    return describe_plan(_plan(tensors))
+    return describe_plan(_plan(tensors, target))
 
 
 def graph(tensors: Any) -> str:

@@ -75,15 +75,15 @@ def run(program: Any, launch: Any) -> None:
         launch(number)
         seconds = time.perf_counter() - start
         if level >= 1:
-            print(_timing(step, seconds), file=sys.stderr)
+            print(_timing(program.device, step, seconds), file=sys.stderr)
         if expected is not None:
             _compare(program, step, expected)
 
 
-def _timing(step: Any, seconds: float) -> str:
+def _timing(device: str, step: Any, seconds: float) -> str:
     shapes = " ".join(str(node.shape) for node in step.group.outputs)
     rate = step.nbytes / seconds / 1e9
-    return f"cpu {step.spec.name:40} {shapes:24} {seconds * 1e3:9.3f} ms {rate:7.1f} GB/s"
+    return f"{device} {step.spec.name:40} {shapes:24} {seconds * 1e3:9.3f} ms {rate:7.1f} GB/s"
 
 
 def _is_last(launches: list[Any], number: int) -> bool:

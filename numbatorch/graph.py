@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from numbatorch.device import Device
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, float64
+from numbatorch.errors import DTypeError, message
 from numbatorch.shape import Shape
 
 
@@ -101,6 +102,14 @@ class Node:
         dtype: DType,
         device: Device,
     ) -> None:
+        if device.kind == "metal" and dtype is float64:
+            raise DTypeError(
+                message(
+                    op.name,
+                    "a Metal device has no float64",
+                    hint="use float32, or device cpu for float64",
+                )
+            )
         self.op = op
         self.inputs = inputs
         self.attrs = attrs

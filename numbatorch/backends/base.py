@@ -9,7 +9,6 @@ import numpy as np
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.errors import BackendUnavailable, message
 from numbatorch.graph import Node
 
 Array = np.ndarray[Any, Any]
@@ -28,26 +27,44 @@ class Backend(Protocol):
         """The buffer's elements under the node's shape and dtype; may share memory."""
 
 
-_backends: dict[str, Backend] = {}
+_backends: dict[Device, Backend] = {}
 
 
 def backend(device: Device) -> Backend:
-    """The backend of `device`, loaded on first use."""
-    found = _backends.get(device.kind)
+    """The backend of `device`, loaded on first use.
+
+    Raises:
+        BackendUnavailable: the device is not there, or what drives it is not installed.
+    """
+    found = _backends.get(device)
     if found is None:
-        found = _backends[device.kind] = _load(device.kind)
+        found = _backends[device] = _load(device)
     return found
 
 
-def _load(kind: str) -> Backend:
-    if kind == "numpy":
+def install(device: Device, runner: Backend | None) -> None:
+    """Let `runner` be the backend of `device` from now on; None undoes it."""
+    if runner is None:
+        _backends.pop(device, None)
+    else:
+        _backends[device] = runner
+
+
+def _load(device: Device) -> Backend:
+    if device.kind == "numpy":
         from numbatorch.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
-    if kind == "cpu":
+    if device.kind == "cpu":
         from numbatorch.backends.cpu.backend import CPUBackend
 
         return CPUBackend()
-    raise BackendUnavailable(
-        message("device", f"there is no {kind} backend here yet", "available: cpu, numpy")
-    )
+    from numbatorch.backends.gpu import GPUBackend
+
+    if device.kind == "cuda":
+        from numbatorch.backends.cuda import open_runtime
+
+        return GPUBackend(open_runtime(device.index))
+    from numbatorch.metal.runtime import open_runtime as open_metal
+
+    return GPUBackend(open_metal(device.index))

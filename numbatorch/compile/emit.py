@@ -16,6 +16,7 @@ from typing import Any
 
 from numbatorch import dtype as dt
 from numbatorch.compile.fuse import Apply, Group, Load, Number, Term, sorted_terms
+from numbatorch.compile.target import Grid, Target
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import EmittedKernel, function_digest
@@ -82,6 +83,7 @@ class Program:
         scalars: (name, dtype, value) of constants and attributes that are arguments.
     """
 
+    target: Target
     stem: str
     roots: Sequence[Term]
     space: Shape
@@ -139,8 +141,7 @@ class Program:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 name = f"{self.stem}c{len(self.scalars)}"
                 self._attributes[id(term), key] = name
-                kind = dt.float64 if isinstance(value, float) else dt.int64
-                self.scalars.append((name, kind, value))
+                self.scalars.append((name, self._argument_dtype(isinstance(value, float)), value))
 
     def accesses(self) -> list[Access]:
         """Writes, then reads; a read of an output in place is that write's access."""
@@ -252,7 +253,7 @@ class Program:
         """
         from numbatorch.ops.scalar import Builder, print_numba
 
-        builder = Builder(prefix=f"{self.stem}v")
+        builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
         values: dict[int, Any] = {}
         lines: list[str] = []
         for term in self.terms:
@@ -277,13 +278,18 @@ class Program:
         name = self.given.get(id(term))
         if name is None:
             return builder.const(term.node.attrs["value"], dtype)
-        return builder.cast(builder.input(name, _argument_dtype(term.node.dtype)), dtype)
+        return builder.cast(
+            builder.input(name, self._argument_dtype(term.node.dtype.kind == "f")), dtype
+        )
+
+    def _argument_dtype(self, real: bool) -> DType:
+        return self.target.real if real else dt.int64
 
     def _call(self, builder: Any, term: Apply, values: dict[int, Any]) -> Any:
         attrs = {}
         for key, value in term.node.attrs.items():
             name = self._attributes.get((id(term), key))
-            kind = dt.float64 if isinstance(value, float) else dt.int64
+            kind = self._argument_dtype(isinstance(value, float))
             attrs[key] = value if name is None else builder.input(name, kind)
         value = builder.call(term.node.op, [values[id(t)] for t in term.terms], attrs)
         # A half type is rounded after every operator, so that fusing changes no value.
@@ -323,10 +329,6 @@ def is_narrow(dtype: DType) -> bool:
     return dtype.compute is not dtype
 
 
-def _argument_dtype(dtype: DType) -> DType:
-    return dt.float64 if dtype.kind == "f" else dt.int64
-
-
 def indent(lines: Sequence[str], levels: int) -> list[str]:
     """The lines, 4 * levels spaces further in."""
     return ["    " * levels + line for line in lines]
@@ -351,19 +353,21 @@ def work_of(group: Group) -> float:
 
 
 def elementwise(
+    target: Target,
     group: Group,
     operand: Callable[[Node, Layout], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shared: dict[Node, int],
-) -> tuple[EmittedKernel, list[Any]]:
-    """Kernel and arguments of a group without a core.
+) -> tuple[EmittedKernel, list[Any], Grid]:
+    """Kernel, arguments and grid of a group without a core.
 
     Args:
+        target: what the kernel is for.
         operand: the argument for a node's memory seen through a layout.
         writes: argument, layout over the space and dtype of each result.
         shared: nodes whose memory is that of a result, by its number.
     """
-    program = make_program("", group.results, group.space, operand, writes, shared, None)
+    program = make_program(target, "", group.results, group.space, operand, writes, shared, None)
     total = numel(group.space)
     inner = program.sizes[-1]
 
@@ -374,26 +378,31 @@ def elementwise(
             loop = [*program.row_lines("0", "lo"), "for i in range(hi - lo):", *indent(step, 1)]
         else:
             loop = run_loop(program, step)
-        return _kernel_text(program, ["total: int", "n: int"], [*_SHARE, *loop], group)
+        start = _ITEM if target.groups else _SHARE
+        return _kernel_text(program, ["total: int", "n: int"], [*start, *loop], group)
 
     spec = EmittedKernel(
         kernel_name(group),
-        ("elementwise", fingerprint(), program.key()),
+        ("elementwise", target.name, fingerprint(), program.key()),
         [*program.signature(), "int", "int"],
         text,
     )
-    return spec, [*program.arguments(), total, inner]
+    return spec, [*program.arguments(), total, inner], Grid(total)
 
 
+# A CPU thread takes whole blocks, of which the last elements are not worth a vector loop's rest.
 _SHARE = [
     "blocks = (total + 63) // 64",
     "lo, hi = share(blocks, part, parts)",
     "lo = lo * 64",
     "hi = min(hi * 64, total)",
 ]
+# Neighbouring threads of a GPU take neighbouring elements.
+_ITEM = ["lo, hi = share(total, part, parts)"]
 
 
 def make_program(
+    target: Target,
     stem: str,
     roots: Sequence[Term],
     space: Shape,
@@ -403,7 +412,7 @@ def make_program(
     core: Node | None,
 ) -> Program:
     """A program with its accesses bound and its space collapsed."""
-    program = Program(stem, roots, space)
+    program = Program(target, stem, roots, space)
     program.writes = [
         Access(f"{stem}o{i}", dtype, layout, argument)
         for i, (argument, layout, dtype) in enumerate(writes)
@@ -438,6 +447,7 @@ def _kernel_text(
 
 
 def epilogue(
+    target: Target,
     group: Group,
     operand: Callable[[Node, Layout], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
@@ -449,11 +459,13 @@ def epilogue(
     first result, where the core has written its values.
 
     Args:
+        target: what the kernel is for.
         shape: of the core, (..., M, N).
     """
     assert group.core is not None
     whole = Layout.contiguous(group.space)
     program = make_program(
+        target,
         "e",
         group.results,
         group.space,
@@ -477,7 +489,7 @@ def epilogue(
 
     spec = EmittedKernel(
         kernel_name(group) + "_epilogue",
-        ("epilogue", fingerprint(), program.key()),
+        ("epilogue", target.name, fingerprint(), program.key()),
         [*program.signature(), "int", "int", "int"],
         text,
     )

@@ -1,8 +1,9 @@
 """Emit reductions: a prologue over the input, an accumulator, an epilogue over the result.
 
-Three forms: `rows` walks the reduced elements of one result after the other, `columns` keeps a
-block of neighbouring results where those lie closer in memory than the reduced elements, `split`
-shares the reduced elements of few results among the team, in chunks that do not depend on its size.
+On the CPU there are three forms: `rows` walks the reduced elements of one result after the other,
+`columns` keeps a block of neighbouring results where those lie closer in memory than the reduced
+elements, `split` shares the reduced elements of few results among the team, in chunks that do not
+depend on its size. On GPUs `rows` gives each result to a thread, and `group` to a group of threads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numbatorch.compile.emit import (
     make_program,
 )
 from numbatorch.compile.fuse import Group, Load
+from numbatorch.compile.target import Grid, Target
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import EmittedKernel
@@ -33,9 +35,11 @@ from numbatorch.shape import Shape, contiguous_strides, numel
 
 BLOCK = 64  # results that `columns` keeps at a time
 CHUNK = 16384  # reduced elements that one part of `split` takes at a time
-FEW = (
-    32  # results below which the reduced elements are shared; not a matter of the number of threads
-)
+# Results below which the reduced elements are shared; not a matter of the number of threads.
+FEW = 32
+GROUP = 256  # threads of a group at most
+MAX_GROUPS = 65535  # groups of a launch; each takes several results beyond
+MANY = 4096  # results that keep a GPU busy with a thread for each
 
 
 @dataclass(eq=False)
@@ -50,21 +54,24 @@ class Plan:
 
 
 def reduction(
+    target: Target,
     group: Group,
     operand: Callable[[Node, Layout], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     parts: int,
     scratch: Callable[[int], Any],
-) -> tuple[EmittedKernel, list[Any]]:
-    """Kernel and arguments of a group whose core is a reduction."""
+) -> tuple[EmittedKernel, list[Any], Grid]:
+    """Kernel, arguments and grid of a group whose core is a reduction."""
     core = group.core
     assert core is not None
     assert group.prologue is not None
-    source = make_program("p", [group.prologue], core.inputs[0].shape, operand, [], {}, None)
+    source = make_program(
+        target, "p", [group.prologue], core.inputs[0].shape, operand, [], {}, None
+    )
     results = group.results or [Load(core, Layout.contiguous(group.space))]
     layouts = [(a, Layout.contiguous(group.space), d) for a, _l, d in writes]
-    after = make_program("e", results, group.space, operand, layouts, {}, core)
-    plan = _plan(core, source, parts)
+    after = make_program(target, "e", results, group.space, operand, layouts, {}, core)
+    plan = _plan(core, source)
     writer = _Writer(group, core, source, after, plan)
     extra = [numel(plan.kept) if plan.form != "columns" else numel(plan.kept[:-1])]
     if plan.form == "columns":
@@ -74,14 +81,25 @@ def reduction(
         extra = [extra[0], chunks, scratch((extra[0] * chunks + 2) * 8)]
     spec = EmittedKernel(
         kernel_name(group),
-        ("reduce", fingerprint(), plan.form, core.op.name, writer.key()),
+        ("reduce", target.name, fingerprint(), plan.form, core.op.name, writer.key()),
         writer.signature(),
         writer.text,
     )
-    return spec, [*writer.arguments(), *extra]
+    return spec, [*writer.arguments(), *extra], _grid(plan)
 
 
-def _plan(core: Node, source: Program, parts: int) -> Plan:
+def _grid(plan: Plan) -> Grid:
+    """Threads for each result: one, or a group of them with a few elements each at least."""
+    results, elements = numel(plan.kept), numel(plan.reduced)
+    if plan.form != "group":
+        return Grid(results)
+    threads = 32
+    while threads < min(GROUP, elements // 4):
+        threads *= 2
+    return Grid(groups=min(results, MAX_GROUPS), threads=threads)
+
+
+def _plan(core: Node, source: Program) -> Plan:
     dims = core.attrs["dims"]
     shape = source.space
     kept_dims = [i for i in range(len(shape)) if i not in dims]
@@ -100,7 +118,11 @@ def _plan(core: Node, source: Program, parts: int) -> Plan:
     inner = [s[-1] for s in reduced_strides[1:] if s]
     outer = [s[-1] for s in kept_strides[1:] if s]
     form = "rows"
-    if not selects and kept and sum(s == 1 for s in outer) > sum(s == 1 for s in inner):
+    across = bool(kept) and sum(s == 1 for s in outer) > sum(s == 1 for s in inner)
+    if source.target.groups:
+        alone = numel(reduced) < FEW or (across and numel(kept) >= MANY)
+        form = "rows" if alone else "group"
+    elif not selects and across:
         form = "columns"
     elif not selects and numel(kept) < FEW and numel(reduced) >= 4 * CHUNK:
         form = "split"
@@ -165,6 +187,7 @@ class _Writer:
         accumulator = f'acc: Pointer["{self.element.name}"]'
         return {
             "rows": ["total: int"],
+            "group": ["total: int"],
             "columns": ["total: int", "width: int", accumulator],
             "split": ["total: int", "chunks: int", accumulator],
         }[self.plan.form]
@@ -187,14 +210,21 @@ class _Writer:
             *self.after.parameters(),
             *(f"{name}: int" for name in self._sizes()),
             *self._extra(),
-            "part: int",
-            "parts: int",
+            *([] if self.plan.form == "group" else ["part: int", "parts: int"]),
         ]
-        body = {"rows": self._rows, "columns": self._columns, "split": self._split}
+        body = {
+            "rows": self._rows,
+            "columns": self._columns,
+            "split": self._split,
+            "group": self._grouped,
+        }
         lines = header(kernel_name(self.group), self.group)
         if self.plan.form == "split":
             lines.insert(-2, "from numbatorch.language.primitives import atomic_add")
             lines.insert(-2, "from numbatorch.language.kernel import view")
+        if self.plan.form == "group":
+            words = "barrier, group, groups, shared, thread, threads"
+            lines.insert(-2, f"from numbatorch.language.groups import {words}")
         start = f"def kernel({', '.join(parameters)}) -> None:"
         return "\n".join([*lines, start, *indent(body[self.plan.form](), 1), ""])
 
@@ -266,7 +296,23 @@ class _Writer:
             f"better = {test.format(acc=acc, x='x')}",
             "at = select(better, position, at)",
             f"{acc} = select(better, x, {acc})",
-            "position += 1",
+        ]
+
+    def _merged(self) -> list[str]:
+        """Statements that combine this thread's `best` with that of the thread `half` further."""
+        if not self.op.selects:
+            return [*self._combined("space[line + half]"), "space[line] = best"]
+        test = self.op.combine if self.element.kind == "f" else self.op.combine.split(" | ")[0]
+        return [
+            "x = space[line + half]",
+            f"better = {test.format(acc='best', x='x')}",
+            f"worse = {test.format(acc='x', x='best')}",
+            "other = places[line + half]",
+            "if better or (not worse and other < at):",
+            "    best = x",
+            "    at = other",
+            "space[line] = best",
+            "places[line] = at",
         ]
 
     def _reduce_lines(self, combine_in: str = "best") -> list[str]:
@@ -282,7 +328,8 @@ class _Writer:
         lines += indent(self._bases(offsets, "pp", "b"), depth)
         step, value = self._step(strides, "R", "i")
         lines += indent([f"for i in range(r{depth}):"], depth)
-        return lines + indent([*step, *self._combined(value, combine_in)], depth + 1)
+        count = ["position += 1"] if self.op.selects else []
+        return lines + indent([*step, *self._combined(value, combine_in), *count], depth + 1)
 
     def _finish(self, value: str, index: str) -> list[str]:
         """Epilogue and stores of result number `index`."""
@@ -309,6 +356,44 @@ class _Writer:
         if self.op.selects:
             lines += ["at = int64(0)", "position = int64(0)"]
         return lines
+
+    def _grouped(self) -> list[str]:
+        kept = [f"i{i}" for i in range(len(self.plan.kept))]
+        reduced = self.plan.reduced or (1,)
+        names = [*(f"j{i}" for i in range(len(reduced) - 1)), "i"]
+        outer = names[:-1]
+        offsets = self._offsets("R", outer) if outer else ["0"] * len(self.plan.kept_strides)
+        step, value = self._step(self.plan.reduced_strides, "R", "i")
+        space = [f"space = shared({self.element.name}, {GROUP})"]
+        stored = ["space[line] = best"]
+        if self.op.selects:
+            space.append(f"places = shared(int64, {GROUP})")
+            stored.append("places[line] = at")
+        return [
+            *space,
+            "line = thread()",
+            "width = threads()",
+            f"size = {' * '.join(f'r{i}' for i in range(len(names)))}",
+            "for result_number in range(group(), total, groups()):",
+            *indent(self._place("result_number", kept, "k", "k"), 1),
+            *indent(self._bases(self._offsets("K", kept), "b", ""), 1),
+            *indent(self._begin()[:2], 1),
+            "    for position in range(line, size, width):",
+            *indent(self._place("position", names, "j", "r"), 2),
+            *indent(self._bases(offsets, "pp", "b"), 2),
+            *indent([*step, *self._combined(value)], 2),
+            *indent(stored, 1),
+            "    barrier()",
+            "    half = width // 2",
+            "    while half > 0:",
+            "        if line < half:",
+            *indent(self._merged(), 3),
+            "        barrier()",
+            "        half = half // 2",
+            "    if line == 0:",
+            *indent(self._finish("at" if self.op.selects else "best", "result_number"), 2),
+            "    barrier()",
+        ]
 
     def _rows(self) -> list[str]:
         kept = [f"i{i}" for i in range(len(self.plan.kept))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from numbatorch.compile.emit_reduce import reduction
 from numbatorch.compile.fuse import Group, Load, chain, fuse, keep_order
 from numbatorch.compile.memory import Memory, pack_arena
 from numbatorch.compile.simplify import simplify
+from numbatorch.compile.target import TARGETS, Grid, Target
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
 from numbatorch.graph import Node, toposort, verify
@@ -45,6 +45,8 @@ class Launch:
         group: what it computes.
         nbytes, work: bytes of its operands and simple operations, for debugging.
         epilogue: launch whose kernel this one calls on finished tiles, or None.
+        items: how many things the threads of a GPU share, or 0 for a kernel of groups.
+        groups, threads: of a kernel of groups.
     """
 
     spec: Any
@@ -56,6 +58,9 @@ class Launch:
     nbytes: int = 0
     work: float = 0.0
     epilogue: Launch | None = None
+    items: int = 0
+    groups: int = 0
+    threads: int = 0
 
 
 @dataclass(eq=False)
@@ -87,7 +92,7 @@ class Plan:
         return len({id(launch.group) for launch in self.launches})
 
 
-EPILOGUE = object()  # stands for the two epilogue words of a structured kernel
+EPILOGUE = object()  # stands for the epilogue's words among those of a structured kernel
 
 
 class _Launcher:
@@ -97,10 +102,19 @@ class _Launcher:
         self.planner = planner
         self.group = group
         self.parts = planner.parts
-        self.epilogue: Any = (0, 0)
+        self.epilogue: Any = EPILOGUE if planner.target.groups else (0, 0)
         self.called: Launch | None = None
 
-    def launch(self, spec: Any, *arguments: Any, work: float, serial: bool = False) -> None:
+    def launch(
+        self,
+        spec: Any,
+        *arguments: Any,
+        work: float,
+        serial: bool = False,
+        items: int = 0,
+        groups: int = 0,
+        threads: int = 0,
+    ) -> None:
         """Add one launch."""
         words: list[Any] = []
         touched: list[Memory] = []
@@ -125,6 +139,9 @@ class _Launcher:
             sum(m.nbytes for m in dict.fromkeys(touched)),
             work,
             called,
+            items,
+            groups,
+            threads,
         )
         self.planner.add(launch)
 
@@ -147,8 +164,8 @@ class _Launcher:
 class Planner:
     """Turns groups into launches and gives every value its memory."""
 
-    def __init__(self, backend: str, parts: int, donated: frozenset[Node]) -> None:
-        self.backend = backend
+    def __init__(self, target: Target, parts: int, donated: frozenset[Node]) -> None:
+        self.target = target
         self.parts = parts
         self.donated = donated
         self.plan = Plan(parts=parts)
@@ -256,8 +273,8 @@ class Planner:
             whole = Layout.contiguous(node.shape)
             source = Group([node], results=[Load(base.node, base.layout)])
             writes = [(Operand(copy, whole, node.dtype), whole, node.dtype)]
-            spec, arguments = emit.elementwise(source, self.operand, writes, {})
-            self._launch(source, spec, arguments, [copy], float(numel(node.shape)))
+            spec, arguments, grid = emit.elementwise(self.target, source, self.operand, writes, {})
+            self._launch(source, spec, arguments, [copy], float(numel(node.shape)), grid)
         return copy
 
     def _donor(self, number: int, group: Group, node: Node) -> Node | None:
@@ -299,8 +316,10 @@ class Planner:
         core = group.core
         memories = [self.where[node] for node in group.outputs]
         if core is None:
-            spec, arguments = emit.elementwise(group, self.operand, self._writes(group), shared)
-            self._launch(group, spec, arguments, memories, emit.work_of(group))
+            spec, arguments, grid = emit.elementwise(
+                self.target, group, self.operand, self._writes(group), shared
+            )
+            self._launch(group, spec, arguments, memories, emit.work_of(group), grid)
         elif isinstance(core.op, Reduction):
             scratches: list[Memory] = []
 
@@ -310,9 +329,11 @@ class Planner:
                 return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
             writes = self._writes(group)
-            spec, arguments = reduction(group, self.operand, writes, self.parts, scratch)
+            spec, arguments, grid = reduction(
+                self.target, group, self.operand, writes, self.parts, scratch
+            )
             work = float(numel(core.inputs[0].shape)) * 3
-            self._launch(group, spec, arguments, [*memories, *scratches], work)
+            self._launch(group, spec, arguments, [*memories, *scratches], work, grid)
         else:
             self._structured(group, core)
 
@@ -320,14 +341,17 @@ class Planner:
         launcher = _Launcher(self, group)
         out = Operand(self.where[group.outputs[0]], Layout.contiguous(core.shape), core.dtype)
         if group.results:
-            spec, arguments = emit.epilogue(group, self.operand, self._writes(group), core.shape)
+            spec, arguments = emit.epilogue(
+                self.target, group, self.operand, self._writes(group), core.shape
+            )
             words, touched = _words(arguments)
             launcher.called = Launch(spec, words, False, touched, [], group)
-            launcher.epilogue = (EPILOGUE, EPILOGUE)
+            if not self.target.groups:
+                launcher.epilogue = (EPILOGUE, EPILOGUE)
         operands = [
             Operand(self.memory(load.node), load.layout, load.node.dtype) for load in group.operands
         ]
-        lower = lowering(self.backend, core.op, core.dtype)
+        lower = lowering(self.target.name, core.op, core.dtype)
         assert lower is not None, core
         lower(launcher, out, *operands, **core.attrs)
 
@@ -338,11 +362,14 @@ class Planner:
         arguments: list[Any],
         writes: list[Memory],
         work: float,
+        grid: Grid,
     ) -> None:
         words, touched = _words(arguments)
         nbytes = sum(m.nbytes for m in dict.fromkeys(touched))
         serial = work < SERIAL_WORK
-        self.add(Launch(spec, words, serial, touched, writes, group, nbytes, work))
+        launch = Launch(spec, words, serial, touched, writes, group, nbytes, work)
+        launch.items, launch.groups, launch.threads = grid
+        self.add(launch)
 
 
 @dataclass(eq=False)
@@ -367,35 +394,16 @@ def _words(arguments: list[Any]) -> tuple[list[Any], list[Memory]]:
     return words, [w.memory for w in words if isinstance(w, Place)]
 
 
-def has_kernel(backend: str, node: Node) -> bool:
-    """Whether `backend` has kernels for a structured node."""
+def has_kernel(target: str, node: Node) -> bool:
+    """Whether a target has kernels for a structured node."""
     op = node.op
     assert isinstance(op, Structured)
-    if op.emitted:
-        return True
-    load_family(backend, op)
-    return lowering(backend, op, node.dtype) is not None
-
-
-_families: set[tuple[str, str]] = set()
-
-
-def load_family(backend: str, op: Structured) -> None:
-    """Import the kernels of an operator's family, once."""
-    if (backend, op.family) in _families:
-        return
-    _families.add((backend, op.family))
-    name = f"numbatorch.ops.{backend}.{op.family}"
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as err:
-        if err.name != name:
-            raise
+    return op.emitted or lowering(target, op, node.dtype) is not None
 
 
 def make_plan(
     roots: Sequence[Node],
-    backend: str,
+    target: str,
     parts: int,
     donated: frozenset[Node] = frozenset(),
     fusing: bool = True,
@@ -404,7 +412,7 @@ def make_plan(
 
     Args:
         roots: nodes without a buffer.
-        backend: whose kernels to use.
+        target: whose kernels to use: "cpu", "cuda" or "metal".
         parts: threads that will share each launch.
         donated: leaves whose memory may be overwritten.
         fusing: False gives every operator its own launch.
@@ -412,14 +420,14 @@ def make_plan(
     if __debug__:
         verify(roots)
     show_pass("tracing", lambda: describe_graph(roots))
-    simple = simplify(roots, lambda node: has_kernel(backend, node))
+    simple = simplify(roots, lambda node: has_kernel(target, node))
     show_pass("simplify", lambda: describe_graph(simple))
     groups = fuse(simple, fusing)
     show_pass("fuse", lambda: describe_groups(groups))
-    plan = Planner(backend, parts, donated).run(simple, groups)
+    plan = Planner(TARGETS[target], parts, donated).run(simple, groups)
     if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
         # An index out of range must leave everything as it was.
-        plan = Planner(backend, parts, frozenset()).run(simple, fuse(simple, fusing))
+        plan = Planner(TARGETS[target], parts, frozenset()).run(simple, fuse(simple, fusing))
     plan.variable_nodes = [
         node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))
     ]

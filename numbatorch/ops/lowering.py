@@ -1,10 +1,11 @@
 """How a structured operator becomes launches: its kernels say so beside themselves.
 
-`ops/cpu/<family>.py` registers one lowering per operator; `compile/plan.py` calls it.
+A family's kernels register one lowering per operator; `compile/plan.py` calls it.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,14 +46,24 @@ class Launcher(Protocol):
 
     Attributes:
         parts: number of threads that will share each launch.
-        epilogue: two arguments for kernels that call an epilogue (function and argument block
-            addresses, both 0 if there is none).
+        epilogue: for kernels that apply an epilogue. On the CPU two arguments (function and
+            argument block addresses, both 0 if there is none); on GPUs what stands for the
+            parameter `finish`.
     """
 
     parts: int
-    epilogue: tuple[Any, Any]
+    epilogue: Any
 
-    def launch(self, spec: Any, *arguments: Any, work: float, serial: bool = False) -> None:
+    def launch(
+        self,
+        spec: Any,
+        *arguments: Any,
+        work: float,
+        serial: bool = False,
+        items: int = 0,
+        groups: int = 0,
+        threads: int = 0,
+    ) -> None:
         """Add one launch of a kernel.
 
         Args:
@@ -60,8 +71,10 @@ class Launcher(Protocol):
             arguments: its words in order: Operand or scratch for pointers, int or plan variable,
                 float.
             work: about how many simple operations it does, from which it is decided whether the
-                whole team is worth waking.
-            serial: run on one thread whatever the work.
+                whole team of CPU threads is worth waking.
+            serial: run on one CPU thread whatever the work.
+            items: how many things the kernel's `share` shares; on a GPU, one thread for each.
+            groups, threads: for a kernel of groups: how many, and threads in each, a power of 2.
         """
 
     def scratch(self, nbytes: int) -> Any:
@@ -77,26 +90,60 @@ Lowering = Callable[..., None]
 
 _LOWERINGS: dict[tuple[str, str], tuple[Lowering, tuple[str, ...] | None]] = {}
 
+# Where the kernels of a family stand, and which of them each target takes, the first it finds.
+PLACES = {
+    "cpu": "numbatorch.ops.cpu",
+    "gpu": "numbatorch.cuda_kernels",
+    "portable": "numbatorch.ops.portable",
+}
+SEARCH = {
+    "cpu": ("cpu", "portable"),
+    "cuda": ("gpu", "portable"),
+    "metal": ("gpu", "portable"),
+}
+
 
 def lower(
-    backend: str, op: Op, dtypes: tuple[str, ...] | None = None
+    place: str, op: Op, dtypes: tuple[str, ...] | None = None
 ) -> Callable[[Lowering], Lowering]:
     """Decorator: `function(launcher, out, *operands, **attrs)` launches the kernels of `op`.
 
     Args:
-        backend: that has the kernels.
+        place: "cpu" for CPU kernels, "gpu" for kernels of groups, which CUDA and Metal share, or
+            "portable" for kernels of all devices.
         op: what they compute.
         dtypes: of results that they can compute; others take the fallback. None is any.
     """
+    assert place in PLACES, place
 
     def decorate(function: Lowering) -> Lowering:
-        _LOWERINGS[backend, op.name] = function, dtypes
+        _LOWERINGS[place, op.name] = function, dtypes
         return function
 
     return decorate
 
 
-def lowering(backend: str, op: Op, dtype: DType) -> Lowering | None:
-    """The lowering of `op` with a result of `dtype`; the family's kernels must be imported."""
-    function, dtypes = _LOWERINGS.get((backend, op.name), (None, None))
-    return function if dtypes is None or dtype.name in dtypes else None
+def lowering(target: str, op: Op, dtype: DType) -> Lowering | None:
+    """The lowering of `op` with a result of `dtype` for a target, or None."""
+    for place in SEARCH[target]:
+        _load_family(place, getattr(op, "family", ""))
+        function, dtypes = _LOWERINGS.get((place, op.name), (None, None))
+        if function is not None and (dtypes is None or dtype.name in dtypes):
+            return function
+    return None
+
+
+_families: set[tuple[str, str]] = set()
+
+
+def _load_family(place: str, family: str) -> None:
+    """Import the kernels of a family, once."""
+    if not family or (place, family) in _families:
+        return
+    name = f"{PLACES[place]}.{family}"
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as err:
+        if err.name not in (name, PLACES[place]):
+            raise
+    _families.add((place, family))

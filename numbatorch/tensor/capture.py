@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from numbatorch.backends.base import backend
+from numbatorch.backends.memory import Buffer
+from numbatorch.backends.planned import PlanBackend, placeholder_graph
+from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
@@ -59,6 +63,7 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
 class _Trace:
     """One traced signature: its program, and what each leaf and result belongs to."""
 
+    device: Device
     program: Any
     arguments: list[int]  # per leaf of the program: number of the tensor argument, or -1
     captured: list[Node | None]
@@ -98,17 +103,18 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new."""
-        from numbatorch.backends.cpu import threads
-
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = bound.arguments
         numbers = {name: _integer(name, values[name]) for name in self._dynamic}
         tensors: list[Any] = []
         rest = {k: v for k, v in values.items() if k not in self._dynamic}
-        key = (_flatten(rest, tensors), grad_enabled(), threads.num_threads())
-        if is_tracing() or any(t.device.kind != "cpu" for t in tensors):
+        structure = _flatten(rest, tensors)
+        devices = {t.device for t in tensors}
+        if is_tracing() or not _runs_plans(devices):
             return self._function(*args, **kwargs)
+        states = tuple((device, backend(device).state()) for device in devices)
+        key = (structure, grad_enabled(), states or backend(device(None)).state())
         with self._lock:
             found = self._traces.get(key)
             if found is None:
@@ -144,7 +150,7 @@ class Compiled:
                 raise TypeError(message("compile", problem, describe(stand_in.node)))
         returned: list[Any] = []
         _flatten(result, returned)
-        if any(t.device.kind != "cpu" for t in returned):
+        if not _runs_plans({t.device for t in (*tensors, *returned, *updates)}):
             return None
         nodes = [t.node for t in returned]
         realize_nodes(_captured_pending([*nodes, *(new for _h, _o, new in changed)], trace))
@@ -171,12 +177,6 @@ def _make(
     changed: list[tuple[Handle, Node, Node]],
 ) -> _Trace:
     """Plan a traced graph."""
-    from numbatorch import debugging
-    from numbatorch.backends.cpu import threads
-    from numbatorch.backends.cpu.backend import placeholder_graph
-    from numbatorch.backends.cpu.program import Program
-    from numbatorch.compile.plan import make_plan
-
     roots = [*returned, *(new for _h, _old, new in changed)]
     realize_nodes([old for _h, old, _n in changed] + pending_leaves(roots))
     order = toposort(roots)
@@ -184,13 +184,10 @@ def _make(
     leaves = [node for node in order if node.buffer is not None or node.op is BUFFER]
     state_of = {old: handle for handle, old, _new in changed}
     donated = frozenset(copies[old] for old in state_of if old in copies)
-    plan = make_plan(
-        [copies[root] for root in roots],
-        "cpu",
-        threads.num_threads(),
-        donated,
-        debugging.fusing(),
-    )
+    where = roots[0].device if roots else device(None)
+    runner = backend(where)
+    assert isinstance(runner, PlanBackend)
+    plan = runner.plan([copies[root] for root in roots], donated)
     number = {node: i for i, node in enumerate(placeholders)}
     used = [leaves[number[leaf]] for leaf in plan.leaves]
     position = {node: i for i, node in enumerate(inputs)}
@@ -199,7 +196,8 @@ def _make(
         for memory, (_h, old, _n) in zip(plan.outputs[len(returned) :], changed, strict=True)
     ]
     return _Trace(
-        Program(plan),
+        where,
+        runner.program(plan),
         [position.get(node, -1) for node in used],
         [None if node in position or node in state_of else node for node in used],
         [state_of.get(node) for node in used],
@@ -239,7 +237,7 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     ]
     if trace.replayed:
         for number, generator in trace.keys:
-            leaves[number] = host_node(generator.key(), uint32, _cpu()).buffer
+            leaves[number] = host_node(generator.key(), uint32, trace.device).buffer
     trace.replayed = True
     buffers = trace.program.run(leaves)
     del leaves
@@ -248,21 +246,21 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
         if not kept:
             node = handle.node
             handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
-    device = tensors[0].device if tensors else _cpu()
     nodes = []
     flows = grad_enabled() and any(t.node.requires_grad for t in tensors)
     for buffer, (shape, dtype, required) in zip(buffers, trace.results, strict=False):
-        node = buffer_node(buffer, shape, dtype, device)
+        node = buffer_node(buffer, shape, dtype, trace.device)
         if (required or flows) and dtype.is_floating_point:
             node.op, node.requires_grad = COMPILED, True
         nodes.append(node)
     return trace.build(nodes)
 
 
-def _cpu() -> Any:
-    from numbatorch.device import device
-
-    return device("cpu")
+def _runs_plans(devices: set[Device]) -> bool:
+    """Whether values on these devices can be computed by one plan."""
+    if len(devices) > 1:
+        return False
+    return all(isinstance(backend(where), PlanBackend) for where in devices)
 
 
 def _current(node: Node) -> Node:
@@ -274,8 +272,6 @@ def _current(node: Node) -> Node:
 
 def _owned(handle: Handle) -> Any:
     """The buffer of a tensor that is written in place; a copy if anything else could see it."""
-    from numbatorch.backends.cpu.memory import copy_of
-
     node = handle.node
     if node.buffer is None:
         realize_nodes([node])
@@ -283,9 +279,10 @@ def _owned(handle: Handle) -> Any:
     counts = _holders(handle)
     shared = any(count > alone for count, alone in zip(counts, _alone(), strict=True))
     if shared or not buffer.pooled:
-        fresh = copy_of(buffer)
-        shape, dtype, device = node.shape, node.dtype, node.device
-        handle.hold(buffer_node(fresh, shape, dtype, device))
+        runner = backend(node.device)
+        assert isinstance(runner, PlanBackend)
+        fresh = runner.copy(buffer)
+        handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
         return fresh
     return buffer
 
@@ -299,7 +296,6 @@ def _holders(handle: Handle) -> tuple[int, int]:
 @functools.cache
 def _alone() -> tuple[int, int]:
     """What `_owned` counts where nothing else holds node or buffer; it differs among Pythons."""
-    from numbatorch.backends.cpu.memory import POOL
 
     def count(handle: Handle) -> tuple[int, int]:
         node = handle.node
@@ -307,7 +303,7 @@ def _alone() -> tuple[int, int]:
         assert buffer is not None
         return _holders(handle)
 
-    return count(Handle(buffer_node(POOL.allocate(1), (), uint32, _cpu())))
+    return count(Handle(buffer_node(Buffer(None, 0, 0), (), uint32, device("cpu"))))
 
 
 def _check_variables(node: Node) -> None:

@@ -40,7 +40,7 @@ def test_inner_loop_is_vector_code(name: str) -> None:
 
 def test_donated_memory_is_written_by_vector_code() -> None:
     from numbatorch.backends.cpu import compiler, target
-    from numbatorch.backends.cpu.backend import placeholder_graph
+    from numbatorch.backends.planned import placeholder_graph
     from numbatorch.compile.plan import make_plan
     from numbatorch.graph import toposort
 

@@ -1,0 +1,224 @@
+"""What CUDA and Metal have in common: a runtime that holds memory and launches, driven by plans.
+
+A kernel of a GPU takes one argument, the address of its argument block among the words of the
+plan. So the launches of a plan never change, and a replay patches words only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from numbatorch import determinism
+from numbatorch.backends.arguments import float32_word, float64_word
+from numbatorch.backends.memory import Buffer, Pool
+from numbatorch.backends.planned import PlanBackend
+from numbatorch.backends.program import Program, as_elements
+from numbatorch.compile.plan import EPILOGUE, Launch, Plan
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.language.kernel import KernelSpec
+
+Array = np.ndarray[Any, Any]
+
+POOL_BYTES = 1 << 62  # a pool gives memory back when the device has no more
+
+
+class Owner(Protocol):
+    """Memory of a device, freed when this is dropped."""
+
+    address: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch.
+
+    Attributes:
+        function: what `Runtime.load` gave for the kernel.
+        groups, threads: of the grid.
+        block: where the launch's argument block begins among the words, in bytes.
+        name: kernel and fused operators, for errors.
+    """
+
+    function: Any
+    groups: int
+    threads: int
+    block: int
+    name: str
+
+
+class Recording(Protocol):
+    """A list of launches that is run again and again."""
+
+    def run(self, words: Array, owners: Sequence[Owner]) -> None:
+        """Copy `words`, then launch every step in order.
+
+        Args:
+            words: int64; may be changed when this returns.
+            owners: all memory that the kernels may touch.
+        """
+
+    def run_step(self, number: int, words: Array, owners: Sequence[Owner]) -> None:
+        """As `run`, one step only."""
+
+
+class Runtime(Protocol):
+    """One GPU. What it is told to do happens in order; only `download` waits.
+
+    Attributes:
+        name: of the device, for people.
+        kind: "cuda" or "metal".
+        max_groups: groups in a grid at most.
+        share_threads: threads in a group for kernels that need no groups.
+    """
+
+    name: str
+    kind: str
+    max_groups: int
+    share_threads: int
+
+    def allocate(self, nbytes: int) -> Owner:
+        """Memory, aligned to 64 bytes at least, undefined.
+
+        Raises:
+            OutOfMemory: the device refuses.
+        """
+
+    def upload(self, owner: Owner, array: Array, offset: int = 0) -> None:
+        """Copy host bytes, which may be changed when this returns."""
+
+    def download(self, owner: Owner, nbytes: int, offset: int = 0) -> Array:
+        """Bytes in host memory, after all launches so far."""
+
+    def copy(self, target: Owner, source: Owner, nbytes: int) -> None:
+        """Copy within the device."""
+
+    def clear(self, owner: Owner, nbytes: int) -> None:
+        """Fill with zeros."""
+
+    def load(self, kernels: Sequence[tuple[KernelSpec, KernelSpec | None]]) -> list[Any]:
+        """Functions of kernels with their epilogues, compiled where they were not yet."""
+
+    def recording(self, steps: Sequence[Step]) -> Recording:
+        """Steps made ready to run."""
+
+    def synchronize(self) -> None:
+        """Wait for all launches so far."""
+
+
+class DevicePool(Pool):
+    """Memory of one GPU."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(POOL_BYTES)
+        self._runtime = runtime
+
+    def fresh(self, size: int) -> Owner:
+        """Memory that the driver gives."""
+        return self._runtime.allocate(size)
+
+    def address_of(self, owner: Owner) -> int:
+        """Where it lies on the device."""
+        return owner.address
+
+
+class GPUBackend(PlanBackend):
+    """Device "cuda" or "metal": buffers lie on the GPU, and copies go through the host."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.target = runtime.kind
+        self.pool = DevicePool(runtime)
+
+    def state(self) -> Any:
+        """Whether sums must not depend on timing chooses kernels."""
+        return super().state(), determinism.enabled()
+
+    def program(self, plan: Plan) -> GPUProgram:
+        """The plan with its kernels compiled and loaded."""
+        return GPUProgram(plan, self.runtime, self.pool)
+
+    def from_numpy(self, array: Array, dtype: DType) -> Buffer:
+        """A copy of the array's elements on the device."""
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        buffer = self.pool.allocate(data.nbytes)
+        if data.nbytes:
+            self.runtime.upload(buffer.owner, data)
+        return buffer
+
+    def to_numpy(self, buffer: Buffer, node: Node) -> Array:
+        """A copy of the buffer's elements in host memory; block types are bytes."""
+        return as_elements(self.runtime.download(buffer.owner, buffer.nbytes), node)
+
+    def copy(self, buffer: Buffer) -> Buffer:
+        """A buffer with the same bytes."""
+        fresh = self.pool.allocate(buffer.nbytes)
+        self.runtime.copy(fresh.owner, buffer.owner, buffer.nbytes)
+        return fresh
+
+
+class GPUProgram(Program):
+    """Launches with their grids; those before the check of indices, and the rest, each recorded."""
+
+    def __init__(self, plan: Plan, runtime: Runtime, pool: DevicePool) -> None:
+        self.runtime = runtime
+        self.device = runtime.kind
+        word = float64_word if runtime.kind == "cuda" else float32_word
+        super().__init__(plan, pool, word)
+        # A launch of no groups does nothing, and is an error to a driver.
+        running = [launch for launch in plan.launches if _groups(launch, runtime) > 0]
+        kernels = [(x.spec, x.epilogue.spec if x.epilogue else None) for x in running]
+        functions = runtime.load(kernels)
+        steps = {
+            id(launch): self._step(launch, function)
+            for launch, function in zip(running, functions, strict=True)
+        }
+        self.arguments.finish()
+        self._steps = [steps.get(id(launch)) for launch in plan.launches]
+        self._recordings: dict[tuple[int, int], Recording] = {}
+
+    def _step(self, launch: Launch, function: Any) -> Step:
+        start = self.arguments.begin()
+        for kind, argument in zip(launch.spec.signature, launch.arguments, strict=True):
+            if argument is not EPILOGUE:
+                self.arguments.append(kind, argument)
+            elif launch.epilogue is not None:
+                self.arguments.extend(launch.epilogue.spec.signature, launch.epilogue.arguments)
+        operators = ", ".join(node.op.name for node in launch.group.fused()) or "copy"
+        threads = launch.threads or self.runtime.share_threads
+        return Step(
+            function,
+            _groups(launch, self.runtime),
+            threads,
+            8 * start,
+            f"kernel {launch.spec.name} of {operators}",
+        )
+
+    def clear(self, buffer: Buffer) -> None:
+        """Fill a buffer with zeros."""
+        if buffer.nbytes:
+            self.runtime.clear(buffer.owner, buffer.nbytes)
+
+    def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
+        """Bytes of a buffer, once all launches so far are done."""
+        return self.runtime.download(buffer.owner, nbytes, offset)
+
+    def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
+        """Run launches in order."""
+        recording = self._recordings.get((first, last))
+        if recording is None:
+            steps = [step for step in self._steps[first:last] if step is not None]
+            recording = self._recordings[first, last] = self.runtime.recording(steps)
+        recording.run(self.arguments.words, [buffer.owner for buffer in held])
+
+
+def _groups(launch: Launch, runtime: Runtime) -> int:
+    if launch.threads:
+        return launch.groups
+    return min(-(-launch.items // runtime.share_threads), runtime.max_groups)

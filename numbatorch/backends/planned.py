@@ -1,0 +1,208 @@
+"""Backends that realize graphs through plans, which are kept by the structure of the graph."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import debugging
+from numbatorch.backends.memory import Buffer
+from numbatorch.backends.program import Program
+from numbatorch.compile.plan import Plan, make_plan
+from numbatorch.dtype import DType
+from numbatorch.errors import message
+from numbatorch.graph import Node, toposort
+from numbatorch.locks import Lock
+from numbatorch.ops.registry import BUFFER
+from numbatorch.variable import attribute_key
+
+Array = np.ndarray[Any, Any]
+
+PLANS = 512  # plans that are kept
+
+
+class PlanBackend:
+    """What devices that run kernels have in common.
+
+    Attributes:
+        target: name of the kernels' target: "cpu", "cuda" or "metal".
+    """
+
+    target: str
+
+    def __init__(self) -> None:
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
+        self._lock = Lock()
+
+    def parts(self) -> int:
+        """How many threads share each launch; plans depend on it."""
+        return 1
+
+    def program(self, plan: Plan) -> Program:
+        """A plan made ready to run."""
+        raise NotImplementedError
+
+    def from_numpy(self, array: Array, dtype: DType) -> Buffer:
+        """A buffer with the array's elements; shares memory where it can."""
+        raise NotImplementedError
+
+    def to_numpy(self, buffer: Buffer, node: Node) -> Array:
+        """The buffer's elements under the node's shape and dtype; may share memory."""
+        raise NotImplementedError
+
+    def copy(self, buffer: Buffer) -> Buffer:
+        """A buffer of our own memory with the same bytes."""
+        raise NotImplementedError
+
+    def realize(self, nodes: Sequence[Node]) -> None:
+        """Compute every node that `nodes` need in one plan."""
+        roots = [node for node in dict.fromkeys(nodes) if node.buffer is None]
+        if not roots:
+            return
+        order = toposort(roots)
+        key, leaves = structure(order, roots)
+        donated = _donated(order, roots, leaves)
+        key = (key, donated, self.state())
+        with self._lock:
+            program = self._programs.get(key)
+            if program is not None:
+                self._programs.move_to_end(key)
+        if program is None:
+            program = self._make(order, roots, leaves, donated)
+            with self._lock:
+                self._programs[key] = program
+                while len(self._programs) > PLANS:
+                    self._programs.popitem(last=False)
+        used = [leaves[program.leaf_order[i]].buffer for i in range(len(program.leaf_order))]
+        for root, buffer in zip(roots, program.run(used), strict=True):
+            settle(root, buffer)
+
+    def state(self) -> Any:
+        """What plans depend on beside their graph."""
+        return self.parts(), debugging.fusing()
+
+    def plan(self, roots: Sequence[Node], donated: frozenset[Node] = frozenset()) -> Plan:
+        """The plan that computes `roots`, of which the leaves in `donated` may be overwritten."""
+        return make_plan(roots, self.target, self.parts(), donated, debugging.fusing())
+
+    def _make(
+        self,
+        order: Sequence[Node],
+        roots: Sequence[Node],
+        leaves: Sequence[Node],
+        donated: frozenset[int],
+    ) -> Program:
+        copies, placeholders = placeholder_graph(order)
+        plan = self.plan(
+            [copies[root] for root in roots], frozenset(placeholders[i] for i in donated)
+        )
+        number = {node: i for i, node in enumerate(placeholders)}
+        program = self.program(plan)
+        program.leaf_order = [number[leaf] for leaf in plan.leaves]
+        return program
+
+
+def settle(root: Node, buffer: Any) -> None:
+    """Give a node its value; without a gradient to come it needs its inputs no more."""
+    root.buffer = buffer
+    if not root.requires_grad:
+        root.op, root.inputs, root.attrs = BUFFER, (), {}
+
+
+def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[Node]]:
+    """What a plan depends on: operators, attributes, shapes and dtypes, not addresses.
+
+    Returns:
+        the key, and the realized nodes in the order in which it counts them.
+    """
+    number: dict[Node, int] = {}
+    rows: list[Any] = []
+    leaves = []
+    for node in order:
+        number[node] = len(number)
+        if node.op is BUFFER and node.buffer is None:
+            raise RuntimeError(
+                message(
+                    "compile", "a value is read while its function is traced: return it instead"
+                )
+            )
+        if node.buffer is not None:
+            leaves.append(node)
+            rows.append((node.shape, node.dtype))
+            continue
+        attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
+        rows.append((node.op, tuple(number[x] for x in node.inputs), attrs, node.shape, node.dtype))
+    return (tuple(rows), tuple(number[root] for root in roots)), leaves
+
+
+def placeholder_graph(order: Sequence[Node]) -> tuple[dict[Node, Node], list[Node]]:
+    """A copy of a graph whose leaves hold no memory, so that a plan can outlive them.
+
+    Returns:
+        the copy of each node, and the copies of the realized nodes in order.
+    """
+    copies: dict[Node, Node] = {}
+    placeholders = []
+    for node in order:
+        if node.buffer is not None or node.op is BUFFER:
+            copy = Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
+            placeholders.append(copy)
+        else:
+            inputs = tuple(copies[x] for x in node.inputs)
+            copy = Node(node.op, inputs, node.attrs, node.shape, node.dtype, node.device)
+        copies[node] = copy
+    return copies, placeholders
+
+
+def _references(order: list[Node], counted: dict[Node, int]) -> list[int]:
+    """References to each node from outside of `order`, `counted` and each other's inputs."""
+    return [sys.getrefcount(node) - counted[node] for node in order]
+
+
+def _base_references() -> int:
+    probe = [Node(BUFFER, (), {}, (), _FLOAT, _DEVICE)]
+    return _references(probe, {probe[0]: 0})[0]
+
+
+def _donated(order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]) -> frozenset[int]:
+    """Leaves, by number, that nobody can read after this run: their memory may be overwritten."""
+    edges = dict.fromkeys(order, 0)
+    for leaf in leaves:
+        edges[leaf] += 1  # the list of leaves itself
+    for node in order:
+        if node.buffer is None:
+            for operand in node.inputs:
+                edges[operand] += 1
+    outside = _references(order, edges)
+    wanted = set(roots)
+    pinned: set[Node] = set()
+    base = _BASE_REFERENCES
+    for node, count in zip(reversed(order), reversed(outside), strict=True):
+        if node in wanted:
+            held = node.requires_grad
+        else:
+            held = count > base or node.requires_grad
+        if held or node in pinned:
+            pinned.add(node)
+            pinned.update(node.inputs)
+    found = []
+    for i, node in enumerate(leaves):
+        alone = node.buffer.pooled and sys.getrefcount(node.buffer) <= 2
+        if alone and node not in pinned and node not in wanted:
+            found.append(i)
+    return frozenset(found)
+
+
+def _constants() -> tuple[Any, Any]:
+    from numbatorch.device import Device
+    from numbatorch.dtype import float32
+
+    return float32, Device("cpu")
+
+
+_FLOAT, _DEVICE = _constants()
+_BASE_REFERENCES = _base_references()

@@ -1,0 +1,163 @@
+"""A plan made ready for a device: memory is bound, words are patched, launches run, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import debugging
+from numbatorch.backends.arguments import Arguments
+from numbatorch.backends.memory import Buffer, Pool
+from numbatorch.compile.plan import Plan
+from numbatorch.errors import OutOfRange, message
+from numbatorch.graph import Node
+from numbatorch.locks import Lock
+
+Array = np.ndarray[Any, Any]
+
+
+class Program:
+    """One plan with its argument blocks; `run` binds memory and walks it.
+
+    Calls from several threads take turns, for the argument blocks are shared. A device's own
+    program says how launches run and how memory is read.
+
+    Attributes:
+        device: its name, for people.
+        leaf_order: the number, among the realized nodes of the graph, of each leaf of the plan.
+    """
+
+    device = "cpu"
+
+    def __init__(self, plan: Plan, pool: Pool, float_word: Callable[[float], int]) -> None:
+        self.plan = plan
+        self.pool = pool
+        self.arguments = Arguments(plan, float_word)
+        self.leaf_order: list[int] = []
+        self._lock = Lock()
+        self._bound: list[int] = []
+        number = self.arguments.number
+        leaves = sorted((m for m in plan.memories if m.kind == "leaf"), key=lambda m: m.index)
+        self._leaf_memories = leaves
+        self._leaf_numbers = np.array([number[m] for m in leaves], np.int64)
+        self._output_memories = [m for m in plan.memories if m.kind == "output"]
+        temporaries = [m for m in plan.memories if m.kind == "temporary"]
+        self._temporary_numbers = np.array([number[m] for m in temporaries], np.int64)
+        self._temporary_offsets = np.array([m.offset for m in temporaries], np.int64)
+        self._lies: dict[Any, Buffer] = {}  # while a run is watched
+        self._zeroed: dict[Any, Buffer] = {}
+        for memory in plan.memories:
+            if memory.kind == "zeroed":
+                buffer = self._zeroed[memory] = pool.allocate(memory.nbytes)
+                self.clear(buffer)
+                self.arguments.bases[number[memory]] = buffer.address
+        self._status = self._zeroed[plan.memories[0]]
+
+    def clear(self, buffer: Buffer) -> None:
+        """Fill a buffer with zeros."""
+        raise NotImplementedError
+
+    def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
+        """Bytes of a buffer after all launches so far; may share its memory."""
+        raise NotImplementedError
+
+    def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
+        """Run launches `first` to `last`; `held` is the memory that they touch."""
+        raise NotImplementedError
+
+    def value(self, node: Node) -> Array:
+        """A copy of the elements of a node as they now lie in memory; for the debug tools."""
+        memory = self.plan.where[node]
+        buffer = self._lies[memory]
+        return as_elements(self.read(buffer, memory.nbytes, memory.offset).copy(), node)
+
+    def run(self, leaves: Sequence[Buffer]) -> list[Buffer]:
+        """Run once; returns a buffer per root.
+
+        Args:
+            leaves: where the plan's leaves lie, in the plan's order.
+        """
+        with self._lock:
+            held = self._bind(leaves)
+            self.arguments.patch()
+            if debugging.watched():
+                self._lies = self._where_all_lies(held)
+                debugging.run(self, lambda row: self.walk(row, row + 1, held))
+                self._lies = {}
+                self._check_status()
+            else:
+                self._walk_all(held)
+            found = {m: held[i] for i, m in enumerate(self._output_memories)}
+            return [found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs]
+
+    def _bind(self, leaves: Sequence[Buffer]) -> list[Buffer]:
+        """Give every memory of the plan an address; outputs come first in what is returned."""
+        bases, number = self.arguments.bases, self.arguments.number
+        addresses = [leaf.address for leaf in leaves]
+        if addresses != self._bound:
+            bases[self._leaf_numbers] = addresses
+            self._bound = addresses
+        held = []
+        for memory in self._output_memories:
+            held.append(self.pool.allocate(memory.nbytes))
+            bases[number[memory]] = held[-1].address
+        if self.plan.arena:
+            arena = self.pool.allocate(self.plan.arena)
+            bases[self._temporary_numbers] = arena.address + self._temporary_offsets
+            held.append(arena)
+        return [*held, *leaves, *self._zeroed.values()]
+
+    def _where_all_lies(self, held: Sequence[Buffer]) -> dict[Any, Buffer]:
+        """The buffer of each memory, by what `_bind` returned."""
+        rest = iter(held)
+        found = {memory: next(rest) for memory in self._output_memories}
+        if self.plan.arena:
+            arena = next(rest)
+            found |= {m: arena for m in self.plan.memories if m.kind == "temporary"}
+        found |= {memory: next(rest) for memory in self._leaf_memories}
+        return found | self._zeroed
+
+    def _walk_all(self, held: Sequence[Buffer]) -> None:
+        """What checks indices runs, and is asked, before memory is overwritten."""
+        first, count = self.plan.checkpoint, len(self.plan.launches)
+        if first:
+            self.walk(0, first, held)
+            self._check_status()
+        if first < count:
+            self.walk(first, count, held)
+
+    @property
+    def where(self) -> dict[Node, Any]:
+        """The memory of each node of the plan."""
+        return self.plan.where
+
+    def _check_status(self) -> None:
+        if not self.plan.statuses:
+            return
+        words = self.read(self._status, 16 * len(self.plan.statuses)).view(np.int64)
+        if not words.any():
+            return
+        for status in self.plan.statuses:
+            if words[status.position]:
+                index = int(words[status.position + 1])
+                self.clear(self._status)
+                raise OutOfRange(
+                    message(
+                        status.op,
+                        f"index {index} is out of range",
+                        f"it must be in [0, {status.bound})",
+                    )
+                )
+
+
+def as_elements(data: Array, node: Node) -> Array:
+    """Bytes as the elements of a node; those of block types stay bytes."""
+    if node.dtype.kind == "q":
+        return data.reshape(*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
+    return (
+        data[: node.dtype.nbytes(int(np.prod(node.shape)))]
+        .view(node.dtype.numpy)
+        .reshape(node.shape)
+    )
