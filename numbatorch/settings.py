@@ -70,6 +70,11 @@ def device() -> str:
     return SETTINGS["DEVICE"].read()
 
 
+def cuda_simulator() -> bool:
+    """Whether numba-cuda's simulator stands in for GPUs: NUMBA_ENABLE_CUDASIM, which is Numba's."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
 def cache_dir() -> Path:
     """Folder of kernel packs and emitted source; it may not exist yet."""
     asked = SETTINGS["CACHE"].read()

@@ -15,6 +15,8 @@ MINIMUM_CUDA = (12, 0)  # of the driver; the packages of the extra `cuda` are of
 MINIMUM_DRIVER = "528" if sys.platform == "win32" else "525"  # the first drivers of CUDA 12.0
 
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+# Codes of CUresult after which nothing in this process can use the context any more.
+STICKY = frozenset({214, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
@@ -25,8 +27,8 @@ class DriverError(DeviceError):
 
     def __init__(self, call: str, code: int, name: str, meaning: str) -> None:
         super().__init__(message("cuda", f"{call} failed", f"{name} ({code}): {meaning}"))
-        self.call = call
         self.code = code
+        self.sticky = code in STICKY
         self.reason = f"{call}: {name} ({code}): {meaning}"
 
 

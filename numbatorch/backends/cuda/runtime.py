@@ -1,0 +1,273 @@
+"""One GPU's memory, kernels and stream: what `backends/gpu.py` runs plans with on device "cuda".
+
+All copies and launches go into one stream, so they happen in the order in which they are asked
+for. Errors of kernels show at a later call; then the context is lost, as CUDA has it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numbatorch.backends.cuda.driver import OUT_OF_MEMORY, Driver, DriverError
+from numbatorch.backends.cuda.recording import CudaRecording
+from numbatorch.backends.cuda.staging import Staging
+from numbatorch.backends.gpu import Step
+from numbatorch.errors import BackendUnavailable, DeviceError, KernelError, message, out_of_memory
+from numbatorch.language.kernel import KernelSpec
+from numbatorch.locks import Lock
+
+MINIMUM_CAPABILITY = (7, 5)
+SHOWN = 8  # kernels in flight that an error names
+
+Array = np.ndarray[Any, Any]
+Kernels = tuple[KernelSpec, KernelSpec | None]
+
+
+class Memory:
+    """Memory of the GPU, given back when it is dropped."""
+
+    __slots__ = ("__weakref__", "_runtime", "address", "nbytes")
+
+    def __init__(self, runtime: CudaRuntime, address: int, nbytes: int) -> None:
+        self._runtime = runtime
+        self.address = address
+        self.nbytes = nbytes
+
+    def __del__(self) -> None:
+        self._runtime.discard(self._runtime.driver.free, self.address)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel that is loaded on the GPU."""
+
+    handle: int
+    name: str
+
+
+class CudaRuntime:
+    """The GPU with number `index`.
+
+    Args:
+        compile: (pairs of kernel and epilogue, compute capability) -> an image and a symbol for
+            each; compiler.py's, or the simulator's.
+    Raises:
+        BackendUnavailable: there is no such GPU, or it is too old.
+    """
+
+    kind = "cuda"
+    max_groups = 2**31 - 1
+    max_threads = 1024  # of a group
+    share_threads = 256
+
+    def __init__(self, driver: Driver, index: int, compile: Callable[..., Any]) -> None:
+        count = driver.count()
+        if index >= count:
+            there = f"there are {count}, counted from 0" if count != 1 else "there is one, cuda:0"
+            raise BackendUnavailable(message("cuda", f"no GPU has the number {index}", there))
+        self.driver = driver
+        self.name = driver.name(index)
+        self.capability = driver.capability(index)
+        if self.capability < MINIMUM_CAPABILITY:
+            raise BackendUnavailable(too_old(self.name, self.capability))
+        self._compile = compile
+        self._lock = Lock()
+        self._depth = 0
+        self._lost: str | None = None
+        self._discarded: deque[tuple[Callable[[int], None], int]] = deque()
+        self._functions: dict[tuple[str, str], Function] = {}
+        self._in_flight: deque[tuple[str, ...]] = deque(maxlen=SHOWN)
+        self._context = driver.context(index)
+        with self.entered():
+            self.stream = driver.stream()
+        self._staging = Staging(driver, self.stream)
+        _runtimes.add(self)
+
+    @contextmanager
+    def entered(self) -> Iterator[Driver]:
+        """Hold the lock in the GPU's context; errors of the driver are explained."""
+        with self._lock:
+            if self._lost is not None:
+                raise KernelError(self._lost)
+            self._depth += 1
+            try:
+                self.driver.enter(self._context)
+                yield self.driver
+            except DriverError as error:
+                raise self._explained(error) from error
+            finally:
+                self._depth -= 1
+
+    def _explained(self, error: DriverError) -> Exception:
+        """What a user can make of an error of the driver."""
+        if not error.sticky:
+            return error
+        problem = "a kernel failed, and the GPU's context is lost"
+        kernels = list(dict.fromkeys(name for names in self._in_flight for name in names))
+        shown = ", ".join(kernels[-SHOWN:]) or "none"
+        more = f", and {len(kernels) - SHOWN} before them" if len(kernels) > SHOWN else ""
+        self._lost = message(
+            self.kind,
+            problem,
+            error.reason,
+            f"kernels in flight: {shown}{more}",
+            hint="a new process can use the GPU again; with NUMBATORCH_DEBUG=1 kernels run one at "
+            "a time, which names the one that fails",
+        )
+        return KernelError(self._lost)
+
+    def discard(self, free: Callable[[int], None], handle: int) -> None:
+        """Give something back once nothing uses it; finalizers call this from any thread."""
+        if self._lost is not None:
+            return
+        self._discarded.append((free, handle))
+        # A finalizer waits for nobody, and may run in the middle of another call of this thread.
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._depth:
+                    with suppress(DeviceError, KernelError), self.entered():
+                        self._free_discarded()
+            finally:
+                self._lock.release()
+
+    def _free_discarded(self) -> None:
+        if not self._discarded:
+            return
+        self.settle()
+        while self._discarded:
+            free, handle = self._discarded.popleft()
+            free(handle)
+
+    def settle(self) -> None:
+        """Wait for the stream; the caller has entered."""
+        self.driver.synchronize(self.stream)
+        self._in_flight.clear()
+
+    def launched(self, names: tuple[str, ...]) -> None:
+        """Note kernels that the stream was given, for errors that show later."""
+        self._in_flight.append(names)
+
+    def allocate(self, nbytes: int) -> Memory:
+        """Memory with undefined contents.
+
+        Raises:
+            OutOfMemory: the GPU has not that much.
+        """
+        with self.entered() as driver:
+            self._free_discarded()
+            return Memory(self, driver.allocate(max(nbytes, 1)), nbytes)
+
+    def upload(self, owner: Memory, array: Array, offset: int = 0) -> None:
+        """Copy bytes into memory; the array may be changed once this returns."""
+        assert array.flags.c_contiguous and offset + array.nbytes <= owner.nbytes
+        with self.entered():
+            self._staging.upload(owner.address + offset, array)
+
+    def download(self, owner: Memory, nbytes: int, offset: int = 0) -> Array:
+        """Bytes of memory as they are after all launches so far."""
+        assert offset + nbytes <= owner.nbytes
+        with self.entered():
+            found = self._staging.download(owner.address + offset, nbytes)
+            self._in_flight.clear()  # the copy came after them
+            return found
+
+    def copy(self, target: Memory, source: Memory, nbytes: int) -> None:
+        """Copy within the GPU, in order with launches."""
+        assert nbytes <= min(target.nbytes, source.nbytes)
+        with self.entered() as driver:
+            if nbytes:
+                driver.copy(target.address, source.address, nbytes, self.stream)
+
+    def clear(self, owner: Memory, nbytes: int) -> None:
+        """Set bytes to 0, in order with launches."""
+        assert nbytes <= owner.nbytes
+        with self.entered() as driver:
+            if nbytes:
+                driver.clear(owner.address, nbytes, self.stream)
+
+    def synchronize(self) -> None:
+        """Wait for all copies and launches."""
+        with self.entered():
+            self.settle()
+
+    def load(self, kernels: Sequence[Kernels]) -> list[Function]:
+        """Kernels with their epilogues, ready to launch; what is missing is compiled together.
+
+        Raises:
+            KernelError: a kernel cannot be compiled or loaded.
+        """
+        keys = [(spec.key, epilogue.key if epilogue else "") for spec, epilogue in kernels]
+        with self.entered() as driver:
+            missing = dict(zip(keys, kernels, strict=True))
+            missing = {k: pair for k, pair in missing.items() if k not in self._functions}
+            images = self._compile(list(missing.values()), self.capability) if missing else []
+            for (key, (spec, _)), image in zip(missing.items(), images, strict=True):
+                self._functions[key] = self._load(driver, spec, image)
+            return [self._functions[key] for key in keys]
+
+    def _load(self, driver: Driver, spec: KernelSpec, compiled: Any) -> Function:
+        try:
+            module = driver.load_module(compiled.image)
+            return Function(driver.function(module, compiled.symbol), spec.name)
+        except DriverError as error:
+            if error.sticky:
+                raise
+            if error.code == OUT_OF_MEMORY:
+                raise out_of_memory(self.kind, len(compiled.image), *driver.memory()) from error
+            version = ".".join(map(str, self.capability))
+            rows = (error.reason, f"compute capability {version}", spec.path())
+            raise KernelError(message(spec.name, "cannot be loaded", *rows)) from error
+
+    def recording(self, steps: Sequence[Step]) -> CudaRecording:
+        """Launches made ready to run.
+
+        Raises:
+            KernelError: a grid beyond the GPU's limits.
+        """
+        for step in steps:
+            limits = [("groups", step.groups, self.max_groups)]
+            limits += [("threads in a group", step.threads, self.max_threads)]
+            for what, asked, limit in limits:
+                if asked > limit:
+                    problem = f"more {what} than the GPU can run"
+                    raise KernelError(message(step.name, problem, f"{asked}, of {limit} at most"))
+        return CudaRecording(self, steps)
+
+
+def too_old(name: str, capability: tuple[int, int]) -> str:
+    """What is said about a GPU that the kernels do not run on."""
+    found, needed = (".".join(map(str, pair)) for pair in (capability, MINIMUM_CAPABILITY))
+    rows = (f"{name} has compute capability {found}, and at least {needed} is needed",)
+    hint = 'use device "cpu", or a GPU of 2018 or later'
+    return message("cuda", "the GPU is too old", *rows, hint=hint)
+
+
+_runtimes: weakref.WeakSet[CudaRuntime] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for runtime in _runtimes:
+        runtime._lost = message(
+            "cuda",
+            "a forked process cannot use the GPU of its parent",
+            hint='start processes with the method "spawn"',
+        )
+
+
+def _at_exit() -> None:
+    for runtime in _runtimes:
+        runtime._lost = message("cuda", "the interpreter is exiting")
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
