@@ -68,9 +68,12 @@ class ArrayLauncher:
         self.launches: list[tuple[KernelSpec, tuple[Any, ...], int]] = []
         self._statuses: list[tuple[Array, int]] = []
 
-    def launch(self, spec: Any, *arguments: Any, work: float, serial: bool = False) -> None:
+    def launch(
+        self, spec: Any, *arguments: Any, work: float, serial: bool = False, items: int = 0
+    ) -> None:
         """Run the kernel."""
         assert work >= 0
+        assert items >= 0
         parts = 1 if serial else self.parts
         self.launches.append((spec, arguments, parts))
         run_kernel(spec, *arguments, parts=parts)

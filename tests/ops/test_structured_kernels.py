@@ -13,11 +13,6 @@ from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError, OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops import attention, index, norm, rope, softmax
-from numbatorch.ops.cpu import attention as _a  # noqa: F401  (registers lowerings)
-from numbatorch.ops.cpu import index as _i  # noqa: F401
-from numbatorch.ops.cpu import norm as _n  # noqa: F401
-from numbatorch.ops.cpu import rope as _r  # noqa: F401
-from numbatorch.ops.cpu import softmax as _s  # noqa: F401
 from numbatorch.ops.registry import Structured
 from tests.compare import assert_close
 from tests.run_kernel import infer, node_of, run_op

@@ -40,8 +40,8 @@ from numbatorch.ops.cpu.attention_tiles import (
     turn_queries,
     wide,
 )
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, place_in, unit_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.rows import FLOAT, WIDE, exp, place_in, unit_rows
 
 
 @helper

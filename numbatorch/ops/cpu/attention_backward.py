@@ -23,7 +23,7 @@ from numbatorch.ops.cpu.attention_tiles import (
     turn_queries,
     wide,
 )
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, place_in
+from numbatorch.ops.portable.rows import FLOAT, WIDE, place_in
 
 
 @helper

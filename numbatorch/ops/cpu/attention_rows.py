@@ -20,7 +20,8 @@ from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import add_reassoc, inf, truncdiv
 from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, exp, largest, place_in
+from numbatorch.ops.cpu.rows import largest
+from numbatorch.ops.portable.rows import FLOAT, WIDE, exp, place_in
 
 CHUNK = 256  # keys whose scores are held at a time
 NEAR = 16  # keys whose values stay in the first-level cache while columns are gone over

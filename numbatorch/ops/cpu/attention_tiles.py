@@ -19,7 +19,7 @@ from numbatorch.backends.cpu.simd_tile import (
 from numbatorch.language.kernel import Pointer, T, V, helper, intrinsic
 from numbatorch.language.primitives import fabs, inf, select, truncdiv
 from numbatorch.language.words import bool_
-from numbatorch.ops.cpu.rows import exp
+from numbatorch.ops.portable.rows import exp
 
 TILE = 64  # queries of a block, divisible by two vectors of any width
 BLOCK = 64  # keys that meet them at a time

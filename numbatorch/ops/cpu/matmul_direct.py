@@ -25,7 +25,7 @@ from numbatorch.backends.cpu.simd_tile import (
 )
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.words import uint8
-from numbatorch.ops.cpu.rows import place_in
+from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 

@@ -5,14 +5,14 @@ Weight gradients are summed by each part into a row of its own, then over the pa
 
 from typing import Any
 
-from numbatorch.dtype import DType, float32
 from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
 from numbatorch.language.primitives import add_reassoc, sqrt
 from numbatorch.language.words import int64
 from numbatorch.ops import norm as ops
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, in_type, total_of
+from numbatorch.ops.cpu.rows import dot, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.shape import numel
+from numbatorch.ops.portable.norm import sum_parts, weights_in
+from numbatorch.ops.portable.rows import FLOAT, WIDE, sizes_of
 
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
@@ -148,43 +148,10 @@ def layer_norm_backward_rows(
             total[cols + i] = total[cols + i] + cotangent[i]
 
 
-@kernel(V=WIDE)
-def sum_parts(
-    out: Pointer[V],
-    sums: Pointer[V],
-    used: Pointer[int64],
-    first: int,
-    count: int,
-    part: int,
-    parts: int,
-) -> None:
-    """out[first + i] = sum over the parts p that ran of sums[p, i]."""
-    lo, hi = share(count, part, parts)
-    target = out + first
-    for i in range(lo, hi):
-        target[i] = sums[i]
-    for other in range(1, used[0]):
-        source = sums + other * count
-        for i in range(lo, hi):
-            target[i] = target[i] + source[i]
-
-
-def _sizes(x: Operand) -> tuple[int, int]:
-    return numel(x.shape[:-1]), x.shape[-1]
-
-
-def _weights(launcher: Launcher, x: DType, *weights: Operand) -> tuple[DType, tuple[Any, ...]]:
-    """Weights as they are if they are of x's type or float32 beside narrower x; else converted."""
-    kinds = {weight.dtype for weight in weights}
-    if len(kinds) == 1 and (x in kinds or (float32 in kinds and x.compute is float32)):
-        return weights[0].dtype, weights
-    return x.compute, tuple(in_type(launcher, weight, x.compute) for weight in weights)
-
-
 @lower("cpu", ops.rms_norm)
 def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand, *, eps: float) -> None:
-    rows, cols = _sizes(x)
-    kind, weights = _weights(launcher, x.dtype, weight)
+    rows, cols = sizes_of(x)
+    kind, weights = weights_in(launcher, x.dtype, weight)
     spec = rms_norm_rows(T=x.dtype, U=kind, V=x.dtype.compute)
     launcher.launch(spec, out, x, *weights, rows, cols, eps, work=rows * cols)
 
@@ -193,8 +160,8 @@ def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand, *, eps: flo
 def _(
     launcher: Launcher, out: Operand, x: Operand, weight: Operand, bias: Operand, *, eps: float
 ) -> None:
-    rows, cols = _sizes(x)
-    kind, weights = _weights(launcher, x.dtype, weight, bias)
+    rows, cols = sizes_of(x)
+    kind, weights = weights_in(launcher, x.dtype, weight, bias)
     spec = layer_norm_rows(T=x.dtype, U=kind, V=x.dtype.compute)
     launcher.launch(spec, out, x, *weights, rows, cols, eps, work=1.5 * rows * cols)
 
@@ -209,9 +176,9 @@ def _backward(
     weight: Operand,
     eps: float,
 ) -> None:
-    rows, cols = _sizes(x)
+    rows, cols = sizes_of(x)
     wide = x.dtype.compute
-    kind, weights = _weights(launcher, x.dtype, weight)
+    kind, weights = weights_in(launcher, x.dtype, weight)
     count = vectors * cols
     sums = launcher.scratch(launcher.parts * count * wide.itemsize)
     used = launcher.scratch(8)

@@ -1,11 +1,11 @@
 """Weights in GGML blocks on the CPU: which kernels run for each operator of ops/quant.py."""
 
 from numbatorch.ops import quant as ops
-from numbatorch.ops.cpu.index import wide_index
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
 from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.rows import wide_index
 from numbatorch.shape import numel
 
 

@@ -1,80 +1,10 @@
-"""What the row kernels share: conversion of an operand, sums along a row, functions of numbers."""
+"""What the row kernels of the CPU share: sums along a row, the largest of it."""
 
 from typing import Any
 
 from numbatorch.backends.cpu.simd import lanes, splat, vlargest, vload, vmax
-from numbatorch.dtype import DType
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
-from numbatorch.language.primitives import add_reassoc, truncdiv
-from numbatorch.language.scalar_word import scalar_word
-from numbatorch.ops import scalar_math
-from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.shape import Shape, contiguous_strides, numel
-
-FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
-WIDE = ("float32", "float64")
-
-exp = scalar_word(scalar_math.exp)
-log = scalar_word(scalar_math.log)
-
-
-@kernel(T=FLOAT, U=FLOAT)
-def convert(out: Pointer[T], x: Pointer[U], size: int, part: int, parts: int) -> None:
-    """out[i] = x[i] in another float type."""
-    lo, hi = share(size, part, parts)
-    for i in range(lo, hi):
-        out[i] = x[i]
-
-
-def in_type(launcher: Launcher, x: Operand, dtype: DType) -> Any:
-    """The elements of a contiguous operand in `dtype`: itself or a copy."""
-    if x.dtype is dtype:
-        return x
-    size = numel(x.shape)
-    copy = launcher.scratch(dtype.nbytes(size))
-    launcher.launch(convert(T=dtype, U=x.dtype), copy, x, size, work=size)
-    return copy
-
-
-@helper
-def place_in(index: int, size1: int, stride0: int, stride1: int) -> int:
-    """Where item `index` of a grid (size0, size1) of these strides lies."""
-    outer: int = truncdiv(index, size1)
-    return outer * stride0 + (index - outer * size1) * stride1
-
-
-@kernel(T=FLOAT)
-def copy_strided(
-    out: Pointer[T],
-    x: Pointer[T],
-    size0: int,
-    size1: int,
-    size2: int,
-    size3: int,
-    stride0: int,
-    stride1: int,
-    stride2: int,
-    stride3: int,
-    part: int,
-    parts: int,
-) -> None:
-    """A four-dimensional view in row-major order."""
-    lo, hi = share(size0 * size1 * size2, part, parts)
-    for row in range(lo, hi):
-        group = truncdiv(row, size2)
-        place = place_in(group, size1, stride0, stride1) + (row - group * size2) * stride2
-        for i in range(size3):
-            out[row * size3 + i] = x[place + i * stride3]
-
-
-def unit_rows(launcher: Launcher, x: Operand) -> tuple[Any, Shape]:
-    """A four-dimensional operand whose last stride is 1, and its other strides; or a copy's."""
-    if x.strides[-1] == 1 or x.shape[-1] == 1:
-        return x, x.strides[:3]
-    copy = launcher.scratch(x.dtype.nbytes(numel(x.shape)))
-    spec = copy_strided(T=x.dtype)
-    launcher.launch(spec, copy, x, *x.shape, *x.strides, work=2 * numel(x.shape))
-    return copy, contiguous_strides(x.shape)[:3]
+from numbatorch.language.kernel import helper
+from numbatorch.language.primitives import add_reassoc
 
 
 @helper

@@ -3,9 +3,9 @@
 from numbatorch.language.kernel import Pointer, T, V, kernel, share
 from numbatorch.language.primitives import add_reassoc, inf
 from numbatorch.ops import softmax as ops
-from numbatorch.ops.cpu.rows import FLOAT, WIDE, dot, exp, largest, log, total_of
+from numbatorch.ops.cpu.rows import dot, largest, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.shape import numel
+from numbatorch.ops.portable.rows import FLOAT, WIDE, exp, log, sizes_of
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -91,13 +91,9 @@ def log_softmax_backward_rows(
             out[i] = g[i] - exp(y[i]) * total
 
 
-def _sizes(x: Operand) -> tuple[int, int]:
-    return numel(x.shape[:-1]), x.shape[-1]
-
-
 @lower("cpu", ops.softmax_)
 def _(launcher: Launcher, out: Operand, x: Operand) -> None:
-    rows, cols = _sizes(x)
+    rows, cols = sizes_of(x)
     wide = x.dtype.compute
     powers = launcher.scratch(launcher.parts * cols * wide.itemsize)
     spec = softmax_rows(T=x.dtype, V=wide)
@@ -106,20 +102,20 @@ def _(launcher: Launcher, out: Operand, x: Operand) -> None:
 
 @lower("cpu", ops.log_softmax_)
 def _(launcher: Launcher, out: Operand, x: Operand) -> None:
-    rows, cols = _sizes(x)
+    rows, cols = sizes_of(x)
     spec = log_softmax_rows(T=x.dtype, V=x.dtype.compute)
     launcher.launch(spec, out, x, rows, cols, work=3 * rows * cols)
 
 
 @lower("cpu", ops.softmax_backward)
 def _(launcher: Launcher, out: Operand, g: Operand, y: Operand) -> None:
-    rows, cols = _sizes(y)
+    rows, cols = sizes_of(y)
     spec = softmax_backward_rows(T=y.dtype, V=y.dtype.compute)
     launcher.launch(spec, out, g, y, rows, cols, work=2 * rows * cols)
 
 
 @lower("cpu", ops.log_softmax_backward)
 def _(launcher: Launcher, out: Operand, g: Operand, y: Operand) -> None:
-    rows, cols = _sizes(y)
+    rows, cols = sizes_of(y)
     spec = log_softmax_backward_rows(T=y.dtype, V=y.dtype.compute)
     launcher.launch(spec, out, g, y, rows, cols, work=3 * rows * cols)

@@ -1,16 +1,16 @@
-"""CPU kernels of indexing: rows are copied or added in index order, so sums never depend on timing.
+"""Kernels of indexing: rows are copied or added in index order, so sums never depend on timing.
 
 An index out of bounds is stored with a 1 before it in the two words of `status`, and not followed.
 """
 
 from typing import Any
 
-from numbatorch import dtype as dt
 from numbatorch.language.kernel import Pointer, T, U, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.rows import convert, in_type, wide_index
 from numbatorch.shape import numel
 
 # Moving needs only the size of an element, so four kernels serve all types.
@@ -18,7 +18,7 @@ BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 ADDED = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32")
 ADDED_TYPES = (*ADDED, "uint64")
 HALF = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
-INDEX = ("int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
+SUMMING = 2**16  # threads that are worth looking through all the indices
 
 
 @kernel(T=tuple(BITS.values()))
@@ -87,13 +87,16 @@ def add_rows(
     part: int,
     parts: int,
 ) -> None:
-    """out[index[i], :] += value[i, :], in order of i; the columns are shared, or else the rows."""
-    first, last = 0, bound
-    lo, hi = 0, cols
+    """out[index[i], :] += value[i, :], in order of i; many columns are shared, else the rows."""
+    pieces = max(truncdiv(parts, max(bound, 1)), 1)
     if cols >= 16 * parts:
-        lo, hi = share(cols, part, parts)
-    else:
-        first, last = share(bound, part, parts)
+        pieces = parts
+    number = truncdiv(part, pieces)
+    numbers = truncdiv(parts, pieces)
+    if number >= numbers:
+        return
+    first, last = share(bound, number, numbers)
+    lo, hi = share(cols, part - number * pieces, pieces)
     for i in range(count):
         row = index[i]
         if row < 0 or row >= bound:
@@ -118,13 +121,14 @@ def add_elements(
     part: int,
     parts: int,
 ) -> None:
-    """out[i, index[i, j]] += value[i, j], in order of j; rows are shared, or else columns."""
-    first, last = 0, rows
-    lo, hi = 0, cols
-    if rows >= parts:
-        first, last = share(rows, part, parts)
-    else:
-        lo, hi = share(cols, part, parts)
+    """out[i, index[i, j]] += value[i, j], in order of j; rows are shared, or columns of few."""
+    pieces = max(truncdiv(parts, max(rows, 1)), 1)
+    number = truncdiv(part, pieces)
+    numbers = truncdiv(parts, pieces)
+    if number >= numbers:
+        return
+    first, last = share(rows, number, numbers)
+    lo, hi = share(cols, part - number * pieces, pieces)
     for i in range(first, last):
         for j in range(i * count, (i + 1) * count):
             col = index[j]
@@ -135,70 +139,82 @@ def add_elements(
                 out[i * cols + col] = out[i * cols + col] + value[j]
 
 
-@kernel(T=("int64", "float32", *HALF), U=(*INDEX, "float32", *HALF))
-def convert(out: Pointer[T], x: Pointer[U], size: int, part: int, parts: int) -> None:
-    """out[i] = x[i] in another type."""
-    lo, hi = share(size, part, parts)
-    for i in range(lo, hi):
-        out[i] = x[i]
-
-
-def wide_index(launcher: Launcher, index: Operand) -> Any:
-    """The indices as int64: the operand itself, or a copy."""
-    if index.dtype is dt.int64:
-        return index
-    size = numel(index.shape)
-    copy = launcher.scratch(8 * size)
-    launcher.launch(convert(T="int64", U=index.dtype), copy, index, size, work=size)
-    return copy
-
-
-@lower("cpu", ops.take)
+@lower("portable", ops.take)
 def _(launcher: Launcher, out: Operand, x: Operand, index: Operand) -> None:
     rows, cols, bound = numel(index.shape), numel(x.shape[1:]), x.shape[0]
     spec = take_rows(T=BITS[x.dtype.itemsize])
     where = wide_index(launcher, index)
     status = launcher.status(bound)
-    launcher.launch(spec, out, x, where, status, rows, cols, bound, work=rows * (cols + 8) / 4)
+    launcher.launch(
+        spec,
+        *(out, x, where, status, rows, cols, bound),
+        work=rows * (cols + 8) / 4,
+        items=rows * cols,
+    )
 
 
-@lower("cpu", ops.gather)
+@lower("portable", ops.gather)
 def _(launcher: Launcher, out: Operand, x: Operand, index: Operand) -> None:
     count, cols = index.shape[-1], x.shape[-1]
     rows = numel(index.shape[:-1])
     spec = gather_elements(T=BITS[x.dtype.itemsize])
     where = wide_index(launcher, index)
     status = launcher.status(cols)
-    launcher.launch(spec, out, x, where, status, rows, count, cols, work=2 * rows * count)
-
-
-def _add(
-    launcher: Launcher, spec: Any, out: Operand, index: Operand, value: Operand, *sizes: int
-) -> None:
-    """Launch an adding kernel; half types are added up in float32 and rounded once."""
-    size, half = numel(out.shape), out.dtype.name in HALF
-    total: Any = out
-    if half:
-        total = launcher.scratch(4 * size)
-        launcher.launch(convert(T="float32", U=out.dtype), total, out, size, work=size)
-    where = wide_index(launcher, index)
-    bound = sizes[-1]
     launcher.launch(
-        spec(T=out.dtype.compute, U=value.dtype),
-        *(total, where, value, launcher.status(bound), *sizes),
-        work=2 * numel(value.shape),
+        spec,
+        *(out, x, where, status, rows, count, cols),
+        work=2 * rows * count,
+        items=rows * count,
     )
-    if half:
-        launcher.launch(convert(T=out.dtype, U="float32"), out, total, size, work=size)
 
 
-@lower("cpu", ops.index_add)
-def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand) -> None:
-    count, cols = numel(index.shape), numel(out.shape[1:])
-    _add(launcher, add_rows, out, index, value, count, cols, out.shape[0])
+def launch_sums(
+    launcher: Launcher,
+    spec: Any,
+    out: Operand,
+    index: Operand,
+    value: Operand,
+    *sizes: int,
+    **grid: Any,
+) -> None:
+    """Launch a kernel that adds into `out`; half types are added up in float32 and rounded once.
+
+    Args:
+        sizes: the last arguments of the kernel; the last of them bounds the indices.
+        grid: `items`, or `groups` and `threads`, as `launch` takes them.
+    """
+    wide, size = out.dtype.compute, numel(out.shape)
+    total = in_type(launcher, out, wide)
+    where = wide_index(launcher, index)
+    launcher.launch(
+        spec(T=wide, U=value.dtype),
+        *(total, where, value, launcher.status(sizes[-1]), *sizes),
+        work=2 * numel(value.shape),
+        **grid,
+    )
+    if total is not out:
+        launcher.launch(convert(T=out.dtype, U=wide), out, total, size, work=size, items=size)
 
 
-@lower("cpu", ops.scatter_add)
-def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand) -> None:
-    rows = numel(out.shape[:-1])
-    _add(launcher, add_elements, out, index, value, rows, index.shape[-1], out.shape[-1])
+@lower("portable", ops.index_add)
+def index_add(
+    launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand
+) -> None:
+    """Add rows in the order of their indices."""
+    cols, bound = numel(out.shape[1:]), out.shape[0]
+    items = min(bound * cols, max(bound, SUMMING))
+    launch_sums(
+        *(launcher, add_rows, out, index, value, numel(index.shape), cols, bound), items=items
+    )
+
+
+@lower("portable", ops.scatter_add)
+def scatter_add(
+    launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand
+) -> None:
+    """Add elements in the order of their indices."""
+    rows, cols = numel(out.shape[:-1]), out.shape[-1]
+    items = min(rows * cols, max(rows, SUMMING))
+    launch_sums(
+        *(launcher, add_elements, out, index, value, rows, index.shape[-1], cols), items=items
+    )
