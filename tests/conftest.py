@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,10 +36,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
-@pytest.fixture(params=["cpu", "numpy"])
+# In numba-cuda's simulator there is device "cuda" only: tests/cuda starts such a process.
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+
+
+@pytest.fixture(params=["cuda"] if SIMULATED else ["cpu", "numpy", "metal"])
 def device(request: pytest.FixtureRequest) -> str:
-    """Each device that runs here: the compiled kernels and the reference."""
+    """Each device that runs here: compiled kernels, the reference, Metal's kernels as C++."""
+    if request.param == "metal":
+        request.getfixturevalue("metal")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def metal() -> Iterator[None]:
+    """Device "metal" runs its kernels as C++; skips where there is no g++."""
+    from tests.metal.device import AVAILABLE, CppRuntime
+
+    if not AVAILABLE:
+        pytest.skip("Metal kernels run as C++ where there is g++, on Linux")
+    from numbatorch.backends.base import install
+    from numbatorch.backends.gpu import GPUBackend
+    from numbatorch.device import Device
+
+    runtime = CppRuntime()
+    install(Device("metal"), GPUBackend(runtime))
+    yield
+    install(Device("metal"), None)
+    runtime.check()
 
 
 @pytest.fixture(scope="session")

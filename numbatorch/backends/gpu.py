@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from numbatorch import determinism
 from numbatorch.backends.arguments import float32_word, float64_word
 from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.program import Program, as_elements
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
+from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
@@ -138,7 +138,7 @@ class GPUBackend(PlanBackend):
 
     def state(self) -> Any:
         """Whether sums must not depend on timing chooses kernels."""
-        return super().state(), determinism.enabled()
+        return super().state(), are_deterministic_algorithms_enabled()
 
     def program(self, plan: Plan) -> GPUProgram:
         """The plan with its kernels compiled and loaded."""

@@ -13,7 +13,7 @@ from numbatorch.errors import DTypeError, GradientError, ShapeError
 from numbatorch.graph import Node, Op
 from numbatorch.ops.registry import Elementwise, Structured
 from numbatorch.tensor import Tensor
-from numbatorch.tensor.base import Array, host_array
+from numbatorch.tensor.base import Array, host_array, host_node
 from numbatorch.testing.cases import Case, draw, dtypes_of, kind_of, repeated, strided
 from numbatorch.testing.compare import assert_close
 from numbatorch.testing.gradcheck import NotSmooth, gradcheck
@@ -59,7 +59,7 @@ def ignores_strides(case: Case, device: str, seed: int) -> None:
 def has_its_gradient(case: Case, device: str, seed: int) -> None:
     """The gradient equals a central difference in float64, or the operator says it has none."""
     if not case.op.differentiable or dt.float64 not in case.dtypes:
-        return
+        return  # of float64 alone a difference is exact enough
     wide = draw(case.op, np.random.default_rng(seed), dt.float64, smooth=True)
     assert wide is not None
     if wide.apply(wide.nodes("numpy")).dtype is not dt.float64:
@@ -77,6 +77,30 @@ def has_its_gradient(case: Case, device: str, seed: int) -> None:
     except AssertionError as err:
         shapes = ", ".join(str(a.shape) for a in case.operands)
         raise AssertionError(f"{case.op.name} on {device}: {err}\n  {shapes}") from err
+
+
+def has_the_gradient_of_the_reference_device(case: Case, device: str, seed: int) -> None:
+    """The gradient equals that which device "numpy" computes in the same dtype."""
+    if not case.op.differentiable or case.op.gradient is None:
+        return
+    found, expected = (_gradients(case, where) for where in (device, "numpy"))
+    for got, want in zip(found, expected, strict=True):
+        _compare(case, got, want, device, seed, "gradient")
+
+
+def _gradients(case: Case, device: str) -> list[Array]:
+    """Of the sum of the result weighted by 1, 2, 3, ... / size, for every float operand."""
+    operands = [Tensor(node) for node in case.nodes(device)]
+    floats = [x for x in operands if x.dtype.kind == "f"]
+    for x in floats:
+        x.requires_grad_()
+    out = Tensor(case.apply([x.node for x in operands]))
+    if not out.node.requires_grad or out.numel() == 0:
+        return []
+    weights = np.arange(1, out.numel() + 1, dtype=np.float32).reshape(out.shape) / out.numel()
+    node = host_node(weights.astype(out.dtype.numpy), out.dtype, out.device)
+    out.backward(Tensor(node))
+    return [host_array(x.grad.node) for x in floats if x.grad is not None]
 
 
 def equals_unfused(case: Case, device: str, seed: int) -> None:
@@ -107,6 +131,7 @@ PROPERTIES: tuple[Check, ...] = (
     ignores_strides,
     has_inferred_shape_and_dtype,
     has_its_gradient,
+    has_the_gradient_of_the_reference_device,
     equals_reference_device,
     equals_unfused,
     equals_fallback,
@@ -140,7 +165,7 @@ def check_op(
     for dtype in dtypes or dtypes_of(op):
         for number in range(seed, seed + examples):
             case = draw(op, np.random.default_rng(number), dtype)
-            if case is None or not _accepted(case):
+            if case is None or not _accepted(case, device):
                 continue
             for check in properties:
                 check(case, device, number)
@@ -148,9 +173,10 @@ def check_op(
     return count
 
 
-def _accepted(case: Case) -> bool:
+def _accepted(case: Case, device: str) -> bool:
     try:
         case.apply(case.nodes("numpy"))
+        case.apply(case.nodes(device))
     except (DTypeError, ShapeError):
         return False
     return True
@@ -160,12 +186,14 @@ def _pairs(case: Case, device: str) -> list[tuple[Node, DType]]:
     return list(zip(case.nodes(device), case.dtypes, strict=True))
 
 
-def _compare(case: Case, actual: Any, expected: Array, device: str, seed: int) -> None:
+def _compare(
+    case: Case, actual: Any, expected: Array, device: str, seed: int, kind: str = ""
+) -> None:
     name = dt.from_numpy(actual.dtype).name
     assert_close(
         actual,
         expected,
-        kind_of(case.op),
+        kind or kind_of(case.op),
         dtype=name,
         operator=f"{case.op.name} {case.attrs or ''}".strip(),
         inputs=case.operands,
