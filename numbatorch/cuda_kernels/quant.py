@@ -4,6 +4,8 @@ Weights are decoded to float32 in the kernel and x stays float32, where the CPU 
 this is closer to what the blocks mean, and reading the weights takes longer than the arithmetic.
 """
 
+from typing import Any
+
 from numbatorch.cuda_kernels.matmul import FEW, THREADS, TILE, threads_along
 from numbatorch.cuda_kernels.matmul import matmul as tiles
 from numbatorch.language.groups import finish_tile, group, group_sum, thread, threads
@@ -24,7 +26,7 @@ from numbatorch.ops.portable.quant_blocks import (
 
 
 @helper
-def decoded_element(weight: Pointer[uint8], index: int) -> float:
+def decoded_element(weight: Pointer[uint8], index: int) -> Any:
     """Value `index` of a weight."""
     block = block_at(weight, index)
     place = place_of(index)
@@ -43,7 +45,7 @@ quant_rows = block_kernel(
 @helper
 def product_of_four(
     weight: Pointer[uint8], index: int, x0: float, x1: float, x2: float, x3: float
-) -> float:
+) -> Any:
     """Four values of a weight from `index` on, a multiple of 4, times those of x."""
     block = block_at(weight, index)
     place = place_of(index)

@@ -81,13 +81,13 @@ def codes_q8_0(block: Pointer[uint8], place: int) -> Any:
 
 
 @helper
-def codes_q4_0(block: Pointer[uint8], place: int) -> int:
+def codes_q4_0(block: Pointer[uint8], place: int) -> Any:
     """Behind the scale 16 bytes of two codes; values 16 to 31 in their high halves."""
     return (word_at(block, 2 + (place & 15)) >> ((place >> 4) * 4)) & NIBBLES
 
 
 @helper
-def codes_q5_0(block: Pointer[uint8], place: int) -> int:
+def codes_q5_0(block: Pointer[uint8], place: int) -> Any:
     """Behind the scale the fifth bits of 32 codes in 4 bytes, then as Q4_0."""
     low = (word_at(block, 6 + (place & 15)) >> ((place >> 4) * 4)) & NIBBLES
     fifth = (word_at(block, 2) >> place) & 15
@@ -96,7 +96,7 @@ def codes_q5_0(block: Pointer[uint8], place: int) -> int:
 
 
 @helper
-def codes_q4_k(block: Pointer[uint8], place: int) -> int:
+def codes_q4_k(block: Pointer[uint8], place: int) -> Any:
     """Behind 16 bytes of scales 4 runs of 32 bytes; values 32 to 63 in their high halves."""
     packed = word_at(block, 16 + ((place >> 6) << 5) + (place & 31))
     return (packed >> (((place >> 5) & 1) * 4)) & NIBBLES
@@ -129,7 +129,7 @@ def least_q4_k(block: Pointer[uint8], place: int) -> Any:
 
 
 @helper
-def codes_q6_k(block: Pointer[uint8], place: int) -> int:
+def codes_q6_k(block: Pointer[uint8], place: int) -> Any:
     """128 bytes of low four bits, 64 of high two bits.
 
     Of every 128 values the low bits stand in 64 bytes and the high ones in 32: value 32 * i + j has
@@ -188,7 +188,7 @@ def block_at(weight: Pointer[uint8], index: int) -> Pointer[uint8]:
 
 
 @helper
-def place_of(index: int) -> int:
+def place_of(index: int) -> Any:
     """The place in its block of value `index`."""
     return index & ((1 << PLACE_BITS) - 1)
 
