@@ -7,6 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from numbatorch import functional
+from numbatorch.determinism import (
+    are_deterministic_algorithms_enabled,
+    use_deterministic_algorithms,
+)
 from numbatorch.device import Device, device
 from numbatorch.dtype import (
     DType,
@@ -108,6 +112,7 @@ __all__ = [
     "Tensor",
     "TextGenerator",
     "arange",
+    "are_deterministic_algorithms_enabled",
     "bfloat16",
     "bool",
     "bool_",
@@ -158,6 +163,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "use_deterministic_algorithms",
     "value_and_grad",
     "where",
     "zeros",

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
     "settings errors locks",
-    "dtype shape layout device variable debugging",
+    "dtype shape layout device variable debugging determinism",
     "graph",
     "language ops",
     "compile",
@@ -29,9 +29,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # The vectors that CPU kernels are written with lie in backends/cpu, and count as the row of the
 # operators; so do the formats of GGML's blocks, which the reference of their operators reads.
 VOCABULARY = {
-    f"backends.cpu.{stem}": LEVEL["ops"]
-    for stem in "elements numba_types compiler".split()
-    + [path.stem for path in (PACKAGE / "backends" / "cpu").glob("simd*.py")]
+    f"backends.cpu.{path.stem}": LEVEL["ops"]
+    for path in (PACKAGE / "backends" / "cpu").glob("simd*.py")
 } | {"quantized.blocks": LEVEL["ops"]}
 
 # What a debug tool, switched on by its user, calls from below.
