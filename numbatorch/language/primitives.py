@@ -276,7 +276,7 @@ def atomic_add(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
     from numba.core import types
     from numba.core.typing import signature
 
-    from numbatorch.backends.cpu import numba_types
+    from numbatorch.language import numba_types
 
     if not isinstance(pointer, numba_types.PointerType):
         return None

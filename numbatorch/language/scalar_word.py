@@ -34,22 +34,13 @@ class Definition:
 
     def __call__(self, typingctx: Any, *operands: Any) -> Any:
         from numba.core import types
-        from numba.core.typing import signature
 
-        from numbatorch.backends.cpu import compiler
+        from numbatorch.language import numba_types
 
         if not all(isinstance(kind, types.Number | types.Literal) for kind in operands):
             return None
         kinds = tuple(types.unliteral(kind) for kind in operands)
-        printed = self.printed(tuple(str(kind) for kind in kinds))
-        result = compiler.lower_called(printed, kinds, True).signature.return_type
-
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            compiled = compiler.lower_called(printed, kinds, True)
-            context.add_linking_libs([compiled.library])
-            return context.call_internal(builder, compiled.fndesc, sig, values)
-
-        return signature(result, *kinds), codegen
+        return numba_types.call(self.printed(tuple(str(kind) for kind in kinds)), kinds)
 
     def printed(self, kinds: tuple[str, ...]) -> FunctionType:
         """The function over the primitives for operands of these dtypes; one object for each."""

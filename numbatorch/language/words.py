@@ -232,7 +232,7 @@ def helper(function: Callable[..., Any] | None = None, *, inline: bool = True) -
 @intrinsic
 def address(typingctx: Any, pointer: Any) -> Any:
     """The address in a pointer, an int64."""
-    from numbatorch.backends.cpu import numba_types
+    from numbatorch.language import numba_types
 
     return numba_types.address(pointer)
 
@@ -240,7 +240,7 @@ def address(typingctx: Any, pointer: Any) -> Any:
 @intrinsic
 def view(typingctx: Any, pointer: Any, element: Any) -> Any:
     """A pointer, or an int64 address, as a pointer to an element type: `view(x, float16)`."""
-    from numbatorch.backends.cpu import numba_types
+    from numbatorch.language import numba_types
 
     return numba_types.view(pointer, element)
 
@@ -248,6 +248,6 @@ def view(typingctx: Any, pointer: Any, element: Any) -> Any:
 @intrinsic
 def share(typingctx: Any, n: Any, part: Any, parts: Any) -> Any:
     """The range `lo, hi` of `n` items for `part` of `parts`; sizes differ by one at most."""
-    from numbatorch.backends.cpu import numba_types
+    from numbatorch.language import numba_types
 
     return numba_types.share(n, part, parts)

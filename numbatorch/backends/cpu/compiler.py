@@ -5,7 +5,7 @@ Numba's own optimisation passes, its execution engine and its allocation runtime
 
 import dis
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import CodeType, FunctionType
@@ -22,9 +22,11 @@ from numba.core.registry import cpu_target
 
 import numbatorch.backends.cpu.simd_types  # noqa: F401, operators on vectors become known to Numba
 from numbatorch.backends.cpu import target
-from numbatorch.backends.cpu.numba_types import PointerType
 from numbatorch.errors import KernelError, message
-from numbatorch.language.kernel import KernelSpec, PointerTo, call_parameters, with_types
+from numbatorch.language import targets
+from numbatorch.language.kernel import KernelSpec, call_parameters
+from numbatorch.language.numba_types import PointerType
+from numbatorch.language.words import Intrinsic, Word
 
 _active = threading.local()
 
@@ -94,20 +96,43 @@ def _context(cpu: target.CPU) -> Any:
     return context.subtarget(_internal_codegen=_Codegen(cpu))
 
 
+class _CPUTarget:
+    """A processor as words see it."""
+
+    def __init__(self, cpu: target.CPU) -> None:
+        self.key = self.cpu = cpu
+        arm = cpu.triple.startswith(("aarch64", "arm64"))
+        self.converts_half = arm or cpu.has("f16c")  # LLVM would call a library otherwise
+
+    def definition(self, word: Intrinsic | Word) -> tuple[Callable[..., Any], bool]:
+        """What the word says itself."""
+        if isinstance(word, Word):
+            problem = f"{word.__name__} is a word of groups of threads, which a CPU has not"
+            raise KernelError(message("kernel", problem))
+        return word.definition, word.literal
+
+    def lower_called(self, function: FunctionType, args: tuple[Any, ...], inline: bool) -> Any:
+        """As `lower`, once for each processor."""
+        key = (function, args, inline, self.cpu)
+        if key not in _called:
+            _called[key] = lower(function, args, None, inline)
+        return _called[key]
+
+
+_called: dict[Any, Any] = {}
+
+
 @contextmanager
 def compiling_for(cpu: target.CPU) -> Iterator[None]:
     """Kernels lowered inside are for this processor; intrinsics ask `current_cpu`."""
-    before = getattr(_active, "cpu", None)
-    _active.cpu = cpu
-    try:
+    with targets.lowering_for(_CPUTarget(cpu)):
         yield
-    finally:
-        _active.cpu = before
 
 
 def current_cpu() -> target.CPU:
     """The processor that is compiled for."""
-    return getattr(_active, "cpu", None) or target.host()
+    found = targets.active()
+    return found.cpu if isinstance(found, _CPUTarget) else target.host()
 
 
 def _flags(inline: bool) -> Any:
@@ -144,31 +169,10 @@ def lower(
         _active.noalias = before
 
 
-_called: dict[Any, Any] = {}
-
-
-def lower_called(function: FunctionType, args: tuple[Any, ...], inline: bool) -> Any:
-    """As `lower`, for a function that kernels call; once for each processor."""
-    key = (function, args, inline, current_cpu())
-    if key not in _called:
-        _called[key] = lower(function, args, None, inline)
-    return _called[key]
-
-
 def _reject_raises(code: CodeType) -> None:
     for instruction in dis.get_instructions(code):
         if instruction.opname == "RAISE_VARARGS":
             raise KernelError(message(code.co_name, "a kernel cannot raise or assert"))
-
-
-def bind_called(function: FunctionType, words: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
-    """The function with its type parameters taken from the pointers it is called with."""
-    bound = {
-        word.element: argument.element
-        for word, argument in zip(words, args, strict=False)
-        if isinstance(word, PointerTo) and isinstance(argument, PointerType)
-    }
-    return with_types(function, bound)
 
 
 _WORD_TYPES = {"int": types.int64, "float": types.float64}

@@ -179,8 +179,10 @@ def _identity() -> tuple[str, str]:
 
     cpu = target.host()
     here = Path(__file__).parent
-    names = ("compiler.py", "elements.py", "numba_types.py", "simd_types.py", "target.py")
-    sources = [_text(here / name) for name in names]
+    files = [here / name for name in ("compiler.py", "simd_types.py", "target.py")]
+    language = here.parents[1] / "language"
+    files += [language / name for name in ("elements.py", "numba_types.py")]
+    sources = [_text(file) for file in files]
     version = getattr(numbatorch, "__version__", "0")
     parts = (
         f"numbatorch-{version}",

@@ -73,7 +73,7 @@ def load_vector(builder: Any, element: str, pointer: Any, n: int, count: Any = N
     """IR of the vector of `n` elements, in the held type; lanes from `count` on are 0, not read."""
     from llvmlite import ir
 
-    from numbatorch.backends.cpu import elements
+    from numbatorch.language import elements
 
     stored = elements.storage(element)
     size = _itemsize(element)
@@ -95,7 +95,7 @@ def store_vector(builder: Any, element: str, pointer: Any, value: Any, count: An
     """IR that rounds a held vector to `element` and stores it, or its first `count` lanes."""
     from llvmlite import ir
 
-    from numbatorch.backends.cpu import elements
+    from numbatorch.language import elements
 
     if element == "float64" and str(value.type.element) == "float":
         value = builder.fpext(value, ir.VectorType(ir.DoubleType(), value.type.count))
@@ -183,7 +183,7 @@ def view_held(typingctx: Any, pointer: Any, like: Any) -> Any:
     """A pointer read as elements of the type that `like`'s elements are computed in."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import numba_types
+    from numbatorch.language import numba_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return values[0]

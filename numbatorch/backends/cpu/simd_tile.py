@@ -321,14 +321,14 @@ def _row(builder: Any, index: int, last: Any, stride: Any) -> Any:
 
 
 def _at(builder: Any, element: str, pointer: Any, index: Any) -> Any:
-    from numbatorch.backends.cpu import elements
+    from numbatorch.language import elements
 
     return simd.pointer_to(builder, pointer, elements.storage(element), index)
 
 
 def _load_scalar(builder: Any, element: str, place: Any) -> Any:
     from numbatorch import dtype as dtypes
-    from numbatorch.backends.cpu import elements
+    from numbatorch.language import elements
 
     stored = builder.load(place, align=dtypes.by_name[element].itemsize)
     return elements.widen(builder, element, stored)

@@ -40,20 +40,12 @@ def helper_by_element(name: str, entries: Iterable[tuple[str, Any]]) -> Intrinsi
     def call(typingctx: Any, *args: Any) -> Any:
         from numba.core.typing.templates import signature
 
-        from numbatorch.backends.cpu import compiler, numba_types
+        from numbatorch.language import numba_types
 
         function = dict(pairs)[args[0].element].function
         inner = (numba_types.PointerType("uint8"), *args[1:])
-        result = compiler.lower_called(function, inner, True).signature.return_type
-
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            compiled = compiler.lower_called(function, inner, True)
-            context.add_linking_libs([compiled.library])
-            return context.call_internal(
-                builder, compiled.fndesc, signature(result, *inner), values
-            )
-
-        return signature(result, *args), codegen
+        called, codegen = numba_types.call(function, inner)
+        return signature(called.return_type, *args), codegen
 
     parameters = inspect.signature(pairs[0][1].function).parameters
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -208,7 +200,8 @@ def block_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
     from numba.core import types
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import compiler, elements, simd_types
+    from numbatorch.backends.cpu import compiler, simd_types
+    from numbatorch.language import elements
 
     result = simd_types.VecType("float32", 8)
     nbytes = stride.literal_value

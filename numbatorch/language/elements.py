@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from numbatorch import dtype as dtypes
+from numbatorch.language import targets
 
 i8, i16, i32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 f16, f32, f64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
@@ -26,7 +27,7 @@ def storage(name: str) -> Any:
 def widen(builder: Any, name: str, value: Any) -> Any:
     """The value held for a stored element; `value` may be a vector."""
     if name == "float16":
-        if not _converts_half():
+        if not targets.current().converts_half:
             return _widen_half(builder, value)
         return builder.fpext(builder.bitcast(value, like(value, f16)), like(value, f32))
     if name == "bfloat16":
@@ -43,7 +44,7 @@ def widen(builder: Any, name: str, value: Any) -> Any:
 def narrow(builder: Any, name: str, value: Any) -> Any:
     """The stored element for a held value; `value` may be a vector."""
     if name == "float16":
-        if not _converts_half():
+        if not targets.current().converts_half:
             return builder.bitcast(_narrow_bits(builder, value, _HALF), like(value, f16))
         return builder.fptrunc(value, like(value, f16))
     if name == "bfloat16":
@@ -82,14 +83,6 @@ def _narrow_bfloat16(builder: Any, value: Any) -> Any:
     nan = builder.fcmp_unordered("uno", value, value)
     chosen = builder.select(nan, quiet, rounded)
     return builder.trunc(builder.lshr(chosen, constant(value, i32, 16)), like(value, i16))
-
-
-def _converts_half() -> bool:
-    """Whether the target has instructions for it; LLVM would call a library otherwise."""
-    from numbatorch.backends.cpu import compiler
-
-    cpu = compiler.current_cpu()
-    return cpu.triple.startswith(("aarch64", "arm64")) or cpu.has("f16c")
 
 
 def _widen_half(builder: Any, value: Any) -> Any:

@@ -1,4 +1,8 @@
-"""Numba's side of the kernel language: the pointer type, element conversions, words."""
+"""Numba's side of the kernel language: the pointer type, element conversions, words.
+
+What is registered with Numba here serves its CPU compiler and numba-cuda, which takes what others
+than Numba have registered; where they differ, words ask the active target.
+"""
 
 # mypy: disallow-untyped-decorators=False, disallow-subclassing-any=False
 
@@ -18,10 +22,10 @@ from numba.core.typing.templates import (
 from numba.extending import models, register_model, typeof_impl
 
 from numbatorch import dtype as dtypes
-from numbatorch.backends.cpu import elements
 from numbatorch.dtype import DType
-from numbatorch.language.kernel import Helper, Intrinsic, Kernel
-from numbatorch.language.words import Element, ElementType
+from numbatorch.language import elements, targets
+from numbatorch.language.kernel import Helper, Intrinsic, Kernel, with_types
+from numbatorch.language.words import Element, ElementType, PointerTo, Word
 
 
 def held(name: str) -> Any:
@@ -84,8 +88,9 @@ def _typeof_dtype(value: DType, context: Any) -> Any:
 
 
 @typeof_impl.register(Intrinsic)
-def _typeof_intrinsic(value: Intrinsic, context: Any) -> Any:
-    return _function_type(value, value.definition, value.literal)
+@typeof_impl.register(Word)
+def _typeof_word(value: Intrinsic | Word, context: Any) -> Any:
+    return _function_type(value, *targets.current().definition(value))
 
 
 @typeof_impl.register(Helper)
@@ -102,10 +107,8 @@ _function_types: dict[Any, Any] = {}
 
 
 def _function_type(handle: Any, definition: Any, literal: bool) -> Any:
-    """One for each processor: Numba remembers result types, which follow from its vectors."""
-    from numbatorch.backends.cpu import compiler
-
-    key = (handle, compiler.current_cpu())
+    """One for each target: Numba remembers result types, which follow from a CPU's vectors."""
+    key = (handle, targets.current().key)
     if key not in _function_types:
         template = make_intrinsic_template(
             handle, definition, handle.__name__, prefer_literal=literal
@@ -114,21 +117,33 @@ def _function_type(handle: Any, definition: Any, literal: bool) -> Any:
     return _function_types[key]
 
 
+def call(function: Any, args: tuple[Any, ...], inline: bool = True) -> Any:
+    """What an intrinsic's definition gives that compiles `function` and calls it."""
+    result = targets.current().lower_called(function, args, inline).signature.return_type
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        compiled = targets.current().lower_called(function, args, inline)
+        context.add_linking_libs([compiled.library])
+        return context.call_internal(builder, compiled.fndesc, signature(result, *args), values)
+
+    return signature(result, *args), codegen
+
+
+def bind_called(function: Any, words: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+    """The function with its type parameters taken from the pointers it is called with."""
+    bound = {
+        word.element: argument.element
+        for word, argument in zip(words, args, strict=False)
+        if isinstance(word, PointerTo) and isinstance(argument, PointerType)
+    }
+    return with_types(function, bound)
+
+
 def _call_definition(function: Any, inline: bool, words: tuple[Any, ...]) -> Any:
     """An intrinsic's definition that compiles `function` for its argument types and calls it."""
 
     def definition(typingctx: Any, *args: Any) -> Any:
-        from numbatorch.backends.cpu import compiler
-
-        bound = compiler.bind_called(function, words, args)
-        result = compiler.lower_called(bound, args, inline).signature.return_type
-
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            compiled = compiler.lower_called(bound, args, inline)
-            context.add_linking_libs([compiled.library])
-            return context.call_internal(builder, compiled.fndesc, sig, values)
-
-        return signature(result, *args), codegen
+        return call(bind_called(function, words, args), args, inline)
 
     parameters = inspect.signature(function).parameters
     first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
