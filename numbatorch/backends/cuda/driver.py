@@ -15,6 +15,7 @@ MINIMUM_CUDA = (12, 0)  # of the driver; the packages of the extra `cuda` are of
 MINIMUM_DRIVER = "528" if sys.platform == "win32" else "525"  # the first drivers of CUDA 12.0
 
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+NOT_FOUND = 500  # CUDA_ERROR_NOT_FOUND
 # Codes of CUresult after which nothing in this process can use the context any more.
 STICKY = frozenset({214, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -46,7 +47,10 @@ class Driver:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the driver; returns what it gives beside its code."""
-        code, *found = getattr(self._cuda, name)(*arguments)
+        try:
+            code, *found = getattr(self._cuda, name)(*arguments)
+        except RuntimeError as error:  # an older driver has no such function
+            raise DriverError(name, NOT_FOUND, "CUDA_ERROR_NOT_FOUND", str(error)) from error
         if code:
             raise DriverError(name, int(code), *self._meaning(code))
         return found[0] if len(found) == 1 else found

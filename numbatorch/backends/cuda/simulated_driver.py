@@ -24,18 +24,18 @@ Kernel = Callable[[int, int, int], None]  # of groups, threads, address of the a
 
 
 @dataclass(frozen=True)
-class Image:
-    """What stands for compiled code: a kernel by its symbol."""
+class Simulated:
+    """What stands for compiled code: the image is a function that runs the kernel."""
 
+    image: Kernel
     symbol: str
-    kernel: Kernel
 
 
 def compile_kernels(
     kernels: Sequence[tuple[KernelSpec, KernelSpec | None]], capability: tuple[int, int]
-) -> list[Image]:
+) -> list[Simulated]:
     """The kernels as functions that run them in the simulator."""
-    return [Image(spec.symbol, _simulated(spec, epilogue)) for spec, epilogue in kernels]
+    return [Simulated(_simulated(spec, epilogue), spec.symbol) for spec, epilogue in kernels]
 
 
 def _simulated(spec: KernelSpec, epilogue: KernelSpec | None) -> Kernel:
@@ -59,7 +59,6 @@ class SimulatedDriver(Driver):
         self._memory: dict[int, Array] = {}
         self._used = 0
         self._pinned: dict[int, Array] = {}
-        self._modules: dict[int, Image] = {}
         self._functions: dict[int, Kernel] = {}
         self._graphs: dict[int, list[Callable[[], None]]] = {}
         self._captured: list[Callable[[], None]] | None = None
@@ -170,14 +169,11 @@ class SimulatedDriver(Driver):
     def load_module(self, image: Any) -> int:
         """Keep a kernel under a number."""
         module = self._handle()
-        self._modules[module] = image
+        self._functions[module] = image
         return module
 
     def function(self, module: int, symbol: str) -> int:
-        """The kernel of a module."""
-        image = self._modules[module]
-        assert image.symbol == symbol
-        self._functions[module] = image.kernel
+        """The kernel of a module has the module's number."""
         return module
 
     def launch(self, function: int, groups: int, threads: int, argument: int, stream: int) -> None:
