@@ -65,7 +65,7 @@ def _(rng: np.random.Generator) -> tuple[list[Array], dict[str, Any]]:
 def running_sum_rows(
     out: Pointer[T], x: Pointer[T], rows: int, cols: int, part: int, parts: int
 ) -> None:
-    """Each thread of the team takes its share of the rows."""
+    """Each thread takes its share of the rows: many on a CPU, one on a GPU."""
     lo, hi = share(rows, part, parts)
     for row in range(lo, hi):
         total = T(0.0)
@@ -74,11 +74,13 @@ def running_sum_rows(
             out[i] = total
 
 
-@lower("cpu", running_sum)
+# The kernel shares independent items, so that every device can run it: "portable".
+@lower("portable", running_sum)
 def _(launcher: Launcher, out: Operand, x: Operand) -> None:
     cols = x.shape[-1]
     rows = int(np.prod(x.shape[:-1]))
-    launcher.launch(running_sum_rows(T=x.dtype), out, x, rows, cols, work=rows * cols)
+    spec = running_sum_rows(T=x.dtype)
+    launcher.launch(spec, out, x, rows, cols, work=rows * cols, items=rows)
 
 
 def main() -> int:

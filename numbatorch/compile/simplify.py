@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node, find, toposort
 from numbatorch.ops.registry import (
     BUFFER,
@@ -22,6 +23,7 @@ from numbatorch.ops.registry import (
     Structured,
     View,
     const,
+    describe,
 )
 from numbatorch.variable import attribute_key, is_variable
 
@@ -61,7 +63,14 @@ def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[
 
 def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> Node:
     assert isinstance(node.op, Structured)
-    assert node.op.decomposition is not None, f"{node.op.name} has neither kernel nor fallback"
+    if node.op.decomposition is None:
+        raise KernelError(
+            message(
+                node.op.name,
+                f"has neither a kernel nor a fallback for {node.dtype.name} on {node.device}",
+                *(f"input {describe(x)}" for x in node.inputs),
+            )
+        )
     (out,) = simplify([node.op.decomposition(*node.inputs, **node.attrs)], has_kernel)
     return out
 
