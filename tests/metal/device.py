@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from numbatorch import settings
-from numbatorch.errors import KernelError, OutOfMemory, message
+from numbatorch.errors import KernelError, message, out_of_memory
 from numbatorch.language.kernel import KernelSpec
 
 Array = np.ndarray[Any, Any]
@@ -193,8 +193,8 @@ class Memory:
             wrong = int(np.flatnonzero(guard != GUARD)[0])
             distance = guard.size - wrong if side == "before" else wrong + 1
             guard[:] = GUARD
-            problem = f"a byte was written, {distance} {side} its {'start' if side == 'before' else 'end'}"
-            raise KernelError(message(self.name, problem))
+            place = "before its start" if side == "before" else "after its end"
+            raise KernelError(message(self.name, f"a byte was written, {distance} {place}"))
 
     def __del__(self) -> None:
         self.check()
@@ -272,8 +272,7 @@ class CppRuntime:
         """Memory between guards, filled with NaN."""
         used = sum(memory.nbytes for memory in self._live)
         if used + nbytes > self.limit:
-            rows = (f"asked for {nbytes} bytes", f"{used} of {self.limit} bytes are in use")
-            raise OutOfMemory(message("metal", "out of memory", *rows))
+            raise out_of_memory("metal", nbytes, self.limit - used, self.limit)
         self._allocations += 1
         memory = Memory(nbytes, self._allocations)
         self._live.add(memory)

@@ -9,12 +9,10 @@ from tests.metal.device import CppRuntime, compile_sources
 
 Array = np.ndarray[Any, Any]
 
-# Metal's names of NumPy's types; uint16 arrays hold 16-bit floats, which `types` may say.
-TYPES = {
-    **{"float32": "float", "bool": "bool", "float16": "half", "bfloat16": "bfloat"},
-    **{"int8": "char", "int16": "short", "int32": "int", "int64": "long"},
-    **{"uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong"},
-}
+_NAMES = """float32 float  float16 half  bfloat16 bfloat  bool bool
+    int8 char  int16 short  int32 int  int64 long
+    uint8 uchar  uint16 ushort  uint32 uint  uint64 ulong"""
+TYPES = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))  # of NumPy, and Metal's
 HEAD = """#include <metal_stdlib>
 using namespace metal;
 struct Arguments {{ {fields} }};
