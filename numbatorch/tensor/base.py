@@ -5,6 +5,7 @@ The methods of Tensor stand in elementwise.py, shaping.py and reducing.py; core.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import weakref
@@ -42,8 +43,8 @@ running = Lock()
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()
 
 # Detached values whose source had no buffer yet: a running sum of losses must not hold on to the
-# graph of each loss.
-_detached: weakref.WeakSet[Node] = weakref.WeakSet()
+# graph of each loss. Threads add to it while another walks it, which a WeakSet does not allow.
+_detached: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
 
 
 class _Limit(threading.local):
@@ -55,12 +56,13 @@ _limit = _Limit()
 
 # Where the value of a node went when its tensor was updated, for functions that captured the node.
 _moved: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
-_moves = [0]
+_numbers = itertools.count(1)
+_last_move = 0
 
 
 def moves() -> int:
-    """How many updates of tensors there were; equal numbers mean that no tensor changed between."""
-    return _moves[0]
+    """Number of the last update of a tensor; equal ones mean that no tensor changed between."""
+    return _last_move
 
 
 def moved_to(node: Node) -> Node:
@@ -74,9 +76,12 @@ def moved_to(node: Node) -> Node:
 def tracing() -> Iterator[dict[Handle, Node]]:
     """Within a block, for this thread, nothing is realized by itself and updates are noted.
 
+    After the block the tensors hold again what they held before.
+
     Yields:
         for each tensor updated in the block the node that it held before.
     """
+    global _last_move
     outer = _limit.updates
     updates: dict[Handle, Node] = {}
     _limit.updates = updates
@@ -85,6 +90,17 @@ def tracing() -> Iterator[dict[Handle, Node]]:
             yield updates
     finally:
         _limit.updates = outer
+        late: KeyboardInterrupt | None = None
+        while True:  # an interrupt waits until it is done
+            try:
+                for handle, node in updates.items():
+                    handle.node = node
+                _last_move = next(_numbers)  # another thread may have seen what they held
+                break
+            except KeyboardInterrupt as interrupt:
+                late = interrupt
+        if late is not None:
+            raise late
 
 
 @contextmanager
@@ -163,13 +179,16 @@ def _forget(node: Node) -> None:
 
 def _settle_detached() -> None:
     """Give detached values the buffers that their sources have got, and let the sources go."""
-    for node in list(_detached):
+    for reference in _detached.keyrefs():
+        node = reference()
+        if node is None:
+            continue
         source = node.inputs[0] if node.inputs else node
         if node.buffer is None and source.buffer is not None:
             node.buffer = source.buffer
             _forget(node)
         if node.buffer is not None:
-            _detached.discard(node)
+            _detached.pop(node, None)
 
 
 class LeafNode(Node):
@@ -193,7 +212,7 @@ def detached(node: Node) -> Node:
     if node.buffer is None:
         found = detach.apply(node)
         if depth_is_limited():  # a traced graph stays as it was written
-            _detached.add(found)
+            _detached[found] = None
         return found
     return buffer_node(node.buffer, node.shape, node.dtype, node.device)
 
@@ -261,7 +280,6 @@ class Handle:
                 message("requires_grad_", f"only floats have gradients, not {describe(node)}")
             )
         realized = node.buffer is not None
-        self._note_update()
         leaf = LeafNode(
             BUFFER if realized else detach,
             () if realized else (node,),
@@ -275,7 +293,7 @@ class Handle:
         leaf.owner = weakref.ref(self)
         if not realized:
             _pending.add(leaf)
-        self.node = leaf
+        self._put(leaf)
 
     def _update(self, operator: str, node: Node) -> None:
         """Hold another value from now on, as an operator in place does."""
@@ -290,8 +308,7 @@ class Handle:
                 )
             )
         if not is_leaf(self.node):
-            self._note_update()
-            self.node = node
+            self._put(node)
             return
         if grad_enabled():
             raise GradientError(
@@ -304,19 +321,24 @@ class Handle:
             )
         self._become_leaf(node)
 
-    def _note_update(self) -> None:
+    def _put(self, node: Node) -> None:
+        """Hold another node, and let compiled functions that captured the old one know."""
+        global _last_move
         if _limit.updates is not None:
             _limit.updates.setdefault(self, self.node)
         _moved[self.node] = weakref.ref(self)
-        _moves[0] += 1
+        number = next(_numbers)
+        # No interrupt comes in between these two. The number is stored last, and never again: who
+        # has read it finds the node.
+        self.node = node
+        _last_move = number
 
     def hold(self, node: Node) -> None:
         """Hold another value of the same shape and dtype from now on, as a leaf if it was one."""
         if is_leaf(self.node):
             self._become_leaf(node)
         else:
-            self._note_update()
-            self.node = node
+            self._put(node)
 
 
 def is_shared_view(node: Node) -> bool:

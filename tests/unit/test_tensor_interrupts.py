@@ -1,0 +1,84 @@
+"""Updates, traces and detached values when a thread or an interrupt comes at any moment."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+import numbatorch as nt
+from numbatorch.tensor import base
+from tests.interrupts import interruptions, is_moment
+
+
+def at_every_moment(call: Callable[[], Any], other: Callable[[], Any]) -> None:
+    """Run `call`, and `other` wherever the interpreter could let another thread run it."""
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        if is_moment(frame, event) and argument is not sys.setprofile:
+            other()
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+
+
+def realized(value: float) -> nt.Tensor:
+    return (nt.zeros(4, device="cpu") + value).realize()
+
+
+def test_a_replay_during_an_update_does_not_keep_the_old_value() -> None:
+    weight, one = realized(1).requires_grad_(), realized(1)
+    plus = nt.compile(lambda x: x + weight)
+    plus(one)
+
+    with nt.no_grad():
+        at_every_moment(lambda: weight.add_(1), lambda: plus(one))
+        assert plus(one).tolist() == [3.0] * 4
+
+
+def test_a_replay_after_an_interrupted_update_reads_what_the_tensor_holds() -> None:
+    weight, one = realized(1), realized(1)
+    plus = nt.compile(lambda x: x + weight)
+    plus(one)
+    value = nt.full((4,), 5.0, device="cpu").realize()
+    for _ in interruptions(lambda: weight.copy_(value)):
+        np.testing.assert_array_equal(plus(one).numpy(), weight.numpy() + 1)
+        weight.fill_(1)
+        plus(one)
+
+
+def test_an_interrupted_trace_leaves_tensors_what_they_hold() -> None:
+    tensors = [realized(i) for i in range(3)]
+    nodes = [x.node for x in tensors]
+
+    def trace() -> None:
+        with base.tracing():
+            for x in tensors:
+                x.fill_(7)
+
+    moments = 0
+    for _ in interruptions(trace):
+        assert [x.node for x in tensors] == nodes
+        assert not base.is_tracing()
+        moments += 1
+    assert moments > 10
+
+
+def test_values_are_detached_while_another_thread_computes() -> None:
+    waiting = [(realized(i) + 1).detach() for i in range(3)]
+    kept: list[nt.Tensor] = []
+    sources = [realized(i) * 2 for i in range(3)]
+
+    def detach() -> None:
+        if len(kept) < 200:
+            kept.append(sources[len(kept) % 3].detach())
+
+    result = realized(1) + 1
+    at_every_moment(result.realize, detach)
+    assert len(kept) > 10
+    assert [x.tolist() for x in waiting] == [[float(i + 1)] * 4 for i in range(3)]
+    assert kept[1].tolist() == [2.0] * 4
