@@ -14,6 +14,7 @@ from numbatorch.ops import (
     reduce,
     rope,
     softmax,
+    sort,
     unary,
     view,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "reduce",
     "rope",
     "softmax",
+    "sort",
     "unary",
     "view",
 ]

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from numbatorch import dtype as dt
-from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import reduce
 from numbatorch.ops.matmul import matmul
 from numbatorch.ops.registry import Reduction, as_node, describe
 from numbatorch.ops.softmax import log_softmax, softmax
+from numbatorch.ops.sort import topk
 from numbatorch.shape import normalize_dim
-from numbatorch.tensor.base import Array, Handle, host_array, host_node, unwrap
+from numbatorch.tensor.base import Handle, unwrap
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -162,19 +161,13 @@ class ReductionMethods(Handle):
     def topk(self, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
         """The k largest (or smallest) elements along `dim`, in order; ties in order of position.
 
-        The order is found on the host, so the tensor is realized.
+        NaN counts as the largest.
         """
-        shape = self.node.shape or (1,)
-        axis = normalize_dim("topk", dim, len(shape))
-        if not 0 <= k <= shape[axis]:
-            raise OutOfRange(message("topk", f"k is {k} of {shape[axis]} elements"))
-        order = _sorted(host_array(self.node).reshape(shape), axis, largest)
-        picked = np.ascontiguousarray(np.take(order, np.arange(k), axis))
-        index = self._tensor(host_node(picked, dt.int64, self.node.device))
-        values = self._of(self.node).reshape(shape).gather(axis, index)
-        if not self.node.shape:
-            return ValuesAndIndices(values.reshape(()), index.reshape(()))
-        return ValuesAndIndices(values, index)
+        whole = self._of(self.node) if self.node.shape else self._of(self.node).reshape(1)
+        values, indices = map(self._of, topk(whole.node, k, dim, largest))
+        if not self.node.shape and k:
+            return ValuesAndIndices(values.reshape(()), indices.reshape(()))
+        return ValuesAndIndices(values, indices)
 
     def softmax(self, dim: int = -1) -> Tensor:
         """exp(x - max) / sum(exp(x - max)) along `dim`."""
@@ -209,13 +202,3 @@ class ReductionMethods(Handle):
         if not isinstance(other, Handle):
             return NotImplemented
         return self._of(matmul(self.node, other.node))
-
-
-def _sorted(array: Array, axis: int, descending: bool) -> Array:
-    """Positions along `axis` in order of the elements; NaN is the largest, ties stay in order."""
-    keys = array if array.dtype.kind in "fiub" else array.astype(np.float32)
-    if not descending:
-        return np.asarray(np.argsort(keys, axis=axis, kind="stable"), np.int64)
-    backwards = np.argsort(np.flip(keys, axis), axis=axis, kind="stable")
-    order: Array = array.shape[axis] - 1 - np.flip(backwards, axis)
-    return order.astype(np.int64)

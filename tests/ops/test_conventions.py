@@ -175,6 +175,18 @@ def test_threefry_known_answers() -> None:
         assert bits.item() == expected
 
 
+def test_order_of_the_largest_and_smallest() -> None:
+    x = nt.tensor([0.0, NAN, INF, -0.0, NAN, -INF, 0.0])
+    assert x.topk(7).indices.tolist() == [1, 4, 2, 0, 3, 6, 5]
+    assert x.topk(7, largest=False).indices.tolist() == [5, 0, 3, 6, 2, 1, 4]
+    assert nt.tensor([[True, False], [True, True]]).topk(1).indices.tolist() == [[0], [0]]
+    assert nt.tensor(3.0).topk(1).values.tolist() == 3.0
+    assert nt.zeros(2, 0).topk(0).values.shape == (2, 0)
+    assert nt.zeros(2, 3).topk(0, dim=0).indices.shape == (0, 3)
+    with pytest.raises(OutOfRange, match="topk: k is 3 of 2 elements"):
+        nt.zeros(2, 4).topk(3, dim=0)
+
+
 def test_mean_and_variance_of_half_types_do_not_overflow_on_the_way(device: str) -> None:
     ones = nt.ones(70_000, dtype=nt.float16, device=device)
     assert ones.mean().item() == 1.0

@@ -12,7 +12,7 @@ from numbatorch.autograd import gradients
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError, OutOfRange
 from numbatorch.graph import Node
-from numbatorch.ops import attention, index, norm, rope, softmax
+from numbatorch.ops import attention, index, norm, rope, softmax, sort
 from numbatorch.ops.registry import Structured
 from tests.compare import assert_close
 from tests.run_kernel import infer, node_of, run_op
@@ -317,6 +317,24 @@ def test_added_rows_of_any_shape(bound: int, cols: int, count: int, parts: int) 
     added = rng.standard_normal((bound, count))
     check(index.scatter_add, [base, columns, added], {}, parts)
     check(index.gather, [base, columns], {}, parts)
+
+
+@given(st.data())
+def test_topk_of_rows_with_ties_and_nan(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from((*FLOATS, "int64", "uint8", "bool")))
+    rows, cols = data.draw(st.integers(0, 4)), data.draw(st.sampled_from([0, 1, 2, 7, 40, 300]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x = rng.integers(0, data.draw(st.sampled_from([1, 3, 1000])), (rows, cols)).astype(np.float64)
+    if dtype in FLOATS:
+        x[rng.random(x.shape) < 0.1] = np.nan
+        x[rng.random(x.shape) < 0.1] = -np.inf
+        x[rng.random(x.shape) < 0.1] = -0.0
+        x = in_dtype([x], dtype)[0]
+    else:
+        x = x.astype(dtype)
+    attrs = {"k": data.draw(st.integers(0, cols)), "largest": data.draw(st.booleans())}
+    out = run_op(sort.topk_indices, [x], attrs, parts=data.draw(st.integers(1, 3)))
+    assert np.array_equal(out, reference(sort.topk_indices, [x], attrs))
 
 
 @pytest.mark.parametrize("wrong", [-1, 5, 2**62])
