@@ -5,11 +5,13 @@ No file is read. Bytecode differs between versions of Python, which packs keep a
 
 import hashlib
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from numbatorch.language.words import Helper, Intrinsic
-from numbatorch.locks import Lock
+
+Known = dict[FunctionType, str]
 
 
 def digest(*parts: str) -> str:
@@ -22,32 +24,42 @@ def digest(*parts: str) -> str:
     return state.hexdigest()
 
 
-_known: dict[FunctionType, str] = {}
-
-
-_running = Lock()  # so that no other thread takes the mark of a recursion for a hash
+_finished: dict[FunctionType, str] = {}
 
 
 def function_digest(function: FunctionType) -> str:
     """Hash of a function's code, defaults, and the globals and cells that it names."""
-    with _running:
-        return _function_digest(function)
+    found = _finished.get(function)
+    if found is None:
+        found = _finished[function] = _function_digest(function, {})
+    return found
 
 
-def _function_digest(function: FunctionType) -> str:
-    known = _known.get(function)
-    if known is not None:
-        return known
-    _known[function] = "recursive"
-    names = _names(function.__code__)
-    parts = [_code_digest(function.__code__, function.__doc__), repr(function.__defaults__)]
+def _function_digest(function: FunctionType, known: Known) -> str:
+    """As `function_digest`; `known` holds what was hashed since that was called.
+
+    It begins empty, so that a hash does not depend on which others were asked for before: where
+    functions call each other in a circle, the first one met stands for the circle.
+    """
+    if function in known:
+        return known[function]
+    known[function] = f"recursive {len(known)}"
+    names, own = _own_digest(function)
+    parts = [own]
     for name in names:
         if name in function.__globals__:
-            parts += [name, _value_digest(function.__globals__[name], names)]
+            parts += [name, _value_digest(function.__globals__[name], names, known)]
     for cell in function.__closure__ or ():
-        parts.append(_value_digest(cell.cell_contents, names))
-    _known[function] = digest(*parts)
-    return _known[function]
+        parts.append(_value_digest(cell.cell_contents, names, known))
+    known[function] = digest(*parts)
+    return known[function]
+
+
+@cache
+def _own_digest(function: FunctionType) -> tuple[tuple[str, ...], str]:
+    """The names that a function uses, and the hash of its code and defaults without them."""
+    code = _code_digest(function.__code__, function.__doc__)
+    return _names(function.__code__), digest(code, repr(function.__defaults__))
 
 
 def _names(code: CodeType) -> tuple[str, ...]:
@@ -62,51 +74,51 @@ def _code_digest(code: CodeType, doc: str | None) -> str:
         code.co_code.hex(),
         *code.co_names,
         *code.co_varnames,
-        *(_value_digest(const, ()) for const in consts),
+        *(_value_digest(const, (), {}) for const in consts),
     )
 
 
-def _value_digest(value: Any, names: tuple[str, ...]) -> str:
+def _value_digest(value: Any, names: tuple[str, ...], known: Known) -> str:
     """Hash of a value that code names; `names` are the attributes that it may read of a module."""
     if isinstance(value, Helper):
-        return digest("helper", str(value.inline), function_digest(value.function))
+        return digest("helper", str(value.inline), _function_digest(value.function, known))
     if isinstance(value, Intrinsic):
-        return digest("intrinsic", str(value.literal), _value_digest(value.definition, ()))
+        return digest("intrinsic", str(value.literal), _value_digest(value.definition, (), known))
     fingerprint = getattr(value, "kernel_fingerprint", None)
     if isinstance(fingerprint, str):
         return fingerprint
     if isinstance(value, FunctionType):
         if value.__module__.partition(".")[0] == "numbatorch" or value.__closure__:
-            return function_digest(value)
+            return _function_digest(value, known)
         return digest(value.__module__, value.__qualname__)
     if isinstance(value, ModuleType):
         if value.__name__.partition(".")[0] != "numbatorch":
             return value.__name__
         found = [n for n in names if hasattr(value, n)]
-        return digest(value.__name__, *(_value_digest(getattr(value, n), ()) for n in found))
+        return digest(value.__name__, *(_value_digest(getattr(value, n), (), known) for n in found))
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    return _plain_digest(value, names)
+    return _plain_digest(value, names, known)
 
 
-def _plain_digest(value: Any, names: tuple[str, ...]) -> str:
+def _plain_digest(value: Any, names: tuple[str, ...], known: Known) -> str:
     if isinstance(value, CodeType):
         return _code_digest(value, None)
     if isinstance(value, tuple):
-        return digest("tuple", *(_value_digest(item, names) for item in value))
+        return digest("tuple", *(_value_digest(item, names, known) for item in value))
     if isinstance(value, frozenset):
         return digest("frozenset", *sorted(map(repr, value)))
     compiled_from = getattr(value, "py_func", None)
     if isinstance(compiled_from, FunctionType):
-        return digest("njit", function_digest(compiled_from))
+        return digest("njit", _function_digest(compiled_from, known))
     if isinstance(value, dict):
-        parts = [f"{key!r} {_value_digest(item, names)}" for key, item in value.items()]
+        parts = [f"{key!r} {_value_digest(item, names, known)}" for key, item in value.items()]
         return digest("dict", *sorted(parts))
     kind = type(value).__qualname__
     if is_dataclass(value):
-        parts = [_value_digest(getattr(value, field.name), names) for field in fields(value)]
+        parts = [_value_digest(getattr(value, field.name), names, known) for field in fields(value)]
         return digest(kind, *parts)
     text = repr(value)
     if " at 0x" in text and hasattr(value, "__dict__"):  # an address, which differs every time
-        return digest(kind, _plain_digest(vars(value), names))
+        return digest(kind, _plain_digest(vars(value), names, known))
     return f"{kind} {text}"
