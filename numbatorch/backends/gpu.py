@@ -19,8 +19,10 @@ from numbatorch.backends.program import Program, as_elements
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
 from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
+from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
+from numbatorch.ops.registry import describe
 
 Array = np.ndarray[Any, Any]
 
@@ -191,14 +193,14 @@ class GPUProgram(Program):
             elif launch.epilogue is not None:
                 self.arguments.extend(launch.epilogue.spec.signature, launch.epilogue.arguments)
         operators = ", ".join(node.op.name for node in launch.group.fused()) or "copy"
+        name = f"kernel {launch.spec.name} of {operators}"
+        groups, limit = _groups(launch, self.runtime), self.runtime.max_groups
+        if groups > limit:
+            rule = f"a grid of {groups} groups, {limit} at most on {self.runtime.name}"
+            shapes = (f"output {describe(node)}" for node in launch.group.outputs)
+            raise KernelError(message(name, "more groups than the GPU can run", rule, *shapes))
         threads = launch.threads or self.runtime.share_threads
-        return Step(
-            function,
-            _groups(launch, self.runtime),
-            threads,
-            8 * start,
-            f"kernel {launch.spec.name} of {operators}",
-        )
+        return Step(function, groups, threads, 8 * start, name)
 
     def clear(self, buffer: Buffer) -> None:
         """Fill a buffer with zeros."""

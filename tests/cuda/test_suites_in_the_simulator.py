@@ -1,0 +1,39 @@
+"""The suites that ask for a `device`, on "cuda" in numba-cuda's simulator: a process for each.
+
+The simulator is chosen before numba is imported, and then stays for the life of a process.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+
+# Of the operators' properties those of the representative dtypes: each thread is a Python thread.
+SUITES = {
+    "properties, first half": ["tests/ops/test_registry_properties.py", "--shard=0/2", "-k", "cuda"],
+    "properties, second half": ["tests/ops/test_registry_properties.py", "--shard=1/2", "-k", "cuda"],
+    "a new operator": ["tests/ops/test_new_operator.py"],
+    "conventions": ["tests/ops/test_conventions.py"],
+    "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
+    "mistakes": ["tests/ops/test_device_errors.py"],
+    "models": ["tests/models/test_gpu_models.py"],
+}
+
+
+@pytest.mark.skipif(SIMULATED, reason="this process simulates already")
+@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+@pytest.mark.parametrize("arguments", SUITES.values(), ids=SUITES)
+def test_suite_passes(arguments: list[str]) -> None:
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    # A worker of pytest-xdist must not hand its own variables to another pytest.
+    environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout

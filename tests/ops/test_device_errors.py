@@ -1,0 +1,124 @@
+"""Mistakes on GPUs are clear errors, after which the device goes on working."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug
+from numbatorch.backends.base import backend
+from numbatorch.backends.gpu import GPUBackend
+from tests.compare import assert_close
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+
+
+@pytest.fixture(params=["cuda"] if SIMULATED else ["metal"])
+def gpu(request: pytest.FixtureRequest) -> Any:
+    """The GPU that runs here; it must still work after the test."""
+    if request.param == "metal":
+        request.getfixturevalue("metal")
+    yield request.param
+    x = nt.tensor([1.0, 2.0], device=request.param)
+    assert ((x * 3).exp().sum() > 400).item()
+
+
+def test_devices_do_not_mix(gpu: str) -> None:
+    with pytest.raises(nt.DeviceError, match=rf"(?s)different devices.*on cpu.*on {gpu}"):
+        nt.ones(2, device="cpu") + nt.ones(2, device=gpu)
+    with pytest.raises(nt.DeviceError, match="different devices"):
+        nt.ones(2, 3, device="cpu") @ nt.ones(3, 2, device=gpu)
+
+
+def test_index_out_of_range(gpu: str) -> None:
+    x = nt.tensor(np.arange(6.0, dtype=np.float32).reshape(3, 2), device=gpu)
+    for wrong in (3, -4):
+        with pytest.raises(nt.OutOfRange, match=r"-?\d"):
+            x.index_select(0, nt.tensor([0, wrong], device=gpu)).numpy()
+    table = nt.functional.embedding
+    with pytest.raises(nt.OutOfRange, match=r"index 7 is out of range\n.*\[0, 3\)"):
+        table(nt.tensor([1, 7], device=gpu), x).numpy()
+    base = nt.zeros(3, 2, device=gpu)
+    with pytest.raises(nt.OutOfRange, match="9"):
+        base.scatter_add(1, nt.tensor([[9]], device=gpu), nt.ones(1, 1, device=gpu)).numpy()
+    assert base.numpy().sum() == 0
+
+
+def test_index_out_of_range_leaves_state_as_it_was(gpu: str) -> None:
+    state = nt.zeros(3, device=gpu)
+    table = nt.tensor([1.0, 2.0, 3.0], device=gpu).reshape(3, 1)
+
+    @nt.compile
+    def step(index: Any) -> Any:
+        picked = nt.functional.embedding(index, table).reshape(-1)
+        state[...] = state + picked
+        return picked.sum()
+
+    assert step(nt.tensor([0, 1, 2], device=gpu)).item() == 6
+    assert step(nt.tensor([2, 2, 2], device=gpu)).item() == 9
+    with pytest.raises(nt.OutOfRange):
+        step(nt.tensor([0, 5, 0], device=gpu))
+    assert state.tolist() == [4, 5, 6]
+    assert step(nt.tensor([0, 0, 0], device=gpu)).item() == 3
+    assert state.tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 4), (2, 0, 3)])
+def test_zero_size(gpu: str, shape: tuple[int, ...]) -> None:
+    x = nt.zeros(*shape, device=gpu)
+    assert (x + 1).numpy().shape == shape
+    assert x.sum().item() == 0
+    assert x.sum(-1).numpy().shape == shape[:-1]
+    assert x.softmax(-1).numpy().shape == shape
+    y = x.reshape(-1, 1) @ nt.zeros(1, 2, device=gpu)
+    assert y.numpy().shape == (0, 2)
+    assert (nt.zeros(2, 0, device=gpu) @ nt.zeros(0, 3, device=gpu)).numpy().tolist() == [
+        [0] * 3
+    ] * 2
+
+
+@pytest.mark.skipif(SIMULATED, reason="CUDA has float64")
+def test_metal_has_no_float64(gpu: str) -> None:
+    makers = [
+        lambda: nt.tensor(np.ones(2), device=gpu),
+        lambda: nt.zeros(2, dtype=nt.float64, device=gpu),
+        lambda: nt.ones(2, device=gpu).double(),
+        lambda: nt.ones(2, dtype=nt.float64, device="cpu").to(gpu),
+        lambda: nt.ones(2, device=gpu) + nt.tensor(2.0, dtype=nt.float64, device=gpu),
+    ]
+    for make in makers:
+        with pytest.raises(nt.DTypeError, match=r"(?s)no float64.*use float32"):
+            make()
+
+
+def test_grid_beyond_limits(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = backend(nt.device(gpu))
+    assert isinstance(runner, GPUBackend)
+    monkeypatch.setattr(runner.runtime, "max_groups", 2)
+    x = nt.tensor(np.arange(600.0, dtype=np.float32), device=gpu)
+    assert_close(x + 1, np.arange(1, 601, dtype=np.float32), kind="exact")  # threads take several
+    with pytest.raises(nt.KernelError, match=r"softmax(.|\n)*5 groups(.|\n)*2"):
+        nt.randn(5, 3, device=gpu).softmax(-1).numpy()
+
+
+def test_out_of_memory_says_how_much(gpu: str) -> None:
+    before = nt.ones(4, device=gpu) + 1
+    with pytest.raises(nt.OutOfMemory, match="bytes"):
+        nt.zeros(1 << 60, dtype=nt.int8, device=gpu).numpy()
+    assert before.tolist() == [2, 2, 2, 2]
+
+
+def test_fallback_shows_in_the_kernels() -> None:
+    """Where a device has no kernel of an operator, debug.kernels shows what runs instead."""
+    from numbatorch.ops import lowering
+
+    x = nt.tensor([[1.0, 2.0, 3.0]])
+    assert [k.fused for k in debug.kernels(x.softmax(-1), "cuda")] == [("softmax",)]
+    kept = lowering._LOWERINGS.pop(("gpu", "softmax"))
+    try:
+        shown = [name for k in debug.kernels(x.softmax(-1), "cuda") for name in k.fused]
+    finally:
+        lowering._LOWERINGS["gpu", "softmax"] = kept
+    assert "softmax" not in shown and {"max", "exp", "sum", "div"} <= set(shown)
