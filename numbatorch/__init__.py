@@ -37,6 +37,7 @@ from numbatorch.errors import (
     FormatError,
     GradientError,
     KernelError,
+    OutOfMemory,
     OutOfRange,
     ShapeError,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "GradientError",
     "GradientStore",
     "KernelError",
+    "OutOfMemory",
     "OutOfRange",
     "ShapeError",
     "Tensor",
@@ -191,6 +193,8 @@ _LAZY_NAMES = {
 }
 _METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
 
+# What `device="auto"` is found with.
+import_module("numbatorch.backends.devices")
 # The package of the passes is loaded before its name becomes that of the function.
 import_module("numbatorch.compile")
 globals().pop("compile", None)

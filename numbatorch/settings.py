@@ -32,7 +32,7 @@ SETTINGS = {
         Setting(
             "CACHE", "", "folder of kernel packs and emitted source; empty is the user's cache"
         ),
-        Setting("DEVICE", "cpu", "device of new tensors"),
+        Setting("DEVICE", "cpu", "device of new tensors; auto is a GPU if one can be used"),
     )
 }
 

@@ -9,6 +9,25 @@ from numbatorch.cli.main import PACKAGED
 COMPILER = "numba"  # loaded only where a kernel has to be compiled
 
 
+def devices(options: argparse.Namespace) -> int:
+    """Print a table of devices; below those that cannot be used why not, and what to do."""
+    from numbatorch.backends.devices import best, describe
+
+    found = describe()
+    rows = [("device", "name", "memory", "features", "driver")]
+    for row in found:
+        memory = f"{row.memory / 2**30:.1f} GiB" if row.memory is not None else ""
+        rows.append((row.device, row.name, memory, row.features, row.driver))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    notes = [[], *(_why_not(row.problem, row.hint) for row in found)]
+    for cells, lines in zip(rows, notes, strict=True):
+        print("  ".join(map(str.ljust, cells, widths)).rstrip())
+        for line in lines:
+            print(" " * (widths[0] + 2) + line)
+    print(f'device="auto" is {best()}')
+    return 0
+
+
 def embed(options: argparse.Namespace) -> int:
     """Print a table of similarities, or the vectors."""
     from numbatorch.hub import packaged_model
@@ -81,6 +100,10 @@ def warmup(options: argparse.Namespace) -> int:
     for line in warm_up(options.source, options.revision):
         print(line)
     return 0
+
+
+def _why_not(problem: str, hint: str) -> list[str]:
+    return [f"unavailable: {problem}"] * bool(problem) + [hint] * bool(hint)
 
 
 def _speed(tokens: int, seconds: float) -> str:

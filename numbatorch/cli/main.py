@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from numbatorch.cli import commands
 
     return {
+        "devices": commands.devices,
         "embed": commands.embed,
         "generate": commands.generate,
         "inspect": commands.inspect,
@@ -55,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="numbatorch", description="Run models from the shell.")
     top.add_argument("--version", action="version", version=f"numbatorch {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser("devices", help="list what there is to compute on")
 
     embed = commands.add_parser("embed", help="print how similar texts are")
     embed.add_argument("texts", nargs="+", metavar="TEXT")

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.backends import cuda, devices
 from numbatorch.cli.main import main
+from numbatorch.errors import BackendUnavailable, message
 
 PROMPT = "The for statement"
 
@@ -90,6 +92,19 @@ def test_inspect_lists_tensors_and_metadata(folder, capsys) -> None:
     out = capsys.readouterr().out
     assert "general.architecture = 'llama'" in out
     assert re.search(r"blk\.0\.attn_q\.weight\s+Q4_0\s+\(256, 256\)", out)
+
+
+def test_devices_is_a_table_with_reasons(capsys, monkeypatch) -> None:
+    reason = BackendUnavailable(message("cuda", "no driver", "a fact", hint="install it"))
+    monkeypatch.setattr(cuda, "open_driver", lambda: (_ for _ in ()).throw(reason))
+    devices.best.cache_clear()
+    assert main(["devices"]) == 0
+    header, cpu, reference, *rest = capsys.readouterr().out.splitlines()
+    assert header.split() == ["device", "name", "memory", "features", "driver"]
+    assert (cpu.split()[0], reference.split()[0]) == ("cpu", "numpy")
+    assert cpu.index("Numba") == reference.index("NumPy") == header.index("driver")
+    assert rest[:3] == ["cuda", "        unavailable: no driver (a fact)", "        install it"]
+    assert rest[-1].startswith('device="auto" is ')
 
 
 def test_warmup_says_what_it_ran(folder, minilm, capsys) -> None:

@@ -4,15 +4,17 @@
 """
 
 import ctypes
-import ctypes.util
 import sys
 from typing import Any
 
+from numbatorch.backends.cuda import INSTALL
 from numbatorch.errors import BackendUnavailable, DeviceError, message, out_of_memory
 
-INSTALL = 'pip install "numbatorch[cuda]"'
 MINIMUM_CUDA = (12, 0)  # of the driver; the packages of the extra `cuda` are of CUDA 12
-MINIMUM_DRIVER = "528" if sys.platform == "win32" else "525"  # the first drivers of CUDA 12.0
+# https://docs.nvidia.com/deploy/cuda-compatibility: the first drivers of CUDA 12.
+MINIMUM_DRIVER = "528" if sys.platform == "win32" else "525"
+INSTALL_DRIVER = f"install the NVIDIA driver, version {MINIMUM_DRIVER} or later"
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 NOT_FOUND = 500  # CUDA_ERROR_NOT_FOUND
@@ -204,32 +206,22 @@ class Driver:
 def _bindings() -> Any:
     """The module `cuda.bindings.driver` with the driver's library loaded."""
     try:
+        library = ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        problem, row = "the NVIDIA driver was not found", f"{LIBRARY} cannot be loaded"
+        raise BackendUnavailable(message("cuda", problem, row, hint=INSTALL_DRIVER)) from error
+    try:
         from cuda.bindings import driver
     except ImportError as error:
         problem = "the Python packages for CUDA are not installed"
         raise BackendUnavailable(message("cuda", problem, hint=INSTALL)) from error
     try:
         driver.cuInit(0)
-    except RuntimeError as error:  # how the package says that it cannot load the library
-        found = _installed_version()
-        if found is not None and found < MINIMUM_CUDA:
-            raise _too_old(found) from error
-        problem = "the NVIDIA driver was not found"
-        hint = f"install the NVIDIA driver, version {MINIMUM_DRIVER} or later"
-        raise BackendUnavailable(message("cuda", problem, str(error), hint=hint)) from error
+    except RuntimeError as error:  # the library lacks what the package calls
+        number = ctypes.c_int()
+        library.cuDriverGetVersion(ctypes.byref(number))
+        raise _too_old(_pair(number.value)) from error
     return driver
-
-
-def _installed_version() -> tuple[int, int] | None:
-    """The CUDA version of a driver that the bindings cannot use; None without a driver."""
-    number = ctypes.c_int()
-    try:
-        library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        if library.cuDriverGetVersion(ctypes.byref(number)):
-            return None
-    except (OSError, AttributeError):
-        return None
-    return _pair(number.value)
 
 
 def _pair(number: int) -> tuple[int, int]:
@@ -237,12 +229,7 @@ def _pair(number: int) -> tuple[int, int]:
 
 
 def _too_old(found: tuple[int, int]) -> BackendUnavailable:
-    return BackendUnavailable(
-        message(
-            "cuda",
-            "the NVIDIA driver is too old",
-            f"it knows CUDA {found[0]}.{found[1]}, and at least "
-            f"{MINIMUM_CUDA[0]}.{MINIMUM_CUDA[1]} is needed",
-            hint=f"install the NVIDIA driver, version {MINIMUM_DRIVER} or later",
-        )
-    )
+    known, needed = (".".join(map(str, pair)) for pair in (found, MINIMUM_CUDA))
+    row = f"it knows CUDA {known}, and at least {needed} is needed"
+    problem = "the NVIDIA driver is too old"
+    return BackendUnavailable(message("cuda", problem, row, hint=INSTALL_DRIVER))

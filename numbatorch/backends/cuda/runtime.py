@@ -77,8 +77,7 @@ class CudaRuntime:
         self.driver = driver
         self.name = driver.name(index)
         self.capability = driver.capability(index)
-        if self.capability < MINIMUM_CAPABILITY:
-            raise BackendUnavailable(too_old(self.name, self.capability))
+        check_capability(self.name, self.capability)
         self._compile = compile
         self._lock = Lock()
         self._depth = 0
@@ -243,12 +242,14 @@ class CudaRuntime:
         return CudaRecording(self, steps)
 
 
-def too_old(name: str, capability: tuple[int, int]) -> str:
-    """What is said about a GPU that the kernels do not run on."""
+def check_capability(name: str, capability: tuple[int, int]) -> None:
+    """Raise BackendUnavailable for a GPU that the kernels do not run on."""
+    if capability >= MINIMUM_CAPABILITY:
+        return
     found, needed = (".".join(map(str, pair)) for pair in (capability, MINIMUM_CAPABILITY))
-    rows = (f"{name} has compute capability {found}, and at least {needed} is needed",)
+    row = f"{name} has compute capability {found}, and at least {needed} is needed"
     hint = 'use device "cpu", or a GPU of 2018 or later'
-    return message("cuda", "the GPU is too old", *rows, hint=hint)
+    raise BackendUnavailable(message("cuda", "the GPU is too old", row, hint=hint))
 
 
 _runtimes: weakref.WeakSet[CudaRuntime] = weakref.WeakSet()
