@@ -346,3 +346,22 @@ def _absent() -> Any:
 
 
 absent = _absent()
+
+
+def test_linking_works_again_after_an_interrupt(
+    cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llvmlite.binding import JITLibraryBuilder
+
+    link = JITLibraryBuilder.link
+
+    def interrupted(*arguments: Any) -> Any:
+        link(*arguments)
+        raise KeyboardInterrupt
+
+    spec = kernels.made(3)()
+    with monkeypatch.context() as patch:
+        patch.setattr(JITLibraryBuilder, "link", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            value_of(spec)
+    assert value_of(spec) == 3

@@ -4,6 +4,7 @@ Numba is imported only when something has to be compiled.
 """
 
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from numbatorch.language.kernel import KernelSpec, digest
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
 _libraries: list[Any] = []  # keep the loaded code alive
+_numbers = itertools.count()  # of libraries: what failed or was interrupted has used up its name
 _jit: Any = None
 _file: PackFile | None = None
 _used: list[str] = []
@@ -70,9 +72,8 @@ def _link(specs: list[KernelSpec], objects: Objects) -> None:
         symbol, code = objects[spec.key]
         builder.add_object_img(code).export_symbol(symbol)
     try:
-        library = builder.link(_jit_compiler(), f"kernels{len(_libraries)}")
+        library = builder.link(_jit_compiler(), f"kernels{next(_numbers)}")
     except RuntimeError as err:
-        _libraries.append(None)  # its name is taken
         if len(specs) > 1:
             for spec in specs:
                 _link([spec], objects)
