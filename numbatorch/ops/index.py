@@ -71,7 +71,7 @@ def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
     rows = _in_bounds(index, base.shape[0]).reshape(-1)
-    np.add.at(out, rows, value.reshape(-1, *base.shape[1:]))
+    np.add.at(out, rows, value.reshape(rows.size, *base.shape[1:]))
     return out
 
 
