@@ -12,21 +12,27 @@ from numbatorch.cuda_kernels.attention_backward import (
     attention_backward_queries,
 )
 from numbatorch.cuda_kernels.attention_tiles import (
+    ALLOWED,
     COLS,
-    LEFT,
+    FACTOR,
+    KEYS,
+    LIMITS,
+    ONE_PRODUCT,
     PLACES,
-    RIGHT,
-    SCORES,
+    STATS,
     SUMS,
     THREADS,
     TILE,
+    TOTAL,
+    VALUES,
     add_weighted,
     clear,
     dot_rows,
     finite,
     hide,
+    limit_rows,
     place_rows,
-    place_tile,
+    start_stats,
     weigh,
 )
 from numbatorch.dtype import DType
@@ -38,26 +44,15 @@ from numbatorch.ops import attention as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import FLOAT, WIDE, exp
 
-STATS = 2 * TILE
 ENOUGH = 256  # groups that keep a GPU busy
 RANGE = 8 * TILE  # fewest keys worth a group of their own
 
 
 @helper
-def start_rows(
-    sums: Pointer[V], top: Pointer[V], total: Pointer[V], least: float, zero: float
-) -> None:
-    """No sums, no total, the least maximum."""
-    clear(sums, SUMS, zero)
-    clear(total, TILE, zero)
-    clear(top, TILE, least)
-
-
-@helper
-def rescale(sums: Pointer[V], factor: Pointer[V], rows: int) -> None:
+def rescale(sums: Pointer[V], stats: Pointer[V], rows: int) -> None:
     """Take sums from the old maxima to the new ones."""
     for i in range(thread(), rows * COLS, threads()):
-        sums[i] = sums[i] * factor[i // COLS]
+        sums[i] = sums[i] * stats[FACTOR + i // COLS]
 
 
 @helper
@@ -65,7 +60,7 @@ def store_rows(
     out: Pointer[T],
     places: Pointer[int64],
     sums: Pointer[V],
-    total: Pointer[V],
+    stats: Pointer[V],
     rows: int,
     cols: int,
     zero: float,
@@ -73,24 +68,18 @@ def store_rows(
     """Sums over totals; zeros where nothing was seen."""
     for i in range(thread(), rows * COLS, threads()):
         row = i // COLS
-        col = i % COLS
-        if col < cols:
+        if i % COLS < cols:
             value = sums[i]
-            if total[row] != zero:
-                value = value / total[row]
-            out[places[row] + col] = value
+            if stats[TOTAL + row] != zero:
+                value = value / stats[TOTAL + row]
+            out[places[row] + i % COLS] = value
 
 
 @helper
-def keep_rows(
-    parts: Pointer[V], stats: Pointer[V], sums: Pointer[V], top: Pointer[V], total: Pointer[V]
-) -> None:
-    """Sums, maxima and totals of one range of keys, for `attention_join`."""
-    for i in range(thread(), SUMS, threads()):
-        parts[i] = sums[i]
-    for i in range(thread(), TILE, threads()):
-        stats[i] = top[i]
-        stats[TILE + i] = total[i]
+def copy_all(out: Pointer[V], x: Pointer[V], count: int) -> None:
+    """`count` numbers."""
+    for i in range(thread(), count, threads()):
+        out[i] = x[i]
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -100,8 +89,8 @@ def attention_blocks(
     k: Pointer[T],
     v: Pointer[T],
     mask: Pointer[bool_],
-    ranges: Pointer[V],
-    stats: Pointer[V],
+    all_sums: Pointer[V],
+    all_stats: Pointer[V],
     repeat: int,
     G: int,
     tokens: int,
@@ -132,118 +121,91 @@ def attention_blocks(
 
     With more than one range of keys, `attention_join` makes the result of what each has found.
     """
-    scores = shared(V, SCORES)
-    left = shared(V, LEFT)
-    right = shared(V, RIGHT)
+    tiles = shared(V, ONE_PRODUCT)
     sums = shared(V, SUMS)
-    top = shared(V, TILE)
-    total = shared(V, TILE)
-    factor = shared(V, TILE)
+    stats = shared(V, STATS)
     places = shared(int64, PLACES)
-    tiles = (tokens * repeat + TILE - 1) // TILE
+    rows = tokens * repeat
+    blocks = (rows + TILE - 1) // TILE
     pieces = (E + COLS - 1) // COLS
-    first_col = group() // splits % pieces * COLS
-    cols = min(COLS, E - first_col)
-    item = group() // splits // pieces // tiles
-    first = group() // splits // pieces % tiles * TILE
-    rows = min(TILE, tokens * repeat - first)
-    batch = item // G
-    head = item % G
-    start_rows(sums, top, total, -V(inf), V(0.0))
-    place_tile(
-        places,
-        first,
-        rows,
-        repeat,
-        ahead,
-        keys,
-        q_head,
-        q_token,
-        k_row,
-        v_row,
-        mask_head,
-        mask_token,
-    )
-    k_places = places + TILE
-    v_places = places + 2 * TILE
-    queries = q + (batch * q_batch + head * repeat * q_head)
-    allowed = mask + (batch * mask_batch + head * repeat * mask_head)
-    end = min(keys, ahead + (first + rows - 1) // repeat)
+    col = group() // splits % pieces * COLS
+    item = group() // splits // pieces // blocks
+    first = group() // splits // pieces % blocks * TILE
+    last = min(first + TILE, rows) - 1
+    clear(sums, SUMS, V(0.0))
+    start_stats(stats, -V(inf), V(0.0))
+    place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
+    place_rows(places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token)
+    limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+    end = min(keys, ahead + last // repeat)
     lo, hi = share((end + TILE - 1) // TILE, group() % splits, splits)
     for block in range(lo, hi):
         start = block * TILE
-        count = min(TILE, end - start)
-        found = k + (batch * k_batch + head * k_group + start * k_row)
-        values = v + (batch * v_batch + head * v_group + start * v_row + first_col * v_col)
-        dot_rows(
-            scores,
-            left,
-            right,
-            queries,
-            places,
-            q_col,
-            found,
-            k_places,
-            k_col,
-            rows,
-            count,
-            D,
-            V(scale),
-            V(1.0),
-        )
-        hide(scores, places, allowed, mask_key, start, -V(inf))
-        weigh(scores, top, total, factor, V(0.0))
-        rescale(sums, factor, rows)
+        place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
+        place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
+        dot_rows(tiles, tiles, q, places, q_col, k, places + KEYS, k_col, D, V(scale), V(1.0))
+        hide(tiles, places, mask, mask_key, start)
+        weigh(tiles, stats, V(0.0))
+        rescale(sums, stats, last + 1 - first)
         add_weighted(
-            sums, scores, TILE, 1, right, values, v_places, v_col, rows, count, cols, V(1.0)
+            sums,
+            tiles,
+            TILE,
+            1,
+            tiles,
+            v + col * v_col,
+            places + VALUES,
+            v_col,
+            last + 1 - first,
+            min(COLS, E - col),
+            V(1.0),
         )
     barrier()
     if splits > 1:
-        keep_rows(ranges + group() * SUMS, stats + group() * STATS, sums, top, total)
+        copy_all(all_sums + group() * SUMS, sums, SUMS)
+        copy_all(all_stats + group() * STATS, stats, STATS)
     else:
-        place_rows(places, first, repeat, tokens * E, E)
+        place_rows(places, item, G, repeat, first, last, G * rows * E, tokens * E, E)
         barrier()
-        target = out + (item * repeat * tokens * E + first_col)
-        store_rows(target, places, sums, total, rows, cols, V(0.0))
+        store_rows(out + col, places, sums, stats, last + 1 - first, min(COLS, E - col), V(0.0))
 
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_join(
     out: Pointer[T],
-    ranges: Pointer[V],
-    stats: Pointer[V],
+    all_sums: Pointer[V],
+    all_stats: Pointer[V],
     repeat: int,
     tokens: int,
     E: int,
     splits: int,
 ) -> None:
     """out = sums / totals, over the ranges of keys in order; a group as in `attention_blocks`."""
-    tiles = (tokens * repeat + TILE - 1) // TILE
+    rows = tokens * repeat
+    blocks = (rows + TILE - 1) // TILE
     pieces = (E + COLS - 1) // COLS
-    first_col = group() % pieces * COLS
-    first = group() // pieces % tiles * TILE
-    rows = min(TILE, tokens * repeat - first)
-    target = out + (group() // pieces // tiles * repeat * tokens * E + first_col)
-    parts = ranges + group() * splits * SUMS
-    for i in range(thread(), rows * COLS, threads()):
-        row = i // COLS
-        col = i % COLS
-        tops = stats + (group() * splits * STATS + row)
-        top = tops[0]
+    col = group() % pieces * COLS
+    item = group() // pieces // blocks
+    first = group() // pieces % blocks * TILE
+    sums = all_sums + group() * splits * SUMS
+    for i in range(thread(), min(TILE, rows - first) * COLS, threads()):
+        stats = all_stats + (group() * splits * STATS + i // COLS)
+        top = stats[0]
         for split in range(1, splits):
-            if tops[split * STATS] > top:
-                top = tops[split * STATS]
+            if stats[split * STATS] > top:
+                top = stats[split * STATS]
         value = V(0.0)
         total = V(0.0)
         for split in range(splits):
-            factor = exp(tops[split * STATS] - finite(top, V(0.0)))
-            value = value + parts[split * SUMS + i] * factor
-            total = total + tops[split * STATS + TILE] * factor
+            factor = exp(stats[split * STATS] - finite(top, V(0.0)))
+            value = value + sums[split * SUMS + i] * factor
+            total = total + stats[split * STATS + TOTAL] * factor
         if total != V(0.0):
             value = value / total
-        if first_col + col < E:
-            place = (first + row) % repeat * tokens * E + (first + row) // repeat * E
-            target[place + col] = value
+        if col + i % COLS < E:
+            row = first + i // COLS
+            place = (item * repeat + row % repeat) * tokens + row // repeat
+            out[place * E + (col + i % COLS)] = value
 
 
 @dataclass
@@ -299,11 +261,11 @@ def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attr
     results = problem.batch * problem.tiles * -(-E // COLS)
     splits = max(1, min(S // RANGE, ENOUGH // max(results, 1)))
     size = problem.dtype.compute.itemsize
-    ranges = launcher.scratch(results * splits * SUMS * size) if splits > 1 else 0
+    sums = launcher.scratch(results * splits * SUMS * size) if splits > 1 else 0
     stats = launcher.scratch(results * splits * STATS * size) if splits > 1 else 0
     launcher.launch(
         attention_blocks(**problem.types),
-        *(out, *problem.operands, ranges, stats, *problem.sizes, splits, scale),
+        *(out, *problem.operands, sums, stats, *problem.sizes, splits, scale),
         work=problem.work,
         groups=results * splits,
         threads=THREADS,
@@ -311,7 +273,7 @@ def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attr
     if splits > 1:
         launcher.launch(
             attention_join(**problem.types),
-            *(out, ranges, stats, repeat, tokens, E, splits),
+            *(out, sums, stats, repeat, tokens, E, splits),
             work=results * splits * SUMS,
             groups=results,
             threads=THREADS,

@@ -5,20 +5,30 @@ Each sum has one group that adds it in order, so results do not depend on when g
 """
 
 from numbatorch.cuda_kernels.attention_tiles import (
+    ALLOWED,
+    CHANGES,
     COLS,
-    LEFT,
+    COTANGENTS,
+    FACTOR,
+    INNER,
+    KEYS,
+    LIMITS,
     PLACES,
-    RIGHT,
     SCORES,
+    STATS,
     SUMS,
     TILE,
+    TOTAL,
+    TWO_PRODUCTS,
+    VALUES,
     add_weighted,
     clear,
     dot_rows,
     finite,
     hide,
+    limit_rows,
     place_rows,
-    place_tile,
+    start_stats,
     weigh,
 )
 from numbatorch.language.groups import barrier, group, shared, thread, threads
@@ -34,10 +44,7 @@ LINES = LINE * TILE
 
 @helper
 def score_pair(
-    scores: Pointer[V],
-    changes: Pointer[V],
-    left: Pointer[V],
-    right: Pointer[V],
+    tiles: Pointer[V],
     places: Pointer[int64],
     g: Pointer[T],
     q: Pointer[T],
@@ -49,68 +56,61 @@ def score_pair(
     mask: Pointer[bool_],
     mask_key: int,
     start: int,
-    rows: int,
-    count: int,
     D: int,
     E: int,
     scale: float,
-    hidden: float,
     one: float,
 ) -> None:
-    """Scores and dP of a tile of queries by the `count` keys from `start` on."""
-    g_places = places + 5 * TILE
-    k_places = places + TILE
-    v_places = places + 2 * TILE
-    dot_rows(scores, left, right, q, places, q_col, k, k_places, k_col, rows, count, D, scale, one)
-    dot_rows(changes, left, right, g, g_places, 1, v, v_places, v_col, rows, count, E, one, one)
-    hide(scores, places, mask, mask_key, start, hidden)
+    """Scores, and dP at CHANGES, of a tile of queries by the keys from `start` on."""
+    changes = tiles + CHANGES
+    g_places = places + COTANGENTS
+    dot_rows(tiles, tiles, q, places, q_col, k, places + KEYS, k_col, D, scale, one)
+    dot_rows(changes, tiles, g, g_places, 1, v, places + VALUES, v_col, E, one, one)
+    hide(tiles, places, mask, mask_key, start)
 
 
 @helper
-def follow(inner: Pointer[V], factor: Pointer[V], powers: Pointer[V], changes: Pointer[V]) -> None:
-    """inner, the sum of powers times dP, takes another tile in."""
+def follow(stats: Pointer[V], powers: Pointer[V], changes: Pointer[V]) -> None:
+    """The sums of powers times dP take another tile in."""
     for row in range(thread(), TILE, threads()):
-        found = inner[row] * factor[row]
+        inner = stats[INNER + row] * stats[FACTOR + row]
         for key in range(TILE):
-            found = found + powers[row * TILE + key] * changes[row * TILE + key]
-        inner[row] = found
+            inner = inner + powers[row * TILE + key] * changes[row * TILE + key]
+        stats[INNER + row] = inner
 
 
 @helper
-def finish_lines(
-    lines: Pointer[V], top: Pointer[V], total: Pointer[V], inner: Pointer[V], one: float
-) -> None:
-    """The LINE of each row; one that sees nothing gets no weights."""
+def finish_lines(lines: Pointer[V], stats: Pointer[V], one: float) -> None:
+    """The LINE of each query; one that sees nothing gets no weights."""
     for row in range(thread(), TILE, threads()):
         portion = one - one
-        if total[row] != one - one:
-            portion = one / total[row]
-        lines[row * LINE] = finite(top[row], one - one)
+        if stats[TOTAL + row] != one - one:
+            portion = one / stats[TOTAL + row]
+        lines[row * LINE] = finite(stats[row], one - one)
         lines[row * LINE + 1] = portion
-        lines[row * LINE + 2] = inner[row] * portion
+        lines[row * LINE + 2] = stats[INNER + row] * portion
+    barrier()
 
 
 @helper
-def copy_line(out: Pointer[V], x: Pointer[V], rows: int) -> None:
-    """The LINE of each of `rows` rows."""
+def copy_lines(out: Pointer[V], x: Pointer[V], rows: int) -> None:
+    """The LINE of each of `rows` queries."""
     for i in range(thread(), rows * LINE, threads()):
         out[i] = x[i]
 
 
 @helper
-def score_cotangents(
-    scores: Pointer[V], changes: Pointer[V], lines: Pointer[V], rows: int, zero: float
-) -> None:
+def score_cotangents(tiles: Pointer[V], lines: Pointer[V], rows: int, zero: float) -> None:
     """Scores become P, and dP becomes dS; zeros behind the rows."""
     for i in range(thread(), SCORES, threads()):
         line = i // TILE * LINE
         weight = zero
         change = zero
         if i // TILE < rows:
-            weight = exp(scores[i] - lines[line]) * lines[line + 1]
-            change = weight * (changes[i] - lines[line + 2])
-        scores[i] = weight
-        changes[i] = change
+            weight = exp(tiles[i] - lines[line]) * lines[line + 1]
+            change = weight * (tiles[CHANGES + i] - lines[line + 2])
+        tiles[i] = weight
+        tiles[CHANGES + i] = change
 
 
 @helper
@@ -131,7 +131,7 @@ def attention_backward_queries(
     k: Pointer[T],
     v: Pointer[T],
     mask: Pointer[bool_],
-    lines: Pointer[V],
+    all_lines: Pointer[V],
     repeat: int,
     G: int,
     tokens: int,
@@ -157,133 +157,56 @@ def attention_backward_queries(
     ahead: int,
     scale: float,
 ) -> None:
-    """dq, and the LINE of each query: a group for each tile of queries and COLS of D."""
-    scores = shared(V, SCORES)
-    changes = shared(V, SCORES)
-    left = shared(V, LEFT)
-    right = shared(V, RIGHT)
+    """dq, and the LINE of each query: a group for each tile of queries and COLS of D.
+
+    It goes over the keys twice, for their statistics and for the cotangents of the scores.
+    """
+    tiles = shared(V, TWO_PRODUCTS)
     sums = shared(V, SUMS)
-    top = shared(V, TILE)
-    total = shared(V, TILE)
-    factor = shared(V, TILE)
-    inner = shared(V, TILE)
-    line = shared(V, LINES)
+    stats = shared(V, STATS)
+    lines = shared(V, LINES)
     places = shared(int64, PLACES)
-    tiles = (tokens * repeat + TILE - 1) // TILE
+    one = V(1.0)
+    by = V(scale)
+    rows = tokens * repeat
+    blocks = (rows + TILE - 1) // TILE
     pieces = max(1, (D + COLS - 1) // COLS)
-    first_col = group() % pieces * COLS
-    item = group() // pieces // tiles
-    first = group() // pieces % tiles * TILE
-    rows = min(TILE, tokens * repeat - first)
-    batch = item // G
-    head = item % G
-    clear(top, TILE, -V(inf))
-    clear(total, TILE, V(0.0))
-    clear(inner, TILE, V(0.0))
+    col = group() % pieces * COLS
+    cols = min(COLS, D - col)
+    item = group() // pieces // blocks
+    first = group() // pieces % blocks * TILE
+    last = min(first + TILE, rows) - 1
+    count = last + 1 - first
     clear(sums, SUMS, V(0.0))
-    place_tile(
-        places,
-        first,
-        rows,
-        repeat,
-        ahead,
-        keys,
-        q_head,
-        q_token,
-        k_row,
-        v_row,
-        mask_head,
-        mask_token,
-    )
-    place_rows(places + 5 * TILE, first, repeat, tokens * E, E)
-    queries = q + (batch * q_batch + head * repeat * q_head)
-    cotangents = g + item * repeat * tokens * E
-    allowed = mask + (batch * mask_batch + head * repeat * mask_head)
-    end = min(keys, ahead + (first + rows - 1) // repeat)
-    for start in range(0, end, TILE):
-        count = min(TILE, end - start)
-        found = k + (batch * k_batch + head * k_group + start * k_row)
-        values = v + (batch * v_batch + head * v_group + start * v_row)
+    start_stats(stats, -V(inf), V(0.0))
+    place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
+    place_rows(places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token)
+    place_rows(places + COTANGENTS, item, G, repeat, first, last, G * rows * E, tokens * E, E)
+    limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+    end = min(keys, ahead + last // repeat)
+    turns = (end + TILE - 1) // TILE
+    for turn in range(2 * turns):
+        start = turn % turns * TILE
+        place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
+        place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
         score_pair(
-            scores,
-            changes,
-            left,
-            right,
-            places,
-            cotangents,
-            queries,
-            q_col,
-            found,
-            k_col,
-            values,
-            v_col,
-            allowed,
-            mask_key,
-            start,
-            rows,
-            count,
-            D,
-            E,
-            V(scale),
-            -V(inf),
-            V(1.0),
+            tiles, places, g, q, q_col, k, k_col, v, v_col, mask, mask_key, start, D, E, by, one
         )
-        weigh(scores, top, total, factor, V(0.0))
-        follow(inner, factor, scores, changes)
-    finish_lines(line, top, total, inner, V(1.0))
+        if turn < turns:
+            weigh(tiles, stats, V(0.0))
+            follow(stats, tiles, tiles + CHANGES)
+            finish_lines(lines, stats, one)
+        else:
+            score_cotangents(tiles, lines, count, V(0.0))
+            changes = tiles + CHANGES
+            x = k + col * k_col
+            add_weighted(sums, changes, TILE, 1, tiles, x, places + KEYS, k_col, count, cols, by)
     barrier()
-    for start in range(0, end, TILE):
-        count = min(TILE, end - start)
-        found = k + (batch * k_batch + head * k_group + start * k_row)
-        values = v + (batch * v_batch + head * v_group + start * v_row)
-        score_pair(
-            scores,
-            changes,
-            left,
-            right,
-            places,
-            cotangents,
-            queries,
-            q_col,
-            found,
-            k_col,
-            values,
-            v_col,
-            allowed,
-            mask_key,
-            start,
-            rows,
-            count,
-            D,
-            E,
-            V(scale),
-            -V(inf),
-            V(1.0),
-        )
-        score_cotangents(scores, changes, line, rows, V(0.0))
-        columns = found + first_col * k_col
-        cols = min(COLS, D - first_col)
-        add_weighted(
-            sums,
-            changes,
-            TILE,
-            1,
-            right,
-            columns,
-            places + TILE,
-            k_col,
-            rows,
-            count,
-            cols,
-            V(scale),
-        )
+    place_rows(places, item, G, repeat, first, last, G * rows * D, tokens * D, D)
     barrier()
-    if first_col == 0:
-        copy_line(lines + (item * repeat * tokens + first) * LINE, line, rows)
-    place_rows(places, first, repeat, tokens * D, D)
-    barrier()
-    target = out + (item * repeat * tokens * D + first_col)
-    store_sums(target, places, sums, rows, min(COLS, D - first_col))
+    store_sums(out + col, places, sums, count, cols)
+    if col == 0:
+        copy_lines(all_lines + (item * rows + first) * LINE, lines, count)
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -294,7 +217,7 @@ def attention_backward_keys(
     k: Pointer[T],
     v: Pointer[T],
     mask: Pointer[bool_],
-    lines: Pointer[V],
+    all_lines: Pointer[V],
     repeat: int,
     G: int,
     tokens: int,
@@ -322,114 +245,54 @@ def attention_backward_keys(
     scale: float,
 ) -> None:
     """dk and, behind it, dv: a group for each tile of keys and COLS of D, then of E."""
-    scores = shared(V, SCORES)
-    changes = shared(V, SCORES)
-    left = shared(V, LEFT)
-    right = shared(V, RIGHT)
+    tiles = shared(V, TWO_PRODUCTS)
     sums = shared(V, SUMS)
-    line = shared(V, LINES)
+    lines = shared(V, LINES)
     places = shared(int64, PLACES)
-    tiles = (keys + TILE - 1) // TILE
-    key_pieces = (D + COLS - 1) // COLS
-    pieces = key_pieces + (E + COLS - 1) // COLS
-    piece = group() % pieces
-    item = group() // pieces // tiles
-    start = group() // pieces % tiles * TILE
-    count = min(TILE, keys - start)
-    batch = item // G
-    head = item % G
-    queries = q + (batch * q_batch + head * repeat * q_head)
-    cotangents = g + item * repeat * tokens * E
-    allowed = mask + (batch * mask_batch + head * repeat * mask_head)
-    found = k + (batch * k_batch + head * k_group + start * k_row)
-    values = v + (batch * v_batch + head * v_group + start * v_row)
+    one = V(1.0)
+    by = V(scale)
+    rows = tokens * repeat
+    blocks = (keys + TILE - 1) // TILE
+    pieces = (D + COLS - 1) // COLS
+    all_pieces = pieces + (E + COLS - 1) // COLS
+    piece = group() % all_pieces
+    item = group() // all_pieces // blocks
+    start = group() // all_pieces % blocks * TILE
+    end = min(start + TILE, keys)
     size = D
-    first_col = piece * COLS
-    target = out + (items * repeat * tokens * D + (item * keys + start) * D)
-    if piece >= key_pieces:
+    col = piece * COLS
+    target = out + items * rows * D
+    if piece >= pieces:
         size = E
-        first_col = (piece - key_pieces) * COLS
-        target = out + (items * (repeat * tokens + keys) * D + (item * keys + start) * E)
-    cols = min(COLS, size - first_col)
+        col = (piece - pieces) * COLS
+        target = out + items * (rows + keys) * D
+    cols = min(COLS, size - col)
     clear(sums, SUMS, V(0.0))
-    seen_from = max(0, start + 1 - ahead) * repeat // TILE * TILE
-    for first in range(seen_from, tokens * repeat, TILE):
-        rows = min(TILE, tokens * repeat - first)
+    place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
+    place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
+    for first in range(max(0, start + 1 - ahead) * repeat // TILE * TILE, rows, TILE):
+        last = min(first + TILE, rows) - 1
         barrier()
-        place_tile(
-            places,
-            first,
-            rows,
-            repeat,
-            ahead,
-            keys,
-            q_head,
-            q_token,
-            k_row,
-            v_row,
-            mask_head,
-            mask_token,
+        place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
+        place_rows(
+            places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token
         )
-        place_rows(places + 5 * TILE, first, repeat, tokens * E, E)
-        copy_line(line, lines + (item * repeat * tokens + first) * LINE, rows)
+        place_rows(places + COTANGENTS, item, G, repeat, first, last, G * rows * E, tokens * E, E)
+        limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+        copy_lines(lines, all_lines + (item * rows + first) * LINE, last + 1 - first)
         score_pair(
-            scores,
-            changes,
-            left,
-            right,
-            places,
-            cotangents,
-            queries,
-            q_col,
-            found,
-            k_col,
-            values,
-            v_col,
-            allowed,
-            mask_key,
-            start,
-            rows,
-            count,
-            D,
-            E,
-            V(scale),
-            -V(inf),
-            V(1.0),
+            tiles, places, g, q, q_col, k, k_col, v, v_col, mask, mask_key, start, D, E, by, one
         )
-        score_cotangents(scores, changes, line, rows, V(0.0))
-        if piece < key_pieces:
-            columns = queries + first_col * q_col
-            add_weighted(
-                sums,
-                changes,
-                1,
-                TILE,
-                right,
-                columns,
-                places,
-                q_col,
-                count,
-                rows,
-                cols,
-                V(scale),
-            )
+        score_cotangents(tiles, lines, last + 1 - first, V(0.0))
+        if piece < pieces:
+            changes = tiles + CHANGES
+            x = q + col * q_col
+            add_weighted(sums, changes, 1, TILE, tiles, x, places, q_col, end - start, cols, by)
         else:
-            columns = cotangents + first_col
-            add_weighted(
-                sums,
-                scores,
-                1,
-                TILE,
-                right,
-                columns,
-                places + 5 * TILE,
-                1,
-                count,
-                rows,
-                cols,
-                V(1.0),
-            )
+            y = g + col
+            g_places = places + COTANGENTS
+            add_weighted(sums, tiles, 1, TILE, tiles, y, g_places, 1, end - start, cols, one)
     barrier()
-    place_rows(places, 0, 1, 0, size)
+    place_rows(places, item, G, 1, start, end - 1, G * keys * size, keys * size, size)
     barrier()
-    store_sums(target + first_col, places, sums, count, cols)
+    store_sums(target + col, places, sums, end - start, cols)

@@ -1,7 +1,7 @@
 """What the attention kernels share: tiles of queries and keys in the memory of a group.
 
-Row i of the queries of one group of heads is token i // repeat of head i % repeat. A tile has TILE
-rows; columns pass through shared memory in pieces, so every head size is served.
+Row i of the queries of one group of heads, an item, is token i // repeat of head i % repeat. A
+tile has TILE rows; their columns pass through shared memory in pieces, so any head size is served.
 """
 
 from typing import Any
@@ -14,14 +14,33 @@ from numbatorch.ops.portable.rows import exp
 
 TILE = 16  # queries, or keys, that meet at a time
 PIECE = 64  # columns of them in shared memory at a time
-STEP = PIECE + 1  # between rows of keys, so that neighbouring threads read different banks
+STEP = PIECE + 1  # between their rows, so that neighbouring threads read different banks
 COLS = 128  # columns of the result of one group
+THREADS = 64  # a multiple of PIECE
+
+# Shared by a group: scores, a piece of either operand of a product, and dP where it is asked for.
 SCORES = TILE * TILE
-LEFT = TILE * PIECE
-RIGHT = TILE * STEP
+LEFT = SCORES
+RIGHT = LEFT + TILE * STEP
+CHANGES = RIGHT + TILE * STEP
+ONE_PRODUCT = CHANGES
+TWO_PRODUCTS = CHANGES + SCORES
 SUMS = TILE * COLS
+
+# Of each query the largest score, the total of powers, the factor that takes sums of powers to a
+# new largest score, and the sum of powers times dP.
+TOTAL = TILE
+FACTOR = 2 * TILE
+INNER = 3 * TILE
+STATS = 4 * TILE
+
+# Where rows of q, k, v, the mask and g start, and the keys that each query sees.
+KEYS = TILE
+VALUES = 2 * TILE
+ALLOWED = 3 * TILE
+COTANGENTS = 4 * TILE
+LIMITS = 5 * TILE
 PLACES = 6 * TILE
-THREADS = 64
 
 
 @helper
@@ -31,75 +50,54 @@ def finite(top: float, zero: float) -> Any:
 
 
 @helper
-def clear(tile: Pointer[V], count: int, zero: float) -> None:
-    """`count` zeros."""
+def clear(out: Pointer[V], count: int, value: float) -> None:
+    """`count` times the value."""
     for i in range(thread(), count, threads()):
-        tile[i] = zero
+        out[i] = value
 
 
 @helper
 def place_rows(
-    places: Pointer[int64], first: int, repeat: int, head_stride: int, token_stride: int
+    places: Pointer[int64],
+    item: int,
+    G: int,
+    repeat: int,
+    first: int,
+    last: int,
+    batch_stride: int,
+    head_stride: int,
+    token_stride: int,
 ) -> None:
-    """places[i] = elements from the first query of a group of heads to row `first + i`."""
+    """Where TILE rows of an item from `first` on start; the last one stands for those behind it."""
+    base = item // G * batch_stride + item % G * repeat * head_stride
     for i in range(thread(), TILE, threads()):
-        row = first + i
-        places[i] = row % repeat * head_stride + row // repeat * token_stride
+        row = min(first + i, last)
+        places[i] = base + row % repeat * head_stride + row // repeat * token_stride
 
 
 @helper
 def limit_rows(
-    limits: Pointer[int64], first: int, rows: int, repeat: int, ahead: int, keys: int
+    limits: Pointer[int64], repeat: int, first: int, last: int, ahead: int, keys: int
 ) -> None:
-    """limits[i] = the first key that row `first + i` does not see; nothing seen from `rows` on."""
+    """The first key that each of TILE rows does not see; those behind the last see nothing."""
     for i in range(thread(), TILE, threads()):
         limits[i] = 0
-        if i < rows:
+        if first + i <= last:
             limits[i] = min(keys, ahead + (first + i) // repeat)
 
 
 @helper
-def place_tile(
-    places: Pointer[int64],
-    first: int,
-    rows: int,
-    repeat: int,
-    ahead: int,
-    keys: int,
-    q_head: int,
-    q_token: int,
-    k_row: int,
-    v_row: int,
-    mask_head: int,
-    mask_token: int,
-) -> None:
-    """Where rows of q, k, v and the mask start, TILE of each, and the limits of the queries."""
-    place_rows(places, first, repeat, q_head, q_token)
-    place_rows(places + TILE, 0, 1, 0, k_row)
-    place_rows(places + 2 * TILE, 0, 1, 0, v_row)
-    place_rows(places + 3 * TILE, first, repeat, mask_head, mask_token)
-    limit_rows(places + 4 * TILE, first, rows, repeat, ahead, keys)
-
-
-@helper
 def load_rows(
-    tile: Pointer[V],
-    tile_row: int,
-    x: Pointer[T],
-    places: Pointer[int64],
-    x_col: int,
-    rows: int,
-    cols: int,
-    scale: float,
+    out: Pointer[V], x: Pointer[T], places: Pointer[int64], x_col: int, cols: int, scale: float
 ) -> None:
-    """A piece of rows of x times scale, with zeros behind it."""
-    for i in range(thread(), LEFT, threads()):
+    """A piece of TILE rows of x, times scale, with zeros behind its columns."""
+    for i in range(thread(), TILE * PIECE, threads()):
         row = i // PIECE
         col = i % PIECE
         value = scale - scale
-        if row < rows and col < cols:
+        if col < cols:
             value = x[places[row] + col * x_col] * scale
-        tile[row * tile_row + col] = value
+        out[row * STEP + col] = value
 
 
 @helper
@@ -140,16 +138,13 @@ def add_product(
 @helper
 def dot_rows(
     out: Pointer[V],
-    left: Pointer[V],
-    right: Pointer[V],
+    tiles: Pointer[V],
     x: Pointer[T],
     x_places: Pointer[int64],
     x_col: int,
     y: Pointer[T],
     y_places: Pointer[int64],
     y_col: int,
-    rows: int,
-    count: int,
     size: int,
     scale: float,
     one: float,
@@ -160,10 +155,10 @@ def dot_rows(
     for start in range(0, size, PIECE):
         cols = min(PIECE, size - start)
         barrier()
-        load_rows(left, PIECE, x + start * x_col, x_places, x_col, rows, cols, scale)
-        load_rows(right, STEP, y + start * y_col, y_places, y_col, count, cols, one)
+        load_rows(tiles + LEFT, x + start * x_col, x_places, x_col, cols, scale)
+        load_rows(tiles + RIGHT, y + start * y_col, y_places, y_col, cols, one)
         barrier()
-        add_product(out, TILE, left, PIECE, 1, right, 1, STEP, rows, TILE, cols)
+        add_product(out, TILE, tiles + LEFT, STEP, 1, tiles + RIGHT, 1, STEP, TILE, TILE, cols)
     barrier()
 
 
@@ -173,70 +168,66 @@ def add_weighted(
     weights: Pointer[V],
     weights_row: int,
     weights_col: int,
-    right: Pointer[V],
+    tiles: Pointer[V],
     x: Pointer[T],
     places: Pointer[int64],
     x_col: int,
     rows: int,
-    count: int,
     cols: int,
     scale: float,
 ) -> None:
-    """sums[i] += sum of weights[i, j] * scale * x[j], over `count` rows of `cols` elements."""
+    """sums[i] += scale * sum of weights[i, j] * x[j], over TILE rows of `cols` elements."""
+    right = tiles + RIGHT
     for start in range(0, cols, PIECE):
         width = min(PIECE, cols - start)
+        out = sums + start
         barrier()
-        load_rows(right, STEP, x + start * x_col, places, x_col, count, width, scale)
+        load_rows(right, x + start * x_col, places, x_col, width, scale)
         barrier()
-        target = sums + start
-        add_product(
-            target, COLS, weights, weights_row, weights_col, right, STEP, 1, rows, PIECE, count
-        )
+        add_product(out, COLS, weights, weights_row, weights_col, right, STEP, 1, rows, PIECE, TILE)
     barrier()
 
 
 @helper
 def hide(
-    scores: Pointer[V],
-    places: Pointer[int64],
-    mask: Pointer[bool_],
-    mask_key: int,
-    start: int,
-    hidden: float,
+    scores: Pointer[V], places: Pointer[int64], mask: Pointer[bool_], mask_key: int, start: int
 ) -> None:
-    """Scores of the keys from `start` on that a query may not see become `hidden`."""
-    mask_places = places + 3 * TILE
-    limits = places + 4 * TILE
+    """Scores of the keys from `start` on that a query may not see are hidden."""
     for i in range(thread(), SCORES, threads()):
         row = i // TILE
         key = start + i % TILE
-        if key >= limits[row]:
-            scores[i] = hidden
+        if key >= places[LIMITS + row]:
+            scores[i] = -inf
         elif mask_key >= 0:
-            if mask[mask_places[row] + key * mask_key] == 0:
-                scores[i] = hidden
+            if mask[places[ALLOWED + row] + key * mask_key] == 0:
+                scores[i] = -inf
 
 
 @helper
-def weigh(
-    scores: Pointer[V], top: Pointer[V], total: Pointer[V], factor: Pointer[V], zero: float
-) -> None:
-    """Scores become powers; top and total of each row follow, and the factor for older sums."""
+def start_stats(stats: Pointer[V], least: float, zero: float) -> None:
+    """The least maximum, and nothing summed."""
+    clear(stats, TILE, least)
+    clear(stats + TILE, STATS - TILE, zero)
+
+
+@helper
+def weigh(scores: Pointer[V], stats: Pointer[V], zero: float) -> None:
+    """Scores become powers, and the first three of the stats of their queries follow."""
     barrier()
     for row in range(thread(), TILE, threads()):
-        larger = top[row]
+        top = stats[row]
         for key in range(TILE):
             score = scores[row * TILE + key]
-            if score > larger:
-                larger = score
-        factor[row] = exp(top[row] - finite(larger, zero))
-        top[row] = larger
+            if score > top:
+                top = score
+        stats[FACTOR + row] = exp(stats[row] - finite(top, zero))
+        stats[row] = top
     barrier()
     for i in range(thread(), SCORES, threads()):
-        scores[i] = exp(scores[i] - finite(top[i // TILE], zero))
+        scores[i] = exp(scores[i] - finite(stats[i // TILE], zero))
     barrier()
     for row in range(thread(), TILE, threads()):
-        found = total[row] * factor[row]
+        total = stats[TOTAL + row] * stats[FACTOR + row]
         for key in range(TILE):
-            found = found + scores[row * TILE + key]
-        total[row] = found
+            total = total + scores[row * TILE + key]
+        stats[TOTAL + row] = total
