@@ -4,7 +4,6 @@ No GPU library is loaded before one of these functions is called, and no missing
 """
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -130,9 +129,7 @@ def _cuda() -> list[Found]:
 
 
 def _metal() -> list[Found]:
-    if sys.platform == "darwin":
-        from numbatorch.metal.runtime import probe
+    from numbatorch.metal.runtime import probe
 
-        name, memory, features, system = probe()
-        return [Found("metal", name, memory, features, system)]
-    return [Found("metal", problem="Metal needs macOS")]
+    name, memory, features, system = probe()
+    return [Found("metal", name, memory, features, system)]
