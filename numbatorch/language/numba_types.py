@@ -6,8 +6,10 @@ than Numba have registered; where they differ, words ask the active target.
 
 # mypy: disallow-untyped-decorators=False, disallow-subclassing-any=False
 
+import dis
 import inspect
 import operator
+from types import CodeType
 from typing import Any
 
 from llvmlite import ir
@@ -23,6 +25,7 @@ from numba.extending import models, register_model, typeof_impl
 
 from numbatorch import dtype as dtypes
 from numbatorch.dtype import DType
+from numbatorch.errors import KernelError, message
 from numbatorch.language import elements, targets
 from numbatorch.language.kernel import Helper, Intrinsic, Kernel, with_types
 from numbatorch.language.words import Element, ElementType, PointerTo, Word
@@ -78,7 +81,8 @@ register_model(ElementClass)(models.OpaqueModel)
 
 
 @typeof_impl.register(ElementType)
-def _typeof_element(value: type[Element], context: Any) -> Any:
+def typeof_element(value: type[Element], context: Any) -> Any:
+    """The type of the name of an element type."""
     return ElementClass(value.element) if value.element in dtypes.by_name else None
 
 
@@ -127,6 +131,13 @@ def call(function: Any, args: tuple[Any, ...], inline: bool = True) -> Any:
         return context.call_internal(builder, compiled.fndesc, signature(result, *args), values)
 
     return signature(result, *args), codegen
+
+
+def reject_raises(code: CodeType) -> None:
+    """A kernel has no way to raise."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "RAISE_VARARGS":
+            raise KernelError(message(code.co_name, "a kernel cannot raise or assert"))
 
 
 def bind_called(function: Any, words: tuple[Any, ...], args: tuple[Any, ...]) -> Any:

@@ -20,8 +20,11 @@ class Target(Protocol):
         converts_half: it has instructions between float16 and float32.
     """
 
-    key: Hashable
-    converts_half: bool
+    @property
+    def key(self) -> Hashable: ...
+
+    @property
+    def converts_half(self) -> bool: ...
 
     def definition(self, word: Intrinsic | Word) -> tuple[Callable[..., Any], bool]:
         """The word's `(typingctx, *types) -> (signature, codegen)`, and whether it takes literals.

@@ -3,12 +3,11 @@
 Numba's own optimisation passes, its execution engine and its allocation runtime are left out.
 """
 
-import dis
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -25,7 +24,7 @@ from numbatorch.backends.cpu import target
 from numbatorch.errors import KernelError, message
 from numbatorch.language import targets
 from numbatorch.language.kernel import KernelSpec, call_parameters
-from numbatorch.language.numba_types import PointerType
+from numbatorch.language.numba_types import PointerType, reject_raises
 from numbatorch.language.words import Intrinsic, Word
 
 _active = threading.local()
@@ -157,7 +156,7 @@ def lower(
         inline: its body goes into every caller.
         noalias: what its pointers point to does not overlap.
     """
-    _reject_raises(function.__code__)
+    reject_raises(function.__code__)
     context = _context(current_cpu())
     before = getattr(_active, "noalias", False)
     _active.noalias = noalias
@@ -167,12 +166,6 @@ def lower(
         )
     finally:
         _active.noalias = before
-
-
-def _reject_raises(code: CodeType) -> None:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "RAISE_VARARGS":
-            raise KernelError(message(code.co_name, "a kernel cannot raise or assert"))
 
 
 _WORD_TYPES = {"int": types.int64, "float": types.float64}

@@ -47,9 +47,9 @@ class Int32(np.int64):
 class Unsigned(np.int64):
     """A narrow unsigned integer: with another it gives uint64, with anything else int64."""
 
-    __add__ = _unsigned("__add__")  # type: ignore[assignment]
-    __sub__ = _unsigned("__sub__")  # type: ignore[assignment]
-    __mul__ = _unsigned("__mul__")  # type: ignore[assignment]
+    __add__ = _unsigned("__add__")
+    __sub__ = _unsigned("__sub__")
+    __mul__ = _unsigned("__mul__")
 
 
 class UInt8(Unsigned):
@@ -159,7 +159,7 @@ def register(address: int, nbytes: int) -> None:
         unregister(address)
     raw = (ctypes.c_uint8 * nbytes).from_address(address)
     insort(_starts, address)
-    _regions[address] = Region(address, np.frombuffer(raw, np.uint8))
+    _regions[address] = Region(address, np.frombuffer(memoryview(raw), np.uint8))
 
 
 def unregister(address: int) -> None:
