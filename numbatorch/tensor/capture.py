@@ -111,10 +111,10 @@ class Compiled:
         rest = {k: v for k, v in values.items() if k not in self._dynamic}
         structure = _flatten(rest, tensors)
         devices = {t.device for t in tensors}
-        if is_tracing() or not _runs_plans(devices):
+        if is_tracing() or not _runs_plans(devices or {device(None)}):
             return self._function(*args, **kwargs)
-        states = tuple((device, backend(device).state()) for device in devices)
-        key = (structure, grad_enabled(), states or backend(device(None)).state())
+        where = next(iter(devices), device(None))
+        key = (structure, grad_enabled(), where, _plans_on(where).state())
         with self._lock:
             found = self._traces.get(key)
             if found is None:
@@ -185,8 +185,7 @@ def _make(
     state_of = {old: handle for handle, old, _new in changed}
     donated = frozenset(copies[old] for old in state_of if old in copies)
     where = roots[0].device if roots else device(None)
-    runner = backend(where)
-    assert isinstance(runner, PlanBackend)
+    runner = _plans_on(where)
     plan = runner.plan([copies[root] for root in roots], donated)
     number = {node: i for i, node in enumerate(placeholders)}
     used = [leaves[number[leaf]] for leaf in plan.leaves]
@@ -256,6 +255,13 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     return trace.build(nodes)
 
 
+def _plans_on(where: Device) -> PlanBackend:
+    """The backend of a device that runs plans."""
+    runner = backend(where)
+    assert isinstance(runner, PlanBackend), where
+    return runner
+
+
 def _runs_plans(devices: set[Device]) -> bool:
     """Whether values on these devices can be computed by one plan."""
     if len(devices) > 1:
@@ -279,9 +285,7 @@ def _owned(handle: Handle) -> Any:
     counts = _holders(handle)
     shared = any(count > alone for count, alone in zip(counts, _alone(), strict=True))
     if shared or not buffer.pooled:
-        runner = backend(node.device)
-        assert isinstance(runner, PlanBackend)
-        fresh = runner.copy(buffer)
+        fresh = _plans_on(node.device).copy(buffer)
         handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
         return fresh
     return buffer

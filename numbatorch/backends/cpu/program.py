@@ -85,9 +85,8 @@ class CPUProgram(Program):
 
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
         """Bytes of a buffer, in its memory."""
-        return np.frombuffer(
-            (ctypes.c_uint8 * nbytes).from_address(buffer.address + offset), np.uint8
-        )
+        memory = (ctypes.c_uint8 * nbytes).from_address(buffer.address + offset)
+        return np.ctypeslib.as_array(memory)
 
     def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
         """Run launches on the team."""
