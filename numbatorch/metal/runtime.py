@@ -1,0 +1,385 @@
+"""One Apple GPU's memory, kernels and queue: what `backends/gpu.py` runs plans with on "metal".
+
+The only file that talks to Metal, through PyObjC. A run is one command buffer with one serial
+encoder, and is not waited for; memory is shared, and the host touches it once the GPU is done.
+Sources: https://developer.apple.com/documentation/metal, https://pyobjc.readthedocs.io/
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numbatorch import settings
+from numbatorch.backends.gpu import Step
+from numbatorch.errors import (
+    BackendUnavailable,
+    KernelError,
+    OutOfMemory,
+    message,
+    out_of_memory,
+)
+from numbatorch.language.kernel import KernelSpec, write_source
+from numbatorch.locks import Lock
+from numbatorch.metal.printer import print_kernel
+
+INSTALL = 'pip install "numbatorch[metal]"'
+MINIMUM_SYSTEM = 14  # macOS: the first with Metal Shading Language 3.1, which has bfloat
+SET_BYTES_LIMIT = 4096  # of an argument that is copied into the command buffer
+COMPILERS = 4  # threads
+SHOWN = 8  # kernels that an error names
+
+# Products and sums round separately; the compiler has no option for that.
+PRAGMA = "#pragma METAL fp contract(off)\n"
+
+Array = np.ndarray[Any, Any]
+Kernels = tuple[KernelSpec, KernelSpec | None]
+
+
+class Memory:
+    """A buffer in memory that host and GPU share.
+
+    Attributes:
+        buffer: the MTLBuffer.
+        bytes: the host's view of it.
+    """
+
+    __slots__ = ("__weakref__", "address", "buffer", "bytes", "nbytes")
+
+    def __init__(self, buffer: Any, nbytes: int) -> None:
+        self.buffer = buffer
+        self.address = int(buffer.gpuAddress())
+        self.nbytes = nbytes
+        self.bytes = np.frombuffer(buffer.contents().as_buffer(buffer.length()), np.uint8)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A kernel that the GPU can run.
+
+    Attributes:
+        words: in its argument block.
+    """
+
+    pipeline: Any
+    name: str
+    words: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A command buffer that the GPU may not be done with, and what it uses."""
+
+    commands: Any
+    owners: dict[int, Any]
+    names: tuple[str, ...]
+
+
+class MetalRuntime:
+    """The Apple GPU of this machine.
+
+    Args:
+        metal, objc: PyObjC's modules.
+        device: an MTLDevice.
+    """
+
+    kind = "metal"
+    max_groups = (1 << 24) - 1  # a grid counts its threads in 32 bits
+    max_threads = 1024
+    share_threads = 256
+
+    def __init__(self, metal: Any, objc: Any, device: Any) -> None:
+        self.metal = metal
+        self.name = str(device.name())
+        self._objc = objc
+        self._device = device
+        self._queue = device.newCommandQueue()
+        self._functions: dict[tuple[str, str], Function] = {}
+        self._submitted: deque[Submitted] = deque()
+        self._lock = Lock()
+        self._process = os.getpid()
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Hold the lock; what Metal makes meanwhile is freed at the end, if nothing holds it."""
+        if os.getpid() != self._process:
+            problem = "a forked process cannot use the GPU of its parent"
+            hint = 'start processes with the method "spawn"'
+            raise KernelError(message("metal", problem, hint=hint))
+        with self._lock, self._objc.autorelease_pool():
+            yield
+
+    def allocate(self, nbytes: int) -> Memory:
+        """Memory with undefined contents.
+
+        Raises:
+            OutOfMemory: the GPU has not that much.
+        """
+        with self._entered():
+            device = self._device
+            total = int(device.recommendedMaxWorkingSetSize())
+            free = total - int(device.currentAllocatedSize())
+            if free < nbytes or int(device.maxBufferLength()) < nbytes:
+                raise out_of_memory("metal", nbytes, max(free, 0), total)
+            shared = self.metal.MTLResourceStorageModeShared
+            buffer = device.newBufferWithLength_options_(max(nbytes, 16), shared)
+            if buffer is None:
+                raise out_of_memory("metal", nbytes, max(free, 0), total)
+            return Memory(buffer, nbytes)
+
+    def upload(self, owner: Memory, array: Array, offset: int = 0) -> None:
+        """Copy bytes into memory, once the launches that use it are done."""
+        assert array.flags.c_contiguous and offset + array.nbytes <= owner.nbytes
+        with self._entered():
+            self._settle(owner)
+            owner.bytes[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
+
+    def download(self, owner: Memory, nbytes: int, offset: int = 0) -> Array:
+        """Bytes of memory as they are after all launches so far."""
+        assert offset + nbytes <= owner.nbytes
+        with self._entered():
+            self._settle(owner)
+            return owner.bytes[offset : offset + nbytes].copy()
+
+    def copy(self, target: Memory, source: Memory, nbytes: int) -> None:
+        """Copy between two allocations."""
+        assert nbytes <= min(target.nbytes, source.nbytes)
+        with self._entered():
+            self._settle(target)
+            self._settle(source)
+            target.bytes[:nbytes] = source.bytes[:nbytes]
+
+    def clear(self, owner: Memory, nbytes: int) -> None:
+        """Set bytes to 0."""
+        assert nbytes <= owner.nbytes
+        with self._entered():
+            self._settle(owner)
+            owner.bytes[:nbytes] = 0
+
+    def synchronize(self) -> None:
+        """Wait for all launches so far."""
+        with self._entered():
+            self._retire(len(self._submitted))
+
+    def _settle(self, owner: Memory) -> None:
+        """Wait for the launches that may use an allocation."""
+        for count in range(len(self._submitted), 0, -1):
+            if id(owner) in self._submitted[count - 1].owners:
+                self._retire(count)
+                return
+
+    def _retire(self, count: int) -> None:
+        """Wait for the first command buffers of the queue, which run in order, and check them."""
+        failed = []
+        for _ in range(count):
+            submitted = self._submitted[0]
+            submitted.commands.waitUntilCompleted()
+            self._submitted.popleft()
+            if submitted.commands.status() == self.metal.MTLCommandBufferStatusError:
+                failed.append(submitted)
+        if failed:
+            raise self._failure(failed[0])
+
+    def _failure(self, submitted: Submitted) -> Exception:
+        """The error of a command buffer that the GPU gave up."""
+        error = submitted.commands.error()
+        names = list(dict.fromkeys(submitted.names))
+        shown = ", ".join(names[:SHOWN])
+        shown += f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        rows = (str(error.localizedDescription()), f"launches: {shown}")
+        if error.code() == self.metal.MTLCommandBufferErrorOutOfMemory:
+            return OutOfMemory(message("metal", "out of memory", *rows))
+        hint = None
+        if len(names) > 1:
+            hint = "with NUMBATORCH_DEBUG=1 launches run one at a time, which names the one"
+        return KernelError(message("metal", "the GPU gave up a run", *rows, hint=hint))
+
+    def load(self, kernels: Sequence[Kernels]) -> list[Function]:
+        """Kernels with their epilogues, ready to launch.
+
+        Raises:
+            KernelError: a kernel cannot be compiled.
+        """
+        keys = [(spec.key, epilogue.key if epilogue else "") for spec, epilogue in kernels]
+        missing = {
+            key: pair for key, pair in zip(keys, kernels, strict=True) if key not in self._functions
+        }
+        if len(missing) > 1:
+            with ThreadPoolExecutor(COMPILERS) as pool:
+                found = list(pool.map(self._compile, missing.values()))
+        else:
+            found = [self._compile(pair) for pair in missing.values()]
+        self._functions.update(zip(missing, found, strict=True))
+        return [self._functions[key] for key in keys]
+
+    def _compile(self, kernels: Kernels) -> Function:
+        spec, epilogue = kernels
+        source = print_kernel(spec, epilogue)
+        text = PRAGMA + source.text
+        path = settings.cache_dir() / "source" / f"{source.symbol[:96]}.metal"
+        write_source(str(path), text)
+        with self._objc.autorelease_pool():
+            options = self.metal.MTLCompileOptions.alloc().init()
+            options.setLanguageVersion_(self.metal.MTLLanguageVersion3_1)
+            options.setFastMathEnabled_(False)
+            # Each gives its result and the NSError of its last argument.
+            library, error = self._device.newLibraryWithSource_options_error_(text, options, None)
+            pipeline = None
+            if library is not None:
+                function = library.newFunctionWithName_(source.symbol)
+                pipeline, error = self._device.newComputePipelineStateWithFunction_error_(
+                    function, None
+                )
+            if pipeline is None:
+                rows = str(error.localizedDescription()).splitlines()
+                raise KernelError(
+                    message(spec.name, "Metal cannot compile it", *rows[:SHOWN], str(path))
+                )
+        extra = len(epilogue.signature) if epilogue is not None else 0
+        words = sum(extra if word == "epilogue" else 1 for word in spec.signature)
+        return Function(pipeline, spec.name, words, source.shared_bytes)
+
+    def recording(self, steps: Sequence[Step]) -> MetalRecording:
+        """Launches made ready to run.
+
+        Raises:
+            KernelError: a grid beyond the GPU's limits.
+        """
+        for step in steps:
+            threads = int(step.function.pipeline.maxTotalThreadsPerThreadgroup())
+            limits = [("groups", step.groups, self.max_groups)]
+            limits += [("threads in a group", step.threads, threads)]
+            for what, asked, limit in limits:
+                if asked > limit:
+                    problem = f"more {what} than the GPU can run"
+                    raise KernelError(message(step.name, problem, f"{asked}, of {limit} at most"))
+        return MetalRecording(self, steps)
+
+    def submit(self, steps: Sequence[Step], words: Array, owners: Sequence[Memory]) -> None:
+        """Launch steps in order, in one command buffer."""
+        if not steps:
+            return
+        assert words.dtype == np.int64 and words.flags.c_contiguous
+        metal = self.metal
+        with self._entered():
+            self._retire(self._completed())
+            commands = self._queue.commandBuffer()
+            encoder = commands.computeCommandEncoder()
+            usage = metal.MTLResourceUsageRead | metal.MTLResourceUsageWrite
+            buffers = [owner.buffer for owner in owners]
+            if buffers:
+                encoder.useResources_count_usage_(buffers, len(buffers), usage)
+            for step in steps:
+                self._encode(encoder, step, words)
+            encoder.endEncoding()
+            commands.commit()
+            held = {id(owner): owner for owner in owners}
+            names = tuple(step.name for step in steps)
+            self._submitted.append(Submitted(commands, held, names))
+
+    def _encode(self, encoder: Any, step: Step, words: Array) -> None:
+        function = step.function
+        start = step.block // 8
+        block = words[start : start + function.words].tobytes()
+        encoder.setComputePipelineState_(function.pipeline)
+        if len(block) <= SET_BYTES_LIMIT:
+            encoder.setBytes_length_atIndex_(block, len(block), 0)
+        else:
+            shared = self.metal.MTLResourceStorageModeShared
+            buffer = self._device.newBufferWithBytes_length_options_(block, len(block), shared)
+            encoder.setBuffer_offset_atIndex_(buffer, 0, 0)
+        encoder.setThreadgroupMemoryLength_atIndex_(max(-(-function.shared_bytes // 16), 1) * 16, 0)
+        encoder.dispatchThreadgroups_threadsPerThreadgroup_(
+            (step.groups, 1, 1), (step.threads, 1, 1)
+        )
+
+    def _completed(self) -> int:
+        """How many command buffers at the front of the queue are done."""
+        done = self.metal.MTLCommandBufferStatusCompleted
+        for count, submitted in enumerate(self._submitted):
+            if submitted.commands.status() < done:
+                return count
+        return len(self._submitted)
+
+
+class MetalRecording:
+    """Launches of a plan. Metal has no replay of compute work from Python that is cheaper."""
+
+    def __init__(self, runtime: MetalRuntime, steps: Sequence[Step]) -> None:
+        self._runtime = runtime
+        self._steps = list(steps)
+
+    def run(self, words: Array, owners: Sequence[Memory]) -> None:
+        """Launch every step; nothing is waited for."""
+        self._runtime.submit(self._steps, words, owners)
+
+    def run_step(self, number: int, words: Array, owners: Sequence[Memory]) -> None:
+        """Launch one step."""
+        self._runtime.submit(self._steps[number : number + 1], words, owners)
+
+
+def open_runtime(index: int = 0) -> MetalRuntime:
+    """The GPU of this machine.
+
+    Raises:
+        BackendUnavailable: there is none, or it, macOS or a package is missing or too old.
+    """
+    if index:
+        raise BackendUnavailable(message("metal", f"no GPU has the number {index}, there is one"))
+    metal, objc, device = _open()
+    return MetalRuntime(metal, objc, device)
+
+
+def probe() -> tuple[str, int, str, str]:
+    """Name, bytes that kernels can use, features, and system of the GPU.
+
+    Raises:
+        BackendUnavailable: as open_runtime() does.
+    """
+    metal, objc, device = _open()
+    with objc.autorelease_pool():
+        names = [name for name in dir(metal) if name.startswith("MTLGPUFamilyApple")]
+        families = [
+            int(name.removeprefix("MTLGPUFamilyApple"))
+            for name in names
+            if device.supportsFamily_(getattr(metal, name))
+        ]
+        features = f"Metal 3, Apple family {max(families)}"
+        memory = int(device.recommendedMaxWorkingSetSize())
+        return str(device.name()), memory, features, f"macOS {platform.mac_ver()[0]}"
+
+
+def _open() -> tuple[Any, Any, Any]:
+    """PyObjC's modules and the device."""
+    if platform.system() != "Darwin":
+        hint = 'use device "cpu" or "cuda"'
+        raise BackendUnavailable(message("metal", "Metal needs macOS", hint=hint))
+    system = platform.mac_ver()[0]
+    if int(system.partition(".")[0] or 0) < MINIMUM_SYSTEM:
+        row = f"this is macOS {system}, and at least {MINIMUM_SYSTEM} is needed"
+        raise BackendUnavailable(message("metal", "the system is too old", row))
+    try:
+        import Metal
+        import objc
+    except ImportError as error:
+        problem = "the Python packages for Metal are not installed"
+        raise BackendUnavailable(message("metal", problem, hint=INSTALL)) from error
+    device = Metal.MTLCreateSystemDefaultDevice()
+    if device is None:
+        raise BackendUnavailable(message("metal", "macOS offers no GPU to this process"))
+    # Simdgroups have 32 threads, and memory is shared, on Apple's own GPUs.
+    needed = (Metal.MTLGPUFamilyMetal3, Metal.MTLGPUFamilyApple7)
+    if not all(device.supportsFamily_(family) for family in needed):
+        row = f"{device.name()} is not one of Apple's from M1 on, which have Metal 3"
+        hint = 'use device "cpu"'
+        raise BackendUnavailable(message("metal", "the GPU is not supported", row, hint=hint))
+    return Metal, objc, device
