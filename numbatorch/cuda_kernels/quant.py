@@ -36,7 +36,7 @@ def decoded_element(weight: Pointer[uint8], index: int) -> Any:
 
 quant_rows = block_kernel(
     tiles.function,
-    name="quant_rows",
+    place=(__name__, "quant_rows"),
     types={"T": "float32", "U": "uint8", "V": "float32"},
     element=decoded_element,
 )

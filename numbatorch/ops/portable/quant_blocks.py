@@ -202,8 +202,10 @@ def value_of(codes: int, number: int, scale: float, least: float) -> Any:
 class BlockKernel(Kernel):
     """A kernel over a weight in blocks: `kernel(T=kind)` is its text with a form's meanings."""
 
-    def __init__(self, function: FunctionType, made: dict[str, Kernel]) -> None:
-        super().__init__(function, {"T": BLOCKS})
+    def __init__(self, made: dict[str, Kernel]) -> None:
+        first = made[BLOCKS[0]]
+        super().__init__(first.function, {"T": BLOCKS})
+        self.__name__ = first.__name__
         self.made = made
 
     def __call__(self, **types: str | DType) -> BoundKernel:
@@ -213,7 +215,7 @@ class BlockKernel(Kernel):
 
 def block_kernel(
     function: Callable[..., None],
-    name: str | None = None,
+    place: tuple[str, str] | None = None,
     types: dict[str, str] | None = None,
     **names: Any,
 ) -> BlockKernel:
@@ -221,28 +223,30 @@ def block_kernel(
 
     Args:
         function: whose weight is a `Pointer[uint8]`.
-        name: of the kernel in the module that calls this, if not that of the function.
+        place: module and name of the kernel, if not those of the function.
         types: of the function's type parameters.
         names: further names with another meaning in it; helpers are bound to the form, too.
     """
     assert isinstance(function, FunctionType)
+    module, name = place or (function.__module__, function.__name__)
     made = {}
     for form in FORMS:
         scope = {**meanings(form), **names}
-        made[form.name] = Kernel(_named(function, scope, name, types or {}), {"T": (form.name,)})
-    return BlockKernel(made[BLOCKS[0]].function, made)
+        bound = with_types(rebound(function, scope, {}), types or {})
+        bound.__module__, bound.__qualname__, bound.__doc__ = module, name, function.__doc__
+        bound.__annotations__ = _annotations(function, types or {})
+        made[form.name] = Kernel(bound, {"T": (form.name,)})
+        made[form.name].__name__ = name
+    return BlockKernel(made)
 
 
-def _named(
-    function: FunctionType, scope: dict[str, Any], name: str | None, types: dict[str, str]
-) -> FunctionType:
-    found = with_types(rebound(function, scope, {}), types)
-    found.__name__ = found.__qualname__ = name or function.__name__
-    found.__doc__ = function.__doc__
-    for parameter, word in function.__annotations__.items():
-        chosen = types.get(word.element) if isinstance(word, PointerTo) else None
-        found.__annotations__[parameter] = PointerTo(chosen) if chosen else word
-    return found
+def _annotations(function: FunctionType, types: dict[str, str]) -> dict[str, Any]:
+    return {
+        name: PointerTo(types.get(word.element, word.element))
+        if isinstance(word, PointerTo)
+        else word
+        for name, word in function.__annotations__.items()
+    }
 
 
 def rebound(
@@ -266,5 +270,4 @@ def rebound(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
     )
     made.__module__, made.__qualname__ = function.__module__, function.__qualname__
-    made.__annotations__ = dict(function.__annotations__)
     return made
