@@ -57,7 +57,7 @@ class Step:
 class Recording(Protocol):
     """A list of launches that is run again and again."""
 
-    def run(self, words: Array, owners: Sequence[Owner]) -> None:
+    def run(self, words: Array, owners: Sequence[Any]) -> None:
         """Copy `words`, then launch every step in order.
 
         Args:
@@ -65,12 +65,14 @@ class Recording(Protocol):
             owners: all memory that the kernels may touch.
         """
 
-    def run_step(self, number: int, words: Array, owners: Sequence[Owner]) -> None:
+    def run_step(self, number: int, words: Array, owners: Sequence[Any]) -> None:
         """As `run`, one step only."""
 
 
 class Runtime(Protocol):
     """One GPU. What it is told to do happens in order; only `download` waits.
+
+    The owners that its methods take are those that its `allocate` gave.
 
     Attributes:
         name: of the device, for people.
@@ -91,16 +93,16 @@ class Runtime(Protocol):
             OutOfMemory: the device refuses.
         """
 
-    def upload(self, owner: Owner, array: Array, offset: int = 0) -> None:
+    def upload(self, owner: Any, array: Array, offset: int = 0) -> None:
         """Copy host bytes, which may be changed when this returns."""
 
-    def download(self, owner: Owner, nbytes: int, offset: int = 0) -> Array:
+    def download(self, owner: Any, nbytes: int, offset: int = 0) -> Array:
         """Bytes in host memory, after all launches so far."""
 
-    def copy(self, target: Owner, source: Owner, nbytes: int) -> None:
+    def copy(self, target: Any, source: Any, nbytes: int) -> None:
         """Copy within the device."""
 
-    def clear(self, owner: Owner, nbytes: int) -> None:
+    def clear(self, owner: Any, nbytes: int) -> None:
         """Fill with zeros."""
 
     def load(self, kernels: Sequence[tuple[KernelSpec, KernelSpec | None]]) -> list[Any]:
