@@ -1,16 +1,17 @@
-"""Prints programs of the scalar language as Metal Shading Language statements.
+"""Types, literals and names of the Metal Shading Language, version 3.1.
 
 Kernels must be compiled without fast math: NaN, infinities and -0.0 keep their meaning.
 """
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
-from numbatorch.ops.scalar import Builder, Value, reachable
 
 TYPES: dict[DType, str] = {
     dt.float32: "float",
@@ -27,34 +28,79 @@ TYPES: dict[DType, str] = {
     dt.bool_: "bool",
 }
 
-_INFIX = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "div": "/",
-    "truncdiv": "/",
-    "and": "&",
-    "or": "|",
-    "xor": "^",
-    "shl": "<<",
-    "shr": ">>",
-    "lt": "<",
-    "le": "<=",
-    "gt": ">",
-    "ge": ">=",
-    "eq": "==",
-    "ne": "!=",
+# Names that the text of a kernel cannot give to variables: words of C++ and of Metal, and what the
+# printed text itself uses.
+_CPP = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
+    constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit
+    extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq
+    nullptr operator or or_eq private protected public register reinterpret_cast return short signed
+    sizeof static static_assert static_cast struct switch template this thread_local throw true try
+    typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
+"""
+_METAL = """
+    as_type atomic atomic_float atomic_int atomic_uint bfloat constant device fragment half kernel
+    mem_flags metal ptrdiff_t sampler size_t texture thread threadgroup threadgroup_barrier
+    threadgroup_imageblock uchar uint ulong ushort vertex visible
+    int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
+"""
+_USED = """
+    Arguments args shared thread_index group_index thread_count group_count lane simdgroup
+    INFINITY NAN abs ceil copysign fabs floor fma fmod isnan max min precise rint simd_max simd_sum
+    sqrt trunc atomic_fetch_add_explicit memory_order_relaxed partial_offset
+"""
+VECTORS = {
+    f"{stem}{n}"
+    for stem in ("char", "uchar", "short", "ushort", "int", "uint", "half", "float", "bfloat")
+    for n in (2, 3, 4)
 }
-_PREFIX = {"neg": "-", "invert": "~", "not": "!"}
-# The last two convert through functions of the kernels' header: Metal has no 8-bit floats.
-_ROUND = {
-    dt.float16: "float(half({}))",
-    dt.bfloat16: "float(bfloat({}))",
-    dt.float8_e4m3: "round_float8_e4m3({})",
-    dt.float8_e5m2: "round_float8_e5m2({})",
-}
-# C overflows signed integers without a defined result, unsigned ones wrap.
-_WRAPS = ("add", "sub", "mul", "shl", "neg")
+RESERVED = {*_CPP.split(), *_METAL.split(), *_USED.split(), *VECTORS}
+
+
+@dataclass(frozen=True)
+class PointerType:
+    """A pointer to elements of a dtype, in one of Metal's address spaces."""
+
+    element: DType
+    space: str
+
+    @property
+    def text(self) -> str:
+        """Its spelling."""
+        return f"{self.space} {storage_name(self.element)}*"
+
+    @property
+    def step(self) -> int:
+        """What an index counts, in stored numbers: bytes of a block for block types."""
+        return self.element.itemsize if self.element.kind == "q" else 1
+
+
+@dataclass(frozen=True)
+class TupleType:
+    """Several values that a function returns; a struct in the text."""
+
+    items: tuple["Type", ...]
+
+    @property
+    def text(self) -> str:
+        """The name of the struct."""
+        return "_".join(["Tuple", *(spelling(i).replace(" ", "_").strip("*") for i in self.items)])
+
+    @property
+    def definition(self) -> str:
+        """The struct."""
+        fields = " ".join(f"{spelling(t)} item{i};" for i, t in enumerate(self.items))
+        return f"struct {self.text} {{ {fields} }};"
+
+
+@dataclass(frozen=True)
+class Static:
+    """What is known while printing and has no value in the text: a type, a function, None."""
+
+    value: Any
+
+
+Type = DType | PointerType | TupleType | Static
 
 
 def type_name(dtype: DType) -> str:
@@ -65,8 +111,28 @@ def type_name(dtype: DType) -> str:
     return TYPES[dtype]
 
 
+def storage_name(dtype: DType) -> str:
+    """The MSL type that elements of a dtype have in memory."""
+    if dtype.kind in "bq" or (dtype.kind == "f" and dtype.itemsize == 1):
+        return "uchar"
+    return type_name(dtype)
+
+
+def spelling(kind: Type) -> str:
+    """The MSL text of the type of a variable."""
+    if isinstance(kind, DType):
+        return type_name(kind)
+    assert not isinstance(kind, Static)
+    return kind.text
+
+
+def variable_name(name: str) -> str:
+    """A Python name as a name that MSL allows."""
+    return f"{name}_" if name in RESERVED else name
+
+
 def literal(number: Any, dtype: DType) -> str:
-    """`number` as an MSL literal of `dtype`."""
+    """`number` as an MSL literal of exactly the type `dtype`."""
     if dtype.kind == "b":
         return "true" if number else "false"
     if dtype.kind in "iu":
@@ -77,7 +143,7 @@ def literal(number: Any, dtype: DType) -> str:
         return "NAN"
     if math.isinf(value):
         return "INFINITY" if value > 0 else "-INFINITY"
-    return f"{value!r}f"
+    return f"{np.float32(value)!s}f"
 
 
 def _integer_literal(value: int, dtype: DType) -> str:
@@ -87,72 +153,3 @@ def _integer_literal(value: int, dtype: DType) -> str:
     if value == -(1 << (8 * dtype.itemsize - 1)):
         return f"({value + 1}{suffix} - 1{suffix})"
     return f"{value}{suffix}"
-
-
-def operand(value: Value) -> str:
-    """The text of a value as an operand."""
-    return literal(value.payload, value.dtype) if value.op == "const" else value.name
-
-
-def print_msl(builder: Builder, roots: Sequence[Value] | None = None) -> list[str]:
-    """The program as MSL statements, one declaration a line.
-
-    Args:
-        builder: the program, of a Builder with target "metal".
-        roots: the values that the kernel uses; all by default.
-    """
-    return [
-        f"{type_name(value.dtype)} {value.name} = {_expression(value)};"
-        for value in reachable(builder.instructions, roots)
-    ]
-
-
-def _expression(value: Value) -> str:
-    texts = [operand(a) for a in value.args]
-    name = type_name(value.dtype)
-    integer = value.dtype.kind in "iu"
-    match value.op:
-        case "native":
-            return f"{value.payload}({', '.join(texts)})"
-        case "select":
-            condition, chosen, other = texts
-            return f"{condition} ? {chosen} : {other}"
-        case "bits" | "from_bits":
-            return f"as_type<{name}>({texts[0]})"
-        case "convert":
-            return f"{name}({texts[0]})"
-        case "saturate":
-            return _saturate(texts[0], value.dtype)
-        case "round":
-            return _ROUND[value.payload].format(*texts)
-        case op if op in _WRAPS and value.dtype.kind == "i":
-            return _wrapping(op, texts, value.dtype)
-        case op if op in _INFIX:
-            text = f"{texts[0]} {_INFIX[op]} {texts[1]}"
-            return f"{name}({text})" if integer and value.dtype.itemsize < 4 else text
-        case op if op in _PREFIX:
-            text = f"{_PREFIX[op]}{texts[0]}"
-            return f"{name}({text})" if integer and value.dtype.itemsize < 4 else text
-        case op:
-            return f"{op}({', '.join(texts)})"
-
-
-def _wrapping(op: str, texts: list[str], dtype: DType) -> str:
-    """Two's complement arithmetic through the unsigned type, at least 32 bits wide."""
-    wide = "ulong" if dtype.itemsize == 8 else "uint"
-    if op == "neg":
-        return f"{type_name(dtype)}({wide}(0) - {wide}({texts[0]}))"
-    lhs, rhs = texts
-    return f"{type_name(dtype)}({wide}({lhs}) {_INFIX[op]} {wide}({rhs}))"
-
-
-def _saturate(text: str, dtype: DType) -> str:
-    """Truncation; the nearest end of the range outside of it, NaN as 0."""
-    name = type_name(dtype)
-    bits = 8 * dtype.itemsize
-    low = -(1 << (bits - 1)) if dtype.kind == "i" else 0
-    high = (1 << (bits - 1 if dtype.kind == "i" else bits)) - 1
-    first, last = literal(low, dtype), literal(high, dtype)
-    over = f"{text} >= {float(high + 1)!r}f"
-    under = f"{text} <= {float(low)!r}f"
-    return f"isnan({text}) ? {name}(0) : {over} ? {last} : {under} ? {first} : {name}({text})"

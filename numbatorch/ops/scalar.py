@@ -1,10 +1,10 @@
-"""The scalar language: elementwise bodies as typed programs, printed to Numba text and to MSL.
+"""The scalar language: elementwise bodies as typed programs, printed in kernels' language.
 
 A body is a small Python function that is read, never called (scalar_reader.py). A `Builder`
 expands the bodies of one fused kernel into single-assignment instructions over the primitives
-below; `print_numba` and `metal.msl.print_msl` print them, `scalar_numpy.evaluate` runs them.
+below; `print_numba` prints them, `scalar_numpy.evaluate` runs them.
 
-Printed Numba text uses the operators + - * / & | ^ ~ << >> < <= > >= == != not, the types bool_
+Printed text uses the operators + - * / & | ^ ~ << >> < <= > >= == != not, the types bool_
 int8..int64 uint8..uint64 float32 float64 as conversions (never float to integer), the numbers
 inf and nan, and these names; T is float32 or float64, I any integer type:
     sqrt floor ceil trunc rint fabs   T -> T             llvm.*; rint rounds ties to even
@@ -17,6 +17,7 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
     round_float16, round_bfloat16, round_float8_e4m3, round_float8_e5m2   float32 -> float32
                                       through the narrow type and back
+    native_sin ...                    T, ... -> T        the target's own function; "metal" only
 """
 
 from collections.abc import Callable, Sequence
@@ -355,7 +356,7 @@ def reachable(values: Sequence[Value], roots: Sequence[Value] | None) -> list[Va
 
 
 def print_numba(builder: Builder, roots: Sequence[Value] | None = None) -> list[str]:
-    """The program as Numba statements, one assignment a line.
+    """The program as statements of kernels' language, one assignment a line.
 
     Args:
         builder: the program.
@@ -363,6 +364,10 @@ def print_numba(builder: Builder, roots: Sequence[Value] | None = None) -> list[
     """
     lines = []
     for value in reachable(builder.instructions, roots):
+        if value.op == "native":
+            operands = ", ".join(a.name for a in value.args)
+            lines.append(f"{value.name} = native_{value.payload}({operands})")
+            continue
         primitive = PRIMITIVES[value.op]
         named = value.payload if value.op == "round" else value.dtype
         name = "bool_" if named is dt.bool_ else named.name
@@ -434,7 +439,7 @@ def scalar_function(
 
     Args:
         dtype: the operand type this body is for; `.at(dtype)` adds others. None: any.
-        native: the function that stands for it in MSL, where its body needs float64.
+        native: Metal's function that stands for it there, where its body needs float64.
     """
 
     def register(function: Callable[..., Any]) -> ScalarFunction:

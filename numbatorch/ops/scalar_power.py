@@ -167,7 +167,7 @@ def _(x: Scalar, y: Scalar) -> Scalar:
     return _power_signed(x, y, _power_of_magnitude_long(x, y))
 
 
-_general_power.native = "precise::pow"
+_general_power.native = "pow"
 
 
 def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:

@@ -122,7 +122,7 @@ def _at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return y if (quadrant & 2) == 0 else -y
 
 
-@scalar_function(float32, native="precise::sin")
+@scalar_function(float32, native="sin")
 def sin(x: Scalar) -> Scalar:
     """The sine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x."""
     quadrant, r = _reduce_short(x)
@@ -137,7 +137,7 @@ def _(x: Scalar) -> Scalar:
     return x if x == 0.0 else y
 
 
-@scalar_function(float32, native="precise::cos")
+@scalar_function(float32, native="cos")
 def cos(x: Scalar) -> Scalar:
     """The cosine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x."""
     quadrant, r = _reduce_short(x)
@@ -157,7 +157,7 @@ def _tan_at(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return (sine if even else -cosine) / (cosine if even else sine)
 
 
-@scalar_function(float32, native="precise::tan")
+@scalar_function(float32, native="tan")
 def tan(x: Scalar) -> Scalar:
     """The tangent; 2 ulp up to |x| = 1e8."""
     quadrant, r = _reduce_short(x)
