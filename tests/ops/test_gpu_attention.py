@@ -8,6 +8,8 @@ import pytest
 import numbatorch as nt
 from numbatorch import dtype as dt
 from numbatorch import functional
+from numbatorch.backends.base import backend, install
+from numbatorch.backends.gpu import GPUBackend
 from numbatorch.graph import Node
 from numbatorch.ops.attention import attention_, attention_backward
 from numbatorch.ops.registry import Structured, expanded
@@ -157,6 +159,28 @@ def test_only_the_seen_part_of_a_long_cache_is_read(gpu: str, position: int) -> 
     nodes = on_device([q, k, v], gpu, BY_TOKEN)
     out = host_array(attention_.apply(*nodes, scale=0.4, causal=True, position=position))
     assert_close(out, expected, "composite", device=gpu)
+
+
+def test_results_do_not_depend_on_the_order_of_threads(gpu: str) -> None:
+    if gpu == "cuda":
+        pytest.skip("the simulator's threads run in any order")
+    from tests.metal.device import CppRuntime
+
+    arrays = operands(1, 2, 2, 9, 33, 70, 5, mask=(1, 1, 9, 33))
+    arrays[-1] = np.broadcast_to(arrays[-1], (1, 4, 9, 33))
+    typed = [x if x.dtype == bool else x.astype(np.float32) for x in arrays]
+    device = nt.device("metal")
+    before, found = backend(device), []
+    attrs = {"scale": 0.4, "causal": True, "position": 20}
+    try:
+        for seed in range(3):
+            install(device, GPUBackend(CppRuntime(seed)))
+            nodes = on_device(typed, gpu, IN_ORDER)
+            found.append(host_array(attention_.apply(*nodes[1:], **attrs)).tobytes())
+            found[-1] += host_array(attention_backward.apply(*nodes, **attrs)).tobytes()
+    finally:
+        install(device, before)
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_position_moves_between_replays(gpu: str) -> None:
