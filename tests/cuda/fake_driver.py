@@ -17,6 +17,7 @@ from numbatorch.language.kernel import KernelSpec
 
 ILLEGAL_ADDRESS = (700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered")
 NOT_SUPPORTED = (801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported")
+OUT_OF_MEMORY = (2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory")
 INVALID_VALUE = (1, "CUDA_ERROR_INVALID_VALUE", "invalid argument")
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +98,7 @@ class FakeDriver(SimulatedDriver):
         return super().load_module(image)
 
     def launch(self, function: int, groups: int, threads: int, argument: int, stream: int) -> None:
-        self._called("launch")
+        self._called("captured launch" if self._capturing else "launch")
         super().launch(function, groups, threads, argument, stream)
 
     def synchronize(self, stream: int) -> None:
@@ -146,7 +147,10 @@ class PythonKernel(KernelSpec):
     def path(self) -> str:
         return __file__
 
-    def run(self, groups: int, threads: int, argument: int) -> None:
+    def __len__(self) -> int:  # as an image
+        return 5000
+
+    def __call__(self, groups: int, threads: int, argument: int) -> None:
         self.function(memory(argument, 8 * len(self.signature)).view(np.int64), groups, threads)
 
 
@@ -161,4 +165,4 @@ def memory(address: int, nbytes: int) -> Array:
 
 def compile_python(kernels: Any, capability: tuple[int, int]) -> list[Simulated]:
     """What `CudaRuntime` compiles with."""
-    return [Simulated(spec.run, spec.symbol) for spec, _epilogue in kernels]
+    return [Simulated(spec, spec.symbol) for spec, _epilogue in kernels]

@@ -14,8 +14,10 @@ from numbatorch.backends.cuda.runtime import CudaRuntime
 from numbatorch.backends.gpu import Step
 from numbatorch.errors import BackendUnavailable, DeviceError, KernelError, OutOfMemory
 from tests.cuda.fake_driver import (
+    ILLEGAL_ADDRESS,
     INVALID_VALUE,
     NOT_SUPPORTED,
+    OUT_OF_MEMORY,
     FakeDriver,
     PythonKernel,
     compile_python,
@@ -140,7 +142,8 @@ def test_the_second_run_becomes_a_graph(runtime, driver) -> None:
         recording.run(words, owners)
         assert get(runtime, out) == [1 + value + 5, 2 + value + 5]
     assert driver.calls.count("begin_capture") == 1
-    assert driver.calls.count("launch") == 6
+    assert driver.calls.count("captured launch") == 3
+    assert driver.calls.count("launch") == 3
     assert driver.calls.count("launch_graph") == 4
 
 
@@ -152,7 +155,7 @@ def test_a_single_launch_needs_no_graph(runtime, driver) -> None:
     assert "begin_capture" not in driver.calls
 
 
-@pytest.mark.parametrize("call", ["begin_capture", "end_capture"])
+@pytest.mark.parametrize("call", ["begin_capture", "captured launch", "end_capture"])
 def test_without_graphs_launches_stay_plain(runtime, driver, call) -> None:
     driver.failing[call] = NOT_SUPPORTED
     x, out = put(runtime, [1]), put(runtime, [0])
@@ -255,8 +258,9 @@ def test_memory_dropped_in_a_capture_is_freed_later(runtime, driver, monkeypatch
     assert not dropped
     assert get(runtime, out) == [4]
     before = driver.held()[0]
-    runtime.allocate(8)
-    assert driver.held()[0] < before
+    kept = runtime.allocate(8)
+    assert driver.held()[0] == before
+    del kept
 
 
 def test_a_launch_that_is_refused_names_the_kernel(runtime, driver) -> None:
@@ -275,12 +279,61 @@ def test_a_launch_that_is_refused_names_the_kernel(runtime, driver) -> None:
     assert get(runtime, out) == [2]
 
 
+def test_an_interrupted_capture_leaves_the_stream_usable(runtime, monkeypatch) -> None:
+    x, out = put(runtime, [1]), put(runtime, [0])
+    recording, words, owners = adding(runtime, out, x, [1, 2])
+    recording.run(words, owners)
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeDriver, "launch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            recording.run(words, owners)
+    recording.run(words, owners)
+    assert get(runtime, out) == [4]
+
+
+def test_an_error_of_earlier_kernels_in_a_capture_loses_the_context(runtime, driver) -> None:
+    x, out = put(runtime, [1]), put(runtime, [0])
+    recording, words, owners = adding(runtime, out, x, [1, 2])
+    recording.run(words, owners)
+    driver.failing["begin_capture"] = ILLEGAL_ADDRESS
+    with pytest.raises(KernelError, match="context is lost"):
+        recording.run(words, owners)
+
+
+def test_memory_that_waits_is_dropped_for_words_and_kernels(driver) -> None:
+    driver.capacity = 4096
+    runtime = CudaRuntime(driver, 0, compile_python)
+    x, out = put(runtime, [1]), put(runtime, [0])
+    waiting = [runtime.allocate(driver.memory()[0])]
+    recording, words, owners = adding(runtime, out, x, [1])
+    with pytest.raises(OutOfMemory, match="requested 32 bytes"):
+        recording.run(words, owners)
+    runtime.reclaim = waiting.clear
+    recording.run(words, owners)
+    assert get(runtime, out) == [2]
+    waiting.append(runtime.allocate(driver.memory()[0]))
+    driver.failing["load_module"] = OUT_OF_MEMORY
+    with pytest.raises(OutOfMemory, match=r"requested 4\.88 KiB"):
+        runtime.load([(GRID, None)])
+    assert not waiting
+
+
 @pytest.mark.parametrize("runs", [1, 2])
-def test_an_illegal_address_loses_the_context_and_names_what_ran(runtime, driver, runs) -> None:
+@pytest.mark.parametrize("waits", ["synchronize", "download"])
+def test_an_illegal_address_loses_the_context_and_names_what_ran(
+    runtime, driver, waits, runs
+) -> None:
     x, out = put(runtime, [1]), put(runtime, [0])
     good, good_words, good_owners = adding(runtime, out, x, [3])
     good.run(good_words, good_owners)
-    runtime.synchronize()  # this one is not to blame
+    if waits == "synchronize":  # this one is not to blame
+        runtime.synchronize()
+    else:
+        assert get(runtime, out) == [4]
     recording, words, owners = adding(runtime, out, x, [1, 2])
     words[1] = 64  # nobody's memory
     for _ in range(runs):

@@ -91,7 +91,7 @@ class CudaRecording:
         return sent.device.address
 
     def _make_words(self, driver: Driver, nbytes: int) -> Words:
-        device = self._runtime.allocate(nbytes)
+        device = self._runtime.or_reclaim(lambda: self._runtime.allocate(nbytes))
         copied = driver.event()
         self._owned.append((driver.free_event, copied))
         address = driver.allocate_pinned(nbytes)
@@ -119,7 +119,7 @@ class CudaRecording:
             try:
                 for step in self._steps:
                     self._launch(driver, step, base)
-            except KernelError:
+            except BaseException:
                 with suppress(DriverError):  # the stream has left the capture all the same
                     driver.free_graph(driver.end_capture(stream))
                 raise

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,14 @@ from numbatorch.backends.cuda.driver import OUT_OF_MEMORY, Driver, DriverError
 from numbatorch.backends.cuda.recording import CudaRecording
 from numbatorch.backends.cuda.staging import Staging
 from numbatorch.backends.gpu import Step
-from numbatorch.errors import BackendUnavailable, DeviceError, KernelError, message, out_of_memory
+from numbatorch.errors import (
+    BackendUnavailable,
+    DeviceError,
+    KernelError,
+    OutOfMemory,
+    message,
+    out_of_memory,
+)
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.locks import Lock
 
@@ -30,6 +38,7 @@ SHOWN = 8  # kernels in flight that an error names
 
 Array = np.ndarray[Any, Any]
 Kernels = tuple[KernelSpec, KernelSpec | None]
+Made = TypeVar("Made")
 
 
 class Memory:
@@ -60,6 +69,8 @@ class CudaRuntime:
     Args:
         compile: (pairs of kernel and epilogue, compute capability) -> an image and a symbol for
             each; compiler.py's, or the simulator's.
+    Attributes:
+        reclaim: what drops memory that only waits to be used again; whoever keeps such sets it.
     Raises:
         BackendUnavailable: there is no such GPU, or it is too old.
     """
@@ -78,6 +89,7 @@ class CudaRuntime:
         self.name = driver.name(index)
         self.capability = driver.capability(index)
         check_capability(self.name, self.capability)
+        self.reclaim: Callable[[], None] = lambda: None
         self._compile = compile
         self._lock = Lock()
         self._depth = 0
@@ -165,6 +177,15 @@ class CudaRuntime:
             self._free_discarded()
             return Memory(self, driver.allocate(max(nbytes, 1)), nbytes)
 
+    def or_reclaim(self, allocate: Callable[[], Made]) -> Made:
+        """What `allocate` gives; if memory runs out it is called again after `reclaim`."""
+        try:
+            return allocate()
+        except OutOfMemory:
+            self.reclaim()
+            self._free_discarded()
+            return allocate()
+
     def upload(self, owner: Memory, array: Array, offset: int = 0) -> None:
         """Copy bytes into memory; the array may be changed once this returns."""
         assert array.flags.c_contiguous and offset + array.nbytes <= owner.nbytes
@@ -210,7 +231,8 @@ class CudaRuntime:
             missing = {k: pair for k, pair in missing.items() if k not in self._functions}
             images = self._compile(list(missing.values()), self.capability) if missing else []
             for (key, (spec, _)), image in zip(missing.items(), images, strict=True):
-                self._functions[key] = self._load(driver, spec, image)
+                load = partial(self._load, driver, spec, image)
+                self._functions[key] = self.or_reclaim(load)
             return [self._functions[key] for key in keys]
 
     def _load(self, driver: Driver, spec: KernelSpec, compiled: Any) -> Function:
