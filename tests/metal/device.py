@@ -40,7 +40,9 @@ FLAGS = (
     *("-std=c++17", "-O1", "-fsingle-precision-constant", "-ffp-contract=off", "-fsigned-char"),
     *("-fno-exceptions", "-fno-rtti", "-fno-asynchronous-unwind-tables", "-fno-math-errno"),
     *("-Wno-attributes", "-Wno-literal-suffix", "-Wno-unknown-pragmas", "-Werror=narrowing"),
-    *("-shared", "-fPIC"),
+    # What Metal leaves undefined is an error; runner.cpp has what the compiler calls then.
+    "-fsanitize=signed-integer-overflow,shift,integer-divide-by-zero,float-cast-overflow",
+    *("-fsanitize=bounds,alignment,null", "-shared", "-fPIC", "-nodefaultlibs"),
 )
 RUNNER_FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-shared", "-fPIC")
 
@@ -71,7 +73,17 @@ def _compile(source: Path, target: Path, flags: Sequence[str], name: str) -> Non
     """Make a shared library; other processes may do the same at the same time."""
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".so")
     os.close(handle)
-    command = [str(COMPILER), *flags, f"-I{HERE}", "-x", "c++", str(source), "-o", temporary]
+    command = [
+        str(COMPILER),
+        *flags,
+        f"-I{HERE}",
+        "-x",
+        "c++",
+        str(source),
+        "-lgcc",
+        "-o",
+        temporary,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         os.unlink(temporary)

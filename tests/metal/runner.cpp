@@ -277,6 +277,27 @@ const void* metal_meet(const void* value, unsigned size, const char* name, int l
   fail("group %u: thread %u: %s %s in line %d", launch.group, current, name, what, line);
 }
 
+// What g++ calls where -fsanitize finds that C++ and Metal leave undefined what a kernel does. All
+// are given a description that begins with the place.
+struct Place {
+  const char* file;
+  unsigned line, column;
+};
+
+#define UNDEFINED(NAME, WHAT)                                                              \
+  [[noreturn]] void __ubsan_handle_##NAME(const Place* place) {                            \
+    fail("group %u: thread %u %s in line %u", launch.group, current, WHAT, place->line);   \
+  }
+UNDEFINED(add_overflow, "adds integers whose sum overflows")
+UNDEFINED(sub_overflow, "subtracts integers whose difference overflows")
+UNDEFINED(mul_overflow, "multiplies integers whose product overflows")
+UNDEFINED(negate_overflow, "negates an integer without a negative")
+UNDEFINED(divrem_overflow, "divides an integer by zero, or the quotient overflows,")
+UNDEFINED(shift_out_of_bounds, "shifts by too many bits, or bits out of a signed integer,")
+UNDEFINED(float_cast_overflow, "converts a float to an integer type that it is out of range of")
+UNDEFINED(out_of_bounds, "indexes beyond an array")
+UNDEFINED(type_mismatch_v1, "follows an address that is null or not aligned for its type")
+
 // Runs one launch. Returns null, or what went wrong: valid until the next call. Not reentrant.
 const char* metal_run(Kernel kernel, const void* arguments, uint64_t shared_bytes, unsigned groups,
                       unsigned threads, uint64_t order_seed) {
