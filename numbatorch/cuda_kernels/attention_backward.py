@@ -89,7 +89,6 @@ def finish_lines(lines: Pointer[V], stats: Pointer[V], one: float) -> None:
         lines[row * LINE] = finite(stats[row], one - one)
         lines[row * LINE + 1] = portion
         lines[row * LINE + 2] = stats[INNER + row] * portion
-    barrier()
 
 
 @helper
@@ -272,7 +271,6 @@ def attention_backward_keys(
     place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
     for first in range(max(0, start + 1 - ahead) * repeat // TILE * TILE, rows, TILE):
         last = min(first + TILE, rows) - 1
-        barrier()
         place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
         place_rows(
             places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token
