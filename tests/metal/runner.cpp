@@ -305,7 +305,7 @@ const char* metal_run(Kernel kernel, const void* arguments, uint64_t shared_byte
   memory.assign(shared_bytes + CANARY + 256, POISON);
   unsigned char* shared = memory.data() + (256 - uintptr_t(memory.data()) % 256);
   launch = Launch{kernel, arguments, shared, 0, threads, groups};
-  seed = order_seed;
+  seed = order_seed * 0x9e3779b97f4a7c15;  // spread, for xorshift takes its time with small ones
   all.resize(threads);
   order.resize(threads);
   lanes.resize((threads + WIDTH - 1) / WIDTH * 2 * WIDTH * LANE_BYTES);
