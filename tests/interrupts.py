@@ -35,12 +35,14 @@ def is_moment(frame: FrameType, event: str) -> bool:
 
 def _interrupted(call: Callable[[], Any], moment: int) -> bool:
     left = moment
+    raised = False
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal left
+        nonlocal left, raised
         if not is_moment(frame, event) or argument is sys.setprofile:
             return
         if left == 0:
+            raised = True
             raise KeyboardInterrupt
         left -= 1
 
@@ -49,7 +51,7 @@ def _interrupted(call: Callable[[], Any], moment: int) -> bool:
         sys.setprofile(profile)
         call()
     except KeyboardInterrupt:
-        return True
+        pass
     finally:
         sys.setprofile(before)
-    return False
+    return raised  # in a finalizer it goes no further
