@@ -1,8 +1,9 @@
 /* A libcuda.so.1 over host memory, with the calls that backends/cuda/driver.py makes: it shows that
    arguments and results pass through cuda.bindings as they should. Everything happens at once. The
-   only kernel is `add`; its argument block is (out, x, n, value). Environment: FAKE_VERSION,
-   FAKE_CAPABILITY (as 80), FAKE_MEMORY (bytes), FAKE_FAIL ("cuMemAlloc=2": that call fails so).
-   Compiled with -DOLD it is a driver that cuda.bindings does not know how to load.
+   only kernel is `add`; its argument block is (out, x, n, value). Machine code for GPUs is taken, and
+   does nothing. Compiled with -DOLD it is a driver that cuda.bindings does not know how to load.
+   Environment: FAKE_VERSION, FAKE_CAPABILITY (as 80), FAKE_MEMORY (bytes), FAKE_FAIL
+   ("cuMemAlloc=2": that call fails so).
    Signatures: https://docs.nvidia.com/cuda/cuda-driver-api/ */
 
 #include <stddef.h>
@@ -122,23 +123,25 @@ int cuMemsetD8Async(uint64_t target, unsigned char byte, size_t nbytes, void *st
 
 int cuModuleLoadData(void **out, const void *image) {
     CALL(cuModuleLoadData);
-    if (strcmp(image, "module of add")) return 218;
-    *out = (void *)0x2000;
+    int machine_code = !memcmp(image, "\177ELF", 4);
+    if (!machine_code && strcmp(image, "module of add")) return 218;
+    *out = machine_code ? (void *)0x2001 : (void *)0x2000;
     return 0;
 }
 
 int cuModuleGetFunction(void **out, void *module, const char *name) {
-    if (module != (void *)0x2000 || strcmp(name, "add")) return 500;
-    *out = (void *)0x3000;
+    if (strcmp(name, "add") && strncmp(name, "nt_", 3)) return 500;
+    *out = (char *)module + 0x1000;
     return 0;
 }
 
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, void *stream, void **parameters, void **extra) {
     CALL(cuLaunchKernel);
-    if (function != (void *)0x3000 || stream != (void *)0x4000 || extra) return 400;
+    if ((intptr_t)function >> 1 != 0x1800 || stream != (void *)0x4000 || extra) return 400;
     if (gx < 1 || gy != 1 || gz != 1 || bx < 1 || by != 1 || bz != 1 || shared) return 1;
     int64_t *block = *(int64_t **)parameters[0];
+    if (function != (void *)0x3000) return 0;
     if (capturing) capturing->launches[capturing->count++].block = block;
     else add(block);
     return 0;

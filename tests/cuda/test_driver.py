@@ -165,6 +165,19 @@ def test_graphs_that_cannot_be_made_are_done_without(library) -> None:
         assert printed[5] == "[103, 104, 105, 106, 107] False"
 
 
+def test_tensors_get_as_far_as_the_gpu(library, tmp_path) -> None:
+    code = """
+import numbatorch as nt
+x = nt.tensor([[1.0, 2.0]], device="auto")
+print((x + 1).softmax(-1).device, nt.device("cuda:1"), (x * 3).numpy().shape)
+"""
+    printed = run(code, library, FAKE_CAPABILITY="90", NUMBATORCH_CACHE=str(tmp_path))
+    assert printed == ["cuda cuda:1 (1, 2)"]
+    (folder,) = (tmp_path / "cuda").iterdir()
+    assert folder.name.startswith("sm_90")
+    assert len(list(folder.iterdir())) == 1  # nobody has read the softmax
+
+
 def failure(code: str, library: Path | None, **settings: str) -> str:
     wrapped = "\n".join(f"    {line}" for line in code.splitlines())
     handler = "except Exception as error:\n    print(type(error).__name__ + ': ' + str(error))"
