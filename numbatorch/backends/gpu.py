@@ -6,7 +6,7 @@ plan. So the launches of a plan never change, and a replay patches words only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from numbatorch.backends.program import Program, as_elements
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
 from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
-from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.ops.registry import describe
@@ -79,12 +78,14 @@ class Runtime(Protocol):
         kind: "cuda" or "metal".
         max_groups: groups in a grid at most.
         share_threads: threads in a group for kernels that need no groups.
+        reclaim: set by whoever keeps freed memory: gives it back to the device.
     """
 
     name: str
     kind: str
     max_groups: int
     share_threads: int
+    reclaim: Callable[[], None]
 
     def allocate(self, nbytes: int) -> Owner:
         """Memory, aligned to 64 bytes at least, undefined.
@@ -139,6 +140,7 @@ class GPUBackend(PlanBackend):
         self.runtime = runtime
         self.target = runtime.kind
         self.pool = DevicePool(runtime)
+        runtime.reclaim = self.pool.clear
 
     def state(self) -> Any:
         """Whether sums must not depend on timing chooses kernels."""
@@ -195,12 +197,9 @@ class GPUProgram(Program):
             elif launch.epilogue is not None:
                 self.arguments.extend(launch.epilogue.spec.signature, launch.epilogue.arguments)
         operators = ", ".join(node.op.name for node in launch.group.fused()) or "copy"
-        name = f"kernel {launch.spec.name} of {operators}"
-        groups, limit = _groups(launch, self.runtime), self.runtime.max_groups
-        if groups > limit:
-            rule = f"a grid of {groups} groups, {limit} at most on {self.runtime.name}"
-            shapes = (f"output {describe(node)}" for node in launch.group.outputs)
-            raise KernelError(message(name, "more groups than the GPU can run", rule, *shapes))
+        shapes = ", ".join(describe(node) for node in launch.group.outputs)
+        name = f"kernel {launch.spec.name} of {operators} to {shapes}"
+        groups = _groups(launch, self.runtime)
         threads = launch.threads or self.runtime.share_threads
         return Step(function, groups, threads, 8 * start, name)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +107,7 @@ class MetalRuntime:
         self._submitted: deque[Submitted] = deque()
         self._lock = Lock()
         self._process = os.getpid()
+        self.reclaim: Callable[[], None] = lambda: None
 
     @contextmanager
     def _entered(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,6 +268,7 @@ class CppRuntime:
     def __init__(self, seed: int = 1, limit: int = 1 << 34) -> None:
         self.seed = seed
         self.limit = limit
+        self.reclaim: Callable[[], None] = lambda: None
         self._allocations = 0
         self._live: weakref.WeakSet[Memory] = weakref.WeakSet()
         self._functions: dict[tuple[str, str], Function] = {}
@@ -323,6 +324,10 @@ class CppRuntime:
 
     def recording(self, steps: Sequence[Any]) -> Recording:
         """Steps to run."""
+        for step in steps:
+            if step.groups > self.max_groups:
+                row = f"{step.groups}, of {self.max_groups} at most"
+                raise KernelError(message(step.name, "more groups than the GPU can run", row))
         return Recording(self, steps)
 
     def synchronize(self) -> None:
