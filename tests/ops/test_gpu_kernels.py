@@ -8,14 +8,18 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import dtype as dt
+from numbatorch.cuda_kernels.index import add_rows
+from numbatorch.cuda_kernels.softmax import softmax_rows
 from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops import index, norm, rope, softmax, sort
+from numbatorch.ops.portable import index as portable_index
 from numbatorch.ops.registry import Structured
 from numbatorch.ops.view import permute
 from numbatorch.tensor.base import host_array, host_node
 from tests.compare import assert_close
 from tests.conftest import SIMULATED
+from tests.run_gpu import run_groups
 
 Array = np.ndarray[Any, Any]
 
@@ -190,6 +194,41 @@ def test_sums_in_order_are_rounded_as_numpy_does(gpu: str, cols: int) -> None:
     finally:
         nt.use_deterministic_algorithms(False)
     assert np.array_equal(out, index.index_add.reference(base, rows, value))
+
+
+def test_plans_are_chosen_by_whether_sums_are_in_order(
+    gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = []
+    in_order = portable_index.index_add
+    monkeypatch.setattr(
+        portable_index, "index_add", lambda *operands: planned.append(1) or in_order(*operands)
+    )
+    arrays = [np.zeros((4, 3), np.float32), np.array([0, 1, 0]), np.ones((3, 3), np.float32)]
+    try:
+        for mode in (False, True, False):
+            nt.use_deterministic_algorithms(mode)
+            assert nt.are_deterministic_algorithms_enabled() is mode
+            planned.clear()
+            check(gpu, index.index_add, arrays)
+            assert bool(planned) is mode
+    finally:
+        nt.use_deterministic_algorithms(False)
+
+
+def test_few_groups_take_many_rows_and_items(gpu: str) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
+    out = np.zeros_like(x)
+    spec = softmax_rows(T="float32", V="float32")
+    run_groups(gpu, spec, out, x, 5, 9, groups=2, threads=8)
+    assert_close(out, softmax.softmax_.reference(x.astype(np.float64)), "composite", device=gpu)
+    at, status = np.array([1, 3, 1, 0, 1]), np.zeros(2, np.int64)
+    for groups, threads in ((1, 4), (3, 4), (2, 32)):
+        out = np.zeros((4, 9), np.float32)
+        spec = add_rows(T="float32", U="float32")
+        run_groups(gpu, spec, out, at, x, status, 5, 9, 4, groups=groups, threads=threads)
+        expected = index.index_add.reference(np.zeros((4, 9)), at, x.astype(np.float64))
+        assert_close(out, expected, "reduction", device=gpu)
 
 
 @pytest.mark.parametrize("empty", ["rows", "columns", "indices"])
