@@ -27,6 +27,11 @@ class Device:
     def __str__(self) -> str:
         return self.kind if self.index == 0 else f"{self.kind}:{self.index}"
 
+    @property
+    def has_float64(self) -> bool:
+        """Whether values can be float64; Metal has no such numbers."""
+        return self.kind != "metal"
+
 
 def device(name: "str | Device | None" = None) -> Device:
     """The device called `name`; None is the default device, "auto" the best that works here."""

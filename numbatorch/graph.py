@@ -102,14 +102,9 @@ class Node:
         dtype: DType,
         device: Device,
     ) -> None:
-        if device.kind == "metal" and dtype is float64:
-            raise DTypeError(
-                message(
-                    op.name,
-                    "a Metal device has no float64",
-                    hint="use float32, or device cpu for float64",
-                )
-            )
+        if dtype is float64 and not device.has_float64:
+            hint = "use float32, or device cpu for float64"
+            raise DTypeError(message(op.name, f"device {device} has no float64", hint=hint))
         self.op = op
         self.inputs = inputs
         self.attrs = attrs

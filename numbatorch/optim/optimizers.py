@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numbatorch.device import Device, device
 from numbatorch.dtype import float32, float64
 from numbatorch.errors import GradientError, OutOfRange, message
 from numbatorch.ops.registry import describe
@@ -36,6 +37,7 @@ class Optimizer:
         groups = given if isinstance(given[0], Mapping) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         self._rates: list[Tensor] = []
+        self._known_rates: list[float] = []  # what the tensors hold
         self._state: dict[Tensor, Any] = {}
         seen: set[Tensor] = set()
         for group in groups:
@@ -61,7 +63,8 @@ class Optimizer:
         _check_rate(name, group["lr"])
         self.param_groups.append(group)
         where = group["params"][0].device if group["params"] else None
-        self._rates.append(full((), float(group["lr"]), dtype=float64, device=where).realize())
+        self._rates.append(_scalar(group["lr"], device(where)).realize())
+        self._known_rates.append(group["lr"])
 
     @property
     def lr(self) -> float:
@@ -77,11 +80,11 @@ class Optimizer:
 
     def _update_rates(self) -> None:
         """Bring rates that were changed in `param_groups` into their tensors."""
-        for group, rate in zip(self.param_groups, self._rates, strict=True):
-            if rate.item() != group["lr"]:
+        for i, (group, rate) in enumerate(zip(self.param_groups, self._rates, strict=True)):
+            if self._known_rates[i] != group["lr"]:
                 _check_rate(type(self).__name__, group["lr"])
-                fresh = full((), float(group["lr"]), dtype=float64, device=rate.device)
-                rate.hold(fresh.realize().node)
+                rate.hold(_scalar(group["lr"], rate.device).realize().node)
+                self._known_rates[i] = group["lr"]
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -107,6 +110,11 @@ class Optimizer:
     def _update(self, params: list[Tensor], group: dict[str, Any], rate: Tensor) -> list[Tensor]:
         """Give `params` and their state new values; returns all that changed."""
         raise NotImplementedError
+
+
+def _scalar(value: float, where: Device) -> Tensor:
+    """A number that changes from step to step, as exact as the device has it."""
+    return full((), float(value), dtype=float64 if where.has_float64 else float32, device=where)
 
 
 def _check_rate(name: str, rate: float) -> None:
@@ -250,7 +258,7 @@ class AdamW(Optimizer):
         """`params` by the clock that they share, with new state where there is none."""
         fresh = [p for p in params if p not in self._state]
         if fresh:
-            one = full((), 1.0, dtype=float64, device=fresh[0].device)
+            one = _scalar(1.0, fresh[0].device)
             clock = _Clock(one, one.clone().detach(), set(fresh))
             for p in fresh:
                 self._state[p] = _Moments(zeros_like(p), zeros_like(p), clock)

@@ -15,9 +15,14 @@ def _default_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBATORCH_DEVICE", device)
 
 
+def wide() -> Any:
+    """The widest float of the default device."""
+    return nt.float64 if nt.device().has_float64 else nt.float32
+
+
 def start() -> Any:
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape) for shape in ((3, 4), (5,))]
+    return [rng.standard_normal(shape).astype(wide().numpy) for shape in ((3, 4), (5,))]
 
 
 def gradient(p: np.ndarray) -> np.ndarray:
@@ -65,8 +70,8 @@ def test_sgd_equals_its_formula(options: dict[str, Any]) -> None:
 
 
 def test_parameters_that_sit_steps_out_keep_their_own_count() -> None:
-    a, b = (nt.ones(1, dtype=nt.float64, requires_grad=True) for _ in range(2))
-    alone = nt.ones(1, dtype=nt.float64, requires_grad=True)
+    a, b = (nt.ones(1, dtype=wide(), requires_grad=True) for _ in range(2))
+    alone = nt.ones(1, dtype=wide(), requires_grad=True)
     both, single = nt.optim.AdamW([a, b], lr=0.1), nt.optim.AdamW([alone], lr=0.1)
     for number in range(5):
         for optimizer in (both, single):
