@@ -27,6 +27,7 @@ import numpy as np
 from numbatorch import settings
 from numbatorch.errors import KernelError, message, out_of_memory
 from numbatorch.language.kernel import KernelSpec
+from tests.metal import clang
 
 Array = np.ndarray[Any, Any]
 
@@ -66,7 +67,8 @@ def _compiler_identity() -> str:
     status = Path(COMPILER).resolve().stat()
     headers = [HERE / "metal_stdlib", *sorted(HERE.glob("*.h"))]
     texts = [path.read_text(encoding="utf-8") for path in headers]
-    return "\n".join([f"{COMPILER} {status.st_size} {status.st_mtime_ns}", *FLAGS, *texts])
+    compiler = f"{COMPILER} {status.st_size} {status.st_mtime_ns}, clang {clang.INSTALLED}"
+    return "\n".join([compiler, *FLAGS, *texts])
 
 
 def _compile(source: Path, target: Path, flags: Sequence[str], name: str) -> None:
@@ -91,6 +93,11 @@ def _compile(source: Path, target: Path, flags: Sequence[str], name: str) -> Non
         rows = done.stderr.strip().splitlines()[:20]
         raise KernelError(message(name, problem, *rows, str(source)))
     os.replace(temporary, target)
+
+
+def _compile_kernel(source: Path, target: Path, name: str) -> None:
+    clang.check(source, name)
+    _compile(source, target, FLAGS, name)
 
 
 def library_of(source: Source) -> tuple[Path, Path]:
@@ -163,7 +170,7 @@ def compile_sources(sources: Sequence[Source], signatures: Sequence[tuple[str, .
         if not library.exists()
     }
     with ThreadPoolExecutor(COMPILERS) as pool:
-        list(pool.map(lambda x: _compile(x[0], x[1], FLAGS, x[2]), missing.values()))
+        list(pool.map(lambda x: _compile_kernel(*x), missing.values()))
     functions = []
     for i, (source, (path, library)) in enumerate(zip(sources, found, strict=True)):
         loaded = ctypes.CDLL(str(library))

@@ -89,6 +89,7 @@ inline ulong mulhi(ulong x, ulong y) { return ulong((unsigned __int128)x * y >> 
 template <class T> inline T select(T other, T chosen, bool condition) {
   return condition ? chosen : other;
 }
+#ifndef __clang__
 template <class T, int N> inline vec<T, N> select(vec<T, N> a, vec<T, N> b, vec<bool, N> c) {
   EACH(T, c[i] ? b[i] : a[i])
 }
@@ -106,4 +107,5 @@ template <class T, int N> inline vec<T, N> clamp(vec<T, N> a, vec<T, N> low, vec
 #undef OVER
 #undef OVER_TWO
 #undef EACH
+#endif
 }  // namespace metal

@@ -1,5 +1,11 @@
 // vec<T, 2>, vec<T, 3>, vec<T, 4>: construction, members, element-wise operators; no swizzles.
 
+#ifdef __clang__
+#define VECTORS(T)                                        \
+  typedef T T##2 __attribute__((ext_vector_type(2)));     \
+  typedef T T##3 __attribute__((ext_vector_type(3)));     \
+  typedef T T##4 __attribute__((ext_vector_type(4)));
+#else
 namespace metal {
 template <class T, int N> struct vec;
 
@@ -78,6 +84,8 @@ template <int N> inline bool all(vec<bool, N> a) { return !any(!a); }
   typedef metal::vec<T, 2> T##2;                                                                 \
   typedef metal::vec<T, 3> T##3;                                                                 \
   typedef metal::vec<T, 4> T##4;
+#endif
+
 VECTORS(bool) VECTORS(char) VECTORS(uchar) VECTORS(short) VECTORS(ushort) VECTORS(int)
 VECTORS(uint) VECTORS(long) VECTORS(ulong) VECTORS(half) VECTORS(bfloat) VECTORS(float)
 #undef VECTORS

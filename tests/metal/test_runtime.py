@@ -224,7 +224,8 @@ def test_out_of_memory_states_sizes(runtime: MetalRuntime, gpu: fake_metal.MTLDe
 
 
 def test_texts_that_metal_refuses(runtime: MetalRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = SimpleNamespace(text="kernel void f() { double x; }", symbol="f", shared_bytes=0)
+    text = "#include <metal_stdlib>\nkernel void f() { double x; }\n"
+    source = SimpleNamespace(text=text, symbol="f", shared_bytes=0)
     monkeypatch.setattr(metal_runtime, "print_kernel", lambda spec, epilogue: source)
     with pytest.raises(KernelError, match=r"scale: Metal cannot compile it\n(?s:.*)double") as e:
         runtime.load([(scale(), None)])

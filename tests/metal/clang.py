@@ -1,0 +1,36 @@
+"""Checks kernels with Clang's parser, where libclang is installed: `pip install libclang`.
+
+Metal's compiler is Clang, and tells pointers into device, threadgroup, constant and thread memory
+apart. g++ has one address space; Clang has as many as metal_stdlib asks for. Texts with vectors
+are left out: Clang's own have no constructors outside of Metal.
+"""
+
+import functools
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from numbatorch.errors import KernelError, message
+
+INSTALLED = find_spec("clang") is not None
+FLAGS = ("-x", "c++", "-std=c++17", "-nostdinc", "-Wno-everything", f"-I{Path(__file__).parent}")
+VECTORS = re.compile(r"\b(bool|u?char|u?short|u?int|u?long|half|bfloat|float)[234]\b")
+ERROR = 3  # clang.cindex.Diagnostic.Error
+
+
+@functools.cache
+def _index() -> Any:
+    from clang.cindex import Index
+
+    return Index.create()
+
+
+def check(path: Path, name: str) -> None:
+    """Raise if Clang refuses a kernel's text."""
+    if not INSTALLED or VECTORS.search(path.read_text(encoding="utf-8")):
+        return
+    found = _index().parse(str(path), args=FLAGS).diagnostics
+    rows = [f"line {d.location.line}: {d.spelling}" for d in found if d.severity >= ERROR]
+    if rows:
+        raise KernelError(message(name, "clang refuses its text", *rows[:9], str(path)))
