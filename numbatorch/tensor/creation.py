@@ -266,8 +266,11 @@ def arange(
         for number in (first, first + (int(size) - 1) * step) if size else ():
             fitting("arange", number, target)
     _shape("arange", (int(size),))
-    node = create.arange(first, step, int(size), target, _device(device))
-    return finished(node, requires_grad)
+    where = _device(device)
+    if target.kind == "f" and not where.has_float64:  # in float32 the last would be far off
+        array = (first + step * np.arange(int(size), dtype=np.float64)).astype(target.numpy)
+        return finished(host_node(array, target, where), requires_grad)
+    return finished(create.arange(first, step, int(size), target, where), requires_grad)
 
 
 def linspace(

@@ -8,6 +8,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import OutOfRange, ShapeError, Tensor
+from tests.compare import assert_close
 
 NAN, INF = math.nan, math.inf
 
@@ -204,3 +205,23 @@ def test_norm_at_zero_and_of_narrow_floats() -> None:
     assert y.grad is not None
     np.testing.assert_allclose(y.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
     assert nt.full((4,), 1000.0, dtype=nt.float16).norm().item() == 2000.0
+
+
+def test_ranges_are_those_of_numpy(device: str) -> None:
+    for first, last, step in (
+        (0, 1, 0.1),
+        (-3.0, 5.0, 0.7),
+        (2.0, -1.0, -0.3),
+        (1e6, 1e6 + 3, 0.5),
+    ):
+        found = nt.arange(first, last, step, device=device)
+        assert_close(found, np.arange(first, last, step).astype(np.float32), kind="exact")
+    assert nt.arange(5, device=device).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_large_integers_are_close_by_their_difference(device: str) -> None:
+    a = nt.tensor([2**40, 2**40, 7], device=device)
+    b = nt.tensor([2**40 + 1, 2**40, 8], device=device)
+    assert a.isclose(b, rtol=0, atol=0).tolist() == [False, True, False]
+    assert a.isclose(b, rtol=1e-9, atol=0).tolist() == [True, True, False]
+    assert a.isclose(b, rtol=0, atol=1).tolist() == [True, True, True]
