@@ -1,4 +1,4 @@
-"""The suites that ask for a `device`, on "cuda" in numba-cuda's simulator: a process for each.
+"""The suites that ask for a device or a GPU, on "cuda" in numba-cuda's simulator, each in a process.
 
 The simulator is chosen before numba is imported, and then stays for the life of a process.
 """
@@ -11,17 +11,22 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+from tests.conftest import SIMULATED
 
-# Of the operators' properties those of the representative dtypes: each thread is a Python thread.
+ROOT = Path(__file__).parents[2]
+
+PROPERTIES = "tests/ops/test_registry_properties.py"
 SUITES = {
-    "properties, first half": ["tests/ops/test_registry_properties.py", "--shard=0/2", "-k", "cuda"],
-    "properties, second half": ["tests/ops/test_registry_properties.py", "--shard=1/2", "-k", "cuda"],
+    "words": ["tests/cuda/test_simulated_words.py"],
+    "properties, first half": [PROPERTIES, "--shard=0/2", "-k", "cuda"],
+    "properties, second half": [PROPERTIES, "--shard=1/2", "-k", "cuda"],
     "a new operator": ["tests/ops/test_new_operator.py"],
     "conventions": ["tests/ops/test_conventions.py"],
     "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
     "mistakes": ["tests/ops/test_device_errors.py"],
+    "kernels of rows": ["tests/ops/test_gpu_kernels.py"],
+    "kernels of products": ["tests/ops/test_gpu_products.py"],
+    "kernels of attention": ["tests/ops/test_gpu_attention.py"],
     "models": ["tests/models/test_gpu_models.py"],
 }
 

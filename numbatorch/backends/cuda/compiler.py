@@ -153,8 +153,9 @@ def _shown(missing: list[int]) -> Iterable[int]:
         return missing
     from tqdm import tqdm
 
+    hidden = None if sys.stderr is not None else True  # None: shown on terminals only
     shown: Iterable[int] = tqdm(
-        missing, desc="compiling kernels", delay=0.5, leave=False, disable=None
+        missing, desc="compiling kernels", delay=0.5, leave=False, disable=hidden
     )
     return shown
 
