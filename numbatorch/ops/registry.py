@@ -43,7 +43,7 @@ def common_device(op: str, nodes: Sequence[Node]) -> Device:
     """The one device of `nodes`."""
     first = nodes[0].device
     for node in nodes:
-        if node.device != first:
+        if node.device is not first and node.device != first:
             raise DeviceError(
                 message(
                     op,

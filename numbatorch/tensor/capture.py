@@ -110,11 +110,11 @@ class Compiled:
         tensors: list[Any] = []
         rest = {k: v for k, v in values.items() if k not in self._dynamic}
         structure = _flatten(rest, tensors)
-        devices = {t.device for t in tensors}
-        if is_tracing() or not _runs_plans(devices or {device(None)}):
+        where = tensors[0].node.device if tensors else device(None)
+        runner = _plans_on(where)
+        if is_tracing() or runner is None or _elsewhere(where, tensors):
             return self._function(*args, **kwargs)
-        where = next(iter(devices), device(None))
-        key = (structure, grad_enabled(), where, _plans_on(where).state())
+        key = (structure, grad_enabled(), where, runner.state())
         with self._lock:
             found = self._traces.get(key)
             if found is None:
@@ -150,7 +150,8 @@ class Compiled:
                 raise TypeError(message("compile", problem, describe(stand_in.node)))
         returned: list[Any] = []
         _flatten(result, returned)
-        if not _runs_plans({t.device for t in (*tensors, *returned, *updates)}):
+        used = [*tensors, *returned, *updates]
+        if used and (_plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             return None
         nodes = [t.node for t in returned]
         realize_nodes(_captured_pending([*nodes, *(new for _h, _o, new in changed)], trace))
@@ -186,6 +187,7 @@ def _make(
     donated = frozenset(copies[old] for old in state_of if old in copies)
     where = roots[0].device if roots else device(None)
     runner = _plans_on(where)
+    assert runner is not None, where
     plan = runner.plan([copies[root] for root in roots], donated)
     number = {node: i for i, node in enumerate(placeholders)}
     used = [leaves[number[leaf]] for leaf in plan.leaves]
@@ -255,18 +257,15 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     return trace.build(nodes)
 
 
-def _plans_on(where: Device) -> PlanBackend:
-    """The backend of a device that runs plans."""
+def _plans_on(where: Device) -> PlanBackend | None:
+    """The backend of a device if it runs plans."""
     runner = backend(where)
-    assert isinstance(runner, PlanBackend), where
-    return runner
+    return runner if isinstance(runner, PlanBackend) else None
 
 
-def _runs_plans(devices: set[Device]) -> bool:
-    """Whether values on these devices can be computed by one plan."""
-    if len(devices) > 1:
-        return False
-    return all(isinstance(backend(where), PlanBackend) for where in devices)
+def _elsewhere(where: Device, tensors: Sequence[Any]) -> bool:
+    """Whether some of the tensors are on another device."""
+    return any(t.node.device is not where and t.node.device != where for t in tensors)
 
 
 def _current(node: Node) -> Node:
@@ -285,7 +284,9 @@ def _owned(handle: Handle) -> Any:
     counts = _holders(handle)
     shared = any(count > alone for count, alone in zip(counts, _alone(), strict=True))
     if shared or not buffer.pooled:
-        fresh = _plans_on(node.device).copy(buffer)
+        runner = _plans_on(node.device)
+        assert runner is not None, node
+        fresh = runner.copy(buffer)
         handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
         return fresh
     return buffer
