@@ -1,9 +1,11 @@
 """Packs of compiled kernels: kept between processes, shared by them, never trusted when damaged."""
 
+import _thread
 import ctypes
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -365,3 +367,32 @@ def test_linking_works_again_after_an_interrupt(
         with pytest.raises(KeyboardInterrupt):
             value_of(spec)
     assert value_of(spec) == 3
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_an_interrupt_waits_for_the_compiler(
+    cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Numba does not survive one. What was finished is kept, the rest is not begun."""
+    from numbatorch.backends.cpu import compiler
+
+    monkeypatch.setattr(workers, "_FEW_WHEN_WARM", 3)
+    compiled: list[Any] = []
+    real = compiler.compile_object
+
+    def interrupted(spec: Any, cpu: Any) -> bytes:
+        if not compiled:
+            _thread.interrupt_main()
+            time.sleep(0.2)
+        compiled.append(spec)
+        return real(spec, cpu)
+
+    specs = [kernels.one(T=t) for t in kernels.one.types["T"]][:count]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compiler, "compile_object", interrupted)
+        pack.addresses(specs)
+    assert len(compiled) == 1
+    monkeypatch.setattr(compiler, "compile_object", lambda *_: pytest.fail("compiled again"))
+    assert value_of(compiled[0]) == 1
+    monkeypatch.setattr(compiler, "compile_object", real)
+    assert len(pack.addresses(specs)) == count

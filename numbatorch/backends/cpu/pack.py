@@ -3,6 +3,7 @@
 Numba is imported only when something has to be compiled.
 """
 
+import _thread
 import importlib.util
 import itertools
 import os
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from numbatorch import settings
+from numbatorch.backends.cpu import workers
 from numbatorch.backends.cpu.packfile import Objects, PackFile
 from numbatorch.errors import KernelError, message
 from numbatorch.language.kernel import KernelSpec, digest
+
+STACK = 16 << 20  # bytes; some systems give threads too little for a compiler
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
@@ -52,9 +56,9 @@ def _load(specs: list[KernelSpec]) -> None:
     file = _pack_file()
     objects = file.read([spec.key for spec in specs])
     missing = [spec for spec in specs if spec.key not in objects]
-    error: KernelError | None = None
+    error: BaseException | None = None
     if missing:
-        compiled, error = _compile(missing)
+        compiled, error = _compile_apart(missing)
         objects.update(compiled)
         _save(file, compiled)
     if objects:
@@ -98,11 +102,51 @@ def _jit_compiler() -> Any:
     return _jit
 
 
+def _compile_apart(specs: list[KernelSpec]) -> tuple[Objects, BaseException | None]:
+    """As `_compile`, in a thread of its own: interrupts come to the main thread only.
+
+    One that came while Numba works would leave Numba unusable. After an interrupt, which is the
+    error then, no other kernel is begun; those that were finished are kept.
+    """
+    found: list[tuple[Objects, KernelError | None]] = []
+    failed: list[BaseException] = []
+    ended = threading.Lock()
+
+    def work() -> None:
+        try:
+            found.append(_compile(specs))
+        except BaseException as err:
+            failed.append(err)
+        ended.release()
+
+    workers.stop.clear()
+    ended.acquire()
+    interrupt: KeyboardInterrupt | None = None
+    stack = threading.stack_size(STACK)
+    try:
+        _thread.start_new_thread(work, ())  # `Thread` can be interrupted while it starts and joins
+    except RuntimeError:  # the system refuses
+        return _compile(specs)
+    except KeyboardInterrupt as err:  # it has started
+        interrupt = err
+    finally:
+        threading.stack_size(stack)
+    while not found and not failed:
+        try:
+            if interrupt is not None:
+                workers.stop.set()
+            ended.acquire(timeout=0.1)  # without a limit not every system lets interrupts in
+        except KeyboardInterrupt as err:
+            interrupt = err
+    if failed:
+        raise failed[0]
+    objects, error = found[0]
+    return objects, interrupt or error
+
+
 def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     """Object code of what compiles, and the first error."""
     from tqdm import tqdm
-
-    from numbatorch.backends.cpu import workers
 
     by_key = {spec.key: spec for spec in specs}
     objects: Objects = {}
@@ -136,6 +180,8 @@ def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
 
     error: KernelError | None = None
     for spec in specs:
+        if workers.stop.is_set():
+            break
         try:
             answer((spec.key, compiler.compile_object(spec, target.host())))
         except KernelError as err:

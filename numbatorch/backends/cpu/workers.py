@@ -20,6 +20,9 @@ from numbatorch.language.kernel import KernelSpec, bind_text
 # What a worker answers for a kernel: its key, and its object code or None if it could not.
 Answer = tuple[str, bytes | None]
 
+# Set when an interrupt came: nothing more is compiled for it.
+stop = threading.Event()
+
 _FEW = 4  # fewer are compiled here
 _FEW_WHEN_WARM = 16  # fewer are compiled here when Numba is imported already
 
@@ -101,7 +104,11 @@ class Workers:
             for process in self._processes:
                 process.kill()
         for reader in self._readers:
-            reader.join()
+            while reader.is_alive():
+                reader.join(0.1)
+                if stop.is_set():
+                    for process in self._processes:
+                        process.kill()
 
 
 def _divide(specs: list[KernelSpec], count: int) -> tuple[list[KernelSpec], list[list[Any]]]:
