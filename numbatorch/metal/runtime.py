@@ -137,6 +137,13 @@ class MetalRuntime:
                 raise out_of_memory("metal", nbytes, max(free, 0), total)
             return Memory(buffer, nbytes)
 
+    def _retried(self, nbytes: int) -> Memory:
+        try:
+            return self.allocate(nbytes)
+        except OutOfMemory:
+            self.reclaim()
+            return self.allocate(nbytes)
+
     def upload(self, owner: Memory, array: Array, offset: int = 0) -> None:
         """Copy bytes into memory, once the launches that use it are done."""
         assert array.flags.c_contiguous and offset + array.nbytes <= owner.nbytes
@@ -277,11 +284,13 @@ class MetalRuntime:
             encoder = commands.computeCommandEncoder()
             usage = metal.MTLResourceUsageRead | metal.MTLResourceUsageWrite
             buffers = [owner.buffer for owner in owners]
-            if buffers:
-                encoder.useResources_count_usage_(buffers, len(buffers), usage)
-            for step in steps:
-                self._encode(encoder, step, words)
-            encoder.endEncoding()
+            try:
+                if buffers:
+                    encoder.useResources_count_usage_(buffers, len(buffers), usage)
+                for step in steps:
+                    self._encode(encoder, step, words)
+            finally:
+                encoder.endEncoding()  # Metal ends a process that drops an open encoder
             commands.commit()
             held = {id(owner): owner for owner in owners}
             names = tuple(step.name for step in steps)
@@ -295,9 +304,9 @@ class MetalRuntime:
         if len(block) <= SET_BYTES_LIMIT:
             encoder.setBytes_length_atIndex_(block, len(block), 0)
         else:
-            shared = self.metal.MTLResourceStorageModeShared
-            buffer = self._device.newBufferWithBytes_length_options_(block, len(block), shared)
-            encoder.setBuffer_offset_atIndex_(buffer, 0, 0)
+            memory = self._retried(len(block))
+            memory.bytes[: len(block)] = np.frombuffer(block, np.uint8)
+            encoder.setBuffer_offset_atIndex_(memory.buffer, 0, 0)  # the command buffer holds it
         encoder.setThreadgroupMemoryLength_atIndex_(max(-(-function.shared_bytes // 16), 1) * 16, 0)
         encoder.dispatchThreadgroups_threadsPerThreadgroup_(
             (step.groups, 1, 1), (step.threads, 1, 1)
@@ -313,7 +322,7 @@ class MetalRuntime:
 
 
 class MetalRecording:
-    """Launches of a plan. Metal has no replay of compute work from Python that is cheaper."""
+    """Launches of a plan, encoded anew in each run."""
 
     def __init__(self, runtime: MetalRuntime, steps: Sequence[Step]) -> None:
         self._runtime = runtime

@@ -169,6 +169,9 @@ class MTLComputeCommandEncoder:
     def endEncoding(self) -> None:
         self._commands.encoding = False
 
+    def __del__(self) -> None:
+        assert not self._commands.encoding, "an encoder is dropped that was not ended"
+
 
 class MTLCommandBuffer:
     def __init__(self, queue: "MTLCommandQueue") -> None:

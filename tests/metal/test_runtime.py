@@ -161,7 +161,9 @@ def test_kernels_are_compiled_once_and_without_fast_math(
         assert not options.fast_math and options.language == fake_metal.MTLLanguageVersion3_1
 
 
-def test_argument_blocks_beyond_4_kb_lie_in_a_buffer(runtime: MetalRuntime) -> None:
+def test_argument_blocks_beyond_4_kb_lie_in_a_buffer(
+    runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
     names = [f"n{i}" for i in range(600)]
     parameters = ", ".join(f"{name}: int" for name in names)
     text = f"""
@@ -175,8 +177,19 @@ def kernel(out: Pointer["int64"], {parameters}, part: int, parts: int):
     (function,) = runtime.load([(spec, None)])
     memory = runtime.allocate(8)
     words = np.array([memory.address, *range(5, 605)], np.int64)
-    runtime.recording([Step(function, 1, 32, 0, "many")]).run(words, [memory])
+    recording = runtime.recording([Step(function, 1, 32, 0, "many")])
+    recording.run(words, [memory])
     assert runtime.download(memory, 8).view(np.int64)[0] == 5 + 604
+    kept = [runtime.allocate(1 << 16)]
+    gpu._memory = gpu.allocated
+    runtime.reclaim = kept.clear
+    words[1] = 6
+    recording.run(words, [memory])  # the block finds room once the pool gives back its memory
+    assert not kept and runtime.download(memory, 8).view(np.int64)[0] == 6 + 604
+    gpu._memory = gpu.allocated
+    with pytest.raises(OutOfMemory):
+        recording.run(words, [memory])
+    assert gpu.commits == 2
 
 
 def test_failed_runs_name_kernels_and_leave_the_device_usable(
