@@ -17,15 +17,20 @@ VECTORS = re.compile(r"\b(bool|u?char|u?short|u?int|u?long|half|bfloat|float)[23
 ERROR = 3  # clang.cindex.Diagnostic.Error
 
 
-def _index() -> Any:
+def _load() -> Any:
+    """Makes an index to parse with; None without libclang."""
     if find_spec("clang") is None:
         return None
-    from clang.cindex import Index
+    from clang.cindex import Index, LibclangError
 
-    return Index.create()
+    try:
+        Index.create()
+    except LibclangError:  # the bindings are there, the library is not
+        return None
+    return Index.create
 
 
-INDEX = _index()  # now, for its library is found by the system's name, which tests pretend about
+INDEX = _load()  # now, for its library is found by the system's name, which tests pretend about
 INSTALLED = INDEX is not None
 
 
@@ -33,7 +38,7 @@ def check(path: Path, name: str) -> None:
     """Raise if Clang refuses a kernel's text."""
     if not INSTALLED or VECTORS.search(path.read_text(encoding="utf-8")):
         return
-    found = INDEX.parse(str(path), args=FLAGS).diagnostics
+    found = INDEX().parse(str(path), args=FLAGS).diagnostics
     rows = [f"line {d.location.line}: {d.spelling}" for d in found if d.severity >= ERROR]
     if rows:
         raise KernelError(message(name, "clang refuses its text", *rows[:9], str(path)))
