@@ -43,12 +43,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
 
 
-@pytest.fixture(params=["cuda"] if SIMULATED else ["cpu", "numpy", "metal"])
+def _gpus() -> list[str]:
+    """Devices whose kernels are those of GPUs: a real "cuda" where there is one, Metal as C++."""
+    if SIMULATED:
+        return ["cuda"]
+    from numbatorch.backends.devices import describe
+
+    real = [found.device for found in describe() if found.device == "cuda" and not found.problem]
+    return [*real, "metal"]
+
+
+GPUS = _gpus()
+
+
+@pytest.fixture(params=GPUS if SIMULATED else ["cpu", "numpy", *GPUS])
 def device(request: pytest.FixtureRequest) -> str:
-    """Each device that runs here: compiled kernels, the reference, Metal's kernels as C++."""
+    """Each device that runs here: compiled kernels, the reference, GPUs."""
     if request.param == "metal":
         request.getfixturevalue("metal")
-    return request.param
+    return str(request.param)
+
+
+@pytest.fixture(params=GPUS)
+def gpu(request: pytest.FixtureRequest) -> str:
+    """Each GPU that runs here, or is simulated."""
+    if request.param == "metal":
+        request.getfixturevalue("metal")
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

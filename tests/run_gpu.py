@@ -1,4 +1,4 @@
-"""Run one kernel of groups on the GPU that this process has: CUDA's simulator, or Metal as C++."""
+"""Run one kernel of groups on a GPU: a real one, CUDA's simulator, or Metal as C++."""
 
 from typing import Any
 

@@ -1,11 +1,10 @@
 """Whole models through the kernels of GPUs: recorded text and embeddings, the CPU's gradients.
 
-Metal's kernels run as C++. CUDA's run in numba-cuda's simulator, at tiny shapes: tests/cuda starts
-a process for them.
+Metal's kernels run as C++. CUDA's run on a GPU where there is one, and in numba-cuda's simulator at
+tiny shapes: tests/cuda starts a process for them.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from numbatorch.models.llama import Llama, LlamaConfig
 from numbatorch.pipelines.embedder import Embedder
 from tests import pydoc_llama
 from tests.compare import assert_close
+from tests.conftest import SIMULATED
 from tests.models.build import BERT, llama_config
 
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
 EXPECTED = json.loads((pydoc_llama.CARRIED / "expected.json").read_text(encoding="utf-8"))
 LOGITS = np.load(pydoc_llama.CARRIED / "expected_logits.npz")
 KINDS = ["f16", "bf16", "q8_0", "q4_0", "q5_0", "q4_k_m", "q6_k"]
@@ -34,10 +33,10 @@ at_full_size = pytest.mark.skipif(SIMULATED, reason="too large for the simulator
 
 @at_full_size
 @pytest.mark.parametrize("file", FILES)
-def test_recorded_text_through_metal(file: str, metal: None, tmp_path: Path) -> None:
+def test_recorded_text_on_gpus(file: str, gpu: str, tmp_path: Path) -> None:
     path = pydoc_llama.find(file, tmp_path)
     source = path.parent if file == "model.safetensors" else path
-    generator = TextGenerator(source, device="metal")
+    generator = TextGenerator(source, device=gpu)
     records = [record for record in EXPECTED["generate"] if record["file"] == file]
     assert records
     for record in records if file == "model.safetensors" else records[:2]:
@@ -52,10 +51,10 @@ def test_recorded_text_through_metal(file: str, metal: None, tmp_path: Path) -> 
 
 
 @at_full_size
-def test_recorded_embeddings_through_metal(metal: None, minilm: Path, fixtures: Path) -> None:
+def test_recorded_embeddings_on_gpus(gpu: str, minilm: Path, fixtures: Path) -> None:
     recorded = np.load(fixtures / "minilm" / "expected.npz")
     texts = [str(text) for text in recorded["text"]]
-    found = Embedder(minilm, device="metal").encode(texts)
+    found = Embedder(minilm, device=gpu).encode(texts)
     assert np.abs(found - recorded["emb"]).max() <= 1e-5
 
 
@@ -103,7 +102,9 @@ def gradients(device: str) -> dict[str, Any]:
     logits = model(ids[:, :-1])
     loss = functional.cross_entropy(logits.reshape(5, -1), ids[:, 1:].reshape(5))
     store = loss.backward()
-    return {"loss": loss.detach().numpy()} | {n: store[p].numpy() for n, p in model.named_parameters()}
+    return {"loss": loss.detach().numpy()} | {
+        n: store[p].numpy() for n, p in model.named_parameters()
+    }
 
 
 def test_gradients_are_those_of_the_cpu(device: str) -> None:

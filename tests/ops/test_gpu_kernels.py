@@ -1,4 +1,4 @@
-"""Kernels of rows and indices on each GPU that is simulated here, against NumPy."""
+"""Kernels of rows and indices on each GPU that runs here, against NumPy."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,6 @@ from numbatorch.ops.registry import Structured
 from numbatorch.ops.view import permute
 from numbatorch.tensor.base import host_array, host_node
 from tests.compare import assert_close
-from tests.conftest import SIMULATED
 from tests.run_gpu import run_groups
 
 Array = np.ndarray[Any, Any]
@@ -38,14 +37,6 @@ SHAPES = ((0, 3), (3, 1), (2, 2), (1, 31), (2, 32), (3, 33), (1, 200))
 KINDS = dict.fromkeys((norm.rms_norm_backward, norm.layer_norm_backward), "gradient")
 KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_indices), "exact")
 NAN, INF = np.nan, np.inf
-
-
-@pytest.fixture(params=["cuda"] if SIMULATED else ["metal"])
-def gpu(request: pytest.FixtureRequest) -> str:
-    """Device whose kernels run here."""
-    if request.param == "metal":
-        request.getfixturevalue("metal")
-    return str(request.param)
 
 
 @pytest.fixture(params=[False, True], ids=["any order", "in order"])

@@ -38,14 +38,6 @@ LARGE = [(70, 131, 300), (129, 40, 1025), (1, 257, 2049), (2, 200, 515)]
 GUARD = 3
 
 
-@pytest.fixture(params=["cuda"] if SIMULATED else ["metal"])
-def gpu(request: pytest.FixtureRequest) -> str:
-    """The device whose kernels are those of groups."""
-    if request.param == "metal":
-        request.getfixturevalue("metal")
-    return request.param
-
-
 @kernel
 def double_and_count(
     out: Pointer[float32],
