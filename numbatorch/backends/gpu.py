@@ -14,6 +14,7 @@ import numpy as np
 
 from numbatorch.backends.arguments import float32_word, float64_word
 from numbatorch.backends.memory import Buffer, Pool
+from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.program import Program, as_elements
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
@@ -212,13 +213,14 @@ class GPUProgram(Program):
         """Bytes of a buffer, once all launches so far are done."""
         return self.runtime.download(buffer.owner, nbytes, offset)
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
+    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches in order."""
         recording = self._recordings.get((first, last))
         if recording is None:
             steps = [step for step in self._steps[first:last] if step is not None]
             recording = self._recordings[first, last] = self.runtime.recording(steps)
         recording.run(self.arguments.words, [buffer.owner for buffer in held])
+        outcome.final = True
 
 
 def _groups(launch: Launch, runtime: Runtime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from numbatorch.locks import Lock
@@ -31,8 +32,9 @@ class Buffer:
         return self.pool is not None
 
     def __del__(self) -> None:
-        if self.pool is not None:
-            self.pool.release(self.owner)
+        pool = getattr(self, "pool", None)  # absent if an interrupt came before it was set
+        if pool is not None:
+            pool.release(self.owner)
 
 
 class Pool:
@@ -47,8 +49,10 @@ class Pool:
 
     def __init__(self, limit: int) -> None:
         self._free: dict[int, list[Any]] = {}
-        self._lock = Lock()
+        self._lock = Lock()  # of _free and _held
         self._held = 0
+        self._returned: deque[Any] = deque()
+        self._returning = 0
         self._limit = limit  # not read from a module, which may be gone when buffers die
 
     def fresh(self, size: int) -> Any:
@@ -72,10 +76,11 @@ class Pool:
         size = max(unit, -(-nbytes // unit) * unit)
         owner = None
         with self._lock:
+            self._sort_returned()
             waiting = self._free.get(size)
             if waiting:
-                owner = waiting.pop()
                 self._held -= size
+                owner = waiting.pop()
         if owner is None:
             try:
                 owner = self.fresh(size)
@@ -85,20 +90,27 @@ class Pool:
         return Buffer(owner, self.address_of(owner), nbytes, self)
 
     def release(self, owner: Any) -> None:
-        """Keep memory for the next buffer of its size, or let it go."""
+        """Keep memory for the next buffer of its size, or let it go.
+
+        Finalizers call this at any moment of any thread. It takes no lock: it would wait for a
+        thread that allocates, and an interrupt could leave the lock taken.
+        """
         size = owner.nbytes
-        # A finalizer must not wait for a thread that allocates; then the memory just goes.
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            if self._held + size <= self._limit:
-                self._free.setdefault(size, []).append(owner)
-                self._held += size
-        finally:
-            self._lock.release()
+        if self._held + self._returning + size <= self._limit:
+            self._returning += size
+            self._returned.append(owner)
+
+    def _sort_returned(self) -> None:
+        self._returning = 0
+        while self._returned:
+            owner = self._returned.popleft()
+            waiting = self._free.setdefault(owner.nbytes, [])
+            self._held += owner.nbytes
+            waiting.append(owner)
 
     def clear(self) -> None:
         """Give all waiting memory back to the device."""
         with self._lock:
+            self._sort_returned()
             self._free.clear()
             self._held = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from numbatorch import debugging
 from numbatorch.backends.memory import Buffer
+from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Program
 from numbatorch.compile.plan import Plan, make_plan
 from numbatorch.dtype import DType
@@ -78,8 +79,11 @@ class PlanBackend:
                 while len(self._programs) > PLANS:
                     self._programs.popitem(last=False)
         used = [leaves[program.leaf_order[i]].buffer for i in range(len(program.leaf_order))]
-        for root, buffer in zip(roots, program.run(used), strict=True):
-            settle(root, buffer)
+        outcome = Outcome()
+        try:
+            program.run(used, outcome)
+        finally:
+            outcome.settle(lambda buffers: settle_all(roots, buffers))
 
     def state(self) -> Any:
         """What plans depend on beside their graph."""
@@ -104,6 +108,12 @@ class PlanBackend:
         program = self.program(plan)
         program.leaf_order = [number[leaf] for leaf in plan.leaves]
         return program
+
+
+def settle_all(roots: Sequence[Node], buffers: Sequence[Buffer]) -> None:
+    """Give nodes their values."""
+    for root, buffer in zip(roots, buffers, strict=True):
+        settle(root, buffer)
 
 
 def settle(root: Node, buffer: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numbatorch import debugging
 from numbatorch.backends.arguments import Arguments
 from numbatorch.backends.memory import Buffer, Pool
+from numbatorch.backends.outcome import Outcome
 from numbatorch.compile.plan import Plan
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node
@@ -46,6 +47,7 @@ class Program:
         temporaries = [m for m in plan.memories if m.kind == "temporary"]
         self._temporary_numbers = np.array([number[m] for m in temporaries], np.int64)
         self._temporary_offsets = np.array([m.offset for m in temporaries], np.int64)
+        self._unasked = False  # after an interrupt, the status of a run that is over
         self._lies: dict[Any, Buffer] = {}  # while a run is watched
         self._zeroed: dict[Any, Buffer] = {}
         for memory in plan.memories:
@@ -63,8 +65,11 @@ class Program:
         """Bytes of a buffer after all launches so far; may share its memory."""
         raise NotImplementedError
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
-        """Run launches `first` to `last`; `held` is the memory that they touch."""
+    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
+        """Run launches `first` to `last`; `held` is the memory that they touch.
+
+        The outcome becomes final when they are made.
+        """
         raise NotImplementedError
 
     def value(self, node: Node) -> Array:
@@ -73,24 +78,28 @@ class Program:
         buffer = self._lies[memory]
         return as_elements(self.read(buffer, memory.nbytes, memory.offset).copy(), node)
 
-    def run(self, leaves: Sequence[Buffer]) -> list[Buffer]:
-        """Run once; returns a buffer per root.
+    def run(self, leaves: Sequence[Buffer], outcome: Outcome) -> None:
+        """Run once.
 
         Args:
             leaves: where the plan's leaves lie, in the plan's order.
+            outcome: filled; if it is final when an exception comes, the buffers are the results.
         """
         with self._lock:
             held = self._bind(leaves)
             self.arguments.patch()
+            found = {m: held[i] for i, m in enumerate(self._output_memories)}
+            outcome.buffers = [
+                found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs
+            ]
             if debugging.watched():
                 self._lies = self._where_all_lies(held)
-                debugging.run(self, lambda row: self.walk(row, row + 1, held))
+                debugging.run(self, lambda row: self.walk(row, row + 1, held, Outcome()))
                 self._lies = {}
                 self._check_status()
             else:
-                self._walk_all(held)
-            found = {m: held[i] for i, m in enumerate(self._output_memories)}
-            return [found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs]
+                self._walk_all(held, outcome)
+            outcome.final = True
 
     def _bind(self, leaves: Sequence[Buffer]) -> list[Buffer]:
         """Give every memory of the plan an address; outputs come first in what is returned."""
@@ -119,14 +128,18 @@ class Program:
         found |= {memory: next(rest) for memory in self._leaf_memories}
         return found | self._zeroed
 
-    def _walk_all(self, held: Sequence[Buffer]) -> None:
+    def _walk_all(self, held: Sequence[Buffer], outcome: Outcome) -> None:
         """What checks indices runs, and is asked, before memory is overwritten."""
         first, count = self.plan.checkpoint, len(self.plan.launches)
         if first:
-            self.walk(0, first, held)
+            if self._unasked:
+                self.clear(self._status)
+            self._unasked = True
+            self.walk(0, first, held, Outcome())
             self._check_status()
+            self._unasked = False
         if first < count:
-            self.walk(first, count, held)
+            self.walk(first, count, held, outcome)
 
     @property
     def where(self) -> dict[Node, Any]:

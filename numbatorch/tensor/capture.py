@@ -11,6 +11,7 @@ from typing import Any
 
 from numbatorch.backends.base import backend
 from numbatorch.backends.memory import Buffer
+from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
@@ -138,12 +139,8 @@ class Compiled:
         }
         call = inspect.BoundArguments(self._signature, arguments)
         with trace_mode() as trace, tracing() as updates, recorded_keys() as keys:
-            try:
-                result = self._function(*call.args, **call.kwargs)
-                changed = [(handle, old, handle.node) for handle, old in updates.items()]
-            finally:
-                for handle, old in updates.items():
-                    handle.node = old
+            result = self._function(*call.args, **call.kwargs)
+            changed = [(handle, old, handle.node) for handle, old in updates.items()]
         for stand_in in stand_ins:
             if stand_in in updates:
                 problem = "an argument is changed in place: return its new value"
@@ -240,13 +237,13 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
         for number, generator in trace.keys:
             leaves[number] = host_node(generator.key(), uint32, trace.device).buffer
     trace.replayed = True
-    buffers = trace.program.run(leaves)
+    outcome = Outcome()
+    try:
+        trace.program.run(leaves, outcome)
+    finally:
+        outcome.settle(lambda buffers: _hold_updates(trace, buffers))
+    buffers = outcome.buffers
     del leaves
-    count = len(trace.results)
-    for (handle, kept), buffer in zip(trace.updated, buffers[count:], strict=True):
-        if not kept:
-            node = handle.node
-            handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
     nodes = []
     flows = grad_enabled() and any(t.node.requires_grad for t in tensors)
     for buffer, (shape, dtype, required) in zip(buffers, trace.results, strict=False):
@@ -255,6 +252,14 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
             node.op, node.requires_grad = COMPILED, True
         nodes.append(node)
     return trace.build(nodes)
+
+
+def _hold_updates(trace: _Trace, buffers: list[Any]) -> None:
+    """Give the tensors that the function changes their new values, but for those in place."""
+    for (handle, kept), buffer in zip(trace.updated, buffers[len(trace.results) :], strict=True):
+        if not kept:
+            node = handle.node
+            handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
 
 
 def _plans_on(where: Device) -> PlanBackend | None:

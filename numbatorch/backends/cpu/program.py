@@ -11,6 +11,7 @@ from numbatorch.backends.arguments import float64_word
 from numbatorch.backends.cpu import pack, threads
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
+from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Array, Program
 from numbatorch.compile.memory import Memory, overlap
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
@@ -88,7 +89,7 @@ class CPUProgram(Program):
         memory = (ctypes.c_uint8 * nbytes).from_address(buffer.address + offset)
         return np.ctypeslib.as_array(memory)
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer]) -> None:
+    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches on the team."""
         if threads.num_threads() > self.parts:
             raise RuntimeError(
@@ -98,7 +99,7 @@ class CPUProgram(Program):
                     f"planned for {self.parts}, now {threads.num_threads()}",
                 )
             )
-        threads.run(self.program[first:last])
+        threads.run(self.program[first:last], outcome)
 
 
 def _touch(some: Sequence[Memory], others: Sequence[Memory]) -> bool:

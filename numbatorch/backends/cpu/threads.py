@@ -16,6 +16,7 @@ import numpy as np
 
 from numbatorch import settings
 from numbatorch.backends.cpu import loop, pack
+from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
@@ -46,9 +47,12 @@ class Team:
                 break
         self.state[loop.PARTS] = self.parts
 
-    def run(self, program: int, count: int) -> None:
+    def run(self, program: int, count: int, outcome: Outcome) -> None:
         """Run the `count` rows at an address; returns when every part is done."""
-        self._run(self._block_address, program, count)
+        function, block = self._run, self._block_address
+        # An interrupt is seen before this or when the call has ended, not in between.
+        outcome.final = True
+        function(block, program, count)
 
     def close(self) -> None:
         """End the threads."""
@@ -144,7 +148,7 @@ _team: Team | None = None
 _size: int | None = None
 
 
-def run(program: np.ndarray) -> None:
+def run(program: np.ndarray, outcome: Outcome | None = None) -> None:
     """Run a program on the team, in the order of its rows.
 
     Calls from several Python threads wait for each other. The caller keeps the program and its
@@ -153,17 +157,15 @@ def run(program: np.ndarray) -> None:
     Args:
         program: (n, 4) int64, contiguous: function address, argument block address, flags (bit 0:
             one thread runs it, with parts = 1; bit 1: all rows before it are finished), unused.
+        outcome: becomes final when the program runs.
     """
-    run_at(program.__array_interface__["data"][0], len(program))
-
-
-def run_at(address: int, count: int) -> None:
-    """As `run`, for a program of `count` rows at an address."""
     global _team
+    address, count = program.__array_interface__["data"][0], len(program)
+    outcome = outcome or Outcome()
     with _lock:
         if _team is None:
             _team = Team(num_threads())
-        _team.run(address, count)
+        _team.run(address, count, outcome)
 
 
 def num_threads() -> int:

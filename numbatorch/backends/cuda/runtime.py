@@ -11,7 +11,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ from numbatorch.backends.cuda.staging import Staging
 from numbatorch.backends.gpu import Step
 from numbatorch.errors import (
     BackendUnavailable,
-    DeviceError,
     KernelError,
     OutOfMemory,
     message,
@@ -92,7 +91,6 @@ class CudaRuntime:
         self.reclaim: Callable[[], None] = lambda: None
         self._compile = compile
         self._lock = Lock()
-        self._depth = 0
         self._lost: str | None = None
         self._discarded: deque[tuple[Callable[[int], None], int]] = deque()
         self._functions: dict[tuple[str, str], Function] = {}
@@ -109,14 +107,11 @@ class CudaRuntime:
         with self._lock:
             if self._lost is not None:
                 raise KernelError(self._lost)
-            self._depth += 1
             try:
                 self.driver.enter(self._context)
                 yield self.driver
             except DriverError as error:
                 raise self._explained(error) from error
-            finally:
-                self._depth -= 1
 
     def _explained(self, error: DriverError) -> Exception:
         """What a user can make of an error of the driver."""
@@ -137,18 +132,12 @@ class CudaRuntime:
         return KernelError(self._lost)
 
     def discard(self, free: Callable[[int], None], handle: int) -> None:
-        """Give something back once nothing uses it; finalizers call this from any thread."""
-        if self._lost is not None:
-            return
-        self._discarded.append((free, handle))
-        # A finalizer waits for nobody, and may run in the middle of another call of this thread.
-        if self._lock.acquire(blocking=False):
-            try:
-                if not self._depth:
-                    with suppress(DeviceError, KernelError), self.entered():
-                        self._free_discarded()
-            finally:
-                self._lock.release()
+        """Give something back when memory is next asked for, or when all is waited for.
+
+        Finalizers call this from any thread, in the middle of other calls, so it takes no lock.
+        """
+        if self._lost is None:
+            self._discarded.append((free, handle))
 
     def _free_discarded(self) -> None:
         if not self._discarded:
@@ -215,9 +204,10 @@ class CudaRuntime:
                 driver.clear(owner.address, nbytes, self.stream)
 
     def synchronize(self) -> None:
-        """Wait for all copies and launches."""
+        """Wait for all copies and launches, and give back what was dropped."""
         with self.entered():
             self.settle()
+            self._free_discarded()
 
     def load(self, kernels: Sequence[Kernels]) -> list[Function]:
         """Kernels with their epilogues, ready to launch; what is missing is compiled together.

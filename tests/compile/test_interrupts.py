@@ -1,0 +1,123 @@
+"""Values after an interrupt: the old ones or the new ones, never something else."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.backends.cpu import threads
+from numbatorch.backends.cpu.memory import POOL
+from tests.interrupts import interruptions
+from tests.unit.test_locks import is_free
+
+
+@pytest.fixture(autouse=True)
+def interrupts_in_finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter prints them and goes on."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
+
+
+def ones() -> nt.Tensor:
+    return (nt.zeros(1000, device="cpu") + 1).realize()
+
+
+def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call in which the interrupt comes while the team runs a program."""
+    ones()
+    team = threads._team
+    assert team is not None
+    run = team._run
+
+    def late(*arguments: int) -> None:
+        run(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(team, "_run", late)
+        call()
+
+
+def sum_over_donated() -> nt.Tensor:
+    """A sum that overwrites its second operand, which nothing else holds: 2."""
+    x, y = ones(), ones()
+    return y + x
+
+
+def test_an_interrupt_during_a_run_keeps_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    total = sum_over_donated()
+    interrupted(total.realize, monkeypatch)
+    assert (total == 2).all()
+
+
+def test_an_interrupt_at_any_moment_of_realizing() -> None:
+    total = sum_over_donated()
+
+    def compute() -> None:
+        nonlocal total
+        total = sum_over_donated()
+        total.realize()
+
+    for _ in interruptions(compute):
+        assert (total == 2).all()
+        assert is_free(POOL._lock)
+
+
+def counter() -> tuple[nt.Tensor, nt.Tensor, Any]:
+    """Two tensors that a compiled function counts up by 1 and 2, after a few calls."""
+    first, second = nt.zeros(1000, device="cpu").realize(), nt.zeros(1000, device="cpu").realize()
+
+    @nt.compile
+    def count(x: nt.Tensor) -> nt.Tensor:
+        first[...] = first + x
+        second[...] = second + 2 * x
+        return first * 1
+
+    for _ in range(2):
+        count(ones())
+    return first, second, count
+
+
+def test_an_interrupt_during_a_replay_keeps_all_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, count = counter()
+    one = ones()
+    interrupted(lambda: count(one), monkeypatch)
+    assert (first == 3).all() and (second == 6).all()
+    assert (count(one) == 4).all()
+
+
+def test_an_interrupt_at_any_moment_of_a_replay() -> None:
+    first, second, count = counter()
+    one = ones()
+    calls = 2.0
+    for _ in interruptions(lambda: count(one)):
+        reached = float(first[0])
+        assert reached in (calls, calls + 1)
+        np.testing.assert_array_equal(second.numpy(), np.full(1000, 2 * reached))
+        assert (count(one) == reached + 1).all()
+        calls = reached + 1
+
+
+def test_an_index_out_of_range_is_forgotten_after_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = ones()
+
+    def read(index: int) -> nt.Tensor:
+        return table[nt.tensor([index], device="cpu")]
+
+    assert read(1).tolist() == [1.0]
+    interrupted(lambda: read(5000).tolist(), monkeypatch)
+    assert read(2).tolist() == [1.0]
+
+
+def drops() -> Iterator[int]:
+    return interruptions(lambda: POOL.allocate(5000))
+
+
+def test_an_interrupt_when_memory_is_freed_leaves_the_pool_usable() -> None:
+    for _ in drops():
+        assert is_free(POOL._lock)
+        assert POOL.allocate(5000).nbytes == 5000
