@@ -1,4 +1,4 @@
-"""The suites that ask for a device or a GPU, on "cuda" in numba-cuda's simulator, each in a process.
+"""Suites for devices and GPUs, on "cuda" in numba-cuda's simulator: a process for each.
 
 The simulator is chosen before numba is imported, and then stays for the life of a process.
 """
