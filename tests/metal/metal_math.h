@@ -2,7 +2,7 @@
 // the C library does them. There are none for bfloat, and mixed types are ambiguous, as in Metal.
 
 namespace metal {
-#define FLOATS(DEFINE, NAME, EXPRESSION) DEFINE(float, NAME, EXPRESSION) DEFINE(half, NAME, EXPRESSION)
+#define FLOATS(DEFINE, NAME, FUNCTION) DEFINE(float, NAME, FUNCTION) DEFINE(half, NAME, FUNCTION)
 #define UNARY(T, NAME, F) inline T NAME(T x) { return T(F(float(x))); }
 #define BINARY(T, NAME, F) inline T NAME(T x, T y) { return T(F(float(x), float(y))); }
 #define PREDICATE(T, NAME, F) inline bool NAME(T x) { return bool(F(float(x))); }
@@ -52,8 +52,10 @@ inline float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 inline half fma(half x, half y, half z) {  // exact in long double, so rounded once from a float
   long double exact = (long double)float(x) * float(y) + float(z);
   float near = float(exact);  // to odd, so that the second rounding sees what the first dropped
-  if ((long double)near != exact && !(as_type<uint>(near) & 1u))
-    near = as_type<float>(as_type<uint>(near) + (((long double)near < exact) == (near > 0) ? 1u : -1u));
+  if ((long double)near != exact && !(as_type<uint>(near) & 1u)) {
+    bool outward = ((long double)near < exact) == (near > 0);
+    near = as_type<float>(as_type<uint>(near) + (outward ? 1u : -1u));
+  }
   return half(near);
 }
 inline float ldexp(float x, int power) { return __builtin_ldexpf(x, power); }
@@ -93,9 +95,12 @@ template <class T> inline T select(T other, T chosen, bool condition) {
 template <class T, int N> inline vec<T, N> select(vec<T, N> a, vec<T, N> b, vec<bool, N> c) {
   EACH(T, c[i] ? b[i] : a[i])
 }
-#define OVER(NAME) template <class T, int N> inline vec<T, N> NAME(vec<T, N> a) { EACH(T, NAME(a[i])) }
+#define OVER(NAME) \
+  template <class T, int N> inline vec<T, N> NAME(vec<T, N> a) { EACH(T, NAME(a[i])) }
 #define OVER_TWO(NAME) \
-  template <class T, int N> inline vec<T, N> NAME(vec<T, N> a, vec<T, N> b) { EACH(T, NAME(a[i], b[i])) }
+  template <class T, int N> inline vec<T, N> NAME(vec<T, N> a, vec<T, N> b) { \
+    EACH(T, NAME(a[i], b[i]))                                                  \
+  }
 OVER(abs) OVER(fabs) OVER(floor) OVER(ceil) OVER(trunc) OVER(rint) OVER(sqrt) OVER(rsqrt) OVER(exp)
 OVER_TWO(min) OVER_TWO(max) OVER_TWO(fmin) OVER_TWO(fmax) OVER_TWO(fmod) OVER_TWO(copysign)
 template <class T, int N> inline vec<T, N> fma(vec<T, N> a, vec<T, N> b, vec<T, N> c) {

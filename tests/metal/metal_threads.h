@@ -26,7 +26,8 @@ inline void simdgroup_barrier(mem_flags, int line = __builtin_LINE()) {
 
 // Values of the simdgroup's threads.
 template <class T> struct Lanes {
-  static_assert(sizeof(T) < 8 || !metal_numbers::Number<T>::value, "64-bit numbers do not cross lanes");
+  static_assert(sizeof(T) < 8 || !metal_numbers::Number<T>::value,
+                "64-bit numbers do not cross lanes");
   const T* values;
   uint lane, lanes;
   int line;
@@ -98,7 +99,8 @@ typedef atomic<bool> atomic_bool;
 typedef atomic<float> atomic_float;
 
 #define ATOMIC(NAME, EXPRESSION)                                                                 \
-  template <class A, class T> inline T atomic_fetch_##NAME##_explicit(A* object, T b, memory_order) { \
+  template <class A, class T>                                                                    \
+  inline T atomic_fetch_##NAME##_explicit(A* object, T b, memory_order) {                        \
     decltype(object->value) a = object->value;                                                   \
     object->value = EXPRESSION;                                                                  \
     return a;                                                                                    \
