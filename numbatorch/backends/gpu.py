@@ -219,7 +219,8 @@ class GPUProgram(Program):
         if recording is None:
             steps = [step for step in self._steps[first:last] if step is not None]
             recording = self._recordings[first, last] = self.runtime.recording(steps)
-        recording.run(self.arguments.words, [buffer.owner for buffer in held])
+        owners = [buffer.owner for buffer in (*held, *self._zeroed.values())]
+        recording.run(self.arguments.words, owners)
         outcome.final = True
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from numbatorch.backends.memory import Buffer
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """Results of a run, for a caller that has to note them although an exception came.
 

@@ -66,9 +66,10 @@ class Program:
         raise NotImplementedError
 
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
-        """Run launches `first` to `last`; `held` is the memory that they touch.
+        """Run launches `first` to `last`; the outcome becomes final when they are made.
 
-        The outcome becomes final when they are made.
+        Args:
+            held: the memory that they touch, but for what the plan itself keeps.
         """
         raise NotImplementedError
 
@@ -102,7 +103,7 @@ class Program:
             outcome.final = True
 
     def _bind(self, leaves: Sequence[Buffer]) -> list[Buffer]:
-        """Give every memory of the plan an address; outputs come first in what is returned."""
+        """Give every memory of the plan an address; returns outputs, the arena and leaves."""
         bases, number = self.arguments.bases, self.arguments.number
         addresses = [leaf.address for leaf in leaves]
         if addresses != self._bound:
@@ -116,7 +117,8 @@ class Program:
             arena = self.pool.allocate(self.plan.arena)
             bases[self._temporary_numbers] = arena.address + self._temporary_offsets
             held.append(arena)
-        return [*held, *leaves, *self._zeroed.values()]
+        held += leaves
+        return held
 
     def _where_all_lies(self, held: Sequence[Buffer]) -> dict[Any, Buffer]:
         """The buffer of each memory, by what `_bind` returned."""
