@@ -32,7 +32,7 @@ class Counting:
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     monkeypatch.setenv("NUMBATORCH_DEVICE", "numpy")
     found = Counting(base.backend(nt.device("numpy")))
-    monkeypatch.setitem(base._backends, "numpy", found)
+    monkeypatch.setitem(base._backends, nt.device("numpy"), found)
     return found
 
 
