@@ -1,8 +1,9 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
-Groups: decode prefill embed small fused matmul startup memory (all by default). A ratio is how many
-times as fast ours is. Every engine runs in its own process with the same number of threads; rounds
-go through the engines in turn; each figure is the median of the rounds' medians.
+Groups: decode prefill embed small fused matmul startup memory replay (all by default). A ratio is
+how many times as fast ours is. Every engine runs in its own process with the same number of
+threads; rounds go through the engines in turn; each figure is the median of the rounds' medians.
+With --device ours and PyTorch compute on a GPU, and peers that cannot are left out.
 """
 
 import argparse
@@ -11,15 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
 
-from benchmarks import checkpoints, processes
+from benchmarks import checkpoints, processes, replay
 from benchmarks.controller import Row, Worker, measure
 
 OURS = "ours"
 PEERS = ["llama_cpp", "mistral_rs", "torch_eager", "onnx_runtime", "numpy_blas"]
-GROUPS = ["decode", "prefill", "embed", "small", "fused", "matmul", "startup", "memory"]
+COMPARED = ["decode", "prefill", "embed", "small", "fused", "matmul"]
+GROUPS = [*COMPARED, "startup", "memory", "replay"]  # the last three are about the host only
 KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
 SENTENCE = "A cat sleeps on the warm windowsill while the kettle boils in the kitchen."
 VECTOR = 16 * 2**20  # elements
+GPU_VECTOR = 128 * 2**20  # a GPU is through with less sooner than it is asked for more
 
 
 def language_rows(group: str, folder: Path, sizes: list[str], kinds: list[str]) -> list[Row]:
@@ -62,10 +65,11 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
     if group == "small":
         return [Row("8x8 product, 200 in a chain", "chain", {"count": 200}, "us")]
     if group == "fused":
-        moved = 3 * 4 * VECTOR / 1e9
+        size = VECTOR if options.device == "cpu" else GPU_VECTOR
+        what, moved = f"{size >> 20}M float32", 3 * 4 * size / 1e9
         return [
-            Row("gelu(x * y + x), 16M float32", "gelu", {"size": VECTOR}, "GB/s", moved),
-            Row("  memory floor: add into existing", "floor", {"size": VECTOR}, "GB/s", moved),
+            Row(f"gelu(x * y + x), {what}", "gelu", {"size": size}, "GB/s", moved),
+            Row("  memory floor: add into existing", "floor", {"size": size}, "GB/s", moved),
         ]
     return [
         Row(f"matmul {n}^3 float32", "matmul", {"size": n}, "GFLOP/s", 2 * n**3 / 1e9)
@@ -97,6 +101,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="one of " + " ".join(GROUPS))
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, metal or auto")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
@@ -109,7 +114,7 @@ def parse() -> argparse.Namespace:
         "--files",
         type=Path,
         default=Path(gettempdir(), "numbatorch-bench"),
-        help="folder of the checkpoints, written on first use (2 GB)",
+        help="folder of the checkpoints, written on first use (2 GB, with 1b 14 GB)",
     )
     options = parser.parse_args()
     unknown = set(options.groups) - set(GROUPS)
@@ -118,16 +123,29 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def start(options: argparse.Namespace) -> list[Worker]:
+    """Ours and the peers, listed with what they compute on; exits where ours cannot."""
+    ours = Worker(OURS, sys.executable, options.threads, options.device)
+    if ours.absent:
+        ours.close()
+        print(f"{OURS}: {ours.absent}", file=sys.stderr)
+        raise SystemExit(2)
+    options.device = ours.device  # what "auto" is
+    peers = [Worker(p, options.peer_python, options.threads, ours.device) for p in options.peers]
+    print(f"{'device':<14}{ours.device}, {ours.hardware}")
+    for worker in [ours, *peers]:
+        other = "" if worker.hardware in ("", ours.hardware) else f" on {worker.hardware}"
+        print(f"{worker.engine:<14}{worker.version or 'absent: ' + worker.absent}{other}")
+    return [ours, *peers]
+
+
 def main() -> None:
     """Run the groups asked for."""
     options = parse()
-    groups = options.groups or GROUPS
-    compared = [group for group in groups if group not in ("startup", "memory")]
+    groups = options.groups or (GROUPS if options.device == "cpu" else COMPARED)
+    compared = [group for group in groups if group in COMPARED]
     if compared:
-        workers = [Worker(OURS, sys.executable, options.threads)]
-        workers += [Worker(peer, options.peer_python, options.threads) for peer in options.peers]
-        for worker in workers:
-            print(f"{worker.engine:<14}{worker.version or 'absent: ' + worker.absent}")
+        workers = start(options)
         for group in compared:
             compare(rows_of(group, options), workers, options.rounds)
         for worker in workers:
@@ -139,6 +157,9 @@ def main() -> None:
     if "memory" in groups:
         files = [checkpoints.gguf_file(options.files, size, "Q8_0") for size in options.sizes]
         print(*processes.peak_memory(files), sep="\n")
+    if "replay" in groups:
+        for size in options.sizes:
+            print(*replay.lines(checkpoints.gguf_file(options.files, size, "F32")), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,18 @@ SETTLE = 0.3  # seconds: thread pools spin for a while after a call
 
 
 class Worker:
-    """One engine's process."""
+    """One engine's process.
 
-    def __init__(self, engine: str, python: str, threads: int) -> None:
+    Attributes:
+        version: of the engine; None where it is absent.
+        device, hardware: what it computes on, and the name of that.
+        absent: why it does not run here; empty if it does.
+    """
+
+    def __init__(self, engine: str, python: str, threads: int, device: str) -> None:
         self.engine = engine
         self.process = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", engine, str(threads)],
+            [python, "-m", "benchmarks.worker", engine, str(threads), device],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -28,7 +34,9 @@ class Worker:
         )
         hello = self._read()
         self.version: str | None = hello.get("version")
-        self.absent: str = hello.get("absent", "")
+        self.device: str = hello.get("device", "")
+        self.hardware: str = hello.get("hardware", "")
+        self.absent: str = "; ".join(map(str.strip, hello.get("absent", "").splitlines()))
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -1,6 +1,7 @@
-"""Measures one engine in a process of its own: `python -m benchmarks.worker ENGINE THREADS`.
+"""Measures one engine in a process of its own: `python -m benchmarks.worker ENGINE THREADS DEVICE`.
 
-JSON lines in and out. Request: {"job": "decode", "arguments": {...}}.
+JSON lines in and out, at first {"version": v, "device": d, "hardware": h} or {"absent": why}.
+Request: {"job": "decode", "arguments": {...}}.
 Answer: {"seconds": s}, {"absent": why} or {"failed": why}.
 """
 
@@ -24,6 +25,9 @@ THREAD_VARIABLES = (
     "NUMBATORCH_THREADS OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS RAYON_NUM_THREADS"
 )
 
+# Engines that compute on more than the CPU have DEVICE and HARDWARE, and follow this.
+DEVICE_VARIABLE = "NUMBATORCH_DEVICE"
+
 
 def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request; an engine without the job is absent, not failed."""
@@ -40,18 +44,28 @@ def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until the input ends."""
-    name, threads = sys.argv[1:3]
+    name, threads, device = sys.argv[1:4]
     for variable in THREAD_VARIABLES.split():
         os.environ[variable] = threads
+    os.environ[DEVICE_VARIABLE] = device
     # Engines print to both streams as they like; answers go to a private copy of the output.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
         engine = importlib.import_module(f"benchmarks.engines.{name}")
-    except ImportError as err:
+    except Exception as err:
         print(json.dumps({"absent": str(err)}), file=answers)
         return
-    print(json.dumps({"version": engine.VERSION}), file=answers)
+    found = getattr(engine, "DEVICE", "cpu")
+    if found == "cpu" != device:
+        print(json.dumps({"absent": "runs on the CPU only"}), file=answers)
+        return
+    hello = {
+        "version": engine.VERSION,
+        "device": found,
+        "hardware": getattr(engine, "HARDWARE", ""),
+    }
+    print(json.dumps(hello), file=answers)
     for line in sys.stdin:
         print(json.dumps(answer(engine, json.loads(line))), file=answers)
 

@@ -8,14 +8,22 @@ import numpy as np
 
 import numbatorch as nt
 from benchmarks.timing import seconds
+from numbatorch.backends.base import backend
+from numbatorch.backends.devices import describe
+from numbatorch.backends.gpu import GPUBackend
 from numbatorch.generation.decoder import Decoder
 
 VERSION = nt.__version__
+DEVICE = str(nt.device())
+_BACKEND = backend(nt.device())
+HARDWARE = next(found.name for found in describe() if found.device == DEVICE)
+# What waits until a GPU has done what it was given.
+WAIT = _BACKEND.runtime.synchronize if isinstance(_BACKEND, GPUBackend) else None
 
 
 @lru_cache(1)
 def _decoder(file: str) -> Decoder:
-    return Decoder(nt.TextGenerator(file).model)
+    return Decoder(nt.TextGenerator(file, device=DEVICE).model)
 
 
 def decode(file: str, tokens: int) -> float:
@@ -45,7 +53,7 @@ def prefill(file: str, tokens: int) -> float:
 
 @lru_cache(1)
 def _embedder(folder: str):
-    return nt.Embedder(folder)
+    return nt.Embedder(folder, device=DEVICE)
 
 
 def embed(folder: str, sentences: list[str]) -> float:
@@ -56,24 +64,24 @@ def embed(folder: str, sentences: list[str]) -> float:
 
 def _normal(*shape: int):
     rng = np.random.default_rng(0)
-    return nt.from_numpy(rng.standard_normal(shape, dtype=np.float32)).realize()
+    return nt.from_numpy(rng.standard_normal(shape, dtype=np.float32), DEVICE).realize()
 
 
 def gelu(size: int) -> float:
     """Seconds a call of gelu(x * y + x)."""
     x, y = _normal(size), _normal(size)
-    return seconds(lambda: nt.functional.gelu(x * y + x).realize())
+    return seconds(lambda: nt.functional.gelu(x * y + x).realize(), wait=WAIT)
 
 
 def matmul(size: int) -> float:
     """Seconds a product."""
     lhs, rhs = _normal(size, size), _normal(size, size)
-    return seconds(lambda: (lhs @ rhs).realize())
+    return seconds(lambda: (lhs @ rhs).realize(), wait=WAIT)
 
 
 def chain(count: int) -> float:
     """Seconds a product of a compiled chain in which each needs the one before."""
-    rhs = nt.from_numpy(np.eye(8, dtype=np.float32) * np.float32(0.99))
+    rhs = nt.from_numpy(np.eye(8, dtype=np.float32) * np.float32(0.99), DEVICE)
 
     @nt.compile
     def run(value, factor):
@@ -81,4 +89,4 @@ def chain(count: int) -> float:
             value = value @ factor
         return value
 
-    return seconds(lambda: run(rhs, rhs).realize()) / count
+    return seconds(lambda: run(rhs, rhs).realize(), wait=WAIT) / count
