@@ -199,4 +199,6 @@ def _thread_of_grid(builder: Any) -> list[Any]:
 def ptx(lowered: Lowered, cc: tuple[int, int]) -> str:
     """NVVM's PTX; a * b + c is contracted as on the CPU, nothing else is relaxed."""
     code = nvvm.compile_ir(list(lowered.modules), arch=f"compute_{cc[0]}{cc[1]}", opt=3)
-    return str(code.decode().strip("\0").strip())
+    lines = code.decode().strip("\0").strip().splitlines()
+    # Numba has a variable for the globals of each function, which nothing reads here.
+    return "\n".join(line for line in lines if "_ZN08NumbaEnv" not in line) + "\n"
