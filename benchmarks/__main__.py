@@ -114,7 +114,7 @@ def parse() -> argparse.Namespace:
         "--files",
         type=Path,
         default=Path(gettempdir(), "numbatorch-bench"),
-        help="folder of the checkpoints, written on first use (2 GB, with 1b 14 GB)",
+        help="folder of the checkpoints, written on first use (2 GB, and 13 GB for 1b)",
     )
     options = parser.parse_args()
     unknown = set(options.groups) - set(GROUPS)
