@@ -125,10 +125,27 @@ class Scope:
     changed: bool = False
     target: str = "array"
     indexing: bool = False
+    _temporaries: dict[tuple[ast.AST, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = {n.id for n in ast.walk(self.source.tree) if isinstance(n, ast.Name)}
-        self.names |= set(self.source.parameters)
+
+    def free(self, name: str) -> str:
+        """A name near to `name` that the function does not use."""
+        while name in self.names or name in self.variables:
+            name += "_"
+        return variable_name(name)
+
+    def temporary(self, node: ast.AST, name: str) -> str:
+        """As `free`, a name for one statement only."""
+        if (node, name) not in self._temporaries:
+            stem = found = self.free(name)
+            number = 1
+            while found in self._temporaries.values() or found in self.names:
+                number += 1
+                found = f"{stem}_{number}"
+            self._temporaries[node, name] = found
+        return self._temporaries[node, name]
 
     def use(self, name: str) -> str:
         """A value of the thread: its name, which is also the text."""

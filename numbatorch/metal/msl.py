@@ -12,6 +12,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
+from numbatorch.metal import prelude
 
 TYPES: dict[DType, str] = {
     dt.float32: "float",
@@ -47,14 +48,27 @@ _METAL = """
 _USED = """
     Arguments args shared thread_index group_index thread_count group_count lane simdgroup
     INFINITY NAN abs ceil copysign fabs floor fma fmod isnan max min precise rint simd_max simd_sum
-    sqrt trunc atomic_fetch_add_explicit memory_order_relaxed partial_offset
+    sqrt trunc atomic_fetch_add_explicit memory_order_relaxed partial_offset finish_epilogue
 """
-VECTORS = {
+_VECTORS = {
     f"{stem}{n}"
     for stem in ("char", "uchar", "short", "ushort", "int", "uint", "half", "float", "bfloat")
     for n in (2, 3, 4)
 }
-RESERVED = {*_CPP.split(), *_METAL.split(), *_USED.split(), *VECTORS}
+RESERVED = {*_CPP.split(), *_METAL.split(), *_USED.split(), *_VECTORS, *prelude.FUNCTIONS}
+
+# Functions of Metal's on numbers, which functions of a kernel cannot share a name with.
+METAL_FUNCTIONS = frozenset(
+    """
+    abs absdiff acos acosh addsat all any asin asinh atan atan2 atanh ceil clamp clz copysign cos
+    cosh cospi cross ctz determinant distance dot exp exp10 exp2 extract_bits fabs faceforward fast
+    fdim floor fma fmax fmax3 fmedian3 fmin fmin3 fmod fract frexp hadd ilogb insert_bits isfinite
+    isinf isnan isnormal isordered isunordered ldexp length length_squared log log10 log2 mad24
+    madhi madsat max max3 median3 min min3 mix modf mul24 mulhi nextafter normalize popcount pow
+    powr precise reflect refract reverse_bits rhadd rint rotate round rsqrt saturate select sign
+    signbit sin sincos sinh sinpi smoothstep sqrt step subsat tan tanh tanpi transpose trunc
+    """.split()
+)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,10 @@ def _wrapping(name: str, sign: str) -> str:
 def _group(name: str, start: str, combine: str, neutral: str) -> str:
     """A value combined over the group, in an order that the number of threads decides."""
     return f"""\
-static inline float group_{name}(float value, threadgroup float* partial, uint thread_count,
-                                 uint lane, uint simdgroup) {{
+static inline float group_{name}(
+    float value, threadgroup uchar* memory, uint thread_count, uint lane, uint simdgroup
+) {{
+    threadgroup float* partial = (threadgroup float*)memory;
     value = {start};
     if (thread_count <= 32) return value;
     if (lane == 0) partial[simdgroup] = value;

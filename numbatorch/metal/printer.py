@@ -26,6 +26,7 @@ from numbatorch.language.words import Epilogue, Helper, PointerTo
 from numbatorch.metal import prelude
 from numbatorch.metal.expressions import Scope, Variable
 from numbatorch.metal.msl import (
+    METAL_FUNCTIONS,
     RESERVED,
     PointerType,
     Static,
@@ -131,8 +132,10 @@ class Module:
 
     def name(self, name: str, taken: set[str] | None = None) -> str:
         """A global name like `name` that nothing else has."""
+        if name in RESERVED or name in METAL_FUNCTIONS:
+            name += "_"
         stem, number = name, 1
-        while name in self._names or name in RESERVED or name in (taken or ()):
+        while name in self._names or name in (taken or ()):
             number += 1
             name = f"{stem}_{number}"
         self._names.add(name)
@@ -171,7 +174,10 @@ class Module:
             if not isinstance(kind, dt.DType):
                 raise Refused(f"{function.name} takes numbers")
             args.append(builder.input(f"x{i}", kind))
-        result = builder.call(function, args)
+        try:
+            result = builder.call(function, args)
+        except (DTypeError, ValueError) as err:
+            raise Refused(" ".join(str(err).split()), dtype=isinstance(err, DTypeError)) from err
         lines = [*print_numba(builder, [result]), f"return {result.name}"]
         names = ", ".join(a.name for a in args)
         text = "\n    ".join([f"def {function.name}({names}):", *lines])
@@ -226,18 +232,11 @@ def print_kernel(spec: KernelSpec, epilogue: KernelSpec | None = None) -> MetalS
 
 def _print(spec: KernelSpec, epilogue: KernelSpec | None) -> MetalSource:
     module = Module()
-    fields: list[str] = []
     symbol = spec.symbol
     if epilogue is not None:
         module.epilogue = _entry(module, epilogue, FINISH, TILE)
         symbol += f"_{epilogue.key[:8]}"
     main = _entry(module, spec, "", None)
-    for part, prefix in ((spec, ""), (epilogue, FINISH)):
-        if part is not None and prefix:
-            at = fields.index("") if "" in fields else len(fields)
-            fields[at : at + 1] = _fields(part, prefix)
-        elif part is not None:
-            fields = list(_fields(part, prefix))
     functions = list(main.all({}))
     offsets, total = _offsets(functions)
     body = [*offsets, *(f.text for f in functions[:-1]), _kernel(symbol, main)]
@@ -248,7 +247,7 @@ def _print(spec: KernelSpec, epilogue: KernelSpec | None) -> MetalSource:
             "#include <metal_stdlib>\nusing namespace metal;",
             *(kind.definition for kind in sorted(tuples, key=lambda kind: kind.text)),
             *prelude.used("\n".join(body)),
-            _struct([line for line in fields if line]),
+            _struct(spec, epilogue),
             *body,
         ]
     )
@@ -281,7 +280,7 @@ def _entry(module: Module, spec: KernelSpec, prefix: str, tail: tuple[str, ...] 
         return Printed(spec.symbol, [], NOTHING.type, (), "\n".join(lines), False, scope)
     uses = tuple(word for word in CONTEXT if word in scope.uses)
     parameters = [scope.variables[n].declaration for n in TILE] + [CONTEXT[u] for u in uses]
-    name = module.name("epilogue")
+    name = "finish_epilogue"
     text = _definition(f"static inline void {name}", parameters, lines)
     return Printed(name, [dt.int64] * len(TILE), NOTHING.type, uses, text, False, scope)
 
@@ -294,17 +293,12 @@ def _word_type(word: str) -> Type:
     return PointerType(checked(dt.by_name[word]), "device")
 
 
-def _used(scope: Scope, name: str) -> bool:
-    reads = (n for n in ast.walk(scope.source.tree) if isinstance(n, ast.Name))
-    return any(n.id == name for n in reads)
-
-
 def _parameter_lines(
     scope: Scope, names: list[str], words: tuple[str, ...], prefix: str
 ) -> Iterator[str]:
     """Variables for the arguments that are used."""
     for name, word in zip(names, words, strict=True):
-        if word != "epilogue" and _used(scope, name):
+        if word != "epilogue" and name in scope.names:
             variable = scope.variables[name]
             yield f"{variable.declaration} = {scope.use('args')}.{prefix}{variable.name};"
 
@@ -315,26 +309,28 @@ def _share_lines(scope: Scope) -> Iterator[str]:
         ("part", "group_index", " + thread_index"),
         ("parts", "group_count", ""),
     ):
-        if _used(scope, name):
+        if name in scope.names:
             text = f"long({first}) * thread_count{last}"
             yield f"{scope.variables[name].declaration} = {text};"
 
 
-def _fields(spec: KernelSpec, prefix: str) -> Iterator[str]:
-    """The words of a kernel in the struct of its arguments; "" where the epilogue's stand."""
+def _fields(spec: KernelSpec, epilogue: KernelSpec | None, prefix: str = "") -> Iterator[str]:
+    """The words of a kernel, those of the epilogue in its place, eight bytes each."""
     function, words = spec.bind()
     names = of_function(function).parameters
+    if epilogue is not None and "epilogue" not in words:
+        raise Refused("takes no epilogue: it has no parameter `finish: Epilogue`")
     for name, word in zip(names, words, strict=False):
         kind, field_name = _word_type(word), prefix + variable_name(name)
         if isinstance(kind, Static):
-            yield ""
+            yield from _fields(epilogue, None, FINISH) if epilogue is not None else ()
         else:
             padding = f" uint {field_name}_pad;" if kind is dt.float32 else ""
             yield f"{spelling(kind)} {field_name};{padding}"
 
 
-def _struct(fields: list[str]) -> str:
-    lines = fields or ["long unused;"]
+def _struct(spec: KernelSpec, epilogue: KernelSpec | None) -> str:
+    lines = list(_fields(spec, epilogue)) or ["long unused;"]
     return "\n".join(["struct Arguments {", *(f"    {line}" for line in lines), "};"])
 
 

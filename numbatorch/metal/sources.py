@@ -93,6 +93,12 @@ def _source(
     name: str, file: str, tree: ast.FunctionDef, lookup: Callable[[str], Any], described: str
 ) -> Source:
     own = copy.deepcopy(tree)
+    own.decorator_list, own.returns = [], None
+    for node in ast.walk(own):  # names in annotations are no uses
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
     scopes.separate_counters(own)
     return Source(name, file, own, lookup, described)
 

@@ -142,16 +142,11 @@ class Body:
             raise Refused(f"has not {len(targets)} values")
         text = whole.text
         if not isinstance(value, ast.Name):
-            text = self._free("_".join(t.id for t in targets if isinstance(t, ast.Name)) or "items")
+            names = "_".join(t.id for t in targets if isinstance(t, ast.Name))
+            text = self.scope.temporary(node, names or "items")
             yield f"const {whole.type.text} {text} = {whole.text};"
         for i, target in enumerate(targets):
             yield self.set(node, target, Expr(f"{text}.item{i}", whole.type.items[i]))
-
-    def _free(self, name: str) -> str:
-        """A name that the function does not use, near to `name`."""
-        while name in self.scope.names:
-            name += "_"
-        return variable_name(name)
 
     def _in_parallel(
         self, node: ast.stmt, targets: list[ast.expr], sources: list[ast.expr]
@@ -164,7 +159,7 @@ class Body:
         found = [self.scope.evaluate(source) for source in sources]
         for i, (target, value) in enumerate(zip(targets, found, strict=True)):
             stem = target.id if isinstance(target, ast.Name) else "element"
-            name = self._free(f"{stem}_before{i}")
+            name = self.scope.temporary(node, f"{stem}_before{i}")
             yield f"const {Variable(name, value.type).declaration} = {value.text};"
             found[i] = Expr(name, value.type, bits=value.bits, positive=value.positive)
         for target, value in zip(targets, found, strict=True):
@@ -202,7 +197,7 @@ class Body:
             if name in self._places.at.get(node, ()):
                 yield f"{variable.declaration};"
             return
-        array = Variable(self._free(f"{name}_array"), kind, array=size)
+        array = Variable(self.scope.temporary(node, f"{name}_array"), kind, array=size)
         self.arrays[array.name] = f"{array.declaration};"
         yield self.set(node, ast.Name(name, ast.Store()), Expr(array.name, kind))
 
@@ -238,18 +233,21 @@ class Body:
         last = bounds[0] if len(bounds) == 1 else bounds[1]
         step = bounds[2] if len(bounds) == 3 else constant(1)
         changed = scopes.assigned(node.body)
-        fixed = [_is_fixed(a, changed) for a in call.args]
+        fixed = [
+            bound.number is not None or _is_fixed(argument, changed)
+            for bound, argument in zip(bounds, call.args, strict=True)
+        ]
         name = node.target.id
         counter = Variable(variable_name(name), dt.int64)
         outer = self.scope.variables.get(name)
         self.scope.variables[name] = counter
         starts = [f"{counter.declaration} = {first.text}"]
         if not fixed[0 if len(fixed) == 1 else 1]:
-            end = self._free(f"{name}_end")
+            end = self.scope.free(f"{name}_end")
             starts.append(f"{end} = {last.text}")
             last = Expr(end, dt.int64)
         if len(fixed) == 3 and not fixed[2]:
-            stride = self._free(f"{name}_step")
+            stride = self.scope.free(f"{name}_step")
             starts.append(f"{stride} = {step.text}")
             step = Expr(stride, dt.int64, positive=step.positive)
         head = f"{', '.join(starts)}; {_going(counter.name, last, step)}; "

@@ -185,7 +185,7 @@ def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
 def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     dtype, size = _array(args)
     kind = PointerType(dtype, "threadgroup")
-    label = scope.module.label(node, f"{scope.target}_offset", scope.names)
+    label = scope.module.label(node, f"{scope.target}_offset", scope.names | set(scope.variables))
     scope.arrays[label] = size * dtype.itemsize
     return _cast(kind, f"({scope.use('shared')} + {label})")
 
@@ -223,7 +223,7 @@ def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     scope.arrays["partial_offset"] = 32 * 4
     operands = [
         _texts(_take(args, 1), dt.float32),
-        f"(threadgroup float*)({scope.use('shared')} + partial_offset)",
+        f"{scope.use('shared')} + partial_offset",
         *(scope.use(name) for name in ("thread_count", "lane", "simdgroup")),
     ]
     return Expr(f"{_meant(scope, node)}({', '.join(operands)})", dt.float32)
