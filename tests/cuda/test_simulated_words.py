@@ -25,7 +25,7 @@ from numbatorch.language.scalar_word import scalar_word
 from numbatorch.language.words import Intrinsic, Word, float32, int32, int64
 from numbatorch.ops import scalar_math
 from tests.conftest import SIMULATED
-from tests.cuda.word_cases import CASES, Case
+from tests.word_cases import CASES, Case
 
 if not SIMULATED:
     pytest.skip("runs in a process with NUMBA_ENABLE_CUDASIM=1", allow_module_level=True)

@@ -35,8 +35,8 @@ from numbatorch.language.kernel import EmittedKernel, Epilogue, Pointer, T, kern
 from numbatorch.language.primitives import atomic_add
 from numbatorch.language.words import Intrinsic, Word, float32, int32, int64
 from tests.conftest import SIMULATED
-from tests.cuda.word_cases import CASES, Case
 from tests.run_kernel import argument_block
+from tests.word_cases import CASES, Case
 
 pytest.importorskip("numba_cuda")
 if SIMULATED:
