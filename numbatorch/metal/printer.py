@@ -317,7 +317,7 @@ def _share_lines(scope: Scope) -> Iterator[str]:
 def _fields(spec: KernelSpec, epilogue: KernelSpec | None, prefix: str = "") -> Iterator[str]:
     """The words of a kernel, those of the epilogue in its place, eight bytes each."""
     function, words = spec.bind()
-    names = of_function(function).parameters
+    names = function.__code__.co_varnames
     if epilogue is not None and "epilogue" not in words:
         raise Refused("takes no epilogue: it has no parameter `finish: Epilogue`")
     for name, word in zip(names, words, strict=False):

@@ -6,7 +6,6 @@ a use around a loop; in that block by its first assignment, where that is a plai
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 Block = list[ast.stmt]
@@ -27,49 +26,49 @@ class Places:
 
 def places(tree: ast.FunctionDef, parameters: set[str]) -> Places:
     """Where the variables other than parameters and counters of loops are declared."""
-    counters = {n.target.id for n in loops(tree) if isinstance(n.target, ast.Name)}
     index = _Index()
     found = Places()
-    for name in dict.fromkeys(name for name, stored in _names(tree) if stored):
+    counters = set(loops(tree))
+    for name in sorted(index.uses(tree)[1]):
         if name not in parameters and name not in counters:
             index.place(tree.body, name, found)
     return found
 
 
-def loops(tree: ast.AST) -> Iterator[ast.For]:
-    """The `for` statements inside."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.For))
+def loops(tree: ast.AST) -> dict[str, list[ast.For]]:
+    """The `for` statements inside, by their variables."""
+    found: dict[str, list[ast.For]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+            found.setdefault(node.target.id, []).append(node)
+    return found
 
 
 def assigned(nodes: list[ast.stmt]) -> set[str]:
     """Names that statements assign to."""
-    return {name for node in nodes for name, stored in _names(node) if stored}
+    index = _Index()
+    return set().union(*(index.uses(node)[1] for node in nodes))
 
 
 def read(node: ast.AST) -> set[str]:
     """Names that a statement or expression reads."""
-    names = {name for name, stored in _names(node) if not stored}
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Name):
-            names.add(inner.target.id)
-    return names
-
-
-def _names(node: ast.AST) -> Iterator[tuple[str, bool]]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            yield inner.id, isinstance(inner.ctx, ast.Store)
+    return _Index().uses(node)[0]
 
 
 def separate_counters(tree: ast.FunctionDef) -> None:
     """Give loops a counter of their own where the variable is changed or used outside of them."""
-    total = Counter(name for name, _stored in _names(tree))
-    for name in {n.target.id for n in loops(tree) if isinstance(n.target, ast.Name)}:
-        found = [n for n in loops(tree) if isinstance(n.target, ast.Name) and n.target.id == name]
-        inside = sum(inner == name for loop in found for inner, _stored in _names(loop))
+    found_loops = loops(tree)
+    if not found_loops:
+        return
+    total = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    inside: Counter[str] = Counter()
+    for name, found in found_loops.items():
+        nodes = (node for loop in found for node in ast.walk(loop))
+        inside[name] = sum(isinstance(node, ast.Name) and node.id == name for node in nodes)
+    for name, found in found_loops.items():
         changed = any(name in assigned(loop.body) for loop in found)
         bounds = any(name in read(loop.iter) for loop in found)
-        if inside == total[name] and not changed and not bounds:
+        if inside[name] == total[name] and not changed and not bounds:
             continue
         counter = name + "_next"
         while counter in total:
@@ -84,22 +83,40 @@ def separate_counters(tree: ast.FunctionDef) -> None:
 
 
 class _Index:
-    """The names that statements read and touch, and by block the statements that touch a name."""
+    """The names that statements read and set, and by block the statements that touch a name."""
 
     def __init__(self) -> None:
-        self._read: dict[ast.AST, set[str]] = {}
+        self._uses: dict[ast.AST, tuple[set[str], set[str]]] = {}
         self._touching: dict[int, dict[str, list[ast.stmt]]] = {}
 
+    def uses(self, node: ast.AST) -> tuple[set[str], set[str]]:
+        """The names that a node reads, and those it sets."""
+        if node not in self._uses:
+            reads: set[str] = set()
+            sets: set[str] = set()
+            for inner in ast.iter_child_nodes(node):
+                if isinstance(inner, ast.Name):
+                    (sets if isinstance(inner.ctx, ast.Store) else reads).add(inner.id)
+                elif not isinstance(inner, ast.Constant | ast.operator | ast.expr_context):
+                    found = self.uses(inner)
+                    reads |= found[0]
+                    sets |= found[1]
+            match node:
+                case ast.AugAssign(target=ast.Name(id=name)):
+                    reads.add(name)
+                case ast.Name(id=name, ctx=ctx):
+                    (sets if isinstance(ctx, ast.Store) else reads).add(name)
+            self._uses[node] = (reads, sets)
+        return self._uses[node]
+
     def reads(self, node: ast.AST, name: str) -> bool:
-        if node not in self._read:
-            self._read[node] = read(node)
-        return name in self._read[node]
+        return name in self.uses(node)[0]
 
     def touching(self, block: Block, name: str) -> list[ast.stmt]:
         if id(block) not in self._touching:
             table: dict[str, list[ast.stmt]] = {}
             for node in block:
-                for found in {inner for inner, _stored in _names(node)}:
+                for found in set().union(*self.uses(node)):
                     table.setdefault(found, []).append(node)
             self._touching[id(block)] = table
         return self._touching[id(block)].get(name, [])

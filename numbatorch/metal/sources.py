@@ -2,8 +2,8 @@
 
 import ast
 import builtins
-import copy
 import linecache
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,15 +92,14 @@ def of_text(text: str, scope: dict[str, Any], described: str) -> Source:
 def _source(
     name: str, file: str, tree: ast.FunctionDef, lookup: Callable[[str], Any], described: str
 ) -> Source:
-    own = copy.deepcopy(tree)
-    own.decorator_list, own.returns = [], None
-    for node in ast.walk(own):  # names in annotations are no uses
+    tree.decorator_list, tree.returns = [], None
+    for node in ast.walk(tree):  # names in annotations are no uses
         if isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.AnnAssign):
             node.annotation = ast.Constant(None)
-    scopes.separate_counters(own)
-    return Source(name, file, own, lookup, described)
+    scopes.separate_counters(tree)
+    return Source(name, file, tree, lookup, described)
 
 
 def _find(text: str, line: int, name: str) -> ast.FunctionDef | None:
@@ -108,8 +107,18 @@ def _find(text: str, line: int, name: str) -> ast.FunctionDef | None:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             lines = [node.lineno, *(d.lineno for d in node.decorator_list)]
             if line in (min(lines), node.lineno):
-                return node
+                return _alone(text, node)
     return None
+
+
+def _alone(text: str, node: ast.FunctionDef) -> ast.FunctionDef:
+    """A tree of its own of a function in a text, with the lines that it has there."""
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
+    tree = ast.parse(textwrap.dedent("\n".join(lines)))
+    ast.increment_lineno(tree, node.lineno - 1)
+    (found,) = tree.body
+    assert isinstance(found, ast.FunctionDef)
+    return found
 
 
 @lru_cache(maxsize=32)

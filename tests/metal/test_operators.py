@@ -1,11 +1,16 @@
 """Elementwise operators as Metal kernels, run through C++ and compared with NumPy."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import EmittedKernel
+from numbatorch.metal.printer import print_kernel
+from numbatorch.ops import binary, unary
 from numbatorch.ops.registry import Elementwise, all_ops
 from numbatorch.ops.scalar import Builder, print_numba
 from tests.compare import tolerance
@@ -81,3 +86,38 @@ def test_operators_equal_their_references(dtype: DType) -> None:
         np.testing.assert_allclose(
             out, expected, limit.relative, limit.absolute, err_msg=f"{op.name} {dtype.name}"
         )
+
+
+def statements(spec: EmittedKernel) -> list[str]:
+    """What the loop of the kernel computes between its loads and its store."""
+    lines = [line.strip() for line in print_kernel(spec).text.splitlines()]
+    last = next(i for i, line in enumerate(lines) if line.startswith("out[i] = "))
+    return [line for line in lines[:last] if re.match(r"\w+ v\d+ = ", line)]
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "expected"),
+    [
+        (binary.mul, dt.int8, ["char v0 = char(x0 * x1);"]),
+        (binary.mul, dt.uint16, ["ushort v0 = ushort(uint(x0) * x1);"]),
+        (binary.add, dt.int32, ["int v0 = wrap_add(x0, x1);"]),
+        (binary.add, dt.int64, ["long v0 = wrap_add(x0, x1);"]),
+        (binary.add, dt.uint64, ["ulong v0 = x0 + x1;"]),
+        (binary.where, dt.int64, ["long v0 = x0 ? x1 : x2;"]),
+        (unary.sin, dt.float32, ["float v0 = precise::sin(x0);"]),
+        (binary.pow_, dt.float32, ["float v0 = precise::pow(x0, x1);"]),
+    ],
+    ids=str,
+)
+def test_operators_are_single_statements(op: Elementwise, dtype: DType, expected: Any) -> None:
+    dtypes = [op.fixed.get(i, dtype) for i in range(op.arity)]
+    assert statements(emitted(op, dtypes, dtype)) == expected
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_every_operator_is_printed_for_every_dtype(op: Elementwise) -> None:
+    for dtype in op.dtypes:
+        if dtype.compute is dtype and dtype is not dt.float64:
+            dtypes = [op.fixed.get(i, dtype) for i in range(op.arity)]
+            found = statements(emitted(op, dtypes, op.result_dtype(dtype, {})))
+            assert found or dtype.kind in "iu", "only integers may have nothing to round"

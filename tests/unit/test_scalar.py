@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError
-from numbatorch.metal.msl import print_msl
 from numbatorch.ops import binary, scalar_math, unary
 from numbatorch.ops.registry import Elementwise, all_ops
 from numbatorch.ops.scalar import (
@@ -30,16 +29,12 @@ COMPUTED = [d for d in dt.PLAIN if d.compute is d]
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.5, 3.5, np.inf, -np.inf, np.nan)
 
 
-def lines(function: object, dtypes: list[DType], **attrs: object) -> list[str]:
-    builder = Builder()
+def lines(
+    function: object, dtypes: list[DType], target: str = "numba", **attrs: object
+) -> list[str]:
+    builder = Builder(target)
     args = [builder.input(f"x{i}", dtype) for i, dtype in enumerate(dtypes)]
     return print_numba(builder, [builder.call(function, args, attrs)])
-
-
-def msl(function: object, dtypes: list[DType]) -> list[str]:
-    builder = Builder("metal")
-    args = [builder.input(f"x{i}", dtype) for i, dtype in enumerate(dtypes)]
-    return print_msl(builder, [builder.call(function, args)])
 
 
 @scalar_function()
@@ -232,29 +227,10 @@ def test_shifts_past_the_last_bit() -> None:
     assert scalar_math.right_shift(x, amount).tolist() == [-1, 0]
 
 
-def test_msl_text() -> None:
-    assert msl(blend, [dt.float32, dt.float32])[:3] == [
-        "float v0 = x0 * 2.5f;",
-        "float v1 = v0 + x1;",
-        "float v2 = fabs(x1);",
-    ]
-    assert msl(binary.mul, [dt.int8, dt.int8]) == ["char v0 = char(uint(x0) * uint(x1));"]
-    assert msl(binary.where, [dt.bool_, dt.int64, dt.int64]) == ["long v0 = x0 ? x1 : x2;"]
-
-
-def test_msl_uses_its_own_functions_where_ours_need_float64() -> None:
-    assert msl(unary.sin, [dt.float32]) == ["float v0 = precise::sin(x0);"]
-    assert msl(binary.pow_, [dt.float32, dt.float32]) == ["float v0 = precise::pow(x0, x1);"]
-    with pytest.raises(DTypeError, match="metal: has no float64"):
-        msl(unary.exp, [dt.float64])
-
-
-@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
-def test_every_operator_prints_msl(op: Elementwise) -> None:
-    if op.name != "cast":
-        for dtype in set(op.dtypes) & set(COMPUTED) - {dt.float64}:
-            text = msl(op, [op.fixed.get(i, dtype) for i in range(op.arity)])
-            assert text or dtype.kind in "iu", "only integers may have nothing to round"
+def test_metal_has_functions_of_its_own_where_ours_need_float64() -> None:
+    assert lines(unary.sin, [dt.float32], "metal") == ["v0 = native_sin(x0)"]
+    assert lines(binary.pow_, [dt.float32, dt.float32], "metal") == ["v0 = native_pow(x0, x1)"]
+    assert "native" not in " ".join(lines(unary.sin, [dt.float32]))
 
 
 def test_evaluate_runs_a_program_of_several_roots() -> None:
