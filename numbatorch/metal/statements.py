@@ -207,9 +207,11 @@ class Body:
         if condition.number is not None:
             yield from self.block(node.body if condition.number else node.orelse)
             return
-        *lines, end = _braced(f"if ({condition.text})", self.block(node.body))
+        body, other = self.block(node.body), self.block(node.orelse)
+        if not body and not other and not any(isinstance(n, ast.Call) for n in ast.walk(node.test)):
+            return
+        *lines, end = _braced(f"if ({condition.text})", body)
         yield from lines
-        other = self.block(node.orelse)
         chained = len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
         if chained and other and other[0].startswith("if ("):
             yield f"}} else {other[0]}"

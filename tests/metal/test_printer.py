@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
+from numbatorch.backends.cpu.simd import lanes
 from numbatorch.errors import DTypeError, KernelError
 from numbatorch.language.groups import (
     add_atomically,
@@ -300,6 +301,16 @@ def endless(n: int) -> int:
 @kernel
 def recursive(out: Pointer[int32], n: int) -> None:
     out[0] = endless(n)
+
+
+@kernel
+def vectors(out: Pointer[float32], n: int, part: int, parts: int) -> None:
+    out[0] = lanes(out)
+
+
+def test_words_of_the_cpu_are_refused() -> None:
+    with pytest.raises(KernelError, match="lanes is no word that Metal's printer knows"):
+        print_kernel(vectors())
 
 
 def test_recursion_is_refused() -> None:

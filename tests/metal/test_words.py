@@ -19,7 +19,7 @@ from numbatorch.language.groups import (
     thread,
     threads,
 )
-from numbatorch.language.kernel import EmittedKernel, Epilogue, Pointer, T, U, kernel, share
+from numbatorch.language.kernel import EmittedKernel, Epilogue, Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import (
     copysign,
     float32,
@@ -275,6 +275,65 @@ def test_threads_add_to_one_place() -> None:
     real, signed, plain = np.zeros(3, np.float32), np.zeros(2, np.int32), np.zeros(3, np.uint32)
     run(counted(), real, signed, plain, 0.5, groups=3, threads=32)
     assert (real.tolist(), signed.tolist(), plain.tolist()) == ([16.0] * 3, [0, -96], [64] * 3)
+
+
+@helper
+def ends(n: int, part: int, parts: int) -> Any:
+    """What `share` gives, from a helper."""
+    return share(n, part, parts)
+
+
+def test_kernels_call_kernels_and_functions_see_their_surroundings() -> None:
+    factor = 3
+
+    @kernel(T=TYPES)
+    def scaled(out: Pointer[T], x: Pointer[T], n: int, part: int, parts: int) -> None:
+        bounds = ends(n, part, parts)
+        for i in range(bounds[0], bounds[1]):
+            out[i] = x[i] * factor
+
+    @kernel
+    def twice(out: Pointer[int64], x: Pointer[int64], n: int, part: int, parts: int) -> None:
+        scaled(out, x, n, part, parts)
+        scaled(out, out, n, part, parts)
+
+    x = np.arange(50)
+    out = np.zeros_like(x)
+    run(twice(), out, x, x.size, groups=3, threads=4)
+    np.testing.assert_array_equal(out, x * 9)
+
+
+@helper
+def finish_one(out: Any, at: int, finish: Any) -> None:
+    """Passes the epilogue on."""
+    out[at] = out[at] + 1
+    finish_tile(finish, 0, 0, 1, at, at + 1)
+
+
+@kernel
+def passed_on(out: Pointer[float32], n: int, finish: Epilogue) -> None:
+    for i in range(thread(), n, threads()):
+        finish_one(out, i, finish)
+
+
+def test_helpers_finish_tiles() -> None:
+    text = """\
+from numbatorch.language.kernel import Pointer
+
+
+def kernel(
+    out: Pointer["float32"],
+    batch: int, row0: int, row1: int, col0: int, col1: int,
+) -> None:
+    for col in range(col0, col1):
+        out[col] = out[col] * 10
+"""
+    epilogue = EmittedKernel("tenfold", (text,), ["pointer"], lambda: text)
+    out = np.arange(7, dtype=np.float32)
+    run(passed_on(), out, 7, out, groups=1, threads=4, epilogue=epilogue)
+    np.testing.assert_array_equal(out, (np.arange(7) + 1) * 10)
+    run(passed_on(), out, 7, groups=1, threads=4)
+    np.testing.assert_array_equal(out, (np.arange(7) + 1) * 10 + 1)
 
 
 @kernel(T=("float32", "float16"))
