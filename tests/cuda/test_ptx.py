@@ -84,7 +84,7 @@ def of_operator(op: Op, dtypes: Iterable[nt.DType]) -> dict[str, found.Pair]:
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_kernels_of_operator(op: Op) -> None:
-    compiles(of_operator(op, found.one_dtype_of_each_class(dtypes_of(op))).values(), [(7, 5)])
+    compiles(of_operator(op, found.one_dtype_of_each_class(dtypes_of(op))).values())
 
 
 @pytest.mark.slow
