@@ -118,11 +118,27 @@ class Runtime(Protocol):
 
 
 class DevicePool(Pool):
-    """Memory of one GPU."""
+    """Memory of one GPU.
+
+    It holds what it has lent. In a cycle of garbage a buffer's owner would be finalized, and so
+    freed, together with the buffer that brings it back here.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(POOL_BYTES)
         self._runtime = runtime
+        self._lent: dict[int, Owner] = {}
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """A buffer of at least `nbytes` with undefined contents."""
+        buffer = super().allocate(nbytes)
+        self._lent[id(buffer.owner)] = buffer.owner
+        return buffer
+
+    def release(self, owner: Owner) -> None:
+        """Keep memory for the next buffer of its size."""
+        self._lent.pop(id(owner), None)
+        super().release(owner)
 
     def fresh(self, size: int) -> Owner:
         """Memory that the driver gives."""

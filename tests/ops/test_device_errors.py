@@ -1,5 +1,6 @@
 """Mistakes on GPUs are clear errors, after which the device goes on working."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,27 @@ def test_out_of_memory_says_how_much(gpu: str) -> None:
     with pytest.raises(nt.OutOfMemory, match="bytes"):
         nt.zeros(1 << 60, dtype=nt.int8, device=gpu).numpy()
     assert before.tolist() == [2, 2, 2, 2]
+
+
+def test_memory_dropped_in_a_cycle_is_used_again(gpu: str) -> None:
+    """A collector finalizes a buffer together with what it owns; only one may give it away."""
+
+    def lose() -> int:
+        buffer = (nt.ones(5000, device=gpu) + 1).realize().node.buffer
+        cycle: list[Any] = [buffer]
+        cycle.append(cycle)
+        return int(buffer.address)
+
+    runner = backend(nt.device(gpu))
+    assert isinstance(runner, GPUBackend)
+    address = lose()
+    gc.collect()
+    x = (nt.ones(5000, device=gpu) * 3).realize()
+    assert x.node.buffer.address == address
+    other = runner.runtime.allocate(64)  # frees what was given back to the driver
+    runner.runtime.synchronize()
+    assert ((x + 1) == 4).all().item()
+    del other
 
 
 def test_fallback_shows_in_the_kernels() -> None:
