@@ -12,7 +12,7 @@ from typing import Any
 
 from numbatorch.device import Device, device
 from numbatorch.dtype import float32, float64
-from numbatorch.errors import GradientError, OutOfRange, message
+from numbatorch.errors import DeviceError, GradientError, OutOfRange, message
 from numbatorch.ops.registry import describe
 from numbatorch.tensor import Tensor, full, no_grad, realize, zeros_like
 from numbatorch.tensor.base import depth_is_limited
@@ -79,11 +79,20 @@ class Optimizer:
         self._update_rates()
 
     def _update_rates(self) -> None:
-        """Bring rates that were changed in `param_groups` into their tensors."""
+        """Bring rates that were changed in `param_groups` into their tensors, by the parameters.
+
+        Raises:
+            DeviceError: parameters moved away from what was kept about them.
+        """
         for i, (group, rate) in enumerate(zip(self.param_groups, self._rates, strict=True)):
-            if self._known_rates[i] != group["lr"]:
+            where = group["params"][0].device if group["params"] else rate.device
+            if rate.device != where and any(p in self._state for p in group["params"]):
+                problem = f"parameters moved from {rate.device} to {where} after the first step"
+                hint = "move the model before the first step, or make a new optimizer"
+                raise DeviceError(message(type(self).__name__, problem, hint=hint))
+            if self._known_rates[i] != group["lr"] or rate.device != where:
                 _check_rate(type(self).__name__, group["lr"])
-                rate.hold(_scalar(group["lr"], rate.device).realize().node)
+                rate.hold(_scalar(group["lr"], where).realize().node)
                 self._known_rates[i] = group["lr"]
 
     def zero_grad(self) -> None:

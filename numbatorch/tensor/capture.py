@@ -95,6 +95,7 @@ class Compiled:
             raise TypeError(message("compile", f"the function has no parameter {unknown[0]!r}"))
         self._dynamic = dynamic
         self._traces: dict[Any, _Trace] = {}
+        self._eager: set[Any] = set()  # signatures whose tensors are on several devices
         self._lock = Lock()
 
     @property
@@ -118,11 +119,14 @@ class Compiled:
         key = (structure, grad_enabled(), where, runner.state())
         with self._lock:
             found = self._traces.get(key)
-            if found is None:
+            if key not in self._eager and (found is None or _has_moved(found)):
                 found = self._trace(bound, tensors, numbers)
                 if found is None:
-                    return self._function(*args, **kwargs)
-                self._traces[key] = found
+                    self._eager.add(key)
+                else:
+                    self._traces[key] = found
+            if key in self._eager or found is None:
+                return self._function(*args, **kwargs)
             with running:
                 return _replay(found, tensors, numbers)
 
@@ -271,6 +275,15 @@ def _plans_on(where: Device) -> PlanBackend | None:
 def _elsewhere(where: Device, tensors: Sequence[Any]) -> bool:
     """Whether some of the tensors are on another device."""
     return any(t.node.device is not where and t.node.device != where for t in tensors)
+
+
+def _has_moved(trace: _Trace) -> bool:
+    """Whether a tensor that the function uses from outside went to another device since."""
+    if trace.seen == moves():
+        return False
+    nodes = [moved_to(node) for node in trace.captured if node is not None]
+    nodes += [handle.node for handle in trace.states if handle is not None]
+    return any(node.device != trace.device for node in nodes)
 
 
 def _current(node: Node) -> Node:

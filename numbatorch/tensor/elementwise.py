@@ -237,13 +237,20 @@ class ElementwiseMethods(Handle):
         if whole and self.node.device.has_float64:
             wide = self._call("cast", dtype=dt.float64)
             return wide.isclose(other._call("cast", dtype=dt.float64), rtol, atol)
-        if whole:  # neighbouring large integers are one float32, so it is not what subtracts
-            wide, size = (x._call("cast", dtype=dt.int64) for x in (self, other))
-            distance = (wide - size).abs()._call("cast", dtype=dt.float32)
-            return self.eq(other) | (distance <= size.abs() * rtol + atol)
+        if whole:
+            size = other._call("cast", dtype=dt.float32).abs()
+            return self.eq(other) | (self._distance(other) <= size * rtol + atol)
         near = (self - other).abs() <= other.abs() * rtol + atol
         out = self.eq(other) | (near & self.isfinite() & other.isfinite())
         return out | (self.isnan() & other.isnan()) if equal_nan else out
+
+    def _distance(self, other: Tensor) -> Tensor:
+        """|self - other| of integers in float32: of neighbouring large ones not 0."""
+        x, y = (z._call("cast", dtype=dt.int64) for z in (self, other))
+        exact = (x - y).abs()._call("cast", dtype=dt.float32)  # but for what does not fit int64
+        x, y = (z._call("cast", dtype=dt.float32) for z in (self, other))
+        rough = (x - y).abs()
+        return exact.where(rough < 2.0**62, rough)
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """self where the condition holds, `other` elsewhere."""

@@ -257,3 +257,48 @@ def test_readers_in_other_threads_see_whole_values() -> None:
 def test_unknown_dynamic_name_is_an_error() -> None:
     with pytest.raises(TypeError, match="length"):
         nt.compile(lambda x: x, dynamic=("length",))
+
+
+def test_weights_that_move_to_another_device(metal: None) -> None:
+    linear = nt.nn.Linear(3, 2)
+    step = nt.compile(lambda x: linear(x))
+    x = nt.ones(1, 3)
+    expected = step(x).detach().numpy()
+    linear.to("numpy")
+    with pytest.raises(nt.DeviceError, match=r"(?s)different devices.*on cpu.*on numpy"):
+        step(x)
+    linear.to("metal")
+    with pytest.raises(nt.DeviceError, match=r"(?s)different devices.*on cpu.*on metal"):
+        step(x)
+    assert_close(step(x.to("metal")), expected, kind="composite")
+    linear.to("cpu")
+    assert_close(step(x), expected, kind="exact")
+
+
+def test_state_that_moves_to_another_device(metal: None) -> None:
+    state = nt.zeros(2)
+
+    @nt.compile
+    def count() -> nt.Tensor:
+        state[...] = state + 1
+        return state * 2
+
+    assert count().tolist() == [2, 2]
+    state.hold(state.to("metal").node)
+    assert count().tolist() == [4, 4]
+    assert state.device.kind == "metal" and count().device.kind == "metal"
+    assert state.tolist() == [3, 3]
+
+
+def test_a_function_over_several_devices_runs_eagerly() -> None:
+    calls = []
+
+    @nt.compile
+    def both(x: nt.Tensor) -> Any:
+        calls.append(x)
+        return x + 1, nt.ones(2, device="numpy") + 1
+
+    for _ in range(3):
+        first, second = both(nt.zeros(2))
+        assert first.tolist() == [1, 1] and second.device.kind == "numpy"
+    assert len(calls) == 4  # once more, to find out

@@ -174,3 +174,28 @@ def test_clipping_of_half_gradients_does_not_overflow() -> None:
     assert nt.optim.clip_grad_norm_([p], 1.0).item() == 2000.0
     assert p.grad.dtype is nt.float16
     assert_close(p.grad, np.full(4, 0.5), "gradient")
+
+
+@pytest.mark.parametrize("make", [nt.optim.AdamW, nt.optim.SGD])
+def test_a_model_moves_between_making_the_optimizer_and_its_first_step(
+    make: Any, device: str
+) -> None:
+    net = nn.Linear(2, 1).to("cpu" if device != "cuda" else "numpy")
+    optimizer = make(net.parameters(), lr=0.1)
+    net.to(device)
+    for _ in range(2):
+        net(nt.ones(1, 2)).sum().backward()
+        optimizer.step()
+    assert net.weight.device.kind == device
+
+
+def test_a_model_that_moves_after_a_step_is_a_mistake(device: str) -> None:
+    net = nn.Linear(2, 1)
+    optimizer = nt.optim.AdamW(net.parameters(), lr=0.1)
+    net(nt.ones(1, 2)).sum().backward()
+    optimizer.step()
+    other = "numpy" if device != "numpy" else "cpu"
+    net.to(other)
+    net(nt.ones(1, 2, device=other)).sum().backward()
+    with pytest.raises(nt.DeviceError, match=f"AdamW: parameters moved from {device} to {other}"):
+        optimizer.step()

@@ -225,3 +225,5 @@ def test_large_integers_are_close_by_their_difference(device: str) -> None:
     assert a.isclose(b, rtol=0, atol=0).tolist() == [False, True, False]
     assert a.isclose(b, rtol=1e-9, atol=0).tolist() == [True, True, False]
     assert a.isclose(b, rtol=0, atol=1).tolist() == [True, True, True]
+    ends = nt.tensor([2**63 - 1, -(2**63), 0], device=device)
+    assert ends.isclose(nt.tensor([-1, 2**63 - 1, -(2**63)], device=device)).tolist() == [False] * 3
