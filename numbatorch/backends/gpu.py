@@ -20,6 +20,7 @@ from numbatorch.backends.program import Program, as_elements
 from numbatorch.compile.plan import EPILOGUE, Launch, Plan
 from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
+from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.ops.registry import describe
@@ -52,6 +53,16 @@ class Step:
     threads: int
     block: int
     name: str
+
+
+def check_grid(step: Step, max_groups: int, max_threads: int) -> None:
+    """Raise KernelError for a grid beyond a GPU's limits."""
+    limits = [("groups", step.groups, max_groups)]
+    limits += [("threads in a group", step.threads, max_threads)]
+    for what, asked, limit in limits:
+        if asked > limit:
+            problem = f"more {what} than the GPU can run"
+            raise KernelError(message(step.name, problem, f"{asked}, of {limit} at most"))
 
 
 class Recording(Protocol):

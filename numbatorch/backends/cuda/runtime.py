@@ -21,7 +21,7 @@ import numpy as np
 from numbatorch.backends.cuda.driver import OUT_OF_MEMORY, Driver, DriverError
 from numbatorch.backends.cuda.recording import CudaRecording
 from numbatorch.backends.cuda.staging import Staging
-from numbatorch.backends.gpu import Step
+from numbatorch.backends.gpu import Step, check_grid
 from numbatorch.errors import (
     BackendUnavailable,
     KernelError,
@@ -245,12 +245,7 @@ class CudaRuntime:
             KernelError: a grid beyond the GPU's limits.
         """
         for step in steps:
-            limits = [("groups", step.groups, self.max_groups)]
-            limits += [("threads in a group", step.threads, self.max_threads)]
-            for what, asked, limit in limits:
-                if asked > limit:
-                    problem = f"more {what} than the GPU can run"
-                    raise KernelError(message(step.name, problem, f"{asked}, of {limit} at most"))
+            check_grid(step, self.max_groups, self.max_threads)
         return CudaRecording(self, steps)
 
 
