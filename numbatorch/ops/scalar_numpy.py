@@ -14,10 +14,23 @@ from numbatorch.ops.scalar import Builder, Operand, Value, reachable
 Array = Any
 
 
-def _fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c: rounded once for float32 up to a double rounding, in longdouble for float64."""
-    wide = np.float64 if np.result_type(a) == np.float32 else np.longdouble
-    return (a * wide(1) * b + c).astype(np.result_type(a))
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c: rounded once for float32, twice for float64 by way of longdouble.
+
+    A float32 product is exact in float64. The sum is rounded to odd there, which a second rounding,
+    to float32, does not notice: S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded
+    sums", IEEE Transactions on Computers 57 (2008), https://doi.org/10.1109/TC.2007.70819
+    """
+    if np.result_type(a) != np.float32:
+        return (a * np.longdouble(1) * b + c).astype(np.result_type(a))
+    product, addend = np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64)
+    total = np.asarray(product + addend)
+    part = total - product
+    error = (product - (total - part)) + (addend - part)
+    even = (total.view(np.int64) & 1) == 0
+    inexact = even & np.isfinite(total) & (error != 0)
+    odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+    return np.where(inexact, odd, total).astype(np.float32)
 
 
 def _truncdiv(a: Array, b: Array) -> Array:
@@ -54,7 +67,7 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "fabs": np.fabs,
     "copysign": np.copysign,
     "fmod": np.fmod,
-    "fma": _fma,
+    "fma": fma,
 }
 
 

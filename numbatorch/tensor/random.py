@@ -1,6 +1,7 @@
 """Random tensors. Each call takes the next stream of the generator; a stream is a key of Threefry.
 
-The same seed gives the same numbers on every device and for every number of threads.
+The same seed gives the same bits on every device and for every number of threads; only normal
+numbers in float64 may differ in their last places between devices.
 """
 
 from __future__ import annotations

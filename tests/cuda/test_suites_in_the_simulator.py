@@ -22,6 +22,7 @@ SUITES = {
     "properties, second half": [PROPERTIES, "--shard=1/2", "-k", "cuda"],
     "a new operator": ["tests/ops/test_new_operator.py"],
     "conventions": ["tests/ops/test_conventions.py"],
+    "random numbers": ["tests/ops/test_random.py"],
     "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
     "mistakes": ["tests/ops/test_device_errors.py"],
     "kernels of rows": ["tests/ops/test_gpu_kernels.py"],

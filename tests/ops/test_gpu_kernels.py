@@ -270,18 +270,6 @@ def test_topk_by_a_heap_for_each_row(gpu: str, shape: tuple[int, int]) -> None:
     check(gpu, sort.topk_indices, [x], k=shape[1] - 1, largest=True)
 
 
-def test_random_numbers_are_those_of_the_cpu(gpu: str) -> None:
-    for draw in (nt.rand, nt.randn):
-        nt.manual_seed(3)
-        expected = draw(7, device="numpy").numpy()
-        nt.manual_seed(3)
-        assert_close(draw(7, device=gpu), expected, "elementwise", device=gpu)
-    nt.manual_seed(3)
-    expected = nt.randint(0, 1000, (9,), device="numpy").numpy()
-    nt.manual_seed(3)
-    assert np.array_equal(nt.randint(0, 1000, (9,), device=gpu).numpy(), expected)
-
-
 @pytest.mark.parametrize("shape", [(2, 5), (4, 1)])
 def test_cross_entropy_and_its_gradient(gpu: str, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

@@ -1,5 +1,7 @@
 """The scalar language: what a body may say, the program it becomes, its text, and its errors."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from numbatorch.ops.scalar import (
     Scalar,
     bits,
     convert,
+    fma,
     from_bits,
     print_numba,
     scalar_function,
@@ -172,6 +175,32 @@ def test_bits_are_reinterpreted() -> None:
 
     x = np.float32([1.0, 2.0])
     np.testing.assert_array_equal(next_up(x), np.nextafter(x, np.float32(np.inf)))
+
+
+def nearest(exact: Fraction) -> np.float32:
+    """The float32 nearest to `exact`, of two the even one."""
+    about = np.float32(float(exact))
+    around = [np.nextafter(about, np.float32(to)) for to in (-np.inf, np.inf)]
+    key = lambda x: (abs(Fraction(float(x)) - exact), int(x.view(np.int32)) & 1)  # noqa: E731
+    return min([about, *around], key=key)
+
+
+def test_fma_of_float32_is_rounded_once() -> None:
+    rng = np.random.default_rng(0)
+    # 24929 * 673 = 2**24 + 1 lies between two neighbours: the addend decides, however small.
+    ties = [(24929.0, 673.0, 2.0**-40), (24929.0, 673.0, -(2.0**-40)), (24929.0, -673.0, 2.0**-99)]
+    near = [(a, b, -a * b * (1 + e)) for a, b, e in rng.uniform(-1, 1, (300, 3))]
+    tiny = [(a * 2.0**-70, b * 2.0**-75, c * 2.0**-148) for a, b, c in rng.uniform(-1, 1, (300, 3))]
+    a, b, c = np.array([*ties, *near, *tiny], np.float32).T
+    expected = [
+        nearest(Fraction(x) * Fraction(y) + Fraction(z))
+        for x, y, z in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)
+    ]
+    np.testing.assert_array_equal(fma(a, b, c), np.array(expected))
+    np.testing.assert_array_equal(
+        fma(*np.float32([[np.inf, 3e38, np.nan], [2, 3e38, 1], [1, -3e38, 1]])),
+        np.float32([np.inf, np.inf, np.nan]),
+    )
 
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)

@@ -25,6 +25,7 @@ from numbatorch.backends.cuda.simulated_memory import (
     wrapped,
 )
 from numbatorch.language import groups, primitives, words
+from numbatorch.ops import scalar_numpy
 
 _lock = threading.Lock()
 
@@ -61,10 +62,10 @@ def _binary(function: Any) -> Callable[[Any, Any], Any]:
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
-    """a * b + c in a wider type, then rounded."""
+    """a * b + c, rounded once for float32."""
     a, b, c = _same(a, b, c)
     if isinstance(a, np.float32):
-        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+        return np.float32(scalar_numpy.fma(a, b, c))
     exact = getattr(math, "fma", None)
     if exact is not None and np.isfinite(a) and np.isfinite(b) and np.isfinite(c):
         return np.float64(exact(a, b, c))
