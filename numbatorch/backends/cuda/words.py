@@ -164,6 +164,7 @@ def _atomic_add(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
 
 
 def _add_atomically(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Adds to memory of the GPU, not of the group."""
     if not isinstance(pointer, PointerType):
         return None
     kind = numba_types.held(pointer.element)
@@ -174,13 +175,24 @@ def _add_atomically(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any
         stored = elements.storage(pointer.element)
         place = _element(builder, stored, values[0], values[1])
         if isinstance(kind, types.Float):
-            name = f"llvm.nvvm.atomic.load.add.f{kind.bitwidth}.p0f{kind.bitwidth}"
-            _call(builder, name, stored, [place, values[2]])
+            _add_float(builder, place, values[2], f"f{kind.bitwidth}")
         else:
             builder.atomic_rmw("add", place, values[2], "monotonic")
         return context.get_dummy_value()
 
     return signature(types.none, pointer, types.int64, kind), codegen
+
+
+def _add_float(builder: Any, place: Any, value: Any, kind: str) -> None:
+    """PTX: NVVM's function for it is refused for compute capability 10 and later.
+
+    Source: https://docs.nvidia.com/cuda/parallel-thread-execution/#parallel-synchronization-and-communication-instructions-red
+    """
+    place = builder.addrspacecast(place, value.type.as_pointer(GLOBAL))
+    taken = ir.FunctionType(ir.VoidType(), [i64, value.type])
+    constraint = "l,f,~{memory}" if kind == "f32" else "l,d,~{memory}"
+    code = ir.InlineAsm(taken, f"red.global.add.{kind} [$0], $1;", constraint, side_effect=True)
+    builder.call(code, [builder.ptrtoint(place, i64), value])
 
 
 def _register(name: str) -> Define:
