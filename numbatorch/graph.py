@@ -193,6 +193,11 @@ def trace_mode() -> Iterator[int]:
         _mode.trace = before
 
 
+def current_trace() -> int:
+    """Number of the trace that this thread makes nodes for, or 0."""
+    return _mode.trace
+
+
 _OPS: dict[str, Op] = {}
 
 AnyOp = TypeVar("AnyOp", bound=Op)

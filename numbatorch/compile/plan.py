@@ -14,6 +14,7 @@ from numbatorch.compile.simplify import simplify
 from numbatorch.compile.target import TARGETS, Grid, Target
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
+from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node, toposort, verify
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
@@ -111,11 +112,15 @@ class _Launcher:
         *arguments: Any,
         work: float,
         serial: bool = False,
-        items: int = 0,
-        groups: int = 0,
+        items: int | None = None,
+        groups: int | None = None,
         threads: int = 0,
     ) -> None:
         """Add one launch."""
+        if self.planner.target.groups and (items is None) == (groups is None):
+            problem = "a launch for GPUs says how many items its threads share, or how many groups"
+            found = f"items {items}, groups {groups}"
+            raise KernelError(message(spec.name, problem, found, spec.path()))
         words: list[Any] = []
         touched: list[Memory] = []
         for argument in arguments:
@@ -139,8 +144,8 @@ class _Launcher:
             sum(m.nbytes for m in dict.fromkeys(touched)),
             work,
             called,
-            items,
-            groups,
+            items or 0,
+            groups or 0,
             threads,
         )
         self.planner.add(launch)
@@ -285,6 +290,8 @@ class Planner:
             if not isinstance(term, Load) or term.node not in self.donated:
                 continue
             leaf = term.node
+            if leaf in self.kept:  # its old value is a result too
+                continue
             loads = [t for t in group.terms() if isinstance(t, Load) and t.node is leaf]
             alike = leaf.shape == node.shape and leaf.dtype is node.dtype
             last = self.readers.get(leaf, number) <= number

@@ -171,17 +171,25 @@ class SGD(Optimizer):
             if group["weight_decay"]:
                 direction = direction + p.detach() * group["weight_decay"]
             if group["momentum"]:
-                before = self._state.get(p)
-                if before is None:
-                    before = self._state[p] = direction.detach()
-                else:
-                    kept = before * group["momentum"]
-                    before.hold((kept + direction * (1 - group["dampening"])).node)
-                changed.append(before)
-                ahead = direction + before * group["momentum"]
-                direction = ahead if group["nesterov"] else before
+                kept, share = self._moved(p)
+                kept.hold((kept * group["momentum"] + direction * share).node)
+                share.hold(_scalar(1 - group["dampening"], p.device).to(p.dtype).node)
+                changed += [kept, share]
+                ahead = direction + kept * group["momentum"]
+                direction = ahead if group["nesterov"] else kept
             p.hold((p.detach() - direction * rate).node)
         return changed
+
+    def _moved(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """The direction that is kept, 0 at first, and the share of the gradient that enters it.
+
+        The first gradient enters whole, whatever the dampening. Both are tensors, so that a
+        compiled step is the same for the first time and later.
+        """
+        if p not in self._state:
+            self._state[p] = zeros_like(p), _scalar(1.0, p.device).to(p.dtype)
+        found: tuple[Tensor, Tensor] = self._state[p]
+        return found
 
 
 @dataclass(eq=False)

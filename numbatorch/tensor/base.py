@@ -20,7 +20,7 @@ from numbatorch.backends.base import backend
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, Op, grad_enabled, toposort
+from numbatorch.graph import Node, Op, current_trace, grad_enabled, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER, View, describe
 from numbatorch.ops.view import clone, detach
@@ -133,6 +133,8 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     wanted = list(dict.fromkeys(nodes))
     if all(node.buffer is not None for node in wanted):
         return
+    if is_tracing():
+        _refuse_traced(wanted)
     with running:
         wanted += pending_leaves(wanted)
         wanted += results_to_keep([node for node in wanted if node.buffer is None])
@@ -145,6 +147,24 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
         for node in wanted:
             _forget(node)
         _settle_detached()
+
+
+def _refuse_traced(nodes: Iterable[Node]) -> None:
+    """Raise if values of a traced function are computed now, from ones that change between calls.
+
+    Each later call would go on with what they are now.
+    """
+    trace = current_trace()
+    for node in toposort(nodes):
+        made_here = node.buffer is None and node.trace == trace
+        if made_here and any(x.trace != trace or x.op is BUFFER for x in node.inputs):
+            raise RuntimeError(
+                message(
+                    "compile",
+                    "a value is read while its function is traced: return it instead",
+                    describe(node),
+                )
+            )
 
 
 def pending_leaves(roots: Iterable[Node]) -> list[Node]:
@@ -208,8 +228,12 @@ def is_leaf(node: Node) -> bool:
 
 
 def detached(node: Node) -> Node:
-    """The value of `node`, through which no gradient flows; shares its buffer."""
-    if node.buffer is None:
+    """The value of `node`, through which no gradient flows; shares its buffer.
+
+    While a function is traced it stays tied to `node`, whose tensor may hold another value at the
+    next call.
+    """
+    if node.buffer is None or is_tracing():
         found = detach.apply(node)
         if depth_is_limited():  # a traced graph stays as it was written
             _detached[found] = None
@@ -279,7 +303,7 @@ class Handle:
             raise DTypeError(
                 message("requires_grad_", f"only floats have gradients, not {describe(node)}")
             )
-        realized = node.buffer is not None
+        realized = node.buffer is not None and not is_tracing()
         leaf = LeafNode(
             BUFFER if realized else detach,
             () if realized else (node,),
@@ -288,7 +312,8 @@ class Handle:
             node.dtype,
             node.device,
         )
-        leaf.buffer = node.buffer
+        if realized:
+            leaf.buffer = node.buffer
         leaf.requires_grad = True
         leaf.owner = weakref.ref(self)
         if not realized:

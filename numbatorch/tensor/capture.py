@@ -144,19 +144,19 @@ class Compiled:
         call = inspect.BoundArguments(self._signature, arguments)
         with trace_mode() as trace, tracing() as updates, recorded_keys() as keys:
             result = self._function(*call.args, **call.kwargs)
+            returned: list[Any] = []
+            _flatten(result, returned)
+            nodes = [t.node for t in returned]
             changed = [(handle, old, handle.node) for handle, old in updates.items()]
         for stand_in in stand_ins:
             if stand_in in updates:
                 problem = "an argument is changed in place: return its new value"
                 raise TypeError(message("compile", problem, describe(stand_in.node)))
-        returned: list[Any] = []
-        _flatten(result, returned)
         used = [*tensors, *returned, *updates]
         if used and (_plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             return None
-        nodes = [t.node for t in returned]
         realize_nodes(_captured_pending([*nodes, *(new for _h, _o, new in changed)], trace))
-        found = _make(inputs, variables, result, nodes, changed)
+        found = _make(trace, inputs, variables, result, nodes, changed)
         sources = dict(keys)
         captured = enumerate(found.captured)
         found.keys = [(i, sources[node]) for i, node in captured if node in sources]
@@ -172,6 +172,7 @@ def _captured_pending(roots: list[Node], trace: int) -> list[Node]:
 
 
 def _make(
+    trace: int,
     inputs: list[Node],
     variables: dict[str, Variable],
     result: Any,
@@ -180,7 +181,8 @@ def _make(
 ) -> _Trace:
     """Plan a traced graph."""
     roots = [*returned, *(new for _h, _old, new in changed)]
-    realize_nodes([old for _h, old, _n in changed] + pending_leaves(roots))
+    fresh = [leaf for leaf in pending_leaves(roots) if leaf.trace != trace]
+    realize_nodes([*(old for _h, old, _n in changed), *fresh])
     order = toposort(roots)
     copies, placeholders = placeholder_graph(order)
     leaves = [node for node in order if node.buffer is not None or node.op is BUFFER]

@@ -9,13 +9,15 @@ from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, Like, by_name, named
 from numbatorch.errors import ShapeError, message
+from numbatorch.graph import Node
 from numbatorch.ops.registry import const, describe
+from numbatorch.ops.view import clone
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
     Handle,
-    buffer_node,
+    detached,
     host_array,
     host_node,
     is_leaf,
@@ -154,7 +156,7 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
         return self._of(index.get(self.node, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._update("index assignment", index.put(self.node, key, value))
+        self._assign("index assignment", index.put(self.node, key, value))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -163,8 +165,15 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
         """Hold the values of `source`, broadcast and converted to this shape and dtype."""
         require_no_loss("copy_", source.dtype, self.dtype)
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
-        self._update("copy_", value.node)
+        self._assign("copy_", value.node)
         return self
+
+    def _assign(self, operator: str, node: Node) -> None:
+        """Hold the value of a node that may be another tensor's.
+
+        Two tensors never hold one node: where one went when it is updated, the other did not.
+        """
+        self._update(operator, clone.apply(node) if node is not self.node else node)
 
     def fill_(self, value: Any) -> Tensor:
         """Hold `value` everywhere."""
@@ -230,9 +239,8 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         realize_nodes([self.node])
-        node = self.node
         copied = object.__new__(type(self))
-        Handle.__init__(copied, buffer_node(node.buffer, node.shape, node.dtype, node.device))
+        Handle.__init__(copied, detached(self.node))
         if self.requires_grad:
             copied._become_leaf(copied.node)
         if self.grad is not None:
