@@ -5,7 +5,7 @@ import shutil
 
 import gguf
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numbatorch.errors import FormatError, OutOfRange
@@ -105,6 +105,7 @@ def test_user_defined_token_is_found_before_words_are_cut(sentencepiece):
     assert "<tool>" in sentencepiece.decode(ids)
 
 
+@example(seeds=[630812, 308])  # two spaces of sentencepiece's, one of which decode drops
 @given(seeds=st.lists(st.integers(0, 10**6), max_size=40))
 def test_stream_gives_the_text_of_decode_in_whole_characters(
     seeds, from_folder, from_gguf, sentencepiece
@@ -115,8 +116,8 @@ def test_stream_gives_the_text_of_decode_in_whole_characters(
         pieces = [stream.step(id) for id in ids] + [stream.end()]
         for piece in pieces:
             piece.encode("utf-8")
-        whole = "".join(pieces)
-        assert whole.removeprefix(" ") == tokenizer.decode(ids).removeprefix(" ")
+        whole, decoded = "".join(pieces), tokenizer.decode(ids)
+        assert whole in (decoded, " " + decoded)  # a stream goes on: it keeps the first word's space
         if tokenizer is not sentencepiece:
             assert whole == from_folder._library.decode(ids, skip_special_tokens=True)
 
