@@ -60,8 +60,8 @@ class Launcher(Protocol):
         *arguments: Any,
         work: float,
         serial: bool = False,
-        items: int = 0,
-        groups: int = 0,
+        items: int | None = None,
+        groups: int | None = None,
         threads: int = 0,
     ) -> None:
         """Add one launch of a kernel.
@@ -75,6 +75,7 @@ class Launcher(Protocol):
             serial: run on one CPU thread whatever the work.
             items: how many things the kernel's `share` shares; on a GPU, one thread for each.
             groups, threads: for a kernel of groups: how many, and threads in each, a power of 2.
+                A launch for GPUs says one of `items` and `groups`.
         """
 
     def scratch(self, nbytes: int) -> Any:
