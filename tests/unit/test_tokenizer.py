@@ -117,7 +117,7 @@ def test_stream_gives_the_text_of_decode_in_whole_characters(
         for piece in pieces:
             piece.encode("utf-8")
         whole, decoded = "".join(pieces), tokenizer.decode(ids)
-        assert whole in (decoded, " " + decoded)  # a stream goes on: it keeps the first word's space
+        assert whole in (decoded, " " + decoded)  # a stream keeps the first word's space
         if tokenizer is not sentencepiece:
             assert whole == from_folder._library.decode(ids, skip_special_tokens=True)
 
