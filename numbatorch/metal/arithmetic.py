@@ -64,7 +64,7 @@ def binary(sign: str, lhs: Expr, rhs: Expr, wraps: bool = True) -> Expr:
     kinds = lhs.dtype.kind + rhs.dtype.kind
     if kinds == "bb" and sign in _CONDITIONS:
         text, level = _CONDITIONS[sign]
-        return Expr(f"{lhs.at(level)} {text} {rhs.at(level + 1)}", dt.bool_, level)
+        return Expr(f"{lhs.left(level)} {text} {rhs.right(level)}", dt.bool_, level)
     if "f" in kinds or sign == "/":
         return _real(sign, lhs, rhs)
     return _whole(sign, lhs, rhs, wraps)
@@ -104,7 +104,7 @@ def _whole(sign: str, lhs: Expr, rhs: Expr, wraps: bool) -> Expr:
     level = _LEVELS[sign]
     first = _operand(lhs, kind, always=sign in ("<<", ">>") or rhs.dtype is not kind)
     second = rhs if sign in ("<<", ">>") else _operand(rhs, kind, always=False)
-    text = f"{first.at(level)} {sign} {second.at(level + 1)}"
+    text = f"{first.left(level)} {sign} {second.right(level)}"
     return Expr(text, kind, level, bits=min(bits, 64), positive=positive, narrow=narrow)
 
 
@@ -167,13 +167,13 @@ def _narrow(sign: str, lhs: Expr, rhs: Expr) -> Expr | None:
     if kind.kind not in "iu" or kind.itemsize == 8 or not (rhs.dtype is kind or shift):
         return None
     level, name, size = _LEVELS[sign], type_name(kind), 8 * kind.itemsize
-    text = f"{lhs.at(level)} {sign} {rhs.at(level + 1)}"
+    text = f"{lhs.left(level)} {sign} {rhs.right(level)}"
     if sign in "&^|" or sign == ">>" or (size == 32 and kind.kind == "u"):
         return Expr(text, kind, level, bits=size)
     if size == 32:
         return Expr(f"{_WRAPS[sign]}({lhs.exact}, {convert(rhs, kind).exact})", kind, bits=size)
     if sign == "<<" or kind is dt.uint16:
-        text = f"uint({lhs.text}) {sign} {rhs.at(level + 1)}"
+        text = f"uint({lhs.text}) {sign} {rhs.right(level)}"
     return Expr(f"{name}({text})", kind, bits=size)
 
 
@@ -218,9 +218,21 @@ def compare(sign: str, lhs: Expr, rhs: Expr) -> Expr:
     """`lhs sign rhs`, a condition."""
     if lhs.number is not None and rhs.number is not None:
         return constant(bool(_COMPARES[sign](lhs.number, rhs.number)))
+    if lhs.text == rhs.text and lhs.text.isidentifier():
+        return _with_itself(sign, lhs)
     lhs, rhs = _comparable(lhs, rhs)
     level = values.EQUAL if sign in ("==", "!=") else values.ORDER
     return Expr(f"{lhs.at(level + 1)} {sign} {rhs.at(level + 1)}", dt.bool_, level)
+
+
+def _with_itself(sign: str, value: Expr) -> Expr:
+    """A comparison of a variable with itself, which Clang warns of."""
+    if value.dtype.kind != "f":
+        return constant(_COMPARES[sign](0, 0))
+    unordered = Expr(f"isnan({value.text})", dt.bool_)
+    if sign == "!=":
+        return unordered
+    return unary("not", unordered) if _COMPARES[sign](0, 0) else constant(False)
 
 
 def _comparable(lhs: Expr, rhs: Expr) -> tuple[Expr, Expr]:
@@ -248,7 +260,7 @@ def both(sign: str, lhs: Expr, rhs: Expr) -> Expr:
         if value.number is not None:
             return other if value.number == (sign == "&&") else value
     level = values.BOTH if sign == "&&" else values.EITHER
-    return Expr(f"{lhs.at(level)} {sign} {rhs.at(level + 1)}", dt.bool_, level)
+    return Expr(f"{lhs.left(level)} {sign} {rhs.right(level)}", dt.bool_, level)
 
 
 def choice(condition: Expr, chosen: Expr, other: Expr) -> Expr:

@@ -4,6 +4,7 @@ Kernels must be compiled without fast math: NaN, infinities and -0.0 keep their 
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +41,10 @@ _CPP = """
     typedef typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
 """
 _METAL = """
-    as_type atomic atomic_float atomic_int atomic_uint bfloat constant device fragment half kernel
-    mem_flags metal ptrdiff_t sampler size_t texture thread threadgroup threadgroup_barrier
-    threadgroup_imageblock uchar uint ulong ushort vertex visible
+    as_type assert atomic atomic_float atomic_int atomic_uint bfloat constant device fragment half
+    HUGE_VALF HUGE_VALH kernel MAXFLOAT MAXHALF mem_flags metal object_data ptrdiff_t ray_data
+    sampler size_t texture thread threadgroup threadgroup_barrier threadgroup_imageblock uchar uint
+    ulong ushort vertex visible
     int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t
 """
 _USED = """
@@ -55,6 +57,7 @@ _VECTORS = {
     for stem in ("char", "uchar", "short", "ushort", "int", "uint", "half", "float", "bfloat")
     for n in (2, 3, 4)
 }
+_MACROS = re.compile("(M|FLT|HALF|BFLT|METAL|CHAR|U?(S?CHAR|SHRT|INT|LONG))_[A-Z0-9_]+")
 RESERVED = {*_CPP.split(), *_METAL.split(), *_USED.split(), *_VECTORS, *prelude.FUNCTIONS}
 
 # Functions of Metal's on numbers, which functions of a kernel cannot share a name with.
@@ -142,7 +145,7 @@ def spelling(kind: Type) -> str:
 
 def variable_name(name: str) -> str:
     """A Python name as a name that MSL allows."""
-    return f"{name}_" if name in RESERVED else name
+    return f"{name}_" if name in RESERVED or _MACROS.fullmatch(name) else name
 
 
 def literal(number: Any, dtype: DType) -> str:

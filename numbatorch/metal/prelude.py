@@ -101,7 +101,8 @@ static inline float maximum(float a, float b) {
     "from_float8_e4m3": """\
 static inline float from_float8_e4m3(uchar bits) {
     uint size = bits & 0x7fu;
-    float value = size < 8u ? float(size) * 0x1p-9f : as_type<float>((size << 20) + (120u << 23));
+    float value = as_type<float>((size << 20) + (120u << 23));
+    if (size < 8u) value = float(size) * 0.001953125f;
     if (size == 0x7fu) value = NAN;
     return bits & 0x80u ? -value : value;
 }""",
@@ -115,7 +116,7 @@ static inline uchar to_float8_e4m3(float x) {
     uint bits = as_type<uint>(x);
     uint size = bits & 0x7fffffffu;
     uint code = (size + ((size >> 20) & 1u) + 0x7ffffu - (120u << 23)) >> 20;
-    if (size < (121u << 23)) code = uint(rint(as_type<float>(size) * 0x1p9f));
+    if (size < (121u << 23)) code = uint(rint(as_type<float>(size) * 512.0f));
     if (size > 0x43e80000u) code = 0x7fu;
     return uchar(code | ((bits >> 24) & 0x80u));
 }""",
@@ -125,7 +126,7 @@ static inline uchar to_float8_e5m2(float x) {
     uint bits = as_type<uint>(x);
     uint size = bits & 0x7fffffffu;
     uint code = (size + ((size >> 21) & 1u) + 0xfffffu - (112u << 23)) >> 21;
-    if (size < (113u << 23)) code = uint(rint(as_type<float>(size) * 0x1p16f));
+    if (size < (113u << 23)) code = uint(rint(as_type<float>(size) * 65536.0f));
     if (size > 0x476fffffu) code = 0x7cu;
     if (size > 0x7f800000u) code = 0x7eu;
     return uchar(code | ((bits >> 24) & 0x80u));

@@ -62,6 +62,7 @@ ATTRIBUTES = {
     "simdgroup": "simdgroup_index_in_threadgroup",
 }
 SHARED_LIMIT = 32 << 10  # bytes a group may have
+GROUP_THREADS = 256  # at most; the compiler leaves registers for so many
 FINISH = "finish_"  # before the epilogue's words among the arguments
 
 
@@ -348,7 +349,8 @@ def _offsets(functions: list[Printed]) -> tuple[list[str], int]:
 
 def _kernel(symbol: str, main: Printed) -> str:
     parameters = [f"{CONTEXT[name]} [[{ATTRIBUTES[name]}]]" for name in CONTEXT]
-    return _definition(f"kernel void {symbol}", parameters, main.text.splitlines())
+    text = _definition(f"kernel void {symbol}", parameters, main.text.splitlines())
+    return f"[[max_total_threads_per_threadgroup({GROUP_THREADS})]]\n{text}"
 
 
 def _definition(head: str, parameters: list[str], lines: list[str]) -> str:

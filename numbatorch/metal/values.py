@@ -1,7 +1,7 @@
 """Expressions of a kernel while it is printed: their text and type, conversions, loads, stores."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from numbatorch.metal.msl import PointerType, Static, Type, literal, spelling, t
 
 # How tightly an operator binds in C++; what binds less than its place asks for gets parentheses.
 ATOM, UNARY, MUL, ADD, SHIFT, ORDER, EQUAL, AND, XOR, OR, BOTH, EITHER, CHOICE = range(13, 0, -1)
+
+# Operators that Clang warns of as operands of others, if they stand there without parentheses.
+_MIXED = {SHIFT: {ADD}, XOR: {AND}, OR: {AND, XOR}, EITHER: {BOTH}}
 
 INDEX_BITS = 40  # what index arithmetic is taken to need, where it meets data
 
@@ -52,6 +55,14 @@ class Expr:
     def at(self, level: int) -> str:
         """The text as an operand of what binds as tightly as `level`."""
         return self.text if self.level >= level else f"({self.text})"
+
+    def left(self, level: int) -> str:
+        """The text before an operator of `level`."""
+        return f"({self.text})" if self.level in _MIXED.get(level, ()) else self.at(level)
+
+    def right(self, level: int) -> str:
+        """The text behind an operator of `level`."""
+        return f"({self.text})" if self.level in _MIXED.get(level, ()) else self.at(level + 1)
 
     @property
     def exact(self) -> str:
@@ -261,8 +272,3 @@ def moved(pointer: Expr, sign: str, count: Expr) -> Expr:
     if kind.step != 1:
         places = Expr(f"{count.at(MUL)} * {kind.step}", dt.int64, MUL)
     return Expr(f"{pointer.at(ADD)} {sign} {places.at(MUL)}", kind, ADD)
-
-
-def retyped(value: Expr, **changes: Any) -> Expr:
-    """The expression with other attributes."""
-    return replace(value, **changes)

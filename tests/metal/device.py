@@ -10,6 +10,7 @@ import functools
 import hashlib
 import mmap
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,8 @@ FLAGS = (
     *("-fsanitize=bounds,alignment,null", "-shared", "-fPIC", "-nodefaultlibs"),
 )
 RUNNER_FLAGS = ("-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-shared", "-fPIC")
+
+LIMIT = re.compile(r"\[\[max_total_threads_per_threadgroup\((\d+)\)\]\]")
 
 PAGE = mmap.PAGESIZE
 ALIGNMENT = 64
@@ -102,8 +105,10 @@ def _compile_kernel(source: Path, target: Path, name: str) -> None:
 
 def library_of(source: Source) -> tuple[Path, Path]:
     """Where a kernel's text and its shared library lie; the text is written, if it is not there."""
-    # The preprocessor would take the word for an address space inside of the attribute too.
+    # The preprocessor would take the word for an address space inside of the attribute too, and
+    # C++ has no attributes before the `extern "C"` that `kernel` is there.
     text = source.text.replace("[[threadgroup(", "[[threadgroup_memory(")
+    text = LIMIT.sub("", text)
     key = hashlib.sha256(f"{_compiler_identity()}\n{text}".encode()).hexdigest()[:24]
     stem = settings.cache_dir() / "metal-cpp" / f"{source.symbol[:80]}-{key}"
     path, library = stem.with_suffix(".metal"), stem.with_suffix(".so")
@@ -269,7 +274,6 @@ class CppRuntime:
     name = "metal through C++"
     kind = "metal"
     max_groups = (1 << 31) - 1
-    max_threads = 1024
     share_threads = 64
 
     def __init__(self, seed: int = 1, limit: int = 1 << 34) -> None:

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import pkgutil
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,10 @@ from numbatorch.language.primitives import (
 from numbatorch.language.words import float16
 from numbatorch.metal.msl import literal
 from numbatorch.metal.printer import CONTEXT, print_kernel
+from tests.metal import clang, device
 
 SIZE = 4 * 8
+PARAMETERS = 'out: Pointer["bool"], eps: float'
 
 
 def body(spec: KernelSpec, epilogue: KernelSpec | None = None) -> list[str]:
@@ -85,15 +88,22 @@ def every_kernel() -> list[KernelSpec]:
 def test_kernels_keep_the_rules_of_metal(spec: KernelSpec) -> None:
     found = print_kernel(spec)
     text = re.sub(r"//.*", "", found.text)
-    assert not re.search(r"\bdouble\b|\bint64_t\b|\bstd::|\bauto\b", text)
+    assert not re.search(r"\bdouble\b|\bint64_t\b|\bstd::|\bauto\b|\b0x[0-9a-f.]*p", text)
     for pointer in re.finditer(r"(?:(\w+) )?(\w+)\* ?[a-z)]", text):
         assert pointer[1] in ("device", "threadgroup", "thread"), pointer[0]
-    assert f"kernel void {found.symbol}(\n" in text
+    assert f"[[max_total_threads_per_threadgroup(256)]]\nkernel void {found.symbol}(\n" in text
     for parameter in CONTEXT.values():
         assert f"{parameter} [[" in text
     assert found.shared_bytes <= 32 << 10
     assert ("threadgroup_barrier(" in text or "simd_" in text) <= found.uses_groups
     assert found.text.startswith(f"// {spec.name}")
+
+
+@pytest.mark.skipif(not clang.INSTALLED, reason="libclang is not installed")
+@pytest.mark.parametrize("spec", every_kernel(), ids=lambda spec: spec.name)
+def test_clang_has_no_warnings(spec: KernelSpec, tmp_path: Path) -> None:
+    text, _library = device.library_of(print_kernel(spec))
+    assert clang.problems(text, clang.ALL_WARNINGS) == []
 
 
 @kernel(T=("float16", "bfloat16", "float8_e4m3", "bool", "Q4_0", "uint64", "float64"))
@@ -344,9 +354,38 @@ def test_floats_of_a_group_are_not_added_atomically() -> None:
         print_kernel(added())
 
 
-def test_names_of_the_scalar_language_are_metals_own() -> None:
-    spec = emitted("out[0] = native_sin(float32(n)) + inf")
-    assert body(spec)[-1] == "out[0] = long(precise::sin(float(n)) + INFINITY);"
+def test_infinity_is_metals_own() -> None:
+    spec = emitted("out[0] = sqrt(float32(n)) + inf")
+    assert body(spec)[-1] == "out[0] = long(sqrt(float(n)) + INFINITY);"
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("out[0] = n + 1 >> 4", "out[0] = (n + 1) >> 4;"),
+        ("out[0] = n << part - 1", "out[0] = n << (part - 1);"),
+        ("out[0] = n & 3 | part ^ 1", "out[0] = (n & 3) | (part ^ 1);"),
+        ("out[0] = n < 1 or n > 5 and part < 2", "out[0] = long(n < 1 || (n > 5 && part < 2));"),
+        ("out[0] = n & 3 & part", "out[0] = n & 3 & part;"),
+        ("out[0] = n != n", "out[0] = 0;"),
+    ],
+)
+def test_operators_that_clang_would_doubt(statement: str, expected: str) -> None:
+    assert body(emitted(statement))[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [("x != x", "isnan(x)"), ("x == x", "!isnan(x)"), ("x < x", "false"), ("x <= x", "!isnan(x)")],
+)
+def test_a_float_beside_itself_is_asked_whether_it_is_nan(statement: str, expected: str) -> None:
+    spec = emitted("x = eps + 1.0", f"out[0] = {statement}", parameters=PARAMETERS)
+    assert body(spec)[-1] == f"out[0] = uchar({expected});"
+
+
+def test_names_of_macros_are_not_those_of_variables() -> None:
+    lines = body(emitted("INT_MAX = n", "M_PI_F = n + 1", "out[0] = INT_MAX + M_PI_F"))
+    assert [line.split(" = ")[0] for line in lines[-3:-1]] == ["long INT_MAX_", "long M_PI_F_"]
 
 
 def test_every_number_is_a_literal_of_its_type() -> None:
