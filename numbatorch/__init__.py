@@ -193,8 +193,6 @@ _LAZY_NAMES = {
 }
 _METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
 
-# What `device="auto"` is found with.
-import_module("numbatorch.backends.devices")
 # The package of the passes is loaded before its name becomes that of the function.
 import_module("numbatorch.compile")
 globals().pop("compile", None)

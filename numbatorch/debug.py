@@ -14,12 +14,24 @@ from numbatorch.backends.base import backend
 from numbatorch.backends.cpu import threads
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.compile.plan import Launch, Plan, make_plan
+from numbatorch.compile.target import TARGETS
 from numbatorch.debugging import describe_graph, describe_plan, fusing, no_fuse, validating
+from numbatorch.errors import DeviceError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.registry import describe
 
-__all__ = ["Kernel", "dot", "emitted", "graph", "kernels", "no_fuse", "plan", "validate"]
+__all__ = [
+    "Kernel",
+    "compiled",
+    "dot",
+    "emitted",
+    "graph",
+    "kernels",
+    "no_fuse",
+    "plan",
+    "validate",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,9 @@ def _plan(tensors: Any, target: str | None) -> Plan:
     runner = backend(roots[0].device) if target is None else None
     if isinstance(runner, PlanBackend):
         return runner.plan(roots)
+    if target is not None and target not in TARGETS:
+        problem = f"there are no kernels for {target!r}"
+        raise DeviceError(message("debug", problem, f"targets are {', '.join(TARGETS)}"))
     return make_plan(roots, target or "cpu", threads.num_threads(), frozenset(), fusing())
 
 
@@ -101,6 +116,46 @@ def emitted(tensors: Any, target: str | None = None) -> list[Any]:
             if part is not None and isinstance(part.spec, EmittedKernel):
                 found.append(part.spec)
     return found
+
+
+def compiled(tensors: Any, target: str | None = None) -> list[str]:
+    """The kernels as the device's own compiler gets or gives them, with their epilogues.
+
+    On the CPU that is LLVM's IR for this processor, on CUDA PTX of compute capability 7.5, on Metal
+    text of the Metal Shading Language. No GPU is needed. `kernels` shows what they are made from.
+
+    >>> import numbatorch as nt
+    >>> (text,) = compiled(nt.tensor([1.0]) + 1, "metal")
+    >>> "kernel void" in text
+    True
+    """
+    found = _plan(tensors, target)
+    show = _COMPILED[found.target]
+    pairs = {(x.spec, x.epilogue.spec if x.epilogue else None): None for x in found.launches}
+    return [show(spec, epilogue) for spec, epilogue in pairs]
+
+
+def _llvm(spec: Any, epilogue: Any) -> str:
+    from numbatorch.backends.cpu import compiler
+    from numbatorch.backends.cpu.target import host
+
+    texts = [str(compiler.module(x, host())) for x in (spec, epilogue) if x is not None]
+    return "\n".join(texts)
+
+
+def _ptx(spec: Any, epilogue: Any) -> str:
+    from numbatorch.backends.cuda.compiler import compile_kernel
+
+    return compile_kernel(spec, epilogue)
+
+
+def _msl(spec: Any, epilogue: Any) -> str:
+    from numbatorch.metal.printer import print_kernel
+
+    return print_kernel(spec, epilogue).text
+
+
+_COMPILED = {"cpu": _llvm, "cuda": _ptx, "metal": _msl}
 
 
 def plan(tensors: Any, target: str | None = None) -> str:

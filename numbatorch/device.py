@@ -1,10 +1,10 @@
 """Devices by name. A device says where a value lives; its backend is looked up when it runs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from numbatorch import settings
-from numbatorch.errors import DeviceError
+from numbatorch.errors import DeviceError, message
 
 KINDS = ("cpu", "numpy", "cuda", "metal")
 AUTO = "auto"
@@ -37,21 +37,18 @@ def device(name: "str | Device | None" = None) -> Device:
     """The device called `name`; None is the default device, "auto" the best that works here."""
     if isinstance(name, Device):
         return name
+    if name is not None and not isinstance(name, str):
+        raise TypeError(message("device", f"takes a name, not {name!r}", _NAMES))
     text = settings.device() if name is None else name
     if text == AUTO:
-        return _automatic[-1]()
-    kind, _, index = text.partition(":")
-    if kind not in KINDS or (index and not index.isdigit()):
-        raise DeviceError(
-            f"device: {text!r} is none of {AUTO}, {', '.join(KINDS)}, with an optional :index"
-        )
+        found: Device = import_module(_PROBES).best()
+        return found
+    kind, colon, index = text.partition(":")
+    if kind not in KINDS or (colon and not (kind == "cuda" and index.isdigit())):
+        source = "NUMBATORCH_DEVICE" if name is None else "device"
+        raise DeviceError(message(source, f"there is no device {text!r}", _NAMES))
     return Device(kind, int(index or 0))
 
 
-_automatic: list[Callable[[], Device]] = [lambda: Device("cpu")]
-
-
-def automatic(find: Callable[[], Device]) -> Callable[[], Device]:
-    """Decorator of the function that finds what "auto" is; it lies above, beside the backends."""
-    _automatic.append(find)
-    return find
+_NAMES = f"devices are {AUTO}, {', '.join(KINDS)}; one of several GPUs is cuda:0, cuda:1, ..."
+_PROBES = "numbatorch.backends.devices"  # lies above, and is loaded only where "auto" is met

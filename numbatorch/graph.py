@@ -206,9 +206,15 @@ AnyOp = TypeVar("AnyOp", bound=Op)
 def register(op: AnyOp) -> AnyOp:
     """Enter `op` under its name, which must be new."""
     if op.name in _OPS:
-        raise ValueError(f"operator {op.name!r} is registered already")
+        hint = "graph.forget(name) removes one, to define it anew"
+        raise ValueError(message(op.name, "an operator of this name is registered", hint=hint))
     _OPS[op.name] = op
     return op
+
+
+def forget(name: str) -> None:
+    """Remove the operator called `name`, so that another can have the name."""
+    del _OPS[name]
 
 
 def find(name: str) -> Op:

@@ -21,7 +21,7 @@ class Setting:
 
     def read(self) -> str:
         """The variable's text, or the default."""
-        return os.environ.get(f"NUMBATORCH_{self.name}", self.default)
+        return os.environ.get(f"NUMBATORCH_{self.name}") or self.default
 
 
 SETTINGS = {

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 
 from numbatorch import settings
-from numbatorch.device import Device, automatic
+from numbatorch.device import Device
 
 # Instruction sets that the kernels make use of, by LLVM's names.
 INSTRUCTIONS = {
@@ -53,7 +53,6 @@ def describe() -> list[Found]:
     return [_cpu(), _numpy(), *_kind("cuda", _cuda), *_kind("metal", _metal)]
 
 
-@automatic
 @cache
 def best() -> Device:
     """The first GPU that can be used, else the CPU. Simulated GPUs do not count."""

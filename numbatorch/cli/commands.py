@@ -34,7 +34,7 @@ def embed(options: argparse.Namespace) -> int:
     from numbatorch.pipelines.embedder import Embedder
 
     source = options.model if options.model is not None else packaged_model(PACKAGED)
-    vectors = Embedder(source, options.revision).encode(options.texts)
+    vectors = Embedder(source, options.revision, device=options.device).encode(options.texts)
     if options.json:
         rows = zip(options.texts, vectors.tolist(), strict=True)
         print(json.dumps([{"text": text, "vector": vector} for text, vector in rows]))
@@ -51,7 +51,7 @@ def generate(options: argparse.Namespace) -> int:
     from numbatorch.generation.text_generator import TextGenerator
 
     had_compiler = COMPILER in sys.modules
-    generator = TextGenerator(options.model, options.revision)
+    generator = TextGenerator(options.model, options.revision, device=options.device)
     generation = generator.stream(
         options.prompt,
         options.max_tokens,
@@ -97,7 +97,7 @@ def warmup(options: argparse.Namespace) -> int:
     """Compile the kernels of a model into the pack; a bar shows the progress on a terminal."""
     from numbatorch.pipelines.warmup import warm_up
 
-    for line in warm_up(options.source, options.revision):
+    for line in warm_up(options.source, options.revision, options.device):
         print(line)
     return 0
 

@@ -63,12 +63,12 @@ def parser() -> argparse.ArgumentParser:
     embed.add_argument("texts", nargs="+", metavar="TEXT")
     embed.add_argument("--model", metavar="SOURCE", help=f"default: the package {PACKAGED}")
     embed.add_argument("--json", action="store_true", help="print the vectors as JSON")
-    _revision(embed)
+    _where(embed)
 
     generate = commands.add_parser("generate", help="continue a prompt")
     generate.add_argument("prompt", metavar="PROMPT")
     generate.add_argument("--model", required=True, metavar="SOURCE", help=SOURCE)
-    _revision(generate)
+    _where(generate)
     generate.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
     generate.add_argument("--temperature", type=float, default=0.0, help="0, the default: greedy")
     generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0, the default: off")
@@ -83,12 +83,13 @@ def parser() -> argparse.ArgumentParser:
 
     warmup = commands.add_parser("warmup", help="compile what a model needs")
     warmup.add_argument("source", metavar="SOURCE", help=SOURCE)
-    _revision(warmup)
+    _where(warmup)
     return top
 
 
-def _revision(command: argparse.ArgumentParser) -> None:
+def _where(command: argparse.ArgumentParser) -> None:
     command.add_argument("--revision", help="branch, tag or commit of a repository")
+    command.add_argument("--device", help="auto, cpu, cuda, cuda:1, metal; default: the CPU")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,13 @@ class Status:
 
 @dataclass(eq=False)
 class Plan:
-    """Launches in order, and the memories they use."""
+    """Launches in order, and the memories they use.
 
+    Attributes:
+        target: whose kernels they are.
+    """
+
+    target: str = "cpu"
     launches: list[Launch] = field(default_factory=list)
     memories: list[Memory] = field(default_factory=list)
     leaves: list[Node] = field(default_factory=list)
@@ -173,7 +178,7 @@ class Planner:
         self.target = target
         self.parts = parts
         self.donated = donated
-        self.plan = Plan(parts=parts)
+        self.plan = Plan(target.name, parts=parts)
         self.where: dict[Node, Memory] = {}
         self.scratches: set[Memory] = set()
         self.status = self.new("zeroed", 0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from numbatorch import hub, models
+from numbatorch.device import Device
 from numbatorch.generation.decoder import CHUNK, Decoder
 from numbatorch.models.bert import Bert
 from numbatorch.models.llama import Llama
@@ -14,7 +15,11 @@ from numbatorch.pipelines.embedder import Embedder
 WORDS = "a few words of which texts of several lengths are made".split()
 
 
-def warm_up(source: str | os.PathLike[str], revision: str | None = None) -> Iterator[str]:
+def warm_up(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    device: Device | str | None = None,
+) -> Iterator[str]:
     """Run a model once in each way that it is used, so that its kernels are in the pack.
 
     Compiling shows a bar on a terminal.
@@ -23,8 +28,8 @@ def warm_up(source: str | os.PathLike[str], revision: str | None = None) -> Iter
         lines that say what was run and how long it took.
     """
     path = hub.resolve(source, revision)
-    model = models.from_pretrained(path)
-    runs = _embeddings(Embedder(path)) if isinstance(model, Bert) else _steps(model)
+    model = models.from_pretrained(path, device=device)
+    runs = _embeddings(Embedder(path, device=device)) if isinstance(model, Bert) else _steps(model)
     for name, run in runs:
         start = time.perf_counter()
         run()

@@ -54,3 +54,16 @@ def test_validate_names_the_first_kernel_that_differs(monkeypatch: Any) -> None:
     monkeypatch.setattr(find("exp"), "reference", lambda x: 2 * np.exp(x))
     with debug.validate(), pytest.raises(errors.KernelError, match="exp"):
         chain().realize()
+
+
+def test_compiled_text_of_every_target() -> None:
+    x = nt.tensor(np.ones((2, 3), np.float32))
+    product = (x @ x.transpose(0, 1) + 1).relu()
+    words = {"cpu": "define", "cuda": ".entry", "metal": "kernel void"}
+    for target, word in words.items():
+        if target == "cuda":
+            pytest.importorskip("numba_cuda")
+        (text,) = debug.compiled(product, target)
+        assert word in text and ("fuses" in text or target != "metal")
+    with pytest.raises(nt.DeviceError, match="no kernels for 'cuda:0'"):
+        debug.plan(product, "cuda:0")

@@ -112,7 +112,7 @@ def test_auto_is_no_simulator(monkeypatch) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(DeviceError, match="'gpu' is none of auto, cpu, numpy, cuda, metal"):
+    with pytest.raises(DeviceError, match=r"no device 'gpu'\n  devices are auto, cpu, numpy, cuda, metal"):
         nt.device("gpu")
 
 
@@ -127,3 +127,23 @@ def test_importing_asks_nothing_of_gpu_libraries() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["cudda", "cpu:1", "cuda:", "cuda:x", "metal:1", "mps", ""])
+def test_names_of_no_device(name: str) -> None:
+    with pytest.raises(DeviceError, match=rf"there is no device {name!r}\n.*cuda:0"):
+        nt.device(name)
+
+
+@pytest.mark.parametrize("name", [0, ["cuda"], 1.5])
+def test_what_is_no_name(name: object) -> None:
+    with pytest.raises(TypeError, match="device: takes a name"):
+        nt.ones(2, device=name)  # type: ignore[arg-type]
+
+
+def test_the_default_device_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", "cudda")
+    with pytest.raises(DeviceError, match="NUMBATORCH_DEVICE: there is no device 'cudda'"):
+        nt.ones(2)
+    monkeypatch.setenv("NUMBATORCH_DEVICE", "")
+    assert nt.ones(2).device.kind == "cpu"
