@@ -53,7 +53,7 @@ GRAPHS = {
 
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("target", GPUS)
-def test_launch_counts_are_those_of_the_cpu(graph: str, target: str) -> None:
+def test_kernels_are_those_of_the_cpu(graph: str, target: str) -> None:
     found = GRAPHS[graph]()
     expected = [kernel.fused for kernel in debug.kernels(found, "cpu")]
     assert len(expected) > 0

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import debug
+from numbatorch import debug, graph
 from numbatorch.backends.base import backend
 from numbatorch.backends.gpu import GPUBackend
+from numbatorch.language.kernel import Pointer, kernel, share
+from numbatorch.language.words import float32
+from numbatorch.ops.lowering import lower
+from numbatorch.ops.registry import structured
 from tests.compare import assert_close
 
 
@@ -129,15 +133,47 @@ def test_memory_dropped_in_a_cycle_is_used_again(gpu: str) -> None:
     del other
 
 
-def test_fallback_shows_in_the_kernels() -> None:
-    """Where a device has no kernel of an operator, debug.kernels shows what runs instead."""
+def test_an_operator_without_a_kernel_runs_as_its_fallback(gpu: str) -> None:
+    """And debug.kernels shows what runs instead."""
     from numbatorch.ops import lowering
 
-    x = nt.tensor([[1.0, 2.0, 3.0]])
-    assert [k.fused for k in debug.kernels(x.softmax(-1), "cuda")] == [("softmax",)]
+    data = np.random.default_rng(0).standard_normal((3, 17)).astype(np.float32)
+    x = nt.tensor(data, device=gpu)
+    assert [k.fused for k in debug.kernels(x.softmax(-1))] == [("softmax",)]
     kept = lowering._LOWERINGS.pop(("gpu", "softmax"))
     try:
-        shown = [name for k in debug.kernels(x.softmax(-1), "cuda") for name in k.fused]
+        shown = [name for k in debug.kernels(x.softmax(-1)) for name in k.fused]
+        found = x.softmax(-1).numpy()
     finally:
         lowering._LOWERINGS["gpu", "softmax"] = kept
     assert "softmax" not in shown and {"max", "exp", "sum", "div"} <= set(shown)
+    assert_close(found, nt.tensor(data, device="numpy").softmax(-1), kind="composite")
+
+
+def test_a_launch_that_forgets_its_grid_is_named() -> None:
+    @structured()
+    def twice_at_once(x: np.ndarray) -> np.ndarray:
+        """2 x."""
+        return 2 * x
+
+    @twice_at_once.infer
+    def _(x: Any) -> Any:
+        return x.shape, x.dtype
+
+    @kernel
+    def doubled(out: Pointer[float32], x: Pointer[float32], n: int, part: int, parts: int) -> None:
+        lo, hi = share(n, part, parts)
+        for i in range(lo, hi):
+            out[i] = 2 * x[i]
+
+    @lower("portable", twice_at_once)
+    def _(launcher: Any, out: Any, x: Any) -> None:
+        launcher.launch(doubled(), out, x, 3, work=3)
+
+    try:
+        out = twice_at_once(nt.tensor([1.0, 2.0, 3.0]))
+        assert len(debug.kernels(out, "cpu")) == 1
+        with pytest.raises(nt.KernelError, match=r"(?s)doubled.*items None, groups None"):
+            debug.kernels(out, "cuda")
+    finally:
+        graph.forget("twice_at_once")
