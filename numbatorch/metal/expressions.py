@@ -61,16 +61,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
 
 _PYTHON: dict[type, DType] = {int: dt.int64, float: dt.float32, bool: dt.bool_}
 
-# Functions of the scalar language that are Metal's own, see ops/scalar.py.
-_NATIVE = {f"native_{name}": f"precise::{name}" for name in ("sin", "cos", "tan", "pow")}
-
-
-@dataclass(frozen=True)
-class Native:
-    """A function of Metal's on floats."""
-
-    name: str
-
 
 @dataclass
 class Variable:
@@ -186,8 +176,6 @@ class Scope:
     def find(self, name: str) -> Any:
         """What a name that is no variable stands for."""
         found = self.source.lookup(name)
-        if found is MISSING and name in _NATIVE:
-            return Native(_NATIVE[name])
         if found is MISSING:
             raise Refused(f"{name} is not defined, or read before it is assigned")
         return found
@@ -289,9 +277,6 @@ class Scope:
             return convert(_one(args), element)
         if isinstance(function, Helper | Kernel):
             return self.called(function, args)
-        if isinstance(function, Native):
-            texts = [convert(a, dt.float32).text for a in args]
-            return Expr(f"{function.name}({', '.join(texts)})", dt.float32)
         if isinstance(function, Intrinsic) and isinstance(function.definition, Definition):
             return self.called(function.definition.function, args)
         name = getattr(function, "__name__", str(function))

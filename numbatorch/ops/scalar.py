@@ -17,7 +17,6 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
     round_float16, round_bfloat16, round_float8_e4m3, round_float8_e5m2   float32 -> float32
                                       through the narrow type and back
-    native_sin ...                    T, ... -> T        the target's own function; "metal" only
 """
 
 from collections.abc import Callable, Sequence
@@ -119,9 +118,9 @@ class Value:
     Attributes:
         name: its text in Numba code: a variable, an input's name, or a literal.
         dtype: float64, float32, an integer type or bool.
-        op: a primitive's name, or "input", "const", "native" (a function of the target).
+        op: a primitive's name, or "input", "const".
         args: the operands.
-        payload: the number of a const, the narrow DType of a round, the name of a native.
+        payload: the number of a const, the narrow DType of a round.
     """
 
     name: str
@@ -136,7 +135,7 @@ class Builder:
     """Makes the instructions of one program; equal instructions are made once, literals folded.
 
     Attributes:
-        target: "numba", or "metal", where functions that need float64 become native calls.
+        target: "numba", or "metal", where functions have bodies without float64.
         prefix: of the names of the variables.
         instructions: in an order in which each stands after its operands.
     """
@@ -192,10 +191,7 @@ class Builder:
         dtypes = [a.dtype for a in args if isinstance(a, Value)]
         body: Any = getattr(function, "body", None)
         if isinstance(function, ScalarFunction):
-            native = function.native if self.target == "metal" else None
-            if native is not None and dtypes[0] is dt.float32:
-                return self.native(native, args, dtypes[0])
-            body = function.body_for(dtypes[0] if dtypes else dt.float64)
+            body = function.body_for(dtypes[0] if dtypes else dt.float64, self.target)
         if self._depth > 40:
             raise ValueError(message(str(body.__name__), "the scalar language has no recursion"))
         real = next((d for d in dtypes if d.kind == "f"), None)
@@ -219,12 +215,6 @@ class Builder:
             return self._emit("ne", value, self.const(0, value.dtype))
         step = "saturate" if value.dtype.kind == "f" and dtype.kind in "iu" else "convert"
         return self._emit(step, value, dtype=dtype)
-
-    def native(self, name: str, args: Sequence[Operand], dtype: DType) -> Value:
-        """A call of the target's own function `name`."""
-        values = tuple(self._literal_as(a, dtype) for a in args)
-        key = ("native", name, tuple(map(id, values)))
-        return self._once(key, lambda: Value(self._fresh(), dtype, "native", values, name))
 
     def op(self, name: str, *operands: Operand) -> Any:
         """The primitive `name`; literals among the operands take the type of the others."""
@@ -364,10 +354,6 @@ def print_numba(builder: Builder, roots: Sequence[Value] | None = None) -> list[
     """
     lines = []
     for value in reachable(builder.instructions, roots):
-        if value.op == "native":
-            operands = ", ".join(a.name for a in value.args)
-            lines.append(f"{value.name} = native_{value.payload}({operands})")
-            continue
         primitive = PRIMITIVES[value.op]
         named = value.payload if value.op == "round" else value.dtype
         name = "bool_" if named is dt.bool_ else named.name
@@ -385,66 +371,69 @@ class Form:
     name: str
     build: Callable[..., Operand]
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, target: str = "numba") -> Any:
         """Runs the word on NumPy arrays, as `ScalarFunction.__call__`."""
         from numbatorch.ops.scalar_numpy import run
 
-        return run(self, args, {})
+        return run(self, args, {}, target)
 
 
 class ScalarFunction:
     """A library function of the language: a body, or one body per dtype.
 
-    Called with NumPy arrays it runs its program on them, which tests and references use.
+    Called with NumPy arrays it runs its program for `target` on them, which tests and references
+    use.
 
     Attributes:
-        bodies: by the dtype of the operands; None is every other.
+        bodies: by the dtype of the operands, None for every other, and by the target, "" for every
+            other.
     """
 
-    def __init__(self, function: Callable[..., Any], dtype: DType | None, native: str | None):
+    def __init__(self, function: Callable[..., Any], dtype: DType | None) -> None:
         self.name = function.__name__
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
-        self.native = native
-        self.bodies: dict[DType | None, Callable[..., Any]] = {dtype: function}
+        self.bodies: dict[tuple[DType | None, str], Callable[..., Any]] = {(dtype, ""): function}
 
-    def at(self, dtype: DType) -> Callable[[Callable[..., Any]], "ScalarFunction"]:
-        """Registers the body for operands of `dtype`."""
+    def at(
+        self, dtype: DType, target: str = ""
+    ) -> Callable[[Callable[..., Any]], "ScalarFunction"]:
+        """Registers the body for operands of `dtype`, on every target or on one."""
 
         def register(function: Callable[..., Any]) -> "ScalarFunction":
-            self.bodies[dtype] = function
+            self.bodies[dtype, target] = function
             return self
 
         return register
 
-    def body_for(self, dtype: DType) -> Callable[..., Any]:
-        """The body that operands of `dtype` use."""
-        body = self.bodies.get(dtype) or self.bodies.get(None)
+    def body_for(self, dtype: DType, target: str = "") -> Callable[..., Any]:
+        """The body that operands of `dtype` use on `target`."""
+        places = ((dtype, target), (dtype, ""), (None, ""))
+        body = next((self.bodies[place] for place in places if place in self.bodies), None)
         if body is None:
-            accepted = " and ".join(d.name for d in self.bodies if d is not None)
+            accepted = " and ".join(d.name for d, on in self.bodies if d is not None and not on)
             problem = f"the scalar language has it for {accepted}, not for {dtype.name}"
             raise DTypeError(message(self.name, problem))
         return body
 
-    def __call__(self, *args: Any, **attrs: Any) -> Any:
+    def __call__(self, *args: Any, target: str = "numba", **attrs: Any) -> Any:
         from numbatorch.ops.scalar_numpy import run
 
-        return run(self, args, attrs)
+        return run(self, args, attrs, target)
 
 
 def scalar_function(
-    dtype: DType | None = None, native: str | None = None
+    dtype: DType | None = None,
 ) -> Callable[[Callable[..., Any]], ScalarFunction]:
     """Registers a body as a function that other bodies may call.
 
     Args:
         dtype: the operand type this body is for; `.at(dtype)` adds others. None: any.
-        native: Metal's function that stands for it there, where its body needs float64.
     """
 
     def register(function: Callable[..., Any]) -> ScalarFunction:
         assert isinstance(function, FunctionType)
-        return ScalarFunction(function, dtype, native)
+        return ScalarFunction(function, dtype)
 
     return register
 

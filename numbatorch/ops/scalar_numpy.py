@@ -115,9 +115,9 @@ def evaluate(
     return [np.asarray(known[id(root)]) for root in roots]
 
 
-def run(function: Any, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """Expand `function` for the dtypes of the arrays `args` and run it on them."""
-    builder = Builder()
+def run(function: Any, args: Sequence[Any], attrs: dict[str, Any], target: str = "numba") -> Any:
+    """Expand `function` for the dtypes of the arrays `args`, as for `target`, and run it."""
+    builder = Builder(target)
     operands: list[Operand] = []
     inputs = {}
     for index, arg in enumerate(args):

@@ -13,6 +13,7 @@ from numbatorch.ops.scalar import (
     convert,
     copysign,
     floor,
+    fma,
     fmod,
     from_bits,
     horner,
@@ -22,6 +23,8 @@ from numbatorch.ops.scalar import (
 from numbatorch.ops.scalar_exp import (
     EXP64,
     LOG2E,
+    ROUND32,
+    ROUND32_BITS,
     ROUND64,
     ROUND64_BITS,
     clamp,
@@ -29,6 +32,7 @@ from numbatorch.ops.scalar_exp import (
     split_float,
     truncated,
 )
+from numbatorch.ops.scalar_fused import fused_horner, pair_product, quick_sum
 from numbatorch.ops.scalar_integer import (
     integer_floor_divide,
     integer_power,
@@ -53,6 +57,15 @@ EXP2 = (
     0.6931472057705907,
     1.0000000005547462,
 )
+
+# (2**r - 1) / r for |r| <= 1/2; error 2**-28.9 of 2**r
+EXP2_SINGLE = (0.00015353342, 0.0013398901, 0.009618438, 0.055503324, 0.24022648, 0.6931472)
+
+# 2 / ln(2) and 2 / (3 * ln(2)) in pairs, and what follows them in log2((1 + s) / (1 - s)) / s, in
+# s**2 for s as above; error 2**-36 of the whole
+LOG2_FIRST = (2.88539, 3.851926e-08)
+LOG2_THIRD = (0.9617967, -7.028462e-09)
+LOG2_REST = (0.33786222, 0.41184795, 0.5770802)
 
 # (3 * atanh(s) / s - 3 - z) / z**2 in z = s**2, s as above; error 2**-66 of the whole
 POWER_LOG = (
@@ -84,6 +97,52 @@ def _power_of_magnitude(x: Scalar, y: Scalar) -> Scalar:
     r = exponent - (shifted - ROUND64)
     scale = from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
     return convert(horner(r, EXP2) * scale, float32)
+
+
+@scalar_function()
+def _log2_single(magnitude: Scalar) -> Scalar:
+    """(high, low): the logarithm to base 2 of a float32, within 2**-36 of it, by odd powers of s.
+
+    log2(m) = s * (2 / ln(2) + s**2 * (2 / (3 * ln(2)) + ...)) for s = (m - 1) / (m + 1).
+    """
+    k, m = split_float(magnitude)
+    f = m - 1.0
+    divisor = f + 2.0
+    divisor_low = f - (divisor - 2.0)
+    s = f / divisor
+    s_low = fma(-s, divisor_low, fma(-s, divisor, f)) / divisor
+    z, z_low = pair_product(s, s_low, s, s_low)
+    third, third_low = LOG2_THIRD
+    first, first_low = LOG2_FIRST
+    t, t_low = quick_sum(convert(third, float32), z * fused_horner(z, LOG2_REST))
+    u, u_low = pair_product(z, z_low, t, t_low + third_low)
+    v, v_low = quick_sum(convert(first, float32), u)
+    high, low = pair_product(s, s_low, v, (v_low + u_low) + first_low)
+    total, rest = quick_sum(convert(k, float32), high)
+    return quick_sum(total, rest + low)
+
+
+@scalar_function()
+def _power_of_magnitude_single(x: Scalar, y: Scalar) -> Scalar:
+    """|x| ** y for float32 operands, in pairs of float32."""
+    magnitude = abs(x)
+    log_high, log_low = _log2_single(magnitude)
+    bounded = clamp(y, low=-1e10, high=1e10)
+    high, low = pair_product(bounded, 0.0, log_high, log_low)
+    low = low if abs(high) < 200.0 else 0.0
+    high = clamp(high, low=-200.0, high=200.0)
+    shifted = high + ROUND32
+    r = (high - (shifted - ROUND32)) + low
+    power = scaled(
+        fma(r, fused_horner(r, EXP2_SINGLE), 1.0),
+        bits(shifted) - ROUND32_BITS,
+        mantissa=23,
+        bias=127,
+    )
+    grows = (magnitude == 0.0) == (y < 0.0)
+    edge = magnitude == 0.0 or magnitude == INF
+    power = (INF if grows else 0.0 * power) if edge and y == y else power
+    return x if x != x else power
 
 
 @scalar_function()
@@ -167,7 +226,9 @@ def _(x: Scalar, y: Scalar) -> Scalar:
     return _power_signed(x, y, _power_of_magnitude_long(x, y))
 
 
-_general_power.native = "pow"
+@_general_power.at(float32, "metal")
+def _(x: Scalar, y: Scalar) -> Scalar:
+    return _power_signed(x, y, _power_of_magnitude_single(x, y))
 
 
 def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:

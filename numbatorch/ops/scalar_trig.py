@@ -1,11 +1,22 @@
 """sin, cos and tan in the scalar language: branch-free, within 2 ulp; see scalar_exp.py.
 
-float32 reduces its operand in float64, which Metal lacks: there they are Metal's own functions.
+float32 reduces its operand in float64, or in integers on Metal, which has none.
 """
 
-from numbatorch.dtype import float32, float64
-from numbatorch.ops.scalar import Scalar, bits, convert, copysign, horner, scalar_function
+import math
+
+from numbatorch.dtype import float32, float64, int64, uint32, uint64
+from numbatorch.ops.scalar import (
+    Scalar,
+    bits,
+    convert,
+    copysign,
+    fma,
+    horner,
+    scalar_function,
+)
 from numbatorch.ops.scalar_exp import ROUND64, clamp
+from numbatorch.ops.scalar_fused import fused_horner
 
 TWO_OVER_PI = 0.6366197723675814
 
@@ -19,6 +30,19 @@ HALF_PI_LONG = (
     3.2820031633724233e-22,
     3.7950107727212256e-29,
 )
+
+# The binary digits of 2 / pi, 32 to a word, after a word before the point.
+TWO_OVER_PI_DIGITS = (
+    0x00000000,
+    0xA2F9836E,
+    0x4E441529,
+    0xFC2757D1,
+    0xF534DDC0,
+    0xDB629599,
+    0x3C439041,
+    0xFE5163AB,
+)
+HALF_PI32 = (1.5707964, -4.371139e-08)
 
 # (sin(r) - r) / r**3 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2 for |r| <= pi / 4;
 # errors 2**-38 of r, 2**-43; 2**-58 of r, 2**-64
@@ -75,6 +99,68 @@ def _reduce_long(x: Scalar) -> Scalar:
     return bits(shifted), total, clamp((r - total) + tail, low=-1e-15, high=1e-15)
 
 
+@scalar_function()
+def _digits(at: Scalar, shift: Scalar, *, words: tuple[int, int, int, int, int, int]) -> Scalar:
+    """32 binary digits of two neighbouring words: the pair number `at`, from digit `shift` on."""
+    w0, w1, w2, w3, w4, w5 = words
+    high, low = convert(w4, uint64), convert(w5, uint64)
+    high, low = (w3 if at == 3 else high), (w4 if at == 3 else low)
+    high, low = (w2 if at == 2 else high), (w3 if at == 2 else low)
+    high, low = (w1 if at == 1 else high), (w2 if at == 1 else low)
+    high, low = (w0 if at == 0 else high), (w1 if at == 0 else low)
+    return (((high << 32) | low) << convert(shift, uint64)) >> 32
+
+
+@scalar_function()
+def _quarters(x: Scalar) -> Scalar:
+    """x * 2 / pi modulo 4 in units of 2**-62, for a float32 x >= 1/2.
+
+    M. H. Payne and R. N. Hanek, "Radian reduction for trigonometric functions", SIGNUM Newsletter
+    18 (1983): only 96 digits of 2 / pi count; those before them give multiples of 4.
+    """
+    word = convert(bits(x), uint32)
+    first = (word >> 23) - 120
+    at, shift = first >> 5, first & 31
+    w0, w1, w2, w3, w4, w5, w6, w7 = TWO_OVER_PI_DIGITS
+    mantissa = convert((word & 0x7FFFFF) | 0x800000, uint64)
+    high = mantissa * _digits(at, shift, words=(w0, w1, w2, w3, w4, w5))
+    middle = mantissa * _digits(at, shift, words=(w1, w2, w3, w4, w5, w6))
+    low = mantissa * _digits(at, shift, words=(w2, w3, w4, w5, w6, w7))
+    return (high << 32) + middle + (low >> 32)
+
+
+@scalar_function()
+def _reduce_exactly(x: Scalar) -> Scalar:
+    """(quadrant, r, e): |x| = quadrant * pi / 2 + (r + e) for every finite float32, in float32."""
+    size = abs(x)
+    quarters = _quarters(size)
+    rest = convert(quarters << 2, int64)
+    high = convert(rest, float32)
+    low = convert(rest - convert(high, int64), float32)
+    half_pi, correction = HALF_PI32
+    high, low = high * 2.0**-64, low * 2.0**-64
+    r = high * half_pi
+    e = fma(high, half_pi, -r) + fma(high, correction, low * half_pi)
+    small = size < 0.78
+    quadrant = convert((quarters + (1 << 61)) >> 62, int64)
+    return (0 if small else quadrant), (size if small else r), (0.0 if small else e)
+
+
+@scalar_function()
+def _sin_pair(r: Scalar, e: Scalar) -> Scalar:
+    """sin(r + e) in float32."""
+    z = r * r
+    return r + fma(r * z, fused_horner(z, SIN32), fma(e * -0.5, z, e))
+
+
+@scalar_function()
+def _cos_pair(r: Scalar, e: Scalar) -> Scalar:
+    """cos(r + e) in float32."""
+    z = r * r
+    head = fma(z, -0.5, 1.0)
+    return head + fma(z * z, fused_horner(z, COS32), fma(z, -0.5, 1.0 - head) - r * e)
+
+
 @scalar_function(float32)
 def _sin_kernel(r: Scalar) -> Scalar:
     z = r * r
@@ -122,12 +208,19 @@ def _at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return y if (quadrant & 2) == 0 else -y
 
 
-@scalar_function(float32, native="sin")
+@scalar_function(float32)
 def sin(x: Scalar) -> Scalar:
-    """The sine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x."""
+    """The sine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x; on Metal 1 ulp."""
     quadrant, r = _reduce_short(x)
     r = convert(r, float32)
     return _at_quadrant(quadrant, _sin_kernel(r), _cos_kernel(r))
+
+
+@sin.at(float32, "metal")
+def _(x: Scalar) -> Scalar:
+    quadrant, r, e = _reduce_exactly(x)
+    y = _at_quadrant(quadrant, _sin_pair(r, e), _cos_pair(r, e))
+    return (y if bits(x) >= 0 else -y) if abs(x) < math.inf else math.nan
 
 
 @sin.at(float64)
@@ -137,12 +230,19 @@ def _(x: Scalar) -> Scalar:
     return x if x == 0.0 else y
 
 
-@scalar_function(float32, native="cos")
+@scalar_function(float32)
 def cos(x: Scalar) -> Scalar:
-    """The cosine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x."""
+    """The cosine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x; on Metal 1 ulp."""
     quadrant, r = _reduce_short(x)
     r = convert(r, float32)
     return _at_quadrant(quadrant + 1, _sin_kernel(r), _cos_kernel(r))
+
+
+@cos.at(float32, "metal")
+def _(x: Scalar) -> Scalar:
+    quadrant, r, e = _reduce_exactly(x)
+    y = _at_quadrant(quadrant + 1, _sin_pair(r, e), _cos_pair(r, e))
+    return y if abs(x) < math.inf else math.nan
 
 
 @cos.at(float64)
@@ -157,11 +257,18 @@ def _tan_at(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return (sine if even else -cosine) / (cosine if even else sine)
 
 
-@scalar_function(float32, native="tan")
+@scalar_function(float32)
 def tan(x: Scalar) -> Scalar:
-    """The tangent; 2 ulp up to |x| = 1e8."""
+    """The tangent; 2 ulp up to |x| = 1e8, on Metal 2.5 ulp."""
     quadrant, r = _reduce_short(x)
     return convert(_tan_at(quadrant, _sin_kernel(r), _cos_kernel(r)), float32)
+
+
+@tan.at(float32, "metal")
+def _(x: Scalar) -> Scalar:
+    quadrant, r, e = _reduce_exactly(x)
+    y = _tan_at(quadrant, _sin_pair(r, e), _cos_pair(r, e))
+    return (y if bits(x) >= 0 else -y) if abs(x) < math.inf else math.nan
 
 
 @tan.at(float64)

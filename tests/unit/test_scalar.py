@@ -256,10 +256,15 @@ def test_shifts_past_the_last_bit() -> None:
     assert scalar_math.right_shift(x, amount).tolist() == [-1, 0]
 
 
-def test_metal_has_functions_of_its_own_where_ours_need_float64() -> None:
-    assert lines(unary.sin, [dt.float32], "metal") == ["v0 = native_sin(x0)"]
-    assert lines(binary.pow_, [dt.float32, dt.float32], "metal") == ["v0 = native_pow(x0, x1)"]
-    assert "native" not in " ".join(lines(unary.sin, [dt.float32]))
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_no_float64_is_computed_with_on_metal(op: Elementwise) -> None:
+    for dtype in set(op.dtypes) & set(COMPUTED) - {dt.float64}:
+        builder = Builder("metal")
+        dtypes = [op.fixed.get(i, dtype) for i in range(op.arity)]
+        args = [builder.input(f"x{i}", d) for i, d in enumerate(dtypes)]
+        attrs = {"dtype": dt.float32} if op.name == "cast" else dict(op.defaults)
+        builder.call(op, args, attrs)
+        assert all(value.dtype is not dt.float64 for value in builder.instructions), dtype
 
 
 def test_evaluate_runs_a_program_of_several_roots() -> None:

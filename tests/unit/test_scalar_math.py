@@ -13,11 +13,14 @@ Array = np.ndarray[Any, Any]
 
 # longdouble is float64 itself on some platforms, where it is no reference for float64.
 LONG = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
-DTYPES = [
-    np.float32,
-    pytest.param(
-        np.float64, marks=pytest.mark.skipif(not LONG, reason="longdouble is no wider than float64")
-    ),
+NEEDS_LONG = pytest.mark.skipif(not LONG, reason="longdouble is no wider than float64")
+DTYPES = [np.float32, pytest.param(np.float64, marks=NEEDS_LONG)]
+
+# Types and targets of the functions that have a body of their own where there is no float64.
+PROGRAMS = [
+    (np.float32, "numba"),
+    (np.float32, "metal"),
+    pytest.param((np.float64, "numba"), marks=NEEDS_LONG),
 ]
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -127,20 +130,33 @@ def test_circles_far_out(name: str, dtype: Any) -> None:
     assert np.isnan(getattr(scalar_math, name)(np.array([np.inf, -np.inf, np.nan], dtype))).all()
 
 
+@pytest.mark.parametrize(("name", "limit"), [("sin", 1.0), ("cos", 1.0), ("tan", 2.5)])
+def test_circles_are_exact_everywhere_on_metal(name: str, limit: float) -> None:
+    quarters = np.arange(1, 20_001) * (math.pi / 2)
+    inside = np.random.default_rng(0).uniform(-100, 100, 60_000)
+    near = np.concatenate([quarters, -quarters, inside]).astype(np.float32)
+    x = np.append(operands(np.float32, -1e6, 1e6, True), near)
+    with np.errstate(all="ignore"):
+        actual = getattr(scalar_math, name)(x, target="metal")
+        check(actual, getattr(np, name)(wide(x)), limit, x)
+
+
 SPECIAL = [0.0, 1.0, 2.0, 3.0, 0.5, 2.5, 1e300, 1e-300, 1e17, 2.0**24 + 1, 2.0**53 - 1, math.inf]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_pow_special_values_are_those_of_c(dtype: Any) -> None:
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_pow_special_values_are_those_of_c(program: tuple[Any, str]) -> None:
+    dtype, target = program
     with np.errstate(all="ignore"):
         values = np.array([*SPECIAL, *(-x for x in SPECIAL), math.nan]).astype(dtype)
         x, y = (a.ravel() for a in np.meshgrid(values, values))
-        check(scalar_math.pow_(x, y), np.power(wide(x), wide(y)), 2.0, x, y)
+        check(scalar_math.pow_(x, y, target=target), np.power(wide(x), wide(y)), 2.0, x, y)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
 @pytest.mark.parametrize("case", ["ordinary", "near one", "negative", "wide"])
-def test_pow_error_in_ulp(case: str, dtype: Any) -> None:
+def test_pow_error_in_ulp(case: str, program: tuple[Any, str]) -> None:
+    dtype, target = program
     rng, n = np.random.default_rng(0), 40_000
     x, y = {
         "ordinary": (rng.uniform(0, 10, n), rng.uniform(-20, 20, n)),
@@ -150,7 +166,7 @@ def test_pow_error_in_ulp(case: str, dtype: Any) -> None:
     }[case]
     x, y = x.astype(dtype), y.astype(dtype)
     with np.errstate(all="ignore"):
-        check(scalar_math.pow_(x, y), np.power(wide(x), wide(y)), 1.5, x, y)
+        check(scalar_math.pow_(x, y, target=target), np.power(wide(x), wide(y)), 1.5, x, y)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
