@@ -104,7 +104,8 @@ class Node:
     ) -> None:
         if dtype is float64 and not device.has_float64:
             hint = "use float32, or device cpu for float64"
-            raise DTypeError(message(op.name, f"device {device} has no float64", hint=hint))
+            about = op.name if inputs else "device"  # leaves are not what was called
+            raise DTypeError(message(about, f"device {device} has no float64", hint=hint))
         self.op = op
         self.inputs = inputs
         self.attrs = attrs

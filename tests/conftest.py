@@ -64,7 +64,7 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=GPUS)
+@pytest.fixture(params=GPUS, scope="module")
 def gpu(request: pytest.FixtureRequest) -> str:
     """Each GPU that runs here, or is simulated."""
     if request.param == "metal":

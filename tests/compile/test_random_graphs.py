@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numbatorch as nt
@@ -63,14 +63,14 @@ def _view(draw: Any, x: Any) -> Any:
     return (x[:1] if x.shape[0] else x).expand(max(x.shape[0], 1), *x.shape[1:])
 
 
-def twins(data: Any, requires_grad: bool, steps: int) -> list[list[Any]]:
-    """The same random graph on device "numpy" and twice on the CPU, by its values in order."""
+def twins(data: Any, requires_grad: bool, steps: int, device: str = "cpu") -> list[list[Any]]:
+    """The same random graph on device "numpy" and twice on another, by its values in order."""
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=2, max_size=3)))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
     graphs = [
         [nt.tensor(a, device=d, requires_grad=requires_grad) for a in arrays]
-        for d in ("numpy", "cpu", "cpu")
+        for d in ("numpy", device, device)
     ]
     for _ in range(data.draw(st.integers(1, steps))):
         decisions: list[Any] = []
@@ -88,7 +88,17 @@ def twins(data: Any, requires_grad: bool, steps: int) -> list[list[Any]]:
 
 @given(st.data())
 def test_fused_unfused_and_reference_agree(data: Any) -> None:
-    graphs = twins(data, False, 10)
+    compare_values(data, "cpu")
+
+
+@settings(max_examples=10)
+@given(st.data())
+def test_values_on_gpus(gpu: str, data: Any) -> None:
+    compare_values(data, gpu)
+
+
+def compare_values(data: Any, device: str) -> None:
+    graphs = twins(data, False, 10, device)
     outputs = data.draw(st.integers(1, 3))
     expected, fused, unfused = (values[-outputs:] for values in graphs)
     realize(*fused)
@@ -101,7 +111,17 @@ def test_fused_unfused_and_reference_agree(data: Any) -> None:
 
 @given(st.data())
 def test_gradients_of_fused_and_reference_agree(data: Any) -> None:
-    graphs = twins(data, True, 6)
+    compare_gradients(data, "cpu")
+
+
+@settings(max_examples=10)
+@given(st.data())
+def test_gradients_on_gpus(gpu: str, data: Any) -> None:
+    compare_gradients(data, gpu)
+
+
+def compare_gradients(data: Any, device: str) -> None:
+    graphs = twins(data, True, 6, device)
     found = []
     for values in graphs[:2]:
         values[-1].tanh().mean().backward()
