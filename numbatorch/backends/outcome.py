@@ -1,9 +1,11 @@
-"""What became of a run that an interrupt may have cut short."""
+"""What became of a run that an interrupt may have cut short, and launches that none cuts short."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from numbatorch.backends.memory import Buffer
 
@@ -23,18 +25,102 @@ class Outcome:
     buffers: list[Buffer] = field(default_factory=list)
     final: bool = False
 
-    def settle(self, note: Callable[[list[Buffer]], None]) -> None:
-        """Have final results noted; an interrupt meanwhile waits until that is done.
+    def complete(self, launch: Callable[[], None]) -> None:
+        """Make launches, after which this is final; an interrupt comes before them or after them.
+
+        It is raised in the main thread, wherever that is, so another thread makes the launches
+        meanwhile.
+        """
+
+        def make() -> None:
+            launch()
+            self.final = True
+
+        helper = _helper() if threading.current_thread() is threading.main_thread() else None
+        if helper is None:
+            make()
+            return
+        task = _Task(make)
+        late: BaseException | None = None
+        while not task.finished:
+            try:
+                helper.put(task)  # once more after an interrupt, which may have come just before
+                task.done.acquire()
+            except BaseException as interrupt:
+                late = interrupt
+        late, task.error = late or task.error, None
+        if late is not None:
+            try:
+                raise late
+            finally:
+                del late  # it holds this frame
+
+    def settle(
+        self, note: Callable[[list[Buffer]], None], run: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run, and have final results noted; an interrupt meanwhile waits until that is done.
 
         Args:
             note: may be called again after an interrupt, so calls must not add up.
+            run: makes this final. No function begins between it and the noting, where an interrupt
+                would be seen.
         """
         late: KeyboardInterrupt | None = None
-        while self.final:
-            try:
-                note(self.buffers)
-                break
-            except KeyboardInterrupt as interrupt:
-                late = interrupt
-        if late is not None:
-            raise late
+        try:
+            run()
+        finally:
+            while self.final:
+                try:
+                    note(self.buffers)
+                    break
+                except KeyboardInterrupt as interrupt:
+                    late = interrupt
+            if late is not None:
+                raise late
+
+
+class _Task:
+    """A call that is made once, however often it is asked for."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._claimed = threading.Lock()
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.finished = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        if not self._claimed.acquire(blocking=False):
+            return
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = error
+        del self._call  # and the memory that it holds
+        self.finished = True
+        self.done.release()
+
+
+_serving: tuple[threading.Thread, SimpleQueue[_Task]] | None = None
+
+
+def _helper() -> SimpleQueue[_Task] | None:
+    """What the helper thread takes tasks from; None where no thread can be started any more."""
+    global _serving
+    if _serving is None or not _serving[0].is_alive():  # in a forked child it is not
+        tasks: SimpleQueue[_Task] = SimpleQueue()
+        thread = threading.Thread(
+            target=_serve, args=(tasks,), name="numbatorch-launches", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        _serving = thread, tasks
+    return _serving[1]
+
+
+def _serve(tasks: SimpleQueue[_Task]) -> None:
+    while True:
+        tasks.get().run()

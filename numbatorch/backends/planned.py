@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,8 @@ class PlanBackend:
                     self._programs.popitem(last=False)
         used = [leaves[program.leaf_order[i]].buffer for i in range(len(program.leaf_order))]
         outcome = Outcome()
-        try:
-            program.run(used, outcome)
-        finally:
-            outcome.settle(lambda buffers: settle_all(roots, buffers))
+        run = partial(program.run, used, outcome)
+        outcome.settle(lambda buffers: settle_all(roots, buffers), run)
 
     def state(self) -> Any:
         """What plans depend on beside their graph."""
