@@ -23,6 +23,7 @@ from numbatorch.backends.cuda.driver import Driver
 from numbatorch.backends.cuda.recording import CudaRecording
 from numbatorch.backends.cuda.runtime import CudaRuntime
 from numbatorch.backends.gpu import GPUBackend
+from numbatorch.backends.outcome import Outcome
 from numbatorch.generation.decoder import Decoder
 
 DRIVER = ROOT / "tests" / "cuda" / "libcuda.c"
@@ -59,10 +60,10 @@ class TimedRecording(CudaRecording):
 
     runs: ClassVar[list[tuple[int, float]]] = []  # launches, microseconds
 
-    def run(self, words: Any, owners: Sequence[Any]) -> None:
+    def complete(self, words: Any, owners: Sequence[Any], outcome: Outcome) -> None:
         """As in the class above."""
         start = time.perf_counter()
-        super().run(words, owners)
+        super().complete(words, owners, outcome)
         self.runs.append((len(self._steps), 1e6 * (time.perf_counter() - start)))
 
 

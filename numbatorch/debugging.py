@@ -60,7 +60,7 @@ def run(program: Any, launch: Any) -> None:
 
     Args:
         program: with its memory bound.
-        launch: (row number) runs one row of it.
+        launch: (row number) runs one row of it to its end.
     """
     level = settings.debug()
     if level >= 2:

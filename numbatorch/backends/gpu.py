@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,6 +79,14 @@ class Recording(Protocol):
 
     def run_step(self, number: int, words: Array, owners: Sequence[Any]) -> None:
         """As `run`, one step only."""
+
+
+class CompleteRecording:
+    """A recording that makes its launches with one call, which no interrupt cuts short."""
+
+    def complete(self, words: Array, owners: Sequence[Any], outcome: Outcome) -> None:
+        """As `run`; the outcome becomes final just before that call."""
+        raise NotImplementedError
 
 
 class Runtime(Protocol):
@@ -216,6 +225,7 @@ class GPUProgram(Program):
         self.arguments.finish()
         self._steps = [steps.get(id(launch)) for launch in plan.launches]
         self._recordings: dict[tuple[int, int], Recording] = {}
+        self._overwrites = any(m.kind == "leaf" for x in plan.launches for m in x.writes)
 
     def _step(self, launch: Launch, function: Any) -> Step:
         start = self.arguments.begin()
@@ -242,13 +252,34 @@ class GPUProgram(Program):
 
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches in order."""
-        recording = self._recordings.get((first, last))
-        if recording is None:
+        recording = self._recording(first, last)
+        words, owners = self.arguments.words, self._owners(held)
+        if isinstance(recording, CompleteRecording):
+            recording.complete(words, owners, outcome)
+        elif self._overwrites and last > self.plan.checkpoint:
+            outcome.complete(partial(recording.run, words, owners))
+        else:  # what an interrupt cuts short can be run again
+            recording.run(words, owners)
+            outcome.final = True
+
+    def step(self, row: int, held: Sequence[Buffer]) -> None:
+        """Run one launch, and wait for it."""
+        if self._steps[row] is None:
+            return
+        recording = self._recording(0, len(self._steps))
+        number = sum(step is not None for step in self._steps[:row])
+        recording.run_step(number, self.arguments.words, self._owners(held))
+        self.runtime.synchronize()
+
+    def _recording(self, first: int, last: int) -> Recording:
+        found = self._recordings.get((first, last))
+        if found is None:
             steps = [step for step in self._steps[first:last] if step is not None]
-            recording = self._recordings[first, last] = self.runtime.recording(steps)
-        owners = [buffer.owner for buffer in (*held, *self._zeroed.values())]
-        recording.run(self.arguments.words, owners)
-        outcome.final = True
+            found = self._recordings[first, last] = self.runtime.recording(steps)
+        return found
+
+    def _owners(self, held: Sequence[Buffer]) -> list[Owner]:
+        return [buffer.owner for buffer in (*held, *self._zeroed.values())]
 
 
 def _groups(launch: Launch, runtime: Runtime) -> int:

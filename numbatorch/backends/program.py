@@ -73,6 +73,10 @@ class Program:
         """
         raise NotImplementedError
 
+    def step(self, row: int, held: Sequence[Buffer]) -> None:
+        """Run one launch, which is over when this returns; for the debug tools."""
+        self.walk(row, row + 1, held, Outcome())
+
     def value(self, node: Node) -> Array:
         """A copy of the elements of a node as they now lie in memory; for the debug tools."""
         memory = self.plan.where[node]
@@ -95,7 +99,7 @@ class Program:
             ]
             if debugging.watched():
                 self._lies = self._where_all_lies(held)
-                debugging.run(self, lambda row: self.walk(row, row + 1, held, Outcome()))
+                debugging.run(self, lambda row: self.step(row, held))
                 self._lies = {}
                 self._check_status()
             else:

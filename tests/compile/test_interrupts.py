@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 import numbatorch as nt
 from numbatorch.backends.cpu import threads
 from numbatorch.backends.cpu.memory import POOL
+from tests.conftest import GPUS, SIMULATED
 from tests.interrupts import interruptions
 from tests.unit.test_locks import is_free
+
+SIZE = 8 if SIMULATED else 1000
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +24,16 @@ def interrupts_in_finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
 
 
-def ones() -> nt.Tensor:
-    return (nt.zeros(1000, device="cpu") + 1).realize()
+@pytest.fixture(params=["cpu", *GPUS] if not SIMULATED else GPUS)
+def compiled(request: pytest.FixtureRequest) -> str:
+    """Each device that runs kernels."""
+    if request.param == "metal":
+        request.getfixturevalue("metal")
+    return str(request.param)
+
+
+def ones(device: str = "cpu") -> nt.Tensor:
+    return (nt.zeros(SIZE, device=device) + 1).realize()
 
 
 def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +52,9 @@ def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Non
         call()
 
 
-def sum_over_donated() -> nt.Tensor:
+def sum_over_donated(device: str = "cpu") -> nt.Tensor:
     """A sum that overwrites its second operand, which nothing else holds: 2."""
-    x, y = ones(), ones()
+    x, y = ones(device), ones(device)
     return y + x
 
 
@@ -52,22 +64,22 @@ def test_an_interrupt_during_a_run_keeps_its_results(monkeypatch: pytest.MonkeyP
     assert (total == 2).all()
 
 
-def test_an_interrupt_at_any_moment_of_realizing() -> None:
-    total = sum_over_donated()
+def test_an_interrupt_at_any_moment_of_realizing(compiled: str) -> None:
+    total = sum_over_donated(compiled).realize()
 
     def compute() -> None:
         nonlocal total
-        total = sum_over_donated()
+        total = sum_over_donated(compiled)
         total.realize()
 
     for _ in interruptions(compute):
-        assert (total == 2).all()
+        np.testing.assert_array_equal(total.numpy(), np.full(SIZE, 2))
         assert is_free(POOL._lock)
 
 
-def counter() -> tuple[nt.Tensor, nt.Tensor, Any]:
+def counter(device: str = "cpu") -> tuple[nt.Tensor, nt.Tensor, Any]:
     """Two tensors that a compiled function counts up by 1 and 2, after a few calls."""
-    first, second = nt.zeros(1000, device="cpu").realize(), nt.zeros(1000, device="cpu").realize()
+    first, second = (nt.zeros(SIZE, device=device).realize() for _ in range(2))
 
     @nt.compile
     def count(x: nt.Tensor) -> nt.Tensor:
@@ -76,7 +88,7 @@ def counter() -> tuple[nt.Tensor, nt.Tensor, Any]:
         return first * 1
 
     for _ in range(2):
-        count(ones())
+        count(ones(device))
     return first, second, count
 
 
@@ -88,14 +100,14 @@ def test_an_interrupt_during_a_replay_keeps_all_updates(monkeypatch: pytest.Monk
     assert (count(one) == 4).all()
 
 
-def test_an_interrupt_at_any_moment_of_a_replay() -> None:
-    first, second, count = counter()
-    one = ones()
+def test_an_interrupt_at_any_moment_of_a_replay(compiled: str) -> None:
+    first, second, count = counter(compiled)
+    one = ones(compiled)
     calls = 2.0
     for _ in interruptions(lambda: count(one)):
         reached = float(first[0])
         assert reached in (calls, calls + 1)
-        np.testing.assert_array_equal(second.numpy(), np.full(1000, 2 * reached))
+        np.testing.assert_array_equal(second.numpy(), np.full(SIZE, 2 * reached))
         assert (count(one) == reached + 1).all()
         calls = reached + 1
 
@@ -111,6 +123,21 @@ def test_an_index_out_of_range_is_forgotten_after_an_interrupt(
     assert read(1).tolist() == [1.0]
     interrupted(lambda: read(5000).tolist(), monkeypatch)
     assert read(2).tolist() == [1.0]
+
+
+def test_an_index_out_of_range_is_forgotten_after_an_interrupt_at_any_moment(gpu: str) -> None:
+    table = ones(gpu)
+
+    def read(index: int) -> Any:
+        return table[nt.tensor([index], device=gpu)].tolist()
+
+    def fail() -> None:
+        with suppress(IndexError):
+            read(5000)
+
+    fail()
+    for moment in interruptions(fail):
+        assert read(2) == [1.0], moment
 
 
 def drops() -> Iterator[int]:

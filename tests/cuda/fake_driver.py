@@ -13,6 +13,7 @@ import numpy as np
 from numbatorch.backends.cuda.driver import DriverError
 from numbatorch.backends.cuda.simulated_driver import Simulated, SimulatedDriver
 from numbatorch.backends.cuda.simulated_memory import region_at
+from numbatorch.backends.outcome import Outcome
 from numbatorch.language.kernel import KernelSpec
 
 ILLEGAL_ADDRESS = (700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered")
@@ -97,9 +98,9 @@ class FakeDriver(SimulatedDriver):
         self._called("load_module")
         return super().load_module(image)
 
-    def launch(self, function: int, groups: int, threads: int, argument: int, stream: int) -> None:
+    def launch(self, launch: tuple[Any, ...]) -> None:
         self._called("captured launch" if self._capturing else "launch")
-        super().launch(function, groups, threads, argument, stream)
+        super().launch(launch)
 
     def synchronize(self, stream: int) -> None:
         self._called("synchronize")
@@ -126,9 +127,9 @@ class FakeDriver(SimulatedDriver):
         self._called("end_capture")
         return graph
 
-    def launch_graph(self, graph: int, stream: int) -> None:
+    def launch_graph(self, graph: int, stream: int, outcome: Outcome) -> None:
         self._called("launch_graph")
-        super().launch_graph(graph, stream)
+        super().launch_graph(graph, stream, outcome)
 
     def held(self) -> tuple[int, int, int]:
         """How many allocations, pinned allocations and graphs there are."""

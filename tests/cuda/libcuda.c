@@ -20,6 +20,7 @@ typedef struct { int64_t *block; } Launch;
 typedef struct { int count; Launch launches[LAUNCHES]; } Graph;
 
 static size_t used;
+static __thread void *current;
 static Graph *capturing;
 
 static long setting(const char *name, long otherwise) {
@@ -72,7 +73,13 @@ int cuDevicePrimaryCtxRetain(void **out, int device) {
     return 0;
 }
 
-int cuCtxSetCurrent(void *context) { return (intptr_t)context >> 4 == 0x100 ? 0 : 201; }
+int cuCtxSetCurrent(void *context) {
+    if (context && (intptr_t)context >> 4 != 0x100) return 201;
+    current = context;
+    return 0;
+}
+
+int cuCtxGetCurrent(void **out) { *out = current; return 0; }
 
 int cuMemGetInfo(size_t *free, size_t *total) {
     *total = setting("FAKE_MEMORY", 1 << 30);
@@ -82,6 +89,7 @@ int cuMemGetInfo(size_t *free, size_t *total) {
 
 int cuMemAlloc(uint64_t *out, size_t nbytes) {
     CALL(cuMemAlloc);
+    if (!current) return 201;
     if (used + nbytes > (size_t)setting("FAKE_MEMORY", 1 << 30)) return 2;
     char *memory = malloc(nbytes + SIZE_BYTES);
     *(size_t *)memory = nbytes;
@@ -97,7 +105,12 @@ int cuMemFree(uint64_t address) {
     return 0;
 }
 
-int cuMemHostAlloc(void **out, size_t nbytes, unsigned flags) { *out = malloc(nbytes); return 0; }
+int cuMemHostAlloc(void **out, size_t nbytes, unsigned flags) {
+    CALL(cuMemHostAlloc);
+    *out = malloc(nbytes);
+    return 0;
+}
+
 int cuMemFreeHost(void *address) { free(address); return 0; }
 
 int cuMemcpyHtoDAsync(uint64_t target, const void *host, size_t nbytes, void *stream) {
@@ -138,6 +151,7 @@ int cuModuleGetFunction(void **out, void *module, const char *name) {
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, void *stream, void **parameters, void **extra) {
     CALL(cuLaunchKernel);
+    if (!current) return 201;
     if ((intptr_t)function >> 1 != 0x1800 || stream != (void *)0x4000 || extra) return 400;
     if (gx < 1 || gy != 1 || gz != 1 || bx < 1 || by != 1 || bz != 1 || shared) return 1;
     int64_t *block = *(int64_t **)parameters[0];
@@ -198,7 +212,7 @@ int cuGetProcAddress_v2(const char *symbol, void **out, int version, uint64_t fl
         KNOWN(cuInit), KNOWN(cuDriverGetVersion), KNOWN(cuDeviceGetCount), KNOWN(cuDeviceGet),
         KNOWN(cuDeviceTotalMem), KNOWN(cuGetErrorName), KNOWN(cuGetErrorString),
         KNOWN(cuDeviceGetName), KNOWN(cuDeviceGetAttribute), KNOWN(cuDevicePrimaryCtxRetain),
-        KNOWN(cuCtxSetCurrent), KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc), KNOWN(cuMemFree),
+        KNOWN(cuCtxSetCurrent), KNOWN(cuCtxGetCurrent), KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc), KNOWN(cuMemFree),
         KNOWN(cuMemHostAlloc), KNOWN(cuMemFreeHost), KNOWN(cuMemcpyHtoDAsync),
         KNOWN(cuMemcpyDtoHAsync), KNOWN(cuMemcpyDtoDAsync), KNOWN(cuMemsetD8Async),
         KNOWN(cuModuleLoadData), KNOWN(cuModuleGetFunction), KNOWN(cuLaunchKernel),

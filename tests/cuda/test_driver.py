@@ -34,8 +34,10 @@ def calls() -> list[ast.Call]:
 
 
 def length(argument: ast.expr) -> int:
-    """How many arguments one stands for; the grid and the block of a launch are three each."""
-    return 3 if isinstance(argument, ast.Starred) else 1
+    """How many arguments one stands for; a starred one is a prepared launch."""
+    if not isinstance(argument, ast.Starred):
+        return 1
+    return len(Driver.prepared(None, 1, 1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("call", calls(), ids=lambda call: call.args[0].value)
@@ -105,6 +107,7 @@ def run(code: str, library: Path | None, **settings: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=environment,
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=120,
@@ -145,7 +148,6 @@ print(runtime.download(memory[0], 24).view(np.int64).tolist())
 free = driver.memory()[0]
 del memory, recording
 runtime.synchronize()
-runtime.allocate(8)
 print(driver.memory()[0] - free)
 """
 
@@ -163,6 +165,121 @@ def test_graphs_that_cannot_be_made_are_done_without(library) -> None:
     for call in ("cuStreamBeginCapture", "cuGraphInstantiate"):
         printed = run(START + PASS, library, FAKE_FAIL=f"{call}=801", FAKE_MEMORY="1000000")
         assert printed[5] == "[103, 104, 105, 106, 107] False"
+
+
+INTERRUPTED = """
+import sys
+from numbatorch.backends.outcome import Outcome
+from tests.interrupts import interruptions
+sys.unraisablehook = lambda lost: None
+driver = Driver()
+image = SimpleNamespace(image=b"module of add\\0", symbol="add")
+runtime = CudaRuntime(driver, 0, lambda kernels, capability: [image])
+spec = SimpleNamespace(key="add", name="add", path=lambda: "add.py")
+(function,) = runtime.load([(spec, None)])
+memory = runtime.allocate(40)
+runtime.clear(memory, 40)
+recording = runtime.recording([Step(function, 1, 32, 32 * i, f"step {i}") for i in range(STEPS)])
+words = np.array([(memory.address, memory.address, 5, 10**i) for i in range(STEPS)]).reshape(-1)
+outcome = Outcome()
+def run():
+    global outcome
+    outcome = Outcome()
+    recording.complete(words, [memory], outcome)
+runs = moments = 0
+for _ in interruptions(run):
+    moments += 1
+    runs += outcome.final
+    found = runtime.download(memory, 40).view(np.int64)
+    assert (found == runs * sum(words[3::4])).all(), (moments, runs, found)
+print(moments > 20, 0 < runs < moments, recording._graph != 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "settings", "graph"),
+    [(3, {}, True), (3, {"FAKE_FAIL": "cuStreamBeginCapture=801"}, False), (1, {}, False)],
+)
+def test_an_interrupt_comes_before_all_launches_or_after_them(
+    library, steps, settings, graph
+) -> None:
+    code = START + INTERRUPTED.replace("STEPS", str(steps))
+    assert run(code, library, **settings) == [f"True True {graph}"]
+
+
+def test_a_launch_that_fails_among_others_leaves_the_outcome_open(library) -> None:
+    code = """
+from numbatorch.backends.outcome import Outcome
+runtime = CudaRuntime(Driver(), 0, None)
+functions = [SimpleNamespace(handle=handle) for handle in (0x3001, 1, 0x3001)]
+steps = [Step(function, 1, 32, 0, f"step {i}") for i, function in enumerate(functions)]
+outcome = Outcome()
+try:
+    runtime.recording(steps).complete(np.zeros(1, np.int64), [], outcome)
+except Exception as error:
+    print(error)
+print(outcome.final)
+"""
+    assert run(START + code, library) == [
+        "step 1: cannot be launched",
+        "  cuLaunchKernel: not a known code (400): not a known code",
+        "  1 groups of 32 threads",
+        "False",
+    ]
+
+
+def test_other_libraries_find_their_context_as_they_left_it(library) -> None:
+    code = """
+from cuda.bindings import driver as bindings
+def current():
+    return int(bindings.cuCtxGetCurrent()[1])
+driver = Driver()
+theirs, ours = driver.context(0), driver.context(1)
+print(current())
+driver.enter(theirs)
+runtime = CudaRuntime(driver, 1, None)
+owner = runtime.allocate(8)
+runtime.upload(owner, np.ones(8, np.uint8))
+with runtime.entered():
+    print(current() == ours)
+print(runtime.download(owner, 8).sum(), current() == theirs)
+try:
+    with runtime.entered():
+        driver.free_graph(driver.end_capture(0))
+except Exception as error:
+    print(current() == theirs)
+"""
+    printed = run(START + code, library, FAKE_FAIL="cuGraphInstantiate=801")
+    assert printed == ["0", "True", "8 True", "True"]
+
+
+def test_pinned_memory_that_runs_out_is_asked_for_again(library) -> None:
+    code = """runtime = CudaRuntime(Driver(), 0, None)
+runtime.reclaim = lambda: print("reclaimed")
+owner = runtime.allocate(8)
+"""
+    upload = "runtime.upload(owner, np.zeros(8, np.uint8))"
+    recording = "runtime.recording([]).run(np.zeros(2, np.int64), [])"
+    for use, nbytes in ((upload, 16 << 20), (recording, 16)):
+        assert failure(code + use, library, FAKE_FAIL="cuMemHostAlloc=2").splitlines() == [
+            "reclaimed",
+            "OutOfMemory: cuda: out of memory",
+            f"  requested {nbytes} bytes of the host that the GPU can copy from and to",
+            "  cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory",
+        ]
+
+
+def test_functions_at_exit_can_read_the_gpu(library) -> None:
+    code = """
+import atexit
+atexit.register(lambda: print(runtime.download(owner, 2)))
+"""
+    use = """
+runtime = CudaRuntime(Driver(), 0, None)
+owner = runtime.allocate(2)
+runtime.upload(owner, np.array([3, 4], np.uint8))
+"""
+    assert run(code + START + use, library) == ["[3 4]"]
 
 
 def test_tensors_get_as_far_as_the_gpu(library, tmp_path) -> None:

@@ -4,6 +4,8 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -202,6 +204,25 @@ def test_kernels_are_loaded_once(runtime, driver) -> None:
     assert runtime.load([(ADD, None), (GRID, None)]) == [first[0], first[1]]
     assert first[0] is first[2]
     assert driver.calls.count("load_module") == 2
+
+
+def test_other_threads_go_on_while_kernels_compile(driver) -> None:
+    compiling, going_on = Event(), Event()
+
+    def compile(kernels: Any, capability: tuple[int, int]) -> Any:
+        compiling.set()
+        assert going_on.wait(10), "the GPU is held while kernels compile"
+        return compile_python(kernels, capability)
+
+    runtime = CudaRuntime(driver, 0, compile)
+    with ThreadPoolExecutor(2) as pool:
+        loading = [pool.submit(runtime.load, [(ADD, None)]) for _ in range(2)]
+        assert compiling.wait(10)
+        assert get(runtime, put(runtime, [1, 2])) == [1, 2]
+        going_on.set()
+        first, second = (found.result()[0] for found in loading)
+    assert first is second
+    assert driver.calls.count("load_module") == 1
 
 
 def test_a_kernel_that_does_not_load_is_named(runtime, driver) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from numbatorch import settings
 from numbatorch.errors import KernelError, message
 from numbatorch.language.kernel import KernelSpec, digest
+from numbatorch.locks import Lock
 
 Capability = tuple[int, int]
 
@@ -34,6 +35,7 @@ _SOURCES = (
     "language/elements.py",
     "language/numba_types.py",
 )
+_compiling = Lock()
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,13 @@ def compile_kernels(
         KernelError: one does not compile; what did is in the cache.
     """
     folder = settings.cache_dir() / "cuda" / f"sm_{capability[0]}{capability[1]}-{_identity()[:12]}"
-    found = [_read(folder / _file_name(*pair)) for pair in kernels]
-    missing = [i for i, image in enumerate(found) if image is None]
-    for i in _shown(missing):
-        spec, epilogue = kernels[i]
-        found[i] = image = _compile(spec, epilogue, capability)
-        _write(folder / _file_name(spec, epilogue), image)
+    with _compiling:
+        found = [_read(folder / _file_name(*pair)) for pair in kernels]
+        missing = [i for i, image in enumerate(found) if image is None]
+        for i in _shown(missing):
+            spec, epilogue = kernels[i]
+            found[i] = image = _compile(spec, epilogue, capability)
+            _write(folder / _file_name(spec, epilogue), image)
     return [
         Compiled(image, symbol(*pair))
         for pair, image in zip(kernels, found, strict=True)

@@ -5,10 +5,19 @@
 
 import ctypes
 import sys
+from collections.abc import Sequence
+from itertools import starmap, takewhile
 from typing import Any
 
 from numbatorch.backends.cuda import INSTALL
-from numbatorch.errors import BackendUnavailable, DeviceError, message, out_of_memory
+from numbatorch.backends.outcome import Outcome
+from numbatorch.errors import (
+    BackendUnavailable,
+    DeviceError,
+    OutOfMemory,
+    message,
+    out_of_memory,
+)
 
 MINIMUM_CUDA = (12, 0)  # of the driver; the packages of the extra `cuda` are of CUDA 12
 # https://docs.nvidia.com/deploy/cuda-compatibility: the first drivers of CUDA 12.
@@ -96,8 +105,12 @@ class Driver:
         """The context of a GPU that all libraries of the process share."""
         return int(self._call("cuDevicePrimaryCtxRetain", self._device(index)))
 
+    def current(self) -> int:
+        """This thread's context, or 0."""
+        return int(self._call("cuCtxGetCurrent"))
+
     def enter(self, context: int) -> None:
-        """Make a context this thread's; the calls below are about it."""
+        """Make a context this thread's, or none; the calls below are about it."""
         self._call("cuCtxSetCurrent", context)
 
     def memory(self) -> tuple[int, int]:
@@ -120,8 +133,14 @@ class Driver:
         self._call("cuMemFree", address)
 
     def allocate_pinned(self, nbytes: int) -> int:
-        """Memory of the host that the GPU copies from and to by itself."""
-        return int(self._call("cuMemHostAlloc", nbytes, 0))
+        """Memory of the host that the GPU copies from and to by itself; or OutOfMemory."""
+        try:
+            return int(self._call("cuMemHostAlloc", nbytes, 0))
+        except DriverError as error:
+            if error.code != OUT_OF_MEMORY:
+                raise
+            row = f"requested {nbytes} bytes of the host that the GPU can copy from and to"
+            raise OutOfMemory(message("cuda", "out of memory", row, error.reason)) from error
 
     def free_pinned(self, address: int) -> None:
         """Give pinned memory back."""
@@ -151,11 +170,27 @@ class Driver:
         """A kernel of a module."""
         return int(self._call("cuModuleGetFunction", module, symbol.encode()))
 
-    def launch(self, function: int, groups: int, threads: int, argument: int, stream: int) -> None:
-        """Run a kernel of one int64 argument on a 1-D grid."""
+    def prepared(
+        self, function: int, groups: int, threads: int, argument: int, stream: int
+    ) -> tuple[Any, ...]:
+        """The launch of a kernel of one int64 argument on a 1-D grid, as the next two take it."""
         parameters = ((argument,), (ctypes.c_int64,))
-        grid, block = (groups, 1, 1), (threads, 1, 1)
-        self._call("cuLaunchKernel", function, *grid, *block, 0, stream, parameters, 0)
+        return function, groups, 1, 1, threads, 1, 1, 0, stream, parameters, 0
+
+    def launch(self, launch: tuple[Any, ...]) -> None:
+        """Run a kernel."""
+        self._call("cuLaunchKernel", *launch)
+
+    def launch_all(self, launches: Sequence[tuple[Any, ...]], outcome: Outcome) -> int:
+        """Run kernels up to the first that fails; returns how many are launched.
+
+        The outcome becomes final. An interrupt is seen before that, or when all are launched: the
+        interpreter looks for one where functions of Python begin and where calls from Python end.
+        """
+        call = self._cuda.cuLaunchKernel
+        succeeded = (self._cuda.CUresult.CUDA_SUCCESS,).__eq__
+        outcome.final = True
+        return len(list(takewhile(succeeded, starmap(call, launches))))
 
     def stream(self) -> int:
         """A queue of copies and launches."""
@@ -194,9 +229,14 @@ class Driver:
         finally:
             self._call("cuGraphDestroy", graph)
 
-    def launch_graph(self, graph: int, stream: int) -> None:
-        """Give the stream all that was noted."""
-        self._call("cuGraphLaunch", graph, stream)
+    def launch_graph(self, graph: int, stream: int, outcome: Outcome) -> None:
+        """Give the stream all that was noted; as `launch_all`."""
+        call = self._cuda.cuGraphLaunch
+        outcome.final = True
+        (code,) = call(graph, stream)
+        if code:
+            outcome.final = False
+            raise DriverError("cuGraphLaunch", int(code), *self._meaning(code))
 
     def free_graph(self, graph: int) -> None:
         """Forget what was noted."""

@@ -6,7 +6,7 @@ one call of the driver, whatever their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from ctypes import c_int64
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch.backends.cuda.driver import Driver, DriverError
-from numbatorch.backends.gpu import Owner, Step
+from numbatorch.backends.gpu import CompleteRecording, Owner, Step
+from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import KernelError, message
 
 if TYPE_CHECKING:
@@ -26,15 +27,20 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Words:
-    """The argument blocks: on the GPU, in pinned memory, and the event of the copy between."""
+    """The argument blocks: on the GPU, in pinned memory, and the event of the copy between.
+
+    Attributes:
+        launches: the steps over them, as the driver takes them.
+    """
 
     device: Owner
     address: int
     pinned: Array
     copied: int
+    launches: list[Any]
 
 
-class CudaRecording:
+class CudaRecording(CompleteRecording):
     """Steps over one array of argument words, which lies in pinned memory and on the GPU."""
 
     def __init__(self, runtime: CudaRuntime, steps: Sequence[Step]) -> None:
@@ -54,33 +60,39 @@ class CudaRecording:
 
     def run(self, words: Array, owners: Sequence[Owner]) -> None:
         """Copy the words if they changed, and launch all steps in order."""
+        self.complete(words, owners, Outcome())
+
+    def complete(self, words: Array, owners: Sequence[Owner], outcome: Outcome) -> None:
+        """As `run`; the outcome becomes final just before the one call of the driver."""
         with self._runtime.entered() as driver:
-            base = self._send(driver, words)
+            launches = self._send(driver, words)
             self._runtime.launched(self._names)
             self._runs += 1
             if self._may_capture and self._runs > 1 and not self._graph:
-                self._graph = self._captured(driver, base)
+                self._graph = self._captured(driver, launches)
             if self._graph:
-                driver.launch_graph(self._graph, self._runtime.stream)
-            else:
-                for step in self._steps:
-                    self._launch(driver, step, base)
+                driver.launch_graph(self._graph, self._runtime.stream, outcome)
+                return
+            made = driver.launch_all(launches, outcome)
+            if made < len(launches):
+                outcome.final = False
+                self._launch(driver, launches, range(made, len(launches)))  # says what is wrong
+                outcome.final = True
 
     def run_step(self, number: int, words: Array, owners: Sequence[Owner]) -> None:
         """As `run`, one step only."""
         with self._runtime.entered() as driver:
-            base = self._send(driver, words)
-            step = self._steps[number]
-            self._runtime.launched((step.name,))
-            self._launch(driver, step, base)
+            launches = self._send(driver, words)
+            self._runtime.launched((self._steps[number].name,))
+            self._launch(driver, launches, [number])
 
-    def _send(self, driver: Driver, words: Array) -> int:
-        """Bring changed words to the GPU; returns where they lie there."""
+    def _send(self, driver: Driver, words: Array) -> list[Any]:
+        """Bring changed words to the GPU; returns the launches over them."""
         sent = self._words
         if sent is None:
             sent = self._words = self._make_words(driver, words.nbytes)
         elif self._sent and np.array_equal(words, sent.pinned):
-            return sent.device.address
+            return sent.launches
         self._sent = False
         driver.wait(sent.copied)  # the copy of what is replaced is over
         sent.pinned[:] = words
@@ -88,37 +100,48 @@ class CudaRecording:
         driver.upload(sent.device.address, sent.address, words.nbytes, stream)
         driver.record(sent.copied, stream)
         self._sent = True
-        return sent.device.address
+        return sent.launches
 
     def _make_words(self, driver: Driver, nbytes: int) -> Words:
-        device = self._runtime.or_reclaim(lambda: self._runtime.allocate(nbytes))
+        runtime = self._runtime
+        device = runtime.or_reclaim(lambda: runtime.allocate(nbytes))
         copied = driver.event()
         self._owned.append((driver.free_event, copied))
-        address = driver.allocate_pinned(nbytes)
+        address = runtime.or_reclaim(lambda: driver.allocate_pinned(nbytes))
         self._owned.append((driver.free_pinned, address))
         pinned = np.ctypeslib.as_array((c_int64 * (nbytes // 8)).from_address(address))
-        return Words(device, address, pinned, copied)
+        launches = [
+            driver.prepared(
+                step.function.handle,
+                step.groups,
+                step.threads,
+                device.address + step.block,
+                runtime.stream,
+            )
+            for step in self._steps
+        ]
+        return Words(device, address, pinned, copied, launches)
 
-    def _launch(self, driver: Driver, step: Step, base: int) -> None:
-        handle, argument = step.function.handle, base + step.block
-        try:
-            driver.launch(handle, step.groups, step.threads, argument, self._runtime.stream)
-        except DriverError as error:
-            if error.sticky:
-                raise
-            grid = f"{step.groups} groups of {step.threads} threads"
-            problem = "cannot be launched"
-            raise KernelError(message(step.name, problem, error.reason, grid)) from error
+    def _launch(self, driver: Driver, launches: list[Any], numbers: Iterable[int]) -> None:
+        for number in numbers:
+            try:
+                driver.launch(launches[number])
+            except DriverError as error:
+                if error.sticky:
+                    raise
+                step = self._steps[number]
+                grid = f"{step.groups} groups of {step.threads} threads"
+                problem = "cannot be launched"
+                raise KernelError(message(step.name, problem, error.reason, grid)) from error
 
-    def _captured(self, driver: Driver, base: int) -> int:
+    def _captured(self, driver: Driver, launches: list[Any]) -> int:
         """The steps as a graph; 0 where the driver cannot make one, which is not asked again."""
         self._may_capture = False
         stream = self._runtime.stream
         try:
             driver.begin_capture(stream)
             try:
-                for step in self._steps:
-                    self._launch(driver, step, base)
+                self._launch(driver, launches, range(len(launches)))
             except BaseException:
                 with suppress(DriverError):  # the stream has left the capture all the same
                     driver.free_graph(driver.end_capture(stream))

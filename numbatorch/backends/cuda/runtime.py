@@ -6,7 +6,6 @@ for. Errors of kernels show at a later call; then the context is lost, as CUDA h
 
 from __future__ import annotations
 
-import atexit
 import os
 import weakref
 from collections import deque
@@ -98,20 +97,30 @@ class CudaRuntime:
         self._context = driver.context(index)
         with self.entered():
             self.stream = driver.stream()
-        self._staging = Staging(driver, self.stream)
+        self._staging = Staging(driver, self.stream, self._pinned)
         _runtimes.add(self)
 
     @contextmanager
     def entered(self) -> Iterator[Driver]:
         """Hold the lock in the GPU's context; errors of the driver are explained."""
         with self._lock:
-            if self._lost is not None:
-                raise KernelError(self._lost)
+            self._check()
             try:
-                self.driver.enter(self._context)
-                yield self.driver
+                before = self.driver.current()
+                if before == self._context:
+                    yield self.driver
+                    return
+                try:
+                    self.driver.enter(self._context)
+                    yield self.driver
+                finally:  # other libraries have contexts too
+                    self.driver.enter(before)
             except DriverError as error:
                 raise self._explained(error) from error
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise KernelError(self._lost)
 
     def _explained(self, error: DriverError) -> Exception:
         """What a user can make of an error of the driver."""
@@ -166,6 +175,9 @@ class CudaRuntime:
             self._free_discarded()
             return Memory(self, driver.allocate(max(nbytes, 1)), nbytes)
 
+    def _pinned(self, nbytes: int) -> int:
+        return self.or_reclaim(lambda: self.driver.allocate_pinned(nbytes))
+
     def or_reclaim(self, allocate: Callable[[], Made]) -> Made:
         """What `allocate` gives; if memory runs out it is called again after `reclaim`."""
         try:
@@ -216,14 +228,16 @@ class CudaRuntime:
             KernelError: a kernel cannot be compiled or loaded.
         """
         keys = [(spec.key, epilogue.key if epilogue else "") for spec, epilogue in kernels]
+        self._check()
+        functions = self._functions
+        missing = {k: pair for k, pair in zip(keys, kernels, strict=True) if k not in functions}
+        # This may take seconds, in which other threads go on.
+        images = self._compile(list(missing.values()), self.capability) if missing else []
         with self.entered() as driver:
-            missing = dict(zip(keys, kernels, strict=True))
-            missing = {k: pair for k, pair in missing.items() if k not in self._functions}
-            images = self._compile(list(missing.values()), self.capability) if missing else []
             for (key, (spec, _)), image in zip(missing.items(), images, strict=True):
-                load = partial(self._load, driver, spec, image)
-                self._functions[key] = self.or_reclaim(load)
-            return [self._functions[key] for key in keys]
+                if key not in functions:
+                    functions[key] = self.or_reclaim(partial(self._load, driver, spec, image))
+        return [functions[key] for key in keys]
 
     def _load(self, driver: Driver, spec: KernelSpec, compiled: Any) -> Function:
         try:
@@ -271,11 +285,5 @@ def _after_fork() -> None:
         )
 
 
-def _at_exit() -> None:
-    for runtime in _runtimes:
-        runtime._lost = message("cuda", "the interpreter is exiting")
-
-
-atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

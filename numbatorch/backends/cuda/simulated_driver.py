@@ -5,13 +5,15 @@ the runtime included, is what runs on a GPU. It is slow: each thread of a kernel
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from numbatorch.backends.cuda.driver import Driver
+from numbatorch.backends.cuda.driver import Driver, DriverError
 from numbatorch.backends.cuda.simulated_memory import region_at, register, unregister
+from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import out_of_memory
 from numbatorch.language.kernel import KernelSpec, call_parameters
 
@@ -98,6 +100,10 @@ class SimulatedDriver(Driver):
         """The only context."""
         return 1
 
+    def current(self) -> int:
+        """The only context is every thread's."""
+        return 1
+
     def enter(self, context: int) -> None:
         """There is nothing to do."""
 
@@ -176,10 +182,30 @@ class SimulatedDriver(Driver):
         """The kernel of a module has the module's number."""
         return module
 
-    def launch(self, function: int, groups: int, threads: int, argument: int, stream: int) -> None:
+    def prepared(
+        self, function: int, groups: int, threads: int, argument: int, stream: int
+    ) -> tuple[Any, ...]:
+        """What `launch` needs."""
+        return self._functions[function], groups, threads, argument
+
+    def launch(self, launch: tuple[Any, ...]) -> None:
         """Run a kernel to its end."""
-        kernel = self._functions[function]
-        self._queue(lambda: kernel(groups, threads, argument))
+        kernel, *arguments = launch
+        self._queue(lambda: kernel(*arguments))
+
+    def launch_all(self, launches: Sequence[tuple[Any, ...]], outcome: Outcome) -> int:
+        """Run kernels to their end."""
+        made = 0
+
+        def run() -> None:
+            nonlocal made
+            for launch in launches:
+                self.launch(launch)
+                made += 1
+
+        with suppress(DriverError):
+            outcome.complete(run)
+        return made
 
     def stream(self) -> int:
         """A number."""
@@ -212,10 +238,14 @@ class SimulatedDriver(Driver):
         self._graphs[graph], self._captured = self._captured, None
         return graph
 
-    def launch_graph(self, graph: int, stream: int) -> None:
+    def launch_graph(self, graph: int, stream: int, outcome: Outcome) -> None:
         """Do what was noted."""
-        for action in self._graphs[graph]:
-            self._queue(action)
+
+        def run() -> None:
+            for action in self._graphs[graph]:
+                self._queue(action)
+
+        outcome.complete(run)
 
     def free_graph(self, graph: int) -> None:
         """Forget what was noted."""

@@ -5,6 +5,7 @@ has passed what it was last used for.
 """
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,16 @@ Array = np.ndarray[Any, Any]
 
 
 class Staging:
-    """Copies between NumPy arrays and a GPU, in order with one stream. Its user holds a lock."""
+    """Copies between NumPy arrays and a GPU, in order with one stream. Its user holds a lock.
 
-    def __init__(self, driver: Driver, stream: int) -> None:
+    Args:
+        allocate: what gives pinned memory.
+    """
+
+    def __init__(self, driver: Driver, stream: int, allocate: Callable[[int], int]) -> None:
         self._driver = driver
         self._stream = stream
+        self._allocate = allocate
         self._base = 0
         self._marks: list[int] = []
         self._part = 0
@@ -67,8 +73,9 @@ class Staging:
     def _take(self, nbytes: int) -> int:
         """Address of pinned memory that the GPU is done with."""
         if not self._base:
+            base = self._allocate(PART * PARTS)
             self._marks = [self._driver.event() for _ in range(PARTS)]
-            self._base = self._driver.allocate_pinned(PART * PARTS)
+            self._base = base
         if self._used + nbytes > PART:
             self._mark()
             self._part = (self._part + 1) % PARTS
