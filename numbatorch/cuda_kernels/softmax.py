@@ -1,8 +1,9 @@
 """GPU kernels of softmax: a group of threads works on a row, each thread on every so many-th."""
 
 from numbatorch.cuda_kernels.rows import groups_of_rows
+from numbatorch.graph import Op
 from numbatorch.language.groups import group, group_max, group_sum, groups, thread, threads
-from numbatorch.language.kernel import Pointer, T, V, kernel
+from numbatorch.language.kernel import Kernel, Pointer, T, V, kernel
 from numbatorch.language.primitives import inf
 from numbatorch.ops import softmax as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -77,33 +78,22 @@ def log_softmax_backward_rows(
             out[i] = g[i] - exp(y[i]) * total
 
 
-@lower("gpu", ops.softmax_)
-def _(launcher: Launcher, out: Operand, x: Operand) -> None:
-    rows, cols = sizes_of(x)
-    spec = softmax_rows(T=x.dtype, V=x.dtype.compute)
-    grid = groups_of_rows(rows, cols)
-    launcher.launch(spec, out, x, rows, cols, work=3 * rows * cols, **grid)
+def _of_rows(op: Op, of_rows: Kernel, work: int) -> None:
+    """Lower an operator to a kernel over the rows of operands and result, which are of one shape.
+
+    Args:
+        work: operations for an element.
+    """
+
+    @lower("gpu", op)
+    def _(launcher: Launcher, out: Operand, *operands: Operand) -> None:
+        rows, cols = sizes_of(out)
+        spec = of_rows(T=out.dtype, V=out.dtype.compute)
+        grid = groups_of_rows(rows, cols)
+        launcher.launch(spec, out, *operands, rows, cols, work=work * rows * cols, **grid)
 
 
-@lower("gpu", ops.log_softmax_)
-def _(launcher: Launcher, out: Operand, x: Operand) -> None:
-    rows, cols = sizes_of(x)
-    spec = log_softmax_rows(T=x.dtype, V=x.dtype.compute)
-    grid = groups_of_rows(rows, cols)
-    launcher.launch(spec, out, x, rows, cols, work=3 * rows * cols, **grid)
-
-
-@lower("gpu", ops.softmax_backward)
-def _(launcher: Launcher, out: Operand, g: Operand, y: Operand) -> None:
-    rows, cols = sizes_of(y)
-    spec = softmax_backward_rows(T=y.dtype, V=y.dtype.compute)
-    grid = groups_of_rows(rows, cols)
-    launcher.launch(spec, out, g, y, rows, cols, work=2 * rows * cols, **grid)
-
-
-@lower("gpu", ops.log_softmax_backward)
-def _(launcher: Launcher, out: Operand, g: Operand, y: Operand) -> None:
-    rows, cols = sizes_of(y)
-    spec = log_softmax_backward_rows(T=y.dtype, V=y.dtype.compute)
-    grid = groups_of_rows(rows, cols)
-    launcher.launch(spec, out, g, y, rows, cols, work=3 * rows * cols, **grid)
+_of_rows(ops.softmax_, softmax_rows, 3)
+_of_rows(ops.log_softmax_, log_softmax_rows, 3)
+_of_rows(ops.softmax_backward, softmax_backward_rows, 2)
+_of_rows(ops.log_softmax_backward, log_softmax_backward_rows, 3)

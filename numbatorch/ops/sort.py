@@ -47,9 +47,14 @@ def _(x: Node, *, k: int, largest: bool) -> tuple[Shape, DType]:
         raise DTypeError(message("topk", f"{describe(x)} is packed in blocks: dequantize it first"))
     if not x.shape:
         raise ShapeError(message("topk", f"needs a dimension, not {describe(x)}"))
-    if not 0 <= k <= x.shape[-1]:
-        raise OutOfRange(message("topk", f"k is {k} of {x.shape[-1]} elements", f"x {describe(x)}"))
+    _check_count(x, k, -1)
     return (*x.shape[:-1], k), dt.int64
+
+
+def _check_count(x: Node, k: int, axis: int) -> None:
+    size = x.shape[axis]
+    if not 0 <= k <= size:
+        raise OutOfRange(message("topk", f"k is {k} of {size} elements", f"x {describe(x)}"))
 
 
 @topk_indices.samples
@@ -69,9 +74,7 @@ def topk(x: Node, k: int, dim: int = -1, largest: bool = True) -> tuple[Node, No
         the elements, through which gradients flow, and int64 positions.
     """
     axis = normalize_dim("topk", dim, len(x.shape))
-    if not 0 <= k <= x.shape[axis]:
-        problem = f"k is {k} of {x.shape[axis]} elements"
-        raise OutOfRange(message("topk", problem, f"x {describe(x)}"))
+    _check_count(x, k, axis)
     last = x if axis == len(x.shape) - 1 else transpose(x, axis, -1)
     found = topk_indices.apply(last, k=k, largest=largest)
     picked = gather.apply(last, found)
