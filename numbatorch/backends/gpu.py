@@ -32,10 +32,15 @@ POOL_BYTES = 1 << 62  # a pool gives memory back when the device has no more
 
 
 class Owner(Protocol):
-    """Memory of a device, freed when this is dropped."""
+    """Memory of a device, freed when this is dropped.
+
+    Attributes:
+        failure: of a run that gave up and had this memory, which is undefined since.
+    """
 
     address: int
     nbytes: int
+    failure: Exception | None
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,8 @@ class DevicePool(Pool):
     def allocate(self, nbytes: int) -> Buffer:
         """A buffer of at least `nbytes` with undefined contents."""
         buffer = super().allocate(nbytes)
+        if buffer.owner.failure is not None:
+            buffer.owner.failure = None
         self._lent[id(buffer.owner)] = buffer.owner
         return buffer
 
@@ -244,7 +251,7 @@ class GPUProgram(Program):
     def clear(self, buffer: Buffer) -> None:
         """Fill a buffer with zeros."""
         if buffer.nbytes:
-            self.runtime.clear(buffer.owner, buffer.nbytes)
+            self.runtime.clear(buffer.owner, buffer.owner.nbytes)
 
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
         """Bytes of a buffer, once all launches so far are done."""
@@ -279,6 +286,10 @@ class GPUProgram(Program):
         return found
 
     def _owners(self, held: Sequence[Buffer]) -> list[Owner]:
+        """All memory of a run; what the plan keeps is zero again after a run that gave up."""
+        for buffer in self._zeroed.values():
+            if buffer.owner.failure is not None:
+                self.clear(buffer)
         return [buffer.owner for buffer in (*held, *self._zeroed.values())]
 
 

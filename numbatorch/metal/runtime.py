@@ -7,6 +7,7 @@ Sources: https://developer.apple.com/documentation/metal, https://pyobjc.readthe
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 from collections import deque
@@ -14,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from numbatorch import settings
-from numbatorch.backends.gpu import Step
+from numbatorch.backends.gpu import CompleteRecording, Step, check_grid
+from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import (
     BackendUnavailable,
     KernelError,
@@ -29,7 +31,7 @@ from numbatorch.errors import (
 )
 from numbatorch.language.kernel import KernelSpec, write_source
 from numbatorch.locks import Lock
-from numbatorch.metal.printer import print_kernel
+from numbatorch.metal.printer import GROUP_THREADS, print_kernel
 
 INSTALL = 'pip install "numbatorch[metal]"'
 MINIMUM_SYSTEM = 14  # macOS: the first with Metal Shading Language 3.1, which has bfloat
@@ -50,11 +52,13 @@ class Memory:
     Attributes:
         buffer: the MTLBuffer.
         bytes: the host's view of it.
+        failure: of a run that gave up and had this memory, which is undefined since.
     """
 
-    __slots__ = ("__weakref__", "address", "buffer", "bytes", "nbytes")
+    __slots__ = ("__weakref__", "address", "buffer", "bytes", "failure", "nbytes")
 
     def __init__(self, buffer: Any, nbytes: int) -> None:
+        self.failure: Exception | None = None
         self.buffer = buffer
         self.address = int(buffer.gpuAddress())
         self.nbytes = nbytes
@@ -80,7 +84,7 @@ class Submitted:
     """A command buffer that the GPU may not be done with, and what it uses."""
 
     commands: Any
-    owners: dict[int, Any]
+    owners: dict[int, Memory]
     names: tuple[str, ...]
 
 
@@ -94,8 +98,7 @@ class MetalRuntime:
 
     kind = "metal"
     max_groups = (1 << 24) - 1  # a grid counts its threads in 32 bits
-    max_threads = 1024
-    share_threads = 256
+    share_threads = GROUP_THREADS
 
     def __init__(self, metal: Any, objc: Any, device: Any) -> None:
         self.metal = metal
@@ -105,6 +108,7 @@ class MetalRuntime:
         self._queue = device.newCommandQueue()
         self._functions: dict[tuple[str, str], Function] = {}
         self._submitted: deque[Submitted] = deque()
+        self._unraised: Exception | None = None  # of a run that gave up
         self._lock = Lock()
         self._process = os.getpid()
         self.reclaim: Callable[[], None] = lambda: None
@@ -125,6 +129,19 @@ class MetalRuntime:
         Raises:
             OutOfMemory: the GPU has not that much.
         """
+        self._let_go(only_done=True)
+        try:
+            return self._allocated(nbytes)
+        except OutOfMemory:
+            self._let_go(only_done=False)
+            return self._allocated(nbytes)
+
+    def _let_go(self, only_done: bool) -> None:
+        """Drop what runs hold that are done, or of all; what Metal made for them is freed too."""
+        with self._entered():
+            self._retire(self._done() if only_done else len(self._submitted))
+
+    def _allocated(self, nbytes: int) -> Memory:
         with self._entered():
             device = self._device
             total = int(device.recommendedMaxWorkingSetSize())
@@ -147,8 +164,7 @@ class MetalRuntime:
     def upload(self, owner: Memory, array: Array, offset: int = 0) -> None:
         """Copy bytes into memory, once the launches that use it are done."""
         assert array.flags.c_contiguous and offset + array.nbytes <= owner.nbytes
-        with self._entered():
-            self._settle(owner)
+        with self._entered(), self._written(owner, array.nbytes):
             owner.bytes[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
 
     def download(self, owner: Memory, nbytes: int, offset: int = 0) -> Array:
@@ -156,27 +172,51 @@ class MetalRuntime:
         assert offset + nbytes <= owner.nbytes
         with self._entered():
             self._settle(owner)
+            self._check([owner])
             return owner.bytes[offset : offset + nbytes].copy()
 
     def copy(self, target: Memory, source: Memory, nbytes: int) -> None:
         """Copy between two allocations."""
         assert nbytes <= min(target.nbytes, source.nbytes)
-        with self._entered():
-            self._settle(target)
+        with self._entered(), self._written(target, nbytes):
             self._settle(source)
+            self._check([source])
             target.bytes[:nbytes] = source.bytes[:nbytes]
 
     def clear(self, owner: Memory, nbytes: int) -> None:
         """Set bytes to 0."""
         assert nbytes <= owner.nbytes
-        with self._entered():
-            self._settle(owner)
+        with self._entered(), self._written(owner, nbytes):
             owner.bytes[:nbytes] = 0
 
     def synchronize(self) -> None:
         """Wait for all launches so far."""
         with self._entered():
             self._retire(len(self._submitted))
+            if self._unraised is not None:
+                self._raise(self._unraised)
+
+    @contextmanager
+    def _written(self, owner: Memory, nbytes: int) -> Iterator[None]:
+        """Write to memory when no launch uses it; what is written whole is defined again."""
+        before = owner.failure
+        self._settle(owner)
+        if owner.failure is not before:
+            self._check([owner])
+        yield
+        if nbytes == owner.nbytes:
+            owner.failure = None
+
+    def _check(self, owners: Sequence[Memory]) -> None:
+        """Raise if memory is what a run that gave up has left."""
+        for owner in owners:
+            if owner.failure is not None:
+                self._raise(owner.failure)
+
+    def _raise(self, failure: Exception) -> NoReturn:
+        if self._unraised is failure:
+            self._unraised = None
+        raise type(failure)(*failure.args)  # of its own, for it is raised wherever memory is used
 
     def _settle(self, owner: Memory) -> None:
         """Wait for the launches that may use an allocation."""
@@ -186,16 +226,31 @@ class MetalRuntime:
                 return
 
     def _retire(self, count: int) -> None:
-        """Wait for the first command buffers of the queue, which run in order, and check them."""
-        failed = []
+        """Wait for the first command buffers of the queue, which run in order.
+
+        If one has failed, its memory is marked, and that of the runs behind it which use it.
+        """
         for _ in range(count):
             submitted = self._submitted[0]
-            submitted.commands.waitUntilCompleted()
-            self._submitted.popleft()
+            if self._is_committed(submitted):
+                submitted.commands.waitUntilCompleted()
             if submitted.commands.status() == self.metal.MTLCommandBufferStatusError:
-                failed.append(submitted)
-        if failed:
-            raise self._failure(failed[0])
+                self._mark(submitted, self._failure(submitted))
+            self._submitted.popleft()
+
+    def _mark(self, submitted: Submitted, failure: Exception) -> None:
+        lost = dict(submitted.owners)
+        for later in self._submitted:
+            if lost.keys() & later.owners.keys():
+                lost |= later.owners
+        for owner in lost.values():
+            owner.failure = owner.failure or failure
+        self._unraised = failure
+
+    def _is_committed(self, submitted: Submitted) -> bool:
+        """False after an interrupt between the note of a run and the run."""
+        status = submitted.commands.status()
+        return bool(status >= self.metal.MTLCommandBufferStatusCommitted)
 
     def _failure(self, submitted: Submitted) -> Exception:
         """The error of a command buffer that the GPU gave up."""
@@ -203,7 +258,8 @@ class MetalRuntime:
         names = list(dict.fromkeys(submitted.names))
         shown = ", ".join(names[:SHOWN])
         shown += f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        rows = (str(error.localizedDescription()), f"launches: {shown}")
+        lost = "the tensors that it used are undefined now"
+        rows = (str(error.localizedDescription()), f"launches: {shown}", lost)
         if error.code() == self.metal.MTLCommandBufferErrorOutOfMemory:
             return OutOfMemory(message("metal", "out of memory", *rows))
         hint = None
@@ -264,37 +320,46 @@ class MetalRuntime:
         """
         for step in steps:
             threads = int(step.function.pipeline.maxTotalThreadsPerThreadgroup())
-            limits = [("groups", step.groups, self.max_groups)]
-            limits += [("threads in a group", step.threads, threads)]
-            for what, asked, limit in limits:
-                if asked > limit:
-                    problem = f"more {what} than the GPU can run"
-                    raise KernelError(message(step.name, problem, f"{asked}, of {limit} at most"))
+            check_grid(step, self.max_groups, threads)
         return MetalRecording(self, steps)
 
-    def submit(self, steps: Sequence[Step], words: Array, owners: Sequence[Memory]) -> None:
-        """Launch steps in order, in one command buffer."""
+    def submit(
+        self, steps: Sequence[Step], words: Array, owners: Sequence[Memory], outcome: Outcome
+    ) -> None:
+        """Launch steps in order, in one command buffer.
+
+        After an interrupt nothing was launched, or the run is among those that are waited for and
+        the outcome is final.
+        """
         if not steps:
+            outcome.final = True
             return
         assert words.dtype == np.int64 and words.flags.c_contiguous
         metal = self.metal
         with self._entered():
-            self._retire(self._completed())
+            self._retire(self._done())
             commands = self._queue.commandBuffer()
-            encoder = commands.computeCommandEncoder()
+            held = {id(owner): owner for owner in owners}
+            submitted = Submitted(commands, held, tuple(step.name for step in steps))
             usage = metal.MTLResourceUsageRead | metal.MTLResourceUsageWrite
-            buffers = [owner.buffer for owner in owners]
+            buffers = [owner.buffer for owner in held.values()]
+            # Metal ends a process that drops an open encoder: no interrupt comes between it and the
+            # list, as none does inside of C.
+            encoders: list[Any] = []
             try:
+                encoders += map(operator.call, [commands.computeCommandEncoder])
+                (encoder,) = encoders
                 if buffers:
                     encoder.useResources_count_usage_(buffers, len(buffers), usage)
                 for step in steps:
                     self._encode(encoder, step, words)
             finally:
-                encoder.endEncoding()  # Metal ends a process that drops an open encoder
+                for encoder in encoders:
+                    encoder.endEncoding()
+            self._check(owners)
+            self._submitted.append(submitted)
+            outcome.final = True  # no interrupt comes between this and the commit
             commands.commit()
-            held = {id(owner): owner for owner in owners}
-            names = tuple(step.name for step in steps)
-            self._submitted.append(Submitted(commands, held, names))
 
     def _encode(self, encoder: Any, step: Step, words: Array) -> None:
         function = step.function
@@ -312,16 +377,16 @@ class MetalRuntime:
             (step.groups, 1, 1), (step.threads, 1, 1)
         )
 
-    def _completed(self) -> int:
-        """How many command buffers at the front of the queue are done."""
+    def _done(self) -> int:
+        """How many command buffers at the front of the queue need not be waited for."""
         done = self.metal.MTLCommandBufferStatusCompleted
         for count, submitted in enumerate(self._submitted):
-            if submitted.commands.status() < done:
+            if self._is_committed(submitted) and submitted.commands.status() < done:
                 return count
         return len(self._submitted)
 
 
-class MetalRecording:
+class MetalRecording(CompleteRecording):
     """Launches of a plan, encoded anew in each run."""
 
     def __init__(self, runtime: MetalRuntime, steps: Sequence[Step]) -> None:
@@ -330,11 +395,15 @@ class MetalRecording:
 
     def run(self, words: Array, owners: Sequence[Memory]) -> None:
         """Launch every step; nothing is waited for."""
-        self._runtime.submit(self._steps, words, owners)
+        self._runtime.submit(self._steps, words, owners, Outcome())
+
+    def complete(self, words: Array, owners: Sequence[Memory], outcome: Outcome) -> None:
+        """As `run`; the outcome becomes final with the launches."""
+        self._runtime.submit(self._steps, words, owners, outcome)
 
     def run_step(self, number: int, words: Array, owners: Sequence[Memory]) -> None:
         """Launch one step."""
-        self._runtime.submit(self._steps[number : number + 1], words, owners)
+        self._runtime.submit(self._steps[number : number + 1], words, owners, Outcome())
 
 
 def open_runtime(index: int = 0) -> MetalRuntime:
@@ -344,7 +413,8 @@ def open_runtime(index: int = 0) -> MetalRuntime:
         BackendUnavailable: there is none, or it, macOS or a package is missing or too old.
     """
     if index:
-        raise BackendUnavailable(message("metal", f"no GPU has the number {index}, there is one"))
+        problem = f"no GPU has the number {index}"
+        raise BackendUnavailable(message("metal", problem, "there is one, metal"))
     metal, objc, device = _open()
     return MetalRuntime(metal, objc, device)
 

@@ -193,6 +193,8 @@ class Memory:
         name: for errors.
     """
 
+    failure: Exception | None = None
+
     def __init__(self, nbytes: int, number: int) -> None:
         self.nbytes = nbytes
         self.name = f"allocation {number} of {nbytes} bytes"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.errors import KernelError
-from tests.metal.device import Function, Memory, compile_sources
+from tests.metal.device import LIMIT, Function, Memory, compile_sources
 
 GIB = 1 << 30
 MTLResourceStorageModeShared = 0
@@ -102,12 +102,13 @@ class MTLCompileOptions:
 class MTLLibrary:
     def __init__(self, text: str) -> None:
         self.functions = {}
+        self.limits = [int(limit) for limit in LIMIT.findall(text)]  # of threads in a group
         for symbol in re.findall(r"kernel void (\w+)", text):
             source = SimpleNamespace(text=text, symbol=symbol, shared_bytes=0)
             (self.functions[symbol],) = compile_sources([source])
 
-    def newFunctionWithName_(self, name: str) -> Function:
-        return self.functions[name]
+    def newFunctionWithName_(self, name: str) -> tuple[Function, list[int]]:
+        return self.functions[name], self.limits
 
 
 class MTLComputePipelineState:
@@ -158,7 +159,7 @@ class MTLComputeCommandEncoder:
     def dispatchThreadgroups_threadsPerThreadgroup_(
         self, groups: tuple[int, int, int], threads: tuple[int, int, int]
     ) -> None:
-        assert self._pipeline is not None and self._block is not None
+        assert self._pipeline is not None and self._block is not None and self._shared
         assert groups[0] > 0 and groups[1:] == (1, 1) and threads[1:] == (1, 1)
         assert 0 < threads[0] <= self._pipeline.maxTotalThreadsPerThreadgroup()
         function = dataclasses.replace(self._pipeline.function, shared_bytes=self._shared)
@@ -293,9 +294,10 @@ class MTLDevice:
             return None, NSError(str(problem))
 
     def newComputePipelineStateWithFunction_error_(
-        self, function: Function, error: None
+        self, function: tuple[Function, list[int]], error: None
     ) -> tuple[MTLComputePipelineState | None, NSError | None]:
-        return MTLComputePipelineState(function, self.thread_limit), None
+        compiled, limits = function
+        return MTLComputePipelineState(compiled, *limits or [self.thread_limit]), None
 
 
 _device: MTLDevice | None = None

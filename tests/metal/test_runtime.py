@@ -1,12 +1,13 @@
 """numbatorch/metal/runtime.py over a fake of PyObjC that runs kernels as C++ when it must."""
 
+import dis
 import gc
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ import pytest
 import numbatorch as nt
 from numbatorch.backends.base import install
 from numbatorch.backends.gpu import GPUBackend, Step
+from numbatorch.backends.outcome import Outcome
 from numbatorch.device import device
 from numbatorch.errors import BackendUnavailable, KernelError, OutOfMemory
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.metal import runtime as metal_runtime
 from numbatorch.metal.runtime import MetalRuntime, open_runtime, probe
+from tests import interrupts
 from tests.compare import assert_close
+from tests.interrupts import interruptions, is_moment
 from tests.metal import fake_metal
 from tests.metal.device import AVAILABLE
 
@@ -138,6 +142,60 @@ def test_done_runs_are_let_go(scaled: Scaled, runtime: MetalRuntime) -> None:
     assert len(runtime._submitted) == 3
 
 
+def test_done_runs_are_let_go_when_memory_is_asked_for(
+    runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
+    gpu._memory = 8 << 20
+    scaled = Scaled(runtime, np.ones(1 << 20, np.float32))
+    scaled.run()
+    runtime._submitted[0].commands.waitUntilCompleted()
+    del scaled
+    runtime.allocate(64)
+    assert not runtime._submitted and gpu.allocated < 4 << 20
+    scaled = Scaled(runtime, np.ones(1 << 20, np.float32))
+    scaled.run()
+    del scaled
+    assert runtime._submitted and gpu.allocated >= 4 << 20
+    kept = runtime.allocate(4 << 20), runtime.allocate(4 << 20)  # has to wait for the run
+    with pytest.raises(OutOfMemory):
+        runtime.allocate(64)
+    del kept
+
+
+def as_of_c(frame: FrameType, event: str) -> bool:
+    """A moment for interrupts; functions of the fake are C, and Python that calls one may get it
+    when it returns."""
+    if frame.f_code.co_filename != fake_metal.__file__:
+        return is_moment(frame, event)
+    caller = frame.f_back
+    if event != "return" or frame.f_code.co_name == "__del__":
+        return False
+    if caller is None or caller.f_code.co_filename == fake_metal.__file__:
+        return False
+    names = [dis.opname[code] for code in caller.f_code.co_code[caller.f_lasti :: -2]]
+    return next(name for name in names if name != "CACHE").startswith("CALL")
+
+
+def test_an_interrupted_run_is_waited_for_or_was_not_made(
+    scaled: Scaled, gpu: fake_metal.MTLDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "is_moment", as_of_c)
+    expected, commits, outcome = np.arange(100, dtype=np.float32), 0, Outcome()
+
+    def run() -> None:
+        nonlocal outcome
+        outcome = Outcome()
+        scaled.recording.complete(scaled.words, [scaled.memory], outcome)
+
+    for moment in interruptions(run):
+        assert outcome.final == (gpu.commits > commits), moment
+        if outcome.final:
+            expected, commits = expected * 2 + 1, gpu.commits
+        np.testing.assert_array_equal(scaled.values(), expected, err_msg=f"at moment {moment}")
+        assert not scaled.runtime._submitted
+    assert 0 < commits < moment
+
+
 def test_one_step_of_a_recording(scaled: Scaled, runtime: MetalRuntime) -> None:
     step = scaled.recording._steps[0]
     recording = runtime.recording([step, step, step])
@@ -204,13 +262,85 @@ def test_failed_runs_name_kernels_and_leave_the_device_usable(
     np.testing.assert_array_equal(scaled.values(), np.arange(100) * 2 + 1)
 
 
+def test_what_a_failed_run_leaves_is_not_read(
+    scaled: Scaled, runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
+    other = runtime.allocate(400)
+    gpu.refuses = fake_metal.NSError("Hang", 2)
+    scaled.run()
+    runtime.upload(other, np.ones(100, np.float32).view(np.uint8))
+    runtime._submitted[0].commands.waitUntilCompleted()
+    gpu.refuses = None
+    problem = r"gave up a run\n  Hang\n.*scale.*\n.*undefined now"
+    for use in (
+        scaled.values,
+        scaled.values,
+        lambda: runtime.copy(other, scaled.memory, 4),
+        lambda: runtime.upload(scaled.memory, np.zeros(4, np.uint8)) or scaled.values(),
+        lambda: runtime.clear(scaled.memory, 399) or scaled.values(),
+        scaled.run,
+        lambda: scaled.recording.run_step(0, scaled.words, [other, scaled.memory]),
+    ):
+        with pytest.raises(KernelError, match=problem):
+            use()
+    runtime.synchronize()  # it has been said
+    assert gpu.commits == 1 and runtime.download(other, 4).view(np.float32)[0] == 1
+    runtime.upload(scaled.memory, np.arange(100, dtype=np.float32).view(np.uint8))
+    scaled.run()
+    np.testing.assert_array_equal(scaled.values(), np.arange(100) * 2 + 1)
+
+
+def test_runs_behind_a_failed_one_have_what_it_left(
+    scaled: Scaled, runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
+    others = [Scaled(runtime, np.ones(10, np.float32)) for _ in range(3)]
+    scaled.run()
+    scaled.recording.run(scaled.words, [scaled.memory, others[0].memory])
+    others[0].recording.run(others[0].words, [others[0].memory, others[1].memory])
+    others[2].run()
+    gpu.refuses = fake_metal.NSError("Hang", 2)
+    runtime._submitted[0].commands.waitUntilCompleted()
+    gpu.refuses = None
+    assert others[2].values()[0] == 3
+    for lost in (others[1], others[0], scaled):
+        with pytest.raises(KernelError, match="Hang"):
+            lost.values()
+
+
+def test_memory_of_failed_runs_is_used_again(
+    runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
+    install(device("metal"), GPUBackend(runtime))
+    try:
+        table = nt.tensor([[1.0], [2.0]], device="metal")
+
+        def lost() -> nt.Tensor:
+            index = nt.tensor([1, 0, 1], device="metal")
+            return (table.index_select(0, index) * 2).realize()
+
+        found = lost()
+        assert found.tolist() == [[4.0], [2.0], [4.0]]
+        gpu.refuses = fake_metal.NSError("Hang", 2)
+        with pytest.raises(KernelError, match="Hang"):
+            found = lost() + 1
+            found.numpy()
+        gpu.refuses = None
+        del found
+        with pytest.raises(KernelError, match="Hang"):
+            table.numpy()
+        table = nt.tensor([[1.0], [2.0]], device="metal")
+        assert lost().tolist() == [[4.0], [2.0], [4.0]]
+    finally:
+        install(device("metal"), None)
+
+
 def test_failed_runs_of_several_kernels_say_how_to_find_it(
     scaled: Scaled, runtime: MetalRuntime
 ) -> None:
     function = scaled.recording._steps[0].function
     steps = [Step(function, 1, 32, 8, f"kernel {i}") for i in range(12)]
     runtime.recording(steps).run(scaled.words, [])
-    with pytest.raises(KernelError, match="kernel 7, and 4 more\n  hint: with NUMBATORCH_DEBUG=1"):
+    with pytest.raises(KernelError, match=r"kernel 7, and 4 more\n.*\n  hint: with NUMBATORCH"):
         runtime.synchronize()
     runtime.synchronize()
 
@@ -247,6 +377,15 @@ def test_texts_that_metal_refuses(runtime: MetalRuntime, monkeypatch: pytest.Mon
         assert file.read() == metal_runtime.PRAGMA + source.text
 
 
+def test_kernels_run_in_groups_of_256_however_many_registers_they_take(
+    runtime: MetalRuntime, gpu: fake_metal.MTLDevice
+) -> None:
+    gpu.thread_limit = 128
+    assert runtime.share_threads == 256
+    (function,) = runtime.load([(scale(), None)])
+    runtime.recording([Step(function, 1, 256, 0, "wide")])
+
+
 def test_grids_beyond_limits(scaled: Scaled, runtime: MetalRuntime) -> None:
     function = scaled.recording._steps[0].function
     with pytest.raises(KernelError, match="big: more groups than the GPU can run\n  16777216, of"):
@@ -269,7 +408,7 @@ def test_probe(gpu: fake_metal.MTLDevice) -> None:
 def test_what_is_missing_is_said(
     gpu: fake_metal.MTLDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BackendUnavailable, match="no GPU has the number 1"):
+    with pytest.raises(BackendUnavailable, match="no GPU has the number 1\n  there is one, metal"):
         open_runtime(1)
     fake_metal.install(fake_metal.MTLDevice("AMD Radeon Pro", family=0))
     with pytest.raises(BackendUnavailable, match="AMD Radeon Pro is not one of Apple's from M1 on"):

@@ -43,6 +43,7 @@ class Memory:
     """Memory of the GPU, given back when it is dropped."""
 
     __slots__ = ("__weakref__", "_runtime", "address", "nbytes")
+    failure: Exception | None = None  # of a kernel takes all memory with it
 
     def __init__(self, runtime: CudaRuntime, address: int, nbytes: int) -> None:
         self._runtime = runtime
