@@ -120,8 +120,8 @@ class SimulatedDriver(Driver):
         memory = np.full(nbytes + ALIGNMENT, 0xA5, np.uint8)  # what is read unwritten shows
         address = _address(memory)
         address += -address % ALIGNMENT
-        register(address, nbytes)
         self._memory[address] = memory
+        register(address, nbytes)
         self._used += nbytes
         return address
 

@@ -158,14 +158,16 @@ def register(address: int, nbytes: int) -> None:
     if address in _regions:
         unregister(address)
     raw = (ctypes.c_uint8 * nbytes).from_address(address)
-    insort(_starts, address)
+    # An interrupt may come in between: what is among the starts has a region.
     _regions[address] = Region(address, np.frombuffer(memoryview(raw), np.uint8))
+    insort(_starts, address)
 
 
 def unregister(address: int) -> None:
     """Forget memory that is about to be freed."""
-    del _regions[address]
-    _starts.remove(address)
+    if address in _starts:
+        _starts.remove(address)
+    _regions.pop(address, None)
 
 
 def region_at(address: int) -> Region:
