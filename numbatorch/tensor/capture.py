@@ -244,10 +244,10 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
             leaves[number] = host_node(generator.key(), uint32, trace.device).buffer
     trace.replayed = True
     outcome = Outcome()
-    try:
-        trace.program.run(leaves, outcome)
-    finally:
-        outcome.settle(lambda buffers: _hold_updates(trace, buffers))
+    outcome.settle(
+        lambda buffers: _hold_updates(trace, buffers),
+        functools.partial(trace.program.run, leaves, outcome),
+    )
     buffers = outcome.buffers
     del leaves
     nodes = []
