@@ -22,6 +22,7 @@ from numbatorch.language.kernel import (
     call_parameters,
     with_types,
 )
+from numbatorch.language.source import parse
 from numbatorch.language.words import Epilogue, Helper, PointerTo
 from numbatorch.metal import prelude
 from numbatorch.metal.expressions import Scope, Variable
@@ -382,7 +383,7 @@ def _header(spec: KernelSpec, epilogue: KernelSpec | None) -> str:
 
 def _described(spec: KernelSpec) -> str:
     if isinstance(spec, EmittedKernel):
-        found = ast.get_docstring(ast.parse(spec.source())) or spec.name
+        found = ast.get_docstring(parse(spec.source())) or spec.name
         return " ".join(found.split())
     function, _words = spec.bind()
     described = (function.__doc__ or "").strip().partition("\n")[0]

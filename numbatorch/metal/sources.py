@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any
 
 from numbatorch.errors import DTypeError, KernelError, message
+from numbatorch.language.source import parse
 from numbatorch.metal import scopes
 from numbatorch.metal.values import Refused
 
@@ -83,7 +84,7 @@ def of_function(function: FunctionType) -> Source:
 
 def of_text(text: str, scope: dict[str, Any], described: str) -> Source:
     """The source of the one function that a text defines, over the names in `scope`."""
-    tree = ast.parse(text).body[0]
+    tree = parse(text).body[0]
     assert isinstance(tree, ast.FunctionDef)
     file = f"<{tree.name}>"
     return _source(tree.name, file, tree, lambda name: scope.get(name, MISSING), described)
@@ -114,7 +115,7 @@ def _find(text: str, line: int, name: str) -> ast.FunctionDef | None:
 def _alone(text: str, node: ast.FunctionDef) -> ast.FunctionDef:
     """A tree of its own of a function in a text, with the lines that it has there."""
     lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-    tree = ast.parse(textwrap.dedent("\n".join(lines)))
+    tree = parse(textwrap.dedent("\n".join(lines)))
     ast.increment_lineno(tree, node.lineno - 1)
     (found,) = tree.body
     assert isinstance(found, ast.FunctionDef)
@@ -124,6 +125,6 @@ def _alone(text: str, node: ast.FunctionDef) -> ast.FunctionDef:
 @lru_cache(maxsize=32)
 def _parse(text: str) -> ast.Module:
     try:
-        return ast.parse(text)
+        return parse(text)
     except SyntaxError:
         return ast.Module([], [])

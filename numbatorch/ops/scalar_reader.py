@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
+from numbatorch.language.source import parse
 from numbatorch.ops import scalar
 from numbatorch.ops.scalar import Builder, Form, Operand, ScalarFunction, Value
 
@@ -51,7 +52,7 @@ class Body:
         self.first_line = function.__code__.co_firstlineno
         try:
             lines, _ = inspect.getsourcelines(function)
-            tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
+            tree = parse(textwrap.dedent("".join(lines))).body[0]
         except (OSError, SyntaxError, IndexError) as err:
             problem = "its source cannot be read, and a scalar body is read, not called"
             raise ValueError(message(self.name, problem, self.file)) from err
