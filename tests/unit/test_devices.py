@@ -111,11 +111,6 @@ def test_auto_is_no_simulator(monkeypatch) -> None:
     assert nt.device("auto") == nt.device("cpu")
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(DeviceError, match=r"no device 'gpu'\n  devices are auto, cpu, numpy, cuda, metal"):
-        nt.device("gpu")
-
-
 def test_importing_asks_nothing_of_gpu_libraries() -> None:
     code = (
         "import sys; before = set(sys.modules); import numbatorch, numbatorch.backends.devices; "
@@ -129,9 +124,10 @@ def test_importing_asks_nothing_of_gpu_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["cudda", "cpu:1", "cuda:", "cuda:x", "metal:1", "mps", ""])
+@pytest.mark.parametrize("name", ["gpu", "cudda", "cpu:1", "cuda:", "cuda:x", "metal:1", "mps", ""])
 def test_names_of_no_device(name: str) -> None:
-    with pytest.raises(DeviceError, match=rf"there is no device {name!r}\n.*cuda:0"):
+    known = "auto, cpu, numpy, cuda, metal; .* cuda:0"
+    with pytest.raises(DeviceError, match=rf"there is no device {name!r}\n  devices are {known}"):
         nt.device(name)
 
 
