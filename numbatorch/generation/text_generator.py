@@ -55,14 +55,16 @@ class TextGenerator:
         self.model = model
         self.context = model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
+        self._busy: set[Decoder] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the memories of past generations, which are made again."""
-        return {name: value for name, value in vars(self).items() if name != "_idle"}
+        return {k: v for k, v in vars(self).items() if k not in ("_idle", "_busy")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._idle = deque()
+        self._busy = set()
 
     def generate(
         self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any
@@ -189,33 +191,42 @@ class Generation(Iterator[str]):
 
     def _run(self) -> Generator[str, None, None]:
         """Pieces of text, none of them empty."""
-        idle = self._generator._idle
+        idle, busy = self._generator._idle, self._generator._busy
         try:
             decoder = idle.pop()
         except IndexError:
             decoder = Decoder(self._generator.model)
-        decoder.reset()
-        text = self._generator.tokenizer.stream()
+        # Where a collector finds this stream in garbage, the decoder must not be garbage too: its
+        # memory would be given back although the decoder goes on to be idle.
+        busy.add(decoder)
         try:
-            for id in self._tokens(decoder):
-                piece = self._stops.feed(text.step(id))
-                if self._stops.found:
-                    self.finish = "stop"
-                if piece:
-                    yield piece
-                if self.finish is not None:
-                    break
-            if self.finish != "stop":
-                rest = self._stops.feed(text.end())
-                if self._stops.found:
-                    self.finish = "stop"
-                rest += self._stops.end()
-                if rest:
-                    yield rest
+            yield from self._pieces_by(decoder)
         except GeneratorExit:
             idle.append(decoder)
             raise
+        finally:
+            busy.discard(decoder)
         idle.append(decoder)  # one that met an error or an interrupt is not used again
+
+    def _pieces_by(self, decoder: Decoder) -> Generator[str, None, None]:
+        """The text that a decoder gives; what could begin a stop string is held back."""
+        decoder.reset()
+        text = self._generator.tokenizer.stream()
+        for id in self._tokens(decoder):
+            piece = self._stops.feed(text.step(id))
+            if self._stops.found:
+                self.finish = "stop"
+            if piece:
+                yield piece
+            if self.finish is not None:
+                break
+        if self.finish != "stop":
+            rest = self._stops.feed(text.end())
+            if self._stops.found:
+                self.finish = "stop"
+            rest += self._stops.end()
+            if rest:
+                yield rest
 
     def _tokens(self, decoder: Decoder) -> Iterator[int]:
         tokenizer = self._generator.tokenizer

@@ -2,6 +2,7 @@
 
 import _thread
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -294,6 +295,28 @@ def test_a_signal_at_any_moment_leaves_the_generator_usable(
         lost.clear()
         assert generator.generate(PROMPT, 40) == greedy
         assert in_another_thread(generator) == greedy
+
+
+def test_a_stream_dropped_in_a_cycle_keeps_its_memory(
+    generator: TextGenerator, greedy: str
+) -> None:
+    """A collector finalizes a stream, which hands its decoder on, together with all it holds."""
+    generator._idle.clear()
+    stream = generator.stream(PROMPT, 40)
+    first = next(stream)
+    cycle: list[object] = [stream]
+    cycle.append(cycle)
+    del stream, cycle
+    gc.collect()
+    (decoder,) = generator._idle
+    again = generator.stream(PROMPT, 40)
+    text = next(again)
+    assert text == first and not generator._idle
+    assert decoder._cache is not None
+    shape = decoder._cache.tensors()[0].shape
+    others = [nt.full(shape, 1000.0 + i).realize() for i in range(30)]  # take what is free
+    assert text + "".join(again) == greedy
+    assert all((x == 1000.0 + i).all().item() for i, x in enumerate(others))
 
 
 def test_several_threads_at_once(generator: TextGenerator, greedy: str) -> None:
