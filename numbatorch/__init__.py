@@ -193,10 +193,6 @@ _LAZY_NAMES = {
 }
 _METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
 
-# The package of the passes is loaded before its name becomes that of the function.
-import_module("numbatorch.compile")
-globals().pop("compile", None)
-
 
 def __dir__() -> list[str]:
     """Names for users: what stands in `__all__`, modules, operators and functions of tensors."""

@@ -13,13 +13,13 @@ from typing import Any
 from numbatorch.backends.base import backend
 from numbatorch.backends.cpu import threads
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
-from numbatorch.compile.plan import Launch, Plan, make_plan
-from numbatorch.compile.target import TARGETS
 from numbatorch.debugging import describe_graph, describe_plan, fusing, no_fuse, validating
 from numbatorch.errors import DeviceError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.registry import describe
+from numbatorch.passes.plan import Launch, Plan, make_plan
+from numbatorch.passes.target import TARGETS
 
 __all__ = [
     "Kernel",

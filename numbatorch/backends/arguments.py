@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.compile.plan import Place, Plan
+from numbatorch.passes.plan import Place, Plan
 from numbatorch.variable import Variable
 
 Array = np.ndarray[Any, Any]

@@ -18,13 +18,13 @@ from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.program import Program, as_elements
-from numbatorch.compile.plan import EPILOGUE, Launch, Plan
 from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.ops.registry import describe
+from numbatorch.passes.plan import EPILOGUE, Launch, Plan
 
 Array = np.ndarray[Any, Any]
 

@@ -14,12 +14,12 @@ from numbatorch import debugging
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Program
-from numbatorch.compile.plan import Plan, make_plan
 from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.registry import BUFFER
+from numbatorch.passes.plan import Plan, make_plan
 from numbatorch.variable import attribute_key
 
 Array = np.ndarray[Any, Any]

@@ -11,10 +11,10 @@ from numbatorch import debugging
 from numbatorch.backends.arguments import Arguments
 from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.outcome import Outcome
-from numbatorch.compile.plan import Plan
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.locks import Lock
+from numbatorch.passes.plan import Plan
 
 Array = np.ndarray[Any, Any]
 

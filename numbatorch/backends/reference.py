@@ -66,7 +66,7 @@ def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
 def widen(array: Array, node: Node) -> Array:
     """`array` in the dtype that arithmetic on the node's dtype is done in."""
     if node.dtype.kind == "q":
-        from numbatorch.quantized.blocks import dequantize
+        from numbatorch.ops.blocks import dequantize
 
         return dequantize(array, node.dtype, node.shape)
     if node.dtype.compute is node.dtype:

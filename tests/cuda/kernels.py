@@ -10,10 +10,10 @@ import numbatorch.cuda_kernels
 import numbatorch.ops.portable
 from numbatorch import dtype as dt
 from numbatorch.backends.planned import placeholder_graph
-from numbatorch.compile.plan import make_plan
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import BoundKernel, Kernel, KernelSpec
+from numbatorch.passes.plan import make_plan
 
 PACKAGES = (numbatorch.ops.portable, numbatorch.cuda_kernels)
 Pair = tuple[KernelSpec, KernelSpec | None]

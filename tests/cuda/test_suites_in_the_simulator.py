@@ -24,7 +24,7 @@ SUITES = {
     "conventions": ["tests/ops/test_conventions.py"],
     "random numbers": ["tests/ops/test_random.py"],
     "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
-    "interrupts": ["tests/compile/test_interrupts.py", "-k", "any_moment"],
+    "interrupts": ["tests/passes/test_interrupts.py", "-k", "any_moment"],
     "mistakes": ["tests/ops/test_device_errors.py"],
     "kernels of rows": ["tests/ops/test_gpu_kernels.py"],
     "kernels of products": ["tests/ops/test_gpu_products.py"],

@@ -60,7 +60,7 @@ def test_every_word_has_a_definition(word: Any) -> None:
 
 
 def test_a_word_of_cpus_is_refused() -> None:
-    from numbatorch.backends.cpu.simd import vload
+    from numbatorch.language.simd.vectors import vload
 
     with pytest.raises(KernelError, match="vload: this word has no meaning on device cuda"):
         definition_of(vload)
@@ -93,9 +93,10 @@ def _run_on_this_processor(spec: EmittedKernel, monkeypatch: Any, *arguments: An
     """Compile a kernel for the CPU with CUDA's definitions of words, and run it."""
     from numbatorch.backends.cpu import compiler as cpu_compiler
     from numbatorch.backends.cpu import target
+    from numbatorch.language import processor
 
     class Target(cpu_compiler._CPUTarget):
-        def __init__(self, cpu: target.CPU) -> None:
+        def __init__(self, cpu: processor.CPU) -> None:
             super().__init__(cpu)
             self.key: Any = ("cuda", cpu)
 
@@ -111,8 +112,8 @@ def _run_on_this_processor(spec: EmittedKernel, monkeypatch: Any, *arguments: An
 
     monkeypatch.setattr(spec, "bind", bound, raising=False)
     monkeypatch.setattr(cpu_compiler, "_CPUTarget", Target)
-    module = cpu_compiler.module(spec, target.host())
-    engine = llvm.create_mcjit_compiler(module, target.machine(target.host(), jit=True))
+    module = cpu_compiler.module(spec, processor.host())
+    engine = llvm.create_mcjit_compiler(module, target.machine(processor.host(), jit=True))
     engine.finalize_object()
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(engine.get_function_address(spec.symbol))
     block = argument_block(spec, arguments)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numbatorch import dtype
 from numbatorch.errors import FormatError
 from numbatorch.io.gguf import NOT_COMPUTED, TYPES, GGUFFile
-from numbatorch.quantized.blocks import dequantize
+from numbatorch.ops.blocks import dequantize
 from tests.io.build import gguf_bytes, pair, record, small_gguf, string
 
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I32": "int32"}

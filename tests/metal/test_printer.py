@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu.simd import lanes
 from numbatorch.errors import DTypeError, KernelError
 from numbatorch.language.groups import (
     add_atomically,
@@ -40,6 +39,7 @@ from numbatorch.language.primitives import (
     int32,
     uint32,
 )
+from numbatorch.language.simd.vectors import lanes
 from numbatorch.language.words import float16
 from numbatorch.metal.msl import literal
 from numbatorch.metal.printer import CONTEXT, print_kernel

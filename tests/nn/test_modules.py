@@ -9,7 +9,7 @@ import pytest
 import numbatorch as nt
 from numbatorch import DTypeError, ShapeError, nn
 from numbatorch.nn import functional as F
-from numbatorch.quantized.blocks import quantize
+from numbatorch.ops.blocks import quantize
 from numbatorch.testing import assert_close
 
 

@@ -17,9 +17,9 @@ from numbatorch.errors import OutOfRange
 from numbatorch.language.kernel import Kernel, Pointer, kernel
 from numbatorch.language.words import float32, int32
 from numbatorch.ops import quant as ops
+from numbatorch.ops.blocks import dequantize
 from numbatorch.ops.portable.quant import decode_blocks
 from numbatorch.ops.portable.quant_blocks import FORMS
-from numbatorch.quantized.blocks import dequantize
 from tests.compare import assert_close, assert_launches
 from tests.conftest import SIMULATED
 from tests.ops.test_matmul_kernels import DTYPES, layout, name_of

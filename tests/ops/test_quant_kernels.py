@@ -13,11 +13,11 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange
 from numbatorch.ops import quant as ops
+from numbatorch.ops.blocks import BLOCK_TYPES, dequantize
 from numbatorch.ops.cpu.quant_blocks import FORMS
 from numbatorch.ops.cpu.quant_decode import decode_blocks
 from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
-from numbatorch.quantized.blocks import BLOCK_TYPES, dequantize
 from numbatorch.tensor import from_blocks
 from tests.compare import assert_close, assert_launches
 from tests.run_kernel import run_kernel
@@ -280,12 +280,13 @@ def library(specs: Any, cpu: Any) -> Any:
     import llvmlite.binding as llvm
 
     from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
 
     builder = llvm.JITLibraryBuilder()
     for spec in specs:
         code = compiler.compile_object(spec, cpu)
         builder = builder.add_object_img(code).export_symbol(spec.symbol)
-    jit = llvm.create_lljit_compiler(target.machine(target.host(), jit=True))
+    jit = llvm.create_lljit_compiler(target.machine(processor.host(), jit=True))
     return builder.link(jit, cpu.name)
 
 
@@ -296,16 +297,16 @@ def library(specs: Any, cpu: Any) -> Any:
 def test_older_processors_compute_the_same(
     name: str, kind: DType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from numbatorch.backends.cpu import target
+    from numbatorch.language import processor
     from tests import run_kernel as runner
 
-    host = target.host()
+    host = processor.host()
     if not host.triple.startswith("x86_64") or not all(
         host.has(feature.strip("+")) for feature in PROCESSORS[name][1].split(",") if feature
     ):
         pytest.skip(f"cannot run code for {name}")
     specs = [k(T=kind) for k in (quant_row, quantize_rows, quant_rows, decode_blocks)]
-    cpu = target.CPU(host.triple, *PROCESSORS[name])
+    cpu = processor.CPU(host.triple, *PROCESSORS[name])
     code = library(specs, cpu)
     kind_of = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
     monkeypatch.setattr(runner, "entry", lambda spec: kind_of(code[spec.symbol]))
@@ -331,8 +332,9 @@ def test_older_processors_compute_the_same(
 )
 def test_kernels_compile_for_other_processors(triple: str, features: str, instruction: str) -> None:
     from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
 
-    cpu = target.CPU(triple, "generic", features)
+    cpu = processor.CPU(triple, "generic", features)
     for spec in (quant_row(T="Q8_0"), quant_rows(T="Q6_K"), quantize_rows(T="Q4_K")):
         module = compiler.module(spec, cpu)
         assert "x86" not in str(module)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu import compiler, target
+from numbatorch.backends.cpu import compiler
 from numbatorch.dtype import DType
+from numbatorch.language import processor
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops import scalar_math
 from numbatorch.ops.registry import Elementwise, all_ops
@@ -61,7 +62,7 @@ def run_compiled(function: Any, name: str, arrays: list[Any], attrs: Any = None)
 def test_loops_become_vectors_without_calls(name: str, dtype: DType) -> None:
     operands = [dtype] * (2 if name == "pow_" else 1)
     spec, _ = elementwise_kernel(getattr(scalar_math, name), name, operands)
-    text = str(compiler.module(spec, target.host()))
+    text = str(compiler.module(spec, processor.host()))
     assert re.search(r"fmul[a-z ]*<\d+ x (float|double)>", text), "no vector instructions"
     called = set(re.findall(r"call [^@\n]*@([\w.]+)", text))
     assert not {c for c in called if not c.startswith("llvm.")}, called

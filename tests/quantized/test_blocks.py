@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from numbatorch import dtype
 from numbatorch.errors import DTypeError, ShapeError
-from numbatorch.quantized.blocks import BLOCK_TYPES, dequantize, quantize
+from numbatorch.ops.blocks import BLOCK_TYPES, dequantize, quantize
 
 KINDS = [*dtype.BLOCKS, dtype.float16, dtype.bfloat16, dtype.float32]
 NAMES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}

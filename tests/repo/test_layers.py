@@ -14,24 +14,17 @@ LAYERS = [
     "dtype shape layout device variable debugging determinism",
     "graph",
     "language ops cuda_kernels",
-    "compile",
+    "passes",
     "backends metal",
     "autograd",
     "tensor functional debug testing",
     "nn optim",
-    "io quantized hub",
+    "io hub",
     "models onnx",
     "generation pipelines",
-    "cli serve export",
+    "cli serve exporting",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-
-# The vectors that CPU kernels are written with lie in backends/cpu, and count as the row of the
-# operators; so do the formats of GGML's blocks, which the reference of their operators reads.
-VOCABULARY = {
-    f"backends.cpu.{path.stem}": LEVEL["ops"]
-    for path in (PACKAGE / "backends" / "cpu").glob("simd*.py")
-} | {"quantized.blocks": LEVEL["ops"]}
 
 # What a debug tool, switched on by its user, calls from below.
 WATCHED = {"backends.reference", "graph"}
@@ -74,7 +67,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 def level(module: str) -> int | None:
     """Row of a dotted module; None for one that has no row."""
-    return VOCABULARY.get(module, LEVEL.get(module.split(".")[0]))
+    return LEVEL.get(module.split(".")[0])
 
 
 def test_the_documents_have_this_table() -> None:

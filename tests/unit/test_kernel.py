@@ -118,11 +118,12 @@ def without_half_instructions(spec: KernelSpec, *arguments: Any) -> None:
     import llvmlite.binding as llvm
 
     from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
 
-    host = target.host()
+    host = processor.host()
     if not host.triple.startswith("x86_64"):
         pytest.skip("needs a processor without conversions of half types")
-    code = compiler.compile_object(spec, target.CPU(host.triple, "x86-64", ""))
+    code = compiler.compile_object(spec, processor.CPU(host.triple, "x86-64", ""))
     builder = llvm.JITLibraryBuilder().add_object_img(code).export_symbol(spec.symbol)
     jit = llvm.create_lljit_compiler(target.machine(host, jit=True))
     library = builder.link(jit, "baseline")
@@ -451,8 +452,9 @@ def many_pointers(
 
 def test_loops_over_many_pointers_are_vectors_with_fma_and_no_overlap_checks() -> None:
     from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
 
-    cpu = target.host()
+    cpu = processor.host()
     module = compiler.module(many_pointers(), cpu)
     text = str(module)
     assert "x float>" in text and "memcheck" not in text
@@ -472,8 +474,9 @@ def test_loops_over_many_pointers_are_vectors_with_fma_and_no_overlap_checks() -
 )
 def test_kernels_compile_for_other_processors(triple: str, features: str) -> None:
     from numbatorch.backends.cpu import compiler, loop, target
+    from numbatorch.language import processor
 
-    cpu = target.CPU(triple, "generic", features)
+    cpu = processor.CPU(triple, "generic", features)
     specs = [many_pointers(), narrow(T="float16"), narrow(T="float8_e4m3"), loop.worker()]
     for spec in specs[: 3 if triple.startswith("wasm") else 4]:
         module = compiler.module(spec, cpu)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbatorch.compile.memory import Memory, overlap, pack_arena
+from numbatorch.passes.memory import Memory, overlap, pack_arena
 
 lifetimes = st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 10))
 

@@ -7,7 +7,22 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from numbatorch.backends.cpu.simd import (
+from numbatorch.language.kernel import Pointer, T, U, kernel, view
+from numbatorch.language.primitives import add_reassoc
+from numbatorch.language.simd.tile import (
+    dots_rows,
+    tile_dots,
+    tile_dots_first,
+    tile_load,
+    tile_outer,
+    tile_store,
+    tile_sums,
+    tile_transpose,
+    tile_vectors,
+    tile_zero,
+    vstore_rows,
+)
+from numbatorch.language.simd.vectors import (
     call_epilogue,
     fma,
     lanes,
@@ -25,21 +40,6 @@ from numbatorch.backends.cpu.simd import (
     vstore,
     vsum,
 )
-from numbatorch.backends.cpu.simd_tile import (
-    dots_rows,
-    tile_dots,
-    tile_dots_first,
-    tile_load,
-    tile_outer,
-    tile_store,
-    tile_sums,
-    tile_transpose,
-    tile_vectors,
-    tile_zero,
-    vstore_rows,
-)
-from numbatorch.language.kernel import Pointer, T, U, kernel, view
-from numbatorch.language.primitives import add_reassoc
 from numbatorch.language.words import float32, int8, int32, int64, uint8
 from tests.compare import assert_close
 from tests.run_kernel import run_kernel
@@ -277,10 +277,11 @@ def test_tiles_use_the_registers_of_each_processor(
     import llvmlite.binding as llvm
 
     from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    cpu = target.CPU(triple, name, features)
+    cpu = processor.CPU(triple, name, features)
     module = compiler.module(tiles(T="float32"), cpu)
     text = target.machine(cpu).emit_assembly(module)
     assert register in text

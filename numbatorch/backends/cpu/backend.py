@@ -11,9 +11,9 @@ from numbatorch.backends.cpu.memory import POOL, array_of, wrap
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import Array, PlanBackend
-from numbatorch.compile.plan import Plan
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
+from numbatorch.passes.plan import Plan
 
 
 class CPUBackend(PlanBackend):

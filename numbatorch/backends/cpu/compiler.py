@@ -19,12 +19,13 @@ from numba.core.cpu_options import FastMathOptions
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
-import numbatorch.backends.cpu.simd_types  # noqa: F401, operators on vectors become known to Numba
+import numbatorch.language.simd.types  # noqa: F401, operators on vectors become known to Numba
 from numbatorch.backends.cpu import target
 from numbatorch.errors import KernelError, message
 from numbatorch.language import targets
 from numbatorch.language.kernel import KernelSpec, call_parameters
 from numbatorch.language.numba_types import PointerType, reject_raises
+from numbatorch.language.processor import CPU, current_cpu
 from numbatorch.language.words import Intrinsic, Word
 
 _active = threading.local()
@@ -67,7 +68,7 @@ class _Codegen(CPUCodegen):  # type: ignore[misc]
 
     _library_class = _Library
 
-    def __init__(self, cpu: target.CPU) -> None:
+    def __init__(self, cpu: CPU) -> None:
         self._cpu = cpu
         super().__init__("numbatorch")
 
@@ -90,7 +91,7 @@ class _Codegen(CPUCodegen):  # type: ignore[misc]
 
 
 @cache
-def _context(cpu: target.CPU) -> Any:
+def _context(cpu: CPU) -> Any:
     context = cpu_target.target_context
     return context.subtarget(_internal_codegen=_Codegen(cpu))
 
@@ -98,7 +99,7 @@ def _context(cpu: target.CPU) -> Any:
 class _CPUTarget:
     """A processor as words see it."""
 
-    def __init__(self, cpu: target.CPU) -> None:
+    def __init__(self, cpu: CPU) -> None:
         self.key = self.cpu = cpu
         arm = cpu.triple.startswith(("aarch64", "arm64"))
         self.converts_half = arm or cpu.has("f16c")  # LLVM would call a library otherwise
@@ -122,16 +123,10 @@ _called: dict[Any, Any] = {}
 
 
 @contextmanager
-def compiling_for(cpu: target.CPU) -> Iterator[None]:
+def compiling_for(cpu: CPU) -> Iterator[None]:
     """Kernels lowered inside are for this processor; intrinsics ask `current_cpu`."""
     with targets.lowering_for(_CPUTarget(cpu)):
         yield
-
-
-def current_cpu() -> target.CPU:
-    """The processor that is compiled for."""
-    found = targets.active()
-    return found.cpu if isinstance(found, _CPUTarget) else target.host()
 
 
 def _flags(inline: bool) -> Any:
@@ -171,7 +166,7 @@ def lower(
 _WORD_TYPES = {"int": types.int64, "float": types.float64}
 
 
-def module(spec: KernelSpec, cpu: target.CPU) -> Any:
+def module(spec: KernelSpec, cpu: CPU) -> Any:
     """The linked and optimised LLVM module of a kernel; it defines `spec.symbol`."""
     try:
         return _module(spec, cpu)
@@ -183,7 +178,7 @@ def module(spec: KernelSpec, cpu: target.CPU) -> Any:
         raise KernelError(text) from err
 
 
-def _module(spec: KernelSpec, cpu: target.CPU) -> Any:
+def _module(spec: KernelSpec, cpu: CPU) -> Any:
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
     tail = call_parameters(function)
@@ -236,7 +231,7 @@ define void @"{symbol}"({", ".join(["i64 %args", *called])}) {{
 """
 
 
-def _optimise(linked: Any, symbol: str, cpu: target.CPU) -> None:
+def _optimise(linked: Any, symbol: str, cpu: CPU) -> None:
     for value in (*linked.functions, *linked.global_variables):
         if not value.is_declaration and value.name != symbol:
             value.linkage = "internal"
@@ -250,6 +245,6 @@ def _optimise(linked: Any, symbol: str, cpu: target.CPU) -> None:
     passes.run(linked, builder)
 
 
-def compile_object(spec: KernelSpec, cpu: target.CPU) -> bytes:
+def compile_object(spec: KernelSpec, cpu: CPU) -> bytes:
     """Object code of a kernel."""
     return bytes(target.machine(cpu).emit_object(module(spec, cpu)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from numbatorch.language.kernel import helper, intrinsic, kernel, view
 from numbatorch.language.primitives import int64
+from numbatorch.language.processor import current_cpu
 
 # Words of a program's row, and bits of its flags.
 FUNCTION, ARGUMENTS, FLAGS, ROW = 0, 1, 2, 4
@@ -117,10 +118,8 @@ def pause(typingctx: Any) -> Any:
     from numba.core import cgutils, types
     from numba.core.typing import signature
 
-    from numbatorch.backends.cpu import compiler
-
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        architecture = compiler.current_cpu().triple.partition("-")[0]
+        architecture = current_cpu().triple.partition("-")[0]
         hint = ir.IntType(32)
         if architecture.startswith(("x86", "i686", "amd64")):
             kind = ir.FunctionType(ir.VoidType(), [])

@@ -96,8 +96,9 @@ def _jit_compiler() -> Any:
         import llvmlite.binding as llvm
 
         from numbatorch.backends.cpu import target
+        from numbatorch.language import processor
 
-        machine = target.machine(target.host(), jit=True)
+        machine = target.machine(processor.host(), jit=True)
         _jit = llvm.create_lljit_compiler(machine, suppress_errors=True)
     return _jit
 
@@ -176,14 +177,15 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
 def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
     if not specs:
         return None
-    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.backends.cpu import compiler
+    from numbatorch.language import processor
 
     error: KernelError | None = None
     for spec in specs:
         if workers.stop.is_set():
             break
         try:
-            answer((spec.key, compiler.compile_object(spec, target.host())))
+            answer((spec.key, compiler.compile_object(spec, processor.host())))
         except KernelError as err:
             error = error or err
     return error
@@ -222,13 +224,13 @@ def _identity() -> tuple[str, str]:
     import llvmlite
 
     import numbatorch
-    from numbatorch.backends.cpu import target
+    from numbatorch.language import processor
 
-    cpu = target.host()
+    cpu = processor.host()
     here = Path(__file__).parent
-    files = [here / name for name in ("compiler.py", "simd_types.py", "target.py")]
+    files = [here / name for name in ("compiler.py", "target.py")]
     language = here.parents[1] / "language"
-    files += [language / name for name in ("elements.py", "numba_types.py")]
+    files += [language / name for name in ("elements.py", "numba_types.py", "simd/types.py")]
     sources = [_text(file) for file in files]
     version = getattr(numbatorch, "__version__", "0")
     parts = (

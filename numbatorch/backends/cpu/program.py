@@ -13,9 +13,9 @@ from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Array, Program
-from numbatorch.compile.memory import Memory, overlap
-from numbatorch.compile.plan import EPILOGUE, Launch, Plan
 from numbatorch.errors import message
+from numbatorch.passes.memory import Memory, overlap
+from numbatorch.passes.plan import EPILOGUE, Launch, Plan
 
 SERIAL, BARRIER = 1, 2
 

@@ -50,12 +50,13 @@ def main() -> None:
     tasks = pickle.load(sys.stdin.buffer)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an imported module prints is not an answer
-    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.backends.cpu import compiler
+    from numbatorch.language import processor
 
     for name, key, task in tasks:
         try:
             spec = _find(name, key, task)
-            code = compiler.compile_object(spec, target.host()) if spec.key == key else None
+            code = compiler.compile_object(spec, processor.host()) if spec.key == key else None
         except Exception:  # the parent compiles it again and so reports it
             code = None
         pickle.dump((key, code), answers)

@@ -3,9 +3,9 @@
 With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T q, dv = P^T g.
 """
 
-from numbatorch.backends.cpu.simd import fma, lanes, vload, vstore
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel
 from numbatorch.language.primitives import inf, truncdiv
+from numbatorch.language.simd.vectors import fma, lanes, vload, vstore
 from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import (
     TILE,

@@ -4,8 +4,9 @@ Queries that share a group's keys stand together, (rows, D). The keys may be spl
 whose sums are then joined in order, so that few heads keep many threads busy.
 """
 
-from numbatorch.backends.cpu.simd import lanes, prefetch
-from numbatorch.backends.cpu.simd_tile import (
+from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.language.primitives import add_reassoc, inf, truncdiv
+from numbatorch.language.simd.tile import (
     dots_rows,
     tile_dots,
     tile_dots_first,
@@ -16,8 +17,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
-from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
-from numbatorch.language.primitives import add_reassoc, inf, truncdiv
+from numbatorch.language.simd.vectors import lanes, prefetch
 from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
 from numbatorch.ops.cpu.rows import largest

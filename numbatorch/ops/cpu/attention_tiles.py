@@ -7,17 +7,17 @@ Row i of the queries of one group is token i // repeat of head i % repeat.
 
 from typing import Any
 
-from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.simd import lanes, vload, vmax, vstore
-from numbatorch.backends.cpu.simd_tile import (
+from numbatorch.language.kernel import Pointer, T, V, helper, intrinsic
+from numbatorch.language.primitives import fabs, inf, select, truncdiv
+from numbatorch.language.simd import vectors as simd
+from numbatorch.language.simd.tile import (
     tile_load,
     tile_outer,
     tile_store,
     tile_transpose,
     tile_zero,
 )
-from numbatorch.language.kernel import Pointer, T, V, helper, intrinsic
-from numbatorch.language.primitives import fabs, inf, select, truncdiv
+from numbatorch.language.simd.vectors import lanes, vload, vmax, vstore
 from numbatorch.language.words import bool_
 from numbatorch.ops.portable.rows import exp
 

@@ -4,15 +4,8 @@
 both along k: few rows of x times W.T, where each row of W comes from memory once.
 """
 
-from numbatorch.backends.cpu.simd import (
-    call_epilogue,
-    lanes,
-    prefetch,
-    view_held,
-    vload_like,
-    vstore,
-)
-from numbatorch.backends.cpu.simd_tile import (
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.tile import (
     dots_rows,
     tile_dots,
     tile_dots_first,
@@ -23,7 +16,14 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_zero,
     vstore_rows,
 )
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.vectors import (
+    call_epilogue,
+    lanes,
+    prefetch,
+    view_held,
+    vload_like,
+    vstore,
+)
 from numbatorch.language.words import uint8
 from numbatorch.ops.portable.rows import place_in
 

@@ -6,8 +6,8 @@ stays in the second-level cache while a chunk of rows of lhs passes it.
 
 from typing import Any
 
-from numbatorch.backends.cpu.simd import call_epilogue, lanes, narrow, view_held, vload, vstore
-from numbatorch.backends.cpu.simd_tile import (
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.tile import (
     tile_load,
     tile_outer,
     tile_store,
@@ -15,7 +15,7 @@ from numbatorch.backends.cpu.simd_tile import (
     tile_vectors,
     tile_zero,
 )
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.vectors import call_epilogue, lanes, narrow, view_held, vload, vstore
 from numbatorch.language.words import uint8
 from numbatorch.ops.portable.rows import place_in
 

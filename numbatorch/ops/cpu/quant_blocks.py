@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch import dtype as dtypes
-from numbatorch.backends.cpu.simd import splat, vconcat, vconvert, vload
-from numbatorch.backends.cpu.simd_int8 import signed_bias
-from numbatorch.backends.cpu.simd_words import (
+from numbatorch.language.kernel import Pointer, helper, view
+from numbatorch.language.simd.int8 import signed_bias
+from numbatorch.language.simd.vectors import splat, vconcat, vconvert, vload
+from numbatorch.language.simd.words import (
     block_halves,
     constant_by_element,
     helper_by_element,
@@ -22,7 +23,6 @@ from numbatorch.backends.cpu.simd_words import (
     words_at,
     words_signed,
 )
-from numbatorch.language.kernel import Pointer, helper, view
 from numbatorch.language.words import float16, float32, int8, uint8
 
 STEP = 256  # values that are decoded together

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from numbatorch.backends.cpu.simd import vslice, vstore
-from numbatorch.backends.cpu.simd_words import code_values, lane_runs
 from numbatorch.language.kernel import Pointer, T, helper, kernel, share
+from numbatorch.language.simd.vectors import vslice, vstore
+from numbatorch.language.simd.words import code_values, lane_runs
 from numbatorch.language.words import float32, int64
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,

@@ -11,7 +11,10 @@ to 8 bits first, by every thread for itself, into planes whose length is rounded
 
 from typing import Any
 
-from numbatorch.backends.cpu.simd import (
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.simd.int8 import add_dots, quantize_block
+from numbatorch.language.simd.tile import tile_zero
+from numbatorch.language.simd.vectors import (
     call_epilogue,
     fma,
     prefetch,
@@ -20,10 +23,7 @@ from numbatorch.backends.cpu.simd import (
     vstore,
     vsum,
 )
-from numbatorch.backends.cpu.simd_int8 import add_dots, quantize_block
-from numbatorch.backends.cpu.simd_tile import tile_zero
-from numbatorch.backends.cpu.simd_words import repeat_to
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.simd.words import repeat_to
 from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,

@@ -13,8 +13,8 @@ tile there.
 
 from typing import Any
 
-from numbatorch.backends.cpu.simd import call_epilogue, lanes, prefetch, vstore
-from numbatorch.backends.cpu.simd_int8 import (
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.simd.int8 import (
     add_outer,
     add_scaled,
     quantize_block,
@@ -23,9 +23,9 @@ from numbatorch.backends.cpu.simd_int8 import (
     tile_height,
     tile_rows,
 )
-from numbatorch.backends.cpu.simd_tile import tile_load, tile_store, tile_zero
-from numbatorch.backends.cpu.simd_words import turn_words
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.simd.tile import tile_load, tile_store, tile_zero
+from numbatorch.language.simd.vectors import call_epilogue, lanes, prefetch, vstore
+from numbatorch.language.simd.words import turn_words
 from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
     BLOCKS,

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from numbatorch.backends.cpu.simd import lanes, splat, vlargest, vload, vmax
 from numbatorch.language.kernel import helper
 from numbatorch.language.primitives import add_reassoc
+from numbatorch.language.simd.vectors import lanes, splat, vlargest, vload, vmax
 
 
 @helper

@@ -7,7 +7,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import debug, functional
-from numbatorch.compile.fuse import MOST_FUSED
+from numbatorch.passes.fuse import MOST_FUSED
 from tests.compare import assert_close, assert_launches
 
 

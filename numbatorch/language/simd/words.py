@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from numbatorch.backends.cpu import simd
-from numbatorch.backends.cpu.simd_int8 import runs, signed_bias, splat_constant
 from numbatorch.language.kernel import Intrinsic, intrinsic
+from numbatorch.language.processor import current_cpu
+from numbatorch.language.simd import vectors as simd
+from numbatorch.language.simd.int8 import runs, signed_bias, splat_constant
 
 
 def constant_by_element(
@@ -60,7 +61,7 @@ def words_at(typingctx: Any, pointer: Any, n: Any) -> Any:
     """The vector of `n` 32-bit words at any address."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     result = simd_types.VecType("uint32", n.literal_value)
 
@@ -76,7 +77,7 @@ def vbits(typingctx: Any, a: Any, element: Any) -> Any:
     from numba.core.typing.templates import signature
 
     from numbatorch import dtype as dtypes
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     size = dtypes.by_name[a.element].itemsize * a.lanes
     result = simd_types.VecType(element.element, size // dtypes.by_name[element.element].itemsize)
@@ -109,7 +110,7 @@ def scattered_bits(typingctx: Any, low: Any, high: Any, value: Any) -> Any:
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     result = simd_types.VecType("uint32", 16)
 
@@ -147,7 +148,7 @@ def code_values(typingctx: Any, words: Any, bias: Any) -> Any:
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     result = simd_types.VecType("float32", 4 * words.lanes)
 
@@ -178,7 +179,7 @@ def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
     """A vector of `n` lanes from a quarter of those of `a`, each in a run of its own."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     result = simd_types.VecType(a.element, n.literal_value)
 
@@ -200,14 +201,14 @@ def block_halves(typingctx: Any, pointer: Any, stride: Any, last: Any) -> Any:
     from numba.core import types
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import compiler, simd_types
     from numbatorch.language import elements
+    from numbatorch.language.simd import types as simd_types
 
     result = simd_types.VecType("float32", 8)
     nbytes = stride.literal_value
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        if not compiler.current_cpu().has("avx512bw"):
+        if not current_cpu().has("avx512bw"):
             return elements.widen(
                 builder, "float16", _halves(builder, values[0], nbytes, values[2])
             )

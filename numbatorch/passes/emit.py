@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch.compile.fuse import Apply, Group, Load, Number, Term, sorted_terms
-from numbatorch.compile.target import Grid, Target
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import EmittedKernel, function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.registry import IOTA, Elementwise
+from numbatorch.passes.fuse import Apply, Group, Load, Number, Term, sorted_terms
+from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, numel
 from numbatorch.variable import is_variable
 

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.compile.emit import (
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.language.kernel import EmittedKernel
+from numbatorch.layout import Layout, collapse
+from numbatorch.ops.registry import Reduction
+from numbatorch.passes.emit import (
     Program,
     fingerprint,
     header,
@@ -24,13 +29,8 @@ from numbatorch.compile.emit import (
     kernel_name,
     make_program,
 )
-from numbatorch.compile.fuse import Group, Load
-from numbatorch.compile.target import Grid, Target
-from numbatorch.dtype import DType
-from numbatorch.graph import Node
-from numbatorch.language.kernel import EmittedKernel
-from numbatorch.layout import Layout, collapse
-from numbatorch.ops.registry import Reduction
+from numbatorch.passes.fuse import Group, Load
+from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, contiguous_strides, numel
 
 BLOCK = 64  # results that `columns` keeps at a time

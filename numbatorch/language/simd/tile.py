@@ -6,8 +6,8 @@ along k, which `tile_sums` adds up.
 
 from typing import Any
 
-from numbatorch.backends.cpu import simd
 from numbatorch.language.kernel import intrinsic
+from numbatorch.language.simd import vectors as simd
 
 
 @intrinsic
@@ -28,7 +28,7 @@ def tile_zero(typingctx: Any, pointer: Any, rows: Any, columns: Any) -> Any:
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     n = simd.native_lanes(pointer.element)
     element = simd.held(pointer.element)
@@ -52,7 +52,7 @@ def tile_outer(typingctx: Any, tile: Any, a: Any, a_row: Any, last: Any, b: Any,
     masked = tile.columns == 1
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        from numbatorch.backends.cpu import simd_types
+        from numbatorch.language.simd import types as simd_types
 
         out, a_value, row_stride, last_value, b_value, n = values
         moves = range(0, tile.columns * tile.lanes, tile.lanes)
@@ -201,7 +201,7 @@ def tile_sums(typingctx: Any, tile: Any) -> Any:
     """A vector of the sum over the lanes of each of the tile's vectors, row by row."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     count = tile.rows * tile.columns
 

@@ -6,8 +6,9 @@ A tile of sums has a row of x for each of its vectors, and a row of the weight i
 from collections.abc import Iterable
 from typing import Any
 
-from numbatorch.backends.cpu import simd
 from numbatorch.language.kernel import intrinsic
+from numbatorch.language.processor import current_cpu
+from numbatorch.language.simd import vectors as simd
 
 
 def signed_bias() -> int:
@@ -16,9 +17,8 @@ def signed_bias() -> int:
 
 
 def _has_vnni() -> bool:
-    from numbatorch.backends.cpu import compiler
 
-    cpu = compiler.current_cpu()
+    cpu = current_cpu()
     return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
 
 
@@ -32,8 +32,6 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
     """
     from llvmlite import ir
 
-    from numbatorch.backends.cpu import compiler
-
     n = total.type.count
     bits = 32 * n
     if bits > 8 * simd.vector_bytes():
@@ -46,7 +44,7 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
         return builder.call(simd.declare(builder, name, kind), [total, codes, values])
     bytes_ = ir.VectorType(ir.IntType(8), 4 * n)
     pair = [builder.bitcast(codes, bytes_), builder.bitcast(values, bytes_)]
-    cpu = compiler.current_cpu()
+    cpu = current_cpu()
     if cpu.triple.startswith(("aarch64", "arm64")) and cpu.has("dotprod") and bits == 128:
         kind = ir.FunctionType(total.type, [total.type, bytes_, bytes_])
         function = simd.declare(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", kind)
@@ -147,7 +145,7 @@ def sums_begin(typingctx: Any, total: Any, first: Any, bias: Any) -> Any:
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     tile = simd_types.TileType("int32", total.rows, 1, total.lanes)
 
@@ -167,7 +165,7 @@ def sums_add(typingctx: Any, sums: Any, codes: Any, x: Any) -> Any:
     """Row r: add to lane i the product of codes[i] and x[r], each a word of four bytes."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         kind = sums.vec.llvm
@@ -187,7 +185,7 @@ def add_scaled(typingctx: Any, total: Any, sums: Any, scales: Any, x_scales: Any
     """Row r: total += sums * scales * x_scales[r], with a scale a lane."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         kind = total.vec.llvm
@@ -213,7 +211,7 @@ def add_outer(typingctx: Any, total: Any, a: Any, x: Any) -> Any:
     """Row r: total += a * x[r], for a vector at `a`."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         kind = total.vec.llvm
@@ -318,7 +316,7 @@ def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
     """IR of the codes of 32 numbers as int32, and of their scale."""
     from llvmlite import ir
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     i32, f32 = ir.IntType(32), ir.FloatType()
     ints, floats = ir.VectorType(i32, 32), ir.VectorType(f32, 32)

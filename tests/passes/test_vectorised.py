@@ -26,23 +26,25 @@ PATTERNS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_inner_loop_is_vector_code(name: str) -> None:
-    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.backends.cpu import compiler
+    from numbatorch.language import processor
 
     x = nt.tensor(np.ones((512, 300), np.float32), device="cpu")
     bias = nt.tensor(np.ones(300, np.float32), device="cpu")
     emitted = debug.emitted(PATTERNS[name](x, bias))
     assert emitted
     for spec in emitted:
-        text = str(compiler.module(spec, target.host()))
+        text = str(compiler.module(spec, processor.host()))
         stored = re.findall(r"(?:store|fadd|call)\b.*<\d+ x float>", text)
         assert stored, f"{spec.name} is scalar code:\n{spec.source()}"
 
 
 def test_donated_memory_is_written_by_vector_code() -> None:
-    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.backends.cpu import compiler
     from numbatorch.backends.planned import placeholder_graph
-    from numbatorch.compile.plan import make_plan
     from numbatorch.graph import toposort
+    from numbatorch.language import processor
+    from numbatorch.passes.plan import make_plan
 
     x = nt.tensor(np.ones(4096, np.float32), device="cpu")
     out = (x * 0.9 + 0.3).node
@@ -50,4 +52,4 @@ def test_donated_memory_is_written_by_vector_code() -> None:
     plan = make_plan([copies[out]], "cpu", 2, frozenset(leaves))
     (launch,) = plan.launches
     assert plan.outputs[0].kind == "leaf"  # written in place
-    assert "<" in str(compiler.module(launch.spec, target.host())).partition("x float>")[0]
+    assert "<" in str(compiler.module(launch.spec, processor.host())).partition("x float>")[0]

@@ -6,12 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from numbatorch.compile import emit
-from numbatorch.compile.emit_reduce import reduction
-from numbatorch.compile.fuse import Group, Load, chain, fuse, keep_order
-from numbatorch.compile.memory import Memory, pack_arena
-from numbatorch.compile.simplify import simplify
-from numbatorch.compile.target import TARGETS, Grid, Target
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
 from numbatorch.errors import KernelError, message
@@ -19,6 +13,12 @@ from numbatorch.graph import Node, toposort, verify
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
 from numbatorch.ops.registry import BUFFER, EMPTY, Reduction, Structured, View
+from numbatorch.passes import emit
+from numbatorch.passes.emit_reduce import reduction
+from numbatorch.passes.fuse import Group, Load, chain, fuse, keep_order
+from numbatorch.passes.memory import Memory, pack_arena
+from numbatorch.passes.simplify import simplify
+from numbatorch.passes.target import TARGETS, Grid, Target
 from numbatorch.shape import numel
 from numbatorch.variable import Variable, is_variable
 

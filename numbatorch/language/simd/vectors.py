@@ -7,6 +7,7 @@
 from typing import Any
 
 from numbatorch.language.kernel import intrinsic
+from numbatorch.language.processor import current_cpu
 
 
 def held(element: str) -> str:
@@ -19,9 +20,8 @@ def held(element: str) -> str:
 
 def vector_bytes() -> int:
     """Bytes of a vector register of the processor that is compiled for."""
-    from numbatorch.backends.cpu import compiler
 
-    cpu = compiler.current_cpu()
+    cpu = current_cpu()
     if cpu.has("avx512f") and cpu.has("avx512bw") and cpu.has("avx512vl"):
         return 64
     return 32 if cpu.has("avx2") and cpu.has("fma") else 16
@@ -29,9 +29,8 @@ def vector_bytes() -> int:
 
 def vector_registers() -> int:
     """Vector registers that tiles can count on, of the processor that is compiled for."""
-    from numbatorch.backends.cpu import compiler
 
-    arm = compiler.current_cpu().triple.startswith(("aarch64", "arm64"))
+    arm = current_cpu().triple.startswith(("aarch64", "arm64"))
     return 32 if arm or vector_bytes() == 64 else 16
 
 
@@ -121,7 +120,7 @@ def first_lanes(builder: Any, n: int, count: Any) -> Any:
     """IR of the mask of the first `count` (an i64) of `n` lanes."""
     from llvmlite import ir
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     vector = ir.VectorType(ir.IntType(32), n)
     limit = simd_types.splat(builder, builder.trunc(count, ir.IntType(32)), n)
@@ -196,7 +195,7 @@ def vload(typingctx: Any, pointer: Any, n: Any) -> Any:
     """The vector of `n` elements at a pointer, in the type that arithmetic is done in."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return load_vector(builder, pointer.element, values[0], literal(n))
@@ -209,7 +208,7 @@ def vload_like(typingctx: Any, pointer: Any, like: Any) -> Any:
     """The vector at a pointer, of as many lanes as `like`."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return load_vector(builder, pointer.element, values[0], like.lanes)
@@ -245,7 +244,7 @@ def splat(typingctx: Any, value: Any, n: Any) -> Any:
     from numba.core import types
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     scalar = types.unliteral(value)
 
@@ -286,7 +285,7 @@ def vconvert(typingctx: Any, a: Any, element: Any) -> Any:
     """A vector in another element type: integers extend by their sign or wrap, floats cut."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     target = simd_types.VecType(element.element, a.lanes)
 
@@ -343,7 +342,7 @@ def vconcat(typingctx: Any, a: Any, b: Any) -> Any:
     """The lanes of `a`, then those of `b`."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return take(builder, values[0], range(2 * a.lanes), values[1])
@@ -358,7 +357,7 @@ def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
     """Lanes `start` to `start + n`, both literals."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.backends.cpu import simd_types
+    from numbatorch.language.simd import types as simd_types
 
     first, count = literal(start), literal(n)
 
