@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_mode
-from numbatorch.ops.registry import COMPILED, Structured, const, describe
+from numbatorch.ops.operands import COMPILED, const, describe
+from numbatorch.ops.registry import Structured
 
 
 def gradients(

@@ -17,7 +17,7 @@ from numbatorch.debugging import describe_graph, describe_plan, fusing, no_fuse,
 from numbatorch.errors import DeviceError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.passes.plan import Launch, Plan, make_plan
 from numbatorch.passes.target import TARGETS
 
@@ -137,7 +137,7 @@ def compiled(tensors: Any, target: str | None = None) -> list[str]:
 
 def _llvm(spec: Any, epilogue: Any) -> str:
     from numbatorch.backends.cpu import compiler
-    from numbatorch.backends.cpu.target import host
+    from numbatorch.language.processor import host
 
     texts = [str(compiler.module(x, host())) for x in (spec, epilogue) if x is not None]
     return "\n".join(texts)

@@ -11,7 +11,8 @@ from numbatorch.graph import find
 from numbatorch.ops.attention import attention as _attention
 from numbatorch.ops.index import embedding as _embedding
 from numbatorch.ops.matmul import linear as _linear
-from numbatorch.ops.registry import describe, lifted
+from numbatorch.ops.operands import describe
+from numbatorch.ops.registry import lifted
 from numbatorch.shape import broadcast, numel
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import arange, ones, zeros

@@ -13,7 +13,8 @@ from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
-from numbatorch.ops.registry import BUFFER, Structured
+from numbatorch.ops.operands import BUFFER
+from numbatorch.ops.registry import Structured
 
 Array = np.ndarray[Any, Any]
 

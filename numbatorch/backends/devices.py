@@ -83,7 +83,7 @@ def _refused(found: Found, error: Exception) -> Found:
 
 
 def _cpu() -> Found:
-    from numbatorch.backends.cpu.target import host
+    from numbatorch.language.processor import host
 
     cpu = host()
     features = [label for name, label in INSTRUCTIONS.items() if cpu.has(name)]

@@ -23,7 +23,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.passes.plan import EPILOGUE, Launch, Plan
 
 Array = np.ndarray[Any, Any]

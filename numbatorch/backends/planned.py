@@ -18,7 +18,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
 from numbatorch.locks import Lock
-from numbatorch.ops.registry import BUFFER
+from numbatorch.ops.operands import BUFFER
 from numbatorch.passes.plan import Plan, make_plan
 from numbatorch.variable import attribute_key
 

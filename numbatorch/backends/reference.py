@@ -9,7 +9,8 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node, toposort
-from numbatorch.ops.registry import BUFFER, CONST, EMPTY, IOTA, View
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
+from numbatorch.ops.registry import View
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from numbatorch.dtype import promote
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, no_grad
 
 AnyModule = TypeVar("AnyModule", bound="Module")

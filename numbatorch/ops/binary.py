@@ -10,7 +10,8 @@ from numbatorch import dtype as dt
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt
-from numbatorch.ops.registry import const, elementwise, is_constant
+from numbatorch.ops.operands import const, is_constant
+from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 
 INTEGERS_AND_BOOL = (*dt.INTEGERS, dt.bool_)

@@ -4,7 +4,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
-from numbatorch.ops.registry import IOTA, const
+from numbatorch.ops.operands import IOTA, const
 from numbatorch.shape import Shape
 
 

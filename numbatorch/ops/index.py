@@ -9,7 +9,8 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import const, describe, structured
+from numbatorch.ops.operands import const, describe
+from numbatorch.ops.registry import structured
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]

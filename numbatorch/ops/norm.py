@@ -9,9 +9,10 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.packed import packed, unpacked
 from numbatorch.ops.reduce import mean, reduced, sum_
-from numbatorch.ops.registry import as_node, describe, expanded, structured
+from numbatorch.ops.registry import structured
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,8 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.registry import as_node, const, expanded, reduction
+from numbatorch.ops.operands import as_node, const, expanded
+from numbatorch.ops.reduction import reduction
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 

@@ -12,17 +12,25 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-
 from numbatorch import dtype as dt
 from numbatorch import graph
-from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, find, register, registered
+from numbatorch.errors import DTypeError, OutOfRange, message
+from numbatorch.graph import Node, Op, register, registered
 from numbatorch.layout import Layout
-from numbatorch.shape import Shape, broadcast, list_shape
-from numbatorch.variable import Variable, is_variable
+from numbatorch.ops.operands import (
+    as_node,
+    common_device,
+    const,
+    describe,
+    expanded,
+    range_of,
+    require_in_range,
+    result_type,
+    scalar_dtype,
+)
+from numbatorch.shape import Shape, broadcast
+from numbatorch.variable import Variable
 
 ELEMENTWISE_PROMOTES = dt.float32
 
@@ -32,128 +40,6 @@ def all_ops() -> tuple[Op, ...]:
     import numbatorch.ops  # noqa: F401  (registers the operators of the library)
 
     return registered()
-
-
-def describe(node: Node) -> str:
-    """`(2, 3) float32`, as errors show an operand."""
-    return f"{list_shape(node.shape)} {node.dtype.name}"
-
-
-def common_device(op: str, nodes: Sequence[Node]) -> Device:
-    """The one device of `nodes`."""
-    first = nodes[0].device
-    for node in nodes:
-        if node.device is not first and node.device != first:
-            raise DeviceError(
-                message(
-                    op,
-                    "operands are on different devices",
-                    *(f"operand {i} {describe(n)} on {n.device}" for i, n in enumerate(nodes)),
-                )
-            )
-    return first
-
-
-class Leaf(Op):
-    """A value that is computed from nothing: a realized buffer, a constant, an index."""
-
-
-def _leaf(name: str, doc: str) -> Leaf:
-    def reference() -> None:
-        raise TypeError(f"{name} has no reference of its own")
-
-    reference.__doc__ = doc
-    return register(Leaf(name, reference))
-
-
-BUFFER = _leaf("buffer", "A value that lies in memory.")
-CONST = _leaf("const", "One number everywhere; attrs: value.")
-IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
-COMPILED = _leaf("compiled", "A result of a compiled function, through which no gradient flows.")
-EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by slice_update.")
-
-
-def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
-    """`value` everywhere in `shape`."""
-    return Node(CONST, (), {"value": value}, shape, dtype, device)
-
-
-def is_constant(node: Node, value: float) -> bool:
-    """Whether a node is `value` everywhere, in every run of a plan."""
-    found = node.attrs.get("value")
-    return node.op is CONST and not is_variable(found) and found == value
-
-
-def scalar_dtype(value: Any) -> DType:
-    """The dtype that a Python number has by itself: bool, int64 or float32."""
-    if isinstance(value, bool):
-        return dt.bool_
-    if isinstance(value, int):
-        return dt.int64
-    if isinstance(value, float):
-        return dt.float32
-    raise DTypeError(f"{value!r} is neither a tensor nor a number")
-
-
-_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2}
-
-
-def result_type(operands: Sequence[Any]) -> DType:
-    """The dtype in which nodes and Python numbers meet, as in PyTorch.
-
-    A number, and a 0-d node beside others, counts only if it is of a higher category (bool,
-    integer, float) than every node with dimensions.
-    """
-    ranks: list[list[DType]] = [[], [], []]
-    for operand in operands:
-        if isinstance(operand, Node):
-            ranks[0 if operand.shape else 1].append(operand.dtype)
-        else:
-            ranks[2].append(scalar_dtype(operand))
-    best: DType | None = None
-    for found in ranks:
-        for dtype in found:
-            if dtype.kind == "q" and best is None:
-                best = dtype
-        if not found:
-            continue
-        group = found[0]
-        for dtype in found[1:]:
-            group = dt.promote(group, dtype)
-        if best is None or _CATEGORY.get(group.kind, 3) > _CATEGORY.get(best.kind, 3):
-            best = group
-    assert best is not None
-    return best
-
-
-def as_node(value: Any, dtype: DType, device: Device) -> Node:
-    """`value` as a node of `dtype`: a number becomes a constant, a node is cast."""
-    if isinstance(value, Node):
-        return value if value.dtype is dtype else find("cast").apply(value, dtype=dtype)
-    return const(value, dtype, device)
-
-
-def require_in_range(operator: str, number: int, dtype: DType) -> None:
-    """Raise OutOfRange unless the integer `dtype` holds `number`."""
-    bits = 8 * dtype.itemsize
-    low, end = (0, 1 << bits) if dtype.kind == "u" else (-1 << bits - 1, 1 << bits - 1)
-    if not low <= number < end:
-        problem = f"{number} does not fit {dtype.name}"
-        raise OutOfRange(message(operator, problem, _range_of(dtype)))
-
-
-def _range_of(dtype: DType) -> str:
-    limits = np.iinfo(dtype.numpy)
-    return f"{dtype.name} goes from {limits.min} to {limits.max}"
-
-
-def expanded(node: Node, shape: Shape) -> Node:
-    """`node` broadcast to `shape`."""
-    if node.shape == shape:
-        return node
-    if node.op is CONST:
-        return const(node.attrs["value"], node.dtype, node.device, shape)
-    return find("expand").apply(node, shape=shape)
 
 
 class Elementwise(Op):
@@ -253,7 +139,7 @@ class Elementwise(Op):
         shown = str(number) if abs(number) < 2**70 else f"an integer of {number.bit_length()} bits"
         rows = [f"operand {i} {describe(x)}" for i, x in enumerate(operands) if isinstance(x, Node)]
         if dtype.kind in "iu":
-            rows.append(_range_of(dtype))
+            rows.append(range_of(dtype))
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
@@ -350,67 +236,6 @@ def view(
         op.layout = layout
         op.keeps_order = keeps_order
         op.merge = merge
-        return register(op)
-
-    return decorate
-
-
-class Reduction(Op):
-    """out[i] = combine over j of x[i, j]; `dims` stay, with size 1.
-
-    Attributes:
-        combine: text of the scalar step, with {acc} and {x}, in primitives of the backend.
-        identity: dtype -> value of an empty reduction, or None if there is none.
-        accumulator: dtype of x -> dtype of the result.
-        selects: True for argmax and argmin, whose result is an index; combine says "better".
-    """
-
-    def __init__(self, reference: Callable[..., Any]):
-        super().__init__(reference.__name__, reference)
-        self.combine = ""
-        self.identity: Callable[[DType], Any] = lambda dtype: None
-        self.accumulator: Callable[[DType], DType] = lambda dtype: dtype
-        self.selects = False
-
-    def apply(self, *operands: Any, **attrs: Any) -> Node:
-        """`dims` must be sorted dimension numbers."""
-        (x,) = operands
-        dims = attrs["dims"]
-        if x.dtype.kind == "q":
-            raise DTypeError(message(self.name, f"has no meaning for {x.dtype.name}"))
-        shape = tuple(1 if i in dims else size for i, size in enumerate(x.shape))
-        if self.identity(x.dtype) is None and any(x.shape[d] == 0 for d in dims):
-            raise graph_shape_error(self.name, x, dims)
-        return Node(self, (x,), {"dims": dims}, shape, self.accumulator(x.dtype), x.device)
-
-
-def graph_shape_error(op: str, x: Node, dims: Shape) -> Exception:
-    """The error of a reduction over nothing that has no identity."""
-    from numbatorch.errors import ShapeError
-
-    return ShapeError(
-        message(
-            op, "a reduction over no elements has no value", f"input {describe(x)}, dims {dims}"
-        )
-    )
-
-
-def reduction(
-    *,
-    combine: str,
-    identity: Callable[[DType], Any],
-    accumulator: Callable[[DType], DType] = lambda dtype: dtype,
-    selects: bool = False,
-) -> Callable[[Callable[..., Any]], Reduction]:
-    """Decorator: register a NumPy reduction, (x, *, dims) with dims kept, as an operator."""
-
-    def decorate(reference: Callable[..., Any]) -> Reduction:
-        op = Reduction(reference)
-        op.combine = combine
-        op.identity = identity
-        op.accumulator = accumulator
-        op.selects = selects
-        op.differentiable = not selects
         return register(op)
 
     return decorate

@@ -9,8 +9,9 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import reduced, sum_
-from numbatorch.ops.registry import as_node, const, describe, expanded, structured
+from numbatorch.ops.registry import structured
 from numbatorch.ops.view import cat, narrow, reshape, slice_update, stack
 from numbatorch.shape import Shape
 

@@ -9,8 +9,9 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.reduce import max_, mean, reduced, sum_
-from numbatorch.ops.registry import as_node, describe, expanded, structured
+from numbatorch.ops.registry import structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, normalize_dim
 

@@ -11,7 +11,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.index import gather
-from numbatorch.ops.registry import describe, structured
+from numbatorch.ops.operands import describe
+from numbatorch.ops.registry import structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, normalize_dim
 

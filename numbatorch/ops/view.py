@@ -10,7 +10,8 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import EMPTY, const, describe, structured, view
+from numbatorch.ops.operands import EMPTY, const, describe
+from numbatorch.ops.registry import structured, view
 from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
 
 Array = np.ndarray[Any, Any]
@@ -298,7 +299,7 @@ def empty(shape: Shape, dtype: DType, like: Node) -> Node:
 
 def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
     """Join along `dim`; the other dimensions must agree. One write of each part."""
-    from numbatorch.ops.registry import as_node, common_device, result_type
+    from numbatorch.ops.operands import as_node, common_device, result_type
 
     if not nodes:
         raise ShapeError(message("cat", "there is nothing to join"))

@@ -13,7 +13,7 @@ from typing import Any
 from numbatorch.device import Device, device
 from numbatorch.dtype import float32, float64
 from numbatorch.errors import DeviceError, GradientError, OutOfRange, message
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, full, no_grad, realize, zeros_like
 from numbatorch.tensor.base import depth_is_limited
 from numbatorch.tensor.gradient import unread_outputs

@@ -19,7 +19,7 @@ from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout, collapse
-from numbatorch.ops.registry import Reduction
+from numbatorch.ops.reduction import Reduction
 from numbatorch.passes.emit import (
     Program,
     fingerprint,

@@ -13,16 +13,9 @@ from typing import Any
 
 from numbatorch.graph import Node, toposort
 from numbatorch.layout import Layout
-from numbatorch.ops.registry import (
-    BUFFER,
-    CONST,
-    EMPTY,
-    IOTA,
-    Elementwise,
-    Reduction,
-    Structured,
-    View,
-)
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Elementwise, Structured, View
 from numbatorch.ops.view import slice_update
 from numbatorch.shape import Shape, numel
 

@@ -12,7 +12,9 @@ from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node, toposort, verify
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
-from numbatorch.ops.registry import BUFFER, EMPTY, Reduction, Structured, View
+from numbatorch.ops.operands import BUFFER, EMPTY
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Structured, View
 from numbatorch.passes import emit
 from numbatorch.passes.emit_reduce import reduction
 from numbatorch.passes.fuse import Group, Load, chain, fuse, keep_order

@@ -13,18 +13,9 @@ import numpy as np
 
 from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node, find, toposort
-from numbatorch.ops.registry import (
-    BUFFER,
-    CONST,
-    EMPTY,
-    IOTA,
-    Elementwise,
-    Reduction,
-    Structured,
-    View,
-    const,
-    describe,
-)
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, describe
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Elementwise, Structured, View
 from numbatorch.variable import attribute_key, is_variable
 
 Rewrite = Callable[[Node], Node | None]

@@ -22,7 +22,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, Op, current_trace, grad_enabled, toposort
 from numbatorch.locks import Lock
-from numbatorch.ops.registry import BUFFER, View, describe
+from numbatorch.ops.operands import BUFFER, describe
+from numbatorch.ops.registry import View
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import Shape
 from numbatorch.tensor.keep import results_to_keep

@@ -18,7 +18,7 @@ from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
 from numbatorch.locks import Lock
-from numbatorch.ops.registry import BUFFER, COMPILED, describe
+from numbatorch.ops.operands import BUFFER, COMPILED, describe
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
     Handle,

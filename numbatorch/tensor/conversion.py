@@ -12,7 +12,7 @@ from numbatorch.device import Device, device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.ops.view import clone
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, Handle, detached, host_array, host_node, is_leaf

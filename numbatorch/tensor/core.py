@@ -10,7 +10,7 @@ from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, Like, by_name, named
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.registry import const, describe
+from numbatorch.ops.operands import const, describe
 from numbatorch.ops.view import clone
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing

@@ -14,7 +14,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import create
-from numbatorch.ops.registry import require_in_range, scalar_dtype
+from numbatorch.ops.operands import require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_node

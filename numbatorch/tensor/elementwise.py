@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle, is_operand, unwrap
 from numbatorch.tensor.numbers import fitting
 

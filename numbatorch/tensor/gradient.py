@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numbatorch.autograd import gradients, ones_like, recorded
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, grad_enabled, grad_mode
-from numbatorch.ops.registry import describe
+from numbatorch.ops.operands import describe
 from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
 from numbatorch.tensor.base import (
@@ -233,7 +233,7 @@ def _map(function: Callable[[Any], Any], nest: Any) -> Any:
 
 
 def _zeros(node: Node) -> Node:
-    from numbatorch.ops.registry import const
+    from numbatorch.ops.operands import const
 
     return const(0.0, node.dtype, node.device, node.shape)
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from numbatorch.device import Device
 from numbatorch.dtype import float32
 from numbatorch.graph import Node, toposort
-from numbatorch.ops.registry import BUFFER, Reduction, Structured
+from numbatorch.ops.operands import BUFFER
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Structured
 
 
 def results_to_keep(roots: Sequence[Node]) -> list[Node]:

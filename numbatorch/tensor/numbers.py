@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch.dtype import DType, from_numpy
 from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.ops.registry import require_in_range
+from numbatorch.ops.operands import require_in_range
 
 Array = np.ndarray[Any, Any]
 

@@ -22,8 +22,8 @@ from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.locks import Lock
 from numbatorch.ops import create
+from numbatorch.ops.operands import as_node
 from numbatorch.ops.random import threefry
-from numbatorch.ops.registry import as_node
 from numbatorch.ops.view import reshape, slice_
 from numbatorch.shape import Shape, numel
 from numbatorch.tensor.base import Array, host_array, host_node

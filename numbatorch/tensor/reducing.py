@@ -10,7 +10,8 @@ from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import reduce
 from numbatorch.ops.matmul import matmul
-from numbatorch.ops.registry import Reduction, as_node, describe
+from numbatorch.ops.operands import as_node, describe
+from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.softmax import log_softmax, softmax
 from numbatorch.ops.sort import topk
 from numbatorch.shape import normalize_dim

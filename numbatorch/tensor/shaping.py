@@ -9,7 +9,7 @@ from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
 from numbatorch.ops.create import iota
-from numbatorch.ops.registry import as_node, describe
+from numbatorch.ops.operands import as_node, describe
 from numbatorch.shape import Shape, broadcast, infer_reshape, normalize_dim, numel
 from numbatorch.tensor import index as indexing
 from numbatorch.tensor.base import Handle, unwrap

@@ -12,7 +12,8 @@ from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, Op
 from numbatorch.ops import view as views
-from numbatorch.ops.registry import Elementwise, Reduction, Structured, View
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Elementwise, Structured, View
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, host_array, host_node
 

@@ -1,0 +1,146 @@
+"""What operators are applied to: leaves of the graph, numbers, dtypes that meet, one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device
+from numbatorch.dtype import DType
+from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
+from numbatorch.graph import Node, Op, find, register
+from numbatorch.shape import Shape, list_shape
+from numbatorch.variable import is_variable
+
+
+def describe(node: Node) -> str:
+    """`(2, 3) float32`, as errors show an operand."""
+    return f"{list_shape(node.shape)} {node.dtype.name}"
+
+
+def common_device(op: str, nodes: Sequence[Node]) -> Device:
+    """The one device of `nodes`."""
+    first = nodes[0].device
+    for node in nodes:
+        if node.device is not first and node.device != first:
+            raise DeviceError(
+                message(
+                    op,
+                    "operands are on different devices",
+                    *(f"operand {i} {describe(n)} on {n.device}" for i, n in enumerate(nodes)),
+                )
+            )
+    return first
+
+
+class Leaf(Op):
+    """A value that is computed from nothing: a realized buffer, a constant, an index."""
+
+
+def _leaf(name: str, doc: str) -> Leaf:
+    def reference() -> None:
+        raise TypeError(f"{name} has no reference of its own")
+
+    reference.__doc__ = doc
+    return register(Leaf(name, reference))
+
+
+BUFFER = _leaf("buffer", "A value that lies in memory.")
+
+
+CONST = _leaf("const", "One number everywhere; attrs: value.")
+
+
+IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
+
+
+COMPILED = _leaf("compiled", "A result of a compiled function, through which no gradient flows.")
+
+
+EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by slice_update.")
+
+
+def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
+    """`value` everywhere in `shape`."""
+    return Node(CONST, (), {"value": value}, shape, dtype, device)
+
+
+def is_constant(node: Node, value: float) -> bool:
+    """Whether a node is `value` everywhere, in every run of a plan."""
+    found = node.attrs.get("value")
+    return node.op is CONST and not is_variable(found) and found == value
+
+
+def scalar_dtype(value: Any) -> DType:
+    """The dtype that a Python number has by itself: bool, int64 or float32."""
+    if isinstance(value, bool):
+        return dt.bool_
+    if isinstance(value, int):
+        return dt.int64
+    if isinstance(value, float):
+        return dt.float32
+    raise DTypeError(f"{value!r} is neither a tensor nor a number")
+
+
+_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2}
+
+
+def result_type(operands: Sequence[Any]) -> DType:
+    """The dtype in which nodes and Python numbers meet, as in PyTorch.
+
+    A number, and a 0-d node beside others, counts only if it is of a higher category (bool,
+    integer, float) than every node with dimensions.
+    """
+    ranks: list[list[DType]] = [[], [], []]
+    for operand in operands:
+        if isinstance(operand, Node):
+            ranks[0 if operand.shape else 1].append(operand.dtype)
+        else:
+            ranks[2].append(scalar_dtype(operand))
+    best: DType | None = None
+    for found in ranks:
+        for dtype in found:
+            if dtype.kind == "q" and best is None:
+                best = dtype
+        if not found:
+            continue
+        group = found[0]
+        for dtype in found[1:]:
+            group = dt.promote(group, dtype)
+        if best is None or _CATEGORY.get(group.kind, 3) > _CATEGORY.get(best.kind, 3):
+            best = group
+    assert best is not None
+    return best
+
+
+def as_node(value: Any, dtype: DType, device: Device) -> Node:
+    """`value` as a node of `dtype`: a number becomes a constant, a node is cast."""
+    if isinstance(value, Node):
+        return value if value.dtype is dtype else find("cast").apply(value, dtype=dtype)
+    return const(value, dtype, device)
+
+
+def require_in_range(operator: str, number: int, dtype: DType) -> None:
+    """Raise OutOfRange unless the integer `dtype` holds `number`."""
+    bits = 8 * dtype.itemsize
+    low, end = (0, 1 << bits) if dtype.kind == "u" else (-1 << bits - 1, 1 << bits - 1)
+    if not low <= number < end:
+        problem = f"{number} does not fit {dtype.name}"
+        raise OutOfRange(message(operator, problem, range_of(dtype)))
+
+
+def range_of(dtype: DType) -> str:
+    limits = np.iinfo(dtype.numpy)
+    return f"{dtype.name} goes from {limits.min} to {limits.max}"
+
+
+def expanded(node: Node, shape: Shape) -> Node:
+    """`node` broadcast to `shape`."""
+    if node.shape == shape:
+        return node
+    if node.op is CONST:
+        return const(node.attrs["value"], node.dtype, node.device, shape)
+    return find("expand").apply(node, shape=shape)
