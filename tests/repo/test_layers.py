@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
-    "settings errors locks",
+    "settings errors locks entry_points",
     "dtype shape layout device variable debugging determinism",
     "graph",
     "language ops cuda_kernels",
