@@ -133,6 +133,7 @@ def require_in_range(operator: str, number: int, dtype: DType) -> None:
 
 
 def range_of(dtype: DType) -> str:
+    """What an integer dtype holds, in words for an error."""
     limits = np.iinfo(dtype.numpy)
     return f"{dtype.name} goes from {limits.min} to {limits.max}"
 
