@@ -15,8 +15,9 @@ from numbatorch.graph import Node
 from numbatorch.language.kernel import Pointer, T, kernel, share
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.reduce import sum_
-from numbatorch.ops.registry import elementwise, structured
+from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.structured import structured
 from numbatorch.testing import assert_launches, check_op
 
 Array = np.ndarray[Any, Any]

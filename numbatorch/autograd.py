@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_mode
 from numbatorch.ops.operands import COMPILED, const, describe
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 
 
 def gradients(

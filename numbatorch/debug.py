@@ -18,7 +18,8 @@ from numbatorch.errors import DeviceError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.operands import describe
-from numbatorch.passes.plan import Launch, Plan, make_plan
+from numbatorch.passes.plan import Launch, Plan
+from numbatorch.passes.planner import make_plan
 from numbatorch.passes.target import TARGETS
 
 __all__ = [

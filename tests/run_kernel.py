@@ -14,7 +14,7 @@ from numbatorch.language.kernel import KernelSpec
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
 from numbatorch.ops.operands import BUFFER
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 
 Array = np.ndarray[Any, Any]
 

@@ -19,7 +19,8 @@ from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER
-from numbatorch.passes.plan import Plan, make_plan
+from numbatorch.passes.plan import Plan
+from numbatorch.passes.planner import make_plan
 from numbatorch.variable import attribute_key
 
 Array = np.ndarray[Any, Any]

@@ -14,8 +14,8 @@ from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
 from numbatorch.ops.packed import packed, unpacked
 from numbatorch.ops.reduce import any_, reduced, sum_
-from numbatorch.ops.registry import structured
 from numbatorch.ops.softmax import softmax_
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, numel
 

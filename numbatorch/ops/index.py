@@ -10,7 +10,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import const, describe
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]

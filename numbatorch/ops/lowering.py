@@ -1,6 +1,6 @@
 """How a structured operator becomes launches: its kernels say so beside themselves.
 
-A family's kernels register one lowering per operator; `passes/plan.py` calls it.
+A family's kernels register one lowering per operator; `passes/planner.py` calls it.
 """
 
 from __future__ import annotations

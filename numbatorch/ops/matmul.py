@@ -12,7 +12,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel
 

@@ -12,7 +12,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.packed import packed, unpacked
 from numbatorch.ops.reduce import mean, reduced, sum_
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]

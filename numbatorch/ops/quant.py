@@ -13,7 +13,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import describe
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape
 

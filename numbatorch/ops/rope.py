@@ -11,7 +11,7 @@ from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import reduced, sum_
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import cat, narrow, reshape, slice_update, stack
 from numbatorch.shape import Shape
 

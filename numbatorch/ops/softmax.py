@@ -11,7 +11,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.reduce import max_, mean, reduced, sum_
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, normalize_dim
 

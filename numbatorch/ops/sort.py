@@ -12,7 +12,7 @@ from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.index import gather
 from numbatorch.ops.operands import describe
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, normalize_dim
 

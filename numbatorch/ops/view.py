@@ -11,7 +11,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import EMPTY, const, describe
-from numbatorch.ops.registry import structured, view
+from numbatorch.ops.registry import view
+from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
 
 Array = np.ndarray[Any, Any]

@@ -21,7 +21,7 @@ from numbatorch.language.kernel import EmittedKernel, function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.operands import IOTA
 from numbatorch.ops.registry import Elementwise
-from numbatorch.passes.fuse import Apply, Group, Load, Number, Term, sorted_terms
+from numbatorch.passes.groups import Apply, Group, Load, Number, Term, sorted_terms
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, numel
 from numbatorch.variable import is_variable

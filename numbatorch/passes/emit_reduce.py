@@ -29,7 +29,7 @@ from numbatorch.passes.emit import (
     kernel_name,
     make_program,
 )
-from numbatorch.passes.fuse import Group, Load
+from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, contiguous_strides, numel
 

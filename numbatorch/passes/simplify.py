@@ -15,7 +15,8 @@ from numbatorch.errors import KernelError, message
 from numbatorch.graph import Node, find, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, describe
 from numbatorch.ops.reduction import Reduction
-from numbatorch.ops.registry import Elementwise, Structured, View
+from numbatorch.ops.registry import Elementwise, View
+from numbatorch.ops.structured import Structured
 from numbatorch.variable import attribute_key, is_variable
 
 Rewrite = Callable[[Node], Node | None]

@@ -10,7 +10,7 @@ from numbatorch.dtype import float32
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.operands import BUFFER
 from numbatorch.ops.reduction import Reduction
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 
 
 def results_to_keep(roots: Sequence[Node]) -> list[Node]:

@@ -13,7 +13,8 @@ from numbatorch.dtype import DType
 from numbatorch.graph import Node, Op
 from numbatorch.ops import view as views
 from numbatorch.ops.reduction import Reduction
-from numbatorch.ops.registry import Elementwise, Structured, View
+from numbatorch.ops.registry import Elementwise, View
+from numbatorch.ops.structured import Structured
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, host_array, host_node
 

@@ -12,7 +12,8 @@ from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, ShapeError
 from numbatorch.graph import Node, Op
-from numbatorch.ops.registry import Elementwise, Structured
+from numbatorch.ops.registry import Elementwise
+from numbatorch.ops.structured import Structured
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import Array, host_array, host_node
 from numbatorch.testing.cases import Case, draw, dtypes_of, kind_of, repeated, strided

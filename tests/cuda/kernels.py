@@ -13,7 +13,7 @@ from numbatorch.backends.planned import placeholder_graph
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import BoundKernel, Kernel, KernelSpec
-from numbatorch.passes.plan import make_plan
+from numbatorch.passes.planner import make_plan
 
 PACKAGES = (numbatorch.ops.portable, numbatorch.cuda_kernels)
 Pair = tuple[KernelSpec, KernelSpec | None]

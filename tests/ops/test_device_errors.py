@@ -14,7 +14,7 @@ from numbatorch.backends.gpu import GPUBackend
 from numbatorch.language.kernel import Pointer, kernel, share
 from numbatorch.language.words import float32
 from numbatorch.ops.lowering import lower
-from numbatorch.ops.registry import structured
+from numbatorch.ops.structured import structured
 from tests.compare import assert_close
 
 

@@ -13,7 +13,7 @@ from numbatorch.backends.gpu import GPUBackend
 from numbatorch.graph import Node
 from numbatorch.ops.attention import attention_, attention_backward
 from numbatorch.ops.operands import expanded
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import permute
 from numbatorch.tensor.base import host_array, host_node
 from tests.compare import assert_close

@@ -14,7 +14,7 @@ from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops import index, norm, rope, softmax, sort
 from numbatorch.ops.portable import index as portable_index
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import permute
 from numbatorch.tensor.base import host_array, host_node
 from tests.compare import assert_close

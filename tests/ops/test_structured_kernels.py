@@ -13,7 +13,7 @@ from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError, OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops import attention, index, norm, rope, softmax, sort
-from numbatorch.ops.registry import Structured
+from numbatorch.ops.structured import Structured
 from tests.compare import assert_close
 from tests.run_kernel import infer, node_of, run_op
 

@@ -44,7 +44,7 @@ def test_donated_memory_is_written_by_vector_code() -> None:
     from numbatorch.backends.planned import placeholder_graph
     from numbatorch.graph import toposort
     from numbatorch.language import processor
-    from numbatorch.passes.plan import make_plan
+    from numbatorch.passes.planner import make_plan
 
     x = nt.tensor(np.ones(4096, np.float32), device="cpu")
     out = (x * 0.9 + 0.3).node

@@ -1,0 +1,61 @@
+"""The record of an operator with kernels of its own, and the decorator that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numbatorch.graph import Node, register
+from numbatorch.ops.registry import Inferred
+
+
+class Structured(Inferred):
+    """An operator with kernels of its own.
+
+    Attributes:
+        family: stem of the kernel files, `ops/cpu/<family>.py`.
+        fallback: the same in primitives, for backends without the kernel.
+        epilogue: whether its kernels apply elementwise work to each finished tile of the result.
+        strided: operands (by number) that its kernels read through any strides.
+        inplace: operand whose buffer the result may take over, or None.
+        emitted: whether `compile` itself prints its kernel, for every backend.
+    """
+
+    emitted = False
+
+    def __init__(self, reference: Callable[..., Any], source: str, family: str):
+        super().__init__(reference, source)
+        self.family = family
+        self.decomposition: Callable[..., Node] | None = None
+        self.epilogue = False
+        self.strided: tuple[int, ...] = ()
+        self.inplace: int | None = None
+
+    def fallback(self, function: Callable[..., Node]) -> Structured:
+        """Decorator: `function(*nodes, **attrs)` gives the same value in other operators."""
+        self.decomposition = function
+        return self
+
+
+def structured(
+    *,
+    source: str = "",
+    epilogue: bool = False,
+    strided: tuple[int, ...] = (),
+    inplace: int | None = None,
+    differentiable: bool = True,
+) -> Callable[[Callable[..., Any]], Structured]:
+    """Decorator: register a NumPy function as an operator with kernels of its own.
+
+    The kernels stand in `ops/cpu/<stem>.py`, where <stem> is the file of the decorated function.
+    """
+
+    def decorate(reference: Callable[..., Any]) -> Structured:
+        op = Structured(reference, source, reference.__module__.rpartition(".")[2])
+        op.epilogue = epilogue
+        op.strided = strided
+        op.inplace = inplace
+        op.differentiable = differentiable
+        return register(op)
+
+    return decorate
