@@ -20,15 +20,8 @@ from numbatorch.graph import Node
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.reduction import Reduction
-from numbatorch.passes.emit import (
-    Program,
-    fingerprint,
-    header,
-    indent,
-    is_narrow,
-    kernel_name,
-    make_program,
-)
+from numbatorch.passes.emit_program import Program, is_narrow, make_program
+from numbatorch.passes.emit_text import fingerprint, header, indent, kernel_name
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, contiguous_strides, numel

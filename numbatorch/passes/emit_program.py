@@ -1,0 +1,327 @@
+"""The elementwise part of a kernel: its pointers, scalars and terms, with their key and text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.language.kernel import function_digest
+from numbatorch.layout import Layout, collapse
+from numbatorch.ops.operands import IOTA
+from numbatorch.ops.registry import Elementwise
+from numbatorch.passes.groups import Apply, Load, Number, Term, sorted_terms
+from numbatorch.passes.target import Target
+from numbatorch.shape import Shape
+from numbatorch.variable import is_variable
+
+# Constants that are printed as literals; all others are arguments, so that a new learning rate
+# does not compile a new kernel.
+LITERALS = (0, 1, -1, 2, 0.5)
+
+
+@dataclass(eq=False)
+class Access:
+    """A pointer of the kernel, read or written at one place of the iteration space.
+
+    Attributes:
+        name: of the parameter.
+        dtype: of the elements.
+        layout: over the space.
+        operand: the argument that it becomes; None for iota.
+        strides: of the collapsed space, outermost first.
+        parameter: False for iota, which has no pointer.
+    """
+
+    name: str
+    dtype: DType
+    layout: Layout
+    operand: Any
+    strides: Shape = ()
+    parameter: bool = True
+    iota: bool = False
+
+    @property
+    def kind(self) -> str:
+        """c: consecutive, b: one value for the whole row, s: strided."""
+        return {1: "c", 0: "b"}.get(self.strides[-1], "s")
+
+
+@dataclass(eq=False)
+class Program:
+    """The elementwise part of a kernel: accesses, scalars and terms, with their text.
+
+    Attributes:
+        stem: prefix of the names, so that two programs can share a kernel.
+        reads: by term.
+        scalars: (name, dtype, value) of constants and attributes that are arguments.
+    """
+
+    target: Target
+    stem: str
+    roots: Sequence[Term]
+    space: Shape
+    writes: list[Access] = field(default_factory=list)
+    reads: dict[int, Access] = field(default_factory=dict)
+    scalars: list[tuple[str, DType, Any]] = field(default_factory=list)
+    sizes: Shape = ()
+    given: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.terms = sorted_terms(self.roots)
+        self._attributes: dict[tuple[int, str], str] = {}
+
+    def bind(
+        self, operand: Callable[[Node, Layout], Any], shared: dict[Node, str], core: Node | None
+    ) -> None:
+        """Give every load its access: a pointer, an output read in place, or an index.
+
+        Args:
+            operand: the argument for a node's memory seen through a layout.
+            shared: nodes whose memory is that of an output, by the output's name.
+            core: the node whose value the kernel already holds, or None.
+        """
+        for term in self.terms:
+            if isinstance(term, Load) and term.node is not core:
+                self._bind_load(term, operand, shared)
+            elif isinstance(term, Number):
+                self._bind_number(term)
+            elif isinstance(term, Apply):
+                self._bind_attributes(term)
+
+    def _bind_load(
+        self, term: Load, operand: Callable[[Node, Layout], Any], shared: dict[Node, str]
+    ) -> None:
+        name = f"{self.stem}x{len(self.reads)}"
+        dtype = term.node.dtype
+        if term.node.op is IOTA and term.node.buffer is None:
+            access = Access(name, dtype, term.layout, None, parameter=False, iota=True)
+        elif term.node in shared:
+            access = next(a for a in self.writes if a.name == shared[term.node])
+        else:
+            access = Access(name, dtype, term.layout, operand(term.node, term.layout))
+        self.reads[id(term)] = access
+
+    def _bind_number(self, term: Number) -> None:
+        value = term.node.attrs["value"]
+        if not is_variable(value) and (value in LITERALS or isinstance(value, bool)):
+            return
+        name = f"{self.stem}c{len(self.scalars)}"
+        self.given[id(term)] = name
+        self.scalars.append((name, term.node.dtype, value))
+
+    def _bind_attributes(self, term: Apply) -> None:
+        for key, value in term.node.attrs.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                name = f"{self.stem}c{len(self.scalars)}"
+                self._attributes[id(term), key] = name
+                self.scalars.append((name, self._argument_dtype(isinstance(value, float)), value))
+
+    def accesses(self) -> list[Access]:
+        """Writes, then reads; a read of an output in place is that write's access."""
+        return [*self.writes, *(a for a in self.reads.values() if a not in self.writes)]
+
+    def collapse(self) -> None:
+        """Merge the dimensions of the space that all accesses walk as one."""
+        found = self.accesses()
+        sizes, strides = collapse(self.space, [a.layout.strides for a in found])
+        if not sizes:
+            sizes, strides = (1,), [(1,)] * len(found)
+        self.sizes = sizes
+        for access, stride in zip(found, strides, strict=True):
+            access.strides = stride
+
+    def key(self) -> str:
+        """All that the text depends on."""
+        number = {id(t): i for i, t in enumerate(self.terms)}
+        rows = [f"rank{len(self.sizes)}"]
+        rows += [f"{a.name}:{a.dtype.name}:{a.kind}" for a in self.writes]
+        for term in self.terms:
+            rows.append(self._term_key(term, number))
+        rows.append(",".join(str(number[id(r)]) for r in self.roots))
+        return ";".join(rows)
+
+    def _term_key(self, term: Term, number: dict[int, int]) -> str:
+        if isinstance(term, Number):
+            text = self.given.get(id(term)) or repr(term.node.attrs["value"])
+            return f"{text}:{term.node.dtype.name}"
+        if isinstance(term, Load):
+            access = self.reads.get(id(term))
+            if access is None:
+                return f"core:{term.node.dtype.name}"
+            return f"{access.name}:{access.dtype.name}:{access.kind}:{access.iota:d}"
+        op = term.node.op
+        assert isinstance(op, Elementwise)
+        attrs = [
+            f"{k}={self._attributes.get((id(term), k), v)}" for k, v in term.node.attrs.items()
+        ]
+        operands = ",".join(str(number[id(t)]) for t in term.terms)
+        return (
+            f"{op.name}:{function_digest(op.function)}:{term.node.dtype.name}({operands}|{attrs})"
+        )
+
+    def parameters(self) -> list[str]:
+        """Text of the parameters, in the order of `arguments`."""
+        out = [f'{a.name}: Pointer["{a.dtype.name}"]' for a in self.accesses() if a.parameter]
+        out += [f"{name}: {_word(dtype)}" for name, dtype, _value in self.scalars]
+        out += [f"{name}: int" for name in self.integers()]
+        return out
+
+    def signature(self) -> list[str]:
+        """Words of the parameters."""
+        out = ["pointer" for a in self.accesses() if a.parameter]
+        out += [_word(dtype) for _name, dtype, _value in self.scalars]
+        return out + ["int"] * len(self.integers())
+
+    def arguments(self) -> list[Any]:
+        """Values of the parameters."""
+        out: list[Any] = [a.operand for a in self.accesses() if a.parameter]
+        for _name, dtype, value in self.scalars:
+            out.append(
+                value if is_variable(value) else (float if dtype.kind == "f" else int)(value)
+            )
+        return [*out, *self.integers().values()]
+
+    def integers(self) -> dict[str, int]:
+        """Sizes and strides by parameter name; sizes from the second dimension on."""
+        s = self.stem
+        out = {f"{s}n{i}": size for i, size in enumerate(self.sizes) if i > 0}
+        for number, access in enumerate(self.accesses()):
+            for i, stride in enumerate(access.strides[:-1]):
+                out[f"{s}s{number}_{i}"] = stride
+            if access.kind == "s":
+                out[f"{s}s{number}_i"] = access.strides[-1]
+            if access.iota:
+                out[f"{access.name}_at"] = access.layout.offset
+        return out
+
+    def row_lines(self, row: str, start: str) -> list[str]:
+        """Statements that set each access's position in row `row`, element `start`."""
+        s = self.stem
+        outer = len(self.sizes) - 1
+        lines = []
+        rest = row
+        for i in reversed(range(1, outer)):
+            lines += [f"{s}i{i} = {rest} % {s}n{i}", f"{s}r{i} = {rest} // {s}n{i}"]
+            rest = f"{s}r{i}"
+        if outer:
+            lines.append(f"{s}i0 = {rest}")
+        for number, access in enumerate(self.accesses()):
+            parts = [f"{s}i{i} * {s}s{number}_{i}" for i in range(outer)]
+            parts.append(_times(start, self._inner(number, access)))
+            where = " + ".join(p for p in parts if p != "0") or "0"
+            base = f"{access.name}_at" if access.iota else access.name
+            lines.append(f"{s}p{number} = {base} + ({where})")
+        return lines
+
+    def _inner(self, number: int, access: Access) -> str:
+        return {"c": "1", "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
+
+    def body(
+        self, index: str, core: tuple[str, DType] | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Statements that compute the terms at element `index` of the row, and the results' text.
+
+        Args:
+            core: name and compute dtype of the value that the core gives, or None.
+        """
+        from numbatorch.ops.scalar import Builder, print_numba
+
+        builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
+        values: dict[int, Any] = {}
+        lines: list[str] = []
+        for term in self.terms:
+            if isinstance(term, Load):
+                access = self.reads.get(id(term))
+                if access is None:
+                    assert core is not None
+                    values[id(term)] = builder.input(*core)
+                    continue
+                name = f"{self.stem}a{len(lines)}"
+                lines.append(f"{name} = {self._read(access, index)}")
+                values[id(term)] = builder.input(name, access.dtype.compute)
+            elif isinstance(term, Number):
+                values[id(term)] = self._number(builder, term)
+            else:
+                values[id(term)] = self._call(builder, term, values)
+        roots = [values[id(root)] for root in self.roots]
+        return lines + print_numba(builder, roots), [root.name for root in roots]
+
+    def _number(self, builder: Any, term: Number) -> Any:
+        dtype = term.node.dtype.compute
+        name = self.given.get(id(term))
+        if name is None:
+            return builder.const(term.node.attrs["value"], dtype)
+        return builder.cast(
+            builder.input(name, self._argument_dtype(term.node.dtype.kind == "f")), dtype
+        )
+
+    def _argument_dtype(self, real: bool) -> DType:
+        return self.target.real if real else dt.int64
+
+    def _call(self, builder: Any, term: Apply, values: dict[int, Any]) -> Any:
+        attrs = {}
+        for key, value in term.node.attrs.items():
+            name = self._attributes.get((id(term), key))
+            kind = self._argument_dtype(isinstance(value, float))
+            attrs[key] = value if name is None else builder.input(name, kind)
+        value = builder.call(term.node.op, [values[id(t)] for t in term.terms], attrs)
+        # A half type is rounded after every operator, so that fusing changes no value.
+        return builder.cast(value, term.node.dtype) if is_narrow(term.node.dtype) else value
+
+    def _read(self, access: Access, index: str) -> str:
+        number = self.accesses().index(access)
+        inner = self._inner(number, access)
+        position = f"{self.stem}p{number}"
+        if access.iota:
+            return f"{position} + {_times(index, inner)}"
+        text = f"{position}[{_times(index, inner)}]"
+        return f"{text} != 0" if access.dtype is dt.bool_ else text
+
+    def stores(self, index: str, results: list[str]) -> list[str]:
+        """Statements that write the results at element `index` of the row."""
+        lines = []
+        for number, (access, value) in enumerate(zip(self.writes, results, strict=True)):
+            where = _times(index, self._inner(number, access))
+            stored = f"uint8({value})" if access.dtype is dt.bool_ else value
+            lines.append(f"{self.stem}p{number}[{where}] = {stored}")
+        return lines
+
+
+def _times(index: str, factor: str) -> str:
+    if factor == "0" or index == "0":
+        return "0"
+    return index if factor == "1" else f"{index} * {factor}"
+
+
+def _word(dtype: DType) -> str:
+    return "float" if dtype.kind == "f" else "int"
+
+
+def is_narrow(dtype: DType) -> bool:
+    """Whether values are held in a wider type than they are stored in."""
+    return dtype.compute is not dtype
+
+
+def make_program(
+    target: Target,
+    stem: str,
+    roots: Sequence[Term],
+    space: Shape,
+    operand: Callable[[Node, Layout], Any],
+    writes: Sequence[tuple[Any, Layout, DType]],
+    shared: dict[Node, int],
+    core: Node | None,
+) -> Program:
+    """A program with its accesses bound and its space collapsed."""
+    program = Program(target, stem, roots, space)
+    program.writes = [
+        Access(f"{stem}o{i}", dtype, layout, argument)
+        for i, (argument, layout, dtype) in enumerate(writes)
+    ]
+    program.bind(operand, {node: f"{stem}o{i}" for node, i in shared.items()}, core)
+    program.collapse()
+    return program
