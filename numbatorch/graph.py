@@ -68,16 +68,21 @@ class Op:
 
 
 class Node:
-    """One value of the graph.
+    """One value of the graph, which it stays: others see it and count on that.
 
     Attributes:
-        op, inputs, attrs: what it computes and from what.
+        op, inputs, attrs: what it computes and from what. Who makes a node may mark it before
+            others see it; after that one function writes here, `ops.operands.settle`: a
+            node that gets its buffer becomes a leaf, unless a gradient has to walk through it.
         shape, dtype, device: known before anything runs.
         requires_grad: whether a gradient may flow through it.
-        buffer: memory with the value in row-major order, once it is realized.
+        buffer: memory with the value in row-major order, once it is realized; set by `settle`.
         depth: longest way to a realized node when it was made.
         trace: number of the trace of a compiled function that made it, or 0.
+        ends_gradient: whether it is a leaf of the gradient, whose inputs are cut off.
     """
+
+    ends_gradient = False
 
     __slots__ = (
         "__weakref__",

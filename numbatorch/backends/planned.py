@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -18,9 +17,10 @@ from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
 from numbatorch.locks import Lock
-from numbatorch.ops.operands import BUFFER
+from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
 from numbatorch.passes.planner import make_plan
+from numbatorch.references import outside_holders, owns_buffer
 from numbatorch.variable import attribute_key
 
 Array = np.ndarray[Any, Any]
@@ -83,7 +83,7 @@ class PlanBackend:
         used = [leaves[program.leaf_order[i]].buffer for i in range(len(program.leaf_order))]
         outcome = Outcome()
         run = partial(program.run, used, outcome)
-        outcome.settle(lambda buffers: settle_all(roots, buffers), run)
+        outcome.settle(partial(settle_all, roots), run)
 
     def state(self) -> Any:
         """What plans depend on beside their graph."""
@@ -114,13 +114,6 @@ def settle_all(roots: Sequence[Node], buffers: Sequence[Buffer]) -> None:
     """Give nodes their values."""
     for root, buffer in zip(roots, buffers, strict=True):
         settle(root, buffer)
-
-
-def settle(root: Node, buffer: Any) -> None:
-    """Give a node its value; without a gradient to come it needs its inputs no more."""
-    root.buffer = buffer
-    if not root.requires_grad:
-        root.op, root.inputs, root.attrs = BUFFER, (), {}
 
 
 def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[Node]]:
@@ -168,51 +161,22 @@ def placeholder_graph(order: Sequence[Node]) -> tuple[dict[Node, Node], list[Nod
     return copies, placeholders
 
 
-def _references(order: list[Node], counted: dict[Node, int]) -> list[int]:
-    """References to each node from outside of `order`, `counted` and each other's inputs."""
-    return [sys.getrefcount(node) - counted[node] for node in order]
-
-
-def _base_references() -> int:
-    probe = [Node(BUFFER, (), {}, (), _FLOAT, _DEVICE)]
-    return _references(probe, {probe[0]: 0})[0]
-
-
 def _donated(order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]) -> frozenset[int]:
     """Leaves, by number, that nobody can read after this run: their memory may be overwritten."""
-    edges = dict.fromkeys(order, 0)
-    for leaf in leaves:
-        edges[leaf] += 1  # the list of leaves itself
-    for node in order:
-        if node.buffer is None:
-            for operand in node.inputs:
-                edges[operand] += 1
-    outside = _references(order, edges)
+    holders = outside_holders(order, leaves)
     wanted = set(roots)
     pinned: set[Node] = set()
-    base = _BASE_REFERENCES
-    for node, count in zip(reversed(order), reversed(outside), strict=True):
+    for node, count in zip(reversed(order), reversed(holders), strict=True):
         if node in wanted:
             held = node.requires_grad
         else:
-            held = count > base or node.requires_grad
+            held = count > 0 or node.requires_grad
         if held or node in pinned:
             pinned.add(node)
             pinned.update(node.inputs)
     found = []
     for i, node in enumerate(leaves):
-        alone = node.buffer.pooled and sys.getrefcount(node.buffer) <= 2
+        alone = node.buffer.pooled and owns_buffer(node)
         if alone and node not in pinned and node not in wanted:
             found.append(i)
     return frozenset(found)
-
-
-def _constants() -> tuple[Any, Any]:
-    from numbatorch.device import Device
-    from numbatorch.dtype import float32
-
-    return float32, Device("cpu")
-
-
-_FLOAT, _DEVICE = _constants()
-_BASE_REFERENCES = _base_references()

@@ -9,7 +9,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node, toposort
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, settle
 from numbatorch.ops.registry import View
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +25,7 @@ class ReferenceBackend:
             values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
         for node in nodes:
             if node.buffer is None:
-                node.buffer = np.ascontiguousarray(values[node]).reshape(node.shape)
+                settle(node, np.ascontiguousarray(values[node]).reshape(node.shape))
 
     def from_numpy(self, array: Array, dtype: DType) -> Array:
         """The array itself, row-major."""

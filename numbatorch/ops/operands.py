@@ -63,6 +63,13 @@ COMPILED = _leaf("compiled", "A result of a compiled function, through which no 
 EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by slice_update.")
 
 
+def settle(node: Node, buffer: Any) -> None:
+    """Give a node its value, and let go what it was computed from unless a gradient walks there."""
+    node.buffer = buffer
+    if node.inputs and (node.ends_gradient or not node.requires_grad):
+        node.op, node.inputs, node.attrs = BUFFER, (), {}
+
+
 def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
     """`value` everywhere in `shape`."""
     return Node(CONST, (), {"value": value}, shape, dtype, device)

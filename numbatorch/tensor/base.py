@@ -22,7 +22,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, Op, current_trace, grad_enabled, toposort
 from numbatorch.locks import Lock
-from numbatorch.ops.operands import BUFFER, describe
+from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import Shape
@@ -145,8 +145,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
                 pending.setdefault(node.device, []).append(node)
         for device, group in pending.items():
             backend(device).realize(group)
-        for node in wanted:
-            _forget(node)
+        _pending.difference_update(wanted)
         _settle_detached()
 
 
@@ -188,16 +187,6 @@ def pending_leaves(roots: Iterable[Node]) -> list[Node]:
     return found
 
 
-def _forget(node: Node) -> None:
-    """Drop the history of a realized node unless a gradient has to walk through it."""
-    if node.buffer is not None and node.inputs and (not node.requires_grad or is_leaf(node)):
-        node.op = BUFFER
-        node.inputs = ()
-        node.attrs = {}
-        node.depth = 1
-        _pending.discard(node)
-
-
 def _settle_detached() -> None:
     """Give detached values the buffers that their sources have got, and let the sources go."""
     for reference in _detached.keyrefs():
@@ -206,8 +195,7 @@ def _settle_detached() -> None:
             continue
         source = node.inputs[0] if node.inputs else node
         if node.buffer is None and source.buffer is not None:
-            node.buffer = source.buffer
-            _forget(node)
+            settle(node, source.buffer)
         if node.buffer is not None:
             _detached.pop(node, None)
 
@@ -220,12 +208,13 @@ class LeafNode(Node):
 
     __slots__ = ("owner",)
 
+    ends_gradient = True
     owner: weakref.ref[Handle]
 
 
 def is_leaf(node: Node) -> bool:
     """Whether gradients end at this node."""
-    return isinstance(node, LeafNode)
+    return node.ends_gradient
 
 
 def detached(node: Node) -> Node:

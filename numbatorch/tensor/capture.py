@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial, update_wrapper
 from typing import Any
 
 from numbatorch.backends.base import backend
-from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
@@ -18,7 +16,9 @@ from numbatorch.dtype import DType, uint32
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
 from numbatorch.locks import Lock
+from numbatorch.nest import map_leaves, structure
 from numbatorch.ops.operands import BUFFER, COMPILED, describe
+from numbatorch.references import owns_node
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
     Handle,
@@ -87,7 +87,7 @@ class Compiled:
     """
 
     def __init__(self, function: Callable[..., Any], dynamic: tuple[str, ...]) -> None:
-        functools.update_wrapper(self, function)
+        update_wrapper(self, function)
         self._function = function
         self._signature = inspect.signature(function)
         unknown = [name for name in dynamic if name not in self._signature.parameters]
@@ -135,10 +135,14 @@ class Compiled:
     ) -> _Trace | None:
         inputs = [Node(BUFFER, (), {}, t.shape, t.dtype, t.device) for t in tensors]
         stand_ins = [type(t)._tensor(node) for t, node in zip(tensors, inputs, strict=True)]
-        handles = iter(stand_ins)
+        rest = iter(stand_ins)
+
+        def stand_in(value: Any) -> Any:
+            return next(rest) if isinstance(value, Handle) else value
+
         variables = {name: Variable.fresh(name, value) for name, value in numbers.items()}
         arguments = {
-            name: variables[name] if name in variables else _map(lambda _t: next(handles), value)
+            name: variables[name] if name in variables else map_leaves(stand_in, value)
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)
@@ -148,10 +152,10 @@ class Compiled:
             _flatten(result, returned)
             nodes = [t.node for t in returned]
             changed = [(handle, old, handle.node) for handle, old in updates.items()]
-        for stand_in in stand_ins:
-            if stand_in in updates:
+        for given in stand_ins:
+            if given in updates:
                 problem = "an argument is changed in place: return its new value"
-                raise TypeError(message("compile", problem, describe(stand_in.node)))
+                raise TypeError(message("compile", problem, describe(given.node)))
         used = [*tensors, *returned, *updates]
         if used and (_plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             return None
@@ -246,7 +250,7 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     outcome = Outcome()
     outcome.settle(
         lambda buffers: _hold_updates(trace, buffers),
-        functools.partial(trace.program.run, leaves, outcome),
+        partial(trace.program.run, leaves, outcome),
     )
     buffers = outcome.buffers
     del leaves
@@ -297,12 +301,11 @@ def _current(node: Node) -> Node:
 
 def _owned(handle: Handle) -> Any:
     """The buffer of a tensor that is written in place; a copy if anything else could see it."""
+    if handle.node.buffer is None:
+        realize_nodes([handle.node])
+    shared = not owns_node(handle)
     node = handle.node
-    if node.buffer is None:
-        realize_nodes([node])
     buffer = node.buffer
-    counts = _holders(handle)
-    shared = any(count > alone for count, alone in zip(counts, _alone(), strict=True))
     if shared or not buffer.pooled:
         runner = _plans_on(node.device)
         assert runner is not None, node
@@ -310,25 +313,6 @@ def _owned(handle: Handle) -> Any:
         handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
         return fresh
     return buffer
-
-
-def _holders(handle: Handle) -> tuple[int, int]:
-    """References to a tensor's node and to its buffer, by a count that has an offset."""
-    node = handle.node
-    return sys.getrefcount(node), sys.getrefcount(node.buffer)
-
-
-@functools.cache
-def _alone() -> tuple[int, int]:
-    """What `_owned` counts where nothing else holds node or buffer; it differs among Pythons."""
-
-    def count(handle: Handle) -> tuple[int, int]:
-        node = handle.node
-        buffer = node.buffer
-        assert buffer is not None
-        return _holders(handle)
-
-    return count(Handle(buffer_node(Buffer(None, 0, 0), (), uint32, device("cpu"))))
 
 
 def _check_variables(node: Node) -> None:
@@ -352,15 +336,15 @@ def _integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def _flatten(value: Any, tensors: list[Any]) -> Any:
+def _flatten(nest: Any, tensors: list[Any]) -> Any:
     """Append the tensors of a nest; returns its structure, with what else it holds, as a key."""
+    return structure(partial(_leaf_key, tensors), nest)
+
+
+def _leaf_key(tensors: list[Any], value: Any) -> Any:
     if isinstance(value, Handle):
         tensors.append(value)
-        return ("tensor", value.node.shape, value.node.dtype)
-    if isinstance(value, list | tuple):
-        return (type(value), *(_flatten(v, tensors) for v in value))
-    if isinstance(value, dict):
-        return ("dict", *((k, _flatten(v, tensors)) for k, v in value.items()))
+        return (Handle, value.node.shape, value.node.dtype)
     try:
         hash(value)
     except TypeError:
@@ -369,29 +353,16 @@ def _flatten(value: Any, tensors: list[Any]) -> Any:
     return (type(value), attribute_key(value))
 
 
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
-    """A nest with its tensors replaced."""
-    if isinstance(value, Handle):
-        return function(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_map(function, v) for v in value))
-    if isinstance(value, list | tuple):
-        return type(value)(_map(function, v) for v in value)
-    if isinstance(value, dict):
-        return {k: _map(function, v) for k, v in value.items()}
-    return value
-
-
 def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
     """The function that puts fresh results into the traced nest."""
-    shape_only = _map(lambda t: _Hole(type(t)._tensor), result)
-    if isinstance(shape_only, _Hole):
-        tensor = shape_only.tensor
+    form = map_leaves(lambda x: _Hole(type(x)._tensor) if isinstance(x, Handle) else x, result)
+    if isinstance(form, _Hole):
+        tensor = form.tensor
         return lambda nodes: tensor(nodes[0])
 
     def build(nodes: list[Node]) -> Any:
         rest = iter(nodes)
-        return _map_holes(shape_only, rest)
+        return map_leaves(lambda x: x.tensor(next(rest)) if isinstance(x, _Hole) else x, form)
 
     return build
 
@@ -399,15 +370,3 @@ def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
 @dataclass(frozen=True)
 class _Hole:
     tensor: Any
-
-
-def _map_holes(value: Any, nodes: Any) -> Any:
-    if isinstance(value, _Hole):
-        return value.tensor(next(nodes))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_map_holes(v, nodes) for v in value))
-    if isinstance(value, list | tuple):
-        return type(value)(_map_holes(v, nodes) for v in value)
-    if isinstance(value, dict):
-        return {k: _map_holes(v, nodes) for k, v in value.items()}
-    return value

@@ -7,11 +7,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.autograd import gradients, ones_like, recorded
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, grad_enabled, grad_mode
+from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe
 from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
@@ -160,10 +162,10 @@ def value_and_grad(
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         outer = grad_enabled()
-        traced: list[Tensor] = []
+        aliases: list[Node] = []
         inner = list(args)
         for number in numbers:
-            inner[number] = _map(_tracer(traced), args[number])
+            inner[number] = map_leaves(partial(_alias, aliases), args[number])
         with grad_mode(True):
             result = function(*inner, **kwargs)
             value = result[0] if has_aux else result
@@ -171,14 +173,13 @@ def value_and_grad(
                 problem = f"the function returned {type(value).__name__}, not a tensor"
                 raise GradientError(message("grad", problem))
             start = _cotangent("grad", value.node)
-            aliases = [tensor.node for tensor in traced]
             parts = gradients([value.node], [start], aliases)
         found = [_zeros(alias) if p is None else p for alias, p in zip(aliases, parts, strict=True)]
         connect = outer and _depends_on_others([value.node, *found], aliases)
         kept = [node if connect else detached(node) for node in (value.node, *found)]
         tensors = [value._tensor(node) for node in kept]
         rest = iter(tensors[1:])
-        nests = tuple(_map(lambda _: next(rest), args[number]) for number in numbers)
+        nests = tuple(map_leaves(lambda _: next(rest), args[number]) for number in numbers)
         first = (tensors[0], result[1]) if has_aux else tensors[0]
         return first, nests[0] if isinstance(argnums, int) else nests
 
@@ -204,32 +205,18 @@ def grad(
     return differentiated
 
 
-def _tracer(traced: list[Tensor]) -> Callable[[Tensor], Tensor]:
-    """Replaces a tensor by an alias whose gradient is asked, and lists the aliases."""
-
-    def trace(tensor: Tensor) -> Tensor:
-        if tensor.node.dtype.kind != "f":
-            raise DTypeError(message("grad", "only floats have gradients", shown(tensor.node)))
-        with grad_mode(True):
-            alias = reshape.apply(tensor.node, shape=tensor.node.shape)
-        alias.requires_grad = True
-        traced.append(tensor._tensor(alias))
-        return traced[-1]
-
-    return trace
-
-
-def _map(function: Callable[[Any], Any], nest: Any) -> Any:
-    """A nest of lists, tuples and dicts with `function` applied to every tensor in it."""
-    if isinstance(nest, Handle):
-        return function(nest)
-    if isinstance(nest, dict):
-        return {key: _map(function, value) for key, value in nest.items()}
-    if isinstance(nest, list | tuple):
-        values = [_map(function, value) for value in nest]
-        return type(nest)(*values) if hasattr(nest, "_fields") else type(nest)(values)
-    problem = f"an argument to differentiate is {type(nest).__name__}, not a tensor"
-    raise TypeError(message("grad", problem))
+def _alias(aliases: list[Node], tensor: Any) -> Tensor:
+    """A tensor of the same value whose node, which is appended, is what is differentiated by."""
+    if not isinstance(tensor, Handle):
+        problem = f"an argument to differentiate is {type(tensor).__name__}, not a tensor"
+        raise TypeError(message("grad", problem))
+    if tensor.node.dtype.kind != "f":
+        raise DTypeError(message("grad", "only floats have gradients", shown(tensor.node)))
+    with grad_mode(True):
+        alias = reshape.apply(tensor.node, shape=tensor.node.shape)
+    alias.requires_grad = True
+    aliases.append(alias)
+    return tensor._tensor(alias)
 
 
 def _zeros(node: Node) -> Node:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
     "settings errors locks entry_points",
-    "dtype shape layout device variable debugging determinism",
+    "dtype shape layout device variable nest references debugging determinism",
     "graph",
     "language ops cuda_kernels",
     "passes",

@@ -1,0 +1,33 @@
+"""Nests of lists, tuples, named tuples and dicts: what functions of tensors take and return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def map_leaves(function: Callable[[Any], Any], nest: Any) -> Any:
+    """The nest with `function(leaf)` in place of all that is no list, tuple or dict.
+
+    >>> map_leaves(lambda x: x + 1, {"a": [1, 2], "b": (3,)})
+    {'a': [2, 3], 'b': (4,)}
+    """
+    if isinstance(nest, dict):
+        return {key: map_leaves(function, value) for key, value in nest.items()}
+    if isinstance(nest, list | tuple):
+        values = [map_leaves(function, value) for value in nest]
+        return type(nest)(*values) if hasattr(nest, "_fields") else type(nest)(values)
+    return function(nest)
+
+
+def structure(key: Callable[[Any], Any], nest: Any) -> Any:
+    """What two nests of one form and of leaves with equal `key(leaf)` have in common; hashable.
+
+    >>> structure(type, [1, (2.0,)])
+    (<class 'list'>, <class 'int'>, (<class 'tuple'>, <class 'float'>))
+    """
+    if isinstance(nest, dict):
+        return (dict, *((name, structure(key, value)) for name, value in nest.items()))
+    if isinstance(nest, list | tuple):
+        return (type(nest), *(structure(key, value) for value in nest))
+    return key(nest)
