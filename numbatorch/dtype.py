@@ -104,6 +104,7 @@ SIGNED = (int64, int32, int16, int8)
 UNSIGNED = (uint64, uint32, uint16, uint8)
 INTEGERS = SIGNED + UNSIGNED
 NUMBERS = FLOATS + INTEGERS
+INTEGERS_AND_BOOL = (*INTEGERS, bool_)
 PLAIN = (*NUMBERS, bool_)
 BLOCKS = (Q4_0, Q5_0, Q8_0, Q4_K, Q6_K)
 

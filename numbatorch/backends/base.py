@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from numbatorch.device import Device
+from numbatorch.device import Device, answer_auto
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 
@@ -68,3 +68,12 @@ def _load(device: Device) -> Backend:
     from numbatorch.metal.runtime import open_runtime as open_metal
 
     return GPUBackend(open_metal(device.index))
+
+
+def _best() -> Device:
+    from numbatorch.backends.devices import best
+
+    return best()
+
+
+answer_auto(_best)

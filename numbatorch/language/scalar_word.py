@@ -12,7 +12,9 @@ from numbatorch import dtype as dtypes
 from numbatorch.language import primitives
 from numbatorch.language.keys import digest
 from numbatorch.language.words import Intrinsic
-from numbatorch.ops.scalar import Builder, ScalarFunction, print_numba
+from numbatorch.ops.scalar import ScalarFunction
+from numbatorch.ops.scalar_program import print_numba
+from numbatorch.ops.scalar_reader import Builder
 
 
 class Definition:

@@ -232,22 +232,22 @@ def helper(function: Callable[..., Any] | None = None, *, inline: bool = True) -
 @intrinsic
 def address(typingctx: Any, pointer: Any) -> Any:
     """The address in a pointer, an int64."""
-    from numbatorch.language import numba_types
+    from numbatorch.language import numba_pointers
 
-    return numba_types.address(pointer)
+    return numba_pointers.address(pointer)
 
 
 @intrinsic
 def view(typingctx: Any, pointer: Any, element: Any) -> Any:
     """A pointer, or an int64 address, as a pointer to an element type: `view(x, float16)`."""
-    from numbatorch.language import numba_types
+    from numbatorch.language import numba_pointers
 
-    return numba_types.view(pointer, element)
+    return numba_pointers.view(pointer, element)
 
 
 @intrinsic
 def share(typingctx: Any, n: Any, part: Any, parts: Any) -> Any:
     """The range `lo, hi` of `n` items for `part` of `parts`; sizes differ by one at most."""
-    from numbatorch.language import numba_types
+    from numbatorch.language import numba_pointers
 
-    return numba_types.share(n, part, parts)
+    return numba_pointers.share(n, part, parts)

@@ -25,7 +25,7 @@ from numbatorch.language.kernel import (
 from numbatorch.language.source import parse
 from numbatorch.language.words import Epilogue, Helper, PointerTo
 from numbatorch.metal import prelude
-from numbatorch.metal.expressions import Scope, Variable
+from numbatorch.metal.expressions import Expressions
 from numbatorch.metal.msl import (
     METAL_FUNCTIONS,
     RESERVED,
@@ -35,11 +35,14 @@ from numbatorch.metal.msl import (
     spelling,
     variable_name,
 )
+from numbatorch.metal.scope import Printed, Scope, Variable
 from numbatorch.metal.sources import Source, of_function, of_text
 from numbatorch.metal.statements import Body
 from numbatorch.metal.values import NOTHING, Expr, Refused
 from numbatorch.metal.words import checked
-from numbatorch.ops.scalar import Builder, ScalarFunction, print_numba
+from numbatorch.ops.scalar import ScalarFunction
+from numbatorch.ops.scalar_program import print_numba
+from numbatorch.ops.scalar_reader import Builder
 
 # What Metal gives each thread: passed on to the functions that use it.
 CONTEXT = {
@@ -82,35 +85,6 @@ class MetalSource:
     symbol: str
     shared_bytes: int
     uses_groups: bool
-
-
-@dataclass(eq=False)
-class Printed:
-    """A function in the text.
-
-    Attributes:
-        name: in the text.
-        parameters: types of the arguments; a Static one is not passed.
-        result: the type it returns.
-        uses: of `CONTEXT`, passed after the arguments.
-        text: its definition.
-        data: whether an integer that it returns is data, whose arithmetic wraps.
-    """
-
-    name: str
-    parameters: list[Type]
-    result: Type
-    uses: tuple[str, ...]
-    text: str
-    data: bool
-    scope: Scope
-
-    def all(self, seen: dict["Printed", None]) -> dict["Printed", None]:
-        """The functions that it needs, each after those it calls; itself last."""
-        for callee in self.scope.callees:
-            callee.all(seen)
-        seen[self] = None
-        return seen
 
 
 @dataclass(eq=False)
@@ -194,7 +168,7 @@ class Module:
         names = source.parameters
         if len(names) != len(kinds):
             raise Refused(f"{source.name} takes {len(names)} arguments, not {len(kinds)}")
-        scope = Scope(self, source)
+        scope = Expressions(self, source)
         for parameter, kind in zip(names, kinds, strict=True):
             bits = 8 * kind.itemsize if data and isinstance(kind, dt.DType) else 0
             scope.variables[parameter] = Variable(variable_name(parameter), kind, bits)
@@ -265,7 +239,7 @@ def _entry(module: Module, spec: KernelSpec, prefix: str, tail: tuple[str, ...] 
     if (found == TILE) != (tail == TILE):
         what = "is no epilogue" if tail == TILE else "is an epilogue"
         raise Refused(f"{what}: its last parameters are {', '.join(found) or 'its own'}")
-    scope = Scope(module, source)
+    scope = Expressions(module, source)
     names = source.parameters
     for name, word in zip(names, words, strict=False):
         scope.variables[name] = Variable(variable_name(name), _word_type(word))

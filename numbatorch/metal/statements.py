@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from numbatorch import dtype as dt
 from numbatorch.language.words import Word
 from numbatorch.metal import scopes, values, words
-from numbatorch.metal.expressions import Scope, Variable
+from numbatorch.metal.expressions import Expressions
 from numbatorch.metal.msl import Static, TupleType, Type, variable_name
+from numbatorch.metal.scope import Variable
 from numbatorch.metal.values import (
     NOTHING,
     Expr,
@@ -33,7 +34,7 @@ class Body:
         arrays: lines that declare arrays of the thread whose names are assigned to again.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Expressions) -> None:
         self.scope = scope
         self.result: Type | None = None
         self.arrays: dict[str, str] = {}

@@ -8,6 +8,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
+from numbatorch.language.words import ElementType
 from numbatorch.metal.msl import PointerType, Static, Type, literal, spelling, type_name
 
 # How tightly an operator binds in C++; what binds less than its place asks for gets parentheses.
@@ -15,6 +16,8 @@ ATOM, UNARY, MUL, ADD, SHIFT, ORDER, EQUAL, AND, XOR, OR, BOTH, EITHER, CHOICE =
 
 # Operators that Clang warns of as operands of others, if they stand there without parentheses.
 _MIXED = {SHIFT: {ADD}, XOR: {AND}, OR: {AND, XOR}, EITHER: {BOTH}}
+
+_PYTHON: dict[type, DType] = {int: dt.int64, float: dt.float32, bool: dt.bool_}
 
 INDEX_BITS = 40  # what index arithmetic is taken to need, where it meets data
 
@@ -98,6 +101,17 @@ def describe(kind: Type) -> str:
         value = kind.value
         return str(getattr(value, "__name__", None) or value)
     return spelling(kind)
+
+
+def element_of(value: Any) -> DType | None:
+    """The dtype that a word names, if it names one."""
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, ElementType):
+        if value.element not in dt.by_name:
+            raise Refused(f"{value.element} is bound to no type here")
+        return dt.by_name[value.element]
+    return _PYTHON.get(value) if isinstance(value, type) else None
 
 
 def constant(value: Any, dtype: DType | None = None) -> Expr:

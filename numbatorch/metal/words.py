@@ -1,21 +1,16 @@
 """The words of kernels in MSL: primitives.py, groups.py, share, view and address."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.metal import arithmetic, values
 from numbatorch.metal.msl import PointerType, Static, TupleType
-from numbatorch.metal.values import NOTHING, Expr, Refused, convert, moved
+from numbatorch.metal.scope import Scope
+from numbatorch.metal.values import NOTHING, Expr, Refused, convert, element_of, moved
 
-if TYPE_CHECKING:
-    from numbatorch.metal.expressions import Scope
-
-Handler = Callable[["Scope", ast.Call, list[Expr]], Expr]
+Handler = Callable[[Scope, ast.Call, list[Expr]], Expr]
 PAIR = TupleType((dt.int64, dt.int64))
 
 WORDS: dict[str, Handler] = {}
@@ -41,16 +36,11 @@ def _texts(args: list[Expr], dtype: DType) -> str:
     return ", ".join(convert(a, dtype).text for a in args)
 
 
-def _floats(count: int, spelled: str | None = None) -> Handler:
+def _floats(count: int, name: str) -> Handler:
     def handler(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
-        name = spelled or _name(node)
         return Expr(f"{name}({_texts(_take(args, count), dt.float32)})", dt.float32)
 
     return handler
-
-
-def _name(node: ast.Call) -> str:
-    return ast.unparse(node.func).rpartition(".")[2]
 
 
 for _word in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs"):
@@ -147,8 +137,6 @@ def _cast(kind: PointerType, text: str) -> Expr:
 
 
 def _element(value: Expr) -> DType:
-    from numbatorch.metal.expressions import element_of
-
     dtype = element_of(value.type.value) if isinstance(value.type, Static) else None
     if dtype is None:
         raise Refused(f"{value.text or values.describe(value.type)} is no element type")
@@ -190,23 +178,17 @@ def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     return _cast(kind, f"({scope.use('shared')} + {label})")
 
 
-@word("thread", "group")
-def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
-    _take(args, 0)
-    return Expr(f"long({scope.use(_meant(scope, node) + '_index')})", dt.int64)
+def _of_thread(value: str, positive: bool) -> Handler:
+    def handler(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
+        _take(args, 0)
+        return Expr(f"long({scope.use(value)})", dt.int64, positive=positive)
+
+    return handler
 
 
-@word("threads", "groups")
-def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
-    _take(args, 0)
-    name = _meant(scope, node).removesuffix("s") + "_count"
-    return Expr(f"long({scope.use(name)})", dt.int64, positive=True)
-
-
-def _meant(scope: Scope, node: ast.Call) -> str:
-    """The word's own name, whatever name it was imported under."""
-    value: Any = scope.evaluate(node.func).type
-    return str(value.value.__name__)
+for _word in ("thread", "group"):
+    WORDS[_word] = _of_thread(f"{_word}_index", False)
+    WORDS[f"{_word}s"] = _of_thread(f"{_word}_count", True)
 
 
 @word("barrier")
@@ -217,35 +199,45 @@ def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     return Expr(text, NOTHING.type)
 
 
-@word("group_sum", "group_max")
-def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
-    scope.cooperates = True
-    scope.arrays["partial_offset"] = 32 * 4
-    operands = [
-        _texts(_take(args, 1), dt.float32),
-        f"{scope.use('shared')} + partial_offset",
-        *(scope.use(name) for name in ("thread_count", "lane", "simdgroup")),
-    ]
-    return Expr(f"{_meant(scope, node)}({', '.join(operands)})", dt.float32)
+def _over_group(name: str) -> Handler:
+    def handler(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
+        scope.cooperates = True
+        scope.arrays["partial_offset"] = 32 * 4
+        operands = [
+            _texts(_take(args, 1), dt.float32),
+            f"{scope.use('shared')} + partial_offset",
+            *(scope.use(value) for value in ("thread_count", "lane", "simdgroup")),
+        ]
+        return Expr(f"{name}({', '.join(operands)})", dt.float32)
+
+    return handler
 
 
-@word("add_atomically", "atomic_add")
-def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
-    pointer, index, value = _take(args, 3)
-    kind = pointer.pointer
-    names = {dt.int32: "atomic_int", dt.uint32: "atomic_uint"}
-    if _meant(scope, node) == "add_atomically":
-        names[dt.float32] = "atomic_float"
-    name = names.get(kind.element)
-    if name is None or kind.space == "thread":
-        raise Refused(f"Metal cannot add atomically to {kind.element.name} of the {kind.space}")
-    if kind.space == "threadgroup" and kind.element is dt.float32:
-        raise Refused("Metal adds atomically to float32 in device memory only")
-    place = moved(pointer, "+", index)
-    cast = f"({kind.space} {name}*)({place.text})"
-    added = convert(value, kind.element).exact
-    text = f"atomic_fetch_add_explicit({cast}, {added}, memory_order_relaxed)"
-    return Expr(text, kind.element, bits=32)
+for _word in ("group_sum", "group_max"):
+    WORDS[_word] = _over_group(_word)
+
+
+def _adding(atomics: dict[DType, str]) -> Handler:
+    def handler(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
+        pointer, index, value = _take(args, 3)
+        kind = pointer.pointer
+        name = atomics.get(kind.element)
+        if name is None or kind.space == "thread":
+            raise Refused(f"Metal cannot add atomically to {kind.element.name} of the {kind.space}")
+        if kind.space == "threadgroup" and kind.element is dt.float32:
+            raise Refused("Metal adds atomically to float32 in device memory only")
+        place = moved(pointer, "+", index)
+        cast = f"({kind.space} {name}*)({place.text})"
+        added = convert(value, kind.element).exact
+        text = f"atomic_fetch_add_explicit({cast}, {added}, memory_order_relaxed)"
+        return Expr(text, kind.element, bits=32)
+
+    return handler
+
+
+_ATOMIC_INTEGERS = {dt.int32: "atomic_int", dt.uint32: "atomic_uint"}
+WORDS["atomic_add"] = _adding(_ATOMIC_INTEGERS)
+WORDS["add_atomically"] = _adding({**_ATOMIC_INTEGERS, dt.float32: "atomic_float"})
 
 
 @word("finish_tile")

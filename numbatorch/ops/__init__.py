@@ -1,5 +1,6 @@
 """The operators of the library. Importing this package registers all of them."""
 
+from numbatorch.graph import Op, registered
 from numbatorch.ops import (
     attention,
     binary,
@@ -20,6 +21,7 @@ from numbatorch.ops import (
 )
 
 __all__ = [
+    "all_ops",
     "attention",
     "binary",
     "cast",
@@ -37,3 +39,8 @@ __all__ = [
     "unary",
     "view",
 ]
+
+
+def all_ops() -> tuple[Op, ...]:
+    """Every registered operator, a user's own among them."""
+    return registered()

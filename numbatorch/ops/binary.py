@@ -1,4 +1,4 @@
-"""Elementwise operators of two and three operands."""
+"""Elementwise operators of two operands: arithmetic and bits."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math
-from numbatorch.ops.compare import eq, ge, logical_and, lt
-from numbatorch.ops.operands import const, is_constant
+from numbatorch.ops.compare import eq, ge, logical_and, lt, where
+from numbatorch.ops.operands import is_constant, zeros_like
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.unary import log
 
-INTEGERS_AND_BOOL = (*dt.INTEGERS, dt.bool_)
 Pair = tuple[Node, Node]
-
-
-def zeros_like(x: Node) -> Node:
-    """The cotangent where a gradient is zero everywhere."""
-    return const(0.0, x.dtype, x.device, x.shape)
 
 
 @elementwise(numpy=np.add)
@@ -145,15 +140,8 @@ def _(g: Node, y: Node, base: Node, exponent: Node) -> Pair:
     # Unselected branches stay finite, so that the second derivative has no 0 * inf.
     lower = where.apply(eq.apply(exponent, 0.0), 0.0, exponent - 1.0)
     settled = logical_and.apply(eq.apply(base, 0.0), ge.apply(exponent, 0.0))
-    logarithm = _log(where.apply(settled, 1.0, base))
+    logarithm = log.apply(where.apply(settled, 1.0, base))
     return g * exponent * pow_.apply(base, lower), g * y * logarithm
-
-
-def _log(x: Node) -> Node:
-    """The operator log, which stands in a file that imports this one."""
-    from numbatorch.ops.unary import log
-
-    return log.apply(x)
 
 
 def _tie_share(g: Node, winner: Node, loser: Node) -> Node:
@@ -184,30 +172,19 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return _tie_share(g, rhs, lhs), _tie_share(g, lhs, rhs)
 
 
-@elementwise(numpy=np.where, fixed={0: dt.bool_})
-def where(condition: Scalar, lhs: Scalar, rhs: Scalar) -> Scalar:
-    """lhs where the condition holds, rhs elsewhere; what is not chosen has no influence."""
-    return lhs if condition else rhs
-
-
-@where.vjp
-def _(g: Node, y: Node, condition: Node, lhs: Node, rhs: Node) -> tuple[None, Node, Node]:
-    return None, where.apply(condition, g, 0.0), where.apply(condition, 0.0, g)
-
-
-@elementwise(numpy=np.bitwise_and, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.bitwise_and, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
 def bitwise_and(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that both operands have; on bool the logical and."""
     return lhs & rhs
 
 
-@elementwise(numpy=np.bitwise_or, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.bitwise_or, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
 def bitwise_or(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that one of the operands has; on bool the logical or."""
     return lhs | rhs
 
 
-@elementwise(numpy=np.bitwise_xor, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.bitwise_xor, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
 def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that just one of the operands has; on bool the exclusive or."""
     return lhs ^ rhs

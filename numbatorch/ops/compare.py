@@ -1,10 +1,11 @@
-"""Comparisons, tests of floats and logic: elementwise operators whose result is bool."""
+"""Comparisons, tests of floats and logic, whose result is bool; and `where`, which it chooses."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.graph import Node
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 
@@ -87,3 +88,14 @@ def logical_or(lhs: Scalar, rhs: Scalar) -> Scalar:
 def logical_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether just one of the operands is different from zero."""
     return (lhs != 0) ^ (rhs != 0)
+
+
+@elementwise(numpy=np.where, fixed={0: dt.bool_})
+def where(condition: Scalar, lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs where the condition holds, rhs elsewhere; what is not chosen has no influence."""
+    return lhs if condition else rhs
+
+
+@where.vjp
+def _(g: Node, y: Node, condition: Node, lhs: Node, rhs: Node) -> tuple[None, Node, Node]:
+    return None, where.apply(condition, g, 0.0), where.apply(condition, 0.0, g)

@@ -75,6 +75,11 @@ def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
     return Node(CONST, (), {"value": value}, shape, dtype, device)
 
 
+def zeros_like(x: Node) -> Node:
+    """The cotangent where a gradient is zero everywhere."""
+    return const(0.0, x.dtype, x.device, x.shape)
+
+
 def is_constant(node: Node, value: float) -> bool:
     """Whether a node is `value` everywhere, in every run of a plan."""
     found = node.attrs.get("value")

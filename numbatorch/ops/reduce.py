@@ -9,11 +9,12 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.operands import as_node, const, expanded
+from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduction import reduction
-from numbatorch.ops.view import reshape
+from numbatorch.ops.registry import view
+from numbatorch.ops.view import reject_blocks, reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,42 @@ def sum_(x: Array, *, dims: Shape) -> Array:
 @sum_.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return expanded(g, x.shape)
+
+
+# It is a view, and stands beside sum because each is the gradient of the other.
+@view(lambda layout, *, shape: layout.expand(shape), merge=lambda inner, outer: outer)
+def expand(x: Array, *, shape: Shape) -> Array:
+    """Repeat dimensions of size 1, and new leading ones, without a copy."""
+    return np.broadcast_to(x, shape)
+
+
+@expand.infer
+def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
+    lead = len(shape) - len(x.shape)
+    fits = lead >= 0 and all(
+        size in (1, wanted) for size, wanted in zip(x.shape, shape[lead:], strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            message("expand", "shapes do not fit", f"input {describe(x)}", f"asked {shape}")
+        )
+    reject_blocks("expand", x)
+    return tuple(shape), x.dtype
+
+
+@expand.vjp
+def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
+    lead = len(shape) - len(x.shape)
+    dims = tuple(
+        i for i, size in enumerate(shape) if i < lead or (x.shape[i - lead] == 1 and size != 1)
+    )
+    return reshape.apply(sum_.apply(g, dims=dims), shape=x.shape)
+
+
+@expand.samples
+def _(rng: np.random.Generator) -> Any:
+    size = int(rng.integers(0, 4))
+    return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
 
 
 @reduction(combine="{acc} * {x}", identity=lambda dtype: 1, accumulator=_wide)

@@ -16,7 +16,7 @@ from numbatorch import dtype as dt
 from numbatorch import graph
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, register, registered
+from numbatorch.graph import Node, Op, register
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import (
     as_node,
@@ -33,13 +33,6 @@ from numbatorch.shape import Shape, broadcast
 from numbatorch.variable import Variable
 
 ELEMENTWISE_PROMOTES = dt.float32
-
-
-def all_ops() -> tuple[Op, ...]:
-    """Every registered operator, a user's own among them."""
-    import numbatorch.ops  # noqa: F401  (registers the operators of the library)
-
-    return registered()
 
 
 class Elementwise(Op):

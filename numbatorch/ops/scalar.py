@@ -1,367 +1,25 @@
-"""The scalar language: elementwise bodies as typed programs, printed in kernels' language.
+"""The words that bodies of the scalar language are written in.
 
-A body is a small Python function that is read, never called (scalar_reader.py). A `Builder`
-expands the bodies of one fused kernel into single-assignment instructions over the primitives
-below; `print_numba` prints them, `scalar_numpy.evaluate` runs them.
-
-Printed text uses the operators + - * / & | ^ ~ << >> < <= > >= == != not, the types bool_
-int8..int64 uint8..uint64 float32 float64 as conversions (never float to integer), the numbers
-inf and nan, and these names; T is float32 or float64, I any integer type:
-    sqrt floor ceil trunc rint fabs   T -> T             llvm.*; rint rounds ties to even
-    copysign fmod                     T, T -> T          fmod as in C, exact; may loop
-    fma                               T, T, T -> T       llvm.fma
-    select                            bool, X, X -> X    the LLVM instruction, no branch
-    bits                              float32 -> int32, float64 -> int64      bitcast
-    from_bits                         int32 -> float32, int64 -> float64      bitcast
-    truncdiv                          I, I -> I          sdiv or udiv; callers exclude traps
-    to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
-    round_float16, round_bfloat16, round_float8_e4m3, round_float8_e5m2   float32 -> float32
-                                      through the narrow type and back
+A body is a small Python function that is read, never called (scalar_reader.py): an elementwise
+operator's, or that of a function which other bodies call.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-
-from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
+from numbatorch.ops.scalar_program import Operand, Program, Value
 
 # In the signature of a body: the number that an operand is. Bodies are read, not run.
 Scalar = Any
 
-# What a name may stand for while a body is expanded: a Value, a literal (Python number) that takes
-# the type of the operand it meets, a DType, or a tuple of these.
-Operand = Any
 
-
-@dataclass(frozen=True)
-class Primitive:
-    """One instruction of the language.
-
-    Attributes:
-        operands: per operand the kinds it accepts, letters of DType.kind.
-        result: "same" as the last operand, "bool", "bits" (the integer of the float's size),
-            "from_bits", or "given" (the instruction's own dtype, for conversions).
-        numba: template of its Numba text.
-        widens: Numba gives 64 bits for narrower integers, so the text converts back.
-    """
-
-    name: str
-    operands: tuple[str, ...]
-    result: str
-    numba: str
-    widens: bool = False
-
-
-def _table() -> dict[str, Primitive]:
-    rows = [
-        *(
-            Primitive(name, (kinds, kinds), "same", f"{{}} {sign} {{}}", True)
-            for name, sign, kinds in (
-                ("add", "+", "iuf"),
-                ("sub", "-", "iuf"),
-                ("mul", "*", "iuf"),
-                ("and", "&", "iub"),
-                ("or", "|", "iub"),
-                ("xor", "^", "iub"),
-                ("shl", "<<", "iu"),
-                ("shr", ">>", "iu"),
-            )
-        ),
-        *(
-            Primitive(name, (kinds, kinds), "bool", f"{{}} {sign} {{}}")
-            for name, sign, kinds in (
-                ("lt", "<", "iufb"),
-                ("le", "<=", "iufb"),
-                ("gt", ">", "iufb"),
-                ("ge", ">=", "iufb"),
-                ("eq", "==", "iufb"),
-                ("ne", "!=", "iufb"),
-            )
-        ),
-        *(
-            Primitive(name, ("f",), "same", f"{name}({{}})")
-            for name in ("sqrt", "floor", "ceil", "trunc", "rint", "fabs")
-        ),
-        Primitive("div", ("f", "f"), "same", "{} / {}"),
-        Primitive("copysign", ("f", "f"), "same", "copysign({}, {})"),
-        Primitive("fmod", ("f", "f"), "same", "fmod({}, {})"),
-        Primitive("fma", ("f", "f", "f"), "same", "fma({}, {}, {})"),
-        Primitive("neg", ("if",), "same", "-{}", True),
-        Primitive("invert", ("iu",), "same", "~{}", True),
-        Primitive("not", ("b",), "same", "not {}"),
-        Primitive("truncdiv", ("iu", "iu"), "same", "truncdiv({}, {})"),
-        Primitive("select", ("b", "iufb", "iufb"), "same", "select({}, {}, {})"),
-        Primitive("bits", ("f",), "bits", "bits({})"),
-        Primitive("from_bits", ("i",), "from_bits", "from_bits({})"),
-        Primitive("convert", ("iufb",), "given", "{dtype}({})"),
-        Primitive("saturate", ("f",), "given", "to_{dtype}({})"),
-        Primitive("round", ("f",), "given", "round_{dtype}({})"),
-    ]
-    return {row.name: row for row in rows}
-
-
-PRIMITIVES = _table()
-
-_BITS = {dt.float32: dt.int32, dt.float64: dt.int64}
-_FROM_BITS = {integer: real for real, integer in _BITS.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """One typed scalar of a program.
-
-    Attributes:
-        name: its text in Numba code: a variable, an input's name, or a literal.
-        dtype: float64, float32, an integer type or bool.
-        op: a primitive's name, or "input", "const".
-        args: the operands.
-        payload: the number of a const, the narrow DType of a round.
-    """
-
-    name: str
-    dtype: DType
-    op: str
-    args: tuple["Value", ...] = ()
-    payload: Any = None
-
-
-@dataclass(eq=False)
-class Builder:
-    """Makes the instructions of one program; equal instructions are made once, literals folded.
-
-    Attributes:
-        target: "numba", or "metal", where functions have bodies without float64.
-        prefix: of the names of the variables.
-        instructions: in an order in which each stands after its operands.
-    """
-
-    target: str = "numba"
-    prefix: str = "v"
-    instructions: list[Value] = field(default_factory=list)
-    _known: dict[Any, Value] = field(default_factory=dict)
-    _depth: int = 0
-    _count: int = 0
-
-    def input(self, name: str, dtype: DType) -> Value:
-        """A value that the kernel has loaded under `name`, of a compute type."""
-        if dtype.compute is not dtype:
-            problem = f"{name} is {dtype.name}, whose arithmetic is done in {dtype.compute.name}"
-            raise DTypeError(message("scalar", problem))
-        return self._once(("input", name), lambda: Value(name, dtype, "input"))
-
-    def const(self, value: float, dtype: DType) -> Value:
-        """The literal `value`, rounded to `dtype`."""
-        if dtype.kind != "f" and not isinstance(value, bool | np.bool_) and value != int(value):
-            raise DTypeError(message("scalar", f"literal {value} meets a {dtype.name} operand"))
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype.numpy)
-            if not info.min <= int(value) <= info.max:
-                raise DTypeError(message("scalar", f"literal {value} does not fit {dtype.name}"))
-            value = int(value)
-        with np.errstate(over="ignore", under="ignore"):
-            number = dtype.numpy.type(value)
-        key = ("const", dtype, number.tobytes())
-        return self._once(key, lambda: Value(_literal(number, dtype), dtype, "const", (), number))
-
-    def call(
-        self, function: Any, args: Sequence[Operand], attrs: dict[str, Operand] | None = None
-    ) -> Value:
-        """Expands the body of an operator or scalar function over `args`.
-
-        Args:
-            function: an object with a `.body`, or a ScalarFunction.
-            args: its operands; literals take the type of the first operand.
-            attrs: its keyword-only attributes: Values or Python numbers.
-        """
-        result = self.expand(function, list(args), attrs or {})
-        first = next(a for a in args if isinstance(a, Value))
-        return result if isinstance(result, Value) else self.const(result, first.dtype)
-
-    def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
-        """As `call`, but the result may also be a literal or a tuple."""
-        from numbatorch.ops.scalar_reader import expand_body
-
-        if isinstance(function, Form):
-            return function.build(self, *args, **attrs)
-        dtypes = [a.dtype for a in args if isinstance(a, Value)]
-        body: Any = getattr(function, "body", None)
-        if isinstance(function, ScalarFunction):
-            body = function.body_for(dtypes[0] if dtypes else dt.float64, self.target)
-        if self._depth > 40:
-            raise ValueError(message(str(body.__name__), "the scalar language has no recursion"))
-        real = next((d for d in dtypes if d.kind == "f"), None)
-        attrs = {name: self._as_attribute(value, real) for name, value in attrs.items()}
-        self._depth += 1
-        try:
-            return expand_body(self, body, args, attrs)
-        finally:
-            self._depth -= 1
-
-    def cast(self, value: Value, dtype: DType) -> Value:
-        """`value` as `dtype`; for a half type, rounded to it and held in float32.
-
-        Floats become integers by truncation; out of range saturates and NaN is 0.
-        """
-        if dtype.compute is not dtype:
-            return self._emit("round", self.cast(value, dt.float32), payload=dtype)
-        if value.dtype is dtype:
-            return value
-        if dtype.kind == "b":
-            return self._emit("ne", value, self.const(0, value.dtype))
-        step = "saturate" if value.dtype.kind == "f" and dtype.kind in "iu" else "convert"
-        return self._emit(step, value, dtype=dtype)
-
-    def op(self, name: str, *operands: Operand) -> Any:
-        """The primitive `name`; literals among the operands take the type of the others."""
-        values = self._unify(name, operands)
-        if values is None and any(isinstance(o, Value) for o in operands):
-            raise DTypeError(message(name, "of two literals has no type; write convert(1, dtype)"))
-        if values is None:
-            from numbatorch.ops.scalar_numpy import fold_literals
-
-            return fold_literals(name, operands)
-        if values[-1].dtype.kind == "b" and name in ("add", "mul"):
-            name = "or" if name == "add" else "and"
-        if name == "neg" and values[0].dtype.kind == "u":
-            return self._emit("sub", self.const(0, values[0].dtype), values[0])
-        if name == "invert" and values[0].dtype.kind == "b":
-            name = "not"
-        return self._emit(name, *values)
-
-    def _emit(
-        self, name: str, *args: Value, dtype: DType | None = None, payload: Any = None
-    ) -> Value:
-        primitive = PRIMITIVES[name]
-        for arg, kinds in zip(args, primitive.operands, strict=True):
-            if arg.dtype.kind not in kinds:
-                raise DTypeError(message(name, f"no meaning for {arg.dtype.name}"))
-        result = dtype or _result(primitive, args[-1].dtype)
-        if all(a.op == "const" for a in args) and not _traps(name, args):
-            from numbatorch.ops.scalar_numpy import apply_primitive
-
-            folded = apply_primitive(name, [a.payload for a in args], result, payload)
-            return self.const(folded[()], result)
-        simpler = _identity(name, args)
-        if simpler is not None:
-            return simpler
-        key = (name, result, payload, tuple(map(id, args)))
-        return self._once(key, lambda: Value(self._fresh(), result, name, args, payload))
-
-    def _fresh(self) -> str:
-        self._count += 1
-        return f"{self.prefix}{self._count - 1}"
-
-    def _once(self, key: Any, make: Callable[[], Value]) -> Value:
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = make()
-            self.instructions.append(known)
-        return known
-
-    def _literal_as(self, operand: Operand, dtype: DType) -> Value:
-        return operand if isinstance(operand, Value) else self.const(operand, dtype)
-
-    def _as_attribute(self, value: Operand, real: DType | None) -> Operand:
-        if isinstance(value, Value) and value.dtype.kind == "f" and real is not None:
-            return self.cast(value, real)
-        return value
-
-    def _unify(self, name: str, operands: Sequence[Operand]) -> list[Value] | None:
-        """The operands as Values of one type (the condition of select apart)."""
-        typed = operands[1:] if name == "select" else operands
-        dtypes = {o.dtype for o in typed if isinstance(o, Value)}
-        if len(dtypes) > 1:
-            names = " and ".join(sorted(d.name for d in dtypes))
-            hint = "convert one with convert(x, dtype)"
-            raise DTypeError(message(name, f"operands are {names}", hint=hint))
-        if not dtypes:
-            return None
-        shared = dtypes.pop()
-        values = [self._literal_as(o, shared) for o in typed]
-        if name == "select":
-            values.insert(0, self._literal_as(operands[0], dt.bool_))
-        return values
-
-
-def _result(primitive: Primitive, last: DType) -> DType:
-    if primitive.result == "bool":
-        return dt.bool_
-    if primitive.result == "bits":
-        return _BITS[last]
-    if primitive.result == "from_bits":
-        if last not in _FROM_BITS:
-            raise DTypeError(message("from_bits", f"no meaning for {last.name}"))
-        return _FROM_BITS[last]
-    return dt.float32 if primitive.name == "round" else last
-
-
-def _traps(name: str, args: tuple[Value, ...]) -> bool:
-    return name == "truncdiv" and args[1].payload == 0
-
-
-def _identity(name: str, args: tuple[Value, ...]) -> Value | None:
-    """A simpler equal: only what is exact for every operand, -0.0 and NaN included."""
-    if name == "select":
-        condition, chosen, other = args
-        if condition.op == "const":
-            return chosen if condition.payload else other
-        return chosen if chosen is other else None
-    if name in ("and", "or") and args[0].dtype.kind == "b":
-        for const, other in (args, args[::-1]):
-            if const.op == "const":
-                return other if bool(const.payload) == (name == "and") else const
-    if name in ("mul", "div") and args[1].op == "const" and args[1].payload == 1:
-        return args[0]
-    if name == "mul" and args[0].op == "const" and args[0].payload == 1:
-        return args[1]
-    return None
-
-
-def _literal(number: Any, dtype: DType) -> str:
-    if dtype.kind == "b":
-        return str(bool(number))
-    if dtype.kind in "iu":
-        return f"{dtype.name}({int(number)})"
-    text = "nan" if np.isnan(number) else str(number)
-    if np.isfinite(number) and dtype.numpy.type(float(text)) != number:
-        text = repr(float(number))
-    return text if dtype is dt.float64 else f"{dtype.name}({text})"
-
-
-def reachable(values: Sequence[Value], roots: Sequence[Value] | None) -> list[Value]:
-    """The instructions among `values` that `roots` need, in order; all of them without roots."""
-    steps = [v for v in values if v.op not in ("input", "const")]
-    if roots is None:
-        return steps
-    needed: set[int] = {id(root) for root in roots}
-    for value in reversed(steps):
-        if id(value) in needed:
-            needed.update(map(id, value.args))
-    return [v for v in steps if id(v) in needed]
-
-
-def print_numba(builder: Builder, roots: Sequence[Value] | None = None) -> list[str]:
-    """The program as statements of kernels' language, one assignment a line.
-
-    Args:
-        builder: the program.
-        roots: the values that the kernel uses; all by default.
-    """
-    lines = []
-    for value in reachable(builder.instructions, roots):
-        primitive = PRIMITIVES[value.op]
-        named = value.payload if value.op == "round" else value.dtype
-        name = "bool_" if named is dt.bool_ else named.name
-        text = primitive.numba.format(*(a.name for a in value.args), dtype=name)
-        if primitive.widens and value.dtype.kind in "iu" and value.dtype.itemsize < 8:
-            text = f"{value.dtype.name}({text})"
-        lines.append(f"{value.name} = {text}")
-    return lines
+def _only_in_bodies(name: str) -> NoReturn:
+    hint = "scalar_run.run(function, arrays) runs it in NumPy"
+    raise TypeError(message(name, "is called in bodies of the scalar language only", hint=hint))
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,18 +29,12 @@ class Form:
     name: str
     build: Callable[..., Operand]
 
-    def __call__(self, *args: Any, target: str = "numba") -> Any:
-        """Runs the word on NumPy arrays, as `ScalarFunction.__call__`."""
-        from numbatorch.ops.scalar_numpy import run
-
-        return run(self, args, {}, target)
+    def __call__(self, *args: Any) -> Any:
+        _only_in_bodies(self.name)
 
 
 class ScalarFunction:
     """A library function of the language: a body, or one body per dtype.
-
-    Called with NumPy arrays it runs its program for `target` on them, which tests and references
-    use.
 
     Attributes:
         bodies: by the dtype of the operands, None for every other, and by the target, "" for every
@@ -416,10 +68,8 @@ class ScalarFunction:
             raise DTypeError(message(self.name, problem))
         return body
 
-    def __call__(self, *args: Any, target: str = "numba", **attrs: Any) -> Any:
-        from numbatorch.ops.scalar_numpy import run
-
-        return run(self, args, attrs, target)
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        _only_in_bodies(self.name)
 
 
 def scalar_function(
@@ -439,36 +89,36 @@ def scalar_function(
 
 
 def _primitive_form(name: str) -> Form:
-    return Form(name, lambda builder, *operands: builder.op(name, *operands))
+    return Form(name, lambda program, *operands: program.op(name, *operands))
 
 
 def _rounding_form(name: str) -> Form:
     """Rounds to a whole number, which integers are already."""
 
-    def build(builder: Builder, x: Operand) -> Operand:
+    def build(program: Program, x: Operand) -> Operand:
         whole = isinstance(x, Value) and x.dtype.kind != "f"
-        return x if whole else builder.op(name, x)
+        return x if whole else program.op(name, x)
 
     return Form(name, build)
 
 
-def _convert(builder: Builder, value: Operand, dtype: DType) -> Operand:
-    return builder.cast(value, dtype) if isinstance(value, Value) else builder.const(value, dtype)
+def _convert(program: Program, value: Operand, dtype: DType) -> Operand:
+    return program.cast(value, dtype) if isinstance(value, Value) else program.const(value, dtype)
 
 
-def _horner(builder: Builder, x: Value, coefficients: tuple[float, ...]) -> Operand:
+def _horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
     total: Operand = coefficients[0]
     for coefficient in coefficients[1:]:
-        total = builder.op("add", builder.op("mul", total, x), coefficient)
+        total = program.op("add", program.op("mul", total, x), coefficient)
     return total
 
 
-def _absolute(builder: Builder, x: Operand) -> Operand:
+def _absolute(program: Program, x: Operand) -> Operand:
     if isinstance(x, Value) and x.dtype.kind == "f":
-        return builder.op("fabs", x)
+        return program.op("fabs", x)
     if isinstance(x, Value) and x.dtype.kind in "ub":
         return x
-    return builder.op("select", builder.op("lt", x, 0), builder.op("neg", x), x)
+    return program.op("select", program.op("lt", x, 0), program.op("neg", x), x)
 
 
 sqrt = _primitive_form("sqrt")

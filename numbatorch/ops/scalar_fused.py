@@ -10,13 +10,14 @@ device has none. T. J. Dekker, "A floating-point technique for extending the ava
 Numerische Mathematik 18 (1971), https://doi.org/10.1007/BF01397083
 """
 
-from numbatorch.ops.scalar import Builder, Form, Operand, Scalar, Value, fma, scalar_function
+from numbatorch.ops.scalar import Form, Scalar, fma, scalar_function
+from numbatorch.ops.scalar_program import Operand, Program, Value
 
 
-def _fused_horner(builder: Builder, x: Value, coefficients: tuple[float, ...]) -> Operand:
-    total: Operand = builder.const(coefficients[0], x.dtype)
+def _fused_horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
+    total: Operand = program.const(coefficients[0], x.dtype)
     for coefficient in coefficients[1:]:
-        total = builder.op("fma", total, x, coefficient)
+        total = program.op("fma", total, x, coefficient)
     return total
 
 

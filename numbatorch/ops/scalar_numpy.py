@@ -1,4 +1,4 @@
-"""Runs programs of the scalar language in NumPy: constant folding, references and tests."""
+"""The primitives of the scalar language in NumPy: for constant folding, and to run programs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import message
-from numbatorch.ops.scalar import Builder, Operand, Value, reachable
 
 Array = Any
 
@@ -74,7 +72,8 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
 def saturate(x: Array, dtype: DType) -> Array:
     """Floats as integers: truncated, the nearest end of the range outside of it, NaN as 0.
 
-    >>> saturate(np.array([-1.5, 300.0, np.nan]), dt.uint8)
+    >>> from numbatorch.dtype import uint8
+    >>> saturate(np.array([-1.5, 300.0, np.nan]), uint8)
     array([  0, 255,   0], dtype=uint8)
     """
     info, number = np.iinfo(dtype.numpy), dtype.numpy.type
@@ -97,41 +96,6 @@ def apply_primitive(name: str, args: Sequence[Array], dtype: DType, payload: Any
         if name == "round":
             return np.asarray(args[0]).astype(payload.numpy).astype(np.float32)
         return np.asarray(_FUNCTIONS[name](*args)).astype(dtype.numpy)
-
-
-def evaluate(
-    builder: Builder, roots: Sequence[Value], inputs: dict[str, Array]
-) -> list[np.ndarray[Any, Any]]:
-    """The values `roots` of a program, with arrays for its inputs, rounded after each step."""
-    known: dict[int, Array] = {}
-    for value in builder.instructions:
-        if value.op == "const":
-            known[id(value)] = value.payload
-        elif value.op == "input":
-            known[id(value)] = inputs[value.name]
-    for value in reachable(builder.instructions, roots):
-        args = [known[id(a)] for a in value.args]
-        known[id(value)] = apply_primitive(value.op, args, value.dtype, value.payload)
-    return [np.asarray(known[id(root)]) for root in roots]
-
-
-def run(function: Any, args: Sequence[Any], attrs: dict[str, Any], target: str = "numba") -> Any:
-    """Expand `function` for the dtypes of the arrays `args`, as for `target`, and run it."""
-    builder = Builder(target)
-    operands: list[Operand] = []
-    inputs = {}
-    for index, arg in enumerate(args):
-        if isinstance(arg, np.ndarray | np.generic):
-            inputs[f"x{index}"] = arg
-            operands.append(builder.input(f"x{index}", dt.from_numpy(arg.dtype)))
-        else:
-            operands.append(arg)
-    result = builder.expand(function, operands, attrs)
-    parts = result if isinstance(result, tuple) else (result,)
-    if not all(isinstance(part, Value) for part in parts):
-        return result
-    arrays = evaluate(builder, parts, inputs)
-    return tuple(arrays) if isinstance(result, tuple) else arrays[0]
 
 
 def fold_literals(name: str, operands: Sequence[Any]) -> Any:

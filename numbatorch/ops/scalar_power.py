@@ -4,11 +4,8 @@ import math
 
 from numbatorch.dtype import float32, float64
 from numbatorch.ops.scalar import (
-    Builder,
     Form,
-    Operand,
     Scalar,
-    Value,
     bits,
     convert,
     copysign,
@@ -38,6 +35,7 @@ from numbatorch.ops.scalar_integer import (
     integer_power,
     integer_remainder,
 )
+from numbatorch.ops.scalar_program import Operand, Program, Value
 
 INF = math.inf
 NAN = math.nan
@@ -231,7 +229,7 @@ def _(x: Scalar, y: Scalar) -> Scalar:
     return _power_signed(x, y, _power_of_magnitude_single(x, y))
 
 
-def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:
+def _power(program: Program, base: Operand, exponent: Operand) -> Operand:
     """Whole exponents up to 3 that are known from literals multiply, which rounds less."""
     fixed = not isinstance(exponent, Value) or exponent.op == "const"
     if fixed and isinstance(base, Value) and base.dtype.kind == "f":
@@ -239,15 +237,15 @@ def _power(builder: Builder, base: Operand, exponent: Operand) -> Operand:
         if literal in (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0):
             power: Operand = base
             for _ in range(int(abs(literal)) - 1):
-                power = builder.op("mul", power, base)
-            return power if literal > 0 else builder.op("div", 1, power)
-    return _general(builder, base, exponent)
+                power = program.op("mul", power, base)
+            return power if literal > 0 else program.op("div", 1, power)
+    return _general(program, base, exponent)
 
 
-def _general(builder: Builder, base: Operand, exponent: Operand) -> Operand:
+def _general(program: Program, base: Operand, exponent: Operand) -> Operand:
     dtype = base.dtype if isinstance(base, Value) else exponent.dtype
-    operands = [x if isinstance(x, Value) else builder.const(x, dtype) for x in (base, exponent)]
-    return builder.expand(_general_power, operands, {})
+    operands = [x if isinstance(x, Value) else program.const(x, dtype) for x in (base, exponent)]
+    return program.expand(_general_power, operands, {})
 
 
 pow_ = Form("pow", _power)

@@ -13,11 +13,13 @@ from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.language.source import parse
-from numbatorch.ops import scalar
-from numbatorch.ops.scalar import Builder, Form, Operand, ScalarFunction, Value
+from numbatorch.ops import scalar_math
+from numbatorch.ops.scalar import Form, ScalarFunction, absolute
+from numbatorch.ops.scalar_program import Operand, Program, Value
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -81,15 +83,44 @@ class Body:
             return self.function.__closure__[free.index(name)].cell_contents
         found = self.function.__globals__.get(name, _MISSING)
         if found is _MISSING:
-            found = {"abs": scalar.absolute}.get(name, _MISSING)
+            found = {"abs": absolute}.get(name, _MISSING)
         return found
 
 
 read = cache(Body)
 
 
-def expand_body(
-    builder: Builder,
+class Builder(Program):
+    """A program made by expanding bodies."""
+
+    _depth = 0
+
+    def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
+        """As `call`, but the result may also be a literal or a tuple."""
+        if isinstance(function, Form):
+            return function.build(self, *args, **attrs)
+        dtypes = [a.dtype for a in args if isinstance(a, Value)]
+        body: Any = getattr(function, "body", None)
+        if isinstance(function, ScalarFunction):
+            body = function.body_for(dtypes[0] if dtypes else dt.float64, self.target)
+        if self._depth > 40:
+            raise ValueError(message(str(body.__name__), "the scalar language has no recursion"))
+        real = next((d for d in dtypes if d.kind == "f"), None)
+        attrs = {name: self._as_attribute(value, real) for name, value in attrs.items()}
+        self._depth += 1
+        try:
+            return _expand_body(self, body, args, attrs)
+        finally:
+            self._depth -= 1
+
+    def _as_attribute(self, value: Operand, real: DType | None) -> Operand:
+        if isinstance(value, Value) and value.dtype.kind == "f" and real is not None:
+            return self.cast(value, real)
+        return value
+
+
+def _expand_body(
+    builder: Program,
     function: Callable[..., Any],
     args: list[Operand],
     attrs: dict[str, Operand],
@@ -111,7 +142,7 @@ def expand_body(
 
 
 class _Expansion:
-    def __init__(self, builder: Builder, body: Body, names: dict[str, Operand]) -> None:
+    def __init__(self, builder: Program, body: Body, names: dict[str, Operand]) -> None:
         self.builder = builder
         self.body = body
         self.names = names
@@ -222,8 +253,6 @@ class _Expansion:
                 raise self.body.error(node, "** takes an integer literal on its right")
             return lhs**rhs
         if type(op) in _FUNCTIONS:
-            from numbatorch.ops import scalar_math
-
             function = getattr(scalar_math, _FUNCTIONS[type(op)])
             return self.guarded(node, lambda: self.builder.expand(function, [lhs, rhs], {}))
         if type(op) not in _BINARY:

@@ -10,8 +10,8 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
-from numbatorch.ops.binary import INTEGERS_AND_BOOL, where, zeros_like
-from numbatorch.ops.compare import gt, le
+from numbatorch.ops.compare import gt, le, where
+from numbatorch.ops.operands import zeros_like
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 
@@ -110,7 +110,7 @@ for _op in (sign, floor, ceil, trunc, round_):
     _op.vjp(_flat)
 
 
-@elementwise(numpy=np.invert, dtypes=INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.invert, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
 def bitwise_not(x: Scalar) -> Scalar:
     """Every bit changed; on bool the logical not."""
     return ~x

@@ -1,4 +1,4 @@
-"""View operators: reshape, permute, expand, slice; and slice_update, their inverse: it copies."""
+"""View operators: reshape, permute, slice; and slice_update, their inverse: it copies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def permute(x: Array, *, dims: Shape) -> Array:
 def _(x: Node, *, dims: Shape) -> tuple[Shape, DType]:
     if sorted(dims) != list(range(len(x.shape))):
         raise ShapeError(message("permute", f"{dims} is no order of {len(x.shape)} dimensions"))
-    _reject_blocks("permute", x)
+    reject_blocks("permute", x)
     return tuple(x.shape[d] for d in dims), x.dtype
 
 
@@ -75,43 +75,6 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal(shape)], {"dims": tuple(int(d) for d in rng.permutation(3))}
 
 
-@view(lambda layout, *, shape: layout.expand(shape), merge=lambda inner, outer: outer)
-def expand(x: Array, *, shape: Shape) -> Array:
-    """Repeat dimensions of size 1, and new leading ones, without a copy."""
-    return np.broadcast_to(x, shape)
-
-
-@expand.infer
-def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
-    lead = len(shape) - len(x.shape)
-    fits = lead >= 0 and all(
-        size in (1, wanted) for size, wanted in zip(x.shape, shape[lead:], strict=True)
-    )
-    if not fits:
-        raise ShapeError(
-            message("expand", "shapes do not fit", f"input {describe(x)}", f"asked {shape}")
-        )
-    _reject_blocks("expand", x)
-    return tuple(shape), x.dtype
-
-
-@expand.vjp
-def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
-    from numbatorch.ops.reduce import sum_
-
-    lead = len(shape) - len(x.shape)
-    dims = tuple(
-        i for i, size in enumerate(shape) if i < lead or (x.shape[i - lead] == 1 and size != 1)
-    )
-    return reshape.apply(sum_.apply(g, dims=dims), shape=x.shape)
-
-
-@expand.samples
-def _(rng: np.random.Generator) -> Any:
-    size = int(rng.integers(0, 4))
-    return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
-
-
 @view(lambda layout, *, starts, sizes, steps: layout.slice(starts, sizes, steps))
 def slice_(x: Array, *, starts: Shape, sizes: Shape, steps: Shape) -> Array:
     """Every steps[i]-th element from starts[i], sizes[i] of them, in each dimension."""
@@ -121,7 +84,7 @@ def slice_(x: Array, *, starts: Shape, sizes: Shape, steps: Shape) -> Array:
 
 @slice_.infer
 def _(x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> tuple[Shape, DType]:
-    _reject_blocks("slice", x)
+    reject_blocks("slice", x)
     _check_slice("slice", x.shape, starts, sizes, steps)
     return tuple(sizes), x.dtype
 
@@ -252,7 +215,7 @@ def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shap
             )
 
 
-def _reject_blocks(op: str, x: Node) -> None:
+def reject_blocks(op: str, x: Node) -> None:
     if x.dtype.kind == "q":
         raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
 

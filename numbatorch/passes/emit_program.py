@@ -13,6 +13,8 @@ from numbatorch.language.kernel import function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.operands import IOTA
 from numbatorch.ops.registry import Elementwise
+from numbatorch.ops.scalar_program import print_numba
+from numbatorch.ops.scalar_reader import Builder
 from numbatorch.passes.groups import Apply, Load, Number, Term, sorted_terms
 from numbatorch.passes.target import Target
 from numbatorch.shape import Shape
@@ -228,8 +230,6 @@ class Program:
         Args:
             core: name and compute dtype of the value that the core gives, or None.
         """
-        from numbatorch.ops.scalar import Builder, print_numba
-
         builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
         values: dict[int, Any] = {}
         lines: list[str] = []

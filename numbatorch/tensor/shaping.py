@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops import reduce
 from numbatorch.ops import view as views
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, describe
@@ -142,7 +143,7 @@ class ShapeMethods(Handle):
         return self._of(self.node) if shape == self.node.shape else self._expand(shape)
 
     def _expand(self, shape: Shape) -> Tensor:
-        return self._apply(views.expand, shape=shape)
+        return self._apply(reduce.expand, shape=shape)
 
     broadcast_to = expand
 

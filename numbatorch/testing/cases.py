@@ -11,6 +11,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, Op
+from numbatorch.ops import reduce
 from numbatorch.ops import view as views
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
@@ -188,7 +189,7 @@ def repeated(case: Case, where: str, rng: np.random.Generator) -> tuple[list[Nod
     axis = int(rng.integers(array.ndim))
     one = np.ascontiguousarray(np.take(array, [0], axis))
     small = host_node(one, case.dtypes[number], nodes[number].device)
-    view = views.expand.apply(small, shape=array.shape)
+    view = reduce.expand.apply(small, shape=array.shape)
     memory = host_node(
         np.ascontiguousarray(np.broadcast_to(one, array.shape)),
         case.dtypes[number],

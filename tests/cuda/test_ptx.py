@@ -16,7 +16,8 @@ from numbatorch import functional
 from numbatorch.language.kernel import Kernel
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
-from numbatorch.ops.registry import Op, all_ops
+from numbatorch.ops import all_ops
+from numbatorch.ops.registry import Op
 from numbatorch.testing.cases import draw, dtypes_of
 from tests.conftest import SIMULATED
 from tests.cuda import kernels as found
@@ -44,7 +45,7 @@ GENERIC = re.compile(r"\s(?:ld|st|atom|red)\.(?!global|shared|local|param)\S+")
 def compiles(pairs: Iterable[found.Pair], architectures: Any = ARCHITECTURES) -> None:
     """Compile kernels and look at their PTX."""
     for spec, epilogue in pairs:
-        lowered = lowering.lower(spec, epilogue)
+        lowered = lowering.lower(spec, epilogue, compiler.symbol(spec, epilogue))
         for cc in architectures:
             code = lowering.ptx(lowered, cc)
             assert f".target sm_{cc[0]}{cc[1]}" in code

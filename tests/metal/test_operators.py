@@ -10,9 +10,10 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.metal.printer import print_kernel
-from numbatorch.ops import binary, unary
-from numbatorch.ops.registry import Elementwise, all_ops
-from numbatorch.ops.scalar import Builder, print_numba
+from numbatorch.ops import all_ops, binary, compare, unary
+from numbatorch.ops.registry import Elementwise
+from numbatorch.ops.scalar_program import print_numba
+from numbatorch.ops.scalar_reader import Builder
 from tests.compare import tolerance
 from tests.metal.device import AVAILABLE
 from tests.metal.run import compiled, launch
@@ -103,7 +104,7 @@ def statements(spec: EmittedKernel) -> list[str]:
         (binary.add, dt.int32, ["int v0 = wrap_add(x0, x1);"]),
         (binary.add, dt.int64, ["long v0 = wrap_add(x0, x1);"]),
         (binary.add, dt.uint64, ["ulong v0 = x0 + x1;"]),
-        (binary.where, dt.int64, ["long v0 = x0 ? x1 : x2;"]),
+        (compare.where, dt.int64, ["long v0 = x0 ? x1 : x2;"]),
         (unary.sqrt, dt.float32, ["float v0 = sqrt(x0);"]),
     ],
     ids=str,

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Op
+from numbatorch.ops import all_ops
 from numbatorch.ops.operands import Leaf
-from numbatorch.ops.registry import Elementwise, all_ops
+from numbatorch.ops.registry import Elementwise
 from numbatorch.testing import check_op
 from numbatorch.testing.cases import dtypes_of
 from numbatorch.testing.properties import equals_reference, has_inferred_shape_and_dtype

@@ -14,7 +14,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.graph import Op
-from numbatorch.ops import registry
+from numbatorch.ops import all_ops
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "numbatorch"
@@ -35,7 +35,7 @@ def test_doctests_pass(name: str) -> None:
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples of {name} fail"
 
 
-@pytest.mark.parametrize("op", registry.all_ops(), ids=lambda op: op.name)
+@pytest.mark.parametrize("op", all_ops(), ids=lambda op: op.name)
 def test_operator_is_documented_and_its_examples_run(op: Op) -> None:
     text = op.__doc__ or ""
     assert text.strip(), f"operator {op.name} has no docstring"

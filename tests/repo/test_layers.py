@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
     "settings errors locks entry_points",
-    "dtype shape layout device variable nest references debugging determinism",
+    "dtype shape layout device variable nest references determinism",
     "graph",
-    "language ops cuda_kernels",
+    "debugging language ops cuda_kernels",
     "passes",
     "backends metal",
     "autograd",
@@ -25,9 +25,6 @@ LAYERS = [
     "cli serve exporting",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-
-# What a debug tool, switched on by its user, calls from below.
-WATCHED = {"backends.reference", "graph"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -92,6 +89,56 @@ def test_imports_go_down_only(path: Path) -> None:
     wrong = [
         f"{path.name}:{line} imports {module}"
         for line, module in imported(path)
-        if (level(module) or 0) > LEVEL[name] and not (name == "debugging" and module in WATCHED)
+        if (level(module) or 0) > LEVEL[name]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def dotted(path: Path) -> str:
+    """The name of a file's module below numbatorch; the package itself is ""."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of nodes that reach each other.
+
+    R. Tarjan, "Depth-first search and linear graph algorithms", SIAM Journal on Computing 1 (1972).
+    """
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    open_nodes: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        open_nodes.append(node)
+        for other in graph[node]:
+            if other not in number:
+                visit(other)
+            if other in open_nodes:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == number[node]:
+            start = open_nodes.index(node)
+            found.append(sorted(open_nodes[start:]))
+            del open_nodes[start:]
+
+    for node in graph:
+        if node not in number:
+            visit(node)
+    return [group for group in found if len(group) > 1]
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": {"e"}, "e": set(), "f": {"f"}}
+    assert circles(graph) == [["b", "c"]]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    names = {dotted(path) for path in FILES}
+    graph = {dotted(path): set[str]() for path in FILES}
+    for path in FILES:
+        for _line, module in imported(path):
+            graph[dotted(path)].add(module if module in names else module.rpartition(".")[0])
+    found = circles(graph)
+    assert not found, "\n".join(" <-> ".join(group) for group in found)

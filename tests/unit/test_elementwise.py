@@ -13,9 +13,9 @@ from numbatorch.autograd import gradients, ones_like
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError
 from numbatorch.graph import Node
-from numbatorch.ops import binary, compare, unary
+from numbatorch.ops import all_ops, binary, compare, unary
 from numbatorch.ops.cast import cast
-from numbatorch.ops.registry import Elementwise, all_ops
+from numbatorch.ops.registry import Elementwise
 from tests.run_kernel import node_of
 
 Array = np.ndarray[Any, Any]
@@ -124,14 +124,14 @@ def test_second_derivative_of_pow_at_zero(exponent: float) -> None:
 
 def test_where_does_not_look_at_what_it_does_not_choose() -> None:
     x = leaf(np.array([0.0, 4.0]))
-    safe = binary.where.apply(compare.gt.apply(x, 0.0), unary.sqrt.apply(x), 0.0)
+    safe = compare.where.apply(compare.gt.apply(x, 0.0), unary.sqrt.apply(x), 0.0)
     assert value(safe).tolist() == [0.0, 2.0]
     condition, lhs, rhs = (
         leaf(np.array([True, False])),
         leaf(np.array([1.0, 2.0])),
         leaf(np.ones(2)),
     )
-    out = binary.where.apply(condition, lhs, rhs)
+    out = compare.where.apply(condition, lhs, rhs)
     found = gradients([out], [ones_like(out)], [lhs, rhs])
     assert [value(g).tolist() for g in found if g is not None] == [[1.0, 0.0], [0.0, 1.0]]
 

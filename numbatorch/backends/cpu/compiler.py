@@ -24,7 +24,8 @@ from numbatorch.backends.cpu import target
 from numbatorch.errors import KernelError, message
 from numbatorch.language import targets
 from numbatorch.language.kernel import KernelSpec, call_parameters
-from numbatorch.language.numba_types import PointerType, reject_raises
+from numbatorch.language.numba_pointers import PointerType
+from numbatorch.language.numba_types import reject_raises
 from numbatorch.language.processor import CPU, current_cpu
 from numbatorch.language.words import Intrinsic, Word
 

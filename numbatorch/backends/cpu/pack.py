@@ -230,7 +230,8 @@ def _identity() -> tuple[str, str]:
     here = Path(__file__).parent
     files = [here / name for name in ("compiler.py", "target.py")]
     language = here.parents[1] / "language"
-    files += [language / name for name in ("elements.py", "numba_types.py", "simd/types.py")]
+    names = ("elements.py", "numba_pointers.py", "numba_types.py", "simd/types.py")
+    files += [language / name for name in names]
     sources = [_text(file) for file in files]
     version = getattr(numbatorch, "__version__", "0")
     parts = (

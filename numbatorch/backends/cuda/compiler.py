@@ -33,6 +33,7 @@ _SOURCES = (
     "backends/cuda/lowering.py",
     "backends/cuda/words.py",
     "language/elements.py",
+    "language/numba_pointers.py",
     "language/numba_types.py",
 )
 _compiling = Lock()
@@ -75,7 +76,7 @@ def compile_kernel(
     from numbatorch.backends.cuda import lowering
 
     try:
-        return lowering.ptx(lowering.lower(spec, epilogue), cc)
+        return lowering.ptx(lowering.lower(spec, epilogue, symbol(spec, epilogue)), cc)
     except KernelError:
         raise
     except Exception as err:  # Numba raises its own errors, NVVM's and those of words pass

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import starmap, takewhile
 from typing import Any
 
-from numbatorch.backends.cuda import INSTALL
+from numbatorch.backends.cuda.packages import INSTALL
 from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import (
     BackendUnavailable,

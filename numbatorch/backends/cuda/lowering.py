@@ -17,7 +17,6 @@ from numba.cuda.compiler import compile_cuda, kernel_fixup
 from numba.cuda.core.compiler_lock import global_compiler_lock
 from numba.cuda.cudadrv import nvvm
 
-from numbatorch.backends.cuda.compiler import symbol
 from numbatorch.backends.cuda.words import (
     BUILTINS,
     GLOBAL,
@@ -27,7 +26,8 @@ from numbatorch.backends.cuda.words import (
 )
 from numbatorch.language import targets
 from numbatorch.language.kernel import KernelSpec, call_parameters
-from numbatorch.language.numba_types import VALUE, PointerType, reject_raises
+from numbatorch.language.numba_pointers import VALUE, PointerType
+from numbatorch.language.numba_types import reject_raises
 from numbatorch.language.words import Intrinsic, Word
 
 # The IR is the same for all architectures; NVVM is told the real one.
@@ -90,16 +90,15 @@ class Lowered:
     modules: tuple[str, ...]
 
 
-def lower(spec: KernelSpec, epilogue: KernelSpec | None = None) -> Lowered:
-    """LLVM IR of a kernel and all that it calls."""
-    name = symbol(spec, epilogue)
+def lower(spec: KernelSpec, epilogue: KernelSpec | None, symbol: str) -> Lowered:
+    """LLVM IR of a kernel and all that it calls; `symbol` names the entry."""
     with global_compiler_lock, targets.lowering_for(_CudaTarget()):
         entry = _entry(spec, epilogue)
         compiled = compile_cuda(entry, types.void, (types.int64,), cc=LOWERED_FOR)
         inner = compiled.fndesc.llvm_func_name
         kernel_fixup(compiled.library.get_function(inner), False)
-        modules = tuple(text.replace(inner, name) for text in compiled.library.llvm_strs)
-    return Lowered(name, modules)
+        modules = tuple(text.replace(inner, symbol) for text in compiled.library.llvm_strs)
+    return Lowered(symbol, modules)
 
 
 def _argument_type(word: str) -> Any:

@@ -7,10 +7,10 @@ one call of the driver, whatever their number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from ctypes import c_int64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,35 @@ from numbatorch.backends.gpu import CompleteRecording, Owner, Step
 from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import KernelError, message
 
-if TYPE_CHECKING:
-    from numbatorch.backends.cuda.runtime import CudaRuntime
-
 Array = np.ndarray[Any, Any]
+
+
+Made = TypeVar("Made")
+
+
+class Runtime(Protocol):
+    """What a recording asks of the runtime that keeps it, see runtime.py.
+
+    Attributes:
+        stream: that launches are made in.
+    """
+
+    stream: int
+
+    def entered(self) -> AbstractContextManager[Driver]:
+        """Hold the lock in the GPU's context; errors of the driver are explained."""
+
+    def discard(self, free: Callable[[int], None], handle: int) -> None:
+        """Give something back when memory is next asked for, or when all is waited for."""
+
+    def launched(self, names: tuple[str, ...]) -> None:
+        """Note kernels that the stream was given, for errors that show later."""
+
+    def allocate(self, nbytes: int) -> Owner:
+        """Memory with undefined contents."""
+
+    def or_reclaim(self, allocate: Callable[[], Made]) -> Made:
+        """What `allocate` gives; if memory runs out it is called again after `reclaim`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +68,7 @@ class Words:
 class CudaRecording(CompleteRecording):
     """Steps over one array of argument words, which lies in pinned memory and on the GPU."""
 
-    def __init__(self, runtime: CudaRuntime, steps: Sequence[Step]) -> None:
+    def __init__(self, runtime: Runtime, steps: Sequence[Step]) -> None:
         self._runtime = runtime
         self._steps = list(steps)
         self._names = tuple(step.name for step in steps)

@@ -18,7 +18,7 @@ from numba.extending import models, register_model
 
 from numbatorch.errors import KernelError, message
 from numbatorch.language import elements, groups, numba_types, primitives, words
-from numbatorch.language.numba_types import VALUE, ElementClass, PointerType
+from numbatorch.language.numba_pointers import VALUE, ElementClass, PointerType, held
 from numbatorch.language.scalar_word import Definition
 from numbatorch.language.words import ElementType, Intrinsic, Word
 
@@ -149,7 +149,7 @@ def _element(builder: Any, kind: Any, pointer: Any, index: Any) -> Any:
 def _atomic_add(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any:
     if not isinstance(pointer, PointerType):
         return None
-    kind = numba_types.held(pointer.element)
+    kind = held(pointer.element)
     if kind.bitwidth < 32 or not isinstance(kind, types.Integer):
         return None
 
@@ -167,7 +167,7 @@ def _add_atomically(typingctx: Any, pointer: Any, index: Any, value: Any) -> Any
     """Adds to memory of the GPU, not of the group."""
     if not isinstance(pointer, PointerType):
         return None
-    kind = numba_types.held(pointer.element)
+    kind = held(pointer.element)
     if pointer.element not in ("float32", "float64", "int32", "uint32", "int64", "uint64"):
         return None
 

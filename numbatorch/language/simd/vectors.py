@@ -182,12 +182,12 @@ def view_held(typingctx: Any, pointer: Any, like: Any) -> Any:
     """A pointer read as elements of the type that `like`'s elements are computed in."""
     from numba.core.typing.templates import signature
 
-    from numbatorch.language import numba_types
+    from numbatorch.language import numba_pointers
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return values[0]
 
-    return signature(numba_types.PointerType(held(like.element)), pointer, like), codegen
+    return signature(numba_pointers.PointerType(held(like.element)), pointer, like), codegen
 
 
 @intrinsic(literal=True)

@@ -41,10 +41,10 @@ def helper_by_element(name: str, entries: Iterable[tuple[str, Any]]) -> Intrinsi
     def call(typingctx: Any, *args: Any) -> Any:
         from numba.core.typing.templates import signature
 
-        from numbatorch.language import numba_types
+        from numbatorch.language import numba_pointers, numba_types
 
         function = dict(pairs)[args[0].element].function
-        inner = (numba_types.PointerType("uint8"), *args[1:])
+        inner = (numba_pointers.PointerType("uint8"), *args[1:])
         called, codegen = numba_types.call(function, inner)
         return signature(called.return_type, *args), codegen
 
