@@ -216,6 +216,7 @@ def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shap
 
 
 def reject_blocks(op: str, x: Node) -> None:
+    """Raise DTypeError for a block type: its elements have no places of their own."""
     if x.dtype.kind == "q":
         raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
 
