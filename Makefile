@@ -2,6 +2,7 @@
 #   make run     embed a handful of sentences with the published MiniLM checkpoint, print their similarity
 #   make test    the tests                    make lint   ruff        make types  mypy
 #   make bench   ours against each installed peer                     make peers  tests beside PyTorch
+#   make surface writes the table of names and the stubs, after a public function or record changed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -11,7 +12,7 @@ ARGS ?=
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint types peers bench clean
+.PHONY: run test lint types peers bench surface clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.base
@@ -29,6 +30,9 @@ types: $(VENV)/.dev
 
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest tests/peers $(ARGS)
+
+surface: $(VENV)/.base
+	$(BIN)/python tools/surface.py
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -41,9 +41,8 @@ from numbatorch.errors import (
     OutOfRange,
     ShapeError,
 )
-from numbatorch.graph import Op, find, registered
 from numbatorch.graph import grad_enabled as is_grad_enabled
-from numbatorch.ops.registry import Elementwise
+from numbatorch.ops import families
 from numbatorch.tensor import (
     GradientStore,
     Tensor,
@@ -67,11 +66,9 @@ from numbatorch.tensor import (
     stack,
     tensor,
     value_and_grad,
-    where,
     zeros,
     zeros_like,
 )
-from numbatorch.tensor.elementwise import ElementwiseMethods
 from numbatorch.tensor.random import (
     Generator,
     manual_seed,
@@ -87,6 +84,7 @@ from numbatorch.tensor.shaping import ShapeMethods
 
 if TYPE_CHECKING:
     from numbatorch import models, nn, optim
+    from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
     from numbatorch.pipelines.embedder import Embedder
@@ -167,7 +165,6 @@ __all__ = [
     "uint64",
     "use_deterministic_algorithms",
     "value_and_grad",
-    "where",
     "zeros",
     "zeros_like",
 ]
@@ -191,36 +188,27 @@ _LAZY_NAMES = {
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
 }
-_METHODS = (ElementwiseMethods, ShapeMethods, ReductionMethods)
+_METHODS = (ShapeMethods, ReductionMethods)
+
+
+_function, _functions = families.namespace("nt", globals())
 
 
 def __dir__() -> list[str]:
-    """Names for users: what stands in `__all__`, modules, operators and functions of tensors."""
+    """Names for users: what stands in `__all__`, modules, and functions of tensors."""
     methods = {name: value for kind in _METHODS for name, value in vars(kind).items()}
     functions = {name for name, value in methods.items() if name[0] != "_" and callable(value)}
-    operators = {op.name for op in registered() if isinstance(op, Elementwise)}
-    return sorted({*__all__, *_LAZY_MODULES, "__version__", *functions, *operators})
+    return sorted({*__all__, *_LAZY_MODULES, "__version__", *functions, *_functions()})
 
 
 def __getattr__(name: str) -> Any:
-    """Modules and names that load on first use, then functions of tensors.
-
-    These are every operator (`nt.exp`, a user's own), and methods of Tensor as in PyTorch:
-    `nt.sum(x, dim=0)`, `nt.transpose(x, 0, 1)`.
-    """
+    """Modules and names that load on first use, then functions of tensors: nt.exp, a user's own."""
     if name in _LAZY_MODULES:
         return import_module(f"numbatorch.{name}")
     if name in _LAZY_NAMES:
         value = globals()[name] = getattr(import_module(_LAZY_NAMES[name]), name)
         return value
-    if not name.startswith("_"):
-        try:
-            operator: Op | None = find(name)
-        except KeyError:
-            operator = None
-        if isinstance(operator, Elementwise):
-            return operator
-        for found in (*(vars(kind).get(name) for kind in _METHODS), operator):
-            if callable(found):
-                return found
-    raise AttributeError(f"module 'numbatorch' has no attribute {name!r}")
+    for kind in _METHODS:
+        if name in vars(kind) and not name.startswith("_"):
+            return vars(kind)[name]
+    return _function(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from numbatorch import dtype as dt
 from numbatorch.errors import OutOfRange, ShapeError, message
@@ -54,7 +55,7 @@ def silu(input: Tensor) -> Tensor:
     return input.silu()
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """input * Phi(input), or its approximation through "tanh"."""
     return input.gelu(approximate)
 

@@ -209,6 +209,13 @@ _OPS: dict[str, Op] = {}
 AnyOp = TypeVar("AnyOp", bound=Op)
 
 
+def _load_nothing(name: str) -> None:
+    """What `find` calls before ops/families.py says how to load an operator."""
+
+
+_load: Callable[[str], None] = _load_nothing
+
+
 def register(op: AnyOp) -> AnyOp:
     """Enter `op` under its name, which must be new."""
     if op.name in _OPS:
@@ -224,8 +231,18 @@ def forget(name: str) -> None:
 
 
 def find(name: str) -> Op:
-    """The operator called `name`."""
-    return _OPS[name]
+    """The operator called `name`, loaded if need be; KeyError if there is none."""
+    try:
+        return _OPS[name]
+    except KeyError:
+        _load(name)
+        return _OPS[name]
+
+
+def loads_unknown(load: Callable[[str], None]) -> None:
+    """Let `find` call `load(name)`, which may register it, for a name that is unknown."""
+    global _load
+    _load = load
 
 
 def registered() -> tuple[Op, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from numbatorch import functional as F
 from numbatorch.dtype import DType
@@ -194,8 +194,8 @@ class SiLU(Module):
 class GELU(Module):
     """x * Phi(x), or its approximation through "tanh"."""
 
-    def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        self.approximate: Literal["none", "tanh"] = approximate
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""

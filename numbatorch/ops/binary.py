@@ -40,7 +40,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g, -g
 
 
-@elementwise(numpy=np.multiply)
+@elementwise(numpy=np.multiply, aliases=("multiply",))
 def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * rhs; on bool the logical and. Integers wrap."""
     return lhs * rhs
@@ -191,12 +191,12 @@ def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
 
 
 @elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False)
-def left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
+def bitwise_left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits."""
     return scalar_math.left_shift(lhs, rhs)
 
 
 @elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False)
-def right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
+def bitwise_right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits."""
     return scalar_math.right_shift(lhs, rhs)

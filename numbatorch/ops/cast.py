@@ -21,7 +21,7 @@ def _reference(x: Any, *, dtype: DType) -> Any:
     return x.astype(dtype.compute.numpy).astype(dtype.numpy)
 
 
-@elementwise(numpy=_reference, result=lambda dtype, attrs: attrs["dtype"])
+@elementwise(numpy=_reference, result=lambda dtype, attrs: attrs["dtype"], places=())
 def cast(x: Scalar, *, dtype: DType) -> Scalar:
     """x as an element of `dtype`; the gradient is cast back.
 

@@ -94,6 +94,7 @@ def _bits_reference(index: Array, key0: Array, key1: Array) -> Array:
     fixed=_KEYS,
     result=lambda dtype, attrs: dt.uint64,
     differentiable=False,
+    places=(),
     source="https://doi.org/10.1145/2063384.2063405",
 )
 def random_bits(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
@@ -114,6 +115,7 @@ def _uniform_reference(
     fixed=_KEYS,
     result=lambda dtype, attrs: dt.float32,
     differentiable=False,
+    places=(),
 )
 def random_uniform(
     index: Scalar, key0: Scalar, key1: Scalar, *, shift: int = 8, scale: float = 2.0**-24
@@ -176,6 +178,7 @@ def _normal_reference(index: Array, key0: Array, key1: Array) -> Array:
     fixed=_KEYS,
     result=lambda dtype, attrs: dt.float32,
     differentiable=False,
+    places=(),
     source="https://doi.org/10.1214/aoms/1177706645",
 )
 def random_normal(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import operator as python
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from types import FunctionType
 from typing import Any
 
@@ -18,6 +19,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, Op, register
 from numbatorch.layout import Layout
+from numbatorch.ops import surface
 from numbatorch.ops.operands import (
     as_node,
     common_device,
@@ -29,6 +31,7 @@ from numbatorch.ops.operands import (
     result_type,
     scalar_dtype,
 )
+from numbatorch.ops.signature import Parameters
 from numbatorch.shape import Shape, broadcast
 from numbatorch.variable import Variable
 
@@ -44,6 +47,7 @@ class Elementwise(Op):
         result: "same", "bool", or (dtype, attrs) -> dtype of the result.
         fixed: operand number -> the dtype it must have, outside of promotion.
         domain: (low, high) of sensible float operands, for tests.
+        places: where users find its public function, of `surface.PLACES`.
     """
 
     def __init__(self, body: Callable[..., Any], reference: Callable[..., Any], source: str):
@@ -56,9 +60,28 @@ class Elementwise(Op):
         self.result: str | Callable[[DType, dict[str, Any]], DType] = "same"
         self.fixed: dict[int, DType] = {}
         self.domain: tuple[float, float] = (-4.0, 4.0)
+        self.places: tuple[str, ...] = surface.EVERYWHERE
         parameters = inspect.signature(body).parameters.values()
-        self.arity = sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
-        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        operands = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.arity = len(operands)
+        self.operands = ("input", "other")[: self.arity] if self.arity <= 2 else operands
+        attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.attribute_names = tuple(attributes)
+        self.defaults = {k: v for k, v in attributes.items() if v is not inspect.Parameter.empty}
+
+    @cached_property
+    def attributes(self) -> Parameters:
+        """What its attributes may be."""
+        return Parameters(self.body, attributes=True)
+
+    @cached_property
+    def public(self) -> Callable[..., Any]:
+        """The public function that it has unless one is written: operands, then attributes."""
+        return surface.function_of(self, self.operands, self.attributes)
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Its public function."""
+        return self.public(*operands, **attrs)
 
     def compute_dtype(self, dtype: DType) -> DType:
         """The dtype operands are cast to before the body sees them."""
@@ -80,6 +103,9 @@ class Elementwise(Op):
         """Promote, broadcast, infer."""
         if len(operands) != self.arity:
             raise TypeError(f"{self.name} takes {self.arity} operands, not {len(operands)}")
+        if attrs or self.attribute_names:
+            attrs = {**self.defaults, **attrs}
+            self.attributes.check_all(self.name, attrs)
         nodes = [x for x in operands if isinstance(x, Node)]
         if not nodes:
             raise TypeError(f"{self.name} needs at least one tensor operand")
@@ -102,7 +128,6 @@ class Elementwise(Op):
             expanded(as_node(x, self.fixed.get(i, dtype), device), shape)
             for i, x in enumerate(operands)
         )
-        attrs = {**self.defaults, **attrs}
         return Node(self, inputs, attrs, shape, self.result_dtype(dtype, attrs), device)
 
     def _with_numbers(self, operands: Sequence[Any], dtype: DType) -> bool | None:
@@ -148,6 +173,8 @@ def elementwise(
     fixed: dict[int, DType] | None = None,
     domain: tuple[float, float] = (-4.0, 4.0),
     differentiable: bool = True,
+    places: tuple[str, ...] = surface.EVERYWHERE,
+    aliases: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Decorator: register a scalar body as an elementwise operator.
 
@@ -159,6 +186,9 @@ def elementwise(
         fixed: operand number -> dtype it must have (the condition of `where` is bool).
         domain: (low, high) from which tests draw float operands.
         differentiable: False for comparisons and the like.
+        places: where users find the function that is made of it, of `surface.PLACES`: nt.f and
+            Tensor.f unless given. One written with `surface.public` takes its place.
+        aliases: other names of that function.
     """
 
     def decorate(body: Callable[..., Any]) -> Elementwise:
@@ -168,6 +198,9 @@ def elementwise(
         op.fixed = fixed or {}
         op.domain = domain
         op.differentiable = differentiable
+        op.places = places
+        for alias in aliases:
+            surface.enter(op.public, alias, places)
         return register(op)
 
     return decorate
@@ -185,6 +218,11 @@ class Inferred(Op):
             if p.default is not p.empty
         }
 
+    @cached_property
+    def attributes(self) -> Parameters:
+        """What its attributes may be."""
+        return Parameters(self.reference, attributes=True)
+
     def infer(self, function: Callable[..., tuple[Shape, DType]]) -> Inferred:
         """Decorator: `function(*nodes, **attrs)` checks them and gives (shape, dtype)."""
         self.rule = function
@@ -194,6 +232,8 @@ class Inferred(Op):
         """Infer by the operator's own rule."""
         assert self.rule is not None, self.name
         attrs = {**self.defaults, **attrs}
+        if attrs:
+            self.attributes.check_all(self.name, attrs)
         shape, dtype = self.rule(*operands, **attrs)
         return Node(self, operands, attrs, shape, dtype, common_device(self.name, operands))
 

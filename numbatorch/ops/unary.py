@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,8 +14,11 @@ from numbatorch.ops.compare import gt, le, where
 from numbatorch.ops.operands import zeros_like
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.surface import EVERYWHERE, public
 
 Array = Any
+SPECIAL = (*EVERYWHERE, "special")
+ACTIVATION = (*EVERYWHERE, "nn.functional")
 TORCH = "https://pytorch.org/docs/stable/generated/torch.nn."
 _LN2 = math.log(2)
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -127,7 +130,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * y
 
 
-@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS)
+@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS, places=SPECIAL)
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1, accurate near 0."""
     return m.expm1(x)
@@ -149,7 +152,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g / x
 
 
-@elementwise(numpy=_wide(np.log1p), dtypes=dt.FLOATS, domain=(-0.9, 10.0))
+@elementwise(numpy=_wide(np.log1p), dtypes=dt.FLOATS, domain=(-0.9, 10.0), places=SPECIAL)
 def log1p(x: Scalar) -> Scalar:
     """log(1 + x), accurate near 0."""
     return m.log1p(x)
@@ -237,7 +240,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (y * y + 1.0)
 
 
-@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS)
+@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS, places=ACTIVATION)
 def tanh(x: Scalar) -> Scalar:
     """(e**x - e**-x) / (e**x + e**-x)."""
     return m.tanh(x)
@@ -248,7 +251,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (1.0 - y * y)
 
 
-@elementwise(numpy=_erf, dtypes=dt.FLOATS)
+@elementwise(numpy=_erf, dtypes=dt.FLOATS, places=SPECIAL)
 def erf(x: Scalar) -> Scalar:
     """2 / sqrt(pi) times the integral of e**(-t**2) from 0 to x."""
     return m.erf(x)
@@ -259,7 +262,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (exp.apply(-(x * x)) * _TWO_OVER_SQRT_PI)
 
 
-@elementwise(numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS)
+@elementwise(numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS, places=ACTIVATION)
 def sigmoid(x: Scalar) -> Scalar:
     """1 / (1 + e**-x)."""
     return m.sigmoid(x)
@@ -274,6 +277,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=_wide(lambda x: x / (1 + np.exp(-x))),
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1702.03118",
+    places=ACTIVATION,
 )
 def silu(x: Scalar) -> Scalar:
     """x * sigmoid(x)."""
@@ -286,7 +290,12 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (s * (1.0 + x * (1.0 - s)))
 
 
-@elementwise(numpy=lambda x: np.where(x <= 0, 0, x), dtypes=dt.NUMBERS, source=TORCH + "ReLU.html")
+@elementwise(
+    numpy=lambda x: np.where(x <= 0, 0, x),
+    dtypes=dt.NUMBERS,
+    source=TORCH + "ReLU.html",
+    places=ACTIVATION,
+)
 def relu(x: Scalar) -> Scalar:
     """max(x, 0); NaN for NaN. The gradient at 0 is 0."""
     return 0 if x <= 0 else x
@@ -301,6 +310,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
     dtypes=dt.FLOATS,
     source=TORCH + "LeakyReLU.html",
+    places=ACTIVATION,
 )
 def leaky_relu(x: Scalar, *, negative_slope: float = 0.01) -> Scalar:
     """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope."""
@@ -317,12 +327,12 @@ def _(g: Node, y: Node, x: Node, *, negative_slope: float) -> Node:
     dtypes=dt.FLOATS,
     source=TORCH + "Softplus.html",
 )
-def softplus(x: Scalar) -> Scalar:
+def softplus_(x: Scalar) -> Scalar:
     """log(1 + e**x), without overflow."""
     return m.maximum(x, 0.0) + m.log1p(m.exp(-abs(x)))
 
 
-@softplus.vjp
+@softplus_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     return g * sigmoid.apply(x)
 
@@ -332,24 +342,26 @@ def _(g: Node, y: Node, x: Node) -> Node:
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1606.08415",
 )
-def gelu(x: Scalar) -> Scalar:
+def gelu_(x: Scalar) -> Scalar:
     """x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2."""
     return x * m.normal_cdf(x)
 
 
-@gelu.vjp
+@gelu_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     density = exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU
-    return g * (normal_cdf.apply(x) + x * density)
+    return g * (ndtr.apply(x) + x * density)
 
 
-@elementwise(numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)), dtypes=dt.FLOATS)
-def normal_cdf(x: Scalar) -> Scalar:
+@elementwise(
+    numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)), dtypes=dt.FLOATS, places=("special",)
+)
+def ndtr(x: Scalar) -> Scalar:
     """Phi(x): how likely a standard normal variable is below x."""
     return m.normal_cdf(x)
 
 
-@normal_cdf.vjp
+@ndtr.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     return g * (exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU)
 
@@ -362,6 +374,7 @@ def _gelu_tanh_reference(x: Array) -> Array:
     numpy=_wide(_gelu_tanh_reference),
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1606.08415",
+    places=(),
 )
 def gelu_tanh(x: Scalar) -> Scalar:
     """x * (1 + tanh(u)) / 2 = x * sigmoid(2 * u), where u = sqrt(2/pi) * (x + 0.044715 * x**3)."""
@@ -374,3 +387,42 @@ def _(g: Node, y: Node, x: Node) -> Node:
     s = sigmoid.apply(x * (squared * (2 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE))
     slope = squared * (6 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE
     return g * (s + x * s * (1.0 - s) * slope)
+
+
+@public(*ACTIVATION)
+def gelu(input: Node, approximate: Literal["none", "tanh"] = "none") -> Node:
+    """input * Phi(input), Phi the distribution function of the standard normal distribution.
+
+    Args:
+        approximate: "tanh" for input * (1 + tanh(sqrt(2/pi) * (input + 0.044715 input^3))) / 2.
+    Source: https://arxiv.org/abs/1606.08415
+
+    >>> gelu(tensor([-1.0, 0.0, 1.0])).round(decimals=4).tolist()
+    [-0.15870000422000885, 0.0, 0.8413000106811523]
+    """
+    return (gelu_ if approximate == "none" else gelu_tanh).apply(input)
+
+
+@public(*ACTIVATION)
+def softplus(input: Node, beta: float = 1.0, threshold: float = 20.0) -> Node:
+    """log(1 + exp(beta * input)) / beta.
+
+    Args:
+        threshold: PyTorch gives `input` itself where beta * input is above it, as we do unless it
+            is 20: there both are the same within 1e-9 of it, without overflow.
+    """
+    out = softplus_.apply(input) if beta == 1 else softplus_.apply(input * beta) / beta
+    return out if threshold == 20 else where.apply(gt.apply(input * beta, threshold), input, out)
+
+
+@public(*EVERYWHERE, "special")
+def round(input: Node, *, decimals: int = 0) -> Node:
+    """The nearest number with `decimals` digits after the point; ties go to the even one.
+
+    >>> round(tensor([2.5, -1.25]), decimals=1).tolist()
+    [2.5, -1.2000000476837158]
+    """
+    if decimals == 0:
+        return round_.apply(input)
+    scale = 10.0**decimals
+    return round_.apply(input * scale) / scale

@@ -16,7 +16,6 @@ from numbatorch.tensor.creation import (
     ones_like,
     stack,
     tensor,
-    where,
     zeros,
     zeros_like,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "stack",
     "tensor",
     "value_and_grad",
-    "where",
     "zeros",
     "zeros_like",
 ]

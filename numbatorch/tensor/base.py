@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-import numbatorch.ops  # noqa: F401  (registers the operators)
+import numbatorch.ops.families  # noqa: F401  (loads operators that are asked for)
 from numbatorch.backends.base import backend
 from numbatorch.device import Device
 from numbatorch.dtype import DType

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, Like, by_name, named
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
+from numbatorch.ops.surface import tensors_are
 from numbatorch.ops.view import clone
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
@@ -24,14 +26,17 @@ from numbatorch.tensor.base import (
     realize_nodes,
 )
 from numbatorch.tensor.conversion import ConversionMethods
-from numbatorch.tensor.elementwise import ElementwiseMethods
 from numbatorch.tensor.gradient import GradientStore, backward
-from numbatorch.tensor.numbers import fitting, require_no_loss
 from numbatorch.tensor.reducing import ReductionMethods
 from numbatorch.tensor.shaping import ShapeMethods, sizes_of
 
+if TYPE_CHECKING:
+    from numbatorch.tensor.functions import Functions as Methods
+else:
+    from numbatorch.tensor.methods import Methods
 
-class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMethods):
+
+class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
@@ -261,6 +266,7 @@ class Tensor(ElementwiseMethods, ShapeMethods, ReductionMethods, ConversionMetho
 
 
 Handle._tensor = Tensor
+tensors_are(Tensor)
 
 
 def _restore(

@@ -14,12 +14,12 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import create
+from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_node
 from numbatorch.tensor.core import Tensor
-from numbatorch.tensor.numbers import converted, fitting
 from numbatorch.tensor.shaping import sizes_of
 
 Where = Device | str | None
@@ -327,15 +327,3 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if len(shapes) > 1:
         raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))
     return Tensor(view.stack([t.node for t in tensors], dim))
-
-
-def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, `other` elsewhere; either may be a number.
-
-    With the condition alone: the positions where it holds, one tensor a dimension.
-    """
-    if input is None and other is None:
-        places = np.nonzero(condition.detach().numpy())
-        return tuple(tensor(p.astype(np.int64), device=condition.device) for p in places)
-    operands = [x.node if isinstance(x, Handle) else x for x in (condition, input, other)]
-    return Tensor(find("where").apply(*operands))

@@ -18,10 +18,10 @@ from numbatorch.device import Device
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
+from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
-from numbatorch.tensor.numbers import fitting, require_no_loss
 from numbatorch.variable import Variable
 
 

@@ -22,6 +22,7 @@ from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.locks import Lock
 from numbatorch.ops import create
+from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node
 from numbatorch.ops.random import threefry
 from numbatorch.ops.view import reshape, slice_
@@ -29,7 +30,6 @@ from numbatorch.shape import Shape, numel
 from numbatorch.tensor.base import Array, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
-from numbatorch.tensor.numbers import fitting
 from numbatorch.tensor.shaping import sizes_of
 
 _WORD = 0xFFFFFFFF
@@ -108,7 +108,7 @@ def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **
 def _uniform(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
     if dtype is dt.float64:
         words = _drawn("random_bits", shape, where, generator)
-        return as_node(find("right_shift").apply(words, 11), dt.float64, where) * 2.0**-53
+        return as_node(find("bitwise_right_shift").apply(words, 11), dt.float64, where) * 2.0**-53
     digits = {"float32": 24, "float16": 11, "bfloat16": 8}
     if dtype.name not in digits:
         raise DTypeError(message("rand", f"needs float16 or wider, not {dtype.name}"))

@@ -137,17 +137,6 @@ class ReductionMethods(Handle):
         """Whether no element is zero."""
         return self._of(reduce.all_(self.node, dim, keepdim))
 
-    def equal(self, other: Tensor) -> bool:
-        """Whether both have the same shape and equal elements."""
-        alike = self.node.shape == other.node.shape
-        return alike and bool(self._apply(find("eq"), other).all())
-
-    def allclose(
-        self, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-    ) -> bool:
-        """Whether |self - other| <= atol + rtol * |other| everywhere."""
-        return bool(self._of(self.node).isclose(other, rtol, atol, equal_nan).all())
-
     def norm(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         """Square root of the sum of squares, taken in float32 at least; its gradient at 0 is 0."""
         wide = self._cast(self.node.dtype.compute)
@@ -198,8 +187,3 @@ class ReductionMethods(Handle):
     mm = matmul
     bmm = matmul
     dot = matmul
-
-    def __matmul__(self, other: Any) -> Tensor:
-        if not isinstance(other, Handle):
-            return NotImplemented
-        return self._of(matmul(self.node, other.node))

@@ -11,8 +11,7 @@ from numbatorch.ops import reduce
 from numbatorch.ops import view as views
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, describe
-from numbatorch.shape import Shape, broadcast, infer_reshape, normalize_dim, numel
-from numbatorch.tensor import index as indexing
+from numbatorch.shape import Shape, infer_reshape, normalize_dim, numel
 from numbatorch.tensor.base import Handle, unwrap
 
 if TYPE_CHECKING:
@@ -258,12 +257,6 @@ class ShapeMethods(Handle):
         M, N = node.shape[-2:]
         rows = views.reshape.apply(iota(M, node.device) + diagonal, shape=(M, 1))
         return find("ge").apply(rows, iota(N, node.device))
-
-    def masked_select(self, mask: Tensor) -> Tensor:
-        """The elements where the mask is True, in one dimension; both are broadcast together."""
-        shape = broadcast("masked_select", self.node.shape, unwrap(mask).shape)
-        wide = mask.expand(shape)
-        return self._of(indexing.get(self.expand(shape).node, wide))
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The elements of dimension `dim` that a 1-d tensor of integers lists."""

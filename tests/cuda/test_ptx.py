@@ -16,7 +16,7 @@ from numbatorch import functional
 from numbatorch.language.kernel import Kernel
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
-from numbatorch.ops import all_ops
+from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Op
 from numbatorch.testing.cases import draw, dtypes_of
 from tests.conftest import SIMULATED

@@ -10,7 +10,8 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.metal.printer import print_kernel
-from numbatorch.ops import all_ops, binary, compare, unary
+from numbatorch.ops import binary, compare, unary
+from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar_program import print_numba
 from numbatorch.ops.scalar_reader import Builder

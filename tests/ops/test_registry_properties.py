@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Op
-from numbatorch.ops import all_ops
+from numbatorch.ops.families import all_ops
 from numbatorch.ops.operands import Leaf
 from numbatorch.ops.registry import Elementwise
 from numbatorch.testing import check_op

@@ -14,7 +14,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.graph import Op
-from numbatorch.ops import all_ops
+from numbatorch.ops.families import all_ops
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "numbatorch"

@@ -13,8 +13,9 @@ from numbatorch.autograd import gradients, ones_like
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError
 from numbatorch.graph import Node
-from numbatorch.ops import all_ops, binary, compare, unary
+from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.cast import cast
+from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Elementwise
 from tests.run_kernel import node_of
 

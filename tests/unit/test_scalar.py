@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError
-from numbatorch.ops import all_ops, binary, scalar_math, unary
+from numbatorch.ops import binary, scalar_math, unary
+from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar import (
     Scalar,

@@ -1,0 +1,102 @@
+"""Families of operators load when a name of theirs is first used: nothing else imports them.
+
+`table.py`, which `make surface` writes, says in which module an operator or a public function
+stands. A name that it lacks may be that of a plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from numbatorch import entry_points, graph
+from numbatorch.graph import Op
+from numbatorch.ops import surface
+from numbatorch.ops.registry import Elementwise
+
+RECORDS = "records"
+
+
+@cache
+def table(place: str) -> dict[str, str]:
+    """The module of each name of the library at a place of `surface.PLACES`, or in RECORDS."""
+    from numbatorch.ops.table import FAMILIES
+
+    return {
+        name: f"numbatorch.{module}"
+        for module, names in FAMILIES.items()
+        for name in names.get(place, "").split()
+    }
+
+
+def load_record(name: str) -> None:
+    """Import what registers the operator `name`, if anything does."""
+    module = table(RECORDS).get(name)
+    if module is None:
+        entry_points.load(entry_points.OPERATORS)
+    else:
+        import_module(module)
+
+
+def all_ops() -> tuple[Op, ...]:
+    """Every operator by name, a user's own among them; loads those of the library."""
+    for module in sorted({*table(RECORDS).values(), *table("nt").values()}):
+        import_module(module)
+    return tuple(sorted(graph.registered(), key=lambda op: op.name))
+
+
+def function(place: str, name: str) -> Callable[..., Any] | None:
+    """The public function `name` of a place, or None.
+
+    A written one comes first; then that of an elementwise operator which needs no other.
+    """
+    found = surface.entered(place).get(name)
+    if found is None and name in table(place):
+        import_module(table(place)[name])
+        found = surface.entered(place).get(name)
+    if found is None:
+        try:
+            op: Op | None = graph.find(name)
+        except KeyError:
+            return None
+        found = surface.entered(place).get(name)  # a plugin may have brought it
+        if found is None and isinstance(op, Elementwise) and place in op.places:
+            found = op.public
+    return found
+
+
+def is_kept(place: str, name: str) -> bool:
+    """Whether the function of a name stays what it is: a user's operator may be defined anew."""
+    return name in table(place)
+
+
+def names(place: str) -> Iterable[str]:
+    """Names of a place: those of the library, loaded or not, and a user's own."""
+    own = (
+        op.name for op in graph.registered() if isinstance(op, Elementwise) and place in op.places
+    )
+    return {*table(place), *surface.entered(place), *own}
+
+
+def namespace(
+    place: str, scope: dict[str, Any]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of the module with globals `scope`, whose names are a place's."""
+
+    def get(name: str) -> Any:
+        found = None if name.startswith("_") else function(place, name)
+        if found is None:
+            raise AttributeError(f"module {scope['__name__']!r} has no attribute {name!r}")
+        if is_kept(place, name):
+            scope[name] = found
+        return found
+
+    def names_here() -> list[str]:
+        return sorted(names(place))
+
+    return get, names_here
+
+
+graph.loads_unknown(load_record)

@@ -1,0 +1,159 @@
+"""What a parameter takes, read from its annotation, and the errors for anything else.
+
+One table a function or record, made when it is first called: attributes of operators and arguments
+of public functions are checked by the same rule, at the caller's line.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from numbatorch.errors import message
+
+
+class Takes(NamedTuple):
+    """What a parameter takes.
+
+    Attributes:
+        exact: classes whose objects are right; the quick answer.
+        classes: classes whose objects are right, those of subclasses too.
+        values: the only right values, if there are such.
+        text: the annotation as it was written.
+    """
+
+    exact: frozenset[type]
+    classes: tuple[type, ...]
+    values: tuple[Any, ...]
+    text: str
+
+    def fits(self, value: Any) -> bool:
+        """Whether the parameter takes `value`."""
+        if value.__class__ in self.exact:
+            return True
+        if self.values and isinstance(value, str):
+            return value in self.values
+        return isinstance(value, self.classes) or (
+            int in self.exact and hasattr(value, "__index__")
+        )
+
+
+def takes(annotation: Any, scope: Mapping[str, Any]) -> Takes | None:
+    """What an annotation lets through; None where that is anything, or cannot be told."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    try:
+        found = eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation
+    except (NameError, TypeError, AttributeError):  # a name that only a type checker sees
+        return None
+    classes: set[type] = set()
+    values: list[Any] = []
+    if not _read(found, classes, values):
+        return None
+    return Takes(frozenset(classes), tuple(classes), tuple(values), text)
+
+
+def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:
+    """Add what an annotation lets through to `classes` and `values`; False where it is anything."""
+    if annotation is None:
+        annotation = types.NoneType
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return all(_read(part, classes, values) for part in typing.get_args(annotation))
+    if origin is typing.Literal:
+        values.extend(typing.get_args(annotation))
+        return True
+    kind = annotation if origin is None else origin
+    if not isinstance(kind, type) or kind in (object, type):
+        return False
+    classes.add(kind)
+    if kind is float:
+        classes.add(int)
+    if kind in (collections.abc.Sequence, collections.abc.Iterable):
+        classes.update((tuple, list, range))
+    return True
+
+
+class Parameters:
+    """The parameters of a function, in order, and what each takes.
+
+    Args:
+        attributes: leave all but the keyword-only ones out, which are an operator's attributes.
+    """
+
+    def __init__(self, function: Callable[..., Any], attributes: bool = False) -> None:
+        kinds = inspect.Parameter
+        scope = getattr(inspect.unwrap(function), "__globals__", {})
+        self.named: dict[str, Takes | None] = {}
+        self.required: list[str] = []
+        self.any_name = False
+        self.ordered: list[Takes | None] = []
+        self.signature = inspect.signature(function)
+        for parameter in self.signature.parameters.values():
+            if attributes and parameter.kind in (
+                kinds.POSITIONAL_OR_KEYWORD,
+                kinds.POSITIONAL_ONLY,
+            ):
+                continue
+            found = takes(parameter.annotation, scope) if _is_annotated(parameter) else None
+            if parameter.kind is kinds.VAR_KEYWORD:
+                self.any_name = True
+            elif parameter.kind is not kinds.VAR_POSITIONAL:
+                self.named[parameter.name] = found
+                if parameter.default is kinds.empty and parameter.kind is kinds.KEYWORD_ONLY:
+                    self.required.append(parameter.name)
+                if parameter.kind is not kinds.KEYWORD_ONLY:
+                    self.ordered.append(found)
+
+    def check_all(self, operator: str, attrs: Mapping[str, Any]) -> None:
+        """Raise TypeError or ValueError unless `attrs` are attributes, with all that are needed."""
+        for name, value in attrs.items():
+            self.check(operator, name, value)
+        for name in self.required:
+            if name not in attrs:
+                raise TypeError(message(operator, f"needs {name}", self.shown(operator)))
+
+    def check(self, operator: str, name: str, value: Any) -> None:
+        """Raise TypeError or ValueError unless there is a parameter `name` that takes `value`."""
+        try:
+            found = self.named[name]
+        except KeyError:
+            if self.any_name:
+                return
+            problem = f"has no argument {name!r}"
+            raise TypeError(message(operator, problem, self.shown(operator))) from None
+        if found is not None and not found.fits(value):
+            raise self.refused(operator, name, value, found)
+
+    def check_at(self, operator: str, place: int, value: Any) -> None:
+        """Raise TypeError or ValueError unless the parameter at `place`, if any, takes `value`."""
+        found = self.ordered[place] if place < len(self.ordered) else None
+        if found is not None and not found.fits(value):
+            raise self.refused(operator, list(self.named)[place], value, found)
+
+    def refused(self, operator: str, name: str, value: Any, found: Takes) -> Exception:
+        """The error for a value that a parameter does not take."""
+        choices = [repr(choice) for choice in found.values]
+        problem = f"{name} is {_shown(value)}, not {' or '.join(choices) or found.text}"
+        kind = ValueError if choices and isinstance(value, str) else TypeError
+        return kind(message(operator, problem, self.shown(operator)))
+
+    def shown(self, operator: str) -> str:
+        """`gelu(input, approximate='none')`."""
+        bare = [
+            p.replace(annotation=inspect.Parameter.empty)
+            for p in self.signature.parameters.values()
+        ]
+        return f"it is {operator}{inspect.Signature(bare)}"
+
+
+def _is_annotated(parameter: inspect.Parameter) -> bool:
+    return parameter.annotation is not inspect.Parameter.empty
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"a {type(value).__name__}"

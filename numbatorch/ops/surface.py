@@ -1,0 +1,238 @@
+"""Public functions: the interface of an operator, written once, on nodes, with PyTorch's spelling.
+
+`public` says where users find the function: nt.f, Tensor.f, nt.nn.functional.f and the like. What
+they find is that function, which takes tensors as well; tensor/core.py says what a tensor is.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from numbatorch.errors import message
+from numbatorch.graph import Node, Op
+from numbatorch.ops.signature import Parameters
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PLACES = ("nt", "Tensor", "nn.functional", "linalg", "fft", "special")
+EVERYWHERE = ("nt", "Tensor")
+
+# Where a method of PyTorch's Tensor takes its arguments in another way than the function: sizes one
+# by one as well (x.reshape(2, 3)), or itself at another place (x.where(condition, other)).
+SPREAD: dict[str, str] = {
+    name: text
+    for text, names in {
+        "shape": "reshape view",
+        "dims": "permute flip tile",
+        "size": "expand broadcast_to",
+        "repeats": "repeat",
+    }.items()
+    for name in names.split()
+}
+SELF_AT = {"where": 1}
+
+_functions: dict[str, dict[str, Callable[..., Any]]] = {place: {} for place in PLACES}
+
+
+class _NoTensor:
+    """Stands for the class of tensors until tensor/core.py names it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+
+_tensor: Any = _NoTensor
+
+
+def tensors_are(kind: type) -> None:
+    """Let public functions take and give objects of this class, made from a node."""
+    global _tensor
+    _tensor = kind
+
+
+def public(*places: str, aliases: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+    """Decorator: users find this function on nodes at `places`, and there it takes tensors as well.
+
+    Its name, without a trailing underscore, arguments, defaults and docstring are what users see,
+    so they are PyTorch's. Annotations say `Node`, which users see as `Tensor`; other arguments are
+    checked against theirs.
+
+    Args:
+        places: of PLACES; nt and Tensor unless given.
+        aliases: other names of the function.
+    """
+
+    def decorate(function: Function) -> Function:
+        name = function.__name__.rstrip("_")
+        call = on_tensors(function, name)
+        for spelled in (name, *aliases):
+            enter(call, spelled, places or EVERYWHERE)
+        return call
+
+    return decorate
+
+
+def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:
+    """Let users find a function of tensors at `places` under `name`."""
+    for place in places:
+        if name in _functions[place]:
+            raise ValueError(message(name, f"{place} has a function of this name"))
+        _functions[place][name] = function
+
+
+def entered(place: str) -> dict[str, Callable[..., Any]]:
+    """The functions that `public` has put at a place so far."""
+    return _functions[place]
+
+
+def as_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of Tensor that a public function is; but for SPREAD and SELF_AT the function."""
+    if name in SPREAD:
+
+        @functools.wraps(function)
+        def spread(self: Any, *sizes: Any, **options: Any) -> Any:
+            if sizes:
+                sizes = (sizes[0] if len(sizes) == 1 else sizes,)
+            elif not options:
+                sizes = ((),)
+            return function(self, *sizes, **options)
+
+        return spread
+    if name in SELF_AT:
+        place = SELF_AT[name]
+
+        @functools.wraps(function)
+        def placed(self: Any, *operands: Any, **options: Any) -> Any:
+            return function(*operands[:place], self, *operands[place:], **options)
+
+        return placed
+    return function
+
+
+def on_tensors(function: Function, name: str) -> Function:
+    """`function` of nodes, as a function of tensors too: if one is given, results are tensors."""
+    parameters: Parameters | None = None
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        nonlocal parameters
+        held: list[Any] = []
+        operands: list[Any] = []
+        for value in args:
+            if isinstance(value, _tensor):
+                held.append(value)
+                operands.append(value.node)
+            elif isinstance(value, Node):
+                operands.append(value)
+            else:
+                if parameters is None:
+                    parameters = Parameters(function)
+                value = _unwrapped(name, value, held)
+                parameters.check_at(name, len(operands), value)
+                operands.append(value)
+        if options:
+            if parameters is None:
+                parameters = Parameters(function)
+            for key, value in options.items():
+                options[key] = value = _unwrapped(name, value, held)
+                parameters.check(name, key, value)
+        out = function(*operands, **options)
+        return _wrapped(out, held) if held else out
+
+    call.__name__ = name
+    call.__annotations__ = function.__annotations__ = {
+        key: text.replace("Node", "Tensor") if isinstance(text, str) else text
+        for key, text in function.__annotations__.items()
+    }
+    return call  # type: ignore[return-value]
+
+
+def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
+    """The node of a tensor, or of each in a sequence of them, which `held` gets; else `value`."""
+    if isinstance(value, _tensor):
+        held.append(value)
+        return value.node
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, _tensor) for item in value):
+            return type(value)([_unwrapped(operator, item, held) for item in value])
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        problem = f"an operand is a NumPy array {value.shape} {value.dtype}"
+        raise TypeError(message(operator, problem, hint="nt.from_numpy(array) is a tensor"))
+    return value
+
+
+def _wrapped(out: Any, held: list[Any]) -> Any:
+    """The tensor of a node, one of `held` if it is the node of that; of each in a tuple."""
+    if isinstance(out, Node):
+        for given in held:
+            if given.node is out:
+                return given
+        return _tensor(out)
+    if isinstance(out, tuple):
+        found = [_wrapped(item, held) for item in out]
+        return type(out)(*found) if hasattr(out, "_fields") else tuple(found)
+    return out
+
+
+_SECOND = "Tensor | int | float"  # what an operand after the first is
+
+
+def function_of(op: Op, operands: tuple[str, ...], attributes: Parameters) -> Callable[..., Any]:
+    """The public function of an operator that needs none written: operands, then attributes."""
+    kinds = inspect.Parameter
+    shown = inspect.Signature(
+        [
+            *(
+                kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=_SECOND if i else "Tensor")
+                for i, name in enumerate(operands)
+            ),
+            *(
+                parameter.replace(kind=kinds.POSITIONAL_OR_KEYWORD)
+                for name, parameter in attributes.signature.parameters.items()
+                if name in attributes.named
+            ),
+        ],
+        return_annotation="Tensor",
+    )
+    names = tuple(shown.parameters)
+
+    def function(*args: Any, **options: Any) -> Node:
+        if options or len(args) != len(operands):
+            args, options = _bound(op.name, operands, names, shown, args, options)
+        return op.apply(*args, **options)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.__doc__
+    function.__module__ = getattr(op, "function", op.reference).__module__
+    function.__signature__ = shown  # type: ignore[attr-defined]
+    return on_tensors(function, op.name)
+
+
+def _bound(
+    name: str,
+    operands: tuple[str, ...],
+    names: tuple[str, ...],
+    shown: inspect.Signature,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Operands and attributes out of the arguments of a call, each of them given once."""
+    takes = f"it is {name}{shown}"
+    if len(args) > len(names):
+        raise TypeError(message(name, f"takes {len(names)} arguments, not {len(args)}", takes))
+    given = dict(zip(names, args, strict=False))
+    for twice in given.keys() & options.keys():
+        raise TypeError(message(name, f"{twice} is given twice", takes))
+    given.update(options)
+    for operand in operands:
+        if operand not in given:
+            raise TypeError(message(name, f"needs {operand}", takes))
+    return tuple(given.pop(operand) for operand in operands), given

@@ -1,0 +1,98 @@
+"""Which module holds which names. Written by `make surface` from public functions and records."""
+
+FAMILIES = {
+    "ops.arithmetic": {
+        "Tensor": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
+        "nt": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
+    },
+    "ops.attention": {
+        "records": "attention attention_backward",
+    },
+    "ops.binary": {
+        "Tensor": (
+            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+            "floor_divide maximum minimum mul multiply remainder"
+        ),
+        "nt": (
+            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+            "floor_divide maximum minimum mul multiply remainder"
+        ),
+        "records": (
+            "add bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor div "
+            "floor_divide maximum minimum mul pow remainder sub"
+        ),
+    },
+    "ops.cast": {
+        "records": "cast",
+    },
+    "ops.compare": {
+        "Tensor": (
+            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
+            "ne"
+        ),
+        "nt": (
+            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
+            "ne"
+        ),
+        "records": (
+            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
+            "ne where"
+        ),
+    },
+    "ops.index": {
+        "records": "gather index_add scatter_add take",
+    },
+    "ops.matmul": {
+        "records": "matmul",
+    },
+    "ops.norm": {
+        "records": "layer_norm layer_norm_backward rms_norm rms_norm_backward",
+    },
+    "ops.operands": {
+        "records": "buffer compiled const empty iota",
+    },
+    "ops.quant": {
+        "records": "dequantize quant_matmul quant_take",
+    },
+    "ops.random": {
+        "records": "random_bits random_normal random_uniform",
+    },
+    "ops.reduce": {
+        "records": "argmax argmin expand max min prod sum",
+    },
+    "ops.rope": {
+        "records": "rope",
+    },
+    "ops.softmax": {
+        "records": "log_softmax log_softmax_backward softmax softmax_backward",
+    },
+    "ops.sort": {
+        "records": "topk_indices",
+    },
+    "ops.unary": {
+        "Tensor": (
+            "abs bitwise_not ceil cos erf exp expm1 floor gelu leaky_relu log log1p log2 neg "
+            "reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square tan tanh "
+            "trunc"
+        ),
+        "nn.functional": "gelu leaky_relu relu sigmoid silu softplus tanh",
+        "nt": (
+            "abs bitwise_not ceil cos erf exp expm1 floor gelu leaky_relu log log1p log2 neg "
+            "reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square tan tanh "
+            "trunc"
+        ),
+        "records": (
+            "abs bitwise_not ceil cos erf exp expm1 floor gelu gelu_tanh leaky_relu log log1p "
+            "log2 ndtr neg reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square "
+            "tan tanh trunc"
+        ),
+        "special": "erf expm1 log1p ndtr round",
+    },
+    "ops.view": {
+        "records": "clone detach permute reshape slice slice_update",
+    },
+    "tensor.reading": {
+        "Tensor": "allclose equal masked_select where",
+        "nt": "allclose equal masked_select where",
+    },
+}

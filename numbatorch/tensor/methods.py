@@ -1,0 +1,142 @@
+"""Methods of Tensor: public functions, found when they are first used, and Python's operators.
+
+`ops/surface.py` says where functions come from. methods.pyi lists them for type checkers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, message
+from numbatorch.graph import find
+from numbatorch.ops import families
+from numbatorch.ops.operands import describe
+from numbatorch.ops.surface import as_method
+from numbatorch.tensor.base import Handle, is_operand, unwrap
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+
+class Found(type):
+    """The class of Tensor: looks public functions up when they are first used."""
+
+    def __getattr__(cls, name: str) -> Any:
+        function = None if name.startswith("_") else families.function("Tensor", name)
+        if function is None:
+            raise AttributeError(f"'{cls.__name__}' has no attribute {name!r}", name=name, obj=cls)
+        method = as_method(name, function)
+        if families.is_kept("Tensor", name):
+            setattr(Methods, name, method)
+        return method
+
+    def __dir__(cls) -> Iterable[str]:
+        return sorted({*super().__dir__(), *families.names("Tensor")})
+
+
+class Methods(Handle, metaclass=Found):
+    """Operators with tensors and numbers broadcast and promote as in PyTorch."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(type(self), name).__get__(self)
+        except AttributeError:
+            problem = f"'{type(self).__name__}' object has no attribute {name!r}"
+            raise AttributeError(problem, name=name, obj=self) from None
+
+    def __dir__(self) -> Iterable[str]:
+        return dir(type(self))
+
+    def __pos__(self) -> Tensor:
+        return self._of(self.node)
+
+    def __invert__(self) -> Tensor:
+        if self.node.dtype.kind == "f":
+            raise DTypeError(message("~", f"needs integers or bool, not {describe(self.node)}"))
+        name = "logical_not" if self.node.dtype is dt.bool_ else "bitwise_not"
+        return self._of(find(name).apply(self.node))
+
+    def __pow__(self, other: Any) -> Any:
+        return self.pow(other) if is_operand(other) else _refused("pow", other)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.matmul(other) if isinstance(other, Handle) else _refused("matmul", other)
+
+    __hash__ = object.__hash__
+
+
+def _refused(name: str, other: Any) -> Any:
+    """Python tries the other operand, unless that is an array: NumPy would answer for it."""
+    if isinstance(other, np.ndarray):
+        problem = f"an operand is a NumPy array {other.shape} {other.dtype}"
+        raise TypeError(message(name, problem, hint="nt.from_numpy(array) is a tensor"))
+    return NotImplemented
+
+
+def _unary(name: str) -> Callable[[Handle], Any]:
+    def method(self: Handle) -> Any:
+        return self._of(find(name).apply(self.node))
+
+    return method
+
+
+def _binary(name: str) -> Callable[[Handle, Any], Any]:
+    def method(self: Handle, other: Any) -> Any:
+        if not is_operand(other):
+            return _refused(name, other)
+        return self._of(find(name).apply(self.node, unwrap(other)))
+
+    return method
+
+
+def _reflected(name: str) -> Callable[[Handle, Any], Any]:
+    def method(self: Handle, other: Any) -> Any:
+        if not is_operand(other):
+            return _refused(name, other)
+        return self._of(find(name).apply(unwrap(other), self.node))
+
+    return method
+
+
+_OPERATORS: dict[Callable[[str], Callable[..., Any]], dict[str, str]] = {
+    _unary: {"neg": "neg", "abs": "abs"},
+    _binary: {
+        **dict.fromkeys(("and", "rand"), "bitwise_and"),
+        **dict.fromkeys(("or", "ror"), "bitwise_or"),
+        **dict.fromkeys(("xor", "rxor"), "bitwise_xor"),
+        **{name: name for name in ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge")},
+        "truediv": "div",
+        "floordiv": "floor_divide",
+        "mod": "remainder",
+        "lshift": "bitwise_left_shift",
+        "rshift": "bitwise_right_shift",
+    },
+    _reflected: {
+        **{f"r{name}": name for name in ("add", "sub", "mul", "pow")},
+        "rtruediv": "div",
+        "rfloordiv": "floor_divide",
+        "rmod": "remainder",
+        "rlshift": "bitwise_left_shift",
+        "rrshift": "bitwise_right_shift",
+    },
+}
+
+
+def _operators() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Python's operators: the name of the method, and a method that applies an operator of ours."""
+    for make, names in _OPERATORS.items():
+        for python, ours in names.items():
+            method = make(ours)
+            method.__name__ = f"__{python}__"
+            method.__qualname__ = f"Tensor.__{python}__"
+            yield method.__name__, method
+
+
+for _name, _method in _operators():
+    setattr(Methods, _name, _method)

@@ -1,0 +1,60 @@
+"""Public functions that read values: their result is Python's, or its shape depends on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.graph import Node, find
+from numbatorch.ops.arithmetic import isclose
+from numbatorch.ops.operands import expanded
+from numbatorch.ops.surface import public
+from numbatorch.shape import broadcast
+from numbatorch.tensor import index
+from numbatorch.tensor.base import host_array, host_node
+
+
+@public()
+def where(
+    condition: Node, input: Node | float | None = None, other: Node | float | None = None
+) -> Any:
+    """`input` where the condition holds, `other` elsewhere; either may be a number.
+
+    With the condition alone: the positions where it holds, one tensor a dimension.
+
+    >>> where(tensor([True, False]), tensor([1, 2]), 0)
+    tensor([1, 0])
+    """
+    if input is None and other is None:
+        places = np.nonzero(host_array(condition))
+        return tuple(host_node(p.astype(np.int64), dt.int64, condition.device) for p in places)
+    return find("where").apply(condition, input, other)
+
+
+@public()
+def masked_select(input: Node, mask: Node) -> Node:
+    """The elements where the mask is True, in one dimension; both are broadcast together."""
+    shape = broadcast("masked_select", input.shape, mask.shape)
+    chosen = host_array(expanded(mask, shape))
+    return index.get(expanded(input, shape), chosen)
+
+
+@public()
+def equal(input: Node, other: Node) -> bool:
+    """Whether both have the same shape and equal elements."""
+    return input.shape == other.shape and _all(find("eq").apply(input, other))
+
+
+@public()
+def allclose(
+    input: Node, other: Node, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether |input - other| <= atol + rtol * |other| everywhere."""
+    return _all(isclose(input, other, rtol, atol, equal_nan))
+
+
+def _all(truths: Node) -> bool:
+    """Whether no element is False."""
+    return bool(host_array(find("logical_not").apply(truths)).any()) is False

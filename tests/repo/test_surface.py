@@ -1,0 +1,78 @@
+"""Public functions: one object at every place, written files up to date, late families."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import numbatorch as nt
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str, root: Path = ROOT) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ).stdout
+
+
+def test_table_and_stubs_are_up_to_date() -> None:
+    command = [sys.executable, ROOT / "tools" / "surface.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"run `make surface`, which writes\n{done.stdout}{done.stderr}"
+
+
+def test_function_method_and_name_are_one_object() -> None:
+    assert nt.gelu is nt.Tensor.gelu
+    assert nt.subtract is nt.sub
+
+
+def test_help_shows_the_signature_of_torch() -> None:
+    parameters = inspect.signature(nt.gelu).parameters
+    assert list(parameters) == ["input", "approximate"]
+    assert parameters["input"].annotation == "Tensor"
+    assert parameters["approximate"].default == "none"
+    assert "Phi" in (nt.gelu.__doc__ or "")
+    assert str(inspect.signature(nt.leaky_relu)).startswith("(input: 'Tensor', negative_slope")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda x: nt.gelu(x, approximate="tahn"), ValueError, "'none' or 'tanh'"),
+        (lambda x: nt.relu(x, foo=1), TypeError, "relu: has no argument 'foo'"),
+        (lambda x: x.leaky_relu("steep"), TypeError, "negative_slope is 'steep', not float"),
+        (lambda x: nt.exp(x, x), TypeError, "exp"),
+        (lambda x: nt.div(x, 2, rounding_mode="up"), ValueError, "'floor' or 'trunc'"),
+        (lambda x: nt.pow(x.int(), -1), nt.DTypeError, "no integers"),
+        (lambda x: x.int().pow(-1), nt.DTypeError, "no integers"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_of_the_call(call, error, says) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=says):
+        call(nt.tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("name", ["buffer", "take", "cast", "slice", "layer_norm", "random_bits"])
+def test_records_are_no_public_names(name: str) -> None:
+    assert not hasattr(nt, name)
+    assert not hasattr(nt.Tensor, name)
+
+
+def test_import_loads_no_family_that_nothing_needs() -> None:
+    code = """
+import json, sys, numbatorch
+from numbatorch.graph import registered
+print(json.dumps([[m for m in sys.modules if m.startswith("numbatorch")], len(registered())]))
+"""
+    modules, records = json.loads(run(code))
+    assert not {"numbatorch.ops.unary", "numbatorch.ops.table", "numbatorch.nn"} & {*modules}
+    assert len(modules) < 60 and records < 40
