@@ -101,9 +101,9 @@ CORNERS: list[tuple[Elementwise, list[float], list[float]]] = [
     (binary.pow_, [np.inf, 0.0], [0.0, np.inf]),
     (binary.remainder, [5.5, -2.0], [1.0, 3.0]),
     (binary.floor_divide, [5.5, 2.0], [0.0, 0.0]),
-    (unary.gelu, [40.0], [1.0]),
-    (unary.gelu, [-40.0], [0.0]),
-    (unary.softplus, [1000.0], [1.0]),
+    (unary.gelu_, [40.0], [1.0]),
+    (unary.gelu_, [-40.0], [0.0]),
+    (unary.softplus_, [1000.0], [1.0]),
     (unary.tanh, [100.0], [0.0]),
 ]
 
