@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from numbatorch.errors import OutOfRange, message
-from numbatorch.models.llama import KVCache, Llama
+from numbatorch.models.blocks.cache import KVCache
+from numbatorch.models.protocols import CausalLM
 from numbatorch.tensor import Tensor, from_numpy, no_grad, realize
 from numbatorch.tensor.capture import compile
 
@@ -28,7 +29,7 @@ class Decoder:
         position: tokens fed so far.
     """
 
-    def __init__(self, model: Llama) -> None:
+    def __init__(self, model: CausalLM) -> None:
         self.model = model
         self.limit = model.config.max_position_embeddings
         self.position = 0
@@ -72,7 +73,7 @@ class Decoder:
             return
         capacity = max(LEAST, 1 << (tokens - 1).bit_length())
         with no_grad():
-            cache = KVCache(self.model, min(capacity, self.limit))
+            cache = self.model.new_cache(min(capacity, self.limit))
             if self._cache is not None and self.position:
                 cache.copy_from(self._cache, self.position)
         self._cache, self._step = cache, _compiled(self.model, cache)
@@ -94,7 +95,7 @@ def check_ids(operator: str, ids: Sequence[int], size: int) -> None:
             raise OutOfRange(message(operator, f"token id {id} is not in the vocabulary", rule))
 
 
-def _compiled(model: Llama, cache: KVCache) -> Any:
+def _compiled(model: CausalLM, cache: KVCache) -> Any:
     def step(ids: Tensor, position: int, last: bool) -> Tensor | list[Tensor]:
         """Logits (V,), or nothing but the keys and values of a chunk that is not the last."""
         with no_grad():

@@ -12,15 +12,17 @@ import numpy as np
 
 from numbatorch import hub, models
 from numbatorch.device import Device
-from numbatorch.errors import FormatError, OutOfRange, message
+from numbatorch.errors import OutOfRange, message
 from numbatorch.generation.decoder import Decoder, check_ids
 from numbatorch.generation.sampling import Sampling, choose
 from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.models.llama import Llama
+from numbatorch.models.protocols import CausalLM
 
 Array = np.ndarray[Any, Any]
+
+TASK = "text-generation"
 
 
 class TextGenerator:
@@ -43,17 +45,13 @@ class TextGenerator:
         """As `models.from_pretrained`; the tokenizer comes from the same place."""
         path = hub.resolve(source, revision)
         if path.is_dir():
-            model = models.from_pretrained(path, device=device)
+            self.model: CausalLM = models.from_pretrained(path, device=device, task=TASK)
             self.tokenizer = Tokenizer.from_folder(path)
         else:
             file = GGUFFile(path)
-            model = models.from_gguf(file, device)
+            self.model = models.from_gguf(file, device, TASK)
             self.tokenizer = Tokenizer.from_gguf(file)
-        if not isinstance(model, Llama):
-            problem = f"{type(model).__name__} is not a language model"
-            raise FormatError(message("TextGenerator", problem, f"source {path}"))
-        self.model = model
-        self.context = model.config.max_position_embeddings
+        self.context = self.model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
         self._busy: set[Decoder] = set()
 

@@ -1,34 +1,31 @@
-"""Models, and `from_pretrained`, which finds the class that a checkpoint is for."""
+"""Models, and `from_pretrained`, which finds the class that a checkpoint is for.
+
+Importing this package imports no model: the classes load when a checkpoint or a name asks for one.
+"""
 
 import json
 import os
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from numbatorch import hub
 from numbatorch.device import Device
 from numbatorch.device import device as device_of
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint, open_checkpoint
-from numbatorch.models import llama
-from numbatorch.models.bert import Bert, BertConfig
-from numbatorch.models.checkpoint import fill
-from numbatorch.models.llama import Llama, LlamaConfig
+from numbatorch.io.safetensors import open_checkpoint
+from numbatorch.models.registry import architecture, declarations, find, known
 
-__all__ = ["Bert", "BertConfig", "Llama", "LlamaConfig", "from_gguf", "from_pretrained"]
-
-Model = Bert | Llama
+__all__ = ["architecture", "from_gguf", "from_pretrained"]
 
 
 def from_pretrained(
     source: str | os.PathLike[str],
     revision: str | None = None,
     device: Device | str | None = None,
-) -> Model:
+    task: str | None = None,
+) -> Any:
     """A model with its published weights, mapped from the file in their stored types.
 
     Args:
@@ -36,23 +33,29 @@ def from_pretrained(
             Hugging Face Hub: `owner/name`, or `owner/name:file.gguf` for one file of it.
         revision: branch, tag or commit of the repository.
         device: where the weights go; the default device unless given.
+        task: what the model has to be for, "text-generation" or "feature-extraction"; anything
+            unless given.
+    Returns:
+        an instance of the class that declares the architecture of the checkpoint (`architecture`).
     Raises:
         FileNotFoundError, ConnectionError: `source` is not there, or out of reach.
-        FormatError: an unknown architecture, a malformed file, or a tensor that the model lacks,
-            does not use, or that has another shape than the configuration says.
+        FormatError: an unknown architecture, or one for another task; a malformed file, or a
+            tensor that the model lacks, does not use, or that has another shape than the
+            configuration says.
     """
     path = hub.resolve(source, revision)
     where = device_of(device)
-    return _from_folder(path, where) if path.is_dir() else from_gguf(GGUFFile(path), where)
+    return (
+        _from_folder(path, where, task) if path.is_dir() else from_gguf(GGUFFile(path), where, task)
+    )
 
 
-def from_gguf(file: GGUFFile, device: Device | str | None = None) -> Model:
+def from_gguf(file: GGUFFile, device: Device | str | None = None, task: str | None = None) -> Any:
     """As `from_pretrained`, from a GGUF file that is open already."""
-    architecture = file.field("general.architecture", str)
-    build = _GGUF.get(architecture)
-    if build is None:
-        raise _unknown("general.architecture", architecture, file.path, list(_GGUF))
-    return build(file, device_of(device))
+    names = [file.field("general.architecture", str)]
+    return _find("gguf", "general.architecture", names, task, file.path).from_gguf(
+        file, device_of(device)
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -69,76 +72,35 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _from_folder(folder: Path, device: Device) -> Model:
+def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     config = read_config(folder)
     names = config.get("architectures") or [config.get("model_type")]
     names = names if isinstance(names, list) else [names]
+    cls = _find("hf", "architectures", names, task, folder / "config.json")
+    return cls.from_hf(config, open_checkpoint(folder), device)
+
+
+def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -> Any:
+    """The class of the first name that has one, which has to be for the task."""
     for name in names:
-        build = _FOLDERS.get(name) if isinstance(name, str) else None
-        if build is not None:
-            return build(config, open_checkpoint(folder), device)
-    path = folder / "config.json"
-    raise _unknown("architectures", ", ".join(map(str, names)), path, list(_FOLDERS))
+        cls = find(kind, name) if isinstance(name, str) else None
+        if cls is not None:
+            if task not in (None, cls.task):
+                problem = f"{cls.__name__} is for {cls.task}, not for {task}"
+                raise FormatError(message("models", problem, f"file {path}"))
+            return cls
+    rows = (f"file {path}", f"known: {', '.join(known(kind))}")
+    raise FormatError(message("models", f"{key} is {', '.join(map(str, names))}", *rows))
 
 
-def _unknown(key: str, name: str, path: Path, known: list[str]) -> FormatError:
-    rows = (f"file {path}", f"known: {', '.join(known)}")
-    return FormatError(message("models", f"{key} is {name}", *rows))
+def __getattr__(name: str) -> Any:
+    """Classes of models and their configurations: `Llama`, `LlamaConfig`."""
+    for declared in declarations():
+        if declared.name == name.removesuffix("Config"):
+            return getattr(import_module(declared.module), name)
+    raise AttributeError(f"module 'numbatorch.models' has no attribute {name!r}")
 
 
-def _llama_folder(config: dict[str, Any], weights: Checkpoint, device: Device) -> Llama:
-    model = Llama(LlamaConfig.from_hf(config))
-    frequencies = llama.rotary_frequencies(model.config)
-    repeated = [name for name in weights.tensors if name.endswith(".rotary_emb.inv_freq")]
-    for name in repeated:  # old checkpoints hold what the configuration says
-        stored = weights.tensor(name)
-        if stored.shape != frequencies.shape or not np.allclose(stored, frequencies, rtol=1e-2):
-            raise _contradiction(weights, name, "rope_theta and rope_scaling")
-    head, embedding = "lm_head.weight", "model.embed_tokens.weight"
-    if model.lm_head is None and head in weights.tensors and embedding in weights.tensors:
-        if not np.array_equal(weights.tensor(head), weights.tensor(embedding)):
-            raise _contradiction(weights, head, "tie_word_embeddings")
-        repeated.append(head)
-    fill(model, weights, device, known=repeated)
-    return model
-
-
-def _llama_gguf(file: GGUFFile, device: Device) -> Llama:
-    model = Llama(LlamaConfig.from_gguf(file))
-    factors = file.tensors.get(llama.GGUF_ROPE_FACTORS)
-    if factors is not None:
-        expected = (model.config.head_dim // 2,)
-        if factors.shape != expected or factors.dtype.kind != "f":
-            found = f"{factors.name} is {factors.shape} {factors.dtype.name}"
-            problem = f"tensor {found}, the configuration says {expected} floats"
-            raise FormatError(message("Llama", problem, f"file {file.path}"))
-        model.rope_factors = file.tensor(factors.name).astype(np.float64)
-    fill(model, file, device, llama.gguf_name, known=[llama.GGUF_ROPE_FACTORS])
-    return model
-
-
-def _contradiction(weights: Checkpoint, name: str, keys: str) -> FormatError:
-    problem = f"tensor {name} is not what the configuration says: {keys}"
-    return FormatError(message("Llama", problem, f"file {weights.path}"))
-
-
-def _bert_folder(config: dict[str, Any], weights: Checkpoint, device: Device) -> Bert:
-    model = Bert(BertConfig.from_hf(config, "pooler.dense.weight" in weights.tensors))
-    positions = "embeddings.position_ids"  # old checkpoints hold 0, 1, 2, ...
-    fill(model, weights, device, known=[positions])
-    if positions in weights.tensors:
-        stored = weights.tensor(positions).reshape(-1)
-        if not np.array_equal(stored, np.arange(model.config.max_position_embeddings)):
-            problem = f"tensor {positions} does not count from 0"
-            raise FormatError(message("Bert", problem, f"file {weights.path}"))
-    return model
-
-
-# Names in config.json, architectures or model_type, and in general.architecture of GGUF files.
-_FOLDERS: dict[str, Callable[[dict[str, Any], Checkpoint, Device], Model]] = {
-    "LlamaForCausalLM": _llama_folder,
-    "llama": _llama_folder,
-    "BertModel": _bert_folder,
-    "bert": _bert_folder,
-}
-_GGUF: dict[str, Callable[[GGUFFile, Device], Model]] = {"llama": _llama_gguf}
+def __dir__() -> list[str]:
+    """What stands in `__all__`, and the classes of models."""
+    return sorted({*__all__, *(declared.name for declared in declarations())})

@@ -1,6 +1,6 @@
 """BERT: an encoder of whole texts, with weights in Hugging Face's names.
 
-Letters: B batch, T tokens, H heads, D head size, C hidden size.
+Letters: B batch, T tokens, H heads, C hidden size.
 Source: https://arxiv.org/abs/1810.04805
 """
 
@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import DTypeError, FormatError, OutOfRange, message
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.encoder import Dense, Embeddings, Encoder
+from numbatorch.models.checkpoint import fill
 from numbatorch.models.config import Fields
+from numbatorch.models.registry import architecture
 from numbatorch.tensor import Tensor
+
+POSITIONS = "embeddings.position_ids"  # old checkpoints hold 0, 1, 2, ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,11 @@ class BertConfig:
     layer_norm_eps: float = 1e-12  # added to variances
     has_pooler: bool = True  # whether the checkpoint holds the pooler of the first token
 
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            problem = f"{self.num_attention_heads} heads do not divide {self.hidden_size}"
+            raise FormatError(message("bert", problem))
+
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], has_pooler: bool = True) -> "BertConfig":
         """From a config.json.
@@ -40,7 +53,8 @@ class BertConfig:
         fields = Fields("bert", config)
         fields.require("hidden_act", "gelu", ("gelu",))
         fields.require("position_embedding_type", "absolute", ("absolute",))
-        found = cls(
+        fields.require("is_decoder", False, (False,))
+        return cls(
             vocab_size=fields.integer("vocab_size"),
             hidden_size=fields.integer("hidden_size"),
             intermediate_size=fields.integer("intermediate_size"),
@@ -51,121 +65,9 @@ class BertConfig:
             layer_norm_eps=fields.number("layer_norm_eps", 1e-12),
             has_pooler=has_pooler,
         )
-        if found.hidden_size % found.num_attention_heads:
-            problem = f"{found.num_attention_heads} heads do not divide {found.hidden_size}"
-            raise FormatError(message("bert", problem))
-        return found
 
 
-class Embeddings(nn.Module):
-    """The sum of a token's, its position's and its segment's embedding, normalised."""
-
-    def __init__(self, config: BertConfig) -> None:
-        size = config.hidden_size
-        self.word_embeddings = nn.Embedding(config.vocab_size, size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
-        self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-
-    def forward(self, ids: Tensor, token_types: Tensor | None) -> Tensor:
-        """ids, token_types: (B, T) -> (B, T, C)."""
-        x = self.word_embeddings(ids)
-        x = x.to(x.dtype.compute)  # half types add up in float32
-        if token_types is None:
-            x = x + self.token_type_embeddings.weight[0]
-        else:
-            x = x + self.token_type_embeddings(token_types)
-        x = x + self.position_embeddings.weight[: ids.shape[1]]
-        out: Tensor = self.LayerNorm(x)
-        return out
-
-
-class SelfAttention(nn.Module):
-    """Every token looks at every token that the mask shows."""
-
-    def __init__(self, config: BertConfig) -> None:
-        self.heads = config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (B, T, C) -> (B, T, C); mask: (B, 1, 1, T)."""
-        B, T, C = x.shape
-        heads = (B, T, self.heads, C // self.heads)
-        q = self.query(x).reshape(heads).transpose(1, 2)  # (B, H, T, D)
-        k = self.key(x).reshape(heads).transpose(1, 2)
-        v = self.value(x).reshape(heads).transpose(1, 2)
-        out: Tensor = F.attention(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
-        return out
-
-
-class AddAndNorm(nn.Module):
-    """LayerNorm(dense(x) + residual)."""
-
-    def __init__(self, in_features: int, config: BertConfig) -> None:
-        self.dense = nn.Linear(in_features, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x: (B, T, in_features), residual: (B, T, C) -> (B, T, C)."""
-        out: Tensor = self.LayerNorm(self.dense(x) + residual)
-        return out
-
-
-class Attention(nn.Module):
-    """Self-attention and its output projection."""
-
-    def __init__(self, config: BertConfig) -> None:
-        self.self = SelfAttention(config)
-        self.output = AddAndNorm(config.hidden_size, config)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
-        out: Tensor = self.output(self.self(x, mask), x)
-        return out
-
-
-class Dense(nn.Module):
-    """A linear layer under the name `dense`, as checkpoints have it."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        self.dense = nn.Linear(in_features, out_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (..., in_features) -> (..., out_features)."""
-        out: Tensor = self.dense(x)
-        return out
-
-
-class Layer(nn.Module):
-    """Attention, then the feed-forward part."""
-
-    def __init__(self, config: BertConfig) -> None:
-        self.attention = Attention(config)
-        self.intermediate = Dense(config.hidden_size, config.intermediate_size)
-        self.output = AddAndNorm(config.intermediate_size, config)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
-        x = self.attention(x, mask)
-        out: Tensor = self.output(F.gelu(self.intermediate(x)), x)
-        return out
-
-
-class Encoder(nn.Module):
-    """The layers."""
-
-    def __init__(self, config: BertConfig) -> None:
-        self.layer = nn.ModuleList([Layer(config) for _ in range(config.num_hidden_layers)])
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (B, T, C) -> (B, T, C)."""
-        for layer in self.layer:
-            x = layer(x, mask)
-        return x
-
-
+@architecture(task="feature-extraction", hf=("BertModel", "bert"))
 class Bert(nn.Module):
     """Token ids to one vector a token. Parameters have Hugging Face's names."""
 
@@ -176,6 +78,18 @@ class Bert(nn.Module):
         self.pooler = None
         if config.has_pooler:
             self.pooler = Dense(config.hidden_size, config.hidden_size)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Bert":
+        """From a config.json and safetensors."""
+        model = cls(BertConfig.from_hf(config, "pooler.dense.weight" in weights.tensors))
+        fill(model, weights, device, known=[POSITIONS])
+        if POSITIONS in weights.tensors:
+            stored = weights.tensor(POSITIONS).reshape(-1)
+            if not np.array_equal(stored, np.arange(model.config.max_position_embeddings)):
+                problem = f"tensor {POSITIONS} does not count from 0"
+                raise FormatError(message("Bert", problem, f"file {weights.path}"))
+        return model
 
     @property
     def device(self) -> Device:

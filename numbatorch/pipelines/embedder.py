@@ -11,13 +11,14 @@ from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.generation.tokenizer import Tokenizer
-from numbatorch.models.bert import Bert
+from numbatorch.models.protocols import TextEncoder
 from numbatorch.pipelines.sentence_config import SentenceConfig
 from numbatorch.tensor import Tensor, from_numpy, no_grad
 from numbatorch.tensor.capture import compile
 
 Array = np.ndarray[Any, Any]
 
+TASK = "feature-extraction"
 TOKENS = 512  # tokens that a batch is filled to
 SENTENCES = 32  # sentences in a batch, at most
 
@@ -41,14 +42,10 @@ class Embedder:
         path = hub.resolve(source, revision)
         if not path.is_dir():
             raise FormatError(message("Embedder", "needs a folder", f"source {path}"))
-        model = models.from_pretrained(path, device=device)
-        if not isinstance(model, Bert):
-            problem = f"{type(model).__name__} does not embed sentences"
-            raise FormatError(message("Embedder", problem, f"source {path}"))
-        self.model = model
+        self.model: TextEncoder = models.from_pretrained(path, device=device, task=TASK)
         self.tokenizer = Tokenizer.from_folder(path)
-        self.config = SentenceConfig.from_folder(path, model.config.max_position_embeddings)
-        self.dimension = model.config.hidden_size
+        self.config = SentenceConfig.from_folder(path, self.model.config.max_position_embeddings)
+        self.dimension = self.model.config.hidden_size
         self._run = compile(self._embed)
 
     def __getstate__(self) -> dict[str, Any]:

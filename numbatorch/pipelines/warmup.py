@@ -8,8 +8,8 @@ from functools import partial
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.generation.decoder import CHUNK, Decoder
-from numbatorch.models.bert import Bert
-from numbatorch.models.llama import Llama
+from numbatorch.models.protocols import CausalLM
+from numbatorch.pipelines import embedder
 from numbatorch.pipelines.embedder import Embedder
 
 WORDS = "a few words of which texts of several lengths are made".split()
@@ -29,7 +29,8 @@ def warm_up(
     """
     path = hub.resolve(source, revision)
     model = models.from_pretrained(path, device=device)
-    runs = _embeddings(Embedder(path, device=device)) if isinstance(model, Bert) else _steps(model)
+    encodes = model.task == embedder.TASK
+    runs = _embeddings(Embedder(path, device=device)) if encodes else _steps(model)
     for name, run in runs:
         start = time.perf_counter()
         run()
@@ -44,7 +45,7 @@ def _embeddings(embedder: Embedder) -> Iterator[tuple[str, Callable[[], object]]
     yield "a batch", partial(embedder.encode, texts * 4)
 
 
-def _steps(model: Llama) -> Iterator[tuple[str, Callable[[], object]]]:
+def _steps(model: CausalLM) -> Iterator[tuple[str, Callable[[], object]]]:
     """One token, prompts of several lengths, and a text that outgrows its first memory."""
     decoder = Decoder(model)
     size = 1

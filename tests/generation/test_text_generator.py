@@ -208,7 +208,9 @@ def test_nan_logits_are_an_error(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_no_language_model(minilm: Path) -> None:
-    with pytest.raises(nt.FormatError, match="Bert is not a language model"):
+    with pytest.raises(
+        nt.FormatError, match="Bert is for feature-extraction, not for text-generation"
+    ):
         TextGenerator(minilm)
 
 

@@ -155,24 +155,26 @@ def write_gguf(
     keys: dict[str, Any] | None = None,
     extra: dict[str, np.ndarray] | None = None,
     architecture: str = "llama",
+    permuted: bool = True,
 ) -> Path:
-    """A GGUF file of float32 tensors without a vocabulary, rows permuted as converters do.
+    """A GGUF file of float32 tensors without a vocabulary.
 
     Args:
         keys: metadata beside the usual; None as a value leaves a key out.
         extra: tensors beside the weights.
+        permuted: whether rows of queries and keys are, as converters do for Llama.
     """
     writer = gguf.GGUFWriter(str(path), architecture)
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     usual: dict[str, Any] = {
-        "llama.context_length": config["max_position_embeddings"],
-        "llama.embedding_length": config["hidden_size"],
-        "llama.block_count": config["num_hidden_layers"],
-        "llama.feed_forward_length": config["intermediate_size"],
-        "llama.attention.head_count": heads,
-        "llama.attention.head_count_kv": groups,
-        "llama.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
-        "llama.rope.freq_base": config["rope_theta"],
+        f"{architecture}.context_length": config["max_position_embeddings"],
+        f"{architecture}.embedding_length": config["hidden_size"],
+        f"{architecture}.block_count": config["num_hidden_layers"],
+        f"{architecture}.feed_forward_length": config["intermediate_size"],
+        f"{architecture}.attention.head_count": heads,
+        f"{architecture}.attention.head_count_kv": groups,
+        f"{architecture}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        f"{architecture}.rope.freq_base": config["rope_theta"],
         **(keys or {}),
     }
     for key, value in usual.items():
@@ -189,7 +191,7 @@ def write_gguf(
         layer, _, inner = part.removeprefix("model.layers.").partition(".")
         stored = GGUF_NAMES[part] if part in GGUF_NAMES else f"blk.{layer}.{GGUF_NAMES[inner]}"
         for projection, count in (("q_proj", heads), ("k_proj", groups)):
-            if part.endswith(projection):
+            if permuted and part.endswith(projection):
                 halves = array.reshape(count, 2, -1, *array.shape[1:])
                 array = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
         writer.add_tensor(f"{stored}.{kind}", array)

@@ -185,7 +185,9 @@ def test_configurations_that_are_not_here(pooling, kinds, part: str, tmp_path: P
 
 def test_a_model_that_does_not_embed(tmp_path: Path, fixtures: Path) -> None:
     config = llama_config()
-    with pytest.raises(nt.FormatError, match="Llama does not embed sentences"):
+    with pytest.raises(
+        nt.FormatError, match="Llama is for text-generation, not for feature-extraction"
+    ):
         Embedder(write_folder(tmp_path, config, llama_weights(config)))
     with pytest.raises(nt.FormatError, match="needs a folder"):
         Embedder(fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf")

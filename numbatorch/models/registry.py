@@ -1,0 +1,132 @@
+"""Which class a checkpoint is for: a table of names that the files of the classes make.
+
+A file declares its class by `@architecture(...)`. The files of this folder are found by reading
+that line of each, so that looking a name up imports the one file that has it.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+from numbatorch import entry_points, nn
+from numbatorch.errors import message
+from numbatorch.models.protocols import CausalLM, TextEncoder
+
+TASKS = ("text-generation", "feature-extraction")
+
+# Kinds of files, and the method that makes a model from one.
+BUILDERS = {"hf": "from_hf", "gguf": "from_gguf"}
+
+AnyCausalLM = TypeVar("AnyCausalLM", bound=CausalLM)
+AnyTextEncoder = TypeVar("AnyTextEncoder", bound=TextEncoder)
+Names = str | tuple[str, ...]
+Key = tuple[str, str]  # kind of file, name in it
+
+_DECLARATION = re.compile(r"^@architecture(\(.*?\))\nclass (\w+)", re.MULTILINE | re.DOTALL)
+
+_classes: dict[Key, type[nn.Module]] = {}  # of the files imported so far
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file of this folder says of its class."""
+
+    module: str
+    name: str  # of the class
+    keys: tuple[Key, ...]
+
+
+@overload
+def architecture(
+    *, task: Literal["text-generation"], hf: Names = (), gguf: Names = ()
+) -> Callable[[type[AnyCausalLM]], type[AnyCausalLM]]: ...
+
+
+@overload
+def architecture(
+    *, task: Literal["feature-extraction"], hf: Names = (), gguf: Names = ()
+) -> Callable[[type[AnyTextEncoder]], type[AnyTextEncoder]]: ...
+
+
+def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[Any], Any]:
+    """Declare which checkpoints a class is for. The arguments are written as literals.
+
+    Args:
+        task: what a model does: "text-generation" (the class is a `CausalLM`) or
+            "feature-extraction" (a `TextEncoder`). The class gets it as `task`.
+        hf: names under `architectures` in config.json, and the `model_type` of those without;
+            the class has `from_hf(config, weights, device)`.
+        gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
+    Raises:
+        ValueError: another class has the name, or an unknown task.
+        TypeError: the class lacks the method.
+    """
+    if task not in TASKS:
+        problem = f"task is {task!r}, one of: {', '.join(TASKS)}"
+        raise ValueError(message("architecture", problem))
+    keys = _keys(hf, gguf)
+
+    def declare(cls: type[nn.Module]) -> type[nn.Module]:
+        for kind, name in keys:
+            builder, other = BUILDERS[kind], _classes.get((kind, name))
+            if not callable(getattr(cls, builder, None)):
+                problem = f"{cls.__name__} declares {kind} names and has no {builder}"
+                raise TypeError(message("architecture", problem))
+            if other is not None and _place(other) != _place(cls):
+                rows = (f"first {_place(other)}", f"then {_place(cls)}")
+                raise ValueError(message("architecture", f"{name} is declared twice", *rows))
+        _classes.update(dict.fromkeys(keys, cls))
+        cls.task = task  # type: ignore[attr-defined]
+        return cls
+
+    return declare
+
+
+def find(kind: str, name: str) -> Any:
+    """The class for a name in files of a kind; None if nothing here or in plugins has it."""
+    key = (kind, name)
+    if key not in _classes:
+        for declared in declarations():
+            if key in declared.keys:
+                import_module(declared.module)
+                return _classes[key]
+        entry_points.load(entry_points.ARCHITECTURES)
+    return _classes.get(key)
+
+
+def known(kind: str) -> list[str]:
+    """The names that are found in files of a kind."""
+    keys = {key for declared in declarations() for key in declared.keys} | set(_classes)
+    return sorted(name for of, name in keys if of == kind)
+
+
+@cache
+def declarations() -> tuple[Declared, ...]:
+    """What the files of this folder declare, read from their text."""
+    package = __name__.rpartition(".")[0]
+    found = []
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for arguments, name in _DECLARATION.findall(path.read_text(encoding="utf-8")):
+            call = ast.parse(f"f{arguments}", mode="eval").body
+            assert isinstance(call, ast.Call)
+            words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+            keys = _keys(words.get("hf", ()), words.get("gguf", ()))
+            found.append(Declared(f"{package}.{path.stem}", name, keys))
+    return tuple(found)
+
+
+def _keys(hf: Names, gguf: Names) -> tuple[Key, ...]:
+    return tuple(
+        (kind, name)
+        for kind, names in (("hf", hf), ("gguf", gguf))
+        for name in ([names] if isinstance(names, str) else names)
+    )
+
+
+def _place(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
