@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch import entry_points
 from numbatorch.errors import DTypeError, message
 
 
@@ -92,12 +93,31 @@ uint32 = DType("uint32", "u", 4)
 uint64 = DType("uint64", "u", 8)
 bool_ = DType("bool", "b", 1)
 
-# Block layouts: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
+# GGML's block types, a size for each; how they are laid out stands in ops/blocks/:
+# https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 Q4_0 = DType("Q4_0", "q", 18, 32, ggml_id=2)
+Q4_1 = DType("Q4_1", "q", 20, 32, ggml_id=3)
 Q5_0 = DType("Q5_0", "q", 22, 32, ggml_id=6)
+Q5_1 = DType("Q5_1", "q", 24, 32, ggml_id=7)
 Q8_0 = DType("Q8_0", "q", 34, 32, ggml_id=8)
+Q2_K = DType("Q2_K", "q", 84, 256, ggml_id=10)
+Q3_K = DType("Q3_K", "q", 110, 256, ggml_id=11)
 Q4_K = DType("Q4_K", "q", 144, 256, ggml_id=12)
+Q5_K = DType("Q5_K", "q", 176, 256, ggml_id=13)
 Q6_K = DType("Q6_K", "q", 210, 256, ggml_id=14)
+IQ2_XXS = DType("IQ2_XXS", "q", 66, 256, ggml_id=16)
+IQ2_XS = DType("IQ2_XS", "q", 74, 256, ggml_id=17)
+IQ3_XXS = DType("IQ3_XXS", "q", 98, 256, ggml_id=18)
+IQ1_S = DType("IQ1_S", "q", 50, 256, ggml_id=19)
+IQ4_NL = DType("IQ4_NL", "q", 18, 32, ggml_id=20)
+IQ3_S = DType("IQ3_S", "q", 110, 256, ggml_id=21)
+IQ2_S = DType("IQ2_S", "q", 82, 256, ggml_id=22)
+IQ4_XS = DType("IQ4_XS", "q", 136, 256, ggml_id=23)
+IQ1_M = DType("IQ1_M", "q", 56, 256, ggml_id=29)
+TQ1_0 = DType("TQ1_0", "q", 54, 256, ggml_id=34)
+TQ2_0 = DType("TQ2_0", "q", 66, 256, ggml_id=35)
+MXFP4 = DType("MXFP4", "q", 17, 32, ggml_id=39)
+NVFP4 = DType("NVFP4", "q", 36, 64, ggml_id=40)
 
 FLOATS = (float64, float32, float16, bfloat16, float8_e4m3, float8_e5m2)
 SIGNED = (int64, int32, int16, int8)
@@ -106,14 +126,52 @@ INTEGERS = SIGNED + UNSIGNED
 NUMBERS = FLOATS + INTEGERS
 INTEGERS_AND_BOOL = (*INTEGERS, bool_)
 PLAIN = (*NUMBERS, bool_)
-BLOCKS = (Q4_0, Q5_0, Q8_0, Q4_K, Q6_K)
+BLOCKS = (
+    *(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K),
+    *(IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS),
+    *(TQ1_0, TQ2_0, MXFP4, NVFP4),
+)
 
 by_name: dict[str, DType] = {dtype.name: dtype for dtype in PLAIN + BLOCKS}
 by_ggml_id: dict[int, DType] = {d.ggml_id: d for d in by_name.values() if d.ggml_id is not None}
 
 
+def register(dtype: DType) -> DType:
+    """Make a block type that GGML does not have known by its name, and by a number of its own.
+
+    Raises:
+        DTypeError: another type has the name or the number.
+    """
+    number = dtype.ggml_id
+    other = by_name.get(dtype.name) or (None if number is None else by_ggml_id.get(number))
+    if other is not None:
+        rows = (f"type {dtype.name}, number {number}", f"taken by {other.name}, {other.ggml_id}")
+        raise DTypeError(message("dtype", "two types of one name or number", *rows))
+    by_name[dtype.name] = dtype
+    if number is not None:
+        by_ggml_id[number] = dtype
+    return dtype
+
+
+def find(name: str) -> DType | None:
+    """The type of a name; asks plugins for one that is not known."""
+    if name not in by_name:
+        entry_points.load(entry_points.BLOCKS)
+    return by_name.get(name)
+
+
+def numbered(ggml_id: int) -> DType | None:
+    """The type of a number in GGUF files; asks plugins for one that is not known."""
+    if ggml_id not in by_ggml_id:
+        entry_points.load(entry_points.BLOCKS)
+    return by_ggml_id.get(ggml_id)
+
+
 def _lookup(name: str) -> DType:
-    return by_name[name]
+    found = find(name)
+    if found is None:
+        raise DTypeError(message("dtype", f"{name!r} is no element type"))
+    return found
 
 
 def from_numpy(dtype: Any) -> DType:
@@ -146,8 +204,9 @@ def named(operator: str, dtype: Like) -> DType:
     """
     if isinstance(dtype, DType):
         return dtype
-    if isinstance(dtype, str) and dtype in by_name:
-        return by_name[dtype]
+    known = find(dtype) if isinstance(dtype, str) else None
+    if known is not None:
+        return known
     try:
         if not isinstance(dtype, np.dtype | type) or dtype is object:
             raise TypeError

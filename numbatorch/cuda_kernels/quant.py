@@ -13,8 +13,7 @@ from numbatorch.language.kernel import Epilogue, Pointer, helper
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import float32, uint8
 from numbatorch.ops import quant as ops
-from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.quant_blocks import (
+from numbatorch.ops.blocks.kernel import (
     block_at,
     block_kernel,
     codes_of,
@@ -23,6 +22,7 @@ from numbatorch.ops.portable.quant_blocks import (
     scale_of,
     value_of,
 )
+from numbatorch.ops.lowering import Launcher, Operand, lower
 
 
 @helper

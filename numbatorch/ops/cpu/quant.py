@@ -1,5 +1,6 @@
 """Weights in GGML blocks on the CPU: which kernels run for each operator of ops/quant.py."""
 
+from numbatorch.ops import blocks
 from numbatorch.ops import quant as ops
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
 from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
@@ -20,7 +21,7 @@ def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
         spec = quant_row(T=kind)
         launcher.launch(spec, out, x, weight, planes, N, K, *launcher.epilogue, work=work)
         return
-    planes = launcher.scratch(planes_bytes(M, K, kind.name))
+    planes = launcher.scratch(planes_bytes(M, K, blocks.find("quant_matmul", kind).group))
     workspace = launcher.scratch(launcher.parts * WORKSPACE)
     launcher.launch(quantize_rows(T=kind), planes, x, weight, M, K, work=2.0 * M * K)
     spec = quant_rows(T=kind)

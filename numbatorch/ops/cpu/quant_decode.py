@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share
+from numbatorch.language.kernel import Pointer, T, helper, share
+from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.vectors import vslice, vstore
 from numbatorch.language.simd.words import code_values, lane_runs
 from numbatorch.language.words import float32, int64
 from numbatorch.ops.cpu.quant_blocks import (
-    BLOCKS,
-    STEP,
+    BLOCK_VALUES,
+    HAS_MINS,
     bias,
-    block_values,
     codes_of,
-    has_mins,
     mins_of,
     scales_of,
+    vector_kernel,
 )
 
 
@@ -35,8 +35,8 @@ def decode_step(out: Pointer[float32], block: Pointer[T], last: int) -> None:
     second = code_values(codes_of(block, last, 1), bias(block)) * lane_runs(scales, 1, 64)
     third = code_values(codes_of(block, last, 2), bias(block)) * lane_runs(scales, 2, 64)
     fourth = code_values(codes_of(block, last, 3), bias(block)) * lane_runs(scales, 3, 64)
-    if has_mins(block) != 0:
-        mins = mins_of(block)
+    if HAS_MINS != 0:
+        mins = mins_of(block, last)
         first = first - lane_runs(mins, 0, 64)
         second = second - lane_runs(mins, 1, 64)
         third = third - lane_runs(mins, 2, 64)
@@ -52,10 +52,10 @@ def decode_values(out: Pointer[float32], block: Pointer[T], count: int) -> None:
     """The `count` values from a block on."""
     for start in range(0, count, STEP):
         last = min(STEP, count - start) // 32 - 1
-        decode_step(out + start, block + start // block_values(block), last)
+        decode_step(out + start, block + start // BLOCK_VALUES, last)
 
 
-@kernel(T=BLOCKS)
+@vector_kernel
 def decode_blocks(
     out: Pointer[float32], weight: Pointer[T], size: int, part: int, parts: int
 ) -> None:
@@ -63,11 +63,11 @@ def decode_blocks(
     lo, hi = share((size + STEP - 1) // STEP, part, parts)
     if lo < hi:
         start = lo * STEP
-        block = weight + start // block_values(weight)
+        block = weight + start // BLOCK_VALUES
         decode_values(out + start, block, min(size, hi * STEP) - start)
 
 
-@kernel(T=BLOCKS)
+@vector_kernel
 def take_decoded(
     out: Pointer[float32],
     weight: Pointer[T],
@@ -87,4 +87,4 @@ def take_decoded(
             status[0] = 1
             status[1] = row
         else:
-            decode_values(out + i * K, weight + row * (K // block_values(weight)), K)
+            decode_values(out + i * K, weight + row * (K // BLOCK_VALUES), K)

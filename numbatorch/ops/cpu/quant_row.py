@@ -6,13 +6,14 @@ to 8 bits first, by every thread for itself, into planes whose length is rounded
     sums: int32 (K / 4), how much the bias of the weight's codes adds to what four codes give,
         negated and shared equally among the lanes of a group
     scales: float32 (K / 32), max |x| / 127 of 32 values
-    mins: float32 (K / 32), minus the sum of 32 values, for weights with mins
+    mins: float32 (K / group), minus the sum of a group's values, for weights with mins
 """
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.kernel import Pointer, T, helper, share, view
 from numbatorch.language.simd.int8 import add_dots, quantize_block
+from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import tile_zero
 from numbatorch.language.simd.vectors import (
     call_epilogue,
@@ -26,16 +27,16 @@ from numbatorch.language.simd.vectors import (
 from numbatorch.language.simd.words import repeat_to
 from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
-    BLOCKS,
-    STEP,
+    BLOCK_BYTES,
+    BLOCK_VALUES,
+    GROUP,
+    GROUPS,
+    HAS_MINS,
     bias,
-    block_bytes,
-    block_values,
     codes_of,
-    group,
-    has_mins,
     mins_of,
     scales_of,
+    vector_kernel,
 )
 
 ROWS = 16  # rows that are shared between threads together
@@ -45,7 +46,7 @@ AHEAD = 8192  # bytes from what is computed on to what is fetched
 def row_planes_bytes(K: int) -> int:
     """Bytes of the planes of one row of x."""
     padded = -(-K // STEP) * STEP
-    return 2 * padded + padded // 4
+    return 2 * padded + padded // 8 + padded // 4
 
 
 @helper
@@ -59,14 +60,16 @@ def quantize_row(
     mins = scales + padded // 32
     for i in range(K // 32):
         codes = view(planes + 32 * i, uint32)
-        d = quantize_block(like, codes, sums + 8 * i, x + 32 * i, group(weight), bias(weight))
+        d = quantize_block(like, codes, sums + 8 * i, x + 32 * i, GROUP, bias(weight))
         scales[i] = d
-        mins[i] = d * float32(sums[8 * i])
+        for j in range(32 // GROUP):
+            mins[(32 // GROUP) * i + j] = d * float32(sums[8 * i + j])
     for i in range(K // 32, padded // 32):
         vstore(view(planes + 32 * i, uint32), splat(uint32(0), 8))
         vstore(sums + 8 * i, splat(int32(0), 8))
         scales[i] = 0.0
-        mins[i] = 0.0
+        for j in range(32 // GROUP):
+            mins[(32 // GROUP) * i + j] = 0.0
 
 
 @helper
@@ -121,26 +124,28 @@ def row_product(block: Pointer[T], planes: Pointer[uint8], K: int, padded: int) 
     scales = view(planes + 2 * padded, float32)
     mins = scales + padded // 32
     total = splat(float32(0.0), 16)
-    least = splat(float32(0.0), 8)
-    blocks = STEP // block_values(block)
+    least = splat(float32(0.0), GROUPS)
+    blocks = STEP // BLOCK_VALUES
     for _ in range(K // STEP):
-        for byte in range(0, blocks * block_bytes(block), 64):
+        for byte in range(0, blocks * BLOCK_BYTES, 64):
             prefetch(view(block, uint8) + (AHEAD + byte))
         total = dot_step(total, block, codes, sums, scales)
-        if has_mins(block) != 0:
-            least = fma(mins_of(block), vload(mins, 8), least)
+        if HAS_MINS != 0:
+            least = fma(mins_of(block, 7), vload(mins, GROUPS), least)
         block = block + blocks
         codes = codes + 64
         sums = sums + 64
         scales = scales + 8
-        mins = mins + 8
+        mins = mins + GROUPS
     if K < padded:
         last = (K - (padded - STEP)) // 32 - 1
         total = dot_rest(total, block, last, codes, sums, scales)
+        if HAS_MINS != 0:
+            least = fma(mins_of(block, last), vload(mins, GROUPS), least)
     return vsum(total) + vsum(least)
 
 
-@kernel(T=BLOCKS)
+@vector_kernel
 def quant_row(
     out: Pointer[float32],
     x: Pointer[float32],
@@ -155,13 +160,13 @@ def quant_row(
 ) -> None:
     """out (N) = x (K) @ weight.T."""
     padded = (K + STEP - 1) // STEP * STEP
-    planes = planes + part * (2 * padded + padded // 4)
+    planes = planes + part * (2 * padded + padded // 8 + padded // 4)
     lo, hi = share((N + ROWS - 1) // ROWS, part, parts)
     if lo < hi:
         quantize_row(weight, planes, x, K, padded)
         start = lo * ROWS
         end = min(N, hi * ROWS)
-        length = K // block_values(weight)
+        length = K // BLOCK_VALUES
         for row in range(start, end):
             out[row] = row_product(weight + row * length, planes, K, padded)
         if epilogue != 0:

@@ -5,7 +5,7 @@ Rows of x come in tiles of R, `tile_height`, the last one filled up with its las
     codes: int8 (tiles, K / 4, R, 4)
     scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values
     sums: int32 (tiles, K / group, R), minus the sum of a group's codes, times the bias of the
-        weight's codes; for weights with mins instead float32, minus the sum of 32 values
+        weight's codes; for weights with mins instead float32, minus the sum of the group's values
 A group of as many rows of the weight as a vector has lanes is decoded for a stretch of k into the
 thread's workspace, in the first-level cache, turned so that each lane has a row, and meets every
 tile there.
@@ -13,7 +13,7 @@ tile there.
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share, view
+from numbatorch.language.kernel import Pointer, T, helper, share, view
 from numbatorch.language.simd.int8 import (
     add_outer,
     add_scaled,
@@ -23,22 +23,22 @@ from numbatorch.language.simd.int8 import (
     tile_height,
     tile_rows,
 )
+from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import tile_load, tile_store, tile_zero
 from numbatorch.language.simd.vectors import call_epilogue, lanes, prefetch, vstore
 from numbatorch.language.simd.words import turn_words
 from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
-    BLOCKS,
+    BLOCK_BYTES,
+    BLOCK_VALUES,
+    GROUP,
     GROUPS,
-    STEP,
+    HAS_MINS,
     bias,
-    block_bytes,
-    block_values,
     codes_of,
-    group,
-    has_mins,
     mins_of,
     scales_of,
+    vector_kernel,
 )
 
 MAX_LANES = 16
@@ -49,7 +49,7 @@ PANEL = 4  # groups of columns between two calls of the epilogue
 AHEAD = 8192  # bytes from what is decoded to what is fetched
 
 # Bytes of the parts of a thread's workspace, and of a row in each: decoded and then turned.
-CODES, SCALES, MINS = DEPTH, DEPTH // 16 * 4, DEPTH // 32 * 4
+CODES, SCALES, MINS = DEPTH, DEPTH // 16 * 4, DEPTH // 16 * 4
 LINE = CODES + SCALES + MINS + 64
 DECODED = MAX_LANES * LINE
 TURNED = MAX_LANES * (CODES + SCALES + MINS)
@@ -57,10 +57,10 @@ CARRIED = MAX_LANES * ROWS * 4
 WORKSPACE = DECODED + TURNED + CARRIED
 
 
-def planes_bytes(M: int, K: int, name: str) -> int:
-    """Bytes of the planes of x (M, K) for weights of a type."""
+def planes_bytes(M: int, K: int, group: int) -> int:
+    """Bytes of the planes of x (M, K) for weights with a scale for each group of values."""
     rows = -(-M // MAX_HEIGHT) * MAX_HEIGHT
-    return rows * (K + K // 32 * 4 + K // GROUPS[name] * 4)
+    return rows * (K + K // 32 * 4 + K // group * 4)
 
 
 @helper
@@ -77,7 +77,7 @@ def quantize_unit(
     """Round 32 values of each row of a tile; x is its first row."""
     like = tile_zero(x, tile_height(x), 1)
     R = tile_height(x)
-    per_unit = 32 // group(weight)
+    per_unit = 32 // GROUP
     scales_plane = planes + tiles * R * K
     sums_plane = scales_plane + tiles * R * (K // 32) * 4
     codes = view(planes, uint32) + (tile * (K // 4) + unit * 8) * R
@@ -85,15 +85,16 @@ def quantize_unit(
     sums = view(sums_plane, int32) + (tile * (K // 32) + unit) * per_unit * R
     for r in range(R):
         row = x + (min(r, rows - 1) * K + unit * 32)
-        d = quantize_block(like, codes + 8 * r, sums + r, row, group(weight), bias(weight))
+        d = quantize_block(like, codes + 8 * r, sums + r, row, GROUP, bias(weight))
         scales[r] = d
-        if has_mins(weight) != 0:
-            total = sums[r]
-            view(sums, float32)[r] = d * float32(total)
+        if HAS_MINS != 0:
+            for i in range(r, per_unit * R, R):
+                total = sums[i]
+                view(sums, float32)[i] = d * float32(total)
     turn_words(codes, codes, 32, tile_height(x))
 
 
-@kernel(T=BLOCKS)
+@vector_kernel
 def quantize_rows(
     planes: Pointer[uint8],
     x: Pointer[float32],
@@ -124,19 +125,20 @@ def decode_step(block: Pointer[T], last: int, line: Pointer[uint8], step: int) -
     vstore(codes + 16, codes_of(block, last, 1))
     vstore(codes + 32, codes_of(block, last, 2))
     vstore(codes + 48, codes_of(block, last, 3))
-    scales = view(line + CODES, float32) + step * (STEP // group(block))
+    scales = view(line + CODES, float32) + step * GROUPS
     vstore(scales, scales_of(block, last))
-    if has_mins(block) != 0:
-        vstore(view(line + (CODES + SCALES), float32) + step * 8, mins_of(block))
+    if HAS_MINS != 0:
+        mins = view(line + (CODES + SCALES), float32) + step * GROUPS
+        vstore(mins, mins_of(block, last))
 
 
 @helper
 def decode_row(block: Pointer[T], line: Pointer[uint8], depth: int) -> None:
     """Decode `depth` values of a row of the weight into its line."""
-    blocks = STEP // block_values(block)
+    blocks = STEP // BLOCK_VALUES
     whole = depth // STEP
     for step in range(whole):
-        for byte in range(0, blocks * block_bytes(block), 64):
+        for byte in range(0, blocks * BLOCK_BYTES, 64):
             prefetch(view(block, uint8) + (AHEAD + byte))
         decode_step(block, 7, line, step)
         block = block + blocks
@@ -167,11 +169,11 @@ def decode_group(
     steps = (depth + STEP - 1) // STEP
     turned = workspace + DECODED
     turn(turned, workspace, depth, like)
-    factors = steps * (STEP // group(weight) * 4)
+    factors = steps * GROUPS * 4
     turn(turned + CODES * n, workspace + CODES, factors, like)
-    if has_mins(weight) != 0:
+    if HAS_MINS != 0:
         at = CODES + SCALES
-        turn(turned + at * n, workspace + at, steps * 32, like)
+        turn(turned + at * n, workspace + at, factors, like)
 
 
 @helper
@@ -191,16 +193,16 @@ def multiply(
     factors = view(turned + CODES * n, float32)
     mins = view(turned + (CODES + SCALES) * n, float32)
     for _ in range(units):
-        for _ in range(32 // group(weight)):
+        for _ in range(32 // GROUP):
             dots = sums_begin(total, sums, bias(weight))
-            for _ in range(group(weight) // 4):
+            for _ in range(GROUP // 4):
                 dots = sums_add(dots, found, codes)
                 found = found + n
                 codes = codes + R
             total = add_scaled(total, dots, factors, scales)
-            if has_mins(weight) != 0:
+            if HAS_MINS != 0:
                 total = add_outer(total, mins, view(sums, float32))
-                mins = mins + n
+            mins = mins + n
             factors = factors + n
             sums = sums + R
         scales = scales + R
@@ -225,14 +227,14 @@ def group_product(
     R = tile_height(out)
     tiles = (M + R - 1) // R
     columns = min(n, N - col)
-    length = K // block_values(weight)
+    length = K // BLOCK_VALUES
     carried = view(workspace + (DECODED + TURNED), float32)
     turned = workspace + DECODED
     scales = view(planes + tiles * R * K, float32)
     sums = view(planes + tiles * R * (K + K // 32 * 4), int32)
     for start in range(0, max(K, 1), DEPTH):
         depth = min(DEPTH, K - start)
-        block = weight + (col * length + start // block_values(weight))
+        block = weight + (col * length + start // BLOCK_VALUES)
         decode_group(block, length, columns - 1, depth, workspace, out)
         for row in range(row0, row1, R):
             carry = carried + (row - row0) * n
@@ -245,7 +247,7 @@ def group_product(
                 turned,
                 view(planes, uint32) + (row * (K // 4) + start // 4 * R),
                 scales + (row * (K // 32) + start // 32 * R),
-                sums + (row * (K // group(weight)) + start // group(weight) * R),
+                sums + (row * (K // GROUP) + start // GROUP * R),
                 depth // 32,
             )
             if start + depth < K:
@@ -254,7 +256,7 @@ def group_product(
                 tile_store(out + (row * N + col), N, total, min(R, M - row), columns)
 
 
-@kernel(T=BLOCKS)
+@vector_kernel
 def quant_rows(
     out: Pointer[float32],
     weight: Pointer[T],

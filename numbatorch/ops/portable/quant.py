@@ -6,8 +6,7 @@ The CPU has kernels with vectors for the same operators, which the tests compare
 from numbatorch.language.kernel import Pointer, helper, share
 from numbatorch.language.words import float32, int64, uint8
 from numbatorch.ops import quant as ops
-from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.quant_blocks import (
+from numbatorch.ops.blocks.kernel import (
     block_at,
     block_kernel,
     codes_of,
@@ -16,6 +15,7 @@ from numbatorch.ops.portable.quant_blocks import (
     scale_of,
     value_of,
 )
+from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import wide_index
 from numbatorch.shape import numel
 

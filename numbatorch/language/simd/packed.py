@@ -1,0 +1,303 @@
+"""Integers of a few bits that blocks hold, and scales of blocks, as vectors.
+
+Kernels read a row in steps of 256 values, one block or several. A step may have less: `last` is the
+last run of 32 values that there is, and the blocks after that which holds it repeat it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from numbatorch.language.kernel import Intrinsic
+from numbatorch.language.processor import current_cpu
+from numbatorch.language.simd import vectors as simd
+from numbatorch.language.simd.int8 import signed_bias, splat_constant
+
+STEP = 256
+
+Plane = tuple[int, int, int]  # byte of the block, bits, span: see ops/blocks/layout.py
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Integers of a block.
+
+    Attributes:
+        planes: their bits, the lowest first.
+        four: or a helper (block, place) -> four of them, a byte each.
+        signed: they are int8.
+        bias: what is taken off.
+    """
+
+    planes: tuple[Plane, ...]
+    four: Any
+    signed: bool
+    bias: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where blocks lie.
+
+    Attributes:
+        values: of a block, at most STEP.
+        nbytes: of a block.
+    """
+
+    values: int
+    nbytes: int
+
+    @property
+    def blocks(self) -> int:
+        """In a step."""
+        return STEP // self.values
+
+    def place(self, builder: Any, pointer: Any, last: Any, number: int) -> Any:
+        """IR of the address of a block, or of the last one that there is."""
+        from llvmlite import ir
+
+        word = ir.IntType(64)
+        if self.values == STEP:
+            return pointer
+        bound = builder.lshr(last, word((self.values // 32).bit_length() - 1))
+        inside = builder.icmp_signed("<", word(number), bound)
+        there = builder.select(inside, word(number), bound)
+        return builder.gep(pointer, [builder.mul(there, word(self.nbytes))], inbounds=True)
+
+
+def code_words(codes: Numbers, step: Step) -> Intrinsic:
+    """A word (block, last, pair) -> values 64 * pair to 64 * pair + 63 of a step in order.
+
+    They are 16 words of four bytes; `signed_bias` is added to signed ones. `pair` is a literal.
+    """
+
+    def codes_of(typingctx: Any, block: Any, last: Any, pair: Any) -> Any:
+        from numba.core import types
+        from numba.core.typing.templates import signature
+
+        from numbatorch.language.simd import types as simd_types
+
+        result = simd_types.VecType("uint32", 16)
+        call = _caller(codes)
+        first = 64 * pair.literal_value
+        count = min(step.values, 64)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            numbers = range(first // step.values, first // step.values + 64 // count)
+            places = [step.place(builder, args[0], args[1], number) for number in numbers]
+            words = _words(builder, codes, call, context, places, first % step.values, count)
+            if not codes.signed:
+                return words
+            return builder.xor(words, splat_constant(words.type, 0x01010101 * signed_bias()))
+
+        return signature(result, block, types.int64, pair), codegen
+
+    return Intrinsic(codes_of, True)
+
+
+def factors(
+    byte: int, numbers: Numbers | None, count: int, lanes: int, negative: bool, step: Step
+) -> Intrinsic:
+    """A word (block, last) -> the scales of a step, one for each of `lanes` groups of values.
+
+    Args:
+        byte: of the block, where a float16 stands.
+        numbers: `count` integers that it is multiplied with, if there are any.
+        negative: the scales are minus that.
+    """
+
+    def scales_of(typingctx: Any, block: Any, last: Any) -> Any:
+        from numba.core import types
+        from numba.core.typing.templates import signature
+
+        from numbatorch.language.simd import types as simd_types
+
+        result = simd_types.VecType("float32", lanes)
+        call = _caller(numbers)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            found = _block_halves(builder, args[0], args[1], byte, step)
+            if numbers is not None:
+                parts = []
+                for i in range(step.blocks):
+                    place = step.place(builder, args[0], args[1], i)
+                    integers = _integers(builder, numbers, call, context, place, count)
+                    parts.append(builder.fmul(integers, simd.take(builder, found, [i] * count)))
+                found = _joined(builder, parts)
+            if found.type.count != lanes:
+                have = found.type.count
+                found = simd.take(builder, found, [i * have // lanes for i in range(lanes)])
+            return builder.fneg(found) if negative else found
+
+        return signature(result, block, types.int64), codegen
+
+    return Intrinsic(scales_of, True)
+
+
+def _caller(numbers: Numbers | None) -> Any:
+    """What calls the helper of numbers: (context, builder, place, number) -> IR of four bytes."""
+    if numbers is None or numbers.four is None:
+        return None
+    from llvmlite import ir
+    from numba.core import types
+
+    from numbatorch.language import numba_pointers, numba_types
+
+    pointer = numba_pointers.PointerType("uint8")
+    sig, codegen = numba_types.call(numbers.four.function, (pointer, types.int64))
+
+    def call(context: Any, builder: Any, place: Any, number: int) -> Any:
+        word = codegen(context, builder, sig, [place, ir.IntType(64)(number)])
+        return builder.trunc(word, ir.IntType(32))
+
+    return call
+
+
+def _words(
+    builder: Any, numbers: Numbers, call: Any, context: Any, places: Any, start: int, count: int
+) -> Any:
+    """IR of numbers start to start + count of blocks one after the other, in words."""
+    from llvmlite import ir
+
+    if call is None:
+        words, up = None, 0
+        for plane in numbers.planes:
+            found = _plane(builder, plane, places, start, count, up)
+            words = found if words is None else builder.or_(words, found)
+            up += plane[1]
+        return words
+    found = [
+        call(context, builder, place, number)
+        for place in places
+        for number in range(start, start + count, 4)
+    ]
+    words = ir.Constant(ir.VectorType(ir.IntType(32), len(found)), ir.Undefined)
+    for i, word in enumerate(found):
+        words = builder.insert_element(words, word, ir.IntType(32)(i))
+    return words
+
+
+def _plane(builder: Any, plane: Plane, places: Any, start: int, count: int, up: int) -> Any:
+    """IR of the bits of a plane, `up` bits from the lowest on."""
+    from llvmlite import ir
+
+    byte, bits, span = plane
+    per = 8 // bits
+    if per > 1 and span == 1:
+        return _single_bits(builder, byte + start // 8, places, count, up)
+    numbers = range(start, start + count, 4)
+    bytes_ = [i // (span * per) * span + i % span for i in numbers]
+    moves = [i // span % per * bits for i in numbers] * len(places)
+    low, length = min(bytes_), (max(bytes_) + 4 - min(bytes_)) // 4
+    kind = ir.VectorType(ir.IntType(32), length)
+    found = []
+    for place in places:
+        at = builder.gep(place, [ir.IntType(64)(byte + low)], inbounds=True)
+        found.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=1))
+    lanes = [(at - low) // 4 + length * i for i in range(len(places)) for at in bytes_]
+    words = simd.take(builder, found[0], lanes, found[-1])
+    if any(moves):
+        words = builder.lshr(words, ir.Constant(words.type, moves))
+    if bits < 8:
+        words = builder.and_(words, splat_constant(words.type, 0x01010101 * ((1 << bits) - 1)))
+    return builder.shl(words, splat_constant(words.type, up)) if up else words
+
+
+def _single_bits(builder: Any, byte: int, places: Any, count: int, up: int) -> Any:
+    """IR of bytes of 1 << up where a bit is set, and else 0."""
+    from llvmlite import ir
+
+    total = count * len(places)
+    part, whole = ir.IntType(count), ir.IntType(total)
+    bits = whole(0)
+    for i, place in enumerate(places):
+        at = builder.gep(place, [ir.IntType(64)(byte)], inbounds=True)
+        found = builder.load(builder.bitcast(at, part.as_pointer()), align=1)
+        found = builder.zext(found, whole) if total > count else found
+        bits = builder.or_(bits, builder.shl(found, whole(count * i)))
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), total))
+    kind = ir.VectorType(ir.IntType(8), total)
+    chosen = builder.select(mask, splat_constant(kind, 1 << up), splat_constant(kind, 0))
+    return builder.bitcast(chosen, ir.VectorType(ir.IntType(32), total // 4))
+
+
+def _integers(
+    builder: Any, numbers: Numbers, call: Any, context: Any, place: Any, count: int
+) -> Any:
+    """IR of the first numbers of a block as float32."""
+    from llvmlite import ir
+
+    words = _words(builder, numbers, call, context, [place], 0, count)
+    bytes_ = builder.bitcast(words, ir.VectorType(ir.IntType(8), count))
+    kind = ir.VectorType(ir.IntType(32), count)
+    wide = (builder.sext if numbers.signed else builder.zext)(bytes_, kind)
+    if numbers.bias:
+        wide = builder.sub(wide, splat_constant(kind, numbers.bias))
+    return builder.sitofp(wide, ir.VectorType(ir.FloatType(), count))
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """IR of a power of 2 of vectors, one after the other."""
+    while len(parts) > 1:
+        count = 2 * parts[0].type.count
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [simd.take(builder, low, range(count), high) for low, high in pairs]
+    return parts[0]
+
+
+def _block_halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
+    """IR of the float16 at a byte of each block, as a float32 vector."""
+    from llvmlite import ir
+
+    from numbatorch.language import elements
+
+    if step.blocks != 8 or not current_cpu().has("avx512bw"):
+        return elements.widen(builder, "float16", _halves(builder, pointer, last, byte, step))
+    all_there = builder.icmp_signed(">=", last, ir.IntType(64)(7))
+    with builder.if_else(all_there) as (then, otherwise):
+        with then:
+            picked = _picked_halves(builder, pointer, byte, step.nbytes)
+            picked_at = builder.block
+        with otherwise:
+            inserted = _halves(builder, pointer, last, byte, step)
+            inserted_at = builder.block
+    out = builder.phi(picked.type)
+    out.add_incoming(picked, picked_at)
+    out.add_incoming(inserted, inserted_at)
+    return elements.widen(builder, "float16", out)
+
+
+def _halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
+    """IR of 16-bit numbers, loaded one by one."""
+    from llvmlite import ir
+
+    half = ir.IntType(16)
+    out = ir.Constant(ir.VectorType(half, step.blocks), ir.Undefined)
+    for i in range(step.blocks):
+        block = step.place(builder, pointer, last, i)
+        place = builder.gep(block, [ir.IntType(64)(byte)], inbounds=True)
+        code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
+        out = builder.insert_element(out, code, ir.IntType(32)(i))
+    return out
+
+
+def _picked_halves(builder: Any, pointer: Any, byte: int, stride: int) -> Any:
+    """IR of eight of them, picked from vectors of 32 that lie inside of the eight blocks."""
+    from llvmlite import ir
+
+    kind = ir.VectorType(ir.IntType(16), 32)
+    wanted = [(i * stride + byte) // 2 for i in range(8)]
+    windows: list[tuple[Any, list[int]]] = []  # a vector, and the lane of each number in it
+    found = 0
+    while found < 8:
+        start = min(wanted[found], 4 * stride - 32)
+        place = builder.gep(pointer, [ir.IntType(64)(2 * start)], inbounds=True)
+        vector = builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+        inside = [i - start for i in wanted[found:] if i < start + 32]
+        windows.append((vector, inside))
+        found += len(inside)
+    while len(windows) > 1:
+        (a, left), (b, right), *rest = windows
+        lanes = left + [32 + lane for lane in right]
+        joined = simd.take(builder, a, lanes + [0] * (32 - len(lanes)), b)
+        windows = [(joined, list(range(len(lanes)))), *rest]
+    return simd.take(builder, windows[0][0], range(8))

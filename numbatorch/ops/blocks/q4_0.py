@@ -1,0 +1,27 @@
+"""Q4_0: 32 codes of 4 bits less 8, behind their scale."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from numbatorch import dtype
+from numbatorch.ops.blocks import Bits, BlockType, Packed, register
+from numbatorch.ops.blocks.layout import Array, reciprocal
+
+
+def encode(values: Array, bias: int = 8) -> Mapping[str, Array]:
+    """d = x / -bias at the x of largest magnitude; q = x / d + bias, rounded to 0 .. 2 bias - 1."""
+    extreme = np.take_along_axis(values, np.abs(values).argmax(axis=1, keepdims=True), axis=1)
+    scale = extreme / np.float32(-bias)
+    codes = (values * reciprocal(scale) + np.float32(bias + 0.5)).astype(np.uint8)
+    return {"d": scale[:, 0], "codes": np.minimum(codes, 2 * bias - 1)}
+
+
+Q4_0 = register(
+    BlockType(
+        dtype.Q4_0,
+        fields=(("d", "<f2"), ("qs", "u1", 16)),
+        codes=Packed((Bits("qs", 4, span=16),), bias=8),
+        encode=encode,
+    )
+)

@@ -1,0 +1,28 @@
+"""Q4_1: 32 codes of 4 bits behind their scale and the least value."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from numbatorch import dtype
+from numbatorch.ops.blocks import Bits, BlockType, Factor, Packed, register
+from numbatorch.ops.blocks.layout import Array, reciprocal
+
+
+def encode(values: Array) -> Mapping[str, Array]:
+    """m = min x; d = (max x - m) / 15; q = (x - m) / d, rounded."""
+    least = values.min(axis=1, keepdims=True)
+    scale = (values.max(axis=1, keepdims=True) - least) / np.float32(15)
+    codes = ((values - least) * reciprocal(scale) + np.float32(0.5)).astype(np.uint8)
+    return {"d": scale[:, 0], "m": least[:, 0], "codes": np.minimum(codes, 15)}
+
+
+Q4_1 = register(
+    BlockType(
+        dtype.Q4_1,
+        fields=(("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)),
+        codes=Packed((Bits("qs", 4, span=16),)),
+        least=Factor("m", negative=True),
+        encode=encode,
+    )
+)
