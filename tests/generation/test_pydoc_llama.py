@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numbatorch import dtype
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.models.llama import Llama
+from numbatorch.ops import blocks
 from tests import pydoc_llama
 
 EXPECTED = json.loads((pydoc_llama.CARRIED / "expected.json").read_text(encoding="utf-8"))
 LOGITS = np.load(pydoc_llama.CARRIED / "expected_logits.npz")
-KNOWN = {kind.name for kind in dtype.BLOCKS} | {"F32", "F16", "BF16"}
+KNOWN = {*blocks.names(), "F32", "F16", "BF16"}
 TYPES = {record["file"]: record["types"] for record in EXPECTED["generate"]}
 FILES = [file for file, types in TYPES.items() if set(types) <= KNOWN]
 
@@ -38,7 +38,7 @@ def records(file: str) -> list[dict[str, Any]]:
 
 
 def test_the_files_of_the_issue_are_tested() -> None:
-    wanted = ["f16", "bf16", "q8_0", "q4_0", "q5_0", "q4_k_m", "q6_k"]
+    wanted = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k"]
     assert {f"pydoc-llama-{kind}.gguf" for kind in wanted} | {"model.safetensors"} <= set(FILES)
 
 
