@@ -3,9 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, find, grad_mode
+from numbatorch.graph import Node, TupleNode, find, grad_mode
 from numbatorch.ops.operands import COMPILED, const, describe
 from numbatorch.ops.structured import Structured
+
+Cotangent = Node | tuple[Node | None, ...]  # of a node, or of each output of one that has several
 
 
 def gradients(
@@ -38,14 +40,28 @@ def gradients(
     order = recorded(outputs, targets)
     _refuse_compiled(order)
     needed = _between(order, targets)
+    collected: dict[Node, list[Node | None]] = {}  # cotangents of the outputs of a node
     for node in reversed(order):
-        if node not in needed or node not in found or not node.inputs:
+        if node not in needed or not node.inputs:
             continue
-        cotangent = found[node] if node in targets else found.pop(node)
-        for operand, part in zip(node.inputs, _vjp(node, cotangent), strict=True):
-            if part is not None and operand in needed:
-                _accumulate(found, operand, part)
+        if node in collected:
+            _follow(found, needed, node, tuple(collected.pop(node)))
+        elif node in found:
+            cotangent = found[node] if node in targets else found.pop(node)
+            whole = node.inputs[0]
+            if isinstance(whole, TupleNode):
+                reached = collected.setdefault(whole, [None for _ in whole.outputs])
+                reached[node.attrs["index"]] = cotangent
+            else:
+                _follow(found, needed, node, cotangent)
     return [found.get(node) for node in wrt]
+
+
+def _follow(found: dict[Node, Node], needed: set[Node], node: Node, cotangent: Cotangent) -> None:
+    """Add what a node's cotangent gives to the cotangents of its inputs."""
+    for operand, part in zip(node.inputs, _vjp(node, cotangent), strict=True):
+        if part is not None and operand in needed:
+            _accumulate(found, operand, part)
 
 
 def recorded(outputs: Sequence[Node], targets: Collection[Node] = ()) -> list[Node]:
@@ -93,7 +109,7 @@ def _between(order: list[Node], targets: set[Node]) -> set[Node]:
     return needed
 
 
-def _vjp(node: Node, cotangent: Node) -> Sequence[Node | None]:
+def _vjp(node: Node, cotangent: Cotangent) -> Sequence[Node | None]:
     op = node.op
     if op.gradient is None:
         if isinstance(op, Structured) and op.decomposition is not None:
@@ -101,20 +117,25 @@ def _vjp(node: Node, cotangent: Node) -> Sequence[Node | None]:
         raise GradientError(
             message(op.name, "has no gradient", *(f"operand {describe(x)}" for x in node.inputs))
         )
-    parts = op.gradient(cotangent, node, *node.inputs, **node.attrs)
+    y = node.parts() if isinstance(node, TupleNode) else node
+    parts = op.gradient(cotangent, y, *node.inputs, **node.attrs)
     return (parts,) if isinstance(parts, Node) else tuple(parts)
 
 
-def _through_fallback(node: Node, cotangent: Node) -> Sequence[Node | None]:
+def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]:
     """Differentiate a structured operator as the primitives that it falls back to."""
     assert isinstance(node.op, Structured)
     assert node.op.decomposition is not None
     with grad_mode(True):  # what the gradient is made of depends on the inputs in any mode
         # An operand may occur twice, or depend on another one: each gets an alias of its own.
         operands = [find("reshape").apply(x, shape=x.shape) for x in node.inputs]
-        output = node.op.decomposition(*operands, **node.attrs)
+        found = node.op.decomposition(*operands, **node.attrs)
+    outputs = found if isinstance(found, tuple) else (found,)
+    given = cotangent if isinstance(cotangent, tuple) else (cotangent,)
+    reached = [(y, g) for y, g in zip(outputs, given, strict=True) if g is not None]
     wanted = [x for x in operands if x.requires_grad]
-    parts = dict(zip(wanted, gradients([output], [cotangent], wanted), strict=True))
+    cotangents = gradients([y for y, _g in reached], [g for _y, g in reached], wanted)
+    parts = dict(zip(wanted, cotangents, strict=True))
     return [parts.get(x) for x in operands]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -23,7 +24,9 @@ class Op:
     Attributes:
         name: lowercase verb or name from maths, unique; a trailing underscore is dropped.
         reference: (*arrays, **attrs) -> array, in NumPy; the definition of the operator.
-        gradient: (g, y, *inputs, **attrs) -> cotangents of the inputs, as graph expressions.
+        gradient: (g, y, *inputs, **attrs) -> cotangents of the inputs, as graph expressions. For
+            an operator with several outputs g and y are tuples; g holds None for an output that
+            no cotangent reaches.
         differentiable: False where the result does not depend smoothly on any input.
         source: where the maths comes from.
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
@@ -130,6 +133,14 @@ class Node:
     def __repr__(self) -> str:
         return f"Node({self.op.name}, {self.shape}, {self.dtype.name})"
 
+    def over(self, inputs: tuple[Node, ...]) -> Node:
+        """The same operator on other inputs of the same shapes and dtypes."""
+        if self.op is PART:
+            whole: Any = inputs[0]
+            part: Node = whole.part(self.attrs["index"])
+            return part
+        return Node(self.op, inputs, self.attrs, self.shape, self.dtype, self.device)
+
     def __add__(self, other: Any) -> Node:
         return find("add").apply(self, other)
 
@@ -159,6 +170,62 @@ class Node:
 
     def __neg__(self) -> Node:
         return find("neg").apply(self)
+
+
+class TupleNode(Node):
+    """A node with several outputs, each of which is read through a node of the operator `part`.
+
+    It has no value of its own; its shape and dtype are those of the first output. It knows its
+    parts as long as something else holds them, so that there is one node for each output.
+
+    Attributes:
+        outputs: shape and dtype of each.
+    """
+
+    __slots__ = ("_parts", "outputs")
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Node, ...],
+        attrs: dict[str, Any],
+        outputs: Sequence[tuple[Shape, DType]],
+        device: Device,
+    ) -> None:
+        super().__init__(op, inputs, attrs, *outputs[0], device)
+        self.outputs = tuple(outputs)
+        self._parts: dict[int, weakref.ref[Node]] = {}
+        self.requires_grad = (
+            _mode.grad
+            and op.differentiable
+            and any(dtype.kind == "f" for _shape, dtype in outputs)
+            and any(x.requires_grad for x in inputs)
+        )
+
+    def over(self, inputs: tuple[Node, ...]) -> Node:
+        """The same operator on other inputs of the same shapes and dtypes."""
+        return TupleNode(self.op, inputs, self.attrs, self.outputs, self.device)
+
+    def part(self, index: int) -> Node:
+        """The node that reads output number `index`."""
+        known = self._parts.get(index)
+        found = None if known is None else known()
+        if found is None:
+            shape, dtype = self.outputs[index]
+            found = Node(PART, (self,), {"index": index}, shape, dtype, self.device)
+            found.requires_grad = self.requires_grad and dtype.kind == "f"  # in any mode
+            found.trace = self.trace
+            self._parts[index] = weakref.ref(found)
+        return found
+
+    def parts(self) -> tuple[Node, ...]:
+        """The nodes that read the outputs, in order."""
+        return tuple(map(self.part, range(len(self.outputs))))
+
+    def held_parts(self) -> list[Node]:
+        """Those of the parts that something holds."""
+        found = (reference() for reference in list(self._parts.values()))
+        return [node for node in found if node is not None]
 
 
 class _Mode(threading.local):
@@ -250,8 +317,16 @@ def registered() -> tuple[Op, ...]:
     return tuple(_OPS.values())
 
 
+def _part(outputs: tuple[Any, ...], *, index: int) -> Any:
+    """One output of a node that has several."""
+    return outputs[index]
+
+
+PART = Op("part", _part)
+
+
 def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
-    """Call `build` on the nodes behind `operands`; wrap the result as a tensor if one was given."""
+    """Call `build` on the nodes behind `operands`; wrap the results as tensors if one was given."""
     handle = None
     nodes = []
     for operand in operands:
@@ -262,7 +337,9 @@ def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
             nodes.append(node)
             handle = type(operand)
     out = build(*nodes)
-    return out if handle is None else handle(out)
+    if handle is None:
+        return out
+    return tuple(map(handle, out)) if isinstance(out, tuple) else handle(out)
 
 
 def toposort(

@@ -112,28 +112,40 @@ def node_of(array: Array) -> Node:
     return node
 
 
-def infer(op: Structured, arrays: list[Array], attrs: dict[str, Any]) -> Node:
-    """The node of `op` on `arrays`, not computed."""
-    return op.apply(*(node_of(x) for x in arrays), **attrs)
+def infer(op: Structured, arrays: list[Array], attrs: dict[str, Any]) -> tuple[Node, ...]:
+    """The nodes of the outputs of `op` on `arrays`, not computed."""
+    return op.parts(*(node_of(x) for x in arrays), **attrs)
 
 
 def run_op(op: Structured, arrays: list[Array], attrs: dict[str, Any], parts: int = 1) -> Array:
+    """The only output of `run_parts`."""
+    (out,) = run_parts(op, arrays, attrs, parts)
+    return out
+
+
+def run_parts(
+    op: Structured, arrays: list[Array], attrs: dict[str, Any], parts: int = 1
+) -> list[Array]:
     """Lower `op` for the CPU and run its kernels; operands not listed as strided are copied."""
-    node = infer(op, arrays, attrs)
-    lower = lowering("cpu", op, node.dtype)
+    nodes = infer(op, arrays, attrs)
+    lower = lowering("cpu", op, nodes[0].dtype)
     assert lower is not None, f"{op.name} has no lowering"
-    out = np.full(node.shape, 0x7F if node.dtype.kind in "iub" else np.nan, node.dtype.numpy)
+    outs = [
+        np.full(x.shape, 0x7F if x.dtype.kind in "iub" else np.nan, x.dtype.numpy) for x in nodes
+    ]
     if op.inplace is not None:
-        out = np.array(arrays[op.inplace], order="C")
+        outs = [np.array(arrays[op.inplace], order="C")]
     operands = []
     for i, array in enumerate(arrays):
         if i == op.inplace:
-            operands.append(operand(out))
+            operands.append(operand(outs[0]))
         elif i in op.strided:
             operands.append(operand(array))
         else:
             operands.append(operand(np.ascontiguousarray(array).reshape(array.shape)))
     launcher = ArrayLauncher(parts)
-    lower(launcher, operand(out), *operands, **node.attrs)
+    written = tuple(map(operand, outs))
+    out = written[0] if nodes[0].op is op else written
+    lower(launcher, out, *operands, **{**op.defaults, **attrs})
     launcher.raise_status()
-    return out
+    return outs

@@ -155,8 +155,7 @@ def placeholder_graph(order: Sequence[Node]) -> tuple[dict[Node, Node], list[Nod
             copy = Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
             placeholders.append(copy)
         else:
-            inputs = tuple(copies[x] for x in node.inputs)
-            copy = Node(node.op, inputs, node.attrs, node.shape, node.dtype, node.device)
+            copy = node.over(tuple(copies[x] for x in node.inputs))
         copies[node] = copy
     return copies, placeholders
 

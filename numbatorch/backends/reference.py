@@ -8,7 +8,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, message
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, settle
 from numbatorch.ops.registry import View
 
@@ -20,7 +20,7 @@ class ReferenceBackend:
 
     def realize(self, nodes: Sequence[Node]) -> None:
         """Compute every node that `nodes` need, once, in order."""
-        values: dict[Node, Array] = {}
+        values: dict[Node, Any] = {}
         for node in toposort(nodes):
             values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
         for node in nodes:
@@ -36,8 +36,8 @@ class ReferenceBackend:
         return buffer
 
 
-def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
-    """The value of `node` by its NumPy reference.
+def evaluate(node: Node, inputs: Sequence[Any]) -> Any:
+    """The value of `node` by its NumPy reference; a tuple if it has several outputs.
 
     Half types are computed in float32 and block types decoded first, as on every device.
     """
@@ -52,6 +52,8 @@ def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
     if node.op is EMPTY:
         return np.zeros(node.shape, node.dtype.numpy)
     assert node.op is not BUFFER
+    if node.op is PART:
+        return node.op.reference(*inputs, **node.attrs)
     if isinstance(node.op, View):
         viewed: Array = node.op.reference(*inputs, **node.attrs)
         return viewed
@@ -61,6 +63,9 @@ def evaluate(node: Node, inputs: Sequence[Array]) -> Array:
             out = node.op.reference(*wide, **node.attrs)
         except IndexError as err:
             raise OutOfRange(message(node.op.name, str(err))) from err
+        if isinstance(node, TupleNode):
+            pairs = zip(out, node.outputs, strict=True)
+            return tuple(np.asarray(x).astype(d.numpy, copy=False) for x, (_shape, d) in pairs)
         return np.asarray(out).astype(node.dtype.numpy, copy=False)
 
 

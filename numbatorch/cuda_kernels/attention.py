@@ -282,22 +282,28 @@ def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attr
 
 @lower("gpu", ops.attention_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, *operands: Operand, scale: float, **attrs: Any
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    *operands: Operand,
+    scale: float,
+    **attrs: Any,
 ) -> None:
+    dq, dk, dv = outs
     problem = Problem.of(*operands, **attrs)
     repeat, _, tokens, S, D, E = problem.sizes[:6]
     rows = problem.batch * repeat * tokens
     lines = launcher.scratch(rows * LINE * problem.dtype.compute.itemsize)
     launcher.launch(
         attention_backward_queries(**problem.types),
-        *(out, g, *problem.operands, lines, *problem.sizes, scale),
+        *(dq, g, *problem.operands, lines, *problem.sizes, scale),
         work=2 * problem.work,
         groups=problem.batch * problem.tiles * max(1, -(-D // COLS)),
         threads=THREADS,
     )
     launcher.launch(
         attention_backward_keys(**problem.types),
-        *(out, g, *problem.operands, lines, *problem.sizes, problem.batch, scale),
+        *(dk, dv, g, *problem.operands, lines, *problem.sizes, scale),
         work=3 * problem.work,
         groups=problem.batch * -(-S // TILE) * (-(-D // COLS) + -(-E // COLS)),
         threads=THREADS,

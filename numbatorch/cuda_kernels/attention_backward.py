@@ -114,7 +114,7 @@ def score_cotangents(tiles: Pointer[V], lines: Pointer[V], rows: int, zero: floa
 
 @helper
 def store_sums(
-    out: Pointer[V], places: Pointer[int64], sums: Pointer[V], rows: int, cols: int
+    out: Pointer[T], places: Pointer[int64], sums: Pointer[V], rows: int, cols: int
 ) -> None:
     """Rows of sums, to their places."""
     for i in range(thread(), rows * COLS, threads()):
@@ -124,7 +124,7 @@ def store_sums(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_backward_queries(
-    out: Pointer[V],
+    out: Pointer[T],
     g: Pointer[T],
     q: Pointer[T],
     k: Pointer[T],
@@ -210,7 +210,8 @@ def attention_backward_queries(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_backward_keys(
-    out: Pointer[V],
+    out_k: Pointer[T],
+    out_v: Pointer[T],
     g: Pointer[T],
     q: Pointer[T],
     k: Pointer[T],
@@ -240,10 +241,9 @@ def attention_backward_keys(
     mask_token: int,
     mask_key: int,
     ahead: int,
-    items: int,
     scale: float,
 ) -> None:
-    """dk and, behind it, dv: a group for each tile of keys and COLS of D, then of E."""
+    """dk and dv: a group for each tile of keys and COLS of D, then of E."""
     tiles = shared(V, TWO_PRODUCTS)
     sums = shared(V, SUMS)
     lines = shared(V, LINES)
@@ -260,11 +260,11 @@ def attention_backward_keys(
     end = min(start + TILE, keys)
     size = D
     col = piece * COLS
-    target = out + items * rows * D
+    target = out_k
     if piece >= pieces:
         size = E
         col = (piece - pieces) * COLS
-        target = out + items * (rows + keys) * D
+        target = out_v
     cols = min(COLS, size - col)
     clear(sums, SUMS, V(0.0))
     place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)

@@ -14,7 +14,7 @@ from numbatorch.language.primitives import sqrt, truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import norm as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.norm import sum_parts, weights_in
+from numbatorch.ops.portable.norm import launch_sums, weights_in
 from numbatorch.ops.portable.rows import FLOAT, WIDE, sizes_of
 
 
@@ -57,7 +57,7 @@ def layer_norm_rows(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_backward_rows(
-    out: Pointer[V],
+    out: Pointer[T],
     scales: Pointer[V],
     g: Pointer[T],
     x: Pointer[T],
@@ -114,7 +114,7 @@ def rms_norm_sums(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def layer_norm_backward_rows(
-    out: Pointer[V],
+    out: Pointer[T],
     scales: Pointer[V],
     g: Pointer[T],
     x: Pointer[T],
@@ -206,8 +206,7 @@ def _backward(
     launcher: Launcher,
     of_rows: Any,
     of_columns: Any,
-    vectors: int,
-    out: Operand,
+    outs: tuple[Operand, ...],
     g: Operand,
     x: Operand,
     weight: Operand,
@@ -215,21 +214,20 @@ def _backward(
 ) -> None:
     """Launch the kernel over rows, that over blocks of rows and columns, and the sum of these.
 
-    Args:
-        vectors: numbers that the first kernel keeps for a row, and weights that have gradients.
+    The first kernel keeps as many numbers for a row as there are weights that have gradients.
     """
     rows, cols = sizes_of(x)
     wide = x.dtype.compute
     height = max(isqrt(rows), 16)
     blocks = max(-(-rows // height), 1)
-    count = vectors * cols
+    dx, *others = outs
     kind, weights = weights_in(launcher, x.dtype, weight)
-    scales = launcher.scratch(wide.nbytes(vectors * rows))
-    sums = launcher.scratch(wide.nbytes(blocks * count))
+    scales = launcher.scratch(wide.nbytes(len(others) * rows))
+    sums = launcher.scratch(wide.nbytes(blocks * len(others) * cols))
     used = launcher.scratch(8)
     launcher.launch(
         of_rows(T=x.dtype, U=kind, V=wide),
-        *(out, scales, g, x, *weights, rows, cols, eps),
+        *(dx, scales, g, x, *weights, rows, cols, eps),
         work=2 * rows * cols,
         **groups_of_rows(rows, cols),
     )
@@ -239,20 +237,30 @@ def _backward(
         work=rows * cols,
         items=blocks * cols,
     )
-    spec = sum_parts(V=wide)
-    work = blocks * count
-    launcher.launch(spec, out, sums, used, rows * cols, count, work=work, items=count)
+    launch_sums(launcher, tuple(others), sums, used, wide, blocks)
 
 
 @lower("gpu", ops.rms_norm_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    x: Operand,
+    weight: Operand,
+    *,
+    eps: float,
 ) -> None:
-    _backward(launcher, rms_norm_backward_rows, rms_norm_sums, 1, out, g, x, weight, eps)
+    _backward(launcher, rms_norm_backward_rows, rms_norm_sums, outs, g, x, weight, eps)
 
 
 @lower("gpu", ops.layer_norm_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    x: Operand,
+    weight: Operand,
+    *,
+    eps: float,
 ) -> None:
-    _backward(launcher, layer_norm_backward_rows, layer_norm_sums, 2, out, g, x, weight, eps)
+    _backward(launcher, layer_norm_backward_rows, layer_norm_sums, outs, g, x, weight, eps)

@@ -12,12 +12,11 @@ from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
-from numbatorch.ops.packed import packed, unpacked
 from numbatorch.ops.reduce import any_, reduced, sum_
 from numbatorch.ops.softmax import softmax_
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reshape, transpose
-from numbatorch.shape import Shape, numel
+from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, Any]
 
@@ -83,8 +82,7 @@ def _(
 
 @attention_.vjp
 def _(g: Node, y: Node, q: Node, k: Node, v: Node, *mask: Node, **attrs: Any) -> list[Node | None]:
-    packed_ = attention_backward.apply(g, q, k, v, *mask, **attrs)
-    return [*unpacked(packed_, q.shape, k.shape, v.shape), *([None] * len(mask))]
+    return [*attention_backward.parts(g, q, k, v, *mask, **attrs), *([None] * len(mask))]
 
 
 @attention_.fallback
@@ -122,8 +120,8 @@ def _weights(
 @structured(strided=(1, 2, 3, 4))
 def attention_backward(
     g: Array, q: Array, k: Array, v: Array, *mask: Array, scale: float, causal: bool, position: int
-) -> Array:
-    """Cotangents of attention's q, k and v in one buffer, in the dtype that it is computed in.
+) -> tuple[Array, ...]:
+    """Cotangents of attention's q, k and v, accumulated in float32.
 
     With P the weights, dP = g v^T and dS = P (dP - sum(P dP)) * scale: dq = dS k, dk = dS^T q,
     dv = P^T g.
@@ -138,23 +136,23 @@ def attention_backward(
     scores = weights * (change - (weights * change).sum(-1, keepdims=True)) * scale
     dk = np.matmul(scores.swapaxes(-1, -2), q).reshape(len(k), G, repeat, *k.shape[2:]).sum(2)
     dv = np.matmul(weights.swapaxes(-1, -2), g).reshape(len(k), G, repeat, *v.shape[2:]).sum(2)
-    return np.concatenate([part.reshape(-1) for part in (np.matmul(scores, keys), dk, dv)])
+    return np.matmul(scores, keys), dk, dv
 
 
 @attention_backward.infer
-def _(g: Node, q: Node, k: Node, v: Node, *mask: Node, **attrs: Any) -> tuple[Shape, DType]:
+def _(g: Node, q: Node, k: Node, v: Node, *mask: Node, **attrs: Any) -> list[tuple[Shape, DType]]:
     assert attention_.rule is not None
     shape, dtype = attention_.rule(q, k, v, *mask, **attrs)
     if g.shape != shape or g.dtype is not dtype:
         wanted = f"g must be {shape} {dtype.name}"
         raise ShapeError(message("attention_backward", wanted, f"g {describe(g)}"))
-    return (sum(numel(node.shape) for node in (q, k, v)),), dtype.compute
+    return [(node.shape, dtype) for node in (q, k, v)]
 
 
 @attention_backward.fallback
 def _(
     g: Node, q: Node, k: Node, v: Node, *mask: Node, scale: float, causal: bool, position: int
-) -> Node:
+) -> tuple[Node, ...]:
     weights, keys = _weights(q, k, mask, scale, causal, position)
     wide, wide_q = (as_node(node, weights.dtype, q.device) for node in (g, q))
     values = as_node(_repeat_heads(v, q.shape[1] // v.shape[1]), weights.dtype, q.device)
@@ -163,7 +161,7 @@ def _(
     scores = weights * (change - inner) * scale
     dk = _sum_heads(matmul_.apply(transpose(scores, -1, -2), wide_q), k.shape[1])
     dv = _sum_heads(matmul_.apply(transpose(weights, -1, -2), wide), k.shape[1])
-    return packed(matmul_.apply(scores, keys), dk, dv)
+    return tuple(as_node(x, q.dtype, q.device) for x in (matmul_.apply(scores, keys), dk, dv))
 
 
 @attention_.samples

@@ -109,11 +109,13 @@ def lower(
 ) -> Callable[[Lowering], Lowering]:
     """Decorator: `function(launcher, out, *operands, **attrs)` launches the kernels of `op`.
 
+    `out` is a tuple of operands where `op` has several outputs.
+
     Args:
         place: "cpu" for CPU kernels, "gpu" for kernels of groups, which CUDA and Metal share, or
             "portable" for kernels of all devices.
         op: what they compute.
-        dtypes: of results that they can compute; others take the fallback. None is any.
+        dtypes: of (first) results that they can compute; others take the fallback. None is any.
     """
     assert place in PLACES, place
 

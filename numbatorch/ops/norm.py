@@ -10,10 +10,9 @@ from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded
-from numbatorch.ops.packed import packed, unpacked
 from numbatorch.ops.reduce import mean, reduced, sum_
 from numbatorch.ops.structured import structured
-from numbatorch.shape import Shape, numel
+from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +37,12 @@ def _check_cotangent(op: str, g: Node, x: Node) -> None:
         raise ShapeError(message(op, "g and x differ", f"g {describe(g)}", f"x {describe(x)}"))
 
 
+def _of_sums(x: Node, weight: Node) -> DType:
+    """The dtype of a weight's cotangent: its own, but no wider than what the sums are taken in."""
+    wide = x.dtype.compute
+    return weight.dtype if weight.dtype.itemsize < wide.itemsize else wide
+
+
 @structured(source="https://arxiv.org/abs/1910.07467")
 def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension; the mean is taken in float32."""
@@ -50,9 +55,8 @@ def _(x: Node, weight: Node, *, eps: float = 1e-6) -> tuple[Shape, DType]:
 
 
 @rms_norm.vjp
-def _(g: Node, y: Node, x: Node, weight: Node, *, eps: float) -> list[Node]:
-    packed = rms_norm_backward.apply(g, x, weight, eps=eps)
-    return unpacked(packed, x.shape, weight.shape)
+def _(g: Node, y: Node, x: Node, weight: Node, *, eps: float) -> tuple[Node, ...]:
+    return rms_norm_backward.parts(g, x, weight, eps=eps)
 
 
 @rms_norm.fallback
@@ -69,33 +73,33 @@ def _(rng: np.random.Generator) -> Any:
 
 
 @structured()
-def rms_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> Array:
-    """Cotangents of rms_norm's x and weight in one buffer, in the dtype that x is computed in.
+def rms_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> tuple[Array, Array]:
+    """Cotangents of rms_norm's x and weight.
 
     With s = 1 / sqrt(mean(x^2) + eps): dx = s * (g w - x s^2 mean(g w x)), dw = sum of g x s.
     """
     scale = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
     weighted = g * weight
     inner = (weighted * x).mean(-1, keepdims=True)
-    parts = [scale * (weighted - x * scale**2 * inner), (g * x * scale).reshape(-1, x.shape[-1])]
-    return np.concatenate([parts[0].reshape(-1), parts[1].sum(0)])
+    dx = scale * (weighted - x * scale**2 * inner)
+    return dx, (g * x * scale).reshape(-1, x.shape[-1]).sum(0)
 
 
 @rms_norm_backward.infer
-def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Shape, DType]:
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> list[tuple[Shape, DType]]:
     _check_cotangent("rms_norm_backward", g, x)
     _check("rms_norm_backward", x, weight)
-    return (numel(x.shape) + numel(weight.shape),), x.dtype.compute
+    return [(x.shape, x.dtype), (weight.shape, _of_sums(x, weight))]
 
 
 @rms_norm_backward.fallback
-def _(g: Node, x: Node, weight: Node, *, eps: float) -> Node:
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Node, ...]:
     wide, wide_g = (as_node(n, x.dtype.compute, x.device) for n in (x, g))
     scale = expanded(_rms_scale(wide, eps), x.shape)
     weighted = wide_g * _like(weight, x)
     inner = expanded(mean(weighted * wide, -1, keepdim=True), x.shape)
     dx = scale * (weighted - wide * scale * scale * inner)
-    return packed(dx, _over_rows(wide_g * wide * scale))
+    return as_node(dx, x.dtype, x.device), _over_rows(wide_g * wide * scale, _of_sums(x, weight))
 
 
 @rms_norm_backward.samples
@@ -119,9 +123,8 @@ def _(x: Node, weight: Node, bias: Node, *, eps: float = 1e-5) -> tuple[Shape, D
 
 
 @layer_norm.vjp
-def _(g: Node, y: Node, x: Node, weight: Node, bias: Node, *, eps: float) -> list[Node]:
-    packed = layer_norm_backward.apply(g, x, weight, eps=eps)
-    return unpacked(packed, x.shape, weight.shape, bias.shape)
+def _(g: Node, y: Node, x: Node, weight: Node, bias: Node, *, eps: float) -> tuple[Node, ...]:
+    return layer_norm_backward.parts(g, x, weight, eps=eps)
 
 
 @layer_norm.fallback
@@ -140,8 +143,8 @@ def _(rng: np.random.Generator) -> Any:
 
 
 @structured()
-def layer_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> Array:
-    """Cotangents of layer_norm's x, weight and bias in one buffer, in the dtype of computation.
+def layer_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> tuple[Array, ...]:
+    """Cotangents of layer_norm's x, weight and bias.
 
     With h = (x - mean) s and s = 1 / sqrt(var + eps): dx = s * (g w - mean(g w) - h mean(g w h)),
     dw = sum of g h, db = sum of g.
@@ -151,19 +154,18 @@ def layer_norm_backward(g: Array, x: Array, weight: Array, *, eps: float) -> Arr
     unit, weighted = centred * scale, g * weight
     inner = (weighted * unit).mean(-1, keepdims=True)
     dx = scale * (weighted - weighted.mean(-1, keepdims=True) - unit * inner)
-    sums = [part.reshape(-1, x.shape[-1]).sum(0) for part in (g * unit, g)]
-    return np.concatenate([dx.reshape(-1), *sums])
+    return dx, *(part.reshape(-1, x.shape[-1]).sum(0) for part in (g * unit, g))
 
 
 @layer_norm_backward.infer
-def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Shape, DType]:
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> list[tuple[Shape, DType]]:
     _check_cotangent("layer_norm_backward", g, x)
     _check("layer_norm_backward", x, weight)
-    return (numel(x.shape) + 2 * numel(weight.shape),), x.dtype.compute
+    return [(x.shape, x.dtype), *[(weight.shape, _of_sums(x, weight))] * 2]
 
 
 @layer_norm_backward.fallback
-def _(g: Node, x: Node, weight: Node, *, eps: float) -> Node:
+def _(g: Node, x: Node, weight: Node, *, eps: float) -> tuple[Node, ...]:
     wide, wide_g = (as_node(n, x.dtype.compute, x.device) for n in (x, g))
     centred = wide - expanded(mean(wide, -1, keepdim=True), x.shape)
     scale = expanded(_rms_scale(centred, eps), x.shape)
@@ -171,7 +173,8 @@ def _(g: Node, x: Node, weight: Node, *, eps: float) -> Node:
     across = expanded(mean(weighted, -1, keepdim=True), x.shape)
     inner = expanded(mean(weighted * unit, -1, keepdim=True), x.shape)
     dx = scale * (weighted - across - unit * inner)
-    return packed(dx, _over_rows(wide_g * unit), _over_rows(wide_g))
+    sums = [_over_rows(part, _of_sums(x, weight)) for part in (wide_g * unit, wide_g)]
+    return as_node(dx, x.dtype, x.device), *sums
 
 
 @layer_norm_backward.samples
@@ -191,6 +194,6 @@ def _like(weight: Node, x: Node) -> Node:
     return expanded(as_node(weight, x.dtype.compute, x.device), x.shape)
 
 
-def _over_rows(x: Node) -> Node:
-    """The sum over all dimensions but the last."""
-    return reduced(sum_, x, tuple(range(len(x.shape) - 1)))
+def _over_rows(x: Node, dtype: DType) -> Node:
+    """The sum over all dimensions but the last, rounded to `dtype`."""
+    return as_node(reduced(sum_, x, tuple(range(len(x.shape) - 1))), dtype, x.device)

@@ -32,7 +32,7 @@ from numbatorch.ops.operands import (
     scalar_dtype,
 )
 from numbatorch.ops.signature import Parameters
-from numbatorch.shape import Shape, broadcast
+from numbatorch.shape import broadcast
 from numbatorch.variable import Variable
 
 ELEMENTWISE_PROMOTES = dt.float32
@@ -211,7 +211,7 @@ class Inferred(Op):
 
     def __init__(self, reference: Callable[..., Any], source: str):
         super().__init__(reference.__name__, reference, source)
-        self.rule: Callable[..., tuple[Shape, DType]] | None = None
+        self.rule: Callable[..., Any] | None = None
         self.defaults = {
             p.name: p.default
             for p in inspect.signature(reference).parameters.values()
@@ -223,7 +223,7 @@ class Inferred(Op):
         """What its attributes may be."""
         return Parameters(self.reference, attributes=True)
 
-    def infer(self, function: Callable[..., tuple[Shape, DType]]) -> Inferred:
+    def infer(self, function: Callable[..., Any]) -> Inferred:
         """Decorator: `function(*nodes, **attrs)` checks them and gives (shape, dtype)."""
         self.rule = function
         return self

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numbatorch.graph import Node, register
+from numbatorch.graph import Node, TupleNode, register
+from numbatorch.ops.operands import common_device
 from numbatorch.ops.registry import Inferred
 
 
 class Structured(Inferred):
-    """An operator with kernels of its own.
+    """An operator with kernels of its own, and perhaps with several outputs.
+
+    Those of several outputs have a rule that gives a list of (shape, dtype); their reference, their
+    fallback and `parts` give a tuple, and their lowerings take the tuple of operands to write.
 
     Attributes:
         family: stem of the kernel files, `ops/cpu/<family>.py`.
@@ -26,12 +30,25 @@ class Structured(Inferred):
     def __init__(self, reference: Callable[..., Any], source: str, family: str):
         super().__init__(reference, source)
         self.family = family
-        self.decomposition: Callable[..., Node] | None = None
+        self.decomposition: Callable[..., Any] | None = None
         self.epilogue = False
         self.strided: tuple[int, ...] = ()
         self.inplace: int | None = None
 
-    def fallback(self, function: Callable[..., Node]) -> Structured:
+    def parts(self, *operands: Any, **attrs: Any) -> tuple[Node, ...]:
+        """The nodes of the outputs; `apply` gives the node of an operator that has one."""
+        assert self.rule is not None, self.name
+        attrs = {**self.defaults, **attrs}
+        if attrs:
+            self.attributes.check_all(self.name, attrs)
+        found = self.rule(*operands, **attrs)
+        device = common_device(self.name, operands)
+        if isinstance(found, list):
+            return TupleNode(self, operands, attrs, found, device).parts()
+        shape, dtype = found
+        return (Node(self, operands, attrs, shape, dtype, device),)
+
+    def fallback(self, function: Callable[..., Any]) -> Structured:
         """Decorator: `function(*nodes, **attrs)` gives the same value in other operators."""
         self.decomposition = function
         return self

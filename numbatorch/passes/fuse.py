@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
 from numbatorch.ops.reduction import Reduction
@@ -89,7 +89,9 @@ class Fusion:
         """Decide for every node, consumers first, then build each group's terms."""
         self._collect_uses()
         for node in reversed(self.order):
-            if not _is_leaf(node) and not isinstance(node.op, View):
+            if isinstance(node, TupleNode):
+                self._own_group(node)
+            elif not _is_leaf(node) and not isinstance(node.op, View) and node.op is not PART:
                 self._decide(node)
         for root in self.roots:
             self._materialize(root)
@@ -243,8 +245,10 @@ class Fusion:
         return []
 
     def _own_group(self, node: Node) -> Group:
-        group = Group([node])
+        group = Group(list(node.parts()) if isinstance(node, TupleNode) else [node])
         self.groups[node] = group
+        for output in group.outputs:
+            self.groups[output] = group
         if node.op is slice_update:
             group.update = node
         elif not isinstance(node.op, Elementwise):
@@ -273,7 +277,7 @@ class Fusion:
         if update is not None:
             group.results = [self._term(update.inputs[1], (), group)]
             group.operands = [self._buffer(update.inputs[0], False)]
-        elif core is None or core is not group.outputs[0]:
+        elif core is None or (core is not group.outputs[0] and not isinstance(core, TupleNode)):
             group.results = [self._result(x, group) for x in group.outputs]
 
     def _result(self, node: Node, group: Group) -> Term:

@@ -42,7 +42,8 @@ class Group:
     """What one launch computes.
 
     Attributes:
-        outputs: nodes that get a buffer, the first gives the iteration space.
+        outputs: nodes that get a buffer, the first gives the iteration space. Those of a core with
+            several outputs are its parts.
         core: reduction or structured node that the elementwise work stands on, or None.
         results: the term of each output; empty if the core alone is the output.
         prologue: term that a reduction reads, over the space of its input.

@@ -9,7 +9,7 @@ from typing import Any
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
 from numbatorch.errors import KernelError, message
-from numbatorch.graph import Node, toposort, verify
+from numbatorch.graph import Node, TupleNode, toposort, verify
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
 from numbatorch.ops.operands import BUFFER, EMPTY
@@ -280,7 +280,11 @@ class Planner:
 
     def _structured(self, group: Group, core: Node) -> None:
         launcher = _Launcher(self, group)
-        out = Operand(self.where[group.outputs[0]], Layout.contiguous(core.shape), core.dtype)
+        results = group.outputs if isinstance(core, TupleNode) else [core]
+        outs = tuple(
+            Operand(self.where[node], Layout.contiguous(result.shape), result.dtype)
+            for node, result in zip(group.outputs, results, strict=False)
+        )
         if group.results:
             spec, arguments = emit.epilogue(
                 self.target, group, self.operand, self._writes(group), core.shape
@@ -294,6 +298,7 @@ class Planner:
         ]
         lower = lowering(self.target.name, core.op, core.dtype)
         assert lower is not None, core
+        out = outs if isinstance(core, TupleNode) else outs[0]
         lower(launcher, out, *operands, **core.attrs)
 
     def _launch(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.errors import KernelError, message
-from numbatorch.graph import Node, find, toposort
+from numbatorch.graph import PART, Node, TupleNode, find, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, describe
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
@@ -34,17 +34,23 @@ def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[
     """
     merged: dict[Any, Node] = {}
     done: dict[Node, Node] = {}
+    expanded: dict[Node, list[Node]] = {}  # outputs of fallbacks
 
     def rebuild(node: Node) -> Node:
+        if node.op is PART and done[node.inputs[0]] in expanded:
+            index: int = node.attrs["index"]
+            return expanded[done[node.inputs[0]]][index]
         inputs = tuple(done[x] for x in node.inputs)
-        if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
-            new = node
-        else:
-            new = Node(node.op, inputs, node.attrs, node.shape, node.dtype, node.device)
-        new = _rewrite(new)
-        if isinstance(new.op, Structured) and not has_kernel(new):
-            return _fallback(new, has_kernel)
-        return merged.setdefault(_key(new), new)
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        new = node if same else node.over(inputs)
+        if not isinstance(new, TupleNode):
+            new = _rewrite(new)
+        new = merged.setdefault(_key(new), new)
+        if not isinstance(new.op, Structured) or has_kernel(new):
+            return new
+        if new not in expanded:
+            expanded[new] = _fallback(new, has_kernel)
+        return new if isinstance(new, TupleNode) else expanded[new][0]
 
     for node in toposort(roots):
         done[node] = node if node.buffer is not None or not node.inputs else rebuild(node)
@@ -53,7 +59,8 @@ def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[
     return [done[root] for root in roots]
 
 
-def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> Node:
+def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> list[Node]:
+    """What the node's fallback gives, simplified."""
     assert isinstance(node.op, Structured)
     if node.op.decomposition is None:
         raise KernelError(
@@ -63,8 +70,8 @@ def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> Node:
                 *(f"input {describe(x)}" for x in node.inputs),
             )
         )
-    (out,) = simplify([node.op.decomposition(*node.inputs, **node.attrs)], has_kernel)
-    return out
+    found = node.op.decomposition(*node.inputs, **node.attrs)
+    return simplify(found if isinstance(found, tuple) else (found,), has_kernel)
 
 
 def _key(node: Node) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.structured import Structured
 from numbatorch.references import outside_holders
@@ -16,7 +16,8 @@ def results_to_keep(roots: Sequence[Node]) -> list[Node]:
     A tensor, or another graph such as that of a gradient, may hold a node under `roots`, or one
     that is computed elementwise from it; and where only results that require a gradient are read,
     the gradient is still to come. Products, reductions and the like are then computed with the
-    roots and kept. Elementwise work is not: doing it again costs less than memory.
+    roots and kept. Elementwise work is not: doing it again costs less than memory. Of a node with
+    several outputs all that somebody holds are kept, for one launch computes them.
     """
     if all(x.buffer is not None for root in roots for x in root.inputs):
         return []
@@ -25,13 +26,17 @@ def results_to_keep(roots: Sequence[Node]) -> list[Node]:
     gradient_follows = all(root.requires_grad for root in roots)
     wanted = set(roots)
     held: set[Node] = set()
+    parts = {node for node in order if node.op is PART}
     found = []
     for node, count in zip(reversed(order), reversed(holders), strict=True):
         if node.buffer is not None or node in wanted:
             continue
+        if isinstance(node, TupleNode):
+            found += [x for x in node.held_parts() if x.buffer is None and x not in parts]
+            continue
         follows = gradient_follows and node.requires_grad
         if node in held or follows or count:
-            if isinstance(node.op, Structured | Reduction):
+            if node.op is PART or isinstance(node.op, Structured | Reduction):
                 found.append(node)
             else:
                 held.update(node.inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,14 @@ class Case:
     Attributes:
         operands: NumPy arrays in the dtypes of `dtypes`.
         attrs: attributes of the operator.
+        output: which of several outputs is looked at.
     """
 
     op: Op
     operands: tuple[Array, ...]
     dtypes: tuple[DType, ...]
     attrs: dict[str, Any]
+    output: int = 0
 
     def nodes(self, where: str) -> list[Node]:
         """The operands on a device."""
@@ -46,7 +48,20 @@ class Case:
 
     def apply(self, nodes: list[Node]) -> Node:
         """The operator on operands given as nodes."""
+        if isinstance(self.op, Structured):
+            return self.op.parts(*nodes, **self.attrs)[self.output]
         return self.op.apply(*nodes, **self.attrs)
+
+    def each_output(self) -> list[Case]:
+        """A case for each of the outputs."""
+        if not isinstance(self.op, Structured):
+            return [self]
+        count = len(self.op.parts(*self.nodes("numpy"), **self.attrs))
+        return [replace(self, output=i) for i in range(count)]
+
+    def chosen(self, outputs: Any) -> Any:
+        """The output of the case among what a reference or a fallback gives."""
+        return outputs[self.output] if isinstance(outputs, tuple) else outputs
 
     def run(self, where: str) -> Array:
         """The result on a device."""
@@ -59,7 +74,7 @@ class Case:
             for a, d in zip(self.operands, self.dtypes, strict=True)
         )
         dtypes = tuple(dt.float64 if d.kind == "f" else d for d in self.dtypes)
-        return Case(self.op, arrays, dtypes, self.attrs)
+        return replace(self, operands=arrays, dtypes=dtypes)
 
 
 def dtypes_of(op: Op) -> tuple[DType, ...]:

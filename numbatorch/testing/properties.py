@@ -28,7 +28,7 @@ def equals_reference(case: Case, device: str, seed: int) -> None:
     result = case.apply(case.nodes(device))
     wide = case.widened()
     with np.errstate(all="ignore"):
-        expected = np.asarray(case.op.reference(*wide.operands, **wide.attrs))
+        expected = np.asarray(case.chosen(case.op.reference(*wide.operands, **wide.attrs)))
     if expected.dtype != result.dtype.numpy:
         with np.errstate(all="ignore"):
             expected = expected.astype(result.dtype.numpy)
@@ -62,8 +62,9 @@ def has_its_gradient(case: Case, device: str, seed: int) -> None:
     """The gradient equals a central difference in float64, or the operator says it has none."""
     if not case.op.differentiable or dt.float64 not in case.dtypes:
         return  # of float64 alone a difference is exact enough
-    wide = draw(case.op, np.random.default_rng(seed), dt.float64, smooth=True)
-    assert wide is not None
+    drawn = draw(case.op, np.random.default_rng(seed), dt.float64, smooth=True)
+    assert drawn is not None
+    wide = drawn.each_output()[case.output]
     if wide.apply(wide.nodes("numpy")).dtype is not dt.float64:
         return  # a difference of rounded results says nothing
 
@@ -127,7 +128,7 @@ def equals_fallback(case: Case, device: str, seed: int) -> None:
     """The kernels give what the operator's fallback in primitives gives."""
     op = case.op
     if isinstance(op, Structured) and op.decomposition is not None:
-        fallback = op.decomposition(*case.nodes(device), **case.attrs)
+        fallback = case.chosen(op.decomposition(*case.nodes(device), **case.attrs))
         _compare(case, case.run(device), host_array(fallback), device, seed)
 
 
@@ -172,8 +173,9 @@ def check_op(
             case = draw(op, np.random.default_rng(number), dtype)
             if case is None or not _accepted(case, device):
                 continue
-            for check in properties:
-                check(case, device, number)
+            for each in case.each_output():
+                for check in properties:
+                    check(each, device, number)
             count += 1
     return count
 

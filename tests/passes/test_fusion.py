@@ -75,6 +75,7 @@ def test_norm_is_one_launch_forward_and_one_backward() -> None:
     y = functional.rms_norm(x, (32,), w)
     assert_launches(y, 1)
     store = y.backward(rand(8, 32))
+    assert_launches([store[x], store[w]], 1)
     backward = debug.kernels([store[x] * 2, store[w] * 2])  # what reads the gradients comes on top
     assert len(backward) == 3
 
@@ -84,6 +85,17 @@ def test_attention_is_one_launch() -> None:
     assert_launches(
         functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), 1
     )
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradient_of_attention_is_one_launch(target: str, dtype: str) -> None:
+    q, k, v = (rand(1, 4, 9, 8).to(dtype).detach().requires_grad_() for _ in range(3))
+    g = rand(1, 4, 9, 8).to(dtype)
+    nt.realize(q, k, v, g)
+    store = functional.scaled_dot_product_attention(q, k, v).backward(g)
+    kernels = debug.kernels([store[x] for x in (q, k, v)], target)
+    assert [kernel.fused for kernel in kernels] == [("attention_backward",)]
 
 
 def test_one_parameter_of_an_optimizer_step_is_one_launch() -> None:

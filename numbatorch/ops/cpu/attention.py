@@ -308,7 +308,12 @@ def _launch_blocks(launcher: Launcher, out: Operand, problem: Problem, scale: fl
 
 @lower("cpu", ops.attention_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, *operands: Operand, scale: float, **attrs: Any
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    *operands: Operand,
+    scale: float,
+    **attrs: Any,
 ) -> None:
     problem = Problem.of(launcher, *operands, **attrs)
     G, S, D, E = problem.sizes[1], *problem.sizes[3:6]
@@ -318,7 +323,7 @@ def _(
     scratch = [launcher.scratch(n * size) for n in (span, room, room, 2 * TILE)]
     launcher.launch(
         attention_backward_groups(T=problem.dtype, V=problem.dtype.compute),
-        *(out, g, *problem.operands, *scratch),
+        *(*outs, g, *problem.operands, *scratch),
         *(*problem.sizes, span, problem.batch * G, scale),
         work=3 * problem.work,
     )

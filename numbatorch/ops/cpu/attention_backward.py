@@ -80,7 +80,7 @@ def score_cotangents(
 
 @helper
 def store_tokens(
-    out: Pointer[V],
+    out: Pointer[T],
     out_head: int,
     x: Pointer[V],
     repeat: int,
@@ -150,12 +150,11 @@ def start_group(
 
 @helper
 def finish_group(
-    out: Pointer[V], blocks: Pointer[V], item: int, items: int, keys: int, D: int, E: int
+    own: Pointer[T], other: Pointer[T], blocks: Pointer[V], keys: int, D: int, E: int
 ) -> None:
     """Cotangents of keys and values of one group, to where they belong."""
     room, turns = wide(keys) * wide(D), wide(keys) * wide(E)
     dk, dv = blocks + room, blocks + (2 * room + turns)
-    own, other = out + item * keys * D, out + keys * (items * D + item * E)
     for key in range(keys):
         for i in range(D):
             own[key * D + i] = dk[key * wide(D) + i]
@@ -171,7 +170,9 @@ def backward_elements(keys: int, D: int, E: int) -> int:
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_backward_groups(
-    out: Pointer[V],
+    out: Pointer[T],
+    out_k: Pointer[T],
+    out_v: Pointer[T],
     g: Pointer[T],
     q: Pointer[T],
     k: Pointer[T],
@@ -207,7 +208,7 @@ def attention_backward_groups(
     part: int,
     parts: int,
 ) -> None:
-    """out = dq, dk, dv, packed; g lies row-major. Token t sees keys below ahead + t."""
+    """out = dq, out_k = dk, out_v = dv; g lies row-major. Token t sees keys below ahead + t."""
     total = tokens * repeat
     blocks, stat = work + part * span, stats + part * 2 * TILE
     score = scores + part * wide(keys) * TILE
@@ -239,4 +240,4 @@ def attention_backward_groups(
             target = out + item * total * D
             dq = turned_g + 2 * TILE * wide(E)
             store_tokens(target, tokens * D, dq, repeat, first, rows, D, V(scale))
-        finish_group(out + items * total * D, blocks, item, items, keys, D, E)
+        finish_group(out_k + item * keys * D, out_v + item * keys * E, blocks, keys, D, E)

@@ -11,7 +11,7 @@ from numbatorch.language.words import int64
 from numbatorch.ops import norm as ops
 from numbatorch.ops.cpu.rows import dot, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.norm import sum_parts, weights_in
+from numbatorch.ops.portable.norm import launch_sums, weights_in
 from numbatorch.ops.portable.rows import FLOAT, WIDE, sizes_of
 
 
@@ -78,7 +78,7 @@ def start_sums(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_backward_rows(
-    out: Pointer[V],
+    out: Pointer[T],
     sums: Pointer[V],
     used: Pointer[int64],
     g: Pointer[T],
@@ -109,7 +109,7 @@ def rms_norm_backward_rows(
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def layer_norm_backward_rows(
-    out: Pointer[V],
+    out: Pointer[T],
     sums: Pointer[V],
     used: Pointer[int64],
     g: Pointer[T],
@@ -169,8 +169,7 @@ def _(
 def _backward(
     launcher: Launcher,
     spec: Any,
-    vectors: int,
-    out: Operand,
+    outs: tuple[Operand, ...],
     g: Operand,
     x: Operand,
     weight: Operand,
@@ -179,24 +178,36 @@ def _backward(
     rows, cols = sizes_of(x)
     wide = x.dtype.compute
     kind, weights = weights_in(launcher, x.dtype, weight)
-    count = vectors * cols
-    sums = launcher.scratch(launcher.parts * count * wide.itemsize)
+    dx, *others = outs
+    sums = launcher.scratch(launcher.parts * len(others) * cols * wide.itemsize)
     used = launcher.scratch(8)
     bound = spec(T=x.dtype, U=kind, V=wide)
     work = 3 * rows * cols
-    launcher.launch(bound, out, sums, used, g, x, *weights, rows, cols, eps, work=work)
-    launcher.launch(sum_parts(V=wide), out, sums, used, rows * cols, count, work=2 * count)
+    launcher.launch(bound, dx, sums, used, g, x, *weights, rows, cols, eps, work=work)
+    launch_sums(launcher, tuple(others), sums, used, wide, 2)
 
 
 @lower("cpu", ops.rms_norm_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    x: Operand,
+    weight: Operand,
+    *,
+    eps: float,
 ) -> None:
-    _backward(launcher, rms_norm_backward_rows, 1, out, g, x, weight, eps)
+    _backward(launcher, rms_norm_backward_rows, outs, g, x, weight, eps)
 
 
 @lower("cpu", ops.layer_norm_backward)
 def _(
-    launcher: Launcher, out: Operand, g: Operand, x: Operand, weight: Operand, *, eps: float
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    g: Operand,
+    x: Operand,
+    weight: Operand,
+    *,
+    eps: float,
 ) -> None:
-    _backward(launcher, layer_norm_backward_rows, 2, out, g, x, weight, eps)
+    _backward(launcher, layer_norm_backward_rows, outs, g, x, weight, eps)
