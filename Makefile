@@ -2,6 +2,7 @@
 #   make run     embed a handful of sentences with the published MiniLM checkpoint, print their similarity
 #   make test    the tests                    make lint   ruff        make types  mypy
 #   make bench   ours against each installed peer                     make peers  tests beside PyTorch
+#   make dist    a wheel and an sdist in dist/, checked
 #   make surface writes the table of names and the stubs, after a public function or record changed
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -12,7 +13,7 @@ ARGS ?=
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint types peers bench surface clean
+.PHONY: run test lint types peers bench surface dist clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.base
@@ -33,6 +34,10 @@ peers: $(VENV)/.peers
 
 surface: $(VENV)/.base
 	$(BIN)/python tools/surface.py
+
+dist: $(VENV)/.dev
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks $(ARGS)
