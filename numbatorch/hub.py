@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from numbatorch import logs
 from numbatorch.errors import BackendUnavailable, FormatError, message
 
 # What models, tokenizers and sentence embedders read; the other files of a repository stay there.
@@ -106,9 +107,12 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
     rows = [f"repository {repository}"]
     rows += [f"revision {revision}"] if revision else []
     rows += [f"file {file}"] if file else []
+    logs.info("hub", "looking for %s", ", ".join(rows))
     try:
         if file is not None:
-            return Path(hf_hub_download(repository, file, revision=revision))
+            found = Path(hf_hub_download(repository, file, revision=revision))
+            logs.info("hub", "found %s", found)
+            return found
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS))
         )
@@ -134,6 +138,7 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
         raise ConnectionError(message("resolve", "cannot download", *rows, str(error))) from error
     if not any(folder.glob("model*.safetensors")):
         raise FormatError(_without_weights(repository, revision, rows))
+    logs.info("hub", "found %s", folder)
     return folder
 
 

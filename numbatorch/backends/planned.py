@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from numbatorch import debugging
+from numbatorch import debugging, logs
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Program
@@ -91,7 +92,12 @@ class PlanBackend:
 
     def plan(self, roots: Sequence[Node], donated: frozenset[Node] = frozenset()) -> Plan:
         """The plan that computes `roots`, of which the leaves in `donated` may be overwritten."""
-        return make_plan(roots, self.target, self.parts(), donated, debugging.fusing())
+        start = perf_counter()
+        plan = make_plan(roots, self.target, self.parts(), donated, debugging.fusing())
+        milliseconds = (perf_counter() - start) * 1e3
+        count, target = len(plan.launches), self.target
+        logs.debug("plans", "planned %d launches on %s in %.1f ms", count, target, milliseconds)
+        return plan
 
     def _make(
         self,

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
-    "settings errors locks entry_points",
+    "settings errors locks logs entry_points",
     "dtype shape layout device variable nest references determinism",
     "graph",
     "debugging language ops cuda_kernels",

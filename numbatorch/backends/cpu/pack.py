@@ -11,13 +11,14 @@ import re
 import shutil
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numbatorch import settings
+from numbatorch import logs, settings
 from numbatorch.backends.cpu import workers
 from numbatorch.backends.cpu.packfile import Objects, PackFile
 from numbatorch.errors import KernelError, message
@@ -149,6 +150,7 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     """Object code of what compiles, and the first error."""
     from tqdm import tqdm
 
+    start = time.perf_counter()
     by_key = {spec.key: spec for spec in specs}
     objects: Objects = {}
     error: KernelError | None = None
@@ -171,6 +173,9 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
             error = _compile_here(others.mine, answer)
         left = [spec for spec in specs if spec.key not in objects and spec not in others.mine]
         error = _compile_here(left, answer) or error
+    seconds = time.perf_counter() - start
+    names = ", ".join(by_key[key].name for key in objects)
+    logs.info("kernels", "compiled %d kernels in %.2f s: %s", len(objects), seconds, names)
     return objects, error
 
 

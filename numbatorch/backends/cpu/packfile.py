@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from numbatorch import logs
+
 # Symbol and object code by kernel key.
 Objects = dict[str, tuple[str, bytes]]
 
@@ -122,6 +124,7 @@ class PackFile:
                 fresh.unlink()
             raise
         self._places, self._end = {}, 0
+        logs.info("kernels", "wrote %s anew with %d kernels", self.path, len(objects))
 
     def _scan(self, file: IO[bytes]) -> None:
         """Note the records that were added since the last scan."""

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from numbatorch import settings
+from numbatorch import logs, settings
 from numbatorch.errors import KernelError, message
 from numbatorch.language.kernel import KernelSpec, digest
 from numbatorch.locks import Lock
@@ -127,6 +127,7 @@ def compile_kernels(
         missing = [i for i, image in enumerate(found) if image is None]
         for i in _shown(missing):
             spec, epilogue = kernels[i]
+            logs.info("kernels", "compiling %s for CUDA", spec.name)
             found[i] = image = _compile(spec, epilogue, capability)
             _write(folder / _file_name(spec, epilogue), image)
     return [
