@@ -24,6 +24,7 @@ from numbatorch.passes.target import TARGETS
 
 __all__ = [
     "Kernel",
+    "PlanText",
     "compiled",
     "dot",
     "emitted",
@@ -159,9 +160,44 @@ def _msl(spec: Any, epilogue: Any) -> str:
 _COMPILED = {"cpu": _llvm, "cuda": _ptx, "metal": _msl}
 
 
-def plan(tensors: Any, target: str | None = None) -> str:
+class PlanText(str):
+    """A plan as text, one line a launch; notebooks show it as a table."""
+
+    __slots__ = ("_plan",)
+
+    _plan: Plan
+
+    def __new__(cls, plan: Plan) -> PlanText:
+        """The text of `plan`."""
+        text = super().__new__(cls, describe_plan(plan))
+        text._plan = plan
+        return text
+
+    def _repr_html_(self) -> str:
+        from numbatorch.tensor.notebook import table
+
+        plan = self._plan
+        rows = [
+            [
+                str(number),
+                launch.spec.name,
+                ", ".join(node.op.name for node in launch.group.fused()) or "copy",
+                ", ".join(f"{x.shape} {x.dtype.name}" for x in launch.group.outputs),
+                f"{launch.nbytes:,}",
+            ]
+            for number, launch in enumerate(plan.launches)
+        ]
+        caption = (
+            f"Plan for {plan.target}: {len(rows)} launches of {plan.launch_count()} kernels, "
+            f"arena of {plan.arena:,} bytes"
+        )
+        header = ["", "kernel", "computes", "results", "bytes touched"]
+        return table(caption, header, rows, align="left")
+
+
+def plan(tensors: Any, target: str | None = None) -> PlanText:
     """The plan that realizing a tensor, or several together, would run, one line a launch."""
-    return describe_plan(_plan(tensors, target))
+    return PlanText(_plan(tensors, target))
 
 
 def graph(tensors: Any) -> str:

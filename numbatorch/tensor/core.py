@@ -233,6 +233,11 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
     def __repr__(self) -> str:
         return printing.text(self.node)
 
+    def _repr_html_(self) -> str:
+        from numbatorch.tensor.notebook import tensor_html
+
+        return tensor_html(self.node)
+
     def __format__(self, spec: str) -> str:
         if spec and not self.node.shape:
             return format(self.item(), spec)

@@ -63,14 +63,19 @@ def _joined(start: str, suffixes: list[str]) -> str:
 
 
 def _elements(array: Array) -> str:
-    if array.dtype.kind not in "fiub" or array.dtype == np.float16:
-        array = array.astype(np.float32)
+    array = printable(array)
     summarized = array.size > THRESHOLD
     shown = _edges(array) if summarized else array
-    format_one, width = _formatter(shown)
+    format_one, width = formatter(shown)
     if array.ndim == 0:
         return format_one(array.item())
     return _nested(array, len(_PREFIX), summarized, format_one, width)
+
+
+def printable(array: Array) -> Array:
+    """The elements in a type of NumPy that prints: half types as float32."""
+    narrow = array.dtype.kind not in "fiub" or array.dtype == np.float16
+    return array.astype(np.float32) if narrow else array
 
 
 def _edges(array: Array) -> Array:
@@ -82,7 +87,7 @@ def _edges(array: Array) -> Array:
     return array
 
 
-def _formatter(shown: Array) -> tuple[Callable[[float], str], int]:
+def formatter(shown: Array) -> tuple[Callable[[float], str], int]:
     """The format that all elements share, and its width."""
     values = shown.reshape(-1).tolist()
     if shown.dtype.kind != "f":
