@@ -35,6 +35,11 @@ def function_digest(function: FunctionType) -> str:
     return found
 
 
+def value_digest(value: Any) -> str:
+    """Hash of a value that code may name, as of a function in the scalar language."""
+    return _value_digest(value, (), {})
+
+
 def _function_digest(function: FunctionType, known: Known) -> str:
     """As `function_digest`; `known` holds what was hashed since that was called.
 

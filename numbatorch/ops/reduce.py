@@ -12,8 +12,10 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
 from numbatorch.ops.operands import as_node, const, describe, expanded
-from numbatorch.ops.reduction import reduction
+from numbatorch.ops.reduction import State, highest, lowest, reduction, word_of
 from numbatorch.ops.registry import view
+from numbatorch.ops.scalar import Scalar, scalar_function
+from numbatorch.ops.scalar_combine import add_reassoc, larger, smaller
 from numbatorch.ops.view import reject_blocks, reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 
@@ -24,8 +26,20 @@ def _wide(dtype: DType) -> DType:
     return dt.int64 if dtype.kind in "iub" else dtype
 
 
-def _none(dtype: DType) -> Any:
-    return None
+def _wide_word(dtype: DType) -> tuple[DType, ...]:
+    return (word_of(_wide(dtype)),)
+
+
+SUM = State(add_reassoc, lambda word: (0,), _wide_word)
+
+
+def _times(product: Scalar, other: Scalar) -> Scalar:
+    return product * other
+
+
+PRODUCT = State(_times, lambda word: (1,), _wide_word)
+LARGEST = State(larger, lambda word: (lowest(word),))
+SMALLEST = State(smaller, lambda word: (highest(word),))
 
 
 def _sample(rng: np.random.Generator) -> Any:
@@ -33,7 +47,7 @@ def _sample(rng: np.random.Generator) -> Any:
     return [rng.standard_normal(tuple(int(n) for n in rng.integers(1, 5, 3)))], {"dims": dims}
 
 
-@reduction(combine="add_reassoc({acc}, {x})", identity=lambda dtype: 0, accumulator=_wide)
+@reduction(SUM, result=_wide)
 def sum_(x: Array, *, dims: Shape) -> Array:
     """Sum over `dims`; integers and bool are summed in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
@@ -82,7 +96,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
 
 
-@reduction(combine="{acc} * {x}", identity=lambda dtype: 1, accumulator=_wide)
+@reduction(PRODUCT, result=_wide)
 def prod(x: Array, *, dims: Shape) -> Array:
     """Product over `dims`; integers and bool are multiplied in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
@@ -103,14 +117,14 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return expanded(g, x.shape) * part
 
 
-@reduction(combine="maximum({acc}, {x})", identity=_none)
+@reduction(LARGEST, empty=False)
 def max_(x: Array, *, dims: Shape) -> Array:
     """Largest element over `dims`; NaN wins. The gradient is shared equally by ties."""
     out: Array = np.max(x, axis=dims, keepdims=True)
     return out
 
 
-@reduction(combine="minimum({acc}, {x})", identity=_none)
+@reduction(SMALLEST, empty=False)
 def min_(x: Array, *, dims: Shape) -> Array:
     """Smallest element over `dims`; NaN wins. The gradient is shared equally by ties."""
     out: Array = np.min(x, axis=dims, keepdims=True)
@@ -127,27 +141,51 @@ max_.vjp(_tie_gradient)
 min_.vjp(_tie_gradient)
 
 
-def _index(dtype: DType) -> DType:
+def _position(dtype: DType) -> DType:
     return dt.int64
 
 
-@reduction(
-    combine="({x} > {acc}) | (({x} != {x}) & ({acc} == {acc}))",
-    identity=_none,
-    accumulator=_index,
-    selects=True,
-)
+def _with_index(dtype: DType) -> tuple[DType, ...]:
+    return word_of(dtype), dt.int64
+
+
+@scalar_function()
+def _above(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Whether lhs is larger, or the only NaN."""
+    return (lhs > rhs) | ((lhs != lhs) & (rhs == rhs))
+
+
+@scalar_function()
+def _below(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """Whether lhs is smaller, or the only NaN."""
+    return (lhs < rhs) | ((lhs != lhs) & (rhs == rhs))
+
+
+def _first_largest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = _above(x, best) | (not _above(best, x) and index < at)
+    return (x if taken else best), (index if taken else at)
+
+
+def _first_smallest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = _below(x, best) | (not _below(best, x) and index < at)
+    return (x if taken else best), (index if taken else at)
+
+
+def _index(best: Scalar, at: Scalar, count: Scalar) -> Scalar:
+    return at
+
+
+LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), _with_index, finish=_index)
+SMALLEST_AT = State(_first_smallest, lambda word: (highest(word), 0), _with_index, finish=_index)
+
+
+@reduction(LARGEST_AT, result=_position, empty=False, differentiable=False)
 def argmax(x: Array, *, dims: Shape) -> Array:
     """Row-major position within `dims` of the first largest element; the first NaN wins."""
     return _arg(np.argmax, x, dims)
 
 
-@reduction(
-    combine="({x} < {acc}) | (({x} != {x}) & ({acc} == {acc}))",
-    identity=_none,
-    accumulator=_index,
-    selects=True,
-)
+@reduction(SMALLEST_AT, result=_position, empty=False, differentiable=False)
 def argmin(x: Array, *, dims: Shape) -> Array:
     """Row-major position within `dims` of the first smallest element; the first NaN wins."""
     return _arg(np.argmin, x, dims)

@@ -1,73 +1,266 @@
-"""The record of a reduction, and the decorator that makes it."""
+"""The record of a reduction or a scan: a state, in functions of the scalar language."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, register
 from numbatorch.ops.operands import describe
+from numbatorch.ops.scalar import Form, ScalarFunction
+from numbatorch.ops.scalar_program import Operand, Program, Value
+from numbatorch.ops.scalar_reader import Builder
 from numbatorch.shape import Shape
+
+Function = Callable[..., Any]
+
+
+def word_of(dtype: DType) -> DType:
+    """The dtype of a word of a state that holds elements of `dtype`: bool as 0 or 1."""
+    return dt.uint8 if dtype is dt.bool_ else dtype.compute
+
+
+def lowest(dtype: DType) -> float:
+    """The number of `dtype` that none is below."""
+    return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype.numpy).min)
+
+
+def highest(dtype: DType) -> float:
+    """The number of `dtype` that none is above."""
+    return np.inf if dtype.kind == "f" else int(np.iinfo(dtype.numpy).max)
+
+
+def _alone(dtype: DType) -> tuple[DType, ...]:
+    return (word_of(dtype),)
+
+
+@dataclass(frozen=True)
+class State:
+    """How a reduction goes over its elements: a tuple of words, and functions from words to words.
+
+    The functions are bodies of the scalar language; their keyword-only parameters are attributes
+    of the operator. An element is given in the dtype that its arithmetic is done in.
+
+    Attributes:
+        merge: (*state, *state) -> state of both parts together. In a scan the first part stands
+            before the second; in a reduction they may lie between each other.
+        init: dtype of the first word -> the number that each word of a state of nothing is.
+        words: dtype of the elements -> dtypes of the words.
+        step: (*state, x, index) -> state with the element x, whose row-major number is index. By
+            default (x,), or (x, index) if that is two words, is a state, and merged.
+        finish: (*state, count) -> the result, of count elements; by default the first word.
+    """
+
+    merge: Function
+    init: Callable[[DType], tuple[float, ...]]
+    words: Callable[[DType], tuple[DType, ...]] = _alone
+    step: Function | None = None
+    finish: Function | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the result of one element is that element."""
+        return self.step is None and self.finish is None
+
+    def begun(self, builder: Program, dtype: DType) -> list[Value]:
+        """The state of nothing, of elements of `dtype`."""
+        words = self.words(dtype)
+        numbers = self.init(words[0])
+        return [builder.const(n, word) for n, word in zip(numbers, words, strict=True)]
+
+    def stepped(
+        self,
+        builder: Program,
+        state: Sequence[Value],
+        x: Value,
+        index: Value,
+        attrs: dict[str, Any],
+    ) -> list[Value]:
+        """`state` with the element `x`."""
+        if self.step is None:
+            other = [builder.cast(x, state[0].dtype), index][: len(state)]
+            return self.merged(builder, state, other, attrs)
+        return _expanded(builder, self.step, [*state, x, index], attrs, state)
+
+    def merged(
+        self,
+        builder: Program,
+        state: Sequence[Value],
+        other: Sequence[Value],
+        attrs: dict[str, Any],
+    ) -> list[Value]:
+        """The state of both parts."""
+        return _expanded(builder, self.merge, [*state, *other], attrs, state)
+
+    def finished(
+        self,
+        builder: Program,
+        state: Sequence[Value],
+        count: Value,
+        dtype: DType,
+        attrs: dict[str, Any],
+    ) -> Value:
+        """The result, rounded to `dtype`."""
+        result: Operand = state[0]
+        if self.finish is not None:
+            result = _call(builder, self.finish, [*state, count], attrs)
+        if not isinstance(result, Value):
+            result = builder.const(result, dtype.compute)
+        return builder.cast(result, dtype)
+
+
+def _call(
+    builder: Program, function: Function, args: Sequence[Operand], attrs: dict[str, Any]
+) -> Operand:
+    """Expand a body with those of `attrs` that it has parameters for."""
+    if isinstance(function, Form):
+        return builder.expand(function, list(args), {})
+    scalar = function if isinstance(function, ScalarFunction) else ScalarFunction(function, None)
+    first = next(iter(scalar.bodies.values()))
+    parameters = inspect.signature(first).parameters.values()
+    named = {p.name: attrs[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return builder.expand(scalar, list(args), named)
+
+
+def _expanded(
+    builder: Program,
+    function: Function,
+    args: Sequence[Operand],
+    attrs: dict[str, Any],
+    state: Sequence[Value],
+) -> list[Value]:
+    """The state that a body gives, each word of the dtype that it had."""
+    found = _call(builder, function, args, attrs)
+    words = found if isinstance(found, tuple) else (found,)
+    name = getattr(function, "__name__", "merge")
+    if len(words) != len(state):
+        problem = f"gives {len(words)} words for a state of {len(state)}"
+        raise ValueError(message(name, problem))
+    values = []
+    for number, (word, before) in enumerate(zip(words, state, strict=True)):
+        value = word if isinstance(word, Value) else builder.const(word, before.dtype)
+        if value.dtype is not before.dtype:
+            problem = f"word {number} of the state is {before.dtype.name}"
+            raise DTypeError(message(name, f"{problem}, not {value.dtype.name}"))
+        values.append(value)
+    return values
 
 
 class Reduction(Op):
-    """out[i] = combine over j of x[i, j]; `dims` stay, with size 1.
+    """out[i] = the finished state of all x[i, j]; `dims` stay, with size 1.
 
     Attributes:
-        combine: text of the scalar step, with {acc} and {x}, in primitives of the backend.
-        identity: dtype -> value of an empty reduction, or None if there is none.
-        accumulator: dtype of x -> dtype of the result.
-        selects: True for argmax and argmin, whose result is an index; combine says "better".
+        state: how it goes over the elements.
+        result: dtype of x -> dtype of the result.
+        kinds: of the dtypes that it takes.
+        empty: whether a reduction over no elements has a value.
+        scans: whether the result is that of each element and all before it, in place of one.
     """
 
-    def __init__(self, reference: Callable[..., Any]):
+    scans = False
+
+    def __init__(self, reference: Function, state: State, result: Callable[[DType], DType]):
         super().__init__(reference.__name__, reference)
-        self.combine = ""
-        self.identity: Callable[[DType], Any] = lambda dtype: None
-        self.accumulator: Callable[[DType], DType] = lambda dtype: dtype
-        self.selects = False
+        self.state = state
+        self.result = result
+        self.kinds = "iufb"
+        self.empty = True
+        self.defaults = {
+            p.name: p.default
+            for p in inspect.signature(reference).parameters.values()
+            if p.default is not p.empty
+        }
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """`dims` must be sorted dimension numbers."""
         (x,) = operands
         dims = attrs["dims"]
-        if x.dtype.kind == "q":
+        if x.dtype.kind not in self.kinds:
             raise DTypeError(message(self.name, f"has no meaning for {x.dtype.name}"))
-        shape = tuple(1 if i in dims else size for i, size in enumerate(x.shape))
-        if self.identity(x.dtype) is None and any(x.shape[d] == 0 for d in dims):
-            raise graph_shape_error(self.name, x, dims)
-        return Node(self, (x,), {"dims": dims}, shape, self.accumulator(x.dtype), x.device)
+        if not self.empty and any(x.shape[d] == 0 for d in dims):
+            problem = "a reduction over no elements has no value"
+            raise ShapeError(message(self.name, problem, f"input {describe(x)}, dims {dims}"))
+        shape = self.shape(x.shape, dims)
+        return Node(self, (x,), {**self.defaults, **attrs}, shape, self.result(x.dtype), x.device)
+
+    def shape(self, shape: Shape, dims: Shape) -> Shape:
+        """Of the result."""
+        return tuple(1 if i in dims else size for i, size in enumerate(shape))
+
+    def of_nothing(self, dtype: DType, attrs: dict[str, Any]) -> float:
+        """The result over no elements of `dtype`."""
+        builder = Builder()
+        numbers = {k: v for k, v in attrs.items() if k != "dims"}
+        count = builder.const(0, dt.int64)
+        begun = self.state.begun(builder, dtype)
+        found = self.state.finished(builder, begun, count, self.result(dtype), numbers)
+        assert found.op == "const", self
+        value: float = found.payload.item()
+        return value
 
 
-def graph_shape_error(op: str, x: Node, dims: Shape) -> Exception:
-    """The error of a reduction over nothing that has no identity."""
-    from numbatorch.errors import ShapeError
+class Scan(Reduction):
+    """out[i, j] = the finished state of x[i, 0] to x[i, j], along the one dimension in `dims`."""
 
-    return ShapeError(
-        message(
-            op, "a reduction over no elements has no value", f"input {describe(x)}, dims {dims}"
-        )
-    )
+    scans = True
+
+    def shape(self, shape: Shape, dims: Shape) -> Shape:
+        """That of x."""
+        return shape
+
+
+def _same(dtype: DType) -> DType:
+    return dtype
 
 
 def reduction(
+    state: State,
     *,
-    combine: str,
-    identity: Callable[[DType], Any],
-    accumulator: Callable[[DType], DType] = lambda dtype: dtype,
-    selects: bool = False,
-) -> Callable[[Callable[..., Any]], Reduction]:
-    """Decorator: register a NumPy reduction, (x, *, dims) with dims kept, as an operator."""
+    result: Callable[[DType], DType] = _same,
+    kinds: str = "iufb",
+    empty: bool = True,
+    differentiable: bool = True,
+) -> Callable[[Function], Reduction]:
+    """Decorator: register a NumPy reduction, (x, *, dims, ...) with dims kept, as an operator.
 
-    def decorate(reference: Callable[..., Any]) -> Reduction:
-        op = Reduction(reference)
-        op.combine = combine
-        op.identity = identity
-        op.accumulator = accumulator
-        op.selects = selects
-        op.differentiable = not selects
+    Args:
+        state: how kernels compute it.
+        result: dtype of x -> dtype of the result; that of x by default.
+        kinds: letters of DType.kind that x may have.
+        empty: False if a reduction over no elements is an error.
+        differentiable: False if no gradient flows through it.
+    """
+
+    def decorate(reference: Function) -> Reduction:
+        op = Reduction(reference, state, result)
+        op.kinds, op.empty, op.differentiable = kinds, empty, differentiable
+        return register(op)
+
+    return decorate
+
+
+def scan(
+    state: State,
+    *,
+    result: Callable[[DType], DType] = _same,
+    kinds: str = "iufb",
+    differentiable: bool = True,
+) -> Callable[[Function], Scan]:
+    """Decorator: register a NumPy scan along the dimension dims[0], (x, *, dims), as an operator.
+
+    Arguments as of `reduction`.
+    """
+
+    def decorate(reference: Function) -> Scan:
+        op = Scan(reference, state, result)
+        op.kinds, op.differentiable = kinds, differentiable
         return register(op)
 
     return decorate

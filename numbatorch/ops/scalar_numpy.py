@@ -66,6 +66,11 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "copysign": np.copysign,
     "fmod": np.fmod,
     "fma": fma,
+    "add_reassoc": np.add,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "max": np.maximum,
+    "min": np.minimum,
 }
 
 

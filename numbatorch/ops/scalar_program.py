@@ -9,6 +9,8 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     sqrt floor ceil trunc rint fabs   T -> T             llvm.*; rint rounds ties to even
     copysign fmod                     T, T -> T          fmod as in C, exact; may loop
     fma                               T, T, T -> T       llvm.fma
+    add_reassoc maximum minimum       T, T -> T          a sum in any order; llvm.maximum, .minimum
+    max min                           I, I -> I
     select                            bool, X, X -> X    the LLVM instruction, no branch
     bits                              float32 -> int32, float64 -> int64      bitcast
     from_bits                         int32 -> float32, int64 -> float64      bitcast
@@ -88,6 +90,11 @@ def _table() -> dict[str, Primitive]:
         Primitive("copysign", ("f", "f"), "same", "copysign({}, {})"),
         Primitive("fmod", ("f", "f"), "same", "fmod({}, {})"),
         Primitive("fma", ("f", "f", "f"), "same", "fma({}, {}, {})"),
+        Primitive("add_reassoc", ("f", "f"), "same", "add_reassoc({}, {})"),
+        Primitive("maximum", ("f", "f"), "same", "maximum({}, {})"),
+        Primitive("minimum", ("f", "f"), "same", "minimum({}, {})"),
+        Primitive("max", ("iu", "iu"), "same", "max({}, {})", True),
+        Primitive("min", ("iu", "iu"), "same", "min({}, {})", True),
         Primitive("neg", ("if",), "same", "-{}", True),
         Primitive("invert", ("iu",), "same", "~{}", True),
         Primitive("not", ("b",), "same", "not {}"),

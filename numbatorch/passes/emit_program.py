@@ -117,7 +117,7 @@ class Program:
 
     def _bind_attributes(self, term: Apply) -> None:
         for key, value in term.node.attrs.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if is_number(value):
                 name = f"{self.stem}c{len(self.scalars)}"
                 self._attributes[id(term), key] = name
                 self.scalars.append((name, self._argument_dtype(isinstance(value, float)), value))
@@ -168,23 +168,20 @@ class Program:
     def parameters(self) -> list[str]:
         """Text of the parameters, in the order of `arguments`."""
         out = [f'{a.name}: Pointer["{a.dtype.name}"]' for a in self.accesses() if a.parameter]
-        out += [f"{name}: {_word(dtype)}" for name, dtype, _value in self.scalars]
+        out += [f"{name}: {scalar_word(dtype)}" for name, dtype, _value in self.scalars]
         out += [f"{name}: int" for name in self.integers()]
         return out
 
     def signature(self) -> list[str]:
         """Words of the parameters."""
         out = ["pointer" for a in self.accesses() if a.parameter]
-        out += [_word(dtype) for _name, dtype, _value in self.scalars]
+        out += [scalar_word(dtype) for _name, dtype, _value in self.scalars]
         return out + ["int"] * len(self.integers())
 
     def arguments(self) -> list[Any]:
         """Values of the parameters."""
         out: list[Any] = [a.operand for a in self.accesses() if a.parameter]
-        for _name, dtype, value in self.scalars:
-            out.append(
-                value if is_variable(value) else (float if dtype.kind == "f" else int)(value)
-            )
+        out += [scalar_argument(value, dtype) for _name, dtype, value in self.scalars]
         return [*out, *self.integers().values()]
 
     def integers(self) -> dict[str, int]:
@@ -297,8 +294,21 @@ def _times(index: str, factor: str) -> str:
     return index if factor == "1" else f"{index} * {factor}"
 
 
-def _word(dtype: DType) -> str:
+def is_number(value: Any) -> bool:
+    """Whether an attribute's value is an argument of the kernel."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def scalar_word(dtype: DType) -> str:
+    """The word of a parameter that holds a number."""
     return "float" if dtype.kind == "f" else "int"
+
+
+def scalar_argument(value: Any, dtype: DType) -> Any:
+    """The value of a parameter that holds a number."""
+    if is_variable(value):
+        return value
+    return float(value) if dtype.kind == "f" else int(value)
 
 
 def is_narrow(dtype: DType) -> bool:

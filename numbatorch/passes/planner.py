@@ -270,11 +270,10 @@ class Planner:
                 return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
             writes = self._writes(group)
-            spec, arguments, grid = reduction(
-                self.target, group, self.operand, writes, self.parts, scratch
-            )
+            kernels = reduction(self.target, group, self.operand, writes, self.parts, scratch)
             work = float(numel(core.inputs[0].shape)) * 3
-            self._launch(group, spec, arguments, [*memories, *scratches], work, grid)
+            for spec, arguments, grid in kernels:
+                self._launch(group, spec, arguments, [*memories, *scratches], work, grid)
         else:
             self._structured(group, core)
 

@@ -139,17 +139,16 @@ def by_the_operator(node: Node) -> Node | None:
 
 
 def reduce_over_nothing(node: Node) -> Node | None:
-    """A reduction over no dimensions, or over dimensions of size 1, is a cast or a zero."""
+    """A reduction of no elements is a constant, that of one element often the element itself."""
     if not isinstance(node.op, Reduction):
         return None
     (x,) = node.inputs
-    if any(x.shape[d] != 1 for d in node.attrs["dims"]):
-        if 0 in x.shape:
-            return const(node.op.identity(x.dtype), node.dtype, node.device, node.shape)
-        return None
-    if node.op.selects:
-        return const(0, node.dtype, node.device, node.shape)
-    return find("cast").apply(x, dtype=node.dtype)
+    if any(x.shape[d] == 0 for d in node.attrs["dims"]):
+        value = node.op.of_nothing(x.dtype, node.attrs)
+        return const(value, node.dtype, node.device, node.shape)
+    if node.op.state.plain and all(x.shape[d] == 1 for d in node.attrs["dims"]):
+        return find("cast").apply(x, dtype=node.dtype)
+    return None
 
 
 REWRITES: tuple[Rewrite, ...] = (

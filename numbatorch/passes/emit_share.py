@@ -1,0 +1,176 @@
+"""How threads share the walk of a reduction or a scan: rows, blocks of columns, chunks, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numbatorch.language.kernel import EmittedKernel
+from numbatorch.passes.emit_text import indent
+from numbatorch.passes.emit_walk import BLOCK, CHUNK, GROUP, MAX_GROUPS, Walk
+from numbatorch.passes.target import Grid
+from numbatorch.shape import numel
+
+Kernel = tuple[EmittedKernel, list[Any], Grid]
+Scratch = Callable[[int], Any]
+
+
+class Row:
+    """How the elements of one result go into the words `best<w>`: through one state or a block.
+
+    A block of states side by side, merged at the end of the row, makes vector code of steps that
+    LLVM cannot reorder.
+
+    Args:
+        blocked: whether element i of a row goes into state i % BLOCK.
+        parts: threads, each of which has a block in memory.
+    """
+
+    def __init__(self, walk: Walk, blocked: bool, scratch: Scratch, parts: int = 1) -> None:
+        self.walk = walk
+        self.blocked = blocked
+        self.best = walk.state.names("best")
+        self.extra: list[tuple[str, Any]] = []
+        if blocked:
+            self.extra = [(text, scratch(parts * BLOCK * 8)) for text in walk.memory("side")]
+
+    @property
+    def form(self) -> str:
+        """What the form's name ends in."""
+        return "blocked" if self.blocked else ""
+
+    def thread(self) -> list[str]:
+        """Statements at the start of a thread."""
+        names = self.walk.state.names("side")
+        return [f"{name} = {name} + part * {BLOCK}" for name in names] if self.blocked else []
+
+    def begin(self) -> list[str]:
+        """Statements before the elements."""
+        if not self.blocked:
+            return self.walk.state.begin(self.best)
+        return [
+            f"for i in range({BLOCK}):",
+            *indent(self.walk.state.begin(self.walk.places("side", "i")), 1),
+        ]
+
+    def stretch(self, count: str, first: str) -> list[str]:
+        """Loop over `count` elements from `pp<n>` on, the first of which is number `first`."""
+        walk, state = self.walk, self.walk.state
+        if not self.blocked:
+            step = walk.visit(self.best, "i", f"{first} + i")
+            return [f"for i in range({count}):", *indent(step, 1)]
+        places = walk.places("side", "i")
+        return [
+            "ahead = 0",
+            f"while ahead < {count}:",
+            f"    for i in range(min({count} - ahead, {BLOCK})):",
+            "        at = ahead + i",
+            *indent(state.load(self.best, places), 2),
+            *indent(walk.visit(self.best, "at", f"{first} + at"), 2),
+            *indent(state.store(places, self.best), 2),
+            f"    ahead += {BLOCK}",
+        ]
+
+    def end(self) -> list[str]:
+        """Statements after the elements: the state of all of them is in `best<w>`."""
+        if not self.blocked:
+            return []
+        state, other = self.walk.state, self.walk.state.names("other")
+        places = self.walk.places("side", "i")
+        return [
+            f"half = {BLOCK // 2}",
+            "while half > 0:",
+            "    for i in range(half):",
+            *indent(state.load(self.best, places), 2),
+            *indent(state.load(other, self.walk.places("side", "i + half")), 2),
+            *indent(state.merge(self.best, other), 2),
+            *indent(state.store(places, self.best), 2),
+            "    half = half // 2",
+            *state.load(self.best, self.walk.places("side", "0")),
+        ]
+
+
+def block_parameters(walk: Walk) -> list[tuple[str, Any]]:
+    """What `find_block` reads."""
+    kept = walk.extents.kept
+    return [("total: int", numel(kept[:-1])), ("width: int", kept[-1])]
+
+
+def find_block(walk: Walk) -> list[str]:
+    """Loop over a thread's blocks of `count` neighbouring results: puts `b<n>` at the first."""
+    kept = walk.kept_names()
+    return [
+        f"blocks = (width + {BLOCK - 1}) // {BLOCK}",
+        "lo, hi = share(total * blocks, part, parts)",
+        "for unit in range(lo, hi):",
+        "    line = unit // blocks",
+        f"    {kept[-1]} = (unit - line * blocks) * {BLOCK}",
+        f"    count = min(width - {kept[-1]}, {BLOCK})",
+        *indent(walk.split_number("line", kept[:-1], "k", "k"), 1),
+        *indent(walk.at_result(kept), 1),
+    ]
+
+
+def walk_chunk(walk: Walk, stretch: Sequence[str]) -> list[str]:
+    """Statements that run `stretch` over `count` elements each from number `first` to `last`."""
+    names = walk.reduced_names()
+    return [
+        "while first < last:",
+        f"    line = first // r{walk.depth}",
+        f"    {names[-1]} = first - line * r{walk.depth}",
+        f"    count = min(r{walk.depth} - {names[-1]}, last - first)",
+        *indent(walk.split_number("line", names[:-1], "j", "r"), 1),
+        *indent(walk.at_elements(names), 1),
+        *indent(stretch, 1),
+        "    first += count",
+    ]
+
+
+def find_chunk(walk: Walk) -> list[str]:
+    """Loop over a thread's chunks, elements `first` to `last` of a result; puts `b<n>` there."""
+    return [
+        "lo, hi = share(total * chunks, part, parts)",
+        "for unit in range(lo, hi):",
+        "    result_number = unit // chunks",
+        f"    first = (unit - result_number * chunks) * {CHUNK}",
+        f"    last = min(first + {CHUNK}, size)",
+        *indent(walk.find_result(), 1),
+    ]
+
+
+def group_threads(size: int) -> int:
+    """Threads that share `size` elements, a few for each at least."""
+    threads = 32
+    while threads < min(GROUP, size // 4):
+        threads *= 2
+    return threads
+
+
+def group_head(walk: Walk) -> list[str]:
+    """First statements of a kernel in which a group takes a result; it keeps GROUP states."""
+    return [
+        *(
+            f"{name} = shared({word.name}, {GROUP})"
+            for name, word in zip(walk.state.names("space"), walk.state.words, strict=True)
+        ),
+        "line = thread()",
+        "width = threads()",
+        "for result_number in range(group(), total, groups()):",
+        *indent(walk.find_result(), 1),
+    ]
+
+
+def group_element(walk: Walk, words: Sequence[str]) -> list[str]:
+    """Statements that take element number `position_0` into the words."""
+    names = [*walk.reduced_names()[:-1], "i"]
+    return [
+        *walk.split_number("position_0", names, "j", "r"),
+        *walk.at_elements(names[:-1]),
+        *walk.visit(words, "i", "position_0"),
+    ]
+
+
+def group_grid(walk: Walk) -> Grid:
+    """Groups and threads for a result each."""
+    results = numel(walk.extents.kept)
+    return Grid(groups=min(results, MAX_GROUPS), threads=group_threads(walk.size))
