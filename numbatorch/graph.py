@@ -331,15 +331,13 @@ def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
     nodes = []
     for operand in operands:
         node = getattr(operand, "node", None)
-        if node is None:
-            nodes.append(operand)
-        else:
-            nodes.append(node)
-            handle = type(operand)
+        nodes.append(operand if node is None else node)
+        if node is not None and handle is None:
+            handle = operand
     out = build(*nodes)
     if handle is None:
         return out
-    return tuple(map(handle, out)) if isinstance(out, tuple) else handle(out)
+    return tuple(map(handle._of, out)) if isinstance(out, tuple) else handle._of(out)
 
 
 def toposort(

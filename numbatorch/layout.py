@@ -37,6 +37,13 @@ class Layout:
                 step *= size
         return True
 
+    def same_walk(self, other: Layout) -> bool:
+        """Whether both name the same elements in the same order; strides of size 1 do not count."""
+        if self.shape != other.shape or self.offset != other.offset:
+            return False
+        pairs = zip(self.shape, self.strides, other.strides, strict=True)
+        return all(size == 1 or a == b for size, a, b in pairs)
+
     def permute(self, dims: Shape) -> Layout:
         """Dimension i of the result is dimension dims[i]."""
         shape = tuple(self.shape[d] for d in dims)

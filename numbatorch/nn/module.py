@@ -125,8 +125,11 @@ class Module:
         }
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name to value of every parameter and buffer to be saved; later updates do not show."""
-        return {name: value.detach() for name, value in self._named_state().items()}
+        """Name to value of every parameter and buffer to be saved.
+
+        Where we differ from PyTorch: later updates do not show.
+        """
+        return {name: value.detach().clone() for name, value in self._named_state().items()}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False

@@ -90,6 +90,12 @@ def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
     return reshape.apply(sum_.apply(g, dims=dims), shape=x.shape)
 
 
+@expand.writes
+def _(x: Node, value: Node, *, shape: Shape) -> Node:
+    assert numel(shape) == numel(x.shape), "elements that are repeated are not written to"
+    return reshape.apply(value, shape=x.shape)
+
+
 @expand.samples
 def _(rng: np.random.Generator) -> Any:
     size = int(rng.integers(0, 4))

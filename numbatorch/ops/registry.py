@@ -245,11 +245,19 @@ class View(Inferred):
         layout: (layout, **attrs) -> layout, or None where no strides express the view.
         keeps_order: whether elements keep their row-major order, so that memory is shared.
         merge: (inner attrs, outer attrs) -> attrs of one view for two in a row, or None.
+        write: (input, value, **attrs) -> the input with `value` as its view; None where the result
+            is a value of its own, which is changed without changing the input.
     """
 
     layout: Callable[..., Layout | None]
+    write: Callable[..., Node] | None = None
     keeps_order = False
     merge: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
+
+    def writes(self, function: Callable[..., Node]) -> View:
+        """Decorator: `function(input, value, **attrs)` is the input with `value` as its view."""
+        self.write = function
+        return self
 
     def changes_nothing(self, node: Node) -> bool:
         """Whether the result is the input, element by element."""

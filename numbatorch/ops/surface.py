@@ -170,12 +170,9 @@ def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
 
 
 def _wrapped(out: Any, held: list[Any]) -> Any:
-    """The tensor of a node, one of `held` if it is the node of that; of each in a tuple."""
+    """The tensor of a node, one of `held` or a view of one if it is; of each in a tuple."""
     if isinstance(out, Node):
-        for given in held:
-            if given.node is out:
-                return given
-        return _tensor(out)
+        return _tensor._wrap(out, held)
     if isinstance(out, tuple):
         found = [_wrapped(item, held) for item in out]
         return type(out)(*found) if hasattr(out, "_fields") else tuple(found)

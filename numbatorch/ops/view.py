@@ -13,7 +13,13 @@ from numbatorch.graph import Node
 from numbatorch.ops.operands import EMPTY, const, describe
 from numbatorch.ops.registry import view
 from numbatorch.ops.structured import structured
-from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
+from numbatorch.shape import (
+    Shape,
+    infer_reshape,
+    list_shape,
+    normalize_dim,
+    normalize_dims,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +45,11 @@ def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
 @reshape.vjp
 def _(g: Node, y: Node, x: Node, *, shape: Shape) -> Node:
     return reshape.apply(g, shape=x.shape)
+
+
+@reshape.writes
+def _(x: Node, value: Node, *, shape: Shape) -> Node:
+    return reshape.apply(value, shape=x.shape)
 
 
 @reshape.samples
@@ -69,6 +80,11 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return permute.apply(g, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__)))
 
 
+@permute.writes
+def _(x: Node, value: Node, *, dims: Shape) -> Node:
+    return permute.apply(value, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__)))
+
+
 @permute.samples
 def _(rng: np.random.Generator) -> Any:
     shape = tuple(int(n) for n in rng.integers(0, 4, 3))
@@ -93,6 +109,11 @@ def _(x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> tuple[Shape, DTy
 def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
     zeros = const(0.0, x.dtype, x.device, x.shape)
     return slice_update.apply(zeros, g, starts=starts, steps=steps)
+
+
+@slice_.writes
+def _(x: Node, value: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
+    return slice_update.apply(x, value, starts=starts, steps=steps)
 
 
 @slice_.samples
@@ -139,6 +160,11 @@ def _(x: Node) -> tuple[Shape, DType]:
 @detach.vjp
 def _(g: Node, y: Node, x: Node) -> tuple[None]:
     return (None,)
+
+
+@detach.writes
+def _(x: Node, value: Node) -> Node:
+    return value
 
 
 @detach.samples

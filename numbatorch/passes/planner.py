@@ -176,6 +176,8 @@ class Planner:
             memory = None
             if inplace is not None and i == 0:
                 memory = self._take_over(number, group, node, inplace)
+                if memory is self.memory(inplace.node):
+                    shared[inplace.node] = i
             elif group.core is None and group.update is None:
                 leaf = self._donor(number, group, node)
                 if leaf is not None:
@@ -201,20 +203,27 @@ class Planner:
         memory = self.memory(base.node)
         free = self.readers.get(base.node, number) <= number and base.node not in self.kept
         owned = memory.kind != "leaf" or base.node in self.donated
-        reads = [n for n in group.reads() if n is base.node]
-        if free and owned and len(reads) == 1 and base.layout == Layout.contiguous(node.shape):
+        whole = Layout.contiguous(node.shape)
+        if free and owned and base.layout == whole and self._reads_where_it_writes(group, base):
             if node in self.kept and memory.kind == "temporary":
                 memory.kind = "output"
             return memory
         kind = "output" if node in self.kept else "temporary"
         copy = self.new(kind, node.dtype.nbytes(numel(node.shape)))
         if base.node.op is not EMPTY:
-            whole = Layout.contiguous(node.shape)
             source = Group([node], results=[Load(base.node, base.layout)])
             writes = [(Operand(copy, whole, node.dtype), whole, node.dtype)]
             spec, arguments, grid = emit.elementwise(self.target, source, self.operand, writes, {})
             self._launch(source, spec, arguments, [copy], float(numel(node.shape)), grid)
         return copy
+
+    def _reads_where_it_writes(self, group: Group, base: Load) -> bool:
+        """Whether each element of the base that a group reads is the one that it writes next."""
+        loads = [t for t in group.terms() if isinstance(t, Load) and t.node is base.node]
+        if group.update is None or group.core is not None:
+            return not loads and [x.node for x in group.operands].count(base.node) == 1
+        written, moving = _written(group.update)
+        return not loads or (not moving and all(t.layout.same_walk(written) for t in loads))
 
     def _donor(self, number: int, group: Group, node: Node) -> Node | None:
         """A leaf whose memory `node` may overwrite element by element."""
@@ -240,11 +249,7 @@ class Planner:
     def _writes(self, group: Group) -> list[tuple[Operand, Layout, DType]]:
         if group.update is not None:
             node = group.update
-            layout = Layout.contiguous(node.shape)
-            starts, steps = node.attrs["starts"], node.attrs["steps"]
-            fixed = tuple(0 if is_variable(s) else s for s in starts)
-            written = layout.slice(fixed, node.inputs[1].shape, steps)
-            moving = [(s, layout.strides[i]) for i, s in enumerate(starts) if is_variable(s)]
+            written, moving = _written(node)
             buffer = _Moved(self.where[node], moving) if moving else self.where[node]
             return [(Operand(buffer, written, node.dtype), written, node.dtype)]
         out = []
@@ -323,6 +328,15 @@ class _Moved:
 
     memory: Memory
     moving: list[tuple[Variable, int]]
+
+
+def _written(update: Node) -> tuple[Layout, list[tuple[Variable, int]]]:
+    """What a slice_update node writes of its base, and the variables that move it."""
+    whole = Layout.contiguous(update.shape)
+    starts, steps = update.attrs["starts"], update.attrs["steps"]
+    fixed = tuple(0 if is_variable(s) else s for s in starts)
+    moving = [(s, whole.strides[i]) for i, s in enumerate(starts) if is_variable(s)]
+    return whole.slice(fixed, update.inputs[1].shape, steps), moving
 
 
 def _place(operand: Operand) -> Place:

@@ -5,11 +5,9 @@ The methods of Tensor stand in elementwise.py, shaping.py and reducing.py; core.
 
 from __future__ import annotations
 
-import itertools
-import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,13 +18,24 @@ from numbatorch.backends.base import backend
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, Op, current_trace, grad_enabled, toposort
+from numbatorch.graph import Node, Op, current_trace, grad_enabled, grad_mode, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
-from numbatorch.ops.view import clone, detach
+from numbatorch.ops.view import detach
+from numbatorch.ops.write_through import Step, steps_between, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.keep import results_to_keep
+from numbatorch.tensor.views import (
+    Alias,
+    Clock,
+    Memory,
+    alias_of,
+    check_write,
+    enter_view,
+    moved,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -55,23 +64,6 @@ class _Limit(threading.local):
 
 _limit = _Limit()
 
-# Where the value of a node went when its tensor was updated, for functions that captured the node.
-_moved: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
-_numbers = itertools.count(1)
-_last_move = 0
-
-
-def moves() -> int:
-    """Number of the last update of a tensor; equal ones mean that no tensor changed between."""
-    return _last_move
-
-
-def moved_to(node: Node) -> Node:
-    """The node that the tensor which held `node` holds now."""
-    reference = _moved.get(node)
-    handle = None if reference is None else reference()
-    return node if handle is None else handle.node
-
 
 @contextmanager
 def tracing() -> Iterator[dict[Handle, Node]]:
@@ -82,7 +74,6 @@ def tracing() -> Iterator[dict[Handle, Node]]:
     Yields:
         for each tensor updated in the block the node that it held before.
     """
-    global _last_move
     outer = _limit.updates
     updates: dict[Handle, Node] = {}
     _limit.updates = updates
@@ -96,7 +87,8 @@ def tracing() -> Iterator[dict[Handle, Node]]:
             try:
                 for handle, node in updates.items():
                     handle.node = node
-                _last_move = next(_numbers)  # another thread may have seen what they held
+                    handle.let_views_go()
+                Clock.last = next(numbers)  # another thread may have seen what they held
                 break
             except KeyboardInterrupt as interrupt:
                 late = interrupt
@@ -257,14 +249,16 @@ class Handle:
     """A handle on a node of the graph.
 
     Attributes:
-        node: the value. Updating a tensor in place puts another node here.
+        node: the value. Updating a tensor in place puts another node here; a view of it has none
+            until it is read.
         grad: gradient that `backward` accumulated, or None.
     """
 
-    __slots__ = ("__weakref__", "grad", "node")
+    __slots__ = ("__weakref__", "_place", "grad", "node")
 
     node: Node
     grad: Tensor | None
+    _place: Memory | Alias | None  # what it shares with its views, or where it is a view
 
     _tensor: ClassVar[type[Tensor]]
 
@@ -274,14 +268,35 @@ class Handle:
             raise TypeError(message("Tensor", problem, hint="nt.tensor(data) makes one from data"))
         self.node = node
         self.grad = None
+        self._place = None
         if node.buffer is None and node.depth > _limit.depth:
             realize_nodes([node])
 
     def _of(self, node: Node) -> Tensor:
-        """A tensor on `node`; this one if it is on that node."""
+        """A tensor on `node`: this one if it holds that, a view if it views what this holds."""
         if node is self.node:
             return self  # type: ignore[return-value]
-        return self._tensor(node)
+        steps = steps_between(node, self.node) if isinstance(node.op, View) else None
+        return self._tensor(node) if steps is None else self._view(node, steps)
+
+    @classmethod
+    def _wrap(cls, node: Node, held: Sequence[Handle]) -> Handle:
+        """A tensor on the result of a function of the tensors `held`: one of them, or a view."""
+        for given in held:
+            if given.node is node:
+                return given
+        if isinstance(node.op, View):
+            for given in held:
+                steps = steps_between(node, given.node)
+                if steps is not None:
+                    return given._view(node, steps)
+        return cls._tensor(node)
+
+    def _view(self, node: Node, steps: tuple[Step, ...]) -> Tensor:
+        """A tensor on `node`, which `steps` make of this one's, as a view of it."""
+        view = self._tensor(node)
+        enter_view(self, view, steps)
+        return view
 
     def _apply(self, op: Op, *operands: Any, **attrs: Any) -> Tensor:
         """`op` of this tensor and other operands."""
@@ -293,6 +308,9 @@ class Handle:
             raise DTypeError(
                 message("requires_grad_", f"only floats have gradients, not {describe(node)}")
             )
+        self._put(self._leaf(node))
+
+    def _leaf(self, node: Node) -> LeafNode:
         realized = node.buffer is not None and not is_tracing()
         leaf = LeafNode(
             BUFFER if realized else detach,
@@ -308,24 +326,13 @@ class Handle:
         leaf.owner = weakref.ref(self)
         if not realized:
             _pending.add(leaf)
-        self._put(leaf)
+        if isinstance(self._place, Alias):
+            self._place.leaf = True
+        return leaf
 
     def _update(self, operator: str, node: Node) -> None:
         """Hold another value from now on, as an operator in place does."""
-        if is_shared_view(self.node):
-            raise RuntimeError(
-                message(
-                    operator,
-                    "this tensor is a view of another, which would keep its old values",
-                    f"view {describe(self.node)} by {self.node.op.name}",
-                    f"of {describe(self.node.inputs[0])}",
-                    hint="assign to the other tensor, as in x[0] = value, or take view.clone()",
-                )
-            )
-        if not is_leaf(self.node):
-            self._put(node)
-            return
-        if grad_enabled():
+        if is_leaf(self.node) and grad_enabled():
             raise GradientError(
                 message(
                     operator,
@@ -334,46 +341,86 @@ class Handle:
                     hint="update it within nt.no_grad()",
                 )
             )
-        self._become_leaf(node)
-
-    def _put(self, node: Node) -> None:
-        """Hold another node, and let compiled functions that captured the old one know."""
-        global _last_move
-        if _limit.updates is not None:
-            _limit.updates.setdefault(self, self.node)
-        _moved[self.node] = weakref.ref(self)
-        number = next(_numbers)
-        # No interrupt comes in between these two. The number is stored last, and never again: who
-        # has read it finds the node.
-        self.node = node
-        _last_move = number
+        alias = alias_of(self)
+        if alias is not None:
+            check_write(operator, alias, self.node, node)
+        self.hold(node)
 
     def hold(self, node: Node) -> None:
-        """Hold another value of the same shape and dtype from now on, as a leaf if it was one."""
-        if is_leaf(self.node):
+        """Hold another value from now on: a leaf if it was one, and through what it is a view of.
+
+        A value of another dtype or on another device becomes its own; views keep the old one.
+        """
+        old = self.node
+        alias = alias_of(self)
+        if node.dtype is not old.dtype or node.device != old.device:
+            self._leave_views()
+        elif alias is not None:
+            base = alias.memory.owner()
+            assert base is not None
+            with grad_mode(grad_enabled() and not alias.detached):
+                whole = written(base.node, alias.steps, node)
+            base.hold(whole)
+            return
+        if is_leaf(old):
             self._become_leaf(node)
         else:
             self._put(node)
 
+    def _put(self, node: Node) -> None:
+        """Hold another node, and let views and compiled functions know, which go on from it."""
+        if _limit.updates is not None:
+            _limit.updates.setdefault(self, self.node)
+        self.let_views_go()  # before an interrupt may come, and so that their memory is free
+        moved[self.node] = weakref.ref(self)
+        number = next(numbers)
+        # No interrupt comes in between these two. The number is stored last, and never again: who
+        # has read it finds the node.
+        self.node = node
+        Clock.last = number
+        self.let_views_go()  # of those that another thread has taken again meanwhile
+        if node.buffer is None and node.depth > _limit.depth:
+            realize_nodes([node])
 
-def is_shared_view(node: Node) -> bool:
-    """Whether a node views a value that something else can see too.
+    def let_views_go(self) -> None:
+        """Have the views of this tensor take their values again when they are read."""
+        memory = self._place
+        if isinstance(memory, Memory) and memory.fresh:
+            memory.let_go()
 
-    In PyTorch such a view writes through. Values here do not change, so it would not.
-    """
-    while isinstance(node.op, View) and node.op not in (clone, detach) and node.buffer is None:
-        if sys.getrefcount(node.inputs[0]) > _ONE_HOLDER:
-            return True
-        node = node.inputs[0]
-    return False
+    def _leave_views(self) -> None:
+        """Become a value of its own. Views of this tensor go on sharing what it held."""
+        memory = self._place
+        if isinstance(memory, Memory):
+            owner = self._tensor(self.node)
+            owner._place = memory
+            memory.kept, memory.owner = owner, weakref.ref(owner)
+        self._place = None
 
+    def _taken_again(self) -> Node:
+        """The node of a view whose base has changed since it was read."""
+        alias = self._place
+        assert isinstance(alias, Alias)
+        while True:
+            base = alias.memory.owner()
+            assert base is not None
+            source = base.node
+            with grad_mode(alias.recorded):
+                node = source
+                for op, attrs in alias.steps:
+                    node = detached(node) if op is detach else op.apply(node, **attrs)
+            if alias.leaf:
+                node = self._leaf(node)
+            self.node = node
+            alias.memory.add(self)
+            if alias.memory.owner() is base and base.node is source:
+                return node
 
-def _count_one_holder() -> int:
-    held = (object(),)
-    return sys.getrefcount(held[0])
-
-
-_ONE_HOLDER = _count_one_holder()  # references to an object that one tuple holds
+    def _take_here(self) -> None:
+        """Within a trace, be a view of what the base is there, and not what a call captured."""
+        alias = alias_of(self) if is_tracing() else None
+        if alias is not None and self.node.trace != current_trace():
+            alias.memory.drop(self)
 
 
 def unwrap(value: Any) -> Any:

@@ -25,14 +25,13 @@ from numbatorch.tensor.base import (
     buffer_node,
     host_node,
     is_tracing,
-    moved_to,
-    moves,
     pending_leaves,
     realize_nodes,
     running,
     tracing,
 )
 from numbatorch.tensor.random import Generator, recorded_keys
+from numbatorch.tensor.views import moved_to, moves
 from numbatorch.variable import Variable, attribute_key
 
 
@@ -267,7 +266,9 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
 def _hold_updates(trace: _Trace, buffers: list[Any]) -> None:
     """Give the tensors that the function changes their new values, but for those in place."""
     for (handle, kept), buffer in zip(trace.updated, buffers[len(trace.results) :], strict=True):
-        if not kept:
+        if kept:
+            handle.let_views_go()
+        else:
             node = handle.node
             handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
 
@@ -303,6 +304,7 @@ def _owned(handle: Handle) -> Any:
     """The buffer of a tensor that is written in place; a copy if anything else could see it."""
     if handle.node.buffer is None:
         realize_nodes([handle.node])
+    handle.let_views_go()
     shared = not owns_node(handle)
     node = handle.node
     buffer = node.buffer

@@ -13,9 +13,10 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.operands import describe
-from numbatorch.ops.view import clone
+from numbatorch.ops.view import clone, detach
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, Handle, detached, host_array, host_node, is_leaf
+from numbatorch.tensor.views import Alias
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -182,13 +183,18 @@ class ConversionMethods(Handle):
         return builtins.int(self.item())
 
     def detach(self) -> Tensor:
-        """The same value, through which no gradient flows; shares memory."""
-        return self._tensor(detached(self.node))
+        """The same value, through which no gradient flows; it shares memory with this tensor."""
+        return self._view(detached(self.node), ((detach, {}),))
+
+    @property
+    def data(self) -> Tensor:
+        """detach(): what changes it in place is not recorded."""
+        return self.detach()
 
     def clone(self) -> Tensor:
-        """Another handle on the same value, which gradients flow through.
+        """The same value as one of its own, which gradients flow through.
 
-        Values never change, so nothing is copied.
+        Nothing is copied before one of the two changes.
         """
         return self._of(clone.apply(self.node))
 
@@ -204,7 +210,9 @@ class ConversionMethods(Handle):
             if requires_grad:
                 self._become_leaf(node)
             elif is_leaf(node):
-                self.node = detached(node)
+                self._put(detached(node))
+                if isinstance(self._place, Alias):
+                    self._place.leaf = False
             else:
                 raise GradientError(
                     message(

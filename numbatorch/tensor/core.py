@@ -27,8 +27,10 @@ from numbatorch.tensor.base import (
 )
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import GradientStore, backward
+from numbatorch.tensor.in_place import InPlaceMethods
 from numbatorch.tensor.reducing import ReductionMethods
 from numbatorch.tensor.shaping import ShapeMethods, sizes_of
+from numbatorch.tensor.views import alias_of, same_place, share
 
 if TYPE_CHECKING:
     from numbatorch.tensor.functions import Functions as Methods
@@ -36,14 +38,17 @@ else:
     from numbatorch.tensor.methods import Methods
 
 
-class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
+class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, InPlaceMethods, Methods):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
     saved. Shape and dtype are known at once, and errors in them rise at the caller's line.
 
-    Where we differ from PyTorch: a view is a value of its own; changing it leaves the tensor that
-    it was taken from as it is.
+    A view shares what it views: a change in place of one is seen through the other.
+
+    Where we differ from PyTorch: elements lie in row-major order but in views, so where PyTorch
+    keeps the order of an operand, as in (x.T * 2).reshape(-1), the reshape is a copy there and a
+    view here. Results of a compiled function are values of their own.
     """
 
     __slots__ = ()
@@ -161,7 +166,16 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
         return self._of(index.get(self.node, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._assign("index assignment", index.put(self.node, key, value))
+        operator = "index assignment"
+        self._take_here()
+        if isinstance(value, Handle) and share(self, value):
+            if same_place(self[key], value):  # what `x[key] += y` ends with
+                return
+        if alias_of(self) is not None and index.is_view(key):
+            part = self[key]
+            part._assign(operator, index.fitted(part.node, value))
+        else:
+            self._assign(operator, index.put(self.node, key, value))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -169,6 +183,7 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
     def copy_(self, source: Tensor) -> Tensor:
         """Hold the values of `source`, broadcast and converted to this shape and dtype."""
         require_no_loss("copy_", source.dtype, self.dtype)
+        self._take_here()
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
         self._assign("copy_", value.node)
         return self
@@ -188,47 +203,6 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, Methods):
     def zero_(self) -> Tensor:
         """Hold zeros."""
         return self.fill_(0)
-
-    def _in_place(self, operator: str, value: Tensor) -> Tensor:
-        if value.shape != self.shape or value.dtype is not self.dtype:
-            raise ShapeError(
-                message(
-                    operator,
-                    "the result does not fit into the tensor",
-                    f"tensor {describe(self.node)}",
-                    f"result {describe(value.node)}",
-                )
-            )
-        self._update(operator, value.node)
-        return self
-
-    def add_(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """self += alpha * other, in place."""
-        return self._in_place("add_", self.add(other, alpha=alpha))
-
-    def sub_(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """self -= alpha * other, in place."""
-        return self._in_place("sub_", self.sub(other, alpha=alpha))
-
-    def mul_(self, other: Any) -> Tensor:
-        """self *= other, in place."""
-        return self._in_place("mul_", self.mul(other))
-
-    def div_(self, other: Any) -> Tensor:
-        """self /= other, in place."""
-        return self._in_place("div_", self.div(other))
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self.add_(other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self.sub_(other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self.mul_(other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self.div_(other)
 
     def __repr__(self) -> str:
         return printing.text(self.node)

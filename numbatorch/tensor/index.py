@@ -88,6 +88,22 @@ def put(node: Node, key: Any, value: Any) -> Node:
     )
 
 
+def fitted(node: Node, value: Any) -> Node:
+    """`value` in the shape and dtype of `node`, to be held in its place."""
+    return _fitted(_value(node, value), node.shape)
+
+
+def is_view(key: Any) -> bool:
+    """Whether node[key] views the node, at a place that no plan variable moves."""
+    for item in key if isinstance(key, tuple) else (key,):
+        bounds = (item.start, item.stop, item.step) if isinstance(item, slice) else (item,)
+        for bound in bounds:
+            number = isinstance(bound, int | np.integer) and not isinstance(bound, bool)
+            if not number and bound is not None and bound is not Ellipsis:
+                return False
+    return True
+
+
 def _read(node: Node, key: Any) -> _Selection:
     items = [_normalized(item) for item in (key if isinstance(key, tuple) else (key,))]
     used = sum(_dims_used(item) for item in items)

@@ -44,6 +44,8 @@ class Methods(Handle, metaclass=Found):
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
+        if name == "node":  # of a view whose base has changed
+            return self._taken_again()
         try:
             return getattr(type(self), name).__get__(self)
         except AttributeError:

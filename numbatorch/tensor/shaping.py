@@ -11,8 +11,9 @@ from numbatorch.ops import reduce
 from numbatorch.ops import view as views
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, describe
-from numbatorch.shape import Shape, infer_reshape, normalize_dim, numel
+from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, numel
 from numbatorch.tensor.base import Handle, unwrap
+from numbatorch.tensor.views import share
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -32,7 +33,7 @@ def sizes_of(operator: str, sizes: tuple[Any, ...]) -> Shape:
 
 
 class ShapeMethods(Handle):
-    """Where we differ from PyTorch: changing a view in place leaves the original as it is."""
+    """Views share what they view; reshape copies where no view expresses it."""
 
     __slots__ = ()
 
@@ -43,13 +44,25 @@ class ShapeMethods(Handle):
             return self._of(self.node)
         return self._apply(views.reshape, shape=asked)
 
-    view = reshape
+    def view(self, *shape: Any) -> Tensor:
+        """The elements under another shape, as a view.
+
+        Raises:
+            ShapeError: no view expresses it; reshape copies there.
+        """
+        out = self.reshape(*shape)
+        if not share(self, out):
+            problem = f"no view of {describe(self.node)} has shape {list_shape(out.node.shape)}"
+            raise ShapeError(message("view", problem, hint="use reshape, which copies"))
+        return out
 
     def view_as(self, other: Tensor) -> Tensor:
+        """The elements under the shape of `other`, as a view."""
+        return self.view(other.node.shape)
+
+    def reshape_as(self, other: Tensor) -> Tensor:
         """The elements under the shape of `other`."""
         return self.reshape(other.node.shape)
-
-    reshape_as = view_as
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Dimensions `start_dim` to `end_dim` as one."""
@@ -75,8 +88,11 @@ class ShapeMethods(Handle):
         return self.reshape((*shape[:axis], *filled, *shape[axis + 1 :]))
 
     def contiguous(self) -> Tensor:
-        """This tensor: realized values lie in row-major order."""
-        return self._of(self.node)
+        """This tensor, or a copy if it is a view whose elements are not in row-major order."""
+        place = self._place
+        if place is None or place.layout.is_contiguous:
+            return self._of(self.node)
+        return self._of(views.clone.apply(self.node))
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Exchange two dimensions."""
@@ -178,7 +194,7 @@ class ShapeMethods(Handle):
         size = self.node.shape[axis]
         if not -size <= index < size:
             raise OutOfRange(message("select", f"index {index} of a dimension of {size}"))
-        return self.narrow(axis, index % size, 1).squeeze(axis)
+        return self._of(views.squeeze(views.narrow(self.node, axis, index % size, 1), axis))
 
     def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Parts of `split_size` along `dim`, the last one what is left; or parts of those sizes."""
@@ -218,7 +234,7 @@ class ShapeMethods(Handle):
         paired = [size for n in shape for size in (1, n)]
         wide = [size for n, count in zip(shape, counts, strict=True) for size in (count, n)]
         out = self.reshape(tuple(paired)).expand(tuple(wide))
-        return out.reshape(tuple(n * count for n, count in zip(shape, counts, strict=True)))
+        return out.reshape(tuple(n * count for n, count in zip(shape, counts, strict=True))).clone()
 
     def repeat_interleave(self, repeats: int, dim: int) -> Tensor:
         """Each element of dimension `dim` `repeats` times in a row."""
@@ -226,20 +242,19 @@ class ShapeMethods(Handle):
         axis = normalize_dim("repeat_interleave", dim, len(shape))
         wide = (*shape[: axis + 1], repeats, *shape[axis + 1 :])
         out = self.unsqueeze(axis + 1).expand(wide)
-        return out.reshape((*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
+        return out.reshape((*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :])).clone()
 
     def flip(self, *dims: Any) -> Tensor:
-        """Reverse the order along `dims`."""
+        """A copy in reverse order along `dims`."""
         shape = self.node.shape
         axes = {normalize_dim("flip", d, len(shape)) for d in sizes_of("flip", dims)}
-        if not shape:
-            return self._of(self.node)
-        return self._apply(
-            views.slice_,
+        out = views.slice_.apply(
+            self.node,
             starts=tuple(n - 1 if i in axes and n else 0 for i, n in enumerate(shape)),
             sizes=shape,
             steps=tuple(-1 if i in axes else 1 for i in range(len(shape))),
         )
+        return self._of(views.clone.apply(out))
 
     def tril(self, diagonal: int = 0) -> Tensor:
         """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""

@@ -73,12 +73,13 @@ def test_state_that_is_seen_elsewhere_is_not_overwritten() -> None:
     compiled = nt.compile(step)
     one = nt.ones(4, device="cpu")
     compiled(one)
-    kept = state.detach()
+    kept, seen = state.clone(), state.detach()
     array = state.numpy()
     pending = state * 10
     compiled(one)
     assert state.tolist() == [2.0] * 4
     assert kept.tolist() == [1.0] * 4
+    assert seen.tolist() == [2.0] * 4
     assert array.tolist() == [1.0] * 4
     assert pending.tolist() == [10.0] * 4
 

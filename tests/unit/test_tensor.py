@@ -218,9 +218,10 @@ def test_copies_and_pickles_keep_value_dtype_and_gradient_flag() -> None:
 
 def test_in_place_methods_update_the_handle() -> None:
     x = nt.zeros(2, 2)
-    before = x[0]
+    row, before = x[0], x[0].clone()
     x.add_(1).mul_(3).sub_(1, alpha=2)
-    assert x.tolist() == [[1, 1], [1, 1]] and before.tolist() == [0, 0]
+    assert x.tolist() == [[1, 1], [1, 1]]
+    assert row.tolist() == [1, 1] and before.tolist() == [0, 0]
     assert x.zero_().tolist() == [[0, 0], [0, 0]]
     assert x.fill_(2).copy_(nt.tensor([1, 2])).tolist() == [[1, 2], [1, 2]]
     assert x.dtype is nt.float32

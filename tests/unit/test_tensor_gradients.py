@@ -234,3 +234,11 @@ def test_norm_at_zero_and_of_narrow_floats() -> None:
     np.testing.assert_allclose(y.grad.numpy(), [[0.6, 0.8], [0, 0]], rtol=1e-6)
     assert nt.full((4,), 1000.0, dtype=nt.float16).norm().item() == 2000.0
     assert nt.tensor([300.0, -300.0], dtype=nt.float16).std(correction=0).item() == 300.0
+
+
+def test_a_gradient_is_by_the_argument_before_it_is_changed() -> None:
+    def function(x: nt.Tensor) -> nt.Tensor:
+        x.mul_(3)
+        return (x * x).sum()
+
+    assert nt.grad(function)(nt.tensor([1.0, 2.0])).tolist() == [18.0, 36.0]

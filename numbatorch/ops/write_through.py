@@ -1,0 +1,93 @@
+"""Views as chains of operators: where one lies in its base, and the base with one replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numbatorch.graph import Node
+from numbatorch.layout import Layout
+from numbatorch.ops import view as views
+from numbatorch.ops.registry import View
+from numbatorch.shape import Shape, contiguous_strides, numel
+
+Step = tuple[View, dict[str, Any]]  # a view operator and its attributes
+
+
+def steps_between(node: Node, base: Node) -> tuple[Step, ...] | None:
+    """The view operators that make `node` of `base`, or None if it is no view of that."""
+    steps: list[Step] = []
+    while node is not base:
+        if not isinstance(node.op, View) or node.op.write is None:
+            return None
+        steps.append((node.op, node.attrs))
+        node = node.inputs[0]
+    return tuple(reversed(steps))
+
+
+def layout_through(layout: Layout, steps: Sequence[Step]) -> Layout | None:
+    """Where the elements of a view of `layout` lie, or None if no strides express it."""
+    for op, attrs in steps:
+        found = op.layout(layout, **attrs)
+        if found is None:
+            return None
+        layout = found
+    return layout
+
+
+def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
+    """`base` with `value` in the place of the view of it that `steps` make.
+
+    It is one slice update wherever the view is a slice of the base, its dimensions in any order;
+    otherwise each operator of the chain puts its result back.
+    """
+    if numel(value.shape) == 0:
+        return base
+    layout = layout_through(Layout.contiguous(base.shape), steps)
+    found = None if layout is None else _as_slice(base.shape, layout)
+    if found is None:
+        return _put_back(base, steps, value)
+    starts, sizes, strides, order = found
+    if order != tuple(range(len(order))):
+        value = views.permute.apply(value, dims=order)
+    if value.shape != sizes:
+        value = views.reshape.apply(value, shape=sizes)
+    if sizes == base.shape and all(step == 1 for step in strides):
+        return value
+    return views.slice_update.apply(base, value, starts=starts, steps=strides)
+
+
+def _put_back(base: Node, steps: Sequence[Step], value: Node) -> Node:
+    wholes = [base]
+    for op, attrs in steps[:-1]:
+        wholes.append(op.apply(wholes[-1], **attrs))
+    for (op, attrs), whole in zip(reversed(steps), reversed(wholes), strict=True):
+        assert op.write is not None, op
+        value = op.write(whole, value, **attrs)
+    return value
+
+
+def _as_slice(shape: Shape, layout: Layout) -> tuple[Shape, Shape, Shape, Shape] | None:
+    """A layout as a slice of a row-major value, or None if it is none.
+
+    Returns:
+        starts, sizes and steps in each dimension of `shape`, and the order in which the
+        dimensions of the layout follow those.
+    """
+    strides = contiguous_strides(shape)
+    starts = tuple(layout.offset // stride % n for stride, n in zip(strides, shape, strict=True))
+    sizes, steps = [1] * len(shape), [1] * len(shape)
+    place = [-1] * len(layout.shape)
+    for i, (size, stride) in enumerate(zip(layout.shape, layout.strides, strict=True)):
+        if size == 1:
+            continue
+        for axis, n in enumerate(shape):
+            step = stride // strides[axis]
+            fits = step * strides[axis] == stride and 0 <= starts[axis] + (size - 1) * step < n
+            if step and fits and axis not in place:
+                sizes[axis], steps[axis], place[i] = size, step, axis
+                break
+        else:
+            return None
+    order = tuple(sorted(range(len(place)), key=place.__getitem__))
+    return starts, tuple(sizes), tuple(steps), order

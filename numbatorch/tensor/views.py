@@ -1,0 +1,234 @@
+"""What a tensor shares with the views of it, so that all follow when one is changed in place.
+
+A view keeps its base and the operators that it was taken by. Changing it is a slice update of the
+base. When the base holds another value, its views let go of theirs, and take it again when read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from numbatorch.errors import GradientError, message
+from numbatorch.graph import Node, grad_enabled
+from numbatorch.layout import Layout
+from numbatorch.ops.operands import describe
+from numbatorch.ops.view import detach
+from numbatorch.ops.write_through import Step, layout_through
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.base import Handle
+
+# Where the value of a node went when its tensor was updated, for functions that captured the node.
+moved: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
+numbers = itertools.count(1)
+
+
+class Clock:
+    """Attributes:
+    last: number of the last update of a tensor.
+    """
+
+    last = 0
+
+
+def moves() -> int:
+    """Number of the last update of a tensor; equal ones mean that no tensor changed between."""
+    return Clock.last
+
+
+def moved_to(node: Node) -> Node:
+    """The node that the tensor which held `node` holds now."""
+    reference = moved.get(node)
+    handle = None if reference is None else reference()
+    return node if handle is None else handle.node
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Memory:
+    """What PyTorch calls a storage: a tensor and the views of it share one.
+
+    Attributes:
+        owner: the tensor whose node is the value.
+        layout: how PyTorch would have its elements lie; it decides which reshapes are copies.
+        fresh: views that hold a node of the owner's present value.
+        room: how long `fresh` grows before the references that died leave it.
+        kept: the owner where no user can hold it any more.
+    """
+
+    owner: weakref.ref[Handle]
+    layout: Layout
+    fresh: list[weakref.ref[Handle]]
+    room: int = 8
+    kept: Handle | None = None
+
+    def add(self, view: Handle) -> None:
+        """Note that `view` holds a node of the present value."""
+        if len(self.fresh) >= self.room:
+            self.fresh = [reference for reference in self.fresh if reference() is not None]
+            self.room = 8 + 2 * len(self.fresh)
+        self.fresh.append(weakref.ref(view))
+
+    def let_go(self) -> None:
+        """Have the views take their values again when they are read.
+
+        May be called again after an interrupt.
+        """
+        base = self.owner()
+        while self.fresh:
+            view = self.fresh[-1]()
+            if view is not None and isinstance(view._place, Alias):
+                view._place.base = base
+                self.drop(view)
+            self.fresh.pop()
+        Clock.last = next(numbers)
+
+    def drop(self, view: Handle) -> None:
+        """Have one view take its value again when it is read."""
+        with suppress(AttributeError):  # dropped already, by another thread or before an interrupt
+            node = object.__getattribute__(view, "node")
+            moved[node] = weakref.ref(view)
+            del view.node
+
+
+@dataclass(slots=True)
+class Alias:
+    """The place of a view in a memory.
+
+    Attributes:
+        memory: that of the tensor it is a view of.
+        steps: the operators that make it of the owner's value.
+        layout: of its elements in the memory.
+        recorded: whether gradients were recorded when it was taken.
+        base: the owner, which several views hold; one alone becomes a value of its own instead.
+        leaf: whether it is a leaf of the gradient.
+    """
+
+    memory: Memory
+    steps: tuple[Step, ...]
+    layout: Layout
+    recorded: bool
+    base: Handle | None = None
+    leaf: bool = False
+
+    @property
+    def detached(self) -> bool:
+        """Whether no gradient flows between the view and the owner."""
+        return any(op is detach for op, _attrs in self.steps)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether several elements lie at one place."""
+        pairs = zip(self.layout.shape, self.layout.strides, strict=True)
+        return any(size > 1 and stride == 0 for size, stride in pairs)
+
+
+def alias_of(handle: Handle) -> Alias | None:
+    """The place of a tensor that views another; None where it is a value of its own by now.
+
+    The last view of a tensor that nobody holds any more becomes a value of its own.
+    """
+    place = handle._place
+    if not isinstance(place, Alias):
+        return None
+    if place.base is None and place.memory.owner() is None:
+        handle._place = Memory(weakref.ref(handle), place.layout, [])
+        return None
+    return place
+
+
+def enter_view(parent: Handle, view: Handle, steps: tuple[Step, ...]) -> None:
+    """Make `view`, which holds the node that `steps` make of that of `parent`, a view of it.
+
+    It stays a value of its own where no strides express it: there PyTorch copies.
+    """
+    alias = alias_of(parent)
+    if alias is not None:
+        memory, start, before = alias.memory, alias.layout, alias.steps
+    else:
+        if parent._place is None:
+            whole = Layout.contiguous(parent.node.shape)
+            parent._place = Memory(weakref.ref(parent), whole, [])
+        assert isinstance(parent._place, Memory)
+        memory, before = parent._place, ()
+        start = memory.layout
+    layout = layout_through(start, steps)
+    if layout is None:
+        return
+    recorded = grad_enabled() and (alias is None or alias.recorded)
+    found = Alias(memory, _joined(before, steps), layout, recorded)
+    if memory.fresh:
+        found.base = memory.owner()
+        if len(memory.fresh) == 1:
+            first = memory.fresh[0]()
+            if first is not None and isinstance(first._place, Alias):
+                first._place.base = found.base
+    view._place = found
+    memory.add(view)
+
+
+def _joined(before: tuple[Step, ...], steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Views after others, two of a kind as one where their operator knows how."""
+    found = list(before)
+    for op, attrs in steps:
+        if found and found[-1][0] is op and op is detach:
+            continue
+        if found and found[-1][0] is op and op.merge is not None:
+            attrs = op.merge(found.pop()[1], attrs)
+        found.append((op, attrs))
+    return tuple(found)
+
+
+def check_write(operator: str, alias: Alias, view: Node, value: Node) -> None:
+    """Refuse to change a view in place where that has no meaning, or would cut a gradient."""
+    base = alias.memory.owner()
+    assert base is not None
+    rows = (f"view {describe(view)}", f"of {describe(base.node)}")
+    if alias.repeats:
+        problem = "several elements of the view are one element of what it views"
+        raise RuntimeError(message(operator, problem, *rows, hint=_CLONE))
+    recorded, leaf = grad_enabled(), base.node.ends_gradient
+    problem, hint = "", _CLONE
+    if alias.detached:
+        if base.node.requires_grad and not leaf:
+            problem = "a detached view is changed in place, and a gradient needs the old value"
+        elif recorded and value.requires_grad:
+            problem = "no gradient flows through a detached view that is changed in place"
+    elif recorded and leaf:
+        problem = "a view of a leaf that requires a gradient is changed in place"
+        hint = "update it within nt.no_grad()"
+    elif recorded and not alias.recorded and (base.node.requires_grad or value.requires_grad):
+        problem = "a view that was taken within no_grad is changed where gradients are recorded"
+    if problem:
+        raise GradientError(message(operator, problem, *rows, hint=hint))
+
+
+_CLONE = "clone() it first, which is a value of its own"
+
+
+def same_place(a: Handle, b: Handle) -> bool:
+    """Whether two tensors are one, or views of the same elements of one."""
+    if a is b:
+        return True
+    first, second = alias_of(a), alias_of(b)
+    if first is None or second is None or first.memory is not second.memory:
+        return False
+    return (first.layout, first.detached, first.recorded) == (
+        second.layout,
+        second.detached,
+        second.recorded,
+    )
+
+
+def share(a: Handle, b: Handle) -> bool:
+    """Whether changing one of two tensors may change the other."""
+    return a is b or (memory_of(a) is not None and memory_of(a) is memory_of(b))
+
+
+def memory_of(handle: Handle) -> Memory | None:
+    """What a tensor shares with others, or None if it never did."""
+    place = handle._place
+    return place.memory if isinstance(place, Alias) else place
