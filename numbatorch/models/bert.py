@@ -17,10 +17,15 @@ from numbatorch.errors import DTypeError, FormatError, OutOfRange, message
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.encoder import Dense, Embeddings, Encoder
 from numbatorch.models.checkpoint import fill
-from numbatorch.models.config import Fields
+from numbatorch.models.config import HF_HARMLESS, Fields
 from numbatorch.models.registry import architecture
 from numbatorch.tensor import Tensor
 
+# Keys of the published configurations that say nothing about the encoder.
+HARMLESS = """
+    add_cross_attention directionality output_past pooler_fc_size pooler_num_attention_heads
+    pooler_num_fc_layers pooler_size_per_head pooler_type
+""".split()
 POSITIONS = "embeddings.position_ids"  # old checkpoints hold 0, 1, 2, ...
 
 
@@ -54,7 +59,7 @@ class BertConfig:
         fields.require("hidden_act", "gelu", ("gelu",))
         fields.require("position_embedding_type", "absolute", ("absolute",))
         fields.require("is_decoder", False, (False,))
-        return cls(
+        found = cls(
             vocab_size=fields.integer("vocab_size"),
             hidden_size=fields.integer("hidden_size"),
             intermediate_size=fields.integer("intermediate_size"),
@@ -65,6 +70,8 @@ class BertConfig:
             layer_norm_eps=fields.number("layer_norm_eps", 1e-12),
             has_pooler=has_pooler,
         )
+        fields.warn_of_unread([*HF_HARMLESS, *HARMLESS])
+        return found
 
 
 @architecture(task="feature-extraction", hf=("BertModel", "bert"))

@@ -17,7 +17,7 @@ from numbatorch.models.blocks.attention import Attention
 from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
-from numbatorch.models.config import Fields
+from numbatorch.models.config import GGUF_HARMLESS, HF_HARMLESS, Fields
 from numbatorch.models.decoder_weights import fill_from_gguf, fill_from_hf
 from numbatorch.models.registry import architecture
 
@@ -54,9 +54,10 @@ class LlamaConfig:
         """
         fields = Fields("llama", config)
         fields.require("hidden_act", "silu", ("silu", "swish"))
+        fields.require("rope_interleaved", False, (False,))
         hidden = fields.integer("hidden_size")
         heads = fields.integer("num_attention_heads")
-        return cls(
+        found = cls(
             vocab_size=fields.integer("vocab_size"),
             hidden_size=hidden,
             intermediate_size=fields.integer("intermediate_size"),
@@ -70,6 +71,8 @@ class LlamaConfig:
             attention_bias=fields.flag("attention_bias", False),
             mlp_bias=fields.flag("mlp_bias", False),
         )
+        fields.warn_of_unread(HF_HARMLESS)
+        return found
 
     @classmethod
     def from_gguf(cls, file: GGUFFile) -> "LlamaConfig":
@@ -86,7 +89,7 @@ class LlamaConfig:
         fields.require("expert_count", 0, (0,))
         embedding = file.tensors.get("token_embd.weight")
         rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
-        return cls(
+        found = cls(
             vocab_size=rows or fields.integer("vocab_size"),
             hidden_size=hidden,
             intermediate_size=fields.integer("feed_forward_length"),
@@ -100,6 +103,8 @@ class LlamaConfig:
             attention_bias="blk.0.attn_q.bias" in file.tensors,
             mlp_bias="blk.0.ffn_gate.bias" in file.tensors,
         )
+        fields.warn_of_unread(GGUF_HARMLESS)
+        return found
 
 
 @architecture(task="text-generation", hf=("LlamaForCausalLM", "llama"), gguf="llama")

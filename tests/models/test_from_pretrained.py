@@ -1,6 +1,7 @@
 """What a checkpoint may get wrong: each mistake is an error that names its place."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,25 @@ def test_gguf_metadata(keys: dict[str, Any], part: str, tmp_path: Path) -> None:
     fails(write_gguf(tmp_path / "m.gguf", llama_config(), weights, keys), part)
 
 
+def test_a_key_that_nothing_reads_is_a_warning(tmp_path: Path) -> None:
+    for config, weights in (
+        (llama_config(logits_scaling=8.0, use_cache=True), llama_weights(llama_config())),
+        (BERT | {"logits_scaling": 8.0, "mask_token": None}, bert_weights(BERT)),
+    ):
+        folder = write_folder(tmp_path / config["model_type"], config, weights)
+        with pytest.warns(UserWarning, match="config.json\n  logits_scaling$"):
+            nt.models.from_pretrained(folder)
+    nested = {"rope_type": "linear", "factor": 2.0, "attention_factor": 0.5}
+    config = llama_config(rope_parameters=nested)
+    folder = write_folder(tmp_path / "nested", config, llama_weights(config))
+    with pytest.warns(UserWarning, match="rope_parameters\n  attention_factor$"):
+        nt.models.from_pretrained(folder)
+    keys = {"llama.logit_scale": 8.0, "llama.vocab_size": 80}
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), llama_weights(llama_config()), keys)
+    with pytest.warns(UserWarning, match="m.gguf\n  llama.logit_scale$"):
+        nt.models.from_pretrained(file)
+
+
 def test_an_unknown_architecture_lists_the_known(tmp_path: Path) -> None:
     config = llama_config(architectures=["GPT2LMHeadModel"], model_type="gpt2")
     fails(write_folder(tmp_path, config, {}), "GPT2LMHeadModel", "LlamaForCausalLM", "BertModel")
@@ -186,3 +206,26 @@ def test_every_prefix_of_a_small_gguf_model_is_an_error(tmp_path: Path) -> None:
     for size in [*range(0, 2000, 61), len(data) - 1]:
         cut.write_bytes(data[:size])
         fails(cut)
+
+
+def test_code_beside_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    """Neither Python files that a configuration names, nor pickles."""
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self) -> Any:
+            return Path.touch, (marker,)
+
+    named = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "modeling_llama.Llama")
+    config = llama_config(auto_map=named)
+    folder = write_folder(tmp_path / "model", config, llama_weights(config))
+    code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
+    for name in ("modeling_llama", "configuration_llama", "__init__"):
+        (folder / f"{name}.py").write_text(code)
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Payload()))
+    nt.models.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    fails(folder, "pytorch_model.bin, a pickle")
+    assert not marker.exists()
+    pickle.loads((folder / "pytorch_model.bin").read_bytes())
+    assert marker.exists()  # it would have been seen

@@ -32,7 +32,7 @@ from numbatorch.models.blocks.attention import Attention
 from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
-from numbatorch.models.config import Fields
+from numbatorch.models.config import GGUF_HARMLESS, HF_HARMLESS, Fields
 from numbatorch.models.decoder_weights import fill_from_gguf, fill_from_hf
 
 
@@ -84,6 +84,7 @@ class Biased(CausalDecoder):
                 fields.flag("tie_word_embeddings", False),
             )
         )
+        fields.warn_of_unread([*HF_HARMLESS, "hidden_act"])
         fill_from_hf(model, weights, device)
         return model
 
@@ -105,6 +106,7 @@ class Biased(CausalDecoder):
                 "output.weight" not in file.tensors,
             )
         )
+        fields.warn_of_unread(GGUF_HARMLESS)
         fill_from_gguf(model, file, device)
         return model
 """

@@ -5,7 +5,7 @@ https://github.com/meta-llama/llama-models/blob/main/models/llama3/model.py
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,18 +53,16 @@ class Rope:
         scaling = nested.choice(name, "default", ("default", "linear", "llama3"))
         if scaling == "default":
             return cls(size, theta)
-        factor = nested.number("factor")
-        if scaling == "linear":
-            return cls(size, theta, scaling=scaling, factor=factor)
-        return cls(
-            size,
-            theta,
-            scaling=scaling,
-            factor=factor,
-            low_freq_factor=nested.number("low_freq_factor"),
-            high_freq_factor=nested.number("high_freq_factor"),
-            original_context=nested.integer("original_max_position_embeddings"),
-        )
+        found = cls(size, theta, scaling=scaling, factor=nested.number("factor"))
+        if scaling == "llama3":
+            found = replace(
+                found,
+                low_freq_factor=nested.number("low_freq_factor"),
+                high_freq_factor=nested.number("high_freq_factor"),
+                original_context=nested.integer("original_max_position_embeddings"),
+            )
+        nested.warn_of_unread(("type",))
+        return found
 
     @classmethod
     def from_gguf(cls, fields: Fields, file: GGUFFile, size: int, interleaved: bool) -> "Rope":
