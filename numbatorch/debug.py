@@ -18,7 +18,7 @@ from numbatorch.errors import DeviceError, message
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.ops.operands import describe
-from numbatorch.passes.plan import Launch, Plan
+from numbatorch.passes.plan import HostStep, Launch, Plan
 from numbatorch.passes.planner import make_plan
 from numbatorch.passes.target import TARGETS
 
@@ -84,7 +84,8 @@ def kernels(tensors: Any, target: str | None = None) -> list[Kernel]:
     """The fused kernels that realizing a tensor, or several together, would launch.
 
     A structured operator that takes several launches counts as one kernel. One that has no kernel
-    on the device appears as the operators of its fallback.
+    on the device appears as the operators of its fallback, or as `host:` and its name where its
+    NumPy function runs on the host.
 
     Args:
         target: "cpu", "cuda" or "metal", to see the kernels of a device that is not at hand; by
@@ -133,7 +134,8 @@ def compiled(tensors: Any, target: str | None = None) -> list[str]:
     """
     found = _plan(tensors, target)
     show = _COMPILED[found.target]
-    pairs = {(x.spec, x.epilogue.spec if x.epilogue else None): None for x in found.launches}
+    launches = [x for x in found.launches if not isinstance(x.spec, HostStep)]
+    pairs = {(x.spec, x.epilogue.spec if x.epilogue else None): None for x in launches}
     return [show(spec, epilogue) for spec, epilogue in pairs]
 
 

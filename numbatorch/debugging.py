@@ -94,6 +94,7 @@ def describe_plan(plan: Any) -> str:
     for i, launch in enumerate(plan.launches):
         reads = " ".join(f"{m.kind[0]}{number[m]}" for m in dict.fromkeys(launch.reads))
         writes = " ".join(f"{m.kind[0]}{number[m]}" for m in dict.fromkeys(launch.writes))
-        where = "serial" if launch.serial else "team"
+        on_host = i in plan.host_steps
+        where = "host" if on_host else "serial" if launch.serial else "team"
         lines.append(f"  {i:4} {where:6} {launch.spec.name:40} [{reads}] -> [{writes}]")
     return "\n".join(lines)

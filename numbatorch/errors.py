@@ -40,6 +40,10 @@ class GradientError(RuntimeError):
     """A gradient that does not exist: names the operator that has none."""
 
 
+class LinAlgError(RuntimeError):
+    """A matrix for which an operator of linear algebra has no result, such as a singular one."""
+
+
 def message(operator: str, problem: str, *rows: str, hint: str | None = None) -> str:
     """`operator: problem`, one indented row per operand or rule, then an optional hint.
 

@@ -77,6 +77,15 @@ def is_variable(value: Any) -> bool:
     return isinstance(value, Variable)
 
 
+def current(value: Any) -> Any:
+    """An attribute as it is at this replay: a plan variable, or a tuple with some, as numbers."""
+    if isinstance(value, Variable):
+        return value.current
+    if isinstance(value, tuple):
+        return tuple(map(current, value))
+    return value
+
+
 def attribute_key(value: Any) -> Any:
     """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
     if isinstance(value, Variable):

@@ -221,7 +221,7 @@ class GPUProgram(Program):
         self.device = runtime.kind
         word = float64_word if runtime.kind == "cuda" else float32_word
         super().__init__(plan, pool, word)
-        # A launch of no groups does nothing, and is an error to a driver.
+        # A launch of no groups, or on the host, is none to a driver.
         running = [launch for launch in plan.launches if _groups(launch, runtime) > 0]
         kernels = [(x.spec, x.epilogue.spec if x.epilogue else None) for x in running]
         functions = runtime.load(kernels)
@@ -256,6 +256,11 @@ class GPUProgram(Program):
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
         """Bytes of a buffer, once all launches so far are done."""
         return self.runtime.download(buffer.owner, nbytes, offset)
+
+    def write(self, buffer: Buffer, data: Array, offset: int = 0) -> None:
+        """Put bytes into a buffer, once all launches so far are done."""
+        if data.nbytes:
+            self.runtime.upload(buffer.owner, data, offset)
 
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches in order."""

@@ -10,11 +10,14 @@ import numpy as np
 from numbatorch.backends.arguments import Arguments
 from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.reference import evaluate
 from numbatorch.backends.watched import is_watched, run_watched
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import KernelError, OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.locks import Lock
+from numbatorch.ops.lowering import Operand
 from numbatorch.passes.plan import Plan
+from numbatorch.shape import numel
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +68,10 @@ class Program:
         """Bytes of a buffer after all launches so far; may share its memory."""
         raise NotImplementedError
 
+    def write(self, buffer: Buffer, data: Array, offset: int = 0) -> None:
+        """Put bytes into a buffer after all launches so far; they may change when this returns."""
+        raise NotImplementedError
+
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches `first` to `last`; the outcome becomes final when they are made.
 
@@ -99,7 +106,7 @@ class Program:
             ]
             if is_watched():
                 self._lies = self._where_all_lies(held)
-                run_watched(self, lambda row: self.step(row, held))
+                run_watched(self, lambda row: self._run_row(row, held))
                 self._lies = {}
                 self._check_status()
             else:
@@ -135,17 +142,54 @@ class Program:
         return found | self._zeroed
 
     def _walk_all(self, held: Sequence[Buffer], outcome: Outcome) -> None:
-        """What checks indices runs, and is asked, before memory is overwritten."""
+        """What can fail runs, and is asked, before memory is overwritten."""
         first, count = self.plan.checkpoint, len(self.plan.launches)
         if first:
             if self._unasked:
                 self.clear(self._status)
             self._unasked = True
-            self.walk(0, first, held, Outcome())
-            self._check_status()
+            done = 0
+            for row in self.plan.host_steps:
+                if done < row:
+                    self.walk(done, row, held, Outcome())
+                    self._check_status()  # an index out of range left values undefined
+                self._run_on_host(row, held)
+                done = row + 1
+            if done < first:
+                self.walk(done, first, held, Outcome())
+                self._check_status()
             self._unasked = False
         if first < count:
             self.walk(first, count, held, outcome)
+
+    def _run_row(self, row: int, held: Sequence[Buffer]) -> None:
+        if row in self.plan.host_steps:
+            self._run_on_host(row, held)
+        else:
+            self.step(row, held)
+
+    def _run_on_host(self, row: int, held: Sequence[Buffer]) -> None:
+        """Call the NumPy function of a launch, between copies from the device and to it."""
+        step = self.plan.launches[row].spec
+        lies = self._where_all_lies(held)
+
+        def place(operand: Operand) -> tuple[Buffer, int, int]:
+            memory, elements = operand.buffer, operand.layout.offset // operand.dtype.block
+            nbytes = operand.dtype.nbytes(numel(operand.shape))
+            return lies[memory], nbytes, memory.offset + elements * operand.dtype.itemsize
+
+        operands = []
+        for operand, node in zip(step.operands, step.node.inputs, strict=True):
+            operands.append(as_elements(self.read(*place(operand)), node))
+            operands[-1].flags.writeable = False
+        found = evaluate(step.node, operands)
+        outputs = found if isinstance(found, tuple) else (found,)
+        for out, array in zip(step.outs, outputs, strict=True):
+            if array.shape != out.shape:
+                problem = f"gives shape {array.shape} where its rule says {out.shape}"
+                raise KernelError(message(step.name, problem, f"source {step.path()}"))
+            buffer, _nbytes, offset = place(out)
+            self.write(buffer, np.ascontiguousarray(array).reshape(-1).view(np.uint8), offset)
 
     @property
     def where(self) -> dict[Node, Any]:

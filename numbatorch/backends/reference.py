@@ -7,10 +7,11 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import LinAlgError, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, settle
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, settle
 from numbatorch.ops.registry import View
+from numbatorch.variable import current
 
 Array = np.ndarray[Any, Any]
 
@@ -60,13 +61,25 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Any:
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
     with np.errstate(all="ignore"):
         try:
-            out = node.op.reference(*wide, **node.attrs)
+            attrs = {name: current(value) for name, value in node.attrs.items()}
+            out = node.op.reference(*wide, **attrs)
         except IndexError as err:
             raise OutOfRange(message(node.op.name, str(err))) from err
+        except np.linalg.LinAlgError as err:
+            raise LinAlgError(message(node.op.name, str(err).lower(), *operands(node))) from err
+        except Exception as err:
+            problem = "its NumPy function raised this"
+            err.add_note(message(node.op.name, problem, *operands(node)))
+            raise
         if isinstance(node, TupleNode):
             pairs = zip(out, node.outputs, strict=True)
             return tuple(np.asarray(x).astype(d.numpy, copy=False) for x, (_shape, d) in pairs)
         return np.asarray(out).astype(node.dtype.numpy, copy=False)
+
+
+def operands(node: Node) -> list[str]:
+    """A row of an error for each input."""
+    return [f"operand {describe(x)}" for x in node.inputs]
 
 
 def widen(array: Array, node: Node) -> Array:

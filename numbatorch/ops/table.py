@@ -42,6 +42,10 @@ FAMILIES = {
     "ops.index": {
         "records": "gather index_add scatter_add take",
     },
+    "ops.linalg": {
+        "linalg": "eigh inv lu qr svd",
+        "records": "eigh inv lu qr svd",
+    },
     "ops.matmul": {
         "records": "matmul",
     },

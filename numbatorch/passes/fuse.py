@@ -82,6 +82,7 @@ class Fusion:
         self.groups: dict[Node, Group] = {}  # by output
         self.places: dict[Node, tuple[_Place, Views]] = {}  # inlined nodes
         self.placeless: set[Node] = set()  # computed from constants only: inlined everywhere
+        self.reviewed: set[Node] = set()  # inlined, and seen through other views in their group too
         self.copies: dict[Any, Node] = {}
         self.memo: dict[Any, Term] = {}
 
@@ -132,9 +133,12 @@ class Fusion:
             (id(p[0].group), p[0].prologue, tuple(map(id, p[1]))): p for p in found if p is not None
         }
         alone = len(places) == 1 and None not in found and node not in self.wanted
-        if self.fusing and alone:
+        again = any(use.consumer in self.reviewed for use in self.uses[node])
+        if self.fusing and alone and (isinstance(node.op, Elementwise) or not again):
             place, views = next(iter(places.values()))
             if self._inline(node, place, views):
+                if again:
+                    self.reviewed.add(node)
                 return
         if self.fusing and isinstance(node.op, Elementwise):
             for place, views in places.values():
@@ -143,6 +147,8 @@ class Fusion:
                     place.group.fused_count += 1
                     self.groups[node] = place.group
                     self.places[node] = (place, ())
+                    if again or any(v for p, v in places.values() if p.group is place.group):
+                        self.reviewed.add(node)
                     return
         self._own_group(node)
 

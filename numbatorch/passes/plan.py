@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
 from numbatorch.graph import Node
+from numbatorch.ops.lowering import Operand
 from numbatorch.passes.groups import Group
 from numbatorch.passes.memory import Memory
 from numbatorch.variable import Variable
@@ -20,12 +22,39 @@ class Place:
     moving: tuple[tuple[Variable, int], ...] = ()
 
 
-@dataclass(eq=False)
-class Launch:
-    """One kernel of a plan.
+@dataclass(frozen=True)
+class HostStep:
+    """What stands for the kernel of a launch that calls an operator's NumPy function on the host.
 
     Attributes:
-        spec: the kernel.
+        node: what it computes.
+        operands, outs: where its operands lie, contiguous, and where its outputs go.
+    """
+
+    node: Node
+    operands: tuple[Operand, ...]
+    outs: tuple[Operand, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the step, as debug tools show it."""
+        return f"host:{self.node.op.name}"
+
+    def source(self) -> str:
+        """Text of the NumPy function."""
+        return inspect.getsource(self.node.op.reference)
+
+    def path(self) -> str:
+        """File of the NumPy function."""
+        return inspect.getsourcefile(self.node.op.reference) or self.node.op.reference.__module__
+
+
+@dataclass(eq=False)
+class Launch:
+    """One kernel of a plan, or a step on the host.
+
+    Attributes:
+        spec: the kernel, or a HostStep.
         arguments: Place, int, float or Variable per word.
         serial: whether one thread runs it.
         reads, writes: memories, for barriers and lifetimes.
@@ -76,7 +105,8 @@ class Plan:
     statuses: list[Status] = field(default_factory=list)
     variable_nodes: list[Node] = field(default_factory=list)
     parts: int = 1
-    checkpoint: int = 0  # launches up to the last one that reports an index out of range
+    checkpoint: int = 0  # launches up to the last one that can fail; only others overwrite leaves
+    host_steps: list[int] = field(default_factory=list)  # numbers of the launches on the host
     where: dict[Node, Memory] = field(default_factory=dict)
 
     def launch_count(self) -> int:

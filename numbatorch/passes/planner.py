@@ -21,7 +21,7 @@ from numbatorch.passes.emit_reduce import reduction
 from numbatorch.passes.fuse import chain, fuse, keep_order
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.memory import Memory, pack_arena
-from numbatorch.passes.plan import EPILOGUE, Launch, Place, Plan, Status
+from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Place, Plan, Status
 from numbatorch.passes.simplify import simplify
 from numbatorch.passes.target import TARGETS, Grid, Target
 from numbatorch.shape import numel
@@ -122,7 +122,10 @@ class Planner:
     def add(self, launch: Launch) -> None:
         """Append a launch and extend the lifetimes of what it touches."""
         number = len(self.plan.launches)
-        if self.status in launch.reads:
+        on_host = isinstance(launch.spec, HostStep)
+        if on_host:
+            self.plan.host_steps.append(number)
+        if on_host or self.status in launch.reads:
             self.plan.checkpoint = number + 1
         for memory in (*launch.reads, *launch.writes):
             memory.touch(number)
@@ -301,7 +304,12 @@ class Planner:
             Operand(self.memory(load.node), load.layout, load.node.dtype) for load in group.operands
         ]
         lower = lowering(self.target.name, core.op, core.dtype)
-        assert lower is not None, core
+        if lower is None:
+            step = HostStep(core, tuple(operands), outs)
+            reads, writes = ([x.buffer for x in found] for found in (operands, outs))
+            nbytes = sum(m.nbytes for m in dict.fromkeys([*reads, *writes]))
+            self.add(Launch(step, [], True, reads, writes, group, nbytes))
+            return
         out = outs if isinstance(core, TupleNode) else outs[0]
         lower(launcher, out, *operands, **core.attrs)
 
@@ -353,11 +361,12 @@ def _words(arguments: list[Any]) -> tuple[list[Any], list[Memory]]:
     return words, [w.memory for w in words if isinstance(w, Place)]
 
 
-def has_kernel(target: str, node: Node) -> bool:
-    """Whether a target has kernels for a structured node."""
+def runs(target: str, node: Node) -> bool:
+    """Whether a structured node is a launch by itself, and not one of its fallback."""
     op = node.op
     assert isinstance(op, Structured)
-    return op.emitted or lowering(target, op, node.dtype) is not None
+    has_kernel = op.emitted or lowering(target, op, node.dtype) is not None
+    return has_kernel or op.decomposition is None
 
 
 def make_plan(
@@ -379,13 +388,13 @@ def make_plan(
     if __debug__:
         verify(roots)
     show_pass("tracing", lambda: describe_graph(roots))
-    simple = simplify(roots, lambda node: has_kernel(target, node))
+    simple = simplify(roots, lambda node: runs(target, node))
     show_pass("simplify", lambda: describe_graph(simple))
     groups = fuse(simple, fusing)
     show_pass("fuse", lambda: describe_groups(groups))
     plan = Planner(TARGETS[target], parts, donated).run(simple, groups)
     if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
-        # An index out of range must leave everything as it was.
+        # An index out of range, or an error on the host, must leave everything as it was.
         plan = Planner(TARGETS[target], parts, frozenset()).run(simple, fuse(simple, fusing))
     plan.variable_nodes = [
         node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))

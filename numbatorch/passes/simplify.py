@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.errors import KernelError, message
 from numbatorch.graph import PART, Node, TupleNode, find, toposort
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, describe
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
@@ -22,13 +21,13 @@ from numbatorch.variable import attribute_key, is_variable
 Rewrite = Callable[[Node], Node | None]
 
 
-def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[Node]:
+def simplify(roots: Sequence[Node], runs: Callable[[Node], bool]) -> list[Node]:
     """The graph of `roots` with every rewrite applied and equal nodes merged.
 
     Args:
         roots: values wanted.
-        has_kernel: whether the backend has a kernel for a structured node; the others are
-            replaced by their fallback.
+        runs: whether a structured node is launched as it is; the others are replaced by their
+            fallback.
     Returns:
         the replacement of each root, of the same shape, dtype and value.
     """
@@ -46,10 +45,10 @@ def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[
         if not isinstance(new, TupleNode):
             new = _rewrite(new)
         new = merged.setdefault(_key(new), new)
-        if not isinstance(new.op, Structured) or has_kernel(new):
+        if not isinstance(new.op, Structured) or runs(new):
             return new
         if new not in expanded:
-            expanded[new] = _fallback(new, has_kernel)
+            expanded[new] = _fallback(new, runs)
         return new if isinstance(new, TupleNode) else expanded[new][0]
 
     for node in toposort(roots):
@@ -59,19 +58,12 @@ def simplify(roots: Sequence[Node], has_kernel: Callable[[Node], bool]) -> list[
     return [done[root] for root in roots]
 
 
-def _fallback(node: Node, has_kernel: Callable[[Node], bool]) -> list[Node]:
+def _fallback(node: Node, runs: Callable[[Node], bool]) -> list[Node]:
     """What the node's fallback gives, simplified."""
     assert isinstance(node.op, Structured)
-    if node.op.decomposition is None:
-        raise KernelError(
-            message(
-                node.op.name,
-                f"has neither a kernel nor a fallback for {node.dtype.name} on {node.device}",
-                *(f"input {describe(x)}" for x in node.inputs),
-            )
-        )
+    assert node.op.decomposition is not None, node
     found = node.op.decomposition(*node.inputs, **node.attrs)
-    return simplify(found if isinstance(found, tuple) else (found,), has_kernel)
+    return simplify(found if isinstance(found, tuple) else (found,), runs)
 
 
 def _key(node: Node) -> Any:

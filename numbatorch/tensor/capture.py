@@ -32,7 +32,7 @@ from numbatorch.tensor.base import (
 )
 from numbatorch.tensor.random import Generator, recorded_keys
 from numbatorch.tensor.views import moved_to, moves
-from numbatorch.variable import Variable, attribute_key
+from numbatorch.variable import Variable, attribute_key, current
 
 
 def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str] = ()) -> Any:
@@ -321,15 +321,7 @@ def _check_variables(node: Node) -> None:
     """Ask the shape rule again with the variables' present values; it raises what a call would."""
     rule = getattr(node.op, "rule", None)
     if rule is not None:
-        rule(*node.inputs, **{k: _present(v) for k, v in node.attrs.items()})
-
-
-def _present(value: Any) -> Any:
-    if isinstance(value, Variable):
-        return value.current
-    if isinstance(value, tuple):
-        return tuple(map(_present, value))
-    return value
+        rule(*node.inputs, **{k: current(v) for k, v in node.attrs.items()})
 
 
 def _integer(name: str, value: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, GradientError, ShapeError
+from numbatorch.errors import DTypeError, GradientError, LinAlgError, ShapeError
 from numbatorch.graph import Node, Op
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.structured import Structured
@@ -55,7 +55,11 @@ def ignores_strides(case: Case, device: str, seed: int) -> None:
     views = [strided(node, rng) for node in case.nodes(device)]
     _compare(case, host_array(case.apply(views)), expected, device, seed)
     view, memory = repeated(case, device, rng)
-    _compare(case, host_array(case.apply(view)), host_array(case.apply(memory)), device, seed)
+    try:
+        expected = host_array(case.apply(memory))
+    except LinAlgError:  # rows alike make a matrix singular
+        return
+    _compare(case, host_array(case.apply(view)), expected, device, seed)
 
 
 def has_its_gradient(case: Case, device: str, seed: int) -> None:

@@ -87,6 +87,20 @@ def test_attention_is_one_launch() -> None:
     )
 
 
+@pytest.mark.parametrize("core", ["product", "sum"])
+def test_core_that_its_group_sees_through_two_views_is_stored(core: str) -> None:
+    x, y = rand(5, 4, 6), rand(6, 5)
+
+    def twice() -> Any:  # when it returns, nobody holds the core
+        product = x[:, 0] @ y if core == "product" else (x[:, None, 0] * y.T[None]).sum(-1)
+        return (product - 1) * 2 + (product - 1).exp().T
+
+    out = twice()
+    assert len(debug.kernels(out)) == 2
+    expected = x[:, 0].numpy() @ y.numpy() - 1
+    assert_close(out, expected * 2 + np.exp(expected.T), kind="composite")
+
+
 @pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_gradient_of_attention_is_one_launch(target: str, dtype: str) -> None:

@@ -15,7 +15,7 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Array, Program
 from numbatorch.errors import message
 from numbatorch.passes.memory import Memory, overlap
-from numbatorch.passes.plan import EPILOGUE, Launch, Plan
+from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 
 SERIAL, BARRIER = 1, 2
 
@@ -27,18 +27,21 @@ class CPUProgram(Program):
         super().__init__(plan, POOL, float64_word)
         self.parts = plan.parts
         self._nested: list[tuple[int, int]] = []  # word to patch, word that begins the block
-        specs = [launch.spec for launch in plan.launches]
-        specs += [launch.epilogue.spec for launch in plan.launches if launch.epilogue]
+        launches = [x for x in plan.launches if not isinstance(x.spec, HostStep)]
+        specs = [launch.spec for launch in launches]
+        specs += [launch.epilogue.spec for launch in launches if launch.epilogue]
         self._addresses = pack.addresses(specs) if specs else {}
-        starts = [self._block(launch) for launch in plan.launches]
+        starts = {launch: self._block(launch) for launch in launches}
         self.arguments.finish()
         words = self.arguments.words
         base = words.__array_interface__["data"][0]
         for word, start in self._nested:
             words[word] = base + 8 * start
         rows = [
-            (self._addresses[launch.spec.key], base + 8 * start, flag, 0)
-            for launch, start, flag in zip(plan.launches, starts, self._flags(), strict=True)
+            (self._addresses[launch.spec.key], base + 8 * starts[launch], flag, 0)
+            if launch in starts
+            else (0, 0, 0, 0)
+            for launch, flag in zip(plan.launches, self._flags(), strict=True)
         ]
         self.program = np.array(rows, np.int64).reshape(-1, 4)
 
@@ -77,6 +80,8 @@ class CPUProgram(Program):
             read.extend(launch.reads)
             written.extend(launch.writes)
             serial_only = serial_only and launch.serial
+            if isinstance(launch.spec, HostStep):  # all launches before it are over
+                read, written, serial_only = [], [], True
             flags.append(SERIAL * launch.serial | BARRIER * barrier)
         return flags
 
@@ -88,6 +93,10 @@ class CPUProgram(Program):
         """Bytes of a buffer, in its memory."""
         memory = (ctypes.c_uint8 * nbytes).from_address(buffer.address + offset)
         return np.ctypeslib.as_array(memory)
+
+    def write(self, buffer: Buffer, data: Array, offset: int = 0) -> None:
+        """Put bytes into a buffer."""
+        ctypes.memmove(buffer.address + offset, data.ctypes.data, data.nbytes)
 
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches on the team."""
