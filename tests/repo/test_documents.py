@@ -75,6 +75,29 @@ def test_python_of_the_readme_runs(
     assert [line.rstrip() for line in printed[: len(promised)]] == promised
 
 
+def test_python_of_the_recipes_runs(tmp_path: Path) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    script = tmp_path / "recipe.py"
+    script.write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_a_document_names_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    named = re.findall(r"`((?:numbatorch|tests|docs|examples)/[\w./]+)`", text)
+    missing = [path for path in {*links, *named} if not (ROOT / path).exists()]
+    assert not missing
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert set(re.findall(r"\bmake (\w+)", README)) <= targets
