@@ -7,7 +7,7 @@ import math
 
 import numbatorch as nt
 from numbatorch import nn
-from numbatorch.functional import cross_entropy
+from numbatorch.nn.functional import cross_entropy
 
 POINTS, STEPS = 256, 300
 

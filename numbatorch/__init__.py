@@ -6,7 +6,6 @@ Importing this package loads neither a compiler nor a GPU library; kernels load 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from numbatorch import functional
 from numbatorch.determinism import (
     are_deterministic_algorithms_enabled,
     use_deterministic_algorithms,
@@ -47,7 +46,6 @@ from numbatorch.tensor import (
     GradientStore,
     Tensor,
     arange,
-    cat,
     empty,
     empty_like,
     enable_grad,
@@ -63,7 +61,6 @@ from numbatorch.tensor import (
     ones_like,
     realize,
     set_grad_enabled,
-    stack,
     tensor,
     value_and_grad,
     zeros,
@@ -79,11 +76,9 @@ from numbatorch.tensor.random import (
     randn_like,
     randperm,
 )
-from numbatorch.tensor.reducing import ReductionMethods
-from numbatorch.tensor.shaping import ShapeMethods
 
 if TYPE_CHECKING:
-    from numbatorch import models, nn, optim
+    from numbatorch import fft, linalg, models, nn, optim, special
     from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
@@ -116,13 +111,13 @@ __all__ = [
     "bfloat16",
     "bool",
     "bool_",
-    "cat",
     "compile",
     "device",
     "empty",
     "empty_like",
     "enable_grad",
     "eye",
+    "fft",
     "float8_e4m3",
     "float8_e5m2",
     "float16",
@@ -132,13 +127,13 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
-    "functional",
     "grad",
     "int8",
     "int16",
     "int32",
     "int64",
     "is_grad_enabled",
+    "linalg",
     "linspace",
     "load",
     "manual_seed",
@@ -157,7 +152,7 @@ __all__ = [
     "realize",
     "save",
     "set_grad_enabled",
-    "stack",
+    "special",
     "tensor",
     "uint8",
     "uint16",
@@ -172,13 +167,16 @@ __all__ = [
 # Modules and names that load on first use.
 _LAZY_MODULES = (
     "debug",
+    "fft",
     "generation",
     "hub",
     "io",
+    "linalg",
     "models",
     "nn",
     "optim",
     "pipelines",
+    "special",
     "testing",
 )
 _LAZY_NAMES = {
@@ -188,7 +186,6 @@ _LAZY_NAMES = {
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
 }
-_METHODS = (ShapeMethods, ReductionMethods)
 
 
 _function, _functions = families.namespace("nt", globals())
@@ -196,9 +193,7 @@ _function, _functions = families.namespace("nt", globals())
 
 def __dir__() -> list[str]:
     """Names for users: what stands in `__all__`, modules, and functions of tensors."""
-    methods = {name: value for kind in _METHODS for name, value in vars(kind).items()}
-    functions = {name for name, value in methods.items() if name[0] != "_" and callable(value)}
-    return sorted({*__all__, *_LAZY_MODULES, "__version__", *functions, *_functions()})
+    return sorted({*__all__, *_LAZY_MODULES, "__version__", *_functions()})
 
 
 def __getattr__(name: str) -> Any:
@@ -208,7 +203,4 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY_NAMES:
         value = globals()[name] = getattr(import_module(_LAZY_NAMES[name]), name)
         return value
-    for kind in _METHODS:
-        if name in vars(kind) and not name.startswith("_"):
-            return vars(kind)[name]
     return _function(name)

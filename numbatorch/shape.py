@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 
@@ -79,6 +80,24 @@ def normalize_dims(operator: str, dims: int | Iterable[int] | None, rank: int) -
     if len(set(found)) != len(found):
         raise ShapeError(message(operator, f"a dimension appears twice in {asked}"))
     return tuple(sorted(d for d in found if d < rank))
+
+
+def sizes_of(operator: str, sizes: Any) -> Shape:
+    """2, (2, 3), [2, 3] and ((2, 3),) as sizes of integers.
+
+    >>> sizes_of("zeros", ([2, 3],))
+    (2, 3)
+    """
+    given: Sequence[Any] = sizes if isinstance(sizes, Sequence) else (sizes,)
+    if len(given) == 1 and isinstance(given[0], Sequence):
+        given = given[0]
+    try:
+        shape = tuple(size.__index__() for size in given)
+    except (AttributeError, TypeError):
+        raise TypeError(message(operator, f"{tuple(given)} are not integers")) from None
+    if numel(shape) >= 2**63:
+        raise ShapeError(message(operator, f"{shape} has 2**63 elements or more"))
+    return shape
 
 
 def list_shape(shape: Sequence[int]) -> str:

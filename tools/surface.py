@@ -35,10 +35,15 @@ from numbatorch.tensor.core import Tensor
 
 Number = int | float
 Dims = int | Sequence[int] | None
+Sizes = int | Sequence[int]
 """
 STUBS = {
     "nt": "functions.pyi",
     "Tensor": "tensor/functions.pyi",
+    "nn.functional": "nn/functional.pyi",
+    "linalg": "linalg.pyi",
+    "fft": "fft.pyi",
+    "special": "special.pyi",
 }
 
 # What tensor/methods.py makes from its tables, and what stands there.
@@ -198,7 +203,7 @@ def _shown(parameter: inspect.Parameter) -> str:
 def _text(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty:
         return "Any"
-    return str(annotation)
+    return str(annotation).replace("Node", "Tensor")
 
 
 def texts() -> dict[Path, str]:

@@ -70,7 +70,7 @@ def _normal(*shape: int):
 def gelu(size: int) -> float:
     """Seconds a call of gelu(x * y + x)."""
     x, y = _normal(size), _normal(size)
-    return seconds(lambda: nt.functional.gelu(x * y + x).realize(), wait=WAIT)
+    return seconds(lambda: nt.nn.functional.gelu(x * y + x).realize(), wait=WAIT)
 
 
 def matmul(size: int) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import DTypeError, FormatError, OutOfRange, message
@@ -19,6 +18,7 @@ from numbatorch.models.blocks.encoder import Dense, Embeddings, Encoder
 from numbatorch.models.checkpoint import fill
 from numbatorch.models.config import HF_HARMLESS, Fields
 from numbatorch.models.registry import architecture
+from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 # Keys of the published configurations that say nothing about the encoder.

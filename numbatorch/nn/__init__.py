@@ -1,6 +1,6 @@
-"""Layers that hold their parameters. Layer 8: PyTorch's names over `numbatorch.functional`."""
+"""Layers that hold their parameters. Layer 8: PyTorch's names over `nn.functional`."""
 
-from numbatorch import functional
+from numbatorch.nn import functional
 from numbatorch.nn.layers import (
     GELU,
     Dropout,

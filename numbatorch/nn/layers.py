@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from numbatorch import functional as F
 from numbatorch.dtype import DType
+from numbatorch.nn import functional as F
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.tensor import Tensor, ones, zeros
 from numbatorch.tensor.creation import Where

@@ -15,6 +15,7 @@ from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
 from numbatorch.ops.reduce import any_, reduced, sum_
 from numbatorch.ops.softmax import softmax_
 from numbatorch.ops.structured import structured
+from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape
 
@@ -203,6 +204,7 @@ def _sum_heads(x: Node, groups: int) -> Node:
     return reduced(sum_, reshape.apply(x, shape=(B, groups, H // groups, S, D)), 2)
 
 
+@public("nn.functional")
 def attention(
     q: Node,
     k: Node,
@@ -213,7 +215,7 @@ def attention(
     scale: float | None = None,
     position: int = 0,
 ) -> Node:
-    """softmax(q k^T * scale) v over the keys that may be seen.
+    """softmax(q k^T * scale) v over the keys that may be seen. Not in PyTorch.
 
     Args:
         q: (B, H, T, D).

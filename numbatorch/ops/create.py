@@ -1,11 +1,15 @@
-"""Values made from nothing: constants, ranges."""
+"""Values made from nothing: constants, ranges, random numbers."""
+
+from collections.abc import Callable
+from typing import Any
 
 from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import IOTA, const
-from numbatorch.shape import Shape
+from numbatorch.ops.view import reshape, slice_
+from numbatorch.shape import Shape, numel
 
 
 def full(shape: Shape, value: float | int | bool, dtype: DType, device: Device) -> Node:
@@ -24,3 +28,31 @@ def arange(start: float, step: float, size: int, dtype: DType, device: Device) -
     steps = find("cast").apply(iota(size, device), dtype=wide)
     values = steps * const(step, wide, device, (size,)) + const(start, wide, device, (size,))
     return find("cast").apply(values, dtype=dtype)
+
+
+def drawn(operator: str, shape: Shape, key: Node, **attrs: Any) -> Node:
+    """A random operator of the position of each element and of a key, two words of uint32."""
+    words = [
+        reshape.apply(slice_.apply(key, starts=(i,), sizes=(1,), steps=(1,)), shape=())
+        for i in range(2)
+    ]
+    position = reshape.apply(iota(numel(shape), key.device), shape=shape)
+    return find(operator).apply(position, *words, **attrs)
+
+
+def _no_keys(device: Device) -> Node:
+    raise RuntimeError("no generator has been named that keys come from")
+
+
+_source: Callable[[Device], Node] = _no_keys
+
+
+def keys_come_from(source: Callable[[Device], Node]) -> None:
+    """Let `next_key(device)` be `source(device)`: the generator is tensor/random.py's."""
+    global _source
+    _source = source
+
+
+def next_key(device: Device) -> Node:
+    """The key of a random stream that nothing else has."""
+    return _source(device)

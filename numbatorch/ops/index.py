@@ -178,12 +178,3 @@ def _(g: Node, y: Node, base: Node, index: Node, value: Node) -> Any:
 def _(rng: np.random.Generator) -> Any:
     index = rng.integers(0, 5, (3, 4))
     return [rng.standard_normal((3, 5)), index, rng.standard_normal((3, 4))], {}
-
-
-def embedding(weight: Node, ids: Node) -> Node:
-    """Row ids[i...] of `weight` (V, C), plain or in GGML blocks, for each i."""
-    from numbatorch.graph import find
-
-    if weight.dtype.kind == "q":
-        return find("quant_take").apply(weight, ids)
-    return take.apply(weight, ids)

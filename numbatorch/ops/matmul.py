@@ -13,6 +13,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.structured import structured
+from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel
 
@@ -67,16 +68,21 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((B, M, K)), rng.standard_normal((B, K, N))], {}
 
 
-def matmul(lhs: Node, rhs: Node) -> Node:
-    """lhs @ rhs with PyTorch's rules: 1-d operands are vectors, batch dimensions broadcast.
+@public(*EVERYWHERE, "linalg")
+def matmul(input: Node, other: Node) -> Node:
+    """input @ other: 1-d operands are vectors, batch dimensions broadcast.
 
     Args:
-        lhs: (..., M, K) or (K,).
-        rhs: (..., K, N) or (K,).
+        input: (..., M, K) or (K,).
+        other: (..., K, N) or (K,).
     Returns:
         (..., M, N), without the dimensions that the vectors lacked; accumulated in float32 for
         half types.
+
+    >>> matmul(tensor([[1, 2], [3, 4]]), tensor([1, 1]))
+    tensor([3, 7])
     """
+    lhs, rhs = input, other
     if not lhs.shape or not rhs.shape:
         raise ShapeError(
             message("matmul", "0-d operand", f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
@@ -95,6 +101,43 @@ def matmul(lhs: Node, rhs: Node) -> Node:
     if len(lhs.shape) == 1:
         shape = (*out.shape[:-2], *shape[len(out.shape) - 1 :])
     return out if shape == out.shape else reshape.apply(out, shape=shape)
+
+
+@public()
+def mm(input: Node, mat2: Node) -> Node:
+    """`matmul` of two matrices."""
+    _check_ranks("mm", 2, input, mat2)
+    return matmul(input, mat2)
+
+
+@public()
+def bmm(input: Node, mat2: Node) -> Node:
+    """`matmul` of the matrices of two batches: (B, M, K) and (B, K, N)."""
+    _check_ranks("bmm", 3, input, mat2)
+    if input.shape[0] != mat2.shape[0]:
+        sizes = f"{input.shape[0]} matrices and {mat2.shape[0]}"
+        raise ShapeError(message("bmm", sizes, describe(input), describe(mat2)))
+    return matmul(input, mat2)
+
+
+@public()
+def dot(input: Node, tensor: Node) -> Node:
+    """Sum of the products of the elements of two vectors."""
+    _check_ranks("dot", 1, input, tensor)
+    return matmul(input, tensor)
+
+
+@public()
+def outer(input: Node, vec2: Node) -> Node:
+    """input[i] * vec2[j] of two vectors."""
+    _check_ranks("outer", 1, input, vec2)
+    return reshape.apply(input, shape=(*input.shape, 1)) * vec2
+
+
+def _check_ranks(operator: str, rank: int, *operands: Node) -> None:
+    if any(len(operand.shape) != rank for operand in operands):
+        problem = f"needs operands of {rank} dimension{'s' * (rank > 1)}"
+        raise ShapeError(message(operator, problem, *map(describe, operands)))
 
 
 def _product(left: Node, right: Node) -> Node:
@@ -131,22 +174,24 @@ def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
     )
 
 
-def linear(x: Node, weight: Node, bias: Node | None = None) -> Node:
-    """x @ weight.T + bias; the weight may be stored in GGML blocks.
+@public("nn.functional")
+def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
+    """input @ weight.T + bias; the weight may be stored in GGML blocks.
 
     Args:
-        x: (..., K).
+        input: (..., K).
         weight: (N, K), plain or of a block type.
         bias: (N,) or None.
     Returns:
-        (..., N), dtype of x.
+        (..., N), dtype of the input.
     """
+    x = input
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
             message(
                 "linear",
-                "x.shape[-1] must be weight.shape[1]",
-                f"x {describe(x)}",
+                "input.shape[-1] must be weight.shape[1]",
+                f"input {describe(x)}",
                 f"weight {describe(weight)}",
             )
         )

@@ -16,6 +16,7 @@ from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar, bits, convert, fma, from_bits, scalar_function, sqrt
 from numbatorch.ops.scalar_exp import LN2_32, LOG32, split_float
 from numbatorch.ops.scalar_fused import fused_horner
+from numbatorch.ops.scalar_run import run
 
 Array = np.ndarray[Any, Any]
 
@@ -170,7 +171,7 @@ def box_muller(x0: Scalar, x1: Scalar) -> Scalar:
 
 def _normal_reference(index: Array, key0: Array, key1: Array) -> Array:
     x0, x1 = _words(index, key0, key1)
-    return np.asarray(box_muller(x0.astype(np.uint32), x1.astype(np.uint32)))
+    return np.asarray(run(box_muller, x0.astype(np.uint32), x1.astype(np.uint32)))
 
 
 @elementwise(

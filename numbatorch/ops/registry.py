@@ -14,7 +14,6 @@ from types import FunctionType
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch import graph
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, Op, register
@@ -280,15 +279,3 @@ def view(
         return register(op)
 
     return decorate
-
-
-def lifted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator for a composite: positional nodes in, node out; takes tensors just as well."""
-
-    def wrapper(*operands: Any, **attrs: Any) -> Any:
-        return graph.lift(lambda *nodes: function(*nodes, **attrs), operands)
-
-    wrapper.__name__ = function.__name__
-    wrapper.__doc__ = function.__doc__
-    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
-    return wrapper

@@ -12,6 +12,7 @@ from numbatorch.graph import Node
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import reduced, sum_
 from numbatorch.ops.structured import structured
+from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, reshape, slice_update, stack
 from numbatorch.shape import Shape
 
@@ -19,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 
 @structured(source="https://arxiv.org/abs/2104.09864", strided=(0,))
-def rope(
+def rope_(
     x: Array,
     cos: Array,
     sin: Array,
@@ -48,7 +49,7 @@ def rope(
     return np.concatenate([a, b], -1)
 
 
-@rope.infer
+@rope_.infer
 def _(
     x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool
 ) -> tuple[Shape, DType]:
@@ -71,13 +72,13 @@ def _(
     return x.shape, x.dtype
 
 
-@rope.vjp
+@rope_.vjp
 def _(
     g: Node, y: Node, x: Node, cos: Node, sin: Node, *, position: int, **flags: bool
 ) -> tuple[Node, Node | None, Node | None]:
     interleaved, inverse = flags["interleaved"], flags["inverse"]
     attrs = {"position": position, "interleaved": interleaved}
-    dx = rope.apply(g, cos, sin, **attrs, inverse=not inverse)
+    dx = rope_.apply(g, cos, sin, **attrs, inverse=not inverse)
     if not (cos.requires_grad or sin.requires_grad):
         return dx, None, None
     a, b = _pairs(as_node(x, cos.dtype, x.device), interleaved)
@@ -101,7 +102,7 @@ def _into_table(rows: Node, table: Node, position: int) -> Node:
     return slice_update.apply(zeros, total, starts=(position, 0), steps=(1, 1))
 
 
-@rope.fallback
+@rope_.fallback
 def _(x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, inverse: bool) -> Node:
     wide = as_node(x, x.dtype.compute, x.device)
     a, b = _pairs(wide, interleaved)
@@ -115,7 +116,7 @@ def _(x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, invers
     return as_node(out, x.dtype, x.device)
 
 
-@rope.samples
+@rope_.samples
 def _(rng: np.random.Generator) -> Any:
     B, H, T, half = (int(n) for n in rng.integers(1, 4, 4))
     angles = rng.standard_normal((T + 2, half))
@@ -123,3 +124,16 @@ def _(rng: np.random.Generator) -> Any:
     interleaved = bool(rng.random() < 0.5)
     attrs = {"position": 1, "interleaved": interleaved, "inverse": bool(rng.random() < 0.5)}
     return [x, np.cos(angles), np.sin(angles)], attrs
+
+
+@public("nn.functional")
+def rope(x: Node, cos: Node, sin: Node, *, position: int = 0, interleaved: bool = False) -> Node:
+    """Rotary embedding: the pair (a, b) becomes (a cos - b sin, b cos + a sin). Not in PyTorch.
+
+    Args:
+        x: (B, H, T, D). Pairs are (i, i + D/2), or (2i, 2i + 1) if interleaved.
+        cos, sin: (positions, D/2) tables; row position + t serves x[:, :, t].
+        position: of the first of the T; may be a plan variable.
+    Source: https://arxiv.org/abs/2104.09864
+    """
+    return rope_.apply(x, cos, sin, position=position, interleaved=interleaved)

@@ -67,7 +67,7 @@ def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:
         values.extend(typing.get_args(annotation))
         return True
     kind = annotation if origin is None else origin
-    if not isinstance(kind, type) or kind in (object, type):
+    if not isinstance(kind, type) or kind in (object, type, Any):  # Any is a class from 3.11 on
         return False
     classes.add(kind)
     if kind is float:

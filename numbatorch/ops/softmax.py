@@ -1,4 +1,4 @@
-"""softmax and log_softmax over the last dimension; cross entropy on top."""
+"""softmax and log_softmax, whose kernels go along the last dimension."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, Like, named
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
 from numbatorch.ops.operands import as_node, describe, expanded
-from numbatorch.ops.reduce import max_, mean, reduced, sum_
+from numbatorch.ops.reduce import max_, sum_
 from numbatorch.ops.structured import structured
-from numbatorch.ops.view import transpose
+from numbatorch.ops.surface import EVERYWHERE, public
+from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, normalize_dim
 
 Array = np.ndarray[Any, Any]
@@ -129,40 +130,28 @@ for _op in (softmax_backward, log_softmax_backward):
 
 def _along(op: Op, x: Node, dim: int) -> Node:
     axis = normalize_dim(op.name, dim, len(x.shape))
+    if not x.shape:
+        return reshape.apply(op.apply(reshape.apply(x, shape=(1,))), shape=())
     if axis == len(x.shape) - 1:
         return op.apply(x)
     return transpose(op.apply(transpose(x, axis, -1)), axis, -1)
 
 
-def softmax(x: Node, dim: int = -1) -> Node:
-    """exp(x - max) / sum(exp(x - max)) over `dim`."""
-    return _along(softmax_, x, dim)
+@public(*EVERYWHERE, "nn.functional", "special")
+def softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
+    """exp(x - max) / sum(exp(x - max)) along `dim`, in `dtype` if one is given.
 
-
-def log_softmax(x: Node, dim: int = -1) -> Node:
-    """log(softmax(x)) over `dim`, without taking the logarithm of a rounded zero."""
-    return _along(log_softmax_, x, dim)
-
-
-def cross_entropy(logits: Node, target: Node) -> Node:
-    """Mean over rows of -log_softmax(logits)[row, target[row]], in nats.
-
-    Args:
-        logits: (N, C).
-        target: (N,) integer class numbers.
-    Returns:
-        0-d, dtype of logits.
+    >>> softmax(tensor([0.0, 0.0]), 0)
+    tensor([0.5000, 0.5000])
     """
-    if len(logits.shape) != 2 or target.shape != logits.shape[:1]:
-        raise ShapeError(
-            message(
-                "cross_entropy",
-                "logits must be (N, C) and target (N,)",
-                f"logits {describe(logits)}",
-                f"target {describe(target)}",
-            )
-        )
-    picked = find("gather").apply(
-        log_softmax_.apply(logits), find("reshape").apply(target, shape=(*target.shape, 1))
-    )
-    return -mean(reduced(sum_, picked, 1))
+    return _along(softmax_, _converted("softmax", input, dtype), dim)
+
+
+@public(*EVERYWHERE, "nn.functional", "special")
+def log_softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
+    """log(softmax(x)) along `dim`, without taking the logarithm of a rounded zero."""
+    return _along(log_softmax_, _converted("log_softmax", input, dtype), dim)
+
+
+def _converted(operator: str, input: Node, dtype: Like | None) -> Node:
+    return input if dtype is None else as_node(input, named(operator, dtype), input.device)

@@ -27,7 +27,7 @@ EVERYWHERE = ("nt", "Tensor")
 SPREAD: dict[str, str] = {
     name: text
     for text, names in {
-        "shape": "reshape view",
+        "shape": "reshape",
         "dims": "permute flip tile",
         "size": "expand broadcast_to",
         "repeats": "repeat",

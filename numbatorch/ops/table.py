@@ -6,6 +6,7 @@ FAMILIES = {
         "nt": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
     },
     "ops.attention": {
+        "nn.functional": "attention",
         "records": "attention attention_backward",
     },
     "ops.binary": {
@@ -42,11 +43,22 @@ FAMILIES = {
     "ops.index": {
         "records": "gather index_add scatter_add take",
     },
+    "ops.layers": {
+        "nn.functional": "dropout embedding layer_norm normalize rms_norm",
+        "nt": "dropout layer_norm rms_norm",
+    },
     "ops.linalg": {
         "linalg": "eigh inv lu qr svd",
         "records": "eigh inv lu qr svd",
     },
+    "ops.loss": {
+        "nn.functional": "cross_entropy l1_loss mse_loss nll_loss",
+    },
     "ops.matmul": {
+        "Tensor": "bmm dot matmul mm outer",
+        "linalg": "matmul",
+        "nn.functional": "linear",
+        "nt": "bmm dot matmul mm outer",
         "records": "matmul",
     },
     "ops.norm": {
@@ -65,13 +77,45 @@ FAMILIES = {
         "records": "argmax argmin expand max min prod sum",
     },
     "ops.rope": {
+        "nn.functional": "rope",
         "records": "rope",
     },
+    "ops.scaled_attention": {
+        "nn.functional": "scaled_dot_product_attention",
+    },
+    "ops.selecting": {
+        "Tensor": "gather index_select scatter_add tril triu",
+        "nt": "gather index_select scatter_add tril triu",
+    },
+    "ops.shaping": {
+        "Tensor": (
+            "broadcast_to chunk expand expand_as flatten flip moveaxis movedim narrow permute "
+            "ravel repeat repeat_interleave reshape reshape_as select split squeeze swapaxes "
+            "swapdims t transpose unbind unflatten unsqueeze"
+        ),
+        "nt": (
+            "broadcast_to cat chunk concat concatenate flatten flip moveaxis movedim narrow "
+            "permute ravel repeat_interleave reshape select split squeeze stack swapaxes swapdims "
+            "t transpose unbind unflatten unsqueeze"
+        ),
+    },
     "ops.softmax": {
+        "Tensor": "log_softmax softmax",
+        "nn.functional": "log_softmax softmax",
+        "nt": "log_softmax softmax",
         "records": "log_softmax log_softmax_backward softmax softmax_backward",
+        "special": "log_softmax softmax",
     },
     "ops.sort": {
         "records": "topk_indices",
+    },
+    "ops.statistics": {
+        "Tensor": (
+            "all amax amin any argmax argmin logsumexp max mean min norm prod std sum topk var"
+        ),
+        "linalg": "vector_norm",
+        "nt": "all amax amin any argmax argmin logsumexp max mean min norm prod std sum topk var",
+        "special": "logsumexp",
     },
     "ops.unary": {
         "Tensor": (
@@ -97,6 +141,7 @@ FAMILIES = {
     },
     "tensor.reading": {
         "Tensor": "allclose equal masked_select where",
+        "nn.functional": "one_hot",
         "nt": "allclose equal masked_select where",
     },
 }

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch import functional as F
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.models.protocols import TextEncoder
+from numbatorch.nn import functional as F
 from numbatorch.pipelines.sentence_config import SentenceConfig
 from numbatorch.tensor import Tensor, from_numpy, no_grad
 from numbatorch.tensor.capture import compile

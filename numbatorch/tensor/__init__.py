@@ -3,7 +3,6 @@
 from numbatorch.tensor.core import Tensor, realize
 from numbatorch.tensor.creation import (
     arange,
-    cat,
     empty,
     empty_like,
     eye,
@@ -14,7 +13,6 @@ from numbatorch.tensor.creation import (
     linspace,
     ones,
     ones_like,
-    stack,
     tensor,
     zeros,
     zeros_like,
@@ -32,7 +30,6 @@ __all__ = [
     "GradientStore",
     "Tensor",
     "arange",
-    "cat",
     "empty",
     "empty_like",
     "enable_grad",
@@ -48,7 +45,6 @@ __all__ = [
     "ones_like",
     "realize",
     "set_grad_enabled",
-    "stack",
     "tensor",
     "value_and_grad",
     "zeros",

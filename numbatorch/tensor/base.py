@@ -1,6 +1,6 @@
 """What every tensor handle holds, and how nodes are realized and become leaves of the gradient.
 
-The methods of Tensor stand in elementwise.py, shaping.py and reducing.py; core.py joins them.
+Methods of Tensor are public functions (methods.py) but for those about handles; core.py joins them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.device import Device, device
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
@@ -63,7 +64,7 @@ class ConversionMethods(Handle):
                 raise TypeError(message("to", problem))
         out = self._of(self.node)
         if device is not None:
-            out = out._of(to_device(out.node, _device(device)))
+            out = out._of(to_device(out.node, as_device(device)))
         return out if dtype is None else out._to_dtype(dt.named("to", dtype))
 
     def _to_dtype(self, dtype: DType) -> Tensor:
@@ -231,14 +232,10 @@ def _names_dtype(target: Any) -> builtins.bool:
 
 def _named_device(target: str | Device) -> Device:
     try:
-        return device(target)
+        return as_device(target)
     except DeviceError as err:
         problem = f"{target!r} names neither a dtype nor a device"
         raise DeviceError(message("to", problem, str(err))) from None
-
-
-def _device(name: Any) -> Device:
-    return device(name)
 
 
 def _plain(array: Array) -> Array:

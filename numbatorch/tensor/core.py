@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.device import Device
@@ -14,7 +14,7 @@ from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import tensors_are
 from numbatorch.ops.view import clone
-from numbatorch.shape import Shape, normalize_dim, numel
+from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
@@ -28,8 +28,6 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import GradientStore, backward
 from numbatorch.tensor.in_place import InPlaceMethods
-from numbatorch.tensor.reducing import ReductionMethods
-from numbatorch.tensor.shaping import ShapeMethods, sizes_of
 from numbatorch.tensor.views import alias_of, same_place, share
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ else:
     from numbatorch.tensor.methods import Methods
 
 
-class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, InPlaceMethods, Methods):
+class Tensor(ConversionMethods, InPlaceMethods, Methods):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
@@ -89,6 +87,40 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, InPlaceMethods, 
             raise ShapeError(message("size", "a 0-d tensor has no dimension"))
         return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
 
+    def view(self, *shape: Any) -> Tensor:
+        """The elements under another shape, as a view.
+
+        Raises:
+            ShapeError: no view expresses it; reshape copies there.
+        """
+        out = self.reshape(*shape)
+        if not share(self, out):
+            problem = f"no view of {describe(self.node)} has shape {list_shape(out.node.shape)}"
+            raise ShapeError(message("view", problem, hint="use reshape, which copies"))
+        return out
+
+    def view_as(self, other: Tensor) -> Tensor:
+        """The elements under the shape of `other`, as a view."""
+        return self.view(other.node.shape)
+
+    def contiguous(self) -> Tensor:
+        """This tensor, or a copy if it is a view whose elements are not in row-major order."""
+        place = self._place
+        in_order = place is None or place.layout.is_contiguous
+        return self._of(self.node if in_order else clone.apply(self.node))
+
+    @property
+    def T(self) -> Tensor:
+        """Dimensions in reverse order."""
+        return self.permute(*reversed(range(len(self.node.shape))))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        if len(self.node.shape) < 2:
+            raise ShapeError(message("mT", "needs two dimensions", describe(self.node)))
+        return self.transpose(-1, -2)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
@@ -115,7 +147,7 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, InPlaceMethods, 
         kind = self.node.dtype if dtype is None else named("new_full", dtype)
         where = self.node.device if device is None else as_device(device)
         value = fitting("new_full", fill_value, kind)
-        out = Tensor(const(value, kind, where, sizes_of("new_full", (size,))))
+        out = Tensor(const(value, kind, where, sizes_of("new_full", size)))
         return out.requires_grad_() if requires_grad else out
 
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
@@ -176,6 +208,16 @@ class Tensor(ShapeMethods, ReductionMethods, ConversionMethods, InPlaceMethods, 
             part._assign(operator, index.fitted(part.node, value))
         else:
             self._assign(operator, index.put(self.node, key, value))
+
+    def __len__(self) -> int:
+        if not self.node.shape:
+            raise TypeError(message("len", "a 0-d tensor has no length"))
+        return self.node.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.node.shape:
+            raise TypeError(message("iter", "a 0-d tensor has no elements in a row"))
+        return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.device import Device, device
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
@@ -17,10 +17,9 @@ from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, sizes_of
 from numbatorch.tensor.base import Array, Handle, host_node
 from numbatorch.tensor.core import Tensor
-from numbatorch.tensor.shaping import sizes_of
 
 Where = Device | str | None
 
@@ -63,7 +62,7 @@ def tensor(
     target = asked or dt.from_numpy(array.dtype)
     if target.kind == "q":
         raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
-    node = host_node(converted("tensor", array, target), target, _device(device))
+    node = host_node(converted("tensor", array, target), target, as_device(device))
     return finished(node, requires_grad)
 
 
@@ -133,10 +132,6 @@ def _holds_python_floats(data: Any, array: Array) -> bool:
     return not isinstance(data, np.ndarray | np.generic | Handle)
 
 
-def _device(where: Where) -> Device:
-    return device(where)
-
-
 def from_numpy(array: Array, device: Where = None) -> Tensor:
     """A tensor on the memory of a NumPy array, where its layout allows.
 
@@ -145,7 +140,7 @@ def from_numpy(array: Array, device: Where = None) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(message("from_numpy", f"takes an array, not {type(array).__name__}"))
     array = _native(array)
-    return Tensor(host_node(array, dt.from_numpy(array.dtype), _device(device)))
+    return Tensor(host_node(array, dt.from_numpy(array.dtype), as_device(device)))
 
 
 def from_blocks(data: Array, dtype: DType, shape: Shape, device: Where = None) -> Tensor:
@@ -158,7 +153,7 @@ def from_blocks(data: Array, dtype: DType, shape: Shape, device: Where = None) -
         problem = f"{data.nbytes} bytes of {data.dtype} are not {shape} in {dtype.name}"
         raise DTypeError(message("from_blocks", problem))
     rows = data.reshape(*shape[:-1], dtype.nbytes(shape[-1]))
-    return Tensor(host_node(rows, dtype, _device(device), tuple(shape)))
+    return Tensor(host_node(rows, dtype, as_device(device), tuple(shape)))
 
 
 def full(
@@ -173,7 +168,7 @@ def full(
     value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
     shape = _shape("full", (size,) if isinstance(size, int) else size)
     kind = _asked("full", dtype) or scalar_dtype(value)
-    node = create.full(shape, fitting("full", value, kind), kind, _device(device))
+    node = create.full(shape, fitting("full", value, kind), kind, as_device(device))
     return finished(node, requires_grad)
 
 
@@ -182,7 +177,7 @@ def zeros(
 ) -> Tensor:
     """0 everywhere, float32 unless given."""
     shape = _shape("zeros", size)
-    node = create.full(shape, 0, _asked("zeros", dtype) or dt.float32, _device(device))
+    node = create.full(shape, 0, _asked("zeros", dtype) or dt.float32, as_device(device))
     return finished(node, requires_grad)
 
 
@@ -191,7 +186,7 @@ def ones(
 ) -> Tensor:
     """1 everywhere, float32 unless given."""
     shape = _shape("ones", size)
-    node = create.full(shape, 1, _asked("ones", dtype) or dt.float32, _device(device))
+    node = create.full(shape, 1, _asked("ones", dtype) or dt.float32, as_device(device))
     return finished(node, requires_grad)
 
 
@@ -266,7 +261,7 @@ def arange(
         for number in (first, first + (int(size) - 1) * step) if size else ():
             fitting("arange", number, target)
     _shape("arange", (int(size),))
-    where = _device(device)
+    where = as_device(device)
     if target.kind == "f" and not where.has_float64:  # in float32 the last would be far off
         array = (first + step * np.arange(int(size), dtype=np.float64)).astype(target.numpy)
         return finished(host_node(array, target, where), requires_grad)
@@ -289,7 +284,7 @@ def linspace(
     """
     target = _asked("linspace", dtype) or dt.float32
     array = converted("linspace", np.linspace(start, end, steps), target)
-    return finished(host_node(array, target, _device(device)), requires_grad)
+    return finished(host_node(array, target, as_device(device)), requires_grad)
 
 
 def eye(
@@ -301,29 +296,10 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
-    where = _device(device)
+    where = as_device(device)
     rows, columns = _shape("eye", (n, n if m is None else m))
     down = reshape.apply(create.iota(rows, where), shape=(rows, 1))
     node = find("eq").apply(down, create.iota(columns, where))
     return finished(
         find("cast").apply(node, dtype=_asked("eye", dtype) or dt.float32), requires_grad
     )
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join along `dim`; the other dimensions must agree."""
-    from numbatorch.ops import view
-
-    parts = [t.node for t in tensors]
-    whole = [node for node in parts if node.shape != (0,)]
-    return Tensor(view.cat(whole or parts, dim))
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join along a new dimension; all shapes must agree."""
-    from numbatorch.ops import view
-
-    shapes = {t.shape for t in tensors}
-    if len(shapes) > 1:
-        raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))
-    return Tensor(view.stack([t.node for t in tensors], dim))

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.device import Device, device
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
@@ -24,13 +25,10 @@ from numbatorch.locks import Lock
 from numbatorch.ops import create
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node
-from numbatorch.ops.random import threefry
-from numbatorch.ops.view import reshape, slice_
-from numbatorch.shape import Shape, numel
+from numbatorch.shape import Shape, sizes_of
 from numbatorch.tensor.base import Array, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
-from numbatorch.tensor.shaping import sizes_of
 
 _WORD = 0xFFFFFFFF
 
@@ -55,6 +53,8 @@ class Generator:
 
     def key(self) -> Array:
         """The key of the next stream: two words of 32 bits."""
+        from numbatorch.ops.random import threefry  # with the scalar language, which import spares
+
         with self._lock:
             stream, self._streams = self._streams, self._streams + 1
             seed = self._seed
@@ -91,18 +91,20 @@ def recorded_keys() -> Iterator[list[tuple[Node, Generator]]]:
         _recorded.keys = before
 
 
-def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **attrs: Any) -> Node:
-    """`op` of the index of each element and the key of the next stream."""
+def _key(where: Device, generator: Generator | None = None) -> Node:
+    """The key of the next stream."""
     source = generator or default_generator
     key = host_node(source.key(), dt.uint32, where)
     if _recorded.keys is not None:
         _recorded.keys.append((key, source))
-    words = [
-        reshape.apply(slice_.apply(key, starts=(i,), sizes=(1,), steps=(1,)), shape=())
-        for i in range(2)
-    ]
-    index = reshape.apply(create.iota(numel(shape), where), shape=shape)
-    return find(op).apply(index, *words, **attrs)
+    return key
+
+
+create.keys_come_from(_key)
+
+
+def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **attrs: Any) -> Node:
+    return create.drawn(op, shape, _key(where, generator), **attrs)
 
 
 def _uniform(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
@@ -144,7 +146,7 @@ def rand(
 ) -> Tensor:
     """Uniform in [0, 1): multiples of 2**-24 in float32."""
     shape = _size("rand", size)
-    node = _uniform(shape, dt.named("rand", dtype or dt.float32), _device(device), generator)
+    node = _uniform(shape, dt.named("rand", dtype or dt.float32), as_device(device), generator)
     return finished(node, requires_grad)
 
 
@@ -157,7 +159,7 @@ def randn(
 ) -> Tensor:
     """From the standard normal distribution."""
     shape = _size("randn", size)
-    node = _normal(shape, dt.named("randn", dtype or dt.float32), _device(device), generator)
+    node = _normal(shape, dt.named("randn", dtype or dt.float32), as_device(device), generator)
     return finished(node, requires_grad)
 
 
@@ -192,7 +194,7 @@ def randint(
     target = dt.named("randint", dtype or dt.int64)
     for number in (first, last - 1):
         fitting("randint", number, target)
-    where = _device(device)
+    where = as_device(device)
     bits = _drawn("random_bits", _size("randint", (size,)), where, generator)
     span = as_node(last - first, dt.uint64, where)
     drawn = as_node(find("remainder").apply(bits, span), dt.int64, where)
@@ -209,16 +211,7 @@ def randperm(
     """The integers below n in random order; found on the host."""
     target = dt.named("randperm", dtype or dt.int64)
     fitting("randperm", max(n - 1, 0), target)
-    where = _device(device)
-    bits = host_array(_drawn("random_bits", (n,), _device("numpy"), generator))
+    where = as_device(device)
+    bits = host_array(_drawn("random_bits", (n,), as_device("numpy"), generator))
     order = np.argsort(bits, kind="stable")
     return Tensor(host_node(order.astype(target.numpy), target, where))
-
-
-def bernoulli_mask(shape: Shape, p: float, where: Device) -> Node:
-    """True with probability `p`, which is rounded to a multiple of 2**-24."""
-    return find("lt").apply(_drawn("random_uniform", shape, where, None), p)
-
-
-def _device(where: Where) -> Device:
-    return device(where)

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.arithmetic import isclose
-from numbatorch.ops.operands import expanded
+from numbatorch.ops.create import iota
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.surface import public
+from numbatorch.ops.view import unsqueeze
 from numbatorch.shape import broadcast
 from numbatorch.tensor import index
 from numbatorch.tensor.base import host_array, host_node
@@ -58,3 +61,27 @@ def allclose(
 def _all(truths: Node) -> bool:
     """Whether no element is False."""
     return bool(host_array(find("logical_not").apply(truths)).any()) is False
+
+
+@public("nn.functional")
+def one_hot(tensor: Node, num_classes: int = -1) -> Node:
+    """int64 (*tensor.shape, num_classes) with 1 at the class of each element, 0 elsewhere.
+
+    Args:
+        num_classes: one more than the largest class unless given, which reads the values.
+    Raises:
+        OutOfRange: a class is negative, or there are none to count.
+
+    >>> one_hot(tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    if tensor.dtype.kind not in "iu":
+        raise DTypeError(message("one_hot", f"classes are integers, not {describe(tensor)}"))
+    if num_classes < 0:
+        values = host_array(tensor)
+        if not values.size or values.min() < 0:
+            problem = "num_classes is to be found from classes of which one is negative or none is"
+            raise OutOfRange(message("one_hot", problem, describe(tensor)))
+        num_classes = int(values.max()) + 1
+    classes = iota(num_classes, tensor.device)
+    return as_node(find("eq").apply(unsqueeze(tensor, -1), classes), dt.int64, tensor.device)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import functional
 from numbatorch.language.kernel import Kernel
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
+from numbatorch.nn import functional
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Op
 from numbatorch.testing.cases import draw, dtypes_of

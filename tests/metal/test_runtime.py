@@ -443,7 +443,7 @@ def test_tensors_on_device_metal(runtime: MetalRuntime, gpu: fake_metal.MTLDevic
             a = nt.tensor(x, device=name, requires_grad=True)
             b = nt.tensor(w, device=name, requires_grad=True)
             commits = gpu.commits
-            y = nt.functional.gelu(a @ b.transpose(0, 1)).softmax(-1)
+            y = nt.nn.functional.gelu(a @ b.transpose(0, 1)).softmax(-1)
             loss = (y * y).sum()
             loss.backward()
             results[name] = [t.detach().numpy() for t in (y, a.grad, b.grad)]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import functional
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
+from numbatorch.nn import functional
 from numbatorch.pipelines.embedder import Embedder
 from tests import pydoc_llama
 from tests.compare import assert_close

@@ -142,20 +142,20 @@ def test_attention_that_sees_nothing_is_zero() -> None:
     q = nt.ones(1, 1, 2, 4)
     mask = nt.tensor([[False, False, False], [True, False, False]])
     k, v = nt.ones(1, 1, 3, 4), nt.arange(12).float().reshape(1, 1, 3, 4)
-    out = nt.functional.scaled_dot_product_attention(q, k, v, mask)
+    out = nt.nn.functional.scaled_dot_product_attention(q, k, v, mask)
     same(out[0, 0], [[0.0] * 4, [0.0, 1.0, 2.0, 3.0]])
 
 
 def test_indices_out_of_range_raise_when_they_are_read() -> None:
     table, ids = nt.ones(4, 2), nt.tensor([0, 4])
     with pytest.raises(OutOfRange):
-        nt.functional.embedding(ids, table).numpy()
+        nt.nn.functional.embedding(ids, table).numpy()
     with pytest.raises(OutOfRange):
         table[ids].numpy()
     with pytest.raises(OutOfRange):
         table.gather(1, nt.tensor([[2], [0], [0], [0]])).numpy()
     with pytest.raises(OutOfRange):
-        nt.functional.cross_entropy(nt.zeros(1, 3), nt.tensor([3])).item()
+        nt.nn.functional.cross_entropy(nt.zeros(1, 3), nt.tensor([3])).item()
 
 
 def test_repeated_indices_add_up_in_the_gradient() -> None:

@@ -38,7 +38,7 @@ def test_index_out_of_range(gpu: str) -> None:
     for wrong in (3, -4):
         with pytest.raises(nt.OutOfRange, match=r"-?\d"):
             x.index_select(0, nt.tensor([0, wrong], device=gpu)).numpy()
-    table = nt.functional.embedding
+    table = nt.nn.functional.embedding
     with pytest.raises(nt.OutOfRange, match=r"index 7 is out of range\n.*\[0, 3\)"):
         table(nt.tensor([1, 7], device=gpu), x).numpy()
     base = nt.zeros(3, 2, device=gpu)
@@ -53,7 +53,7 @@ def test_index_out_of_range_leaves_state_as_it_was(gpu: str) -> None:
 
     @nt.compile
     def step(index: Any) -> Any:
-        picked = nt.functional.embedding(index, table).reshape(-1)
+        picked = nt.nn.functional.embedding(index, table).reshape(-1)
         state[...] = state + picked
         return picked.sum()
 

@@ -7,10 +7,10 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import dtype as dt
-from numbatorch import functional
 from numbatorch.backends.base import backend, install
 from numbatorch.backends.gpu import GPUBackend
 from numbatorch.graph import Node
+from numbatorch.nn import functional
 from numbatorch.ops.attention import attention_, attention_backward
 from numbatorch.ops.operands import expanded
 from numbatorch.ops.structured import Structured

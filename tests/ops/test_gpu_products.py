@@ -208,7 +208,7 @@ def test_a_fused_product_is_one_launch(gpu: str, M: int, turned: bool) -> None:
     weight = nt.tensor(w.swapaxes(1, 2).copy() if turned else w, device=gpu)
     weight = weight.transpose(1, 2) if turned else weight
     sides = [nt.tensor(value, device=gpu) for value in (x, b, r)]
-    out = nt.functional.relu(sides[0] @ weight + sides[1]) + sides[2]
+    out = nt.nn.functional.relu(sides[0] @ weight + sides[1]) + sides[2]
     assert_launches(out, 1)
     assert_close(out, np.maximum(x @ w + b, 0) + r, "matmul")
 
@@ -272,8 +272,8 @@ def test_a_product_with_blocks_is_one_launch(gpu: str, kind: DType, M: int) -> N
     x, bias = (random.standard_normal(s).astype(np.float32) for s in ((M, 256), (6,)))
     data = weights(kind, 6, 256)
     sides = [nt.tensor(value, device=gpu) for value in (x, bias)]
-    out = nt.functional.relu(
-        nt.functional.linear(sides[0], blocks_tensor(kind, data, 256).to(gpu), sides[1])
+    out = nt.nn.functional.relu(
+        nt.nn.functional.linear(sides[0], blocks_tensor(kind, data, 256).to(gpu), sides[1])
     )
     assert_launches(out, 1)
     bound = 2e-6 * (np.abs(x) @ magnitude(data, kind, 256).T + np.abs(bias))
@@ -290,7 +290,7 @@ def test_decoding_and_taking_rows(gpu: str, kind: DType) -> None:
     bound = 2.0**-23 * magnitude(data, kind, 512)
     assert (np.abs(whole - dequantize(data, kind, (5, 512))) <= bound).all()
     index = np.array([[0, 4, 3], [3, 3, 1]])
-    taken = nt.functional.embedding(nt.tensor(index, device=gpu), weight)
+    taken = nt.nn.functional.embedding(nt.tensor(index, device=gpu), weight)
     np.testing.assert_array_equal(taken.numpy(), whole[index])
 
 

@@ -209,7 +209,7 @@ def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
     x, bias = (random.standard_normal(s).astype(np.float32) for s in ((M, 512), (70,)))
     data = weights(kind, 70, 512)
     weight = blocks_tensor(kind, data, 512)
-    out = nt.functional.relu(nt.functional.linear(nt.tensor(x), weight, nt.tensor(bias)))
+    out = nt.nn.functional.relu(nt.nn.functional.linear(nt.tensor(x), weight, nt.tensor(bias)))
     assert_launches(out, 1)
     expected = np.maximum(product(kind, x, data) + bias, 0)
     assert_close(out, expected, "matmul")
@@ -220,7 +220,7 @@ def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
 def test_linear_takes_any_leading_dimensions(kind: DType, shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     data = weights(kind, 21, 512)
-    out = nt.functional.linear(nt.tensor(x), blocks_tensor(kind, data, 512))
+    out = nt.nn.functional.linear(nt.tensor(x), blocks_tensor(kind, data, 512))
     expected = product(kind, x.reshape(-1, 512), data).reshape(*shape[:-1], 21)
     np.testing.assert_array_equal(out.numpy(), expected)
 
@@ -231,7 +231,7 @@ def test_gradient_of_x_is_that_of_the_decoded_weight(kind: DType) -> None:
     data = weights(kind, 12, 256)
     x = nt.tensor(random.standard_normal((3, 256)).astype(np.float32), requires_grad=True)
     g = random.standard_normal((3, 12)).astype(np.float32)
-    (nt.functional.linear(x, blocks_tensor(kind, data, 256)) * nt.tensor(g)).sum().backward()
+    (nt.nn.functional.linear(x, blocks_tensor(kind, data, 256)) * nt.tensor(g)).sum().backward()
     assert_close(x.grad, g @ decoded(data, kind, 256), "gradient")
 
 
@@ -242,7 +242,7 @@ def test_taken_rows_are_decoded_rows(kind: DType, index_type: Any) -> None:
     index = np.array([[0, 10, 3], [3, 3, 7]], index_type)
     weight = blocks_tensor(kind, data, 768)
     whole = weight.to(nt.float32).numpy()
-    out = nt.functional.embedding(nt.tensor(index), weight)
+    out = nt.nn.functional.embedding(nt.tensor(index), weight)
     np.testing.assert_array_equal(out.numpy(), whole[index])
 
 

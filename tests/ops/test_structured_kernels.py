@@ -28,7 +28,7 @@ ROWS = (
     norm.rms_norm_backward,
     norm.layer_norm,
     norm.layer_norm_backward,
-    rope.rope,
+    rope.rope_,
     attention.attention_,
     attention.attention_backward,
 )
@@ -224,7 +224,7 @@ def test_rope_of_strided_heads(data: st.DataObject) -> None:
         "inverse": data.draw(st.booleans()),
     }
     x, cos, sin = in_dtype([x, cos, sin], data.draw(st.sampled_from(FLOATS)))
-    check(rope.rope, [x, cos, sin], attrs, parts=data.draw(st.integers(1, 3)))
+    check(rope.rope_, [x, cos, sin], attrs, parts=data.draw(st.integers(1, 3)))
 
 
 @st.composite

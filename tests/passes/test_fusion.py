@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import debug, functional
+from numbatorch import debug
+from numbatorch.nn import functional
 from numbatorch.passes.fuse import MOST_FUSED
 from tests.compare import assert_close, assert_launches
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import debug, functional
+from numbatorch import debug
 from numbatorch.models.llama import Llama, LlamaConfig
+from numbatorch.nn import functional
 from tests.models.build import llama_config
 
 GPUS = ("cuda", "metal")

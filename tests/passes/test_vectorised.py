@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import debug, functional
+from numbatorch import debug
+from numbatorch.nn import functional
 
 PATTERNS: dict[str, Callable[[Any, Any], Any]] = {
     "chain": lambda x, b: (x * b + x).gelu(),

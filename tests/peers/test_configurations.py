@@ -49,7 +49,7 @@ def test_a_llama_that_transformers_saved(
     logits = ours(ids)
     assert np.abs(logits.detach().numpy() - expected.logits.detach().numpy()).max() <= 1e-4
     expected.loss.backward()
-    nt.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    nt.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     references = dict(theirs.named_parameters())
     assert {name for name, _ in ours.named_parameters()} == set(references)
     for name, parameter in ours.named_parameters():

@@ -35,7 +35,7 @@ def test_gradients_of_every_llama_parameter_equal_torch(llama_folder: Path, side
     expected.backward()
     ours = nt.models.from_pretrained(llama_folder).float()
     logits = ours(ids)[:, :-1].flatten(0, 1)
-    loss = nt.functional.cross_entropy(logits, ids[:, 1:].flatten())
+    loss = nt.nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
     loss.backward()
     assert_close(loss, expected, "model", operator="loss")
     parameters = dict(theirs.named_parameters())
@@ -66,7 +66,7 @@ def test_five_training_steps_of_a_llama_equal_torch(llama_folder: Path, sides: S
         expected.backward()
         torch_optimizer.step()
         optimizer.zero_grad()
-        loss = nt.functional.cross_entropy(ours(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        loss = nt.nn.functional.cross_entropy(ours(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         optimizer.step()
         # A step has about the size of lr however small its gradient: roundings grow.
@@ -132,7 +132,9 @@ def test_gradients_of_a_transformer_block_equal_torch(groups: int, sides: Sides)
             sides.rng.standard_normal(shape, np.float32) * np.float32(scale), True
         )
     x, torch_x = sides.normal(2, 11, C, grad=True)
-    ours = block(nt.functional, x, {name: pair[0] for name, pair in pairs.items()}, heads, groups)
+    ours = block(
+        nt.nn.functional, x, {name: pair[0] for name, pair in pairs.items()}, heads, groups
+    )
     theirs = block(
         torch.nn.functional, torch_x, {name: pair[1] for name, pair in pairs.items()}, heads, groups
     )

@@ -131,7 +131,7 @@ FUNCTIONAL = {
 @pytest.mark.parametrize("name", FUNCTIONAL)
 def test_activation_equals_torch(name: str, sides: Sides) -> None:
     ours, theirs = sides.normal(64, grad=True)
-    result = FUNCTIONAL[name](nt.functional, ours)
+    result = FUNCTIONAL[name](nt.nn.functional, ours)
     expected = FUNCTIONAL[name](torch.nn.functional, theirs)
     # Near zeros of the activation the last bits of erf or tanh cancel, in units of the input.
     assert_close(result, expected, "elementwise", operator=name, absolute=1e-6)
@@ -142,7 +142,7 @@ def test_activation_equals_torch(name: str, sides: Sides) -> None:
 
 def test_norms_equal_torch(sides: Sides) -> None:
     x, weight, bias = (sides.normal(*shape, grad=True) for shape in ((4, 96), (96,), (96,)))
-    result = nt.functional.layer_norm(x[0], (96,), weight[0], bias[0])
+    result = nt.nn.functional.layer_norm(x[0], (96,), weight[0], bias[0])
     expected = torch.nn.functional.layer_norm(x[1], (96,), weight[1], bias[1])
     assert_close(result, expected, "composite", operator="layer_norm")
     (result * result).sum().backward()
@@ -150,7 +150,7 @@ def test_norms_equal_torch(sides: Sides) -> None:
     for ours, theirs in (x, weight, bias):
         assert_close(ours.grad, theirs.grad, "gradient", operator="layer_norm.vjp")
     y = sides.normal(4, 96)
-    result = nt.functional.rms_norm(y[0], (96,), weight[0], eps=1e-5)
+    result = nt.nn.functional.rms_norm(y[0], (96,), weight[0], eps=1e-5)
     expected = torch.nn.functional.rms_norm(y[1], (96,), weight[1], eps=1e-5)
     assert_close(result, expected, "composite", operator="rms_norm")
 
@@ -159,7 +159,7 @@ def test_norms_equal_torch(sides: Sides) -> None:
 def test_attention_and_its_gradient_equal_torch(causal: bool, sides: Sides) -> None:
     pairs = [sides.normal(2, 4, 9, 16, grad=True) for _ in range(3)]
     name = "scaled_dot_product_attention"
-    result = getattr(nt.functional, name)(*(p[0] for p in pairs), is_causal=causal)
+    result = getattr(nt.nn.functional, name)(*(p[0] for p in pairs), is_causal=causal)
     expected = getattr(torch.nn.functional, name)(*(p[1] for p in pairs), is_causal=causal)
     assert_close(result, expected, "composite", operator=name)
     weight, torch_weight = sides.normal(2, 4, 9, 16)
@@ -171,7 +171,7 @@ def test_attention_and_its_gradient_equal_torch(causal: bool, sides: Sides) -> N
 
 def test_cross_entropy_equals_torch(sides: Sides) -> None:
     logits, (ids, torch_ids) = sides.normal(8, 50, grad=True), sides.integers(0, 50, 8)
-    result = nt.functional.cross_entropy(logits[0], ids)
+    result = nt.nn.functional.cross_entropy(logits[0], ids)
     expected = torch.nn.functional.cross_entropy(logits[1], torch_ids)
     assert_close(result, expected, "composite", operator="cross_entropy")
     result.backward()

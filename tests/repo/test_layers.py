@@ -17,7 +17,7 @@ LAYERS = [
     "passes",
     "backends metal",
     "autograd",
-    "tensor functional debug testing",
+    "tensor debug testing linalg fft special",
     "nn optim",
     "io hub",
     "models onnx",

@@ -183,7 +183,7 @@ def test_a_tensor_used_many_times_is_counted_once_each() -> None:
     x = nt.randn(1, 2, 3, 4, dtype=nt.float64)
 
     def attend(x: nt.Tensor) -> nt.Tensor:
-        return nt.functional.scaled_dot_product_attention(x, x * 2, x, is_causal=True)
+        return nt.nn.functional.scaled_dot_product_attention(x, x * 2, x, is_causal=True)
 
     gradcheck(attend, x)
 
@@ -206,14 +206,14 @@ def test_a_tensor_used_many_times_is_counted_once_each() -> None:
         lambda x: x.masked_fill(x > 0.5, 3.0),
         lambda x: x.clamp(-0.5, 0.5),
         lambda x: x.repeat(2, 1).repeat_interleave(2, 0),
-        lambda x: nt.functional.layer_norm(x, (4,), x[0], x[1]),
-        lambda x: nt.functional.rms_norm(x, (3, 4)),
-        lambda x: nt.functional.normalize(x),
-        lambda x: nt.functional.cross_entropy(x, nt.tensor([1, 0, 3]), label_smoothing=0.1),
-        lambda x: nt.functional.cross_entropy(x, nt.tensor([1, -100, 3])),
-        lambda x: nt.functional.linear(x, x[:2], x[0, :2]),
-        lambda x: nt.functional.embedding(nt.tensor([[2, 0], [2, 2]]), x),
-        lambda x: nt.functional.mse_loss(x, x.flip(0)),
+        lambda x: nt.nn.functional.layer_norm(x, (4,), x[0], x[1]),
+        lambda x: nt.nn.functional.rms_norm(x, (3, 4)),
+        lambda x: nt.nn.functional.normalize(x),
+        lambda x: nt.nn.functional.cross_entropy(x, nt.tensor([1, 0, 3]), label_smoothing=0.1),
+        lambda x: nt.nn.functional.cross_entropy(x, nt.tensor([1, -100, 3])),
+        lambda x: nt.nn.functional.linear(x, x[:2], x[0, :2]),
+        lambda x: nt.nn.functional.embedding(nt.tensor([[2, 0], [2, 2]]), x),
+        lambda x: nt.nn.functional.mse_loss(x, x.flip(0)),
         lambda x: x @ x.T @ x,
         lambda x: x.exp().log1p().sqrt() / (x * x + 1),
     ],

@@ -178,10 +178,10 @@ def test_random_values_have_their_distributions() -> None:
     drawn = nt.randint(-3, 4, (7000,)).numpy()
     assert set(drawn) == set(range(-3, 4)) and np.bincount(drawn + 3).min() > 850
     assert sorted(nt.randperm(50).tolist()) == list(range(50))
-    kept = nt.functional.dropout(nt.ones(10000), 0.25)
+    kept = nt.nn.functional.dropout(nt.ones(10000), 0.25)
     assert abs((kept == 0).float().mean().item() - 0.25) < 0.02
     assert abs(kept.max().item() - 4 / 3) < 1e-6
-    assert nt.functional.dropout(kept, training=False) is kept
+    assert nt.nn.functional.dropout(kept, training=False) is kept
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:

@@ -3,9 +3,9 @@
 Letters: B batch, T tokens, S keys, H query heads, G key/value heads, D head size, C hidden size.
 """
 
-from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.models.blocks.rotary import Rope
+from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
 from numbatorch.models.blocks.cache import KVCache
 from numbatorch.models.blocks.rotary import Rope
+from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor, no_grad, tensor
 
 Array = np.ndarray[Any, Any]

@@ -6,9 +6,9 @@ Letters: B batch, T tokens, H heads, D head size, C hidden size.
 
 from typing import Protocol
 
-from numbatorch import functional as F
 from numbatorch import nn
 from numbatorch.models.blocks.attention import merge_heads, split_heads
+from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 

@@ -1,7 +1,7 @@
 """Feed-forward parts of layers."""
 
-from numbatorch import functional as F
 from numbatorch import nn
+from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 

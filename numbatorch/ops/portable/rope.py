@@ -71,7 +71,7 @@ def rope_rows(
             turn_pairs(target, 1, half, source, stride, half * stride, c, s, i, j, turn)
 
 
-@lower("portable", ops.rope)
+@lower("portable", ops.rope_)
 def _(
     launcher: Launcher,
     out: Operand,

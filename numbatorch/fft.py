@@ -1,0 +1,5 @@
+"""Discrete Fourier transforms under PyTorch's names."""
+
+from numbatorch.ops.families import namespace
+
+__getattr__, __dir__ = namespace("fft", globals())

@@ -1,0 +1,127 @@
+"""Written by `make surface` from public functions and records."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+from numbatorch.device import Device
+from numbatorch.dtype import DType, Like
+from numbatorch.tensor.base import Handle
+from numbatorch.tensor.core import Tensor
+
+Number = int | float
+Dims = int | Sequence[int] | None
+Sizes = int | Sequence[int]
+
+__all__ = [
+    "attention",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "gelu",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "relu",
+    "rms_norm",
+    "rope",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    position: int = 0,
+) -> Tensor: ...
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    ignore_index: int = -100,
+    reduce: None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    label_smoothing: float = 0.0,
+) -> Tensor: ...
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def embedding(input: Tensor, weight: Tensor) -> Tensor: ...
+def gelu(input: Tensor, approximate: Literal['none', 'tanh'] = 'none') -> Tensor: ...
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    weight: Tensor | None = None,
+) -> Tensor: ...
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-05,
+) -> Tensor: ...
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor: ...
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
+def log_softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    weight: Tensor | None = None,
+) -> Tensor: ...
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    ignore_index: int = -100,
+    reduce: None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def normalize(
+    input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
+) -> Tensor: ...
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor: ...
+def relu(input: Tensor) -> Tensor: ...
+def rms_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor: ...
+def rope(
+    x: Tensor, cos: Tensor, sin: Tensor, *, position: int = 0, interleaved: bool = False
+) -> Tensor: ...
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor: ...
+def sigmoid(input: Tensor) -> Tensor: ...
+def silu(input: Tensor) -> Tensor: ...
+def softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor: ...
+def tanh(input: Tensor) -> Tensor: ...

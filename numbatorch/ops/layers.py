@@ -1,0 +1,126 @@
+"""Public functions of layers without state: linear, embedding, norms, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops import create, index, norm
+from numbatorch.ops.arithmetic import clamp, masked_fill
+from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.shaping import reshape
+from numbatorch.ops.statistics import vector_norm
+from numbatorch.ops.surface import public
+from numbatorch.shape import numel
+
+_EPSILON = {"float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+@public("nn.functional")
+def embedding(input: Node, weight: Node) -> Node:
+    """Rows of `weight` (V, C), plain or in GGML blocks, for each number in `input`.
+
+    Returns:
+        (*input.shape, C).
+    Raises:
+        OutOfRange: a number is not in [0, V); when the result is realized.
+
+    >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    if weight.dtype.kind == "q":
+        return find("quant_take").apply(weight, input)
+    return index.take.apply(weight, input)
+
+
+def _over_last(operator: str, input: Node, normalized_shape: Sequence[int]) -> tuple[Node, int]:
+    """`input` with the dimensions of `normalized_shape`, which must be its last, as one."""
+    shape = tuple(normalized_shape)
+    if not shape or input.shape[-len(shape) :] != shape:
+        problem = f"the last dimensions are not {shape}"
+        raise ShapeError(message(operator, problem, f"input {describe(input)}"))
+    return reshape(input, (*input.shape[: -len(shape)], numel(shape))), numel(shape)
+
+
+def _weight(weight: Node | None, value: float, size: int, like: Node) -> Node:
+    """`weight` in one dimension, or `value` everywhere."""
+    if weight is None:
+        return const(value, like.dtype, like.device, (size,))
+    return reshape(weight, (size,))
+
+
+@public("nt", "nn.functional")
+def layer_norm(
+    input: Node,
+    normalized_shape: Sequence[int],
+    weight: Node | None = None,
+    bias: Node | None = None,
+    eps: float = 1e-05,
+) -> Node:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last dimensions.
+
+    Args:
+        normalized_shape: sizes of the last dimensions; weight and bias have this shape.
+        eps: added to the variance.
+    Source: https://arxiv.org/abs/1607.06450
+
+    >>> layer_norm(tensor([1.0, 3.0]), (2,)).round(decimals=3).tolist()
+    [-1.0, 1.0]
+    """
+    flat, size = _over_last("layer_norm", input, normalized_shape)
+    scale, shift = _weight(weight, 1.0, size, input), _weight(bias, 0.0, size, input)
+    return reshape(norm.layer_norm.apply(flat, scale, shift, eps=eps), input.shape)
+
+
+@public("nt", "nn.functional")
+def rms_norm(
+    input: Node,
+    normalized_shape: Sequence[int],
+    weight: Node | None = None,
+    eps: float | None = None,
+) -> Node:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimensions; the mean is taken in float32.
+
+    Args:
+        normalized_shape: sizes of the last dimensions; weight has this shape.
+        eps: added to the mean square; the distance from 1 to the next float unless given.
+    Source: https://arxiv.org/abs/1910.07467
+
+    >>> rms_norm(tensor([3.0, 4.0]), (2,)).round(decimals=4).tolist()
+    [0.8485000133514404, 1.131399989128113]
+    """
+    flat, size = _over_last("rms_norm", input, normalized_shape)
+    added = _EPSILON.get(input.dtype.name, 2.0**-23) if eps is None else eps
+    out = norm.rms_norm.apply(flat, _weight(weight, 1.0, size, input), eps=added)
+    return reshape(out, input.shape)
+
+
+@public("nn.functional")
+def normalize(
+    input: Node, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
+) -> Node:
+    """input / max(p-norm, eps) along `dim`, taken in float32 at least.
+
+    >>> normalize(tensor([[3.0, 4.0]])).round(decimals=4).tolist()
+    [[0.6000000238418579, 0.800000011920929]]
+    """
+    wide = as_node(input, input.dtype.compute, input.device)  # float16 has no 1e-12
+    size = clamp(vector_norm(wide, p, dim, keepdim=True), min=eps)
+    return as_node(wide / expanded(size, wide.shape), input.dtype, input.device)
+
+
+@public("nt", "nn.functional")
+def dropout(input: Node, p: float = 0.5, training: bool = True) -> Node:
+    """Each element 0 with probability p, else divided by 1 - p; `input` when not training.
+
+    The probability is rounded to a multiple of 2**-24.
+    """
+    if not 0 <= p <= 1:
+        raise OutOfRange(message("dropout", f"the probability {p} is not in [0, 1]"))
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    drawn = create.drawn("random_uniform", input.shape, create.next_key(input.device))
+    return masked_fill(input * (1 / (1 - p)), find("lt").apply(drawn, p), 0.0)

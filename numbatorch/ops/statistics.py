@@ -1,0 +1,289 @@
+"""Public functions over the reductions: sums, means, norms, extremes and where they stand.
+
+`dim` is one dimension, several, or None for all; `keepdim` keeps them with size 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import Like
+from numbatorch.errors import message
+from numbatorch.graph import Node, find
+from numbatorch.ops import reduce, sort
+from numbatorch.ops import view as views
+from numbatorch.ops.index import gather
+from numbatorch.ops.operands import as_node
+from numbatorch.ops.surface import EVERYWHERE, public
+from numbatorch.shape import normalize_dim
+
+Dims = int | Sequence[int] | None
+Number = int | float
+
+
+class ValuesAndIndices(NamedTuple):
+    """Elements that were chosen along a dimension, and where they stood."""
+
+    values: Node
+    indices: Node
+
+
+def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
+    target = input.dtype if dtype is None else dt.named(operator, dtype)
+    return as_node(input, target, input.device)
+
+
+def _wide(input: Node) -> Node:
+    """The input in the dtype that it is computed in."""
+    return as_node(input, input.dtype.compute, input.device)
+
+
+def _narrowed(result: Node, input: Node) -> Node:
+    """A result of floats in the dtype of the input."""
+    return as_node(result, input.dtype, input.device) if input.dtype.kind == "f" else result
+
+
+@public()
+def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None) -> Node:
+    """Sum over `dim`; integers and bool are summed in int64.
+
+    >>> sum(tensor([[1, 2], [3, 4]]), dim=1)
+    tensor([3, 7])
+    """
+    return reduce.reduced(reduce.sum_, _cast("sum", input, dtype), dim, keepdim)
+
+
+@public()
+def prod(
+    input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
+) -> Node:
+    """Product over `dim`; integers and bool are multiplied in int64."""
+    return reduce.reduced(reduce.prod, _cast("prod", input, dtype), dim, keepdim)
+
+
+@public()
+def mean(
+    input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
+) -> Node:
+    """Arithmetic mean of floats; other elements need a `dtype` to be converted to first."""
+    return reduce.mean(_cast("mean", input, dtype), dim, keepdim)
+
+
+@public()
+def var(
+    input: Node,
+    dim: Dims | bool = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = None,
+) -> Node:
+    """Mean of the squared differences to the mean, over count - correction.
+
+    The correction is 1, or 0 if `unbiased` is False, unless it is given.
+
+    >>> var(tensor([1.0, 2.0, 3.0])).item()
+    1.0
+    """
+    if isinstance(dim, bool):  # x.var(False)
+        unbiased, dim = dim, None
+    less = float(unbiased) if correction is None else float(correction)
+    return reduce.var(input, dim, keepdim, less)
+
+
+@public()
+def std(
+    input: Node,
+    dim: Dims | bool = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = None,
+) -> Node:
+    """Square root of `var`, taken in float32 at least."""
+    root = find("sqrt").apply(var(_wide(input), dim, unbiased, keepdim, correction=correction))
+    return _narrowed(root, input)
+
+
+@public(*EVERYWHERE, "special")
+def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
+    """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
+    return reduce.logsumexp(input, dim, keepdim)
+
+
+@public()
+def amax(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
+    """Largest element; NaN wins; ties share the gradient equally."""
+    return reduce.reduced(reduce.max_, input, dim, keepdim)
+
+
+@public()
+def amin(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
+    """Smallest element; NaN wins; ties share the gradient equally."""
+    return reduce.reduced(reduce.min_, input, dim, keepdim)
+
+
+@overload
+def max(input: Node) -> Node: ...
+@overload
+def max(input: Node, dim: Node) -> Node: ...
+@overload
+def max(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
+
+
+@public()
+def max(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
+    """Largest element; with `dim` (values, indices) along it; with a tensor `maximum`.
+
+    >>> max(tensor([[1, 5], [7, 2]]), dim=1).indices
+    tensor([1, 0])
+    """
+    return _extreme("max", reduce.argmax, input, dim, keepdim)
+
+
+@overload
+def min(input: Node) -> Node: ...
+@overload
+def min(input: Node, dim: Node) -> Node: ...
+@overload
+def min(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
+
+
+@public()
+def min(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
+    """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`."""
+    return _extreme("min", reduce.argmin, input, dim, keepdim)
+
+
+def _extreme(name: str, where: Any, input: Node, dim: Any, keepdim: bool) -> Any:
+    if isinstance(dim, Node):
+        return find(f"{name}imum").apply(input, dim)
+    if dim is None:
+        return reduce.reduced(find(name), input, None, keepdim)
+    if not isinstance(dim, int):
+        raise TypeError(message(name, f"dim is {dim!r}, not one integer"))
+    axis = normalize_dim(name, dim, len(input.shape))
+    indices = reduce.reduced(where, input, dim, True)
+    values = input
+    if input.shape:
+        turned = views.transpose(input, axis, -1), views.transpose(indices, axis, -1)
+        values = views.transpose(gather.apply(*turned), axis, -1)
+    if not keepdim:
+        values, indices = (views.squeeze(part, dim) for part in (values, indices))
+    return ValuesAndIndices(values, indices)
+
+
+@public()
+def argmax(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
+    """Position of the first largest element, in row-major order where `dim` is None."""
+    return reduce.reduced(reduce.argmax, input, dim, keepdim)
+
+
+@public()
+def argmin(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
+    """Position of the first smallest element, in row-major order where `dim` is None."""
+    return reduce.reduced(reduce.argmin, input, dim, keepdim)
+
+
+@public()
+def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
+    """Whether an element is not zero."""
+    return reduce.any_(input, dim, keepdim)
+
+
+@public()
+def all(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
+    """Whether no element is zero."""
+    return reduce.all_(input, dim, keepdim)
+
+
+@public("linalg")
+def vector_norm(
+    x: Node,
+    ord: Number = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Like | None = None,
+) -> Node:
+    """sum(|x|^ord)^(1/ord), taken in float32 at least; its gradient where it is 0 is 0.
+
+    Args:
+        ord: infinity for the largest |x|, -infinity for the smallest, 0 for how many are not 0.
+
+    >>> vector_norm(tensor([3.0, -4.0]), 1).item()
+    7.0
+    """
+    given = _cast("vector_norm", x, dtype)
+    wide = _wide(given)
+    if ord == 0:
+        return _narrowed(
+            as_node(sum(find("ne").apply(wide, 0), dim, keepdim), wide.dtype, x.device), given
+        )
+    if math.isinf(ord):
+        size = find("abs").apply(wide)
+        return _narrowed((amax if ord > 0 else amin)(size, dim, keepdim), given)
+    if ord == 2:
+        root = _rooted(sum(find("square").apply(wide), dim, keepdim), None)
+    elif ord == 1:
+        root = sum(find("abs").apply(wide), dim, keepdim)
+    else:
+        powers = find("pow").apply(find("abs").apply(wide), float(ord))
+        root = _rooted(sum(powers, dim, keepdim), 1 / ord)
+    return _narrowed(root, given)
+
+
+def _rooted(total: Node, exponent: float | None) -> Node:
+    """total ** exponent, the square root if that is None; the gradient at 0 is 0, not infinite."""
+
+    def root(x: Node) -> Node:
+        return find("sqrt").apply(x) if exponent is None else find("pow").apply(x, exponent)
+
+    if not total.requires_grad:
+        return root(total)
+    zero = find("eq").apply(total, 0)
+    whole = root(find("where").apply(zero, 1.0, total))
+    return find("where").apply(zero, 0.0, whole)
+
+
+@public()
+def norm(
+    input: Node,
+    p: Number | Literal["fro"] | None = "fro",
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Like | None = None,
+) -> Node:
+    """The p-norm of the elements over `dim`, as a vector's: `linalg.vector_norm`; "fro" is 2.
+
+    >>> norm(tensor([[3.0, -4.0], [0.0, 0.0]]), 1).item()
+    7.0
+    """
+    order = 2 if p in ("fro", None) else p
+    assert not isinstance(order, str) and order is not None
+    return vector_norm(input, order, dim, keepdim, dtype=dtype)
+
+
+@public()
+def topk(
+    input: Node, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> ValuesAndIndices:
+    """The k largest (or smallest) elements along `dim`; ties in order of position.
+
+    NaN counts as the largest.
+
+    Args:
+        sorted: they come in order in any case.
+
+    >>> topk(tensor([1, 9, 5]), 2).values
+    tensor([9, 5])
+    """
+    if input.shape:
+        return ValuesAndIndices(*sort.topk(input, k, dim, largest))
+    found = sort.topk(views.reshape.apply(input, shape=(1,)), k, dim, largest)
+    shape = () if k else (0,)
+    return ValuesAndIndices(*(views.reshape.apply(part, shape=shape) for part in found))

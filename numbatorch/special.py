@@ -1,0 +1,5 @@
+"""Special functions under PyTorch's names."""
+
+from numbatorch.ops.families import namespace
+
+__getattr__, __dir__ = namespace("special", globals())
