@@ -259,8 +259,7 @@ class GPUProgram(Program):
 
     def write(self, buffer: Buffer, data: Array, offset: int = 0) -> None:
         """Put bytes into a buffer, once all launches so far are done."""
-        if data.nbytes:
-            self.runtime.upload(buffer.owner, data, offset)
+        self.runtime.upload(buffer.owner, data, offset)
 
     def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
         """Run launches in order."""

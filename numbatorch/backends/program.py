@@ -173,14 +173,17 @@ class Program:
         step = self.plan.launches[row].spec
         lies = self._where_all_lies(held)
 
-        def place(operand: Operand) -> tuple[Buffer, int, int]:
+        def place(operand: Operand) -> tuple[Buffer, int]:
             memory, elements = operand.buffer, operand.layout.offset // operand.dtype.block
-            nbytes = operand.dtype.nbytes(numel(operand.shape))
-            return lies[memory], nbytes, memory.offset + elements * operand.dtype.itemsize
+            return lies[memory], memory.offset + elements * operand.dtype.itemsize
 
         operands = []
         for operand, node in zip(step.operands, step.node.inputs, strict=True):
-            operands.append(as_elements(self.read(*place(operand)), node))
+            nbytes, data = operand.dtype.nbytes(numel(operand.shape)), np.empty(0, np.uint8)
+            if nbytes:  # what is empty lies nowhere
+                buffer, offset = place(operand)
+                data = self.read(buffer, nbytes, offset)
+            operands.append(as_elements(data, node))
             operands[-1].flags.writeable = False
         found = evaluate(step.node, operands)
         outputs = found if isinstance(found, tuple) else (found,)
@@ -188,8 +191,9 @@ class Program:
             if array.shape != out.shape:
                 problem = f"gives shape {array.shape} where its rule says {out.shape}"
                 raise KernelError(message(step.name, problem, f"source {step.path()}"))
-            buffer, _nbytes, offset = place(out)
-            self.write(buffer, np.ascontiguousarray(array).reshape(-1).view(np.uint8), offset)
+            if array.size:
+                buffer, offset = place(out)
+                self.write(buffer, np.ascontiguousarray(array).reshape(-1).view(np.uint8), offset)
 
     @property
     def where(self) -> dict[Node, Any]:

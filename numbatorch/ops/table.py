@@ -26,6 +26,9 @@ FAMILIES = {
     "ops.cast": {
         "records": "cast",
     },
+    "ops.compact": {
+        "records": "compact unique_rows",
+    },
     "ops.compare": {
         "Tensor": (
             "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
@@ -139,9 +142,13 @@ FAMILIES = {
     "ops.view": {
         "records": "clone detach permute reshape slice slice_update",
     },
+    "tensor.dynamic": {
+        "Tensor": "argwhere masked_select nonzero unique",
+        "nt": "argwhere masked_select nonzero unique",
+    },
     "tensor.reading": {
-        "Tensor": "allclose equal masked_select where",
+        "Tensor": "allclose equal where",
         "nn.functional": "one_hot",
-        "nt": "allclose equal masked_select where",
+        "nt": "allclose equal where",
     },
 }

@@ -22,6 +22,7 @@ from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.variable import Variable
 
 
@@ -60,6 +61,9 @@ class _Selection:
 
 def get(node: Node, key: Any) -> Node:
     """node[key]."""
+    mask = _leading_mask(node, key)
+    if mask is not None:
+        return selected("index", node, mask)
     chosen = _read(node, key)
     part = _sliced(node, chosen)
     return _picked(part, chosen.picks) if chosen.picks else part
@@ -158,7 +162,7 @@ def _normalized(item: Any) -> Any:
 
 def _normalized_node(node: Node) -> Any:
     if node.dtype is dt.bool_:
-        return host_array(node)
+        return mask_on_host(node)
     if node.dtype is dt.uint8 or node.dtype.kind not in "iu":
         raise DTypeError(
             message(

@@ -1,22 +1,19 @@
-"""Public functions that read values: their result is Python's, or its shape depends on them."""
+"""Public functions that read values: their result is Python's. See also dynamic.py."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.arithmetic import isclose
 from numbatorch.ops.create import iota
-from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import unsqueeze
-from numbatorch.shape import broadcast
-from numbatorch.tensor import index
-from numbatorch.tensor.base import host_array, host_node
+from numbatorch.tensor.base import host_array
+from numbatorch.tensor.dynamic import nonzero
 
 
 @public()
@@ -31,17 +28,8 @@ def where(
     tensor([1, 0])
     """
     if input is None and other is None:
-        places = np.nonzero(host_array(condition))
-        return tuple(host_node(p.astype(np.int64), dt.int64, condition.device) for p in places)
+        return nonzero(condition, as_tuple=True)
     return find("where").apply(condition, input, other)
-
-
-@public()
-def masked_select(input: Node, mask: Node) -> Node:
-    """The elements where the mask is True, in one dimension; both are broadcast together."""
-    shape = broadcast("masked_select", input.shape, mask.shape)
-    chosen = host_array(expanded(mask, shape))
-    return index.get(expanded(input, shape), chosen)
 
 
 @public()

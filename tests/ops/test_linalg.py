@@ -18,7 +18,7 @@ def rand(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (3, 5), (0, 2, 2), (1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 3), (3, 5), (0, 2, 2), (2, 0, 3)], ids=str)
 @pytest.mark.parametrize("full", [True, False])
 def test_svd(shape: tuple[int, ...], full: bool, device: str) -> None:
     x = rand(*shape)

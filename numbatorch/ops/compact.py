@@ -1,0 +1,74 @@
+"""Records behind results whose shape depends on values: as much room as there may be, and a count.
+
+`tensor/dynamic.py` reads the count and takes that many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch.dtype import DType, bool_, int64
+from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops.operands import describe
+from numbatorch.ops.structured import structured
+from numbatorch.ops.view import reject_blocks
+from numbatorch.shape import Shape
+
+Array = np.ndarray[Any, Any]
+Outputs = list[tuple[Shape, DType]]
+
+
+@structured(differentiable=False)
+def compact(mask: Array) -> tuple[Array, Array]:
+    """Where True stands in `mask` (N,), in order, then zeros up to N; and how often it does."""
+    found = np.flatnonzero(mask)
+    return np.concatenate([found, np.zeros(mask.size - found.size, np.int64)]), np.array(found.size)
+
+
+@compact.infer
+def _(mask: Node) -> Outputs:
+    if len(mask.shape) != 1 or mask.dtype is not bool_:
+        raise ShapeError(message("compact", "mask must be (N,) bool", f"mask {describe(mask)}"))
+    return [(mask.shape, int64), ((), int64)]
+
+
+@compact.samples
+def _(rng: np.random.Generator) -> Any:
+    size = int(rng.choice([1, 5, 700, 2048, 5000]))
+    return [rng.random(size) < rng.choice([0.0, 0.1, 0.7, 1.0])], {}
+
+
+@structured(differentiable=False)
+def unique_rows(x: Array) -> tuple[Array, Array, Array, Array]:
+    """The distinct elements of x (R,), or rows of x (R, C), ascending, then zeros up to R.
+
+    Then for each row of x the number of its like among them, how often each occurs, then zeros;
+    and how many they are. Each NaN is distinct from all others.
+    """
+    values, inverse, counts = np.unique(
+        x, return_inverse=True, return_counts=True, axis=0, equal_nan=False
+    )
+    spare = len(x) - len(values)
+    values = np.concatenate([values, np.zeros((spare, *x.shape[1:]), x.dtype)])
+    counts = np.concatenate([counts, np.zeros(spare, np.int64)])
+    return values, inverse.reshape(-1), counts, np.array(len(x) - spare)
+
+
+@unique_rows.infer
+def _(x: Node) -> Outputs:
+    reject_blocks("unique", x)
+    if len(x.shape) not in (1, 2):
+        raise ShapeError(message("unique", "x must be (R,) or (R, C)", f"x {describe(x)}"))
+    if x.dtype.kind not in "fiub":
+        raise DTypeError(message("unique", f"has no order for {describe(x)}"))
+    rows = x.shape[:1]
+    return [(x.shape, x.dtype), (rows, int64), (rows, int64), ((), int64)]
+
+
+@unique_rows.samples
+def _(rng: np.random.Generator) -> Any:
+    R, C = int(rng.integers(1, 30)), int(rng.integers(0, 3))
+    return [rng.integers(-2, 2, (R, C) if C else R) / 2], {}
