@@ -95,7 +95,7 @@ def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -
 
 def __getattr__(name: str) -> Any:
     """Classes of models and their configurations: `Llama`, `LlamaConfig`."""
-    for declared in declarations():
+    for declared in declarations(name):
         if declared.name == name.removesuffix("Config"):
             return getattr(import_module(declared.module), name)
     raise AttributeError(f"module 'numbatorch.models' has no attribute {name!r}")

@@ -8,7 +8,6 @@ import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -91,7 +90,7 @@ def find(kind: str, name: str) -> Any:
     """The class for a name in files of a kind; None if nothing here or in plugins has it."""
     key = (kind, name)
     if key not in _classes:
-        for declared in declarations():
+        for declared in declarations(name):
             if key in declared.keys:
                 import_module(declared.module)
                 return _classes[key]
@@ -105,19 +104,20 @@ def known(kind: str) -> list[str]:
     return sorted(name for of, name in keys if of == kind)
 
 
-@cache
-def declarations() -> tuple[Declared, ...]:
-    """What the files of this folder declare, read from their text."""
+def declarations(holding: str = "") -> list[Declared]:
+    """What the files of this folder declare, those whose text has `holding` somewhere."""
     package = __name__.rpartition(".")[0]
     found = []
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        for arguments, name in _DECLARATION.findall(path.read_text(encoding="utf-8")):
+        text = path.read_bytes().decode()
+        declared = _DECLARATION.findall(text) if holding in text else []
+        for arguments, name in declared:
             call = ast.parse(f"f{arguments}", mode="eval").body
             assert isinstance(call, ast.Call)
             words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
             keys = _keys(words.get("hf", ()), words.get("gguf", ()))
             found.append(Declared(f"{package}.{path.stem}", name, keys))
-    return tuple(found)
+    return found
 
 
 def _keys(hf: Names, gguf: Names) -> tuple[Key, ...]:

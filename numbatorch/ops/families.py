@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from numbatorch import entry_points, graph
@@ -34,10 +35,10 @@ def table(place: str) -> dict[str, str]:
 def load_record(name: str) -> None:
     """Import what registers the operator `name`, if anything does."""
     module = table(RECORDS).get(name)
-    if module is None:
-        entry_points.load(entry_points.OPERATORS)
-    else:
+    if module is not None:
         import_module(module)
+    elif find_spec(f"numbatorch.{name}") is None:  # `from numbatorch import module` asks here first
+        entry_points.load(entry_points.OPERATORS)
 
 
 def all_ops() -> tuple[Op, ...]:
