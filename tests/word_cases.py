@@ -14,6 +14,11 @@ Array = np.ndarray[Any, Any]
 
 TEXT = """from numbatorch.language.kernel import Pointer, address, share, view
 from numbatorch.language.primitives import *
+from numbatorch.language.words import Table
+
+BYTES = Table((-128, -3, 0, 127), int8)
+UNSIGNED = Table((4294967295, 7, 0, 2147483648), uint32)
+LONG = Table((-(2**63), 2**40 + 1, -1), int64)
 
 def kernel(out: Pointer["{result}"], {parameters}, n: int, part: int, parts: int) -> None:
     lo, hi = share(n, part, parts)
@@ -210,6 +215,15 @@ def _integer_cases() -> list[Case]:
         Case("from_bits", "from_bits(a)", ("int64",), "float64", lambda a: a.view(np.float64)),
         Case("view", "view(address(pa) + 4 * i, int32)[0]", ("uint32",), "int32",
              lambda a: a.view(np.int32)),
+        Case("table", "BYTES[a & 3]", ("int8",), "int8",
+             lambda a: np.array([-128, -3, 0, 127])[a & 3]),
+        Case("table", "BYTES[a & 3] * a", ("uint8",), "int64",
+             lambda a: np.array([-128, -3, 0, 127])[a & 3] * a),
+        Case("table", "UNSIGNED[a & 3]", ("uint8",), "uint32",
+             lambda a: np.array([4294967295, 7, 0, 2147483648])[a & 3]),
+        Case("table", "LONG[a % 3] + BYTES[a & 3]", ("uint8",), "int64",
+             lambda a: np.array([-(2**63), 2**40 + 1, -1])[a % 3]
+             + np.array([-128, -3, 0, 127])[a & 3]),
         Case("add", "uint32(a + b)", ("uint32", "uint32"), "uint32", np.add),
         Case("mul", "a * b", ("int64", "int64"), "int64", np.multiply),
         Case("shift", "uint32(a >> uint32(3))", ("uint32",), "uint32", lambda a: a >> 3),

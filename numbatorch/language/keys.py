@@ -9,7 +9,7 @@ from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from numbatorch.language.words import Helper, Intrinsic
+from numbatorch.language.words import Helper, Intrinsic, Table
 
 Known = dict[FunctionType, str]
 
@@ -110,7 +110,8 @@ def _plain_digest(value: Any, names: tuple[str, ...], known: Known) -> str:
     if isinstance(value, CodeType):
         return _code_digest(value, None)
     if isinstance(value, tuple):
-        return digest("tuple", *(_value_digest(item, names, known) for item in value))
+        head = ("table", value.element) if isinstance(value, Table) else ("tuple",)
+        return digest(*head, *(_value_digest(item, names, known) for item in value))
     if isinstance(value, frozenset):
         return digest("frozenset", *sorted(map(repr, value)))
     compiled_from = getattr(value, "py_func", None)

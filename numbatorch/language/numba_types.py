@@ -28,8 +28,9 @@ from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
 from numbatorch.language import elements, targets
 from numbatorch.language.kernel import Helper, Intrinsic, Kernel, with_types
+from numbatorch.language.keys import digest
 from numbatorch.language.numba_pointers import VALUE, ElementClass, PointerType, held
-from numbatorch.language.words import Element, ElementType, PointerTo, Word
+from numbatorch.language.words import Element, ElementType, PointerTo, Table, Word
 
 
 @register_model(PointerType)
@@ -39,6 +40,25 @@ class _PointerModel(models.PrimitiveModel):
 
 
 register_model(ElementClass)(models.OpaqueModel)
+
+
+class TableType(types.Opaque):
+    """The type of a table of constants, which knows them."""
+
+    def __init__(self, table: Table) -> None:
+        self.element = table.element
+        self.numbers = tuple(table)
+        self.digest = digest(self.element, *map(str, self.numbers))
+        super().__init__(name=f"Table({self.digest})")
+
+
+register_model(TableType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Table)
+def typeof_table(value: Table, context: Any) -> Any:
+    """The type of a table of constants."""
+    return TableType(value)
 
 
 @typeof_impl.register(ElementType)
@@ -128,7 +148,7 @@ def _call_definition(function: Any, inline: bool, words: tuple[Any, ...]) -> Any
 class _PointerGetitem(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         pointer, index = args
-        if isinstance(pointer, PointerType) and isinstance(index, types.Integer):
+        if isinstance(pointer, PointerType | TableType) and isinstance(index, types.Integer):
             return signature(held(pointer.element), pointer, types.int64)
         return None
 
@@ -178,6 +198,22 @@ def load(builder: Any, element: str, pointer: Any, index: Any) -> Any:
     place = _element_pointer(builder, element, pointer, index)
     stored = builder.load(place, align=_align(element))
     return elements.widen(builder, element, stored)
+
+
+@lower_builtin(operator.getitem, TableType, types.int64)
+def _lower_table(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    table = sig.args[0]
+    kind = ir.ArrayType(elements.storage(table.element), len(table.numbers))
+    space = targets.current().constant_space
+    name = f"table.{table.digest}"
+    place = builder.module.globals.get(name)
+    if place is None:
+        place = ir.GlobalVariable(builder.module, kind, name, addrspace=space)
+        place.linkage, place.global_constant = "internal", True
+        place.initializer = ir.Constant(kind, table.numbers)
+    if space:
+        place = builder.addrspacecast(place, kind.as_pointer())
+    return builder.load(builder.gep(place, [ir.IntType(64)(0), args[1]], inbounds=True))
 
 
 @lower_builtin(operator.setitem, PointerType, types.int64, types.Any)

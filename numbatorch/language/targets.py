@@ -18,6 +18,7 @@ class Target(Protocol):
     Attributes:
         key: equal targets define words equally.
         converts_half: it has instructions between float16 and float32.
+        constant_space: the address space of tables of constants.
     """
 
     @property
@@ -25,6 +26,9 @@ class Target(Protocol):
 
     @property
     def converts_half(self) -> bool: ...
+
+    @property
+    def constant_space(self) -> int: ...
 
     def definition(self, word: Intrinsic | Word) -> tuple[Callable[..., Any], bool]:
         """The word's `(typingctx, *types) -> (signature, codegen)`, and whether it takes literals.

@@ -3,7 +3,7 @@
 Nothing here imports Numba: words are recorded, and bound when a kernel that uses them is compiled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
@@ -146,6 +146,21 @@ class Pointer(Generic[_Element]):
 
     def __sub__(self, elements: Any) -> "Pointer[_Element]":
         only_in_kernels("Pointer")
+
+
+class Table(tuple[int, ...]):
+    """Integers beside the code of a kernel: `TABLE[i]`, where i is not checked.
+
+    >>> CODEBOOK = Table([-8, -3, 0, 5], int8)
+    """
+
+    element: str
+
+    def __new__(cls, numbers: Iterable[int], element: ElementType) -> "Table":
+        """Of the numbers as elements of an integer type."""
+        table = super().__new__(cls, numbers)
+        table.element = element.element
+        return table
 
 
 class Intrinsic:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import Kernel
 from numbatorch.language.scalar_word import Definition
-from numbatorch.language.words import Helper, Intrinsic, Word
+from numbatorch.language.words import Helper, Intrinsic, Table, Word
 from numbatorch.metal import arithmetic, words
 from numbatorch.metal.msl import PointerType, Static, TupleType
 from numbatorch.metal.scope import Scope
@@ -124,6 +125,11 @@ class Expressions(Scope):
         """An element of memory, or of a tuple."""
         if isinstance(value.type, PointerType):
             return load(value, index)
+        if isinstance(value.type, Static) and isinstance(value.type.value, Table):
+            table = value.type.value
+            kind = dt.by_name[table.element]
+            text = f"{self.module.table(table)}[{convert(index, dt.int64).text}]"
+            return Expr(text, kind, bits=8 * kind.itemsize)
         if not isinstance(index.number, int):
             raise Refused("the index into a tuple is not known")
         if isinstance(value.type, TupleType):

@@ -23,7 +23,7 @@ from numbatorch.language.kernel import (
     with_types,
 )
 from numbatorch.language.source import parse
-from numbatorch.language.words import Epilogue, Helper, PointerTo
+from numbatorch.language.words import Epilogue, Helper, PointerTo, Table
 from numbatorch.metal import prelude
 from numbatorch.metal.expressions import Expressions
 from numbatorch.metal.msl import (
@@ -32,7 +32,9 @@ from numbatorch.metal.msl import (
     PointerType,
     Static,
     Type,
+    literal,
     spelling,
+    type_name,
     variable_name,
 )
 from numbatorch.metal.scope import Printed, Scope, Variable
@@ -93,9 +95,11 @@ class Module:
 
     Attributes:
         epilogue: what `finish_tile` calls.
+        tables: of constants, and their names.
     """
 
     epilogue: Printed | None = None
+    tables: dict[tuple[str, Table], str] = field(default_factory=dict)
     _instances: dict[Any, Printed | None] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
     _labels: dict[ast.AST, str] = field(default_factory=dict)
@@ -116,6 +120,13 @@ class Module:
             name = f"{stem}_{number}"
         self._names.add(name)
         return name
+
+    def table(self, table: Table) -> str:
+        """The name of a table of constants."""
+        key = table.element, table
+        if key not in self.tables:
+            self.tables[key] = self.name("table")
+        return self.tables[key]
 
     def instance(self, function: Any, args: list[Expr]) -> Printed:
         """A helper, kernel or scalar function for arguments of these types."""
@@ -223,12 +234,19 @@ def _print(spec: KernelSpec, epilogue: KernelSpec | None) -> MetalSource:
             "#include <metal_stdlib>\nusing namespace metal;",
             *(kind.definition for kind in sorted(tuples, key=lambda kind: kind.text)),
             *prelude.used("\n".join(body)),
+            *(_table(name, *found) for found, name in module.tables.items()),
             _struct(spec, epilogue),
             *body,
         ]
     )
     meets = any(f.scope.cooperates for f in functions)
     return MetalSource(text + "\n", symbol, total, meets)
+
+
+def _table(name: str, element: str, table: Table) -> str:
+    dtype = dt.by_name[element]
+    numbers = ", ".join(literal(number, dtype) for number in table)
+    return f"constant {type_name(dtype)} {name}[{len(table)}] = {{ {numbers} }};"
 
 
 def _entry(module: Module, spec: KernelSpec, prefix: str, tail: tuple[str, ...] | None) -> Printed:

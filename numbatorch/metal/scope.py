@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
+from numbatorch.language.words import Table
 from numbatorch.metal.msl import PointerType, Static, TupleType, Type, spelling, variable_name
 from numbatorch.metal.sources import MISSING, Source
 from numbatorch.metal.values import Expr, Refused, describe, unify
@@ -24,6 +25,9 @@ class Functions(Protocol):
 
     def label(self, node: ast.AST, name: str, taken: set[str]) -> str:
         """The constant that says where an array of the group lies, for each call of `shared`."""
+
+    def table(self, table: Table) -> str:
+        """The name of a table of constants."""
 
     def instance(self, function: Any, args: list[Expr]) -> Printed:
         """A helper, kernel or scalar function for arguments of these types."""

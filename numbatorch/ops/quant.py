@@ -3,6 +3,8 @@
 Source of the formats: https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numbatorch.graph import Node
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import describe
 from numbatorch.ops.structured import structured
+from numbatorch.ops.surface import public
 from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape
 
@@ -64,6 +67,23 @@ def _(weight: Node) -> tuple[Shape, DType]:
 
 
 dequantize.differentiable = False
+
+
+@public()
+def dequantize_(input: Node) -> Node:
+    """The numbers that GGML blocks stand for.
+
+    Args:
+        input: (N, K) in blocks.
+    Returns:
+        (N, K) float32.
+    Raises:
+        DTypeError: input is not in blocks.
+
+    >>> nt.quantize(nt.ones(1, 32), "Q4_0").dequantize().dtype
+    numbatorch.float32
+    """
+    return dequantize.apply(input)
 
 
 @structured(differentiable=False)

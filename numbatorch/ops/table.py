@@ -71,6 +71,8 @@ FAMILIES = {
         "records": "buffer compiled const empty iota",
     },
     "ops.quant": {
+        "Tensor": "dequantize",
+        "nt": "dequantize",
         "records": "dequantize quant_matmul quant_take",
     },
     "ops.random": {

@@ -11,14 +11,14 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
-from numbatorch.graph import Node, find
+from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
-from numbatorch.ops.operands import require_in_range, scalar_dtype
+from numbatorch.ops.operands import describe, require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, sizes_of
-from numbatorch.tensor.base import Array, Handle, host_node
+from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
 
 Where = Device | str | None
@@ -143,17 +143,58 @@ def from_numpy(array: Array, device: Where = None) -> Tensor:
     return Tensor(host_node(array, dt.from_numpy(array.dtype), as_device(device)))
 
 
-def from_blocks(data: Array, dtype: DType, shape: Shape, device: Where = None) -> Tensor:
+def from_blocks(data: Array, dtype: dt.Like, shape: Shape, device: Where = None) -> Tensor:
     """A tensor of GGML blocks, (N, K), from their bytes; shares memory where it can.
 
     Args:
         data: uint8, the rows of blocks one after the other.
+        dtype: a block type or its name, also one of a plugin.
+        shape: of the values; the last dimension holds whole blocks.
+    Raises:
+        DTypeError: nothing decodes the type: names those that are known.
+        ShapeError: the bytes are not those of the shape.
     """
-    if dtype.kind != "q" or data.dtype != np.uint8 or data.nbytes != dtype.nbytes(math.prod(shape)):
-        problem = f"{data.nbytes} bytes of {data.dtype} are not {shape} in {dtype.name}"
-        raise DTypeError(message("from_blocks", problem))
-    rows = data.reshape(*shape[:-1], dtype.nbytes(shape[-1]))
-    return Tensor(host_node(rows, dtype, as_device(device), tuple(shape)))
+    from numbatorch.ops import blocks
+
+    kind = dt.named("from_blocks", dtype)
+    blocks.find("from_blocks", kind)
+    columns = shape[-1] if shape else 1
+    if columns % kind.block or data.nbytes != kind.nbytes(math.prod(shape)):
+        rows = f"blocks of {kind.block} values take {kind.itemsize} bytes, rows are whole blocks"
+        problem = f"{data.nbytes} bytes are not {tuple(shape)} in {kind.name}"
+        raise ShapeError(message("from_blocks", problem, rows))
+    if data.dtype != np.uint8:
+        raise DTypeError(message("from_blocks", f"data is {data.dtype} instead of uint8"))
+    packed = data.reshape(*shape[:-1], kind.nbytes(columns))
+    return Tensor(host_node(packed, kind, as_device(device), tuple(shape)))
+
+
+def quantize(input: Tensor, dtype: dt.Like) -> Tensor:
+    """The values packed in GGML blocks, rounded as ggml's reference encoder does.
+
+    Args:
+        input: (..., K) floats, K a multiple of the type's block.
+        dtype: a block type with an encoder, or its name.
+    Returns:
+        the shape of input, on its device.
+    Raises:
+        GradientError: input requires a gradient.
+        DTypeError: nothing encodes the type.
+        ShapeError: rows are not whole blocks.
+
+    >>> weight = quantize(ones(2, 32), "Q4_0")
+    >>> weight.dtype, weight.to(dt.float32).sum().item()
+    (numbatorch.Q4_0, 64.0)
+    """
+    from numbatorch.ops import blocks
+
+    if input.requires_grad and grad_enabled():
+        rows = (describe(input.node),)
+        hint = "detach() it first"
+        raise GradientError(message("quantize", "no gradient flows through it", *rows, hint=hint))
+    kind = dt.named("quantize", dtype)
+    packed = blocks.quantize(host_array(input.node), kind)
+    return Tensor(host_node(packed, kind, input.device, tuple(input.shape)))
 
 
 def full(

@@ -38,7 +38,7 @@ def records(file: str) -> list[dict[str, Any]]:
 
 
 def test_the_files_of_the_issue_are_tested() -> None:
-    wanted = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k"]
+    wanted = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k", "iq4_nl"]
     assert {f"pydoc-llama-{kind}.gguf" for kind in wanted} | {"model.safetensors"} <= set(FILES)
 
 

@@ -25,6 +25,7 @@ from numbatorch.language.primitives import (
     float32,
     fma,
     fmod,
+    int8,
     int32,
     int64,
     maximum,
@@ -33,6 +34,7 @@ from numbatorch.language.primitives import (
     trunc,
     uint32,
 )
+from numbatorch.language.words import Table
 from tests.compare import assert_close
 from tests.metal.device import AVAILABLE
 from tests.metal.run import compiled, launch, run
@@ -301,6 +303,24 @@ def test_kernels_call_kernels_and_functions_see_their_surroundings() -> None:
     out = np.zeros_like(x)
     run(twice(), out, x, x.size, groups=3, threads=4)
     np.testing.assert_array_equal(out, x * 9)
+
+
+BYTES = Table((-128, -3, 0, 127), int8)
+LONG = Table((-(2**63), 2**40 + 1, -1), int64)
+
+
+def test_tables_are_constants_of_their_type() -> None:
+    @kernel
+    def looked_up(out: Pointer[int64], x: Pointer[int64], n: int, part: int, parts: int) -> None:
+        lo, hi = share(n, part, parts)
+        for i in range(lo, hi):
+            out[i] = LONG[x[i] % 3] + BYTES[x[i] & 3] * x[i] + BYTES[1]
+
+    x = np.arange(50)
+    out = np.zeros_like(x)
+    run(looked_up(), out, x, x.size, groups=3, threads=4)
+    expected = np.array(LONG)[x % 3] + np.array(BYTES)[x & 3] * x - 3
+    np.testing.assert_array_equal(out, expected)
 
 
 @helper

@@ -25,7 +25,7 @@ from tests.models.build import BERT, llama_config
 
 EXPECTED = json.loads((pydoc_llama.CARRIED / "expected.json").read_text(encoding="utf-8"))
 LOGITS = np.load(pydoc_llama.CARRIED / "expected_logits.npz")
-KINDS = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k"]
+KINDS = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k", "iq4_nl"]
 FILES = ["model.safetensors", *(f"pydoc-llama-{kind}.gguf" for kind in KINDS)]
 
 at_full_size = pytest.mark.skipif(SIMULATED, reason="too large for the simulator")

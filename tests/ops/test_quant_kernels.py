@@ -268,7 +268,7 @@ PROCESSORS = {
     "avx2": ("haswell", "+avx2,+fma,+f16c"),
     "avx-vnni": ("alderlake", "+avx2,+fma,+f16c,+avxvnni"),
 }
-FEW = (dt.Q8_0, dt.Q4_K)  # signed codes, and unsigned ones with mins
+FEW = (dt.Q8_0, dt.Q4_K, dt.IQ4_NL)  # signed codes, unsigned ones with mins, a codebook
 
 
 def library(specs: Any, cpu: Any) -> Any:
@@ -331,7 +331,14 @@ def test_kernels_compile_for_other_processors(triple: str, features: str, instru
     from numbatorch.language import processor
 
     cpu = processor.CPU(triple, "generic", features)
-    for spec in (quant_row(T="Q8_0"), quant_rows(T="Q6_K"), quantize_rows(T="Q4_K")):
+    types = (
+        (quant_row, "Q8_0"),
+        (quant_row, "IQ4_NL"),
+        (quant_rows, "Q6_K"),
+        (quantize_rows, "Q4_K"),
+    )
+    for kernel, kind in types:
+        spec = kernel(T=kind)
         module = compiler.module(spec, cpu)
         assert "x86" not in str(module)
         text = target.machine(cpu).emit_assembly(module)

@@ -102,6 +102,7 @@ class _CPUTarget:
 
     def __init__(self, cpu: CPU) -> None:
         self.key = self.cpu = cpu
+        self.constant_space = 0
         arm = cpu.triple.startswith(("aarch64", "arm64"))
         self.converts_half = arm or cpu.has("f16c")  # LLVM would call a library otherwise
 

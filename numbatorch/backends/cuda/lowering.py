@@ -41,6 +41,7 @@ class _CudaTarget:
 
     key = "cuda"
     converts_half = True
+    constant_space = 4
 
     def definition(self, word: Intrinsic | Word) -> tuple[Callable[..., Any], bool]:
         """From the table of words.py."""

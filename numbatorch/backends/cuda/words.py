@@ -20,7 +20,7 @@ from numbatorch.errors import KernelError, message
 from numbatorch.language import elements, groups, numba_types, primitives, words
 from numbatorch.language.numba_pointers import VALUE, ElementClass, PointerType, held
 from numbatorch.language.scalar_word import Definition
-from numbatorch.language.words import ElementType, Intrinsic, Word
+from numbatorch.language.words import ElementType, Intrinsic, Table, Word
 
 Define = Callable[..., Any]
 
@@ -33,6 +33,7 @@ i32, i64 = ir.IntType(32), ir.IntType(64)
 
 # numba-cuda has an answer for classes of its own, before it asks what is registered with Numba.
 typeof_impl.register(ElementType)(numba_types.typeof_element)
+typeof_impl.register(Table)(numba_types.typeof_table)
 
 
 class DeviceWord(Intrinsic):

@@ -11,6 +11,7 @@ from numbatorch.language.kernel import Intrinsic
 from numbatorch.language.processor import current_cpu
 from numbatorch.language.simd import vectors as simd
 from numbatorch.language.simd.int8 import signed_bias, splat_constant
+from numbatorch.language.words import Table
 
 STEP = 256
 
@@ -26,12 +27,19 @@ class Numbers:
         four: or a helper (block, place) -> four of them, a byte each.
         signed: they are int8.
         bias: what is taken off.
+        table: or they are indices of this, 16 of int8.
     """
 
     planes: tuple[Plane, ...]
     four: Any
     signed: bool
     bias: int
+    table: Table | None
+
+    @property
+    def adapts(self) -> bool:
+        """Whether `signed_bias` is added to them, to make them what products take."""
+        return self.signed or self.table is not None
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,8 @@ class Step:
 def code_words(codes: Numbers, step: Step) -> Intrinsic:
     """A word (block, last, pair) -> values 64 * pair to 64 * pair + 63 of a step in order.
 
-    They are 16 words of four bytes; `signed_bias` is added to signed ones. `pair` is a literal.
+    They are 16 words of four bytes; `signed_bias` is added to those that may be negative. `pair`
+    is a literal.
     """
 
     def codes_of(typingctx: Any, block: Any, last: Any, pair: Any) -> Any:
@@ -85,7 +94,9 @@ def code_words(codes: Numbers, step: Step) -> Intrinsic:
             numbers = range(first // step.values, first // step.values + 64 // count)
             places = [step.place(builder, args[0], args[1], number) for number in numbers]
             words = _words(builder, codes, call, context, places, first % step.values, count)
-            if not codes.signed:
+            if codes.table is not None:
+                words = _looked_up(builder, words, codes.table)
+            if not codes.adapts:
                 return words
             return builder.xor(words, splat_constant(words.type, 0x01010101 * signed_bias()))
 
@@ -131,6 +142,47 @@ def factors(
         return signature(result, block, types.int64), codegen
 
     return Intrinsic(scales_of, True)
+
+
+def _looked_up(builder: Any, words: Any, table: Table) -> Any:
+    """IR of the entries of a table of 16 that the bytes of words are the numbers of.
+
+    Each processor shuffles a vector by another one in 16 bytes; without, bytes are picked one by
+    one.
+    """
+    from llvmlite import ir
+
+    cpu = current_cpu()
+    nbytes = 4 * words.type.count
+    name, width = "", nbytes
+    if cpu.triple.startswith(("aarch64", "arm64")):
+        name, width = "llvm.aarch64.neon.tbl1.v16i8", 16
+    elif cpu.has("avx2"):
+        width = min(simd.vector_bytes(), nbytes)
+        name = "llvm.x86.avx512.pshuf.b.512" if width == 64 else "llvm.x86.avx2.pshuf.b"
+    kind = ir.VectorType(ir.IntType(8), width)
+    codes = builder.bitcast(words, ir.VectorType(ir.IntType(8), nbytes))
+    entries = ir.Constant(kind, list(table) * (width // 16))
+    found = []
+    for start in range(0, nbytes, width):
+        part = simd.take(builder, codes, range(start, start + width))
+        if name:
+            function = simd.declare(builder, name, ir.FunctionType(kind, [kind, kind]))
+            found.append(builder.call(function, [entries, part]))
+        else:
+            found.append(_picked_bytes(builder, entries, part))
+    return builder.bitcast(_joined(builder, found), words.type)
+
+
+def _picked_bytes(builder: Any, entries: Any, codes: Any) -> Any:
+    from llvmlite import ir
+
+    out = ir.Constant(codes.type, ir.Undefined)
+    for i in range(codes.type.count):
+        lane = ir.IntType(32)(i)
+        entry = builder.extract_element(entries, builder.extract_element(codes, lane))
+        out = builder.insert_element(out, entry, lane)
+    return out
 
 
 def _caller(numbers: Numbers | None) -> Any:

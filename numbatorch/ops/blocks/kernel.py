@@ -18,9 +18,12 @@ from numbatorch.language.kernel import (
     view,
     with_types,
 )
+from numbatorch.language.primitives import from_bits, select
 from numbatorch.language.words import Helper, Word, float16, float32, int32, int64, uint8
 from numbatorch.ops import blocks
-from numbatorch.ops.blocks.layout import Bits, BlockType, Factor, Packed, word_at, word_of_bytes
+from numbatorch.ops.blocks.layout import Bits, BlockType, Factor, Packed, word_at
+
+SMALLEST = 2.0**-24  # float16 above 0
 
 # Names that a layout gives a meaning in the helpers below, which are never called without.
 AT = 0  # byte of the block that a field begins at
@@ -29,11 +32,38 @@ SPAN, TURN, PER = 0, 0, 0  # logarithms of Bits.span and of span * per, and per 
 UP = 0  # bits below a plane
 FLIP = 0  # of signed bytes the sign bits, as all numbers in words are unsigned
 BIAS = 0
+CODEBOOK = (0,)
 GROUP = 5  # logarithm of how many values share a factor
 first: Any = Word("first", "(block, place): a plane.")
 second: Any = Word("second", "(block, place): the plane above.")
 four: Any = Word("four", "(block, place): numbers of groups.")
 inner: Any = Word("inner", "(block, place): a factor.")
+
+
+@helper
+def half_at(block: Pointer[uint8], byte: int) -> Any:
+    """The float16 at an even byte; of blocks whose size is odd at any one."""
+    return view(block + byte, float16)[0]
+
+
+@helper
+def word_of_bytes(block: Pointer[uint8], byte: int) -> Any:
+    """As `word_at`; blocks of an even size only start at even addresses."""
+    low = int64(block[byte]) | (int64(block[byte + 1]) << 8)
+    return low | (int64(block[byte + 2]) << 16) | (int64(block[byte + 3]) << 24)
+
+
+@helper
+def half_of_bytes(block: Pointer[uint8], byte: int) -> Any:
+    """As `half_at`, by arithmetic on the bits."""
+    code = int64(block[byte]) | (int64(block[byte + 1]) << 8)
+    size = code & 0x7FFF
+    found = float32(int32(size)) * float32(SMALLEST)
+    if size >= 0x0400:
+        found = from_bits(int32((size << 13) + (112 << 23)))
+    if size >= 0x7C00:
+        found = from_bits(int32((size << 13) | 0x7F800000))
+    return select(code > 0x7FFF, -found, found)
 
 
 @helper
@@ -65,7 +95,7 @@ def two_planes(block: Pointer[uint8], place: int) -> Any:
 @helper
 def one_factor(block: Pointer[uint8], place: int) -> Any:
     """A float16 for the block."""
-    return view(block + AT, float16)[0]
+    return half_at(block, AT)
 
 
 @helper
@@ -73,7 +103,7 @@ def factors(block: Pointer[uint8], place: int) -> Any:
     """A float16 for the block, times an integer for each group."""
     group = place >> GROUP
     number = (four(block, group & -4) >> (8 * (group & 3))) & 255
-    return float32(int32(number - BIAS)) * view(block + AT, float16)[0]
+    return float32(int32(number - BIAS)) * half_at(block, AT)
 
 
 @helper
@@ -86,6 +116,12 @@ def negated(block: Pointer[uint8], place: int) -> Any:
 def nothing(block: Pointer[uint8], place: int) -> Any:
     """The least of types without."""
     return float32(0.0)
+
+
+@helper
+def listed(code: int) -> Any:
+    """The integer that a code is the number of."""
+    return int32(CODEBOOK[code])
 
 
 @helper
@@ -115,9 +151,7 @@ def plane(block: BlockType, bits: Bits) -> Any:
 
 def packed(block: BlockType, numbers: Packed) -> Any:
     """(block, place) -> four numbers from a place on, a multiple of 4; the first lowest."""
-    if numbers.four is not None:
-        return numbers.four
-    planes = [plane(block, bits) for bits in numbers.planes]
+    planes = [plane(block, bits) for bits in numbers.planes] or [numbers.four]
     if len(planes) == 1:
         flip = 0x80808080 if numbers.signed else 0
         return specialised(one_plane, first=planes[0], FLIP=flip)
@@ -127,6 +161,13 @@ def packed(block: BlockType, numbers: Packed) -> Any:
 def unsigned_bias(numbers: Packed) -> int:
     """The bias of numbers without signs."""
     return 128 if numbers.signed else numbers.bias
+
+
+def integer(numbers: Packed) -> Any:
+    """(code) -> the integer that an unsigned code stands for."""
+    if numbers.table is not None:
+        return specialised(listed, CODEBOOK=numbers.table)
+    return specialised(unbiased, BIAS=unsigned_bias(numbers))
 
 
 def factor(block: BlockType, found: Factor | None) -> Any:
@@ -158,14 +199,15 @@ PLACE_BITS = 0  # a block has 1 << PLACE_BITS values
 
 def meanings(block: BlockType) -> dict[str, Any]:
     """What these names mean for a block type."""
+    odd = {"word_at": word_of_bytes, "half_at": half_of_bytes}
     return {
         "codes_of": packed(block, block.codes),
         "scale_of": factor(block, block.scale),
         "least_of": factor(block, block.least),
-        "integer_of": specialised(unbiased, BIAS=unsigned_bias(block.codes)),
+        "integer_of": integer(block.codes),
         "BLOCK_BYTES": block.dtype.itemsize,
         "PLACE_BITS": block.dtype.block.bit_length() - 1,
-        "word_at": word_of_bytes if block.dtype.itemsize % 2 else word_at,
+        **(odd if block.dtype.itemsize % 2 else {}),
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.language.kernel import Helper, Pointer, helper, view
-from numbatorch.language.words import int64, uint8, uint16
+from numbatorch.language.words import Table, int64, uint8, uint16
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -65,16 +65,9 @@ class Bits:
 
 @helper
 def word_at(block: Pointer[uint8], byte: int) -> Any:
-    """Four bytes from an even one on; blocks of an even size start at even addresses only."""
+    """Four bytes from an even one on; of blocks whose size is odd from any one on."""
     halves = view(block + byte, uint16)
     return int64(halves[0]) | (int64(halves[1]) << 16)
-
-
-@helper
-def word_of_bytes(block: Pointer[uint8], byte: int) -> Any:
-    """Four bytes from any one on."""
-    low = int64(block[byte]) | (int64(block[byte + 1]) << 8)
-    return low | (int64(block[byte + 2]) << 16) | (int64(block[byte + 3]) << 24)
 
 
 @dataclass(frozen=True)
@@ -86,14 +79,16 @@ class Packed:
         four: where planes do not say it, a helper (block, place) -> the numbers from `place` on, a
             multiple of 4, in four bytes, the first one lowest. It reads by `word_at` and decides by
             the place alone, and so NumPy calls it too.
-        signed: a single plane of bytes is int8.
+        signed: they are int8.
         bias: what is taken off.
+        table: what the numbers are indices of, 16 of int8; those are neither signed nor biased.
     """
 
     planes: tuple[Bits, ...] = ()
     four: Any = None
     signed: bool = False
     bias: int = 0
+    table: Table | None = None
 
     def read(self, blocks: Array, count: int) -> Array:
         """The first `count` integers of (n,) blocks, (n, count) float32."""
@@ -105,6 +100,8 @@ class Packed:
             for plane in self.planes[1:]:
                 numbers = numbers | plane.read(blocks) << np.uint8(up)
                 up += plane.bits
+        if self.table is not None:
+            return np.array(self.table, np.float32)[numbers[:, :count]]
         found: Array = numbers.view(np.int8 if self.signed else np.uint8)[:, :count]
         return found.astype(np.float32) - np.float32(self.bias)
 
@@ -139,8 +136,11 @@ def _in_numpy(found: Helper) -> Callable[..., Any]:
         return _Blocks.word_at
     code, scope = found.function.__code__, dict(found.function.__globals__)
     for name in code.co_names:
-        if isinstance(scope.get(name), Helper):
-            scope[name] = _in_numpy(scope[name])
+        value = scope.get(name)
+        if isinstance(value, Helper):
+            scope[name] = _in_numpy(value)
+        elif isinstance(value, Table):
+            scope[name] = np.array(value)
     return FunctionType(code, scope)
 
 
@@ -178,8 +178,8 @@ class BlockType:
         codes: one a value.
         scale: shared by a group of values.
         least: as `scale`, or None for 0.
-        encode: (n, block) float32 to the fields of blocks, with `codes` as they are before the
-            bias; None where nothing here encodes the type.
+        encode: (n, block) float32 to the fields of blocks, with `codes` as they are before
+            bias and table; None where nothing here encodes the type.
 
     Raises:
         DTypeError: kernels do not read such blocks.
@@ -202,8 +202,8 @@ class BlockType:
             self._refuse(f"a scale for {self.group} values, where kernels take {GROUPS}")
         if self.least is not None and self.codes.bias:
             self._refuse("codes with both a bias and a least value")
-        if any(self.offset(factor.field) % 2 or size % 2 for factor in self.factors):
-            self._refuse(f"a float16 that is not at an even byte of blocks of {size} bytes")
+        if self.codes.table is not None and len(self.codes.table) != 16:
+            self._refuse(f"a table of {len(self.codes.table)} numbers, where kernels look up 16")
 
     def _refuse(self, problem: str) -> None:
         raise DTypeError(message("block type", f"{self.dtype.name} has {problem}"))

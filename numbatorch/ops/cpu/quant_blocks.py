@@ -30,7 +30,7 @@ def meanings(block: BlockType) -> dict[str, Any]:
         "codes_of": code_words(_numbers(block, block.codes), _step(block)),
         "scales_of": _factors(block, block.scale),
         "mins_of": _factors(block, block.least or block.scale),
-        "bias": _bias(block.codes.signed, block.codes.bias),
+        "bias": _bias(_numbers(block, block.codes)),
         "GROUP": block.group,
         "GROUPS": STEP // block.group,
         "HAS_MINS": int(block.least is not None),
@@ -50,7 +50,7 @@ def _step(block: BlockType) -> Step:
 
 def _numbers(block: BlockType, packed: Packed) -> Numbers:
     planes = tuple((block.offset(p.field), p.bits, p.span) for p in packed.planes)
-    return Numbers(planes, packed.four, packed.signed, packed.bias)
+    return Numbers(planes, packed.four, packed.signed, packed.bias, packed.table)
 
 
 def _factors(block: BlockType, factor: Factor) -> Intrinsic:
@@ -60,9 +60,9 @@ def _factors(block: BlockType, factor: Factor) -> Intrinsic:
     return factors(byte, numbers, factor.count, lanes, factor.negative, _step(block))
 
 
-def _bias(signed: bool, number: int) -> Intrinsic:
+def _bias(codes: Numbers) -> Intrinsic:
     def definition(typingctx: Any, block: Any) -> Any:
-        return simd.constant_result(signed_bias() if signed else number, block)
+        return simd.constant_result(signed_bias() if codes.adapts else codes.bias, block)
 
     definition.__name__ = "bias"
     return Intrinsic(definition, False)
