@@ -6,6 +6,7 @@ Importing this package imports no model: the classes load when a checkpoint or a
 import json
 import os
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -
 
 
 def __getattr__(name: str) -> Any:
-    """Classes of models and their configurations: `Llama`, `LlamaConfig`."""
+    """Modules, and the classes of models and their configurations: `Llama`, `LlamaConfig`."""
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
     for declared in declarations(name):
         if declared.name == name.removesuffix("Config"):
             return getattr(import_module(declared.module), name)

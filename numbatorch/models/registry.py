@@ -7,10 +7,9 @@ that line of each, so that looking a name up imports the one file that has it.
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from numbatorch import entry_points, nn
 from numbatorch.errors import message
@@ -31,8 +30,7 @@ _DECLARATION = re.compile(r"^@architecture(\(.*?\))\nclass (\w+)", re.MULTILINE 
 _classes: dict[Key, type[nn.Module]] = {}  # of the files imported so far
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """What a file of this folder says of its class."""
 
     module: str

@@ -70,6 +70,9 @@ def test_a_task_that_is_not_there() -> None:
 
 def test_names_of_the_package() -> None:
     assert {"Bert", "Llama", "from_pretrained"} <= set(dir(nt.models))
+    code = "import numbatorch as nt; print(nt.models.llama.LlamaConfig is nt.models.LlamaConfig)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
     assert nt.models.LlamaConfig is import_module("numbatorch.models.llama").LlamaConfig
     with pytest.raises(AttributeError, match=r"numbatorch\.models.*'Nothing'"):
         _ = nt.models.Nothing
