@@ -57,7 +57,7 @@ OPERATORS = {
 
 def families_of_source() -> list[str]:
     """Modules that hold records or public functions, from the files themselves."""
-    marks = ("@public(", "@elementwise(", "@structured(", "@reduction(", "@view(")
+    marks = ("@public(", "@elementwise(", "@structured(", "@reduction(", "@scan(", "@view(")
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")

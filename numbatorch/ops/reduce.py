@@ -1,8 +1,9 @@
-"""Reductions: sum, prod, max, min, any, all, argmax, argmin; mean, var and logsumexp over them."""
+"""Reductions: sum, prod, max, min, argmax, argmin, any, all, logsumexp; mean on top."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,43 +12,46 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.operands import as_node, const, describe, expanded
-from numbatorch.ops.reduction import State, highest, lowest, reduction, word_of
+from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
+from numbatorch.ops.reduction import Reduction, State, highest, lowest, reduction, word_of
 from numbatorch.ops.registry import view
-from numbatorch.ops.scalar import Scalar, scalar_function
+from numbatorch.ops.scalar import Scalar, convert, scalar_function
 from numbatorch.ops.scalar_combine import add_reassoc, larger, smaller
+from numbatorch.ops.scalar_exp import exp, log
 from numbatorch.ops.view import reject_blocks, reshape
 from numbatorch.shape import Shape, normalize_dims, numel
 
 Array = np.ndarray[Any, Any]
 
 
-def _wide(dtype: DType) -> DType:
+def wide(dtype: DType) -> DType:
+    """The dtype of sums and products: int64 of integers and bool."""
     return dt.int64 if dtype.kind in "iub" else dtype
 
 
-def _wide_word(dtype: DType) -> tuple[DType, ...]:
-    return (word_of(_wide(dtype)),)
+def wide_word(dtype: DType) -> tuple[DType, ...]:
+    return (word_of(wide(dtype)),)
 
 
-SUM = State(add_reassoc, lambda word: (0,), _wide_word)
+SUM = State(add_reassoc, lambda word: (0,), wide_word)
 
 
 def _times(product: Scalar, other: Scalar) -> Scalar:
     return product * other
 
 
-PRODUCT = State(_times, lambda word: (1,), _wide_word)
+PRODUCT = State(_times, lambda word: (1,), wide_word)
 LARGEST = State(larger, lambda word: (lowest(word),))
 SMALLEST = State(smaller, lambda word: (highest(word),))
 
 
-def _sample(rng: np.random.Generator) -> Any:
+def sample(rng: np.random.Generator) -> Any:
+    """An array, and some of its dimensions."""
     dims = tuple(d for d in range(3) if rng.random() < 0.5)
     return [rng.standard_normal(tuple(int(n) for n in rng.integers(1, 5, 3)))], {"dims": dims}
 
 
-@reduction(SUM, result=_wide)
+@reduction(SUM, result=wide)
 def sum_(x: Array, *, dims: Shape) -> Array:
     """Sum over `dims`; integers and bool are summed in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
@@ -102,7 +106,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
 
 
-@reduction(PRODUCT, result=_wide)
+@reduction(PRODUCT, result=wide)
 def prod(x: Array, *, dims: Shape) -> Array:
     """Product over `dims`; integers and bool are multiplied in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
@@ -112,14 +116,19 @@ def prod(x: Array, *, dims: Shape) -> Array:
 
 @prod.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
-    """The product of all others: y / x, or with one zero among them the rest at the zero."""
-    zero = find("eq").apply(x, 0)
-    filled = find("where").apply(zero, 1.0, x)
-    others = expanded(prod.apply(filled, dims=dims), x.shape)
+    """The product of all others: y / x, or at a zero that of the rest, of the other zero too.
+
+    So derivatives are right as well. Beside two other zeros only third derivatives are not 0.
+    """
+    where, eq = find("where"), find("eq")
+    zero = eq.apply(x, 0)
+    filled = where.apply(zero, 1.0, x)
     zeros = expanded(sum_.apply(zero, dims=dims), x.shape)
-    only = find("logical_and").apply(zero, find("eq").apply(zeros, 1))
-    at_zero = find("where").apply(only, others, const(0.0, x.dtype, x.device, x.shape))
-    part = find("where").apply(find("eq").apply(zeros, 0), others / filled, at_zero)
+    rest = expanded(prod.apply(filled, dims=dims), x.shape)
+    other = expanded(sum_.apply(where.apply(zero, x, 0.0), dims=dims), x.shape) - x
+    beside = where.apply(eq.apply(zeros, 2), rest * other, 0.0)
+    at_zero = where.apply(eq.apply(zeros, 1), rest, beside)
+    part = where.apply(zero, at_zero, expanded(y, x.shape) / filled)
     return expanded(g, x.shape) * part
 
 
@@ -151,29 +160,35 @@ def _position(dtype: DType) -> DType:
     return dt.int64
 
 
-def _with_index(dtype: DType) -> tuple[DType, ...]:
+def with_index(dtype: DType) -> tuple[DType, ...]:
+    """An element and where it stands."""
+    return dtype, dt.int64
+
+
+def with_index_word(dtype: DType) -> tuple[DType, ...]:
+    """The words of `with_index`."""
     return word_of(dtype), dt.int64
 
 
 @scalar_function()
-def _above(lhs: Scalar, rhs: Scalar) -> Scalar:
+def above(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether lhs is larger, or the only NaN."""
     return (lhs > rhs) | ((lhs != lhs) & (rhs == rhs))
 
 
 @scalar_function()
-def _below(lhs: Scalar, rhs: Scalar) -> Scalar:
+def below(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether lhs is smaller, or the only NaN."""
     return (lhs < rhs) | ((lhs != lhs) & (rhs == rhs))
 
 
 def _first_largest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
-    taken = _above(x, best) | (not _above(best, x) and index < at)
+    taken = above(x, best) | (not above(best, x) and index < at)
     return (x if taken else best), (index if taken else at)
 
 
 def _first_smallest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
-    taken = _below(x, best) | (not _below(best, x) and index < at)
+    taken = below(x, best) | (not below(best, x) and index < at)
     return (x if taken else best), (index if taken else at)
 
 
@@ -181,17 +196,19 @@ def _index(best: Scalar, at: Scalar, count: Scalar) -> Scalar:
     return at
 
 
-LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), _with_index, finish=_index)
-SMALLEST_AT = State(_first_smallest, lambda word: (highest(word), 0), _with_index, finish=_index)
+_LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), with_index_word)
+_SMALLEST_AT = State(_first_smallest, lambda word: (highest(word), 0), with_index_word)
 
 
-@reduction(LARGEST_AT, result=_position, empty=False, differentiable=False)
+@reduction(replace(_LARGEST_AT, finish=_index), result=_position, empty=False, differentiable=False)
 def argmax(x: Array, *, dims: Shape) -> Array:
     """Row-major position within `dims` of the first largest element; the first NaN wins."""
     return _arg(np.argmax, x, dims)
 
 
-@reduction(SMALLEST_AT, result=_position, empty=False, differentiable=False)
+@reduction(
+    replace(_SMALLEST_AT, finish=_index), result=_position, empty=False, differentiable=False
+)
 def argmin(x: Array, *, dims: Shape) -> Array:
     """Row-major position within `dims` of the first smallest element; the first NaN wins."""
     return _arg(np.argmin, x, dims)
@@ -204,19 +221,150 @@ def _arg(function: Callable[..., Array], x: Array, dims: Shape) -> Array:
     return function(rows, axis=-1).reshape(shape).astype(np.int64)
 
 
-REDUCTIONS: tuple[Op, ...] = (sum_, prod, max_, min_, argmax, argmin)
+@reduction(_LARGEST_AT, result=with_index, empty=False)
+def max_with_index(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+    """Largest element along one dimension and where the first of these stands; NaN wins."""
+    return np.max(x, axis=dims, keepdims=True), _arg(np.argmax, x, dims)
+
+
+@reduction(_SMALLEST_AT, result=with_index, empty=False)
+def min_with_index(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+    """Smallest element along one dimension and where the first of these stands; NaN wins."""
+    return np.min(x, axis=dims, keepdims=True), _arg(np.argmin, x, dims)
+
+
+def _to_the_chosen(g: Any, y: Any, x: Node, *, dims: Shape) -> Node:
+    """The cotangent, where an element was chosen."""
+    (axis,) = dims
+    count = x.shape[axis]
+    places = Node(IOTA, (), {}, (count,), dt.int64, x.device)
+    along = tuple(count if i == axis else 1 for i in range(len(x.shape)))
+    places = expanded(reshape.apply(places, shape=along), x.shape)
+    chosen = find("eq").apply(places, expanded(y[1], x.shape))
+    return find("where").apply(chosen, expanded(g[0], x.shape), 0.0)
+
+
+max_with_index.vjp(_to_the_chosen)
+min_with_index.vjp(_to_the_chosen)
+
+
+def _some(found: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    return larger(found, convert(x != 0, dt.uint8))
+
+
+def _each(found: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    return smaller(found, convert(x != 0, dt.uint8))
+
+
+def _truth(dtype: DType) -> DType:
+    return dt.bool_
+
+
+def _truth_word(dtype: DType) -> tuple[DType, ...]:
+    return (dt.uint8,)
+
+
+@reduction(
+    State(larger, lambda word: (0,), _truth_word, _some), result=_truth, differentiable=False
+)
+def any_(x: Array, *, dims: Shape) -> Array:
+    """Whether an element over `dims` is not zero."""
+    out: Array = np.any(x, axis=dims, keepdims=True)
+    return out
+
+
+@reduction(
+    State(smaller, lambda word: (1,), _truth_word, _each), result=_truth, differentiable=False
+)
+def all_(x: Array, *, dims: Shape) -> Array:
+    """Whether no element over `dims` is zero."""
+    out: Array = np.all(x, axis=dims, keepdims=True)
+    return out
+
+
+@scalar_function()
+def _apart(a: Scalar, b: Scalar) -> Scalar:
+    """a - b, or 0 for two equal infinities."""
+    return 0.0 if a == b else a - b
+
+
+def _merge_powers(top: Scalar, total: Scalar, other: Scalar, sum_: Scalar) -> Scalar:
+    """Sums of exp(x - top) and of exp(x - other), both as of exp(x - the larger)."""
+    apart = _apart(other, top)
+    shrunk = exp(-abs(apart))
+    above = apart > 0.0
+    return (other if above else top), (total * shrunk + sum_ if above else total + sum_ * shrunk)
+
+
+def _add_power(top: Scalar, total: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    apart = _apart(x, top)
+    shrunk = exp(-abs(apart))
+    above = apart > 0.0
+    return (x if above else top), (total * shrunk + 1.0 if above else total + shrunk)
+
+
+def _log_of_powers(top: Scalar, total: Scalar, count: Scalar) -> Scalar:
+    return log(total) + top
+
+
+def two_words(dtype: DType) -> tuple[DType, ...]:
+    """Two words of floats."""
+    return (dtype.compute,) * 2
+
+
+LOG_SUM_EXP = State(
+    _merge_powers, lambda word: (-np.inf, 0.0), two_words, _add_power, _log_of_powers
+)
+
+
+@reduction(LOG_SUM_EXP, kinds="f")
+def logsumexp(x: Array, *, dims: Shape) -> Array:
+    """log(sum(exp(x))) over `dims`, without overflow.
+
+    Source: M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax" (2018),
+    https://arxiv.org/abs/1805.02867
+    """
+    top = np.max(x, axis=dims, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    out: Array = np.log(np.exp(x - top).sum(axis=dims, keepdims=True)) + top
+    return out
+
+
+@logsumexp.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    shift = find("where").apply(find("eq").apply(y, -np.inf), 0.0, y)
+    return expanded(g, x.shape) * find("exp").apply(x - expanded(shift, x.shape))
+
+
+def one_dim_sample(rng: np.random.Generator) -> Any:
+    """An array, and one of its dimensions."""
+    shape = tuple(int(n) for n in rng.integers(1, 5, 3))
+    return [rng.standard_normal(shape)], {"dims": (int(rng.integers(3)),)}
+
+
+REDUCTIONS: tuple[Op, ...] = (sum_, prod, max_, min_, argmax, argmin, any_, all_, logsumexp)
 for _op in REDUCTIONS:
-    _op.samples(_sample)
+    _op.samples(sample)
+for _op in (max_with_index, min_with_index):
+    _op.samples(one_dim_sample)
 
 
-def reduced(op: Op, x: Node, dim: Any = None, keepdim: bool = False) -> Node:
-    """Apply a reduction over `dim` (an int, several, or None for all)."""
+def reduced(op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **attrs: Any) -> Node:
+    """Apply a reduction of one result over `dim` (an int, several, or None for all)."""
+    (out,) = reduced_parts(op, x, dim, keepdim, **attrs)
+    return out
+
+
+def reduced_parts(
+    op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **attrs: Any
+) -> tuple[Node, ...]:
+    """The results of a reduction over `dim` (an int, several, or None for all)."""
     dims = normalize_dims(op.name, dim, len(x.shape))
-    out = op.apply(x, dims=dims)
+    parts = op.parts(x, dims=dims, **attrs)
     if keepdim or not dims:
-        return out
+        return parts
     shape = tuple(n for i, n in enumerate(x.shape) if i not in dims)
-    return reshape.apply(out, shape=shape)
+    return tuple(reshape.apply(part, shape=shape) for part in parts)
 
 
 def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
@@ -224,49 +372,7 @@ def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
     if x.dtype.kind != "f":
         raise DTypeError(message("mean", f"needs a floating-point input, not {x.dtype.name}"))
     dims = normalize_dims("mean", dim, len(x.shape))
-    count = numel([x.shape[d] for d in dims])
-    scale = 1.0 / count if count else float("nan")
+    count = float(numel([x.shape[d] for d in dims]))
     wide = as_node(x, x.dtype.compute, x.device)  # the sum of half types can be out of their range
-    return as_node(reduced(sum_, wide, dims, keepdim) * scale, x.dtype, x.device)
-
-
-def var(x: Node, dim: Any = None, keepdim: bool = False, correction: float = 1.0) -> Node:
-    """Mean of (x - mean)^2, over count - correction instead of count."""
-    dims = normalize_dims("var", dim, len(x.shape))
-    wide = as_node(x, x.dtype.compute, x.device)
-    centred = wide - expanded(mean(wide, dims, keepdim=True), x.shape)
-    count = numel([x.shape[d] for d in dims]) - correction
-    scale = 1.0 / count if count > 0 else np.nan
-    return as_node(reduced(sum_, centred * centred, dims, keepdim) * scale, x.dtype, x.device)
-
-
-def logsumexp(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
-    """log(sum(exp(x - m))) + m with m the largest element over `dim`, 0 if that is infinite.
-
-    Integers and floats narrower than float32 are added up in float32.
-    """
-    narrow = x.dtype.kind != "f" or x.dtype.itemsize < 4
-    wide = as_node(x, dt.float32, x.device) if narrow else x
-    dims = normalize_dims("logsumexp", dim, len(x.shape))
-    shape = tuple(1 if d in dims else size for d, size in enumerate(x.shape))
-    top = const(0.0, wide.dtype, x.device, shape)
-    if numel([x.shape[d] for d in dims]):
-        found = find("detach").apply(max_.apply(wide, dims=dims))
-        top = find("where").apply(find("isfinite").apply(found), found, top)
-    powers = find("exp").apply(wide - expanded(top, x.shape))
-    out = find("log").apply(sum_.apply(powers, dims=dims)) + top
-    if not keepdim and dims:
-        out = reshape.apply(out, shape=tuple(n for d, n in enumerate(x.shape) if d not in dims))
-    return as_node(out, x.dtype, x.device) if x.dtype.kind == "f" else out
-
-
-def any_(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
-    """Whether any element over `dim` is not zero."""
-    hits = reduced(sum_, as_node(x, dt.bool_, x.device), dim, keepdim)
-    return find("cast").apply(hits, dtype=dt.bool_)
-
-
-def all_(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
-    """Whether every element over `dim` is not zero."""
-    missing = find("logical_not").apply(as_node(x, dt.bool_, x.device))
-    return find("logical_not").apply(any_(missing, dim, keepdim))
+    total = reduced(sum_, wide, dims, keepdim)
+    return as_node(total / const(count, wide.dtype, x.device), x.dtype, x.device)

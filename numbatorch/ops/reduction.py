@@ -12,7 +12,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node, Op, register
+from numbatorch.graph import Node, Op, TupleNode, register
 from numbatorch.ops.operands import describe
 from numbatorch.ops.scalar import Form, ScalarFunction
 from numbatorch.ops.scalar_program import Operand, Program, Value
@@ -20,6 +20,7 @@ from numbatorch.ops.scalar_reader import Builder
 from numbatorch.shape import Shape
 
 Function = Callable[..., Any]
+Results = DType | tuple[DType, ...]
 
 
 def word_of(dtype: DType) -> DType:
@@ -55,7 +56,8 @@ class State:
         words: dtype of the elements -> dtypes of the words.
         step: (*state, x, index) -> state with the element x, whose row-major number is index. By
             default (x,), or (x, index) if that is two words, is a state, and merged.
-        finish: (*state, count) -> the result, of count elements; by default the first word.
+        finish: (*state, count) -> the result of count elements, or a tuple of results; by default
+            the words. The count is of the dtype of the first word.
     """
 
     merge: Function
@@ -98,22 +100,6 @@ class State:
     ) -> list[Value]:
         """The state of both parts."""
         return _expanded(builder, self.merge, [*state, *other], attrs, state)
-
-    def finished(
-        self,
-        builder: Program,
-        state: Sequence[Value],
-        count: Value,
-        dtype: DType,
-        attrs: dict[str, Any],
-    ) -> Value:
-        """The result, rounded to `dtype`."""
-        result: Operand = state[0]
-        if self.finish is not None:
-            result = _call(builder, self.finish, [*state, count], attrs)
-        if not isinstance(result, Value):
-            result = builder.const(result, dtype.compute)
-        return builder.cast(result, dtype)
 
 
 def _call(
@@ -158,7 +144,7 @@ class Reduction(Op):
 
     Attributes:
         state: how it goes over the elements.
-        result: dtype of x -> dtype of the result.
+        result: dtype of x -> dtype of the result, or a tuple for several results.
         kinds: of the dtypes that it takes.
         empty: whether a reduction over no elements has a value.
         scans: whether the result is that of each element and all before it, in place of one.
@@ -166,7 +152,7 @@ class Reduction(Op):
 
     scans = False
 
-    def __init__(self, reference: Function, state: State, result: Callable[[DType], DType]):
+    def __init__(self, reference: Function, state: State, result: Callable[[DType], Results]):
         super().__init__(reference.__name__, reference)
         self.state = state
         self.result = result
@@ -179,7 +165,12 @@ class Reduction(Op):
         }
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
-        """`dims` must be sorted dimension numbers."""
+        """The node of an operator of one result; `dims` must be sorted dimension numbers."""
+        (node,) = self.parts(*operands, **attrs)
+        return node
+
+    def parts(self, *operands: Any, **attrs: Any) -> tuple[Node, ...]:
+        """The nodes of the results."""
         (x,) = operands
         dims = attrs["dims"]
         if x.dtype.kind not in self.kinds:
@@ -187,20 +178,45 @@ class Reduction(Op):
         if not self.empty and any(x.shape[d] == 0 for d in dims):
             problem = "a reduction over no elements has no value"
             raise ShapeError(message(self.name, problem, f"input {describe(x)}, dims {dims}"))
+        attrs = {**self.defaults, **attrs}
         shape = self.shape(x.shape, dims)
-        return Node(self, (x,), {**self.defaults, **attrs}, shape, self.result(x.dtype), x.device)
+        result = self.result(x.dtype)
+        if isinstance(result, DType):
+            return (Node(self, (x,), attrs, shape, result, x.device),)
+        outputs = [(shape, dtype) for dtype in result]
+        return TupleNode(self, (x,), attrs, outputs, x.device).parts()
 
     def shape(self, shape: Shape, dims: Shape) -> Shape:
         """Of the result."""
         return tuple(1 if i in dims else size for i, size in enumerate(shape))
 
+    def finished(
+        self,
+        builder: Program,
+        state: Sequence[Value],
+        count: Value,
+        dtype: DType,
+        attrs: dict[str, Any],
+    ) -> list[Value]:
+        """The results over `count` elements of `dtype`, each rounded to its own dtype."""
+        result = self.result(dtype)
+        dtypes = (result,) if isinstance(result, DType) else result
+        found: Operand = tuple(state[: len(dtypes)])
+        if self.state.finish is not None:
+            number = builder.cast(count, state[0].dtype)
+            found = _call(builder, self.state.finish, [*state, number], attrs)
+        values = found if isinstance(found, tuple) else (found,)
+        return [
+            builder.cast(v if isinstance(v, Value) else builder.const(v, d.compute), d)
+            for v, d in zip(values, dtypes, strict=True)
+        ]
+
     def of_nothing(self, dtype: DType, attrs: dict[str, Any]) -> float:
         """The result over no elements of `dtype`."""
-        builder = Builder()
+        builder = Builder()  # it computes with literals
         numbers = {k: v for k, v in attrs.items() if k != "dims"}
-        count = builder.const(0, dt.int64)
         begun = self.state.begun(builder, dtype)
-        found = self.state.finished(builder, begun, count, self.result(dtype), numbers)
+        (found,) = self.finished(builder, begun, builder.const(0, dt.int64), dtype, numbers)
         assert found.op == "const", self
         value: float = found.payload.item()
         return value
@@ -223,7 +239,7 @@ def _same(dtype: DType) -> DType:
 def reduction(
     state: State,
     *,
-    result: Callable[[DType], DType] = _same,
+    result: Callable[[DType], Results] = _same,
     kinds: str = "iufb",
     empty: bool = True,
     differentiable: bool = True,
@@ -232,7 +248,7 @@ def reduction(
 
     Args:
         state: how kernels compute it.
-        result: dtype of x -> dtype of the result; that of x by default.
+        result: dtype of x -> dtype of the result, that of x by default; a tuple for several.
         kinds: letters of DType.kind that x may have.
         empty: False if a reduction over no elements is an error.
         differentiable: False if no gradient flows through it.
@@ -249,7 +265,7 @@ def reduction(
 def scan(
     state: State,
     *,
-    result: Callable[[DType], DType] = _same,
+    result: Callable[[DType], Results] = _same,
     kinds: str = "iufb",
     differentiable: bool = True,
 ) -> Callable[[Function], Scan]:

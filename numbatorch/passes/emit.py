@@ -42,7 +42,7 @@ def elementwise(
         writes: argument, layout over the space and dtype of each result.
         shared: nodes whose memory is that of a result, by its number.
     """
-    program = make_program(target, "", group.results, group.space, operand, writes, shared, None)
+    program = make_program(target, "", group.results, group.space, operand, writes, shared, ())
     total = numel(group.space)
     inner = program.sizes[-1]
 
@@ -126,7 +126,7 @@ def epilogue(
         operand,
         [(argument, whole, dtype) for argument, _layout, dtype in writes],
         {group.core: 0},
-        None,
+        (),
     )
 
     def text() -> str:

@@ -75,19 +75,24 @@ class Program:
     def __post_init__(self) -> None:
         self.terms = sorted_terms(self.roots)
         self._attributes: dict[tuple[int, str], str] = {}
+        self._cores: dict[Node, int] = {}
 
     def bind(
-        self, operand: Callable[[Node, Layout], Any], shared: dict[Node, str], core: Node | None
+        self,
+        operand: Callable[[Node, Layout], Any],
+        shared: dict[Node, str],
+        cores: Sequence[Node],
     ) -> None:
         """Give every load its access: a pointer, an output read in place, or an index.
 
         Args:
             operand: the argument for a node's memory seen through a layout.
             shared: nodes whose memory is that of an output, by the output's name.
-            core: the node whose value the kernel already holds, or None.
+            cores: nodes whose values the kernel already holds.
         """
+        self._cores = {node: number for number, node in enumerate(cores)}
         for term in self.terms:
-            if isinstance(term, Load) and term.node is not core:
+            if isinstance(term, Load) and term.node not in self._cores:
                 self._bind_load(term, operand, shared)
             elif isinstance(term, Number):
                 self._bind_number(term)
@@ -153,7 +158,7 @@ class Program:
         if isinstance(term, Load):
             access = self.reads.get(id(term))
             if access is None:
-                return f"core:{term.node.dtype.name}"
+                return f"core{self._cores[term.node]}:{term.node.dtype.name}"
             return f"{access.name}:{access.dtype.name}:{access.kind}:{access.iota:d}"
         op = term.node.op
         assert isinstance(op, Elementwise)
@@ -219,13 +224,11 @@ class Program:
     def _inner(self, number: int, access: Access) -> str:
         return {"c": "1", "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
 
-    def body(
-        self, index: str, core: tuple[str, DType] | None = None
-    ) -> tuple[list[str], list[str]]:
+    def body(self, index: str, cores: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Statements that compute the terms at element `index` of the row, and the results' text.
 
         Args:
-            core: name and compute dtype of the value that the core gives, or None.
+            cores: names of the values that the kernel holds, in the order of `bind`.
         """
         builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
         values: dict[int, Any] = {}
@@ -234,8 +237,8 @@ class Program:
             if isinstance(term, Load):
                 access = self.reads.get(id(term))
                 if access is None:
-                    assert core is not None
-                    values[id(term)] = builder.input(*core)
+                    held = cores[self._cores[term.node]]
+                    values[id(term)] = builder.input(held, term.node.dtype.compute)
                     continue
                 name = f"{self.stem}a{len(lines)}"
                 lines.append(f"{name} = {self._read(access, index)}")
@@ -324,7 +327,7 @@ def make_program(
     operand: Callable[[Node, Layout], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shared: dict[Node, int],
-    core: Node | None,
+    cores: Sequence[Node],
 ) -> Program:
     """A program with its accesses bound and its space collapsed."""
     program = Program(target, stem, roots, space)
@@ -332,6 +335,6 @@ def make_program(
         Access(f"{stem}o{i}", dtype, layout, argument)
         for i, (argument, layout, dtype) in enumerate(writes)
     ]
-    program.bind(operand, {node: f"{stem}o{i}" for node, i in shared.items()}, core)
+    program.bind(operand, {node: f"{stem}o{i}" for node, i in shared.items()}, cores)
     program.collapse()
     return program

@@ -19,12 +19,11 @@ from numbatorch.passes.emit_share import (
     Row,
     Scratch,
     block_parameters,
+    chunk_states,
     find_block,
-    find_chunk,
     group_element,
     group_grid,
     group_head,
-    walk_chunk,
 )
 from numbatorch.passes.emit_text import indent
 from numbatorch.passes.emit_walk import BLOCK, CHUNK, FEW, MANY, Walk
@@ -46,16 +45,17 @@ def reduction(
     kept = numel(walk.extents.kept)
     if target.groups:
         alone = walk.size < FEW or (walk.extents.across and kept >= MANY)
-        return [_rows(walk, Row(walk, False, scratch)) if alone else _group(walk)]
+        return [_rows(walk, parts, scratch) if alone else _group(walk)]
     if walk.extents.across:
         return [_columns(walk, parts, scratch)]
-    row = Row(walk, not walk.state.is_chain() and walk.extents.reduced[-1] >= BLOCK, scratch, parts)
     if kept < FEW and walk.size >= 4 * CHUNK:
-        return [_split(walk, row, scratch)]
-    return [_rows(walk, row)]
+        return [_split(walk, parts, scratch)]
+    return [_rows(walk, parts, scratch)]
 
 
-def _rows(walk: Walk, row: Row) -> Kernel:
+def _rows(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
+    row = Row(walk, parts, scratch)
+
     def body() -> list[str]:
         names = walk.reduced_names()[:-1]
         counted = ["position_0 = 0"] if walk.state.needs_position() else []
@@ -116,18 +116,15 @@ def _columns(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
     return *walk.kernel("columns", extra, body), Grid(numel(walk.extents.kept))
 
 
-def _split(walk: Walk, row: Row, scratch: Scratch) -> Kernel:
+def _split(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
     state, other = walk.state, walk.state.names("other")
+    row = Row(walk, parts, scratch)
     total = numel(walk.extents.kept)
     chunks = (walk.size + CHUNK - 1) // CHUNK
 
     def body() -> list[str]:
         return [
-            *row.thread(),
-            *find_chunk(walk),
-            *indent(row.begin(), 1),
-            *indent(walk_chunk(walk, row.stretch("count", "first")), 1),
-            *indent([*row.end(), *state.store(walk.places("partial", "unit"), row.best)], 1),
+            *chunk_states(walk, row),
             "if atomic_add(counter, 0, 1) == parts - 1:",
             "    counter[0] = 0",
             "    for result_number in range(total):",

@@ -22,16 +22,16 @@ class Row:
     LLVM cannot reorder.
 
     Args:
-        blocked: whether element i of a row goes into state i % BLOCK.
         parts: threads, each of which has a block in memory.
     """
 
-    def __init__(self, walk: Walk, blocked: bool, scratch: Scratch, parts: int = 1) -> None:
+    def __init__(self, walk: Walk, parts: int, scratch: Scratch) -> None:
         self.walk = walk
-        self.blocked = blocked
+        long = walk.extents.reduced[-1] >= BLOCK and not walk.target.groups
+        self.blocked = long and not walk.state.is_chain()
         self.best = walk.state.names("best")
         self.extra: list[tuple[str, Any]] = []
-        if blocked:
+        if self.blocked:
             self.extra = [(text, scratch(parts * BLOCK * 8)) for text in walk.memory("side")]
 
     @property
@@ -136,6 +136,17 @@ def find_chunk(walk: Walk) -> list[str]:
         f"    last = min(first + {CHUNK}, size)",
         *indent(walk.find_result(), 1),
     ]
+
+
+def chunk_states(walk: Walk, row: Row) -> list[str]:
+    """Statements that write the state of each chunk to `partial<w>[result * chunks + chunk]`."""
+    lines = [
+        *row.begin(),
+        *walk_chunk(walk, row.stretch("count", "first")),
+        *row.end(),
+        *walk.state.store(walk.places("partial", "unit"), row.best),
+    ]
+    return [*row.thread(), *find_chunk(walk), *indent(lines, 1)]
 
 
 def group_threads(size: int) -> int:

@@ -131,13 +131,13 @@ class StateText:
         results = self.op.state.merged(builder, state, self._inputs(builder, other), attrs)
         return _assigned(builder, target, results)
 
-    def finish(self, names: Sequence[str], count: str) -> tuple[list[str], str]:
-        """Statements that finish the words, and the text of the result."""
+    def finish(self, names: Sequence[str], count: str) -> tuple[list[str], list[str]]:
+        """Statements that finish the words, and the text of each result."""
         builder, attrs = self._builder("fv")
         state = self._inputs(builder, names)
         number = builder.input(count, dt.int64)
-        result = self.op.state.finished(builder, state, number, self.core.dtype, attrs)
-        return print_numba(builder, [result]), result.name
+        results = self.op.finished(builder, state, number, self.element, attrs)
+        return print_numba(builder, results), [result.name for result in results]
 
     def load(self, names: Sequence[str], places: Sequence[str]) -> list[str]:
         """Statements that read the words from memory."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch.dtype import DType
-from numbatorch.graph import Node
+from numbatorch.graph import Node, TupleNode
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout, collapse
 from numbatorch.passes.emit_program import Program, make_program
@@ -31,10 +31,15 @@ MANY = 4096  # results that keep a GPU busy with a thread for each
 
 @dataclass(eq=False)
 class Extents:
-    """Kept and reduced dimensions, each collapsed by themselves, and per access their strides."""
+    """Kept and reduced dimensions, each collapsed by themselves, and per access their strides.
+
+    Attributes:
+        places: strides of the results along the kept dimensions.
+    """
 
     kept: Shape
     reduced: Shape
+    places: Shape
     kept_strides: list[Shape]
     reduced_strides: list[Shape]
 
@@ -49,22 +54,22 @@ class Extents:
 def extents(core: Node, source: Program) -> Extents:
     """Those of a reduction with the prologue `source`."""
     dims = core.attrs["dims"]
+    results = contiguous_strides(core.shape)
     shape = source.space
     kept_dims = [i for i in range(len(shape)) if i not in dims]
     strides = [a.layout.strides for a in source.accesses()]
     # Positions are one more stride to keep in step, so that they stay row-major.
-    kept_shape = tuple(shape[i] for i in kept_dims)
-    kept, kept_strides = collapse(
-        kept_shape,
-        [contiguous_strides(kept_shape), *(tuple(s[i] for i in kept_dims) for s in strides)],
+    kept, (places, *kept_strides) = collapse(
+        tuple(shape[i] for i in kept_dims),
+        [tuple(s[i] for i in kept_dims) for s in (results, *strides)],
     )
     order = contiguous_strides(tuple(shape[i] for i in dims))
-    reduced, reduced_strides = collapse(
+    reduced, (_, *reduced_strides) = collapse(
         tuple(shape[i] for i in dims), [order, *(tuple(s[i] for i in dims) for s in strides)]
     )
     if not reduced:
-        reduced, reduced_strides = (1,), [(1,)] * (len(strides) + 1)
-    return Extents(kept, reduced, kept_strides[1:], reduced_strides[1:])
+        reduced, reduced_strides = (1,), [(1,)] * len(strides)
+    return Extents(kept, reduced, places, kept_strides, reduced_strides)
 
 
 class Walk:
@@ -88,11 +93,12 @@ class Walk:
         self.group = group
         self.core = core
         shape = core.inputs[0].shape
-        self.source = make_program(target, "p", [group.prologue], shape, operand, [], {}, None)
+        self.source = make_program(target, "p", [group.prologue], shape, operand, [], {}, ())
         whole = Layout.contiguous(group.space)
-        results = group.results or [Load(core, whole)]
+        cores = group.outputs if isinstance(core, TupleNode) else [core]
+        results = group.results or [Load(node, whole) for node in cores]
         layouts = [(a, whole, d) for a, _l, d in writes]
-        self.after = make_program(target, "e", results, group.space, operand, layouts, {}, core)
+        self.after = make_program(target, "e", results, group.space, operand, layouts, {}, cores)
         self.state = StateText(target, core)
         self.extents = extents(core, self.source)
         self.size = numel(self.extents.reduced)
@@ -240,14 +246,14 @@ class Walk:
 
     def store_result(self, words: Sequence[str], count: str, number: str) -> list[str]:
         """Statements that finish a state, then epilogue and stores of result number `number`."""
-        lines, result = self.state.finish(words, count)
+        lines, finished = self.state.finish(words, count)
         last = len(self.after.sizes) - 1
         if last:
             lines += [f"row = {number} // en{last}", f"start = {number} - row * en{last}"]
         else:
             lines.append(f"start = {number}")
         lines += self.after.row_lines("row", "start")
-        body, results = self.after.body("0", (result, self.core.dtype.compute))
+        body, results = self.after.body("0", finished)
         return [*lines, *body, *self.after.stores("0", results)]
 
     def memory(self, stem: str) -> list[str]:

@@ -18,6 +18,7 @@ from numbatorch.ops.registry import View
 from numbatorch.ops.structured import Structured
 from numbatorch.passes import emit
 from numbatorch.passes.emit_reduce import reduction
+from numbatorch.passes.emit_scan import scan
 from numbatorch.passes.fuse import chain, fuse, keep_order
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.memory import Memory, pack_arena
@@ -278,7 +279,8 @@ class Planner:
                 return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
             writes = self._writes(group)
-            kernels = reduction(self.target, group, self.operand, writes, self.parts, scratch)
+            form = scan if core.op.scans else reduction
+            kernels = form(self.target, group, self.operand, writes, self.parts, scratch)
             work = float(numel(core.inputs[0].shape)) * 3
             for spec, arguments, grid in kernels:
                 self._launch(group, spec, arguments, [*memories, *scratches], work, grid)

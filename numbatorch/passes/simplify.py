@@ -135,7 +135,7 @@ def reduce_over_nothing(node: Node) -> Node | None:
     if not isinstance(node.op, Reduction):
         return None
     (x,) = node.inputs
-    if any(x.shape[d] == 0 for d in node.attrs["dims"]):
+    if 0 not in node.shape and any(x.shape[d] == 0 for d in node.attrs["dims"]):
         value = node.op.of_nothing(x.dtype, node.attrs)
         return const(value, node.dtype, node.device, node.shape)
     if node.op.state.plain and all(x.shape[d] == 1 for d in node.attrs["dims"]):

@@ -48,13 +48,13 @@ class Case:
 
     def apply(self, nodes: list[Node]) -> Node:
         """The operator on operands given as nodes."""
-        if isinstance(self.op, Structured):
+        if isinstance(self.op, Structured | Reduction):
             return self.op.parts(*nodes, **self.attrs)[self.output]
         return self.op.apply(*nodes, **self.attrs)
 
     def each_output(self) -> list[Case]:
         """A case for each of the outputs."""
-        if not isinstance(self.op, Structured):
+        if not isinstance(self.op, Structured | Reduction):
             return [self]
         count = len(self.op.parts(*self.nodes("numpy"), **self.attrs))
         return [replace(self, output=i) for i in range(count)]

@@ -1,0 +1,155 @@
+"""Scans: sums, products, extremes of each element and all before it, along one dimension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch.graph import Node, Op, find
+from numbatorch.ops.operands import const
+from numbatorch.ops.reduce import (
+    LOG_SUM_EXP,
+    PRODUCT,
+    SUM,
+    above,
+    below,
+    one_dim_sample,
+    wide,
+    with_index,
+    with_index_word,
+)
+from numbatorch.ops.reduction import State, highest, lowest, scan
+from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.view import slice_
+from numbatorch.shape import Shape
+
+Array = np.ndarray[Any, Any]
+
+
+@scan(SUM, result=wide)
+def cumsum(x: Array, *, dims: Shape) -> Array:
+    """Sum of each element and those before it; integers and bool are summed in int64."""
+    dtype = np.int64 if x.dtype.kind in "iub" else x.dtype
+    out: Array = np.cumsum(x, axis=dims[0], dtype=dtype)
+    return out
+
+
+def _reversed(x: Node, dims: Shape) -> Node:
+    return slice_.apply(
+        x,
+        starts=tuple(max(n - 1, 0) if i in dims else 0 for i, n in enumerate(x.shape)),
+        sizes=x.shape,
+        steps=tuple(-1 if i in dims else 1 for i in range(len(x.shape))),
+    )
+
+
+def _sum_after(g: Node, dims: Shape) -> Node:
+    """Sum of each element and those after it."""
+    return _reversed(cumsum.apply(_reversed(g, dims), dims=dims), dims)
+
+
+@cumsum.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    return _sum_after(g, dims)
+
+
+@scan(PRODUCT, result=wide)
+def cumprod(x: Array, *, dims: Shape) -> Array:
+    """Product of each element and those before it; integers and bool are multiplied in int64."""
+    dtype = np.int64 if x.dtype.kind in "iub" else x.dtype
+    out: Array = np.cumprod(x, axis=dims[0], dtype=dtype)
+    return out
+
+
+@cumprod.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    """Sum over i >= j of g[i] * y[i] / x[j]; at a zero of x, of the products without it.
+
+    A first zero, and a second one, are left out of products of their own, so that these are right,
+    and so are their derivatives. Past a second zero only third derivatives are not 0.
+    """
+    where, eq = find("where"), find("eq")
+    zero = eq.apply(x, 0)
+    zeros = cumsum.apply(zero, dims=dims)
+    divided = _sum_after(g * y, dims) / where.apply(zero, 1.0, x)
+    out = where.apply(zero, 0.0, divided)
+    for number in (1, 2):
+        left_out = find("logical_and").apply(zero, eq.apply(zeros, number))
+        others = cumprod.apply(where.apply(left_out, 1.0, x), dims=dims)
+        out = where.apply(left_out, _sum_after(g * others, dims), out)
+    return out
+
+
+def _last_largest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = above(x, best) | (not above(best, x) and index > at)
+    return (x if taken else best), (index if taken else at)
+
+
+def _last_smallest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = below(x, best) | (not below(best, x) and index > at)
+    return (x if taken else best), (index if taken else at)
+
+
+@scan(State(_last_largest, lambda word: (lowest(word), 0), with_index_word), result=with_index)
+def cummax(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+    """Largest of each element and those before it, and where the last of these stands."""
+    return _extremes(np.maximum, x, dims)
+
+
+@scan(State(_last_smallest, lambda word: (highest(word), 0), with_index_word), result=with_index)
+def cummin(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+    """Smallest of each element and those before it, and where the last of these stands."""
+    return _extremes(np.minimum, x, dims)
+
+
+def _extremes(function: np.ufunc, x: Array, dims: Shape) -> tuple[Array, Array]:
+    (axis,) = dims
+    values = function.accumulate(x, axis=axis)
+    positions = np.expand_dims(np.arange(x.shape[axis]), [d for d in range(x.ndim) if d != axis])
+    hit = (x == values) | (x != x)
+    return values, np.maximum.accumulate(np.where(hit, positions, 0), axis=axis)
+
+
+def _to_where_they_stood(g: Any, y: Any, x: Node, *, dims: Shape) -> Node:
+    (axis,) = dims
+    order = (*(i for i in range(len(x.shape)) if i != axis), axis)
+    back = tuple(order.index(i) for i in range(len(x.shape)))
+    permute = find("permute")
+    turned = [permute.apply(node, dims=order) for node in (y[1], g[0])]
+    zeros = const(0.0, x.dtype, x.device, turned[0].shape)
+    return permute.apply(find("scatter_add").apply(zeros, *turned), dims=back)
+
+
+cummax.vjp(_to_where_they_stood)
+cummin.vjp(_to_where_they_stood)
+
+
+@scan(LOG_SUM_EXP, kinds="f")
+def logcumsumexp(x: Array, *, dims: Shape) -> Array:
+    """log of the sum of exp(x) of each element and those before it, without overflow."""
+    out: Array = np.logaddexp.accumulate(x, axis=dims[0])
+    return out
+
+
+@logcumsumexp.vjp
+def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
+    """exp(x[j]) times the sum over i >= j of g[i] * exp(-y[i]), positive and negative apart.
+
+    Both sums are taken of logarithms, so that exp(-y) does not overflow.
+    """
+    where, log, exp = find("where"), find("log"), find("exp")
+    shift = where.apply(find("eq").apply(y, -np.inf), 0.0, y)
+
+    def part(side: Node) -> Node:
+        zero = find("le").apply(side, 0)
+        size = where.apply(zero, -np.inf, log.apply(where.apply(zero, 1.0, side)))
+        total = logcumsumexp.apply(_reversed(size - shift, dims), dims=dims)
+        return exp.apply(_reversed(total, dims) + x)
+
+    return part(g) - part(-g)
+
+
+SCANS: tuple[Op, ...] = (cumsum, cumprod, cummax, cummin, logcumsumexp)
+for _op in SCANS:
+    _op.samples(one_dim_sample)
