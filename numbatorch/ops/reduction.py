@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,13 @@ from numbatorch.shape import Shape
 
 Function = Callable[..., Any]
 Results = DType | tuple[DType, ...]
+
+
+class ValuesAndIndices(NamedTuple):
+    """Elements that were chosen along a dimension, and where they stood."""
+
+    values: Node
+    indices: Node
 
 
 def word_of(dtype: DType) -> DType:

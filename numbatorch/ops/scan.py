@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch import dtype as dt
+from numbatorch.dtype import Like
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.operands import const
+from numbatorch.ops.operands import as_node, const
 from numbatorch.ops.reduce import (
     LOG_SUM_EXP,
     PRODUCT,
@@ -19,16 +21,17 @@ from numbatorch.ops.reduce import (
     with_index,
     with_index_word,
 )
-from numbatorch.ops.reduction import State, highest, lowest, scan
+from numbatorch.ops.reduction import Scan, State, ValuesAndIndices, highest, lowest, scan
 from numbatorch.ops.scalar import Scalar
-from numbatorch.ops.view import slice_
-from numbatorch.shape import Shape
+from numbatorch.ops.surface import public
+from numbatorch.ops.view import reshape, slice_
+from numbatorch.shape import Shape, normalize_dim
 
 Array = np.ndarray[Any, Any]
 
 
 @scan(SUM, result=wide)
-def cumsum(x: Array, *, dims: Shape) -> Array:
+def cumsum_(x: Array, *, dims: Shape) -> Array:
     """Sum of each element and those before it; integers and bool are summed in int64."""
     dtype = np.int64 if x.dtype.kind in "iub" else x.dtype
     out: Array = np.cumsum(x, axis=dims[0], dtype=dtype)
@@ -46,23 +49,23 @@ def _reversed(x: Node, dims: Shape) -> Node:
 
 def _sum_after(g: Node, dims: Shape) -> Node:
     """Sum of each element and those after it."""
-    return _reversed(cumsum.apply(_reversed(g, dims), dims=dims), dims)
+    return _reversed(cumsum_.apply(_reversed(g, dims), dims=dims), dims)
 
 
-@cumsum.vjp
+@cumsum_.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return _sum_after(g, dims)
 
 
 @scan(PRODUCT, result=wide)
-def cumprod(x: Array, *, dims: Shape) -> Array:
+def cumprod_(x: Array, *, dims: Shape) -> Array:
     """Product of each element and those before it; integers and bool are multiplied in int64."""
     dtype = np.int64 if x.dtype.kind in "iub" else x.dtype
     out: Array = np.cumprod(x, axis=dims[0], dtype=dtype)
     return out
 
 
-@cumprod.vjp
+@cumprod_.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     """Sum over i >= j of g[i] * y[i] / x[j]; at a zero of x, of the products without it.
 
@@ -71,12 +74,12 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     """
     where, eq = find("where"), find("eq")
     zero = eq.apply(x, 0)
-    zeros = cumsum.apply(zero, dims=dims)
+    zeros = cumsum_.apply(zero, dims=dims)
     divided = _sum_after(g * y, dims) / where.apply(zero, 1.0, x)
     out = where.apply(zero, 0.0, divided)
     for number in (1, 2):
         left_out = find("logical_and").apply(zero, eq.apply(zeros, number))
-        others = cumprod.apply(where.apply(left_out, 1.0, x), dims=dims)
+        others = cumprod_.apply(where.apply(left_out, 1.0, x), dims=dims)
         out = where.apply(left_out, _sum_after(g * others, dims), out)
     return out
 
@@ -92,13 +95,13 @@ def _last_smallest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar
 
 
 @scan(State(_last_largest, lambda word: (lowest(word), 0), with_index_word), result=with_index)
-def cummax(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+def cummax_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Largest of each element and those before it, and where the last of these stands."""
     return _extremes(np.maximum, x, dims)
 
 
 @scan(State(_last_smallest, lambda word: (highest(word), 0), with_index_word), result=with_index)
-def cummin(x: Array, *, dims: Shape) -> tuple[Array, Array]:
+def cummin_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Smallest of each element and those before it, and where the last of these stands."""
     return _extremes(np.minimum, x, dims)
 
@@ -121,18 +124,18 @@ def _to_where_they_stood(g: Any, y: Any, x: Node, *, dims: Shape) -> Node:
     return permute.apply(find("scatter_add").apply(zeros, *turned), dims=back)
 
 
-cummax.vjp(_to_where_they_stood)
-cummin.vjp(_to_where_they_stood)
+cummax_.vjp(_to_where_they_stood)
+cummin_.vjp(_to_where_they_stood)
 
 
 @scan(LOG_SUM_EXP, kinds="f")
-def logcumsumexp(x: Array, *, dims: Shape) -> Array:
+def logcumsumexp_(x: Array, *, dims: Shape) -> Array:
     """log of the sum of exp(x) of each element and those before it, without overflow."""
     out: Array = np.logaddexp.accumulate(x, axis=dims[0])
     return out
 
 
-@logcumsumexp.vjp
+@logcumsumexp_.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     """exp(x[j]) times the sum over i >= j of g[i] * exp(-y[i]), positive and negative apart.
 
@@ -144,12 +147,91 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     def part(side: Node) -> Node:
         zero = find("le").apply(side, 0)
         size = where.apply(zero, -np.inf, log.apply(where.apply(zero, 1.0, side)))
-        total = logcumsumexp.apply(_reversed(size - shift, dims), dims=dims)
+        total = logcumsumexp_.apply(_reversed(size - shift, dims), dims=dims)
         return exp.apply(_reversed(total, dims) + x)
 
     return part(g) - part(-g)
 
 
-SCANS: tuple[Op, ...] = (cumsum, cumprod, cummax, cummin, logcumsumexp)
+SCANS: tuple[Op, ...] = (cumsum_, cumprod_, cummax_, cummin_, logcumsumexp_)
 for _op in SCANS:
     _op.samples(one_dim_sample)
+
+
+def _along(op: Scan, input: Node, dim: int) -> tuple[Node, ...]:
+    axis = normalize_dim(op.name, dim, len(input.shape))
+    if input.shape:
+        return op.parts(input, dims=(axis,))
+    found = op.parts(reshape.apply(input, shape=(1,)), dims=(0,))
+    return tuple(reshape.apply(part, shape=()) for part in found)
+
+
+def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
+    return input if dtype is None else as_node(input, dt.named(operator, dtype), input.device)
+
+
+@public()
+def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
+    """Sum of each element and those before it along `dim`: y[i] = x[0] + ... + x[i].
+
+    Integers and bool are summed in int64, half types in float32.
+
+    Args:
+        dtype: what the elements are converted to first.
+
+    >>> cumsum(tensor([1, 2, 3]), 0)
+    tensor([1, 3, 6])
+    """
+    (out,) = _along(cumsum_, _cast("cumsum", input, dtype), dim)
+    return out
+
+
+@public()
+def cumprod(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
+    """Product of each element and those before it along `dim`: y[i] = x[0] * ... * x[i].
+
+    Integers and bool are multiplied in int64, half types in float32.
+
+    Args:
+        dtype: what the elements are converted to first.
+
+    >>> cumprod(tensor([1, 2, 3]), 0)
+    tensor([1, 2, 6])
+    """
+    (out,) = _along(cumprod_, _cast("cumprod", input, dtype), dim)
+    return out
+
+
+@public()
+def cummax(input: Node, dim: int) -> ValuesAndIndices:
+    """Largest of each element and those before it along `dim`, and where the last of these stands.
+
+    NaN counts as the largest. The gradient goes to the element at the index.
+
+    >>> cummax(tensor([1, 3, 2, 3]), 0).indices
+    tensor([0, 1, 1, 3])
+    """
+    return ValuesAndIndices(*_along(cummax_, input, dim))
+
+
+@public()
+def cummin(input: Node, dim: int) -> ValuesAndIndices:
+    """Smallest of each element and those before it along `dim`, and where the last of these stands.
+
+    NaN counts as the smallest. The gradient goes to the element at the index.
+
+    >>> cummin(tensor([3, 1, 2]), 0).values
+    tensor([3, 1, 1])
+    """
+    return ValuesAndIndices(*_along(cummin_, input, dim))
+
+
+@public()
+def logcumsumexp(input: Node, dim: int) -> Node:
+    """log(exp(x[0]) + ... + exp(x[i])) along `dim`, without overflow.
+
+    >>> logcumsumexp(tensor([0.0, 0.0]), 0).exp().round().tolist()
+    [1.0, 2.0]
+    """
+    (out,) = _along(logcumsumexp_, input, dim)
+    return out
