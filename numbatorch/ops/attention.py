@@ -113,7 +113,7 @@ def _weights(
         allowed = find("logical_and").apply(allowed, other)
     zero = const(0.0, wide, q.device, scores.shape)
     hidden = const(-float("inf"), wide, q.device, scores.shape)
-    some = expanded(any_(allowed, -1, keepdim=True), scores.shape)
+    some = expanded(reduced(any_, allowed, -1, keepdim=True), scores.shape)
     scores = find("where").apply(allowed, scores, find("where").apply(some, hidden, zero))
     return find("where").apply(some, softmax_.apply(scores), zero), keys
 

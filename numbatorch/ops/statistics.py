@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import Like
 from numbatorch.errors import message
 from numbatorch.graph import Node, find
-from numbatorch.ops import reduce, sort
+from numbatorch.ops import moments, reduce, sort
 from numbatorch.ops import view as views
-from numbatorch.ops.index import gather
-from numbatorch.ops.operands import as_node
+from numbatorch.ops.operands import as_node, const
+from numbatorch.ops.reduction import Reduction, ValuesAndIndices
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.shape import normalize_dim
 
 Dims = int | Sequence[int] | None
 Number = int | float
-
-
-class ValuesAndIndices(NamedTuple):
-    """Elements that were chosen along a dimension, and where they stood."""
-
-    values: Node
-    indices: Node
 
 
 def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
@@ -88,10 +81,24 @@ def var(
     >>> var(tensor([1.0, 2.0, 3.0])).item()
     1.0
     """
+    (out,) = _moments(moments.var, input, dim, unbiased, keepdim, correction)
+    return out
+
+
+def _moments(
+    op: Reduction,
+    input: Node,
+    dim: Dims | bool,
+    unbiased: bool,
+    keepdim: bool,
+    correction: Number | None,
+) -> tuple[Node, ...]:
+    """A variance, and what comes with it, taken in float32 at least."""
     if isinstance(dim, bool):  # x.var(False)
         unbiased, dim = dim, None
     less = float(unbiased) if correction is None else float(correction)
-    return reduce.var(input, dim, keepdim, less)
+    parts = reduce.reduced_parts(op, _wide(input), dim, keepdim, correction=less)
+    return tuple(_narrowed(part, input) for part in parts)
 
 
 @public()
@@ -103,15 +110,93 @@ def std(
     *,
     correction: Number | None = None,
 ) -> Node:
-    """Square root of `var`, taken in float32 at least."""
-    root = find("sqrt").apply(var(_wide(input), dim, unbiased, keepdim, correction=correction))
-    return _narrowed(root, input)
+    """Square root of `var`, taken in float32 at least; its gradient where it is 0 is 0."""
+    squared = var(_wide(input), dim, unbiased, keepdim, correction=correction)
+    return _narrowed(_rooted(squared, None), input)
+
+
+@public()
+def var_mean(
+    input: Node,
+    dim: Dims | bool = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = None,
+) -> tuple[Node, Node]:
+    """(var, mean) over `dim`, in one pass over the elements; arguments as of `var`.
+
+    >>> [part.item() for part in var_mean(tensor([1.0, 2.0, 3.0]))]
+    [1.0, 2.0]
+    """
+    spread, centre = _moments(moments.var_mean, input, dim, unbiased, keepdim, correction)
+    return spread, centre
+
+
+@public()
+def std_mean(
+    input: Node,
+    dim: Dims | bool = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = None,
+) -> tuple[Node, Node]:
+    """(std, mean) over `dim`, from one pass over the elements; arguments as of `var`.
+
+    >>> [part.item() for part in std_mean(tensor([1.0, 2.0, 3.0]))]
+    [1.0, 2.0]
+    """
+    wide = _wide(input)
+    spread, centre = _moments(moments.var_mean, wide, dim, unbiased, keepdim, correction)
+    return _narrowed(_rooted(spread, None), input), _narrowed(centre, input)
+
+
+@public()
+def nansum(
+    input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
+) -> Node:
+    """Sum over `dim` of the elements that are not NaN.
+
+    >>> nansum(tensor([1.0, float("nan"), 2.0])).item()
+    3.0
+    """
+    given = _cast("nansum", input, dtype)
+    if given.dtype.kind == "f":
+        missing = find("ne").apply(given, given)
+        given = find("where").apply(missing, 0.0, given)
+    return reduce.reduced(reduce.sum_, given, dim, keepdim)
+
+
+@public()
+def nanmean(
+    input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
+) -> Node:
+    """Mean over `dim` of the elements that are not NaN; NaN if there are none.
+
+    >>> nanmean(tensor([1.0, float("nan"), 2.0])).item()
+    1.5
+    """
+    given = _cast("nanmean", input, dtype)
+    return _narrowed(reduce.reduced(moments.nanmean, _wide(given), dim, keepdim), given)
+
+
+@public()
+def count_nonzero(input: Node, dim: Dims = None) -> Node:
+    """How many elements over `dim` are not 0, in int64.
+
+    >>> count_nonzero(tensor([0, 3, -1])).item()
+    2
+    """
+    return reduce.reduced(reduce.sum_, find("ne").apply(input, 0), dim)
 
 
 @public(*EVERYWHERE, "special")
 def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
     """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
-    return reduce.logsumexp(input, dim, keepdim)
+    floats = input if input.dtype.kind == "f" else as_node(input, dt.float32, input.device)
+    wide = reduce.reduced(reduce.logsumexp, _wide(floats), dim, keepdim)
+    return _narrowed(wide, input)
 
 
 @public()
@@ -141,7 +226,7 @@ def max(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
     >>> max(tensor([[1, 5], [7, 2]]), dim=1).indices
     tensor([1, 0])
     """
-    return _extreme("max", reduce.argmax, input, dim, keepdim)
+    return _extreme("max", reduce.max_with_index, input, dim, keepdim)
 
 
 @overload
@@ -155,25 +240,20 @@ def min(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
 @public()
 def min(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
     """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`."""
-    return _extreme("min", reduce.argmin, input, dim, keepdim)
+    return _extreme("min", reduce.min_with_index, input, dim, keepdim)
 
 
-def _extreme(name: str, where: Any, input: Node, dim: Any, keepdim: bool) -> Any:
+def _extreme(name: str, both: Reduction, input: Node, dim: Any, keepdim: bool) -> Any:
     if isinstance(dim, Node):
         return find(f"{name}imum").apply(input, dim)
     if dim is None:
-        return reduce.reduced(find(name), input, None, keepdim)
+        return reduce.reduced(reduce.max_ if name == "max" else reduce.min_, input, None, keepdim)
     if not isinstance(dim, int):
         raise TypeError(message(name, f"dim is {dim!r}, not one integer"))
-    axis = normalize_dim(name, dim, len(input.shape))
-    indices = reduce.reduced(where, input, dim, True)
-    values = input
     if input.shape:
-        turned = views.transpose(input, axis, -1), views.transpose(indices, axis, -1)
-        values = views.transpose(gather.apply(*turned), axis, -1)
-    if not keepdim:
-        values, indices = (views.squeeze(part, dim) for part in (values, indices))
-    return ValuesAndIndices(values, indices)
+        return ValuesAndIndices(*reduce.reduced_parts(both, input, dim, keepdim))
+    normalize_dim(name, dim, 0)
+    return ValuesAndIndices(input, const(0, dt.int64, input.device))
 
 
 @public()
@@ -191,13 +271,13 @@ def argmin(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
 @public()
 def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether an element is not zero."""
-    return reduce.any_(input, dim, keepdim)
+    return reduce.reduced(reduce.any_, input, dim, keepdim)
 
 
 @public()
 def all(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether no element is zero."""
-    return reduce.all_(input, dim, keepdim)
+    return reduce.reduced(reduce.all_, input, dim, keepdim)
 
 
 @public("linalg")

@@ -64,6 +64,9 @@ FAMILIES = {
         "nt": "bmm dot matmul mm outer",
         "records": "matmul",
     },
+    "ops.moments": {
+        "records": "nanmean var var_mean",
+    },
     "ops.norm": {
         "records": "layer_norm layer_norm_backward rms_norm rms_norm_backward",
     },
@@ -79,7 +82,10 @@ FAMILIES = {
         "records": "random_bits random_normal random_uniform",
     },
     "ops.reduce": {
-        "records": "argmax argmin expand max min prod sum",
+        "records": (
+            "all any argmax argmin expand logsumexp max max_with_index min min_with_index prod "
+            "sum"
+        ),
     },
     "ops.rope": {
         "nn.functional": "rope",
@@ -87,6 +93,11 @@ FAMILIES = {
     },
     "ops.scaled_attention": {
         "nn.functional": "scaled_dot_product_attention",
+    },
+    "ops.scan": {
+        "Tensor": "cummax cummin cumprod cumsum logcumsumexp",
+        "nt": "cummax cummin cumprod cumsum logcumsumexp",
+        "records": "cummax cummin cumprod cumsum logcumsumexp",
     },
     "ops.selecting": {
         "Tensor": "gather index_select scatter_add tril triu",
@@ -116,10 +127,14 @@ FAMILIES = {
     },
     "ops.statistics": {
         "Tensor": (
-            "all amax amin any argmax argmin logsumexp max mean min norm prod std sum topk var"
+            "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
+            "norm prod std std_mean sum topk var var_mean"
         ),
         "linalg": "vector_norm",
-        "nt": "all amax amin any argmax argmin logsumexp max mean min norm prod std sum topk var",
+        "nt": (
+            "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
+            "norm prod std std_mean sum topk var var_mean"
+        ),
         "special": "logsumexp",
     },
     "ops.unary": {
