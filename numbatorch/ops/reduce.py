@@ -372,7 +372,7 @@ def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
     if x.dtype.kind != "f":
         raise DTypeError(message("mean", f"needs a floating-point input, not {x.dtype.name}"))
     dims = normalize_dims("mean", dim, len(x.shape))
-    count = float(numel([x.shape[d] for d in dims]))
+    count = float(numel([x.shape[d] for d in dims])) or np.nan
     wide = as_node(x, x.dtype.compute, x.device)  # the sum of half types can be out of their range
     total = reduced(sum_, wide, dims, keepdim)
     return as_node(total / const(count, wide.dtype, x.device), x.dtype, x.device)
