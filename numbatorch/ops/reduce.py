@@ -30,6 +30,7 @@ def wide(dtype: DType) -> DType:
 
 
 def wide_word(dtype: DType) -> tuple[DType, ...]:
+    """The word of `wide`."""
     return (word_of(wide(dtype)),)
 
 
