@@ -31,7 +31,10 @@ class Op:
         source: where the maths comes from.
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
         rewrite: (node) -> a simpler node of the same value, or None.
+        costly: whether its result, where it may be read again, is worth a buffer.
     """
+
+    costly = False
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
         self.name = name.rstrip("_")

@@ -158,6 +158,7 @@ class Reduction(Op):
     """
 
     scans = False
+    costly = True
 
     def __init__(self, reference: Function, state: State, result: Callable[[DType], Results]):
         super().__init__(reference.__name__, reference)

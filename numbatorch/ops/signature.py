@@ -23,12 +23,14 @@ class Takes(NamedTuple):
         exact: classes whose objects are right; the quick answer.
         classes: classes whose objects are right, those of subclasses too.
         values: the only right values, if there are such.
+        floats: whether an integer stands for a float.
         text: the annotation as it was written.
     """
 
     exact: frozenset[type]
     classes: tuple[type, ...]
     values: tuple[Any, ...]
+    floats: bool
     text: str
 
     def fits(self, value: Any) -> bool:
@@ -53,7 +55,10 @@ def takes(annotation: Any, scope: Mapping[str, Any]) -> Takes | None:
     values: list[Any] = []
     if not _read(found, classes, values):
         return None
-    return Takes(frozenset(classes), tuple(classes), tuple(values), text)
+    floats = float in classes and int not in classes
+    if floats:
+        classes.add(int)
+    return Takes(frozenset(classes), tuple(classes), tuple(values), floats, text)
 
 
 def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:
@@ -70,8 +75,6 @@ def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:
     if not isinstance(kind, type) or kind in (object, type, Any):  # Any is a class from 3.11 on
         return False
     classes.add(kind)
-    if kind is float:
-        classes.add(int)
     if kind in (collections.abc.Sequence, collections.abc.Iterable):
         classes.update((tuple, list, range))
     return True
@@ -108,25 +111,31 @@ class Parameters:
                 if parameter.kind is not kinds.KEYWORD_ONLY:
                     self.ordered.append(found)
 
-    def check_all(self, operator: str, attrs: Mapping[str, Any]) -> None:
-        """Raise TypeError or ValueError unless `attrs` are attributes, with all that are needed."""
+    def check_all(self, operator: str, attrs: dict[str, Any]) -> None:
+        """Raise TypeError or ValueError unless `attrs` are attributes, with all that are needed.
+
+        Integers among them that stand for floats become floats.
+        """
         for name, value in attrs.items():
-            self.check(operator, name, value)
+            found = self.check(operator, name, value)
+            if found is not None and found.floats and value.__class__ is int:
+                attrs[name] = float(value)
         for name in self.required:
             if name not in attrs:
                 raise TypeError(message(operator, f"needs {name}", self.shown(operator)))
 
-    def check(self, operator: str, name: str, value: Any) -> None:
-        """Raise TypeError or ValueError unless there is a parameter `name` that takes `value`."""
+    def check(self, operator: str, name: str, value: Any) -> Takes | None:
+        """What the parameter `name` takes; TypeError or ValueError unless that is `value`."""
         try:
             found = self.named[name]
         except KeyError:
             if self.any_name:
-                return
+                return None
             problem = f"has no argument {name!r}"
             raise TypeError(message(operator, problem, self.shown(operator))) from None
         if found is not None and not found.fits(value):
             raise self.refused(operator, name, value, found)
+        return found
 
     def check_at(self, operator: str, place: int, value: Any) -> None:
         """Raise TypeError or ValueError unless the parameter at `place`, if any, takes `value`."""

@@ -26,6 +26,7 @@ class Structured(Inferred):
     """
 
     emitted = False
+    costly = True
 
     def __init__(self, reference: Callable[..., Any], source: str, family: str):
         super().__init__(reference, source)

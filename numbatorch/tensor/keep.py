@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from numbatorch.graph import PART, Node, TupleNode, toposort
-from numbatorch.ops.reduction import Reduction
-from numbatorch.ops.structured import Structured
 from numbatorch.references import outside_holders
 
 
@@ -36,7 +34,7 @@ def results_to_keep(roots: Sequence[Node]) -> list[Node]:
             continue
         follows = gradient_follows and node.requires_grad
         if node in held or follows or count:
-            if node.op is PART or isinstance(node.op, Structured | Reduction):
+            if node.op is PART or node.op.costly:
                 found.append(node)
             else:
                 held.update(node.inputs)

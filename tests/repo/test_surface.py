@@ -1,8 +1,6 @@
 """Public functions: one object at every place, written files up to date, late families."""
 
 import inspect
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +10,6 @@ import pytest
 import numbatorch as nt
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(code: str, root: Path = ROOT) -> str:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    ).stdout
 
 
 def test_table_and_stubs_are_up_to_date() -> None:
@@ -65,14 +53,3 @@ def test_a_wrong_argument_is_an_error_of_the_call(call, error, says) -> None:  #
 def test_records_are_no_public_names(name: str) -> None:
     assert not hasattr(nt, name)
     assert not hasattr(nt.Tensor, name)
-
-
-def test_import_loads_no_family_that_nothing_needs() -> None:
-    code = """
-import json, sys, numbatorch
-from numbatorch.graph import registered
-print(json.dumps([[m for m in sys.modules if m.startswith("numbatorch")], len(registered())]))
-"""
-    modules, records = json.loads(run(code))
-    assert not {"numbatorch.ops.unary", "numbatorch.ops.table", "numbatorch.nn"} & {*modules}
-    assert len(modules) < 60 and records < 40
