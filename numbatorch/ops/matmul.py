@@ -82,7 +82,11 @@ def matmul(input: Node, other: Node) -> Node:
     >>> matmul(tensor([[1, 2], [3, 4]]), tensor([1, 1]))
     tensor([3, 7])
     """
-    lhs, rhs = input, other
+    return multiplied(input, other)
+
+
+def multiplied(lhs: Node, rhs: Node) -> Node:
+    """`matmul` of nodes."""
     if not lhs.shape or not rhs.shape:
         raise ShapeError(
             message("matmul", "0-d operand", f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
@@ -205,5 +209,5 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
         out = _product(rows, transpose(weight, 0, 1))
         out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
     else:
-        out = matmul(x, transpose(weight, 0, 1))
+        out = multiplied(x, transpose(weight, 0, 1))
     return out if bias is None else out + bias

@@ -39,20 +39,17 @@ SELF_AT = {"where": 1}
 _functions: dict[str, dict[str, Callable[..., Any]]] = {place: {} for place in PLACES}
 
 
-class _NoTensor:
-    """Stands for the class of tensors until tensor/core.py names it."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
+class _NoHandle:
+    """Stands for the class of tensors' handles until tensor/core.py names it."""
 
 
-_tensor: Any = _NoTensor
+_handles: Any = _NoHandle
 
 
-def tensors_are(kind: type) -> None:
-    """Let public functions take and give objects of this class, made from a node."""
-    global _tensor
-    _tensor = kind
+def handles_are(kind: type) -> None:
+    """Let public functions take objects of this class, and give what its `_wrap` makes of nodes."""
+    global _handles
+    _handles = kind
 
 
 def public(*places: str, aliases: tuple[str, ...] = ()) -> Callable[[Function], Function]:
@@ -93,16 +90,8 @@ def entered(place: str) -> dict[str, Callable[..., Any]]:
 def as_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The method of Tensor that a public function is; but for SPREAD and SELF_AT the function."""
     if name in SPREAD:
-
-        @functools.wraps(function)
-        def spread(self: Any, *sizes: Any, **options: Any) -> Any:
-            if sizes:
-                sizes = (sizes[0] if len(sizes) == 1 else sizes,)
-            elif not options:
-                sizes = ((),)
-            return function(self, *sizes, **options)
-
-        return spread
+        method: Callable[..., Any] = on_tensors(inspect.unwrap(function), name, spread=True)
+        return method
     if name in SELF_AT:
         place = SELF_AT[name]
 
@@ -114,30 +103,41 @@ def as_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def on_tensors(function: Function, name: str) -> Function:
-    """`function` of nodes, as a function of tensors too: if one is given, results are tensors."""
+_NUMBERS = frozenset((int, float, bool))
+
+
+def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
+    """`function` of nodes, as a function of tensors too: if one is given, results are tensors.
+
+    Args:
+        spread: whether the arguments after the first are the parts of the second.
+    """
     parameters: Parameters | None = None
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         nonlocal parameters
+        if parameters is None:
+            parameters = Parameters(function)
+        if spread and len(args) != 2 and not options:
+            args = (args[0], args[1:])
         held: list[Any] = []
         operands: list[Any] = []
-        for value in args:
-            if isinstance(value, _tensor):
+        for place, value in enumerate(args):
+            if isinstance(value, _handles):
                 held.append(value)
                 operands.append(value.node)
             elif isinstance(value, Node):
                 operands.append(value)
             else:
-                if parameters is None:
-                    parameters = Parameters(function)
-                value = _unwrapped(name, value, held)
-                parameters.check_at(name, len(operands), value)
+                if value.__class__ not in _NUMBERS:
+                    value = _unwrapped(name, value, held)
+                if place < len(parameters.ordered):
+                    takes = parameters.ordered[place]
+                    if takes is not None and value.__class__ not in takes.exact:
+                        parameters.check_at(name, place, value)
                 operands.append(value)
         if options:
-            if parameters is None:
-                parameters = Parameters(function)
             for key, value in options.items():
                 options[key] = value = _unwrapped(name, value, held)
                 parameters.check(name, key, value)
@@ -154,12 +154,15 @@ def on_tensors(function: Function, name: str) -> Function:
 
 def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
     """The node of a tensor, or of each in a sequence of them, which `held` gets; else `value`."""
-    if isinstance(value, _tensor):
+    if value is None or value.__class__ in _NUMBERS:
+        return value
+    if isinstance(value, _handles):
         held.append(value)
         return value.node
     if isinstance(value, list | tuple):
-        if any(isinstance(item, _tensor) for item in value):
-            return type(value)([_unwrapped(operator, item, held) for item in value])
+        for item in value:
+            if isinstance(item, _handles):
+                return type(value)([_unwrapped(operator, item, held) for item in value])
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -172,7 +175,7 @@ def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
 def _wrapped(out: Any, held: list[Any]) -> Any:
     """The tensor of a node, one of `held` or a view of one if it is; of each in a tuple."""
     if isinstance(out, Node):
-        return _tensor._wrap(out, held)
+        return _handles._wrap(out, held)
     if isinstance(out, tuple):
         found = [_wrapped(item, held) for item in out]
         return type(out)(*found) if hasattr(out, "_fields") else tuple(found)

@@ -12,7 +12,7 @@ from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
-from numbatorch.ops.surface import tensors_are
+from numbatorch.ops.surface import handles_are
 from numbatorch.ops.view import clone
 from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
@@ -287,7 +287,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
 
 Handle._tensor = Tensor
-tensors_are(Tensor)
+handles_are(Handle)
 
 
 def _restore(
