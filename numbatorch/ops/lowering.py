@@ -89,9 +89,10 @@ class Launcher(Protocol):
 
 Lowering = Callable[..., None]
 
-_LOWERINGS: dict[tuple[str, str], tuple[Lowering, tuple[str, ...] | None]] = {}
+_LOWERINGS: dict[tuple[str, Op], tuple[Lowering, tuple[str, ...] | None]] = {}
 
 # Where the kernels of a family stand, and which of them each target takes, the first it finds.
+# Those of another package stand in folders cpu, gpu and portable beside the module of the record.
 PLACES = {
     "cpu": "numbatorch.ops.cpu",
     "gpu": "numbatorch.cuda_kernels",
@@ -120,7 +121,7 @@ def lower(
     assert place in PLACES, place
 
     def decorate(function: Lowering) -> Lowering:
-        _LOWERINGS[place, op.name] = function, dtypes
+        _LOWERINGS[place, op] = function, dtypes
         return function
 
     return decorate
@@ -129,8 +130,8 @@ def lower(
 def lowering(target: str, op: Op, dtype: DType) -> Lowering | None:
     """The lowering of `op` with a result of `dtype` for a target, or None."""
     for place in SEARCH[target]:
-        _load_family(place, getattr(op, "family", ""))
-        function, dtypes = _LOWERINGS.get((place, op.name), (None, None))
+        _load_family(place, op.reference.__module__)
+        function, dtypes = _LOWERINGS.get((place, op), (None, None))
         if function is not None and (dtypes is None or dtype.name in dtypes):
             return function
     return None
@@ -139,14 +140,16 @@ def lowering(target: str, op: Op, dtype: DType) -> Lowering | None:
 _families: set[tuple[str, str]] = set()
 
 
-def _load_family(place: str, family: str) -> None:
-    """Import the kernels of a family, once."""
-    if not family or (place, family) in _families:
+def _load_family(place: str, module: str) -> None:
+    """Import the kernels of the operators of a module, once."""
+    if (place, module) in _families:
         return
-    name = f"{PLACES[place]}.{family}"
+    package, _, stem = module.rpartition(".")
+    folder = PLACES[place] if package == "numbatorch.ops" else f"{package}.{place}"
     try:
-        importlib.import_module(name)
+        if package:
+            importlib.import_module(f"{folder}.{stem}")
     except ModuleNotFoundError as err:
-        if err.name not in (name, PLACES[place]):
+        if err.name not in (folder, f"{folder}.{stem}"):
             raise
-    _families.add((place, family))
+    _families.add((place, module))

@@ -65,7 +65,8 @@ def structured(
 ) -> Callable[[Callable[..., Any]], Structured]:
     """Decorator: register a NumPy function as an operator with kernels of its own.
 
-    The kernels stand in `ops/cpu/<stem>.py`, where <stem> is the file of the decorated function.
+    The kernels stand in `cpu/<stem>.py` and the like, where <stem> is the file of the decorated
+    function; see `ops/lowering.py`.
     """
 
     def decorate(reference: Callable[..., Any]) -> Structured:
