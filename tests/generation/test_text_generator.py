@@ -3,6 +3,7 @@
 import _thread
 import copy
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
@@ -102,6 +103,24 @@ def test_a_growing_cache_keeps_what_it_holds(generator: TextGenerator) -> None:
     for id in ids[250:]:
         logits = decoder.feed([id])
     assert np.abs(logits - generator.model.logits(ids)[-1]).max() <= 1e-4
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_step_is_fourteen_launches_a_layer(
+    layers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two norms, seven products with bias, gate and residual in them, two turns, two writes into
+    the cache and the attention; and beside the layers the embedding, the norm and the head."""
+    config = llama_config(num_hidden_layers=layers, attention_bias=True, vocab_size=80 + layers)
+    folder = write_folder(tmp_path, config, llama_weights(config))
+    decoder = Decoder(nt.models.from_pretrained(folder, device="cpu"))
+    decoder.reserve(8)
+    with caplog.at_level(logging.DEBUG, "numbatorch.plans"):
+        decoder.feed([1])
+        decoder.feed([2])
+    told = [record.getMessage() for record in caplog.records if record.name == "numbatorch.plans"]
+    (step,) = [text for text in told if not text.startswith("planned 1 launches")]
+    assert step.startswith(f"planned {14 * layers + 3} launches on cpu")
 
 
 def test_one_plan_serves_every_token(generator: TextGenerator) -> None:
