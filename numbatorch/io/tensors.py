@@ -51,4 +51,4 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> dict[str, T
         FormatError: the file does not follow the format.
     """
     file = SafetensorsFile(path)
-    return {name: from_numpy(file.tensor(name), device=device) for name in file.tensors}
+    return {name: from_numpy(file.tensor(name), device, share=True) for name in file.tensors}

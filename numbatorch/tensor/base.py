@@ -230,8 +230,25 @@ def buffer_node(buffer: Any, shape: Shape, dtype: DType, device: Device) -> Node
     return node
 
 
+def unchanging(array: Array) -> Array:
+    """The array if nobody can write to its memory by NumPy, else a copy of it.
+
+    What is computed later must not depend on what a user does with an array meanwhile.
+    """
+    seen: Any = array
+    while isinstance(seen, np.ndarray):
+        if seen.flags.writeable:
+            return np.array(array, order="C")
+        seen = seen.base
+    return array
+
+
 def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = None) -> Node:
-    """A node with the elements of a NumPy array; `shape` is that of the value of packed blocks."""
+    """A node on the elements of a NumPy array, which are not copied if they are in row-major order.
+
+    Args:
+        shape: of the value, for packed blocks.
+    """
     buffer = backend(device).from_numpy(array, dtype)
     return buffer_node(buffer, tuple(array.shape) if shape is None else shape, dtype, device)
 
@@ -385,7 +402,7 @@ class Handle:
     def let_views_go(self) -> None:
         """Have the views of this tensor take their values again when they are read."""
         memory = self._place
-        if isinstance(memory, Memory) and memory.fresh:
+        if isinstance(memory, Memory) and (memory.fresh or memory.leaving):
             memory.let_go()
 
     def _leave_views(self) -> None:

@@ -18,7 +18,7 @@ from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import describe, require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, sizes_of
-from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.tensor.base import Array, Handle, host_array, host_node, unchanging
 from numbatorch.tensor.core import Tensor
 
 Where = Device | str | None
@@ -132,24 +132,38 @@ def _holds_python_floats(data: Any, array: Array) -> bool:
     return not isinstance(data, np.ndarray | np.generic | Handle)
 
 
-def from_numpy(array: Array, device: Where = None) -> Tensor:
-    """A tensor on the memory of a NumPy array, where its layout allows.
+def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Tensor:
+    """A tensor of the elements of a NumPy array: a copy, unless the array is read-only.
 
-    The array must not be written to while the tensor, or one computed from it, is in use.
+    Args:
+        share: use the memory of a writable array too, where its layout allows. Who writes to it
+            changes the tensor, and all that was called but not computed yet; `realize` computes.
+
+    Where we differ from PyTorch: a writable array is copied unless it is shared, and changing a
+    tensor never changes the array.
+
+    >>> array = np.zeros(2)
+    >>> copied, shared = from_numpy(array) + 1, from_numpy(array, share=True) + 1
+    >>> array[0] = 5
+    >>> copied.tolist(), shared.tolist()
+    ([1.0, 1.0], [6.0, 1.0])
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(message("from_numpy", f"takes an array, not {type(array).__name__}"))
-    array = _native(array)
+    array = _native(array if share else unchanging(array))
     return Tensor(host_node(array, dt.from_numpy(array.dtype), as_device(device)))
 
 
-def from_blocks(data: Array, dtype: dt.Like, shape: Shape, device: Where = None) -> Tensor:
-    """A tensor of GGML blocks, (N, K), from their bytes; shares memory where it can.
+def from_blocks(
+    data: Array, dtype: dt.Like, shape: Shape, device: Where = None, *, share: bool = False
+) -> Tensor:
+    """A tensor of GGML blocks, (N, K), from their bytes: a copy, unless the array is read-only.
 
     Args:
         data: uint8, the rows of blocks one after the other.
         dtype: a block type or its name, also one of a plugin.
         shape: of the values; the last dimension holds whole blocks.
+        share: use the memory of a writable array too, which must not be written to.
     Raises:
         DTypeError: nothing decodes the type: names those that are known.
         ShapeError: the bytes are not those of the shape.
@@ -165,7 +179,8 @@ def from_blocks(data: Array, dtype: dt.Like, shape: Shape, device: Where = None)
         raise ShapeError(message("from_blocks", problem, rows))
     if data.dtype != np.uint8:
         raise DTypeError(message("from_blocks", f"data is {data.dtype} instead of uint8"))
-    packed = data.reshape(*shape[:-1], kind.nbytes(columns))
+    stable = data if share else unchanging(data)
+    packed = stable.reshape(*shape[:-1], kind.nbytes(columns))
     return Tensor(host_node(packed, kind, as_device(device), tuple(shape)))
 
 

@@ -21,7 +21,7 @@ from numbatorch.ops import view as views
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
-from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.tensor.base import Array, Handle, host_array, host_node, unchanging
 from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.variable import Variable
 
@@ -317,7 +317,7 @@ def _value(node: Node, value: Any) -> Node:
         if isinstance(value, Handle):
             found = value.node
         else:
-            found = host_node(value, dt.from_numpy(value.dtype), node.device)
+            found = host_node(unchanging(value), dt.from_numpy(value.dtype), node.device)
         require_no_loss(operator, found.dtype, node.dtype)
         return as_node(found, node.dtype, node.device)
     number = value.item() if isinstance(value, np.generic) else value
@@ -331,7 +331,7 @@ def _leading_mask(node: Node, key: Any) -> Node | None:
     if isinstance(key, Handle) and key.node.dtype is dt.bool_:
         mask = key.node
     elif isinstance(key, np.ndarray) and key.dtype == bool:
-        mask = host_node(key, dt.bool_, node.device)
+        mask = host_node(unchanging(key), dt.bool_, node.device)
     else:
         return None
     rank = len(mask.shape)

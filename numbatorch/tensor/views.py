@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from numbatorch.errors import GradientError, message
@@ -55,6 +55,7 @@ class Memory:
         owner: the tensor whose node is the value.
         layout: how PyTorch would have its elements lie; it decides which reshapes are copies.
         fresh: views that hold a node of the owner's present value.
+        leaving: views that are about to let go of theirs.
         room: how long `fresh` grows before the references that died leave it.
         kept: the owner where no user can hold it any more.
     """
@@ -62,6 +63,7 @@ class Memory:
     owner: weakref.ref[Handle]
     layout: Layout
     fresh: list[weakref.ref[Handle]]
+    leaving: list[weakref.ref[Handle]] = field(default_factory=list)
     room: int = 8
     kept: Handle | None = None
 
@@ -78,12 +80,16 @@ class Memory:
         May be called again after an interrupt.
         """
         base = self.owner()
-        while self.fresh:
-            view = self.fresh[-1]()
+        # No other thread or interrupt comes in between: no view is in neither list.
+        self.leaving, self.fresh = [*self.leaving, *self.fresh], []
+        leaving = self.leaving
+        for reference in leaving:
+            view = reference()
             if view is not None and isinstance(view._place, Alias):
                 view._place.base = base
                 self.drop(view)
-            self.fresh.pop()
+        if self.leaving is leaving:
+            self.leaving = []
         Clock.last = next(numbers)
 
     def drop(self, view: Handle) -> None:

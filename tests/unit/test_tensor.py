@@ -37,9 +37,9 @@ def test_tensor_finds_the_dtype_of_its_data(data: Any, dtype: str, shape: Any) -
     assert (made.dtype.name, made.shape) == (dtype, shape)
 
 
-def test_tensor_copies_and_from_numpy_shares() -> None:
+def test_tensor_copies_and_from_numpy_can_share() -> None:
     array = np.zeros(3, np.float32)
-    copied, shared = nt.tensor(array), nt.from_numpy(array)
+    copied, shared = nt.tensor(array), nt.from_numpy(array, share=True)
     array[0] = 5
     assert copied.tolist() == [0, 0, 0] and shared.tolist() == [5, 0, 0]
 

@@ -6,10 +6,17 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pytest
 
 import numbatorch as nt
 from numbatorch.tensor import base
 from tests.interrupts import interruptions, is_moment
+
+
+@pytest.fixture(autouse=True)
+def interrupts_in_finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter prints them and goes on."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
 
 
 def at_every_moment(call: Callable[[], Any], other: Callable[[], Any]) -> None:
@@ -82,3 +89,46 @@ def test_values_are_detached_while_another_thread_computes() -> None:
     assert len(kept) > 10
     assert [x.tolist() for x in waiting] == [[float(i + 1)] * 4 for i in range(3)]
     assert kept[1].tolist() == [2.0] * 4
+
+
+def test_views_follow_when_another_thread_reads_them_during_an_update() -> None:
+    x = realized(1)
+    views = [x[1:], x.reshape(2, 2), x[::2]]
+    plus = nt.compile(lambda y: y + views[0])
+    one = nt.ones(3, device="cpu").realize()
+    plus(one)
+
+    def read() -> None:
+        assert float(views[1][0, 0]) in (1.0, 2.0)
+        plus(one)
+
+    at_every_moment(lambda: views[2].add_(1), read)
+    assert x.tolist() == [2.0, 1.0, 2.0, 1.0]
+    assert [view.tolist() for view in views] == [[1, 2, 1], [[2, 1], [2, 1]], [2, 2]]
+    assert plus(one).tolist() == [2.0, 3.0, 2.0]
+
+
+def test_views_and_base_agree_after_an_interrupted_update() -> None:
+    x = realized(1)
+    views = [x[1:], x[::2]]
+    moments = 0
+    for _ in interruptions(lambda: views[1].add_(1)):
+        array = np.array(x.numpy())
+        np.testing.assert_array_equal(views[0].numpy(), array[1:])
+        np.testing.assert_array_equal(views[1].numpy(), array[::2])
+        moments += 1
+    assert moments > 10
+
+
+def test_an_interrupted_trace_leaves_views_what_they_were() -> None:
+    x = realized(1)
+    view = x[1:]
+
+    def trace() -> None:
+        with base.tracing():
+            view.mul_(7)
+            x.add_(1)
+            assert view.node.shape == (3,)
+
+    for _ in interruptions(trace):
+        assert x.tolist() == [1.0] * 4 and view.tolist() == [1.0] * 3

@@ -101,7 +101,7 @@ class Rope:
         """cos and sin of the angles of the first `positions`: (positions, D/2) float32 each."""
         angles = np.outer(np.arange(positions), self.frequencies())
         tables = (np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
-        cos, sin = (from_numpy(table).to(device=device) for table in tables)
+        cos, sin = (from_numpy(table, share=True).to(device=device) for table in tables)
         return cos, sin
 
 
