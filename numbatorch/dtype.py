@@ -1,6 +1,7 @@
 """Element types: plain numbers, and the GGML block types that weights are stored in.
 
-Half types are stored narrow, computed in float32 and rounded on store.
+Half types are stored narrow, computed in float32 and rounded on store. A complex number is stored
+as its real part and its imaginary part, next to each other.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class DType:
 
     Attributes:
         name: the field's name, `float32` or `Q4_K`.
-        kind: f float, i signed, u unsigned, b bool, q GGML block.
+        kind: f float, c complex, i signed, u unsigned, b bool, q GGML block.
         itemsize: bytes of one element, or of one block.
         block: elements in a block; 1 for plain types.
         ggml_id: number of the type in a GGUF file, or None.
@@ -41,6 +42,21 @@ class DType:
     def is_floating_point(self) -> bool:
         """Whether values of the type are real numbers, and so can carry a gradient."""
         return self.kind == "f"
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether values of the type are complex numbers."""
+        return self.kind == "c"
+
+    @property
+    def part(self) -> "DType":
+        """The type of the real and the imaginary part; a type of real numbers itself."""
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    @property
+    def complex(self) -> "DType":
+        """The type of complex numbers whose parts hold all values of this one, as far as any do."""
+        return complex128 if self.part is float64 else complex64
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:
@@ -92,6 +108,8 @@ uint16 = DType("uint16", "u", 2)
 uint32 = DType("uint32", "u", 4)
 uint64 = DType("uint64", "u", 8)
 bool_ = DType("bool", "b", 1)
+complex64 = DType("complex64", "c", 8)
+complex128 = DType("complex128", "c", 16)
 
 # GGML's block types, a size for each; how they are laid out stands in ops/blocks/:
 # https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
@@ -126,13 +144,14 @@ INTEGERS = SIGNED + UNSIGNED
 NUMBERS = FLOATS + INTEGERS
 INTEGERS_AND_BOOL = (*INTEGERS, bool_)
 PLAIN = (*NUMBERS, bool_)
+COMPLEX = (complex128, complex64)
 BLOCKS = (
     *(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K),
     *(IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS),
     *(TQ1_0, TQ2_0, MXFP4, NVFP4),
 )
 
-by_name: dict[str, DType] = {dtype.name: dtype for dtype in PLAIN + BLOCKS}
+by_name: dict[str, DType] = {dtype.name: dtype for dtype in PLAIN + COMPLEX + BLOCKS}
 by_ggml_id: dict[int, DType] = {d.ggml_id: d for d in by_name.values() if d.ggml_id is not None}
 
 
@@ -220,7 +239,8 @@ def named(operator: str, dtype: Like) -> DType:
 def promote(lhs: DType, rhs: DType) -> DType:
     """The type that `lhs` and `rhs` meet in, as in PyTorch.
 
-    A float wins over an integer and an integer over bool; of one kind the wider wins; float16
+    Complex wins over a float, a float over an integer and an integer over bool; of one kind, and of
+    complex with a float, the wider wins; float16
     with bfloat16 is float32; unsigned with signed is the signed type that holds both.
     Where we differ from PyTorch: uint16, uint32 promote by the same rule instead of failing.
 
@@ -233,6 +253,9 @@ def promote(lhs: DType, rhs: DType) -> DType:
         raise DTypeError(f"{lhs.name} and {rhs.name} do not promote: dequantize the block type")
     if lhs.kind == "b" or rhs.kind == "b":
         return rhs if lhs.kind == "b" else lhs
+    if lhs.kind == "c" or rhs.kind == "c":
+        wide = float64 in (lhs.part, rhs.part)
+        return complex128 if wide else complex64
     if lhs.kind == "f" or rhs.kind == "f":
         if lhs.kind != rhs.kind:
             return lhs if lhs.kind == "f" else rhs

@@ -113,10 +113,11 @@ class Node:
         dtype: DType,
         device: Device,
     ) -> None:
-        if dtype is float64 and not device.has_float64:
-            hint = "use float32, or device cpu for float64"
+        if dtype.part is float64 and not device.has_float64:
+            narrow = "complex64" if dtype.is_complex else "float32"
+            hint = f"use {narrow}, or device cpu for {dtype.name}"
             about = op.name if inputs else "device"  # leaves are not what was called
-            raise DTypeError(message(about, f"device {device} has no float64", hint=hint))
+            raise DTypeError(message(about, f"device {device} has no {dtype.name}", hint=hint))
         self.op = op
         self.inputs = inputs
         self.attrs = attrs
@@ -126,7 +127,7 @@ class Node:
         self.buffer: Any = None
         self.trace = _mode.trace
         self.requires_grad: bool = (
-            dtype.kind == "f"
+            dtype.kind in "fc"
             and _mode.grad
             and op.differentiable
             and any(x.requires_grad for x in inputs)

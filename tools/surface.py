@@ -25,6 +25,7 @@ PACKAGE = ROOT / "numbatorch"
 WIDTH = 100
 WRITTEN = "Written by `make surface` from public functions and records."
 IMPORTS = """
+import builtins
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
 
@@ -33,7 +34,7 @@ from numbatorch.dtype import DType, Like
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.core import Tensor
 
-Number = int | float
+Number = int | float | builtins.complex
 Dims = int | Sequence[int] | None
 Sizes = int | Sequence[int]
 """

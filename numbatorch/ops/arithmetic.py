@@ -8,11 +8,12 @@ from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import binary, compare
+from numbatorch.ops.complex import complex_power
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import as_node, describe
+from numbatorch.ops.operands import as_node, describe, result_type
 from numbatorch.ops.surface import public
 
-Number = int | float
+Number = int | float | complex
 
 
 @public()
@@ -51,6 +52,7 @@ def div(
     if down.dtype.kind == "f":
         return find("trunc").apply(binary.div.apply(input, other))
     inexact = compare.ne.apply(binary.remainder.apply(input, other), 0)
+    assert not isinstance(other, complex)  # floor_divide has refused it
     below = compare.lt.apply(other, 0) if isinstance(other, Node) else other < 0
     opposite = compare.logical_xor.apply(compare.lt.apply(input, 0), below)
     return down + compare.logical_and.apply(inexact, opposite)
@@ -59,6 +61,8 @@ def div(
 @public()
 def pow(input: Node | Number, exponent: Node | Number) -> Node:
     """input ** exponent, with the special values of C; x ** 0 is 1 for every x.
+
+    Of complex numbers exp(exponent * log(input)), but products for whole numbers from -3 to 3.
 
     Raises:
         DTypeError: integers to the power of a negative integer, where that is a number.
@@ -74,6 +78,8 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
                 hint="float() of the base has one",
             )
         )
+    if result_type([input, exponent]).is_complex:
+        return complex_power(input, exponent)
     return binary.pow_.apply(input, exponent)
 
 

@@ -11,6 +11,7 @@ from numbatorch.graph import Node
 from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt, where
 from numbatorch.ops.operands import is_constant, zeros_like
+from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.unary import log
@@ -18,7 +19,7 @@ from numbatorch.ops.unary import log
 Pair = tuple[Node, Node]
 
 
-@elementwise(numpy=np.add)
+@elementwise(numpy=np.add, dtypes=dt.PLAIN + dt.COMPLEX)
 def add(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs + rhs; on bool the logical or. Integers wrap."""
     return lhs + rhs
@@ -29,7 +30,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g, g
 
 
-@elementwise(numpy=np.subtract, dtypes=dt.NUMBERS)
+@elementwise(numpy=np.subtract, dtypes=dt.NUMBERS + dt.COMPLEX)
 def sub(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs - rhs. Integers wrap."""
     return lhs - rhs
@@ -40,7 +41,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g, -g
 
 
-@elementwise(numpy=np.multiply, aliases=("multiply",))
+@elementwise(numpy=np.multiply, dtypes=dt.PLAIN + dt.COMPLEX, aliases=("multiply",))
 def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * rhs; on bool the logical and. Integers wrap."""
     return lhs * rhs
@@ -54,10 +55,10 @@ def _(node: Node) -> Node | None:
 
 @mul.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
-    return g * rhs, g * lhs
+    return g * conjugated(rhs), g * conjugated(lhs)
 
 
-@elementwise(numpy=np.true_divide, dtypes=dt.FLOATS)
+@elementwise(numpy=np.true_divide, dtypes=dt.FLOATS + dt.COMPLEX)
 def div(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs / rhs, for integers in float32."""
     return lhs / rhs
@@ -71,8 +72,8 @@ def _(node: Node) -> Node | None:
 
 @div.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
-    share = g / rhs
-    return share, -(share * y)
+    share = g / conjugated(rhs)
+    return share, -(share * conjugated(y))
 
 
 @elementwise(

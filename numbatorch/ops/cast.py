@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
+from numbatorch.ops.parts import real_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar, convert
 from numbatorch.ops.scalar_numpy import saturate
@@ -21,25 +24,34 @@ def _reference(x: Any, *, dtype: DType) -> Any:
     return x.astype(dtype.compute.numpy).astype(dtype.numpy)
 
 
-@elementwise(numpy=_reference, result=lambda dtype, attrs: attrs["dtype"], places=())
+def _result(dtype: DType, attrs: dict[str, Any]) -> DType:
+    wanted: DType = attrs["dtype"]
+    if dtype.is_complex and wanted.kind not in "cb":
+        problem = f"{dtype.name} as {wanted.name} would lose the imaginary part"
+        raise DTypeError(message("to", problem, hint="real(x) or abs(x) is a real number"))
+    return wanted
+
+
+@elementwise(numpy=_reference, dtypes=dt.PLAIN + dt.COMPLEX, result=_result, places=())
 def cast(x: Scalar, *, dtype: DType) -> Scalar:
     """x as an element of `dtype`; the gradient is cast back.
 
     Floats become integers by truncation; outside of the range they become its nearest end, and
     NaN becomes 0 (PyTorch leaves both undefined). Integers wrap. Anything but 0 becomes True.
+    A complex number is not cast to a real one; PyTorch drops the imaginary part and warns.
     """
     return convert(x, dtype)
 
 
 @cast.vjp
 def _(g: Node, y: Node, x: Node, *, dtype: DType) -> Node:
+    if g.dtype.is_complex and not x.dtype.is_complex:
+        g = real_.apply(g)
     return g if g.dtype is x.dtype else cast.apply(g, dtype=x.dtype)
 
 
 @cast.samples
 def _(rng: np.random.Generator) -> Any:
-    from numbatorch import dtype as dt
-
     target = dt.PLAIN[int(rng.integers(len(dt.PLAIN)))]
     return [rng.uniform(-300, 300, (3, 5))], {"dtype": target}
 

@@ -12,13 +12,13 @@ from numbatorch.ops.scalar import Scalar
 _INFINITY = float("inf")
 
 
-@elementwise(numpy=np.equal, result="bool", differentiable=False)
+@elementwise(numpy=np.equal, dtypes=dt.PLAIN + dt.COMPLEX, result="bool", differentiable=False)
 def eq(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs == rhs; NaN equals nothing."""
     return lhs == rhs
 
 
-@elementwise(numpy=np.not_equal, result="bool", differentiable=False)
+@elementwise(numpy=np.not_equal, dtypes=dt.PLAIN + dt.COMPLEX, result="bool", differentiable=False)
 def ne(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs != rhs; NaN differs from everything."""
     return lhs != rhs
@@ -90,7 +90,7 @@ def logical_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     return (lhs != 0) ^ (rhs != 0)
 
 
-@elementwise(numpy=np.where, fixed={0: dt.bool_})
+@elementwise(numpy=np.where, dtypes=dt.PLAIN + dt.COMPLEX, fixed={0: dt.bool_})
 def where(condition: Scalar, lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs where the condition holds, rhs elsewhere; what is not chosen has no influence."""
     return lhs if condition else rhs

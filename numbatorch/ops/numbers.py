@@ -14,20 +14,25 @@ from numbatorch.ops.operands import require_in_range
 Array = np.ndarray[Any, Any]
 
 
-def fitting(operator: str, number: float, dtype: DType) -> float:
+def fitting(operator: str, number: Any, dtype: DType) -> Any:
     """`number` as a Python number that `dtype` holds.
 
     Where we differ from PyTorch: a number with a fraction is an error for integers, not cut, and
     bool takes 0 and 1 only.
 
     Raises:
-        DTypeError: a number with a fraction, NaN or an infinity for integers; 2 for bool.
+        DTypeError: a complex number for real ones, a number with a fraction, NaN or an infinity for
+            integers; 2 for bool.
         OutOfRange: an integer that the dtype does not hold.
 
     >>> from numbatorch import dtype
     >>> fitting("fill_", 2.0, dtype.int8)
     2
     """
+    if dtype.is_complex and isinstance(number, complex):
+        return number
+    if isinstance(number, complex):
+        raise DTypeError(message(operator, f"{number!r} is no value of {dtype.name}"))
     if dtype.kind == "b" and number in (0, 1):
         return bool(number)
     if dtype.kind not in "iub":
@@ -54,6 +59,8 @@ def converted(operator: str, array: Array, dtype: DType) -> Array:
         DTypeError: a fraction, NaN or an infinity for integers.
         OutOfRange: an integer that the dtype does not hold.
     """
+    if array.dtype.kind == "c" and not dtype.is_complex:
+        raise DTypeError(message(operator, f"complex numbers are no values of {dtype.name}"))
     if dtype.kind in "iu" and array.size:
         kind = from_numpy(array.dtype).kind
         if kind == "f":
@@ -78,7 +85,10 @@ def _require_whole(operator: str, array: Array, dtype: DType) -> None:
 
 
 def require_no_loss(operator: str, source: DType, target: DType) -> None:
-    """Raise DTypeError where elements of `source` would lose their fraction in `target`."""
+    """Raise DTypeError where elements of `source` would lose their fraction in `target`.
+
+    What complex numbers would lose, `cast` refuses.
+    """
     if source.kind == "f" and target.kind in "iub":
         raise DTypeError(
             message(

@@ -87,24 +87,26 @@ def is_constant(node: Node, value: float) -> bool:
 
 
 def scalar_dtype(value: Any) -> DType:
-    """The dtype that a Python number has by itself: bool, int64 or float32."""
+    """The dtype that a Python number has by itself: bool, int64, float32 or complex64."""
     if isinstance(value, bool):
         return dt.bool_
     if isinstance(value, int):
         return dt.int64
     if isinstance(value, float):
         return dt.float32
+    if isinstance(value, complex):
+        return dt.complex64
     raise DTypeError(f"{value!r} is neither a tensor nor a number")
 
 
-_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2}
+_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
 def result_type(operands: Sequence[Any]) -> DType:
     """The dtype in which nodes and Python numbers meet, as in PyTorch.
 
     A number, and a 0-d node beside others, counts only if it is of a higher category (bool,
-    integer, float) than every node with dimensions.
+    integer, float, complex) than every node with dimensions.
     """
     ranks: list[list[DType]] = [[], [], []]
     for operand in operands:
@@ -122,8 +124,10 @@ def result_type(operands: Sequence[Any]) -> DType:
         group = found[0]
         for dtype in found[1:]:
             group = dt.promote(group, dtype)
-        if best is None or _CATEGORY.get(group.kind, 3) > _CATEGORY.get(best.kind, 3):
-            best = group
+        if best is None or _CATEGORY.get(group.kind, 4) > _CATEGORY.get(best.kind, 4):
+            # A complex number makes floats complex, and no wider than they are.
+            meets_float = best is not None and best.kind == "f" and group.kind == "c"
+            best = best.complex if best is not None and meets_float else group
     assert best is not None
     return best
 

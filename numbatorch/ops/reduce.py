@@ -52,7 +52,7 @@ def sample(rng: np.random.Generator) -> Any:
     return [rng.standard_normal(tuple(int(n) for n in rng.integers(1, 5, 3)))], {"dims": dims}
 
 
-@reduction(SUM, result=wide)
+@reduction(SUM, result=wide, by_parts=True)
 def sum_(x: Array, *, dims: Shape) -> Array:
     """Sum over `dims`; integers and bool are summed in int64."""
     wide = np.int64 if x.dtype.kind in "iub" else x.dtype
@@ -369,8 +369,8 @@ def reduced_parts(
 
 
 def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
-    """Sum over `dim` divided by the number of elements; needs a floating-point input."""
-    if x.dtype.kind != "f":
+    """Sum over `dim` divided by the number of elements; needs floats or complex numbers."""
+    if x.dtype.kind not in "fc":
         raise DTypeError(message("mean", f"needs a floating-point input, not {x.dtype.name}"))
     dims = normalize_dims("mean", dim, len(x.shape))
     count = float(numel([x.shape[d] for d in dims])) or np.nan

@@ -14,6 +14,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, TupleNode, register
 from numbatorch.ops.operands import describe
+from numbatorch.ops.parts import complex_, imag_, real_
 from numbatorch.ops.scalar import Form, ScalarFunction
 from numbatorch.ops.scalar_program import Operand, Program, Value
 from numbatorch.ops.scalar_reader import Builder
@@ -154,6 +155,7 @@ class Reduction(Op):
         result: dtype of x -> dtype of the result, or a tuple for several results.
         kinds: of the dtypes that it takes.
         empty: whether a reduction over no elements has a value.
+        by_parts: whether complex numbers are reduced by their parts, each by itself.
         scans: whether the result is that of each element and all before it, in place of one.
     """
 
@@ -166,6 +168,7 @@ class Reduction(Op):
         self.result = result
         self.kinds = "iufb"
         self.empty = True
+        self.by_parts = False
         self.defaults = {
             p.name: p.default
             for p in inspect.signature(reference).parameters.values()
@@ -181,6 +184,9 @@ class Reduction(Op):
         """The nodes of the results."""
         (x,) = operands
         dims = attrs["dims"]
+        if x.dtype.is_complex and self.by_parts:
+            parts = (self.apply(part.apply(x), **attrs) for part in (real_, imag_))
+            return (complex_.apply(*parts),)
         if x.dtype.kind not in self.kinds:
             raise DTypeError(message(self.name, f"has no meaning for {x.dtype.name}"))
         if not self.empty and any(x.shape[d] == 0 for d in dims):
@@ -250,6 +256,7 @@ def reduction(
     result: Callable[[DType], Results] = _same,
     kinds: str = "iufb",
     empty: bool = True,
+    by_parts: bool = False,
     differentiable: bool = True,
 ) -> Callable[[Function], Reduction]:
     """Decorator: register a NumPy reduction, (x, *, dims, ...) with dims kept, as an operator.
@@ -259,12 +266,14 @@ def reduction(
         result: dtype of x -> dtype of the result, that of x by default; a tuple for several.
         kinds: letters of DType.kind that x may have.
         empty: False if a reduction over no elements is an error.
+        by_parts: whether of complex numbers each part is reduced by itself, as for a sum.
         differentiable: False if no gradient flows through it.
     """
 
     def decorate(reference: Function) -> Reduction:
         op = Reduction(reference, state, result)
         op.kinds, op.empty, op.differentiable = kinds, empty, differentiable
+        op.by_parts = by_parts
         return register(op)
 
     return decorate

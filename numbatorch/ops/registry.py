@@ -138,7 +138,7 @@ class Elementwise(Op):
             OutOfRange: an integer does not fit.
         """
         for i, number in enumerate(operands):
-            if isinstance(number, Node | float | Variable) or i in self.fixed:
+            if isinstance(number, Node | float | complex | Variable) or i in self.fixed:
                 continue
             try:
                 if dtype.kind in "iu":

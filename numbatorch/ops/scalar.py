@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
-from numbatorch.ops.scalar_program import Operand, Program, Value
+from numbatorch.ops.scalar_program import Operand, Pair, Program, Value
 
 # In the signature of a body: the number that an operand is. Bodies are read, not run.
 Scalar = Any
@@ -103,7 +103,9 @@ def _rounding_form(name: str) -> Form:
 
 
 def _convert(program: Program, value: Operand, dtype: DType) -> Operand:
-    return program.cast(value, dtype) if isinstance(value, Value) else program.const(value, dtype)
+    if isinstance(value, Value | Pair):
+        return program.cast(value, dtype)
+    return program.number(value, dtype)
 
 
 def _horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
@@ -114,11 +116,24 @@ def _horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Oper
 
 
 def _absolute(program: Program, x: Operand) -> Operand:
-    if isinstance(x, Value) and x.dtype.kind == "f":
+    if isinstance(x, Value | Pair) and x.dtype.kind in "fc":
         return program.op("fabs", x)
     if isinstance(x, Value) and x.dtype.kind in "ub":
         return x
     return program.op("select", program.op("lt", x, 0), program.op("neg", x), x)
+
+
+def _real(program: Program, x: Operand) -> Operand:
+    return x.real if isinstance(x, Pair) else x
+
+
+def _imag(program: Program, x: Operand) -> Operand:
+    return x.imag if isinstance(x, Pair) else 0
+
+
+def _pair(program: Program, real: Operand, imag: Operand) -> Pair:
+    part = next(x.dtype for x in (real, imag) if isinstance(x, Value))
+    return Pair(_convert(program, real, part), _convert(program, imag, part))
 
 
 sqrt = _primitive_form("sqrt")
@@ -135,4 +150,7 @@ from_bits = _primitive_form("from_bits")
 truncdiv = _primitive_form("truncdiv")
 convert = Form("convert", _convert)  # convert(x, dtype)
 absolute = Form("absolute", _absolute)
+real = Form("real", _real)
+imag = Form("imag", _imag)
+pair = Form("pair", _pair)  # pair(real, imag) is a complex number
 horner = Form("horner", _horner)  # horner(x, (highest, ..., lowest))

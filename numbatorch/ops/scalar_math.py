@@ -4,7 +4,8 @@ Every one is branch-free over the primitives, so that LLVM vectorises it, and wi
 true value unless its docstring says otherwise.
 """
 
-from numbatorch.ops.scalar import ceil, floor, rint, sqrt, trunc
+from numbatorch.ops.scalar import ceil, floor, imag, pair, real, rint, sqrt, trunc
+from numbatorch.ops.scalar_complex import angle, hypot
 from numbatorch.ops.scalar_exp import (
     clamp,
     erf,
@@ -22,9 +23,11 @@ from numbatorch.ops.scalar_exp import (
 )
 from numbatorch.ops.scalar_integer import left_shift, right_shift, sign
 from numbatorch.ops.scalar_power import floor_divide, pow_, remainder
-from numbatorch.ops.scalar_trig import cos, sin, tan
+from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
 
 __all__ = [
+    "angle",
+    "atan2",
     "ceil",
     "clamp",
     "cos",
@@ -33,6 +36,8 @@ __all__ = [
     "expm1",
     "floor",
     "floor_divide",
+    "hypot",
+    "imag",
     "left_shift",
     "log",
     "log1p",
@@ -40,7 +45,9 @@ __all__ = [
     "maximum",
     "minimum",
     "normal_cdf",
+    "pair",
     "pow_",
+    "real",
     "remainder",
     "right_shift",
     "rint",

@@ -134,6 +134,19 @@ class Value:
     payload: Any = None
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A complex number of a program: its parts, of one float type."""
+
+    real: Value
+    imag: Value
+
+    @property
+    def dtype(self) -> DType:
+        """complex64 or complex128."""
+        return self.real.dtype.complex
+
+
 @dataclass(eq=False)
 class Program(ABC):
     """Makes the instructions of one program; equal instructions are made once, literals folded.
@@ -171,9 +184,21 @@ class Program(ABC):
         key = ("const", dtype, number.tobytes())
         return self._once(key, lambda: Value(_literal(number, dtype), dtype, "const", (), number))
 
+    def operand(self, name: str, dtype: DType) -> Any:
+        """As `input`; a complex number is a Pair of values loaded under `name` with "r" and "i"."""
+        if dtype.kind != "c":
+            return self.input(name, dtype)
+        return Pair(self.input(f"{name}r", dtype.part), self.input(f"{name}i", dtype.part))
+
+    def number(self, value: complex, dtype: DType) -> Operand:
+        """The literal `value` as a Value, or as a Pair if `dtype` is complex."""
+        if dtype.kind != "c":
+            return self.const(value, dtype)  # type: ignore[arg-type]
+        return Pair(self.const(value.real, dtype.part), self.const(value.imag, dtype.part))
+
     def call(
         self, function: Any, args: Sequence[Operand], attrs: dict[str, Operand] | None = None
-    ) -> Value:
+    ) -> Any:
         """Expands the body of an operator or scalar function over `args`.
 
         Args:
@@ -182,18 +207,20 @@ class Program(ABC):
             attrs: its keyword-only attributes: Values or Python numbers.
         """
         result = self.expand(function, list(args), attrs or {})
-        first = next(a for a in args if isinstance(a, Value))
-        return result if isinstance(result, Value) else self.const(result, first.dtype)
+        first = next(a for a in args if isinstance(a, Value | Pair))
+        return result if isinstance(result, Value | Pair) else self.number(result, first.dtype)
 
     @abstractmethod
     def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
         """As `call`, but the result may also be a literal or a tuple."""
 
-    def cast(self, value: Value, dtype: DType) -> Value:
+    def cast(self, value: Operand, dtype: DType) -> Any:
         """`value` as `dtype`; for a half type, rounded to it and held in float32.
 
         Floats become integers by truncation; out of range saturates and NaN is 0.
         """
+        if dtype.kind == "c" or isinstance(value, Pair):
+            return self._cast_pair(value, dtype)
         if dtype.compute is not dtype:
             return self._emit("round", self.cast(value, dt.float32), payload=dtype)
         if value.dtype is dtype:
@@ -202,6 +229,25 @@ class Program(ABC):
             return self._emit("ne", value, self.const(0, value.dtype))
         step = "saturate" if value.dtype.kind == "f" and dtype.kind in "iu" else "convert"
         return self._emit(step, value, dtype=dtype)
+
+    def _cast_pair(self, value: Operand, dtype: DType) -> Any:
+        if dtype.kind == "c":
+            found = self.paired(value, dtype)
+            return Pair(self.cast(found.real, dtype.part), self.cast(found.imag, dtype.part))
+        if dtype.kind != "b":
+            raise DTypeError(message("convert", f"a complex number is no {dtype.name}"))
+        zero = self.const(0, value.real.dtype)
+        return self.op("or", self.op("ne", value.real, zero), self.op("ne", value.imag, zero))
+
+    def paired(self, value: Operand, dtype: DType) -> Pair:
+        """A Value or a literal as a Pair without an imaginary part, of type `dtype`."""
+        if isinstance(value, Pair):
+            return value
+        if not isinstance(value, Value):
+            found: Pair = self.number(value, dtype)
+            return found
+        part = self.cast(value, dtype.part)
+        return Pair(part, self.const(0, part.dtype))
 
     def op(self, name: str, *operands: Operand) -> Any:
         """The primitive `name`; literals among the operands take the type of the others."""

@@ -19,7 +19,8 @@ from numbatorch.errors import DTypeError, message
 from numbatorch.language.source import parse
 from numbatorch.ops import scalar_math
 from numbatorch.ops.scalar import Form, ScalarFunction, absolute
-from numbatorch.ops.scalar_program import Operand, Program, Value
+from numbatorch.ops.scalar_complex import RULES
+from numbatorch.ops.scalar_program import Operand, Pair, Program, Value
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -91,21 +92,32 @@ read = cache(Body)
 
 
 class Builder(Program):
-    """A program made by expanding bodies."""
+    """A program made by expanding bodies; what is done to complex numbers, by expanding a rule."""
 
     _depth = 0
+
+    def op(self, name: str, *operands: Operand) -> Any:
+        """The primitive `name`; literals among the operands take the type of the others."""
+        pair = next((x for x in operands if isinstance(x, Pair)), None)
+        if pair is None:
+            return super().op(name, *operands)
+        if name not in RULES:
+            raise DTypeError(message(name, f"no meaning for {pair.dtype.name}"))
+        first = 1 if name == "select" else 0
+        pairs = [self.paired(x, pair.dtype) for x in operands[first:]]
+        return self.expand(RULES[name], [*operands[:first], *pairs], {})
 
     def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
         """As `call`, but the result may also be a literal or a tuple."""
         if isinstance(function, Form):
             return function.build(self, *args, **attrs)
-        dtypes = [a.dtype for a in args if isinstance(a, Value)]
+        dtypes = [a.dtype for a in args if isinstance(a, Value | Pair)]
         body: Any = getattr(function, "body", None)
         if isinstance(function, ScalarFunction):
             body = function.body_for(dtypes[0] if dtypes else dt.float64, self.target)
         if self._depth > 40:
             raise ValueError(message(str(body.__name__), "the scalar language has no recursion"))
-        real = next((d for d in dtypes if d.kind == "f"), None)
+        real = next((d.part for d in dtypes if d.kind in "fc"), None)
         attrs = {name: self._as_attribute(value, real) for name, value in attrs.items()}
         self._depth += 1
         try:
@@ -207,7 +219,7 @@ class _Expansion:
                 return self.logical(node, op, values)
             case ast.IfExp(test=test, body=chosen, orelse=other):
                 condition = self.evaluate(test)
-                if not isinstance(condition, Value):
+                if not isinstance(condition, Value | Pair):
                     return self.evaluate(chosen if condition else other)
                 lhs, rhs = self.evaluate(chosen), self.evaluate(other)
                 return self.primitive(node, "select", condition, lhs, rhs)
@@ -247,7 +259,7 @@ class _Expansion:
     def binary(self, node: ast.expr, op: ast.operator, left: ast.expr, right: ast.expr) -> Operand:
         lhs, rhs = self.evaluate(left), self.evaluate(right)
         if isinstance(op, ast.Pow):
-            if isinstance(lhs, Value):
+            if isinstance(lhs, Value | Pair):
                 return self.power(node, lhs, rhs)
             if isinstance(rhs, Value):
                 raise self.body.error(node, "** takes an integer literal on its right")
@@ -259,13 +271,13 @@ class _Expansion:
             self.refuse(node)
         return self.primitive(node, _BINARY[type(op)], lhs, rhs)
 
-    def power(self, node: ast.expr, base: Value, exponent: Operand) -> Operand:
+    def power(self, node: ast.expr, base: Value | Pair, exponent: Operand) -> Operand:
         if not isinstance(exponent, int) or abs(exponent) > 64:
             raise self.body.error(node, "** takes an integer literal on its right; else call pow")
         if exponent == 0:
-            return self.builder.const(1, base.dtype)
+            return self.builder.number(1, base.dtype)
         result: Operand = 1
-        square = base
+        square: Operand = base
         for place, digit in enumerate(reversed(f"{abs(exponent):b}")):
             if place:
                 square = self.primitive(node, "mul", square, square)

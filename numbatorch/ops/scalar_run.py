@@ -7,7 +7,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.ops.scalar_numpy import apply_primitive
-from numbatorch.ops.scalar_program import Operand, Program, Value, reachable
+from numbatorch.ops.scalar_program import Operand, Pair, Program, Value, reachable
 from numbatorch.ops.scalar_reader import Builder
 
 Array = Any
@@ -36,11 +36,15 @@ def run(function: Any, *args: Any, target: str = "numba", **attrs: Any) -> Any:
     inputs = {}
     for index, arg in enumerate(args):
         if isinstance(arg, np.ndarray | np.generic):
-            inputs[f"x{index}"] = arg
-            operands.append(builder.input(f"x{index}", dt.from_numpy(arg.dtype)))
+            name = f"x{index}"
+            inputs.update({name: arg, f"{name}r": arg.real, f"{name}i": arg.imag})
+            operands.append(builder.operand(name, dt.from_numpy(arg.dtype)))
         else:
             operands.append(arg)
     result = builder.expand(function, operands, attrs)
+    if isinstance(result, Pair):
+        along, across = evaluate(builder, [result.real, result.imag], inputs)
+        return np.asarray(along + 1j * across).astype(result.dtype.numpy)
     parts = result if isinstance(result, tuple) else (result,)
     if not all(isinstance(part, Value) for part in parts):
         return result

@@ -182,7 +182,7 @@ def _wrapped(out: Any, held: list[Any]) -> Any:
     return out
 
 
-_SECOND = "Tensor | int | float"  # what an operand after the first is
+_SECOND = "Tensor | Number"  # what an operand after the first is
 
 
 def function_of(op: Op, operands: tuple[str, ...], attributes: Parameters) -> Callable[..., Any]:

@@ -43,6 +43,11 @@ FAMILIES = {
             "ne where"
         ),
     },
+    "ops.complex": {
+        "Tensor": "angle conj is_complex sgn",
+        "nt": "angle complex conj imag is_complex polar real sgn view_as_complex view_as_real",
+        "records": "angle",
+    },
     "ops.index": {
         "records": "gather index_add scatter_add take",
     },
@@ -72,6 +77,9 @@ FAMILIES = {
     },
     "ops.operands": {
         "records": "buffer compiled const empty iota",
+    },
+    "ops.parts": {
+        "records": "complex conj imag real sgn",
     },
     "ops.quant": {
         "Tensor": "dequantize",

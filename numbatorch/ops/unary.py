@@ -12,6 +12,7 @@ from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
 from numbatorch.ops.compare import gt, le, where
 from numbatorch.ops.operands import zeros_like
+from numbatorch.ops.parts import conjugated, part_of, sgn_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import EVERYWHERE, public
@@ -29,8 +30,8 @@ _GELU_CUBIC = 0.044715
 
 
 def _wide(function: Any) -> Any:
-    """The reference `function` in float64, whatever the float operand."""
-    return lambda x, **attrs: function(np.asarray(x, np.float64), **attrs)
+    """The reference `function` in float64, whatever the float operand, or in complex128."""
+    return lambda x, **attrs: function(x.astype(np.result_type(x, np.float64)), **attrs)
 
 
 def _whole(function: Any) -> Any:
@@ -42,7 +43,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
-@elementwise(numpy=np.negative, dtypes=dt.NUMBERS)
+@elementwise(numpy=np.negative, dtypes=dt.NUMBERS + dt.COMPLEX)
 def neg(x: Scalar) -> Scalar:
     """-x; unsigned integers wrap."""
     return -x
@@ -53,15 +54,15 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return -g
 
 
-@elementwise(numpy=np.abs, dtypes=dt.NUMBERS)
+@elementwise(numpy=np.abs, dtypes=dt.NUMBERS + dt.COMPLEX, result=part_of)
 def abs_(x: Scalar) -> Scalar:
-    """x without its sign. The gradient at 0 is 0."""
+    """x without its sign; the length of a complex number. The gradient at 0 is 0."""
     return abs(x)
 
 
 @abs_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * sign.apply(x)
+    return g * (sgn_.apply(x) if x.dtype.is_complex else sign.apply(x))
 
 
 @elementwise(numpy=np.sign, dtypes=dt.NUMBERS)
@@ -70,7 +71,7 @@ def sign(x: Scalar) -> Scalar:
     return m.sign(x)
 
 
-@elementwise(numpy=np.square, dtypes=dt.NUMBERS)
+@elementwise(numpy=np.square, dtypes=dt.NUMBERS + dt.COMPLEX)
 def square(x: Scalar) -> Scalar:
     """x * x; integers wrap."""
     return x * x
@@ -78,7 +79,7 @@ def square(x: Scalar) -> Scalar:
 
 @square.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (x * 2.0)
+    return g * conjugated(x * 2.0)
 
 
 @elementwise(numpy=_whole(np.floor), dtypes=dt.NUMBERS)
@@ -119,7 +120,7 @@ def bitwise_not(x: Scalar) -> Scalar:
     return ~x
 
 
-@elementwise(numpy=_wide(np.exp), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+@elementwise(numpy=_wide(np.exp), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
 def exp(x: Scalar) -> Scalar:
     """e**x."""
     return m.exp(x)
@@ -127,10 +128,10 @@ def exp(x: Scalar) -> Scalar:
 
 @exp.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * y
+    return g * conjugated(y)
 
 
-@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS, places=SPECIAL)
+@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1, accurate near 0."""
     return m.expm1(x)
@@ -138,10 +139,10 @@ def expm1(x: Scalar) -> Scalar:
 
 @expm1.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (y + 1.0)
+    return g * conjugated(y + 1.0)
 
 
-@elementwise(numpy=_wide(np.log), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+@elementwise(numpy=_wide(np.log), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log(x: Scalar) -> Scalar:
     """The natural logarithm; -inf at 0, NaN below."""
     return m.log(x)
@@ -149,10 +150,12 @@ def log(x: Scalar) -> Scalar:
 
 @log.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g / x
+    return g / conjugated(x)
 
 
-@elementwise(numpy=_wide(np.log1p), dtypes=dt.FLOATS, domain=(-0.9, 10.0), places=SPECIAL)
+@elementwise(
+    numpy=_wide(np.log1p), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-0.9, 10.0), places=SPECIAL
+)
 def log1p(x: Scalar) -> Scalar:
     """log(1 + x), accurate near 0."""
     return m.log1p(x)
@@ -160,10 +163,10 @@ def log1p(x: Scalar) -> Scalar:
 
 @log1p.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g / (x + 1.0)
+    return g / conjugated(x + 1.0)
 
 
-@elementwise(numpy=_wide(np.log2), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+@elementwise(numpy=_wide(np.log2), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log2(x: Scalar) -> Scalar:
     """The logarithm to base 2; -inf at 0, NaN below."""
     return m.log2(x)
@@ -171,10 +174,10 @@ def log2(x: Scalar) -> Scalar:
 
 @log2.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g / (x * _LN2)
+    return g / conjugated(x * _LN2)
 
 
-@elementwise(numpy=np.sqrt, dtypes=dt.FLOATS, domain=(0.01, 100.0))
+@elementwise(numpy=np.sqrt, dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def sqrt(x: Scalar) -> Scalar:
     """The square root; NaN below 0. The gradient at 0 is infinite."""
     return m.sqrt(x)
@@ -182,10 +185,10 @@ def sqrt(x: Scalar) -> Scalar:
 
 @sqrt.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g / (y * 2.0)
+    return g / conjugated(y * 2.0)
 
 
-@elementwise(numpy=lambda x: 1 / np.sqrt(x), dtypes=dt.FLOATS, domain=(0.01, 100.0))
+@elementwise(numpy=lambda x: 1 / np.sqrt(x), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def rsqrt(x: Scalar) -> Scalar:
     """1 / sqrt(x); inf at 0, NaN below."""
     return 1.0 / m.sqrt(x)
@@ -193,10 +196,10 @@ def rsqrt(x: Scalar) -> Scalar:
 
 @rsqrt.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (y * y * y * -0.5)
+    return g * conjugated(y * y * y * -0.5)
 
 
-@elementwise(numpy=lambda x: 1 / x, dtypes=dt.FLOATS, domain=(0.1, 10.0))
+@elementwise(numpy=lambda x: 1 / x, dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.1, 10.0))
 def reciprocal(x: Scalar) -> Scalar:
     """1 / x."""
     return 1.0 / x
@@ -204,10 +207,10 @@ def reciprocal(x: Scalar) -> Scalar:
 
 @reciprocal.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return -(g * (y * y))
+    return -(g * conjugated(y * y))
 
 
-@elementwise(numpy=_wide(np.sin), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+@elementwise(numpy=_wide(np.sin), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
 def sin(x: Scalar) -> Scalar:
     """The sine of x radians."""
     return m.sin(x)
@@ -215,10 +218,10 @@ def sin(x: Scalar) -> Scalar:
 
 @sin.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * cos.apply(x)
+    return g * conjugated(cos.apply(x))
 
 
-@elementwise(numpy=_wide(np.cos), dtypes=dt.FLOATS, domain=(-20.0, 20.0))
+@elementwise(numpy=_wide(np.cos), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
 def cos(x: Scalar) -> Scalar:
     """The cosine of x radians."""
     return m.cos(x)
@@ -226,10 +229,10 @@ def cos(x: Scalar) -> Scalar:
 
 @cos.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return -(g * sin.apply(x))
+    return -(g * conjugated(sin.apply(x)))
 
 
-@elementwise(numpy=_wide(np.tan), dtypes=dt.FLOATS, domain=(-1.2, 1.2))
+@elementwise(numpy=_wide(np.tan), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-1.2, 1.2))
 def tan(x: Scalar) -> Scalar:
     """The tangent of x radians."""
     return m.tan(x)
@@ -237,10 +240,10 @@ def tan(x: Scalar) -> Scalar:
 
 @tan.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (y * y + 1.0)
+    return g * conjugated(y * y + 1.0)
 
 
-@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS, places=ACTIVATION)
+@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION)
 def tanh(x: Scalar) -> Scalar:
     """(e**x - e**-x) / (e**x + e**-x)."""
     return m.tanh(x)
@@ -248,7 +251,7 @@ def tanh(x: Scalar) -> Scalar:
 
 @tanh.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (1.0 - y * y)
+    return g * conjugated(1.0 - y * y)
 
 
 @elementwise(numpy=_erf, dtypes=dt.FLOATS, places=SPECIAL)
@@ -262,7 +265,9 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (exp.apply(-(x * x)) * _TWO_OVER_SQRT_PI)
 
 
-@elementwise(numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS, places=ACTIVATION)
+@elementwise(
+    numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION
+)
 def sigmoid(x: Scalar) -> Scalar:
     """1 / (1 + e**-x)."""
     return m.sigmoid(x)
@@ -270,12 +275,12 @@ def sigmoid(x: Scalar) -> Scalar:
 
 @sigmoid.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    return g * (y * (1.0 - y))
+    return g * conjugated(y * (1.0 - y))
 
 
 @elementwise(
     numpy=_wide(lambda x: x / (1 + np.exp(-x))),
-    dtypes=dt.FLOATS,
+    dtypes=dt.FLOATS + dt.COMPLEX,
     source="https://arxiv.org/abs/1702.03118",
     places=ACTIVATION,
 )
@@ -287,7 +292,7 @@ def silu(x: Scalar) -> Scalar:
 @silu.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     s = sigmoid.apply(x)
-    return g * (s * (1.0 + x * (1.0 - s)))
+    return g * conjugated(s * (1.0 + x * (1.0 - s)))
 
 
 @elementwise(

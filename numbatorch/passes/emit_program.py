@@ -13,7 +13,7 @@ from numbatorch.language.kernel import function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.operands import IOTA
 from numbatorch.ops.registry import Elementwise
-from numbatorch.ops.scalar_program import print_numba
+from numbatorch.ops.scalar_program import Pair, Value, print_numba
 from numbatorch.ops.scalar_reader import Builder
 from numbatorch.passes.groups import Apply, Load, Number, Term, sorted_terms
 from numbatorch.passes.target import Target
@@ -32,7 +32,7 @@ class Access:
     Attributes:
         name: of the parameter.
         dtype: of the elements.
-        layout: over the space.
+        layout: over the space; of complex numbers in units of their parts.
         operand: the argument that it becomes; None for iota.
         strides: of the collapsed space, outermost first.
         parameter: False for iota, which has no pointer.
@@ -49,7 +49,12 @@ class Access:
     @property
     def kind(self) -> str:
         """c: consecutive, b: one value for the whole row, s: strided."""
-        return {1: "c", 0: "b"}.get(self.strides[-1], "s")
+        return {self.words: "c", 0: "b"}.get(self.strides[-1], "s")
+
+    @property
+    def words(self) -> int:
+        """Numbers in an element: 2 of a complex one."""
+        return 2 if self.dtype.is_complex else 1
 
 
 @dataclass(eq=False)
@@ -70,7 +75,7 @@ class Program:
     reads: dict[int, Access] = field(default_factory=dict)
     scalars: list[tuple[str, DType, Any]] = field(default_factory=list)
     sizes: Shape = ()
-    given: dict[int, str] = field(default_factory=dict)
+    given: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.terms = sorted_terms(self.roots)
@@ -109,16 +114,17 @@ class Program:
         elif term.node in shared:
             access = next(a for a in self.writes if a.name == shared[term.node])
         else:
-            access = Access(name, dtype, term.layout, operand(term.node, term.layout))
+            places = _in_words(term.layout, dtype)
+            access = Access(name, dtype, places, operand(term.node, term.layout))
         self.reads[id(term)] = access
 
     def _bind_number(self, term: Number) -> None:
-        value = term.node.attrs["value"]
-        if not is_variable(value) and (value in LITERALS or isinstance(value, bool)):
-            return
-        name = f"{self.stem}c{len(self.scalars)}"
-        self.given[id(term)] = name
-        self.scalars.append((name, term.node.dtype, value))
+        for part, value in enumerate(_parts(term)):
+            if not is_variable(value) and (value in LITERALS or isinstance(value, bool)):
+                continue
+            name = f"{self.stem}c{len(self.scalars)}"
+            self.given[id(term), part] = name
+            self.scalars.append((name, term.node.dtype.part, value))
 
     def _bind_attributes(self, term: Apply) -> None:
         for key, value in term.node.attrs.items():
@@ -153,8 +159,8 @@ class Program:
 
     def _term_key(self, term: Term, number: dict[int, int]) -> str:
         if isinstance(term, Number):
-            text = self.given.get(id(term)) or repr(term.node.attrs["value"])
-            return f"{text}:{term.node.dtype.name}"
+            texts = (self.given.get((id(term), i)) or repr(v) for i, v in enumerate(_parts(term)))
+            return f"{','.join(texts)}:{term.node.dtype.name}"
         if isinstance(term, Load):
             access = self.reads.get(id(term))
             if access is None:
@@ -172,7 +178,7 @@ class Program:
 
     def parameters(self) -> list[str]:
         """Text of the parameters, in the order of `arguments`."""
-        out = [f'{a.name}: Pointer["{a.dtype.name}"]' for a in self.accesses() if a.parameter]
+        out = [f'{a.name}: Pointer["{a.dtype.part.name}"]' for a in self.accesses() if a.parameter]
         out += [f"{name}: {scalar_word(dtype)}" for name, dtype, _value in self.scalars]
         out += [f"{name}: int" for name in self.integers()]
         return out
@@ -222,7 +228,7 @@ class Program:
         return lines
 
     def _inner(self, number: int, access: Access) -> str:
-        return {"c": "1", "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
+        return {"c": str(access.words), "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
 
     def body(self, index: str, cores: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Statements that compute the terms at element `index` of the row, and the results' text.
@@ -241,23 +247,26 @@ class Program:
                     values[id(term)] = builder.input(held, term.node.dtype.compute)
                     continue
                 name = f"{self.stem}a{len(lines)}"
-                lines.append(f"{name} = {self._read(access, index)}")
-                values[id(term)] = builder.input(name, access.dtype.compute)
+                lines += self._read(name, access, index)
+                values[id(term)] = builder.operand(name, access.dtype.compute)
             elif isinstance(term, Number):
                 values[id(term)] = self._number(builder, term)
             else:
                 values[id(term)] = self._call(builder, term, values)
-        roots = [values[id(root)] for root in self.roots]
+        roots = [x for root in self.roots for x in words_of(values[id(root)])]
         return lines + print_numba(builder, roots), [root.name for root in roots]
 
-    def _number(self, builder: Any, term: Number) -> Any:
-        dtype = term.node.dtype.compute
-        name = self.given.get(id(term))
-        if name is None:
-            return builder.const(term.node.attrs["value"], dtype)
-        return builder.cast(
-            builder.input(name, self._argument_dtype(term.node.dtype.kind == "f")), dtype
-        )
+    def _number(self, builder: Builder, term: Number) -> Any:
+        dtype = term.node.dtype.compute.part
+        kind = self._argument_dtype(dtype.kind == "f")
+        found = []
+        for part, value in enumerate(_parts(term)):
+            name = self.given.get((id(term), part))
+            if name is None:
+                found.append(builder.const(value, dtype))
+            else:
+                found.append(builder.cast(builder.input(name, kind), dtype))
+        return found[0] if len(found) == 1 else Pair(*found)
 
     def _argument_dtype(self, real: bool) -> DType:
         return self.target.real if real else dt.int64
@@ -272,23 +281,51 @@ class Program:
         # A half type is rounded after every operator, so that fusing changes no value.
         return builder.cast(value, term.node.dtype) if is_narrow(term.node.dtype) else value
 
-    def _read(self, access: Access, index: str) -> str:
+    def _read(self, name: str, access: Access, index: str) -> list[str]:
+        """Statements that load an element as `name`, see Program.operand of scalar_program.py."""
         number = self.accesses().index(access)
         inner = self._inner(number, access)
         position = f"{self.stem}p{number}"
+        where = _times(index, inner)
         if access.iota:
-            return f"{position} + {_times(index, inner)}"
-        text = f"{position}[{_times(index, inner)}]"
-        return f"{text} != 0" if access.dtype is dt.bool_ else text
+            return [f"{name} = {position} + {where}"]
+        if access.dtype.is_complex:
+            return [f"{name}r = {position}[{where}]", f"{name}i = {position}[{where} + 1]"]
+        test = " != 0" if access.dtype is dt.bool_ else ""
+        return [f"{name} = {position}[{where}]{test}"]
 
     def stores(self, index: str, results: list[str]) -> list[str]:
-        """Statements that write the results at element `index` of the row."""
+        """Statements that write what `body` gives at element `index` of the row."""
         lines = []
-        for number, (access, value) in enumerate(zip(self.writes, results, strict=True)):
+        rest = iter(results)
+        for number, access in enumerate(self.writes):
             where = _times(index, self._inner(number, access))
-            stored = f"uint8({value})" if access.dtype is dt.bool_ else value
-            lines.append(f"{self.stem}p{number}[{where}] = {stored}")
+            for place in (where, f"{where} + 1")[: access.words]:
+                value = next(rest)
+                stored = f"uint8({value})" if access.dtype is dt.bool_ else value
+                lines.append(f"{self.stem}p{number}[{place}] = {stored}")
+        assert next(rest, None) is None
         return lines
+
+
+def _parts(term: Number) -> tuple[Any, ...]:
+    """The number, or of a complex one the real and the imaginary part."""
+    value = term.node.attrs["value"]
+    if term.node.dtype.kind != "c":
+        return (value,)
+    return (value, 0) if is_variable(value) else (complex(value).real, complex(value).imag)
+
+
+def words_of(value: Any) -> tuple[Value, ...]:
+    """The values that a number of a program is: two if it is complex."""
+    return (value.real, value.imag) if isinstance(value, Pair) else (value,)
+
+
+def _in_words(layout: Layout, dtype: DType) -> Layout:
+    """The layout of elements in units of the numbers that they consist of."""
+    if not dtype.is_complex:
+        return layout
+    return Layout(layout.shape, tuple(2 * stride for stride in layout.strides), 2 * layout.offset)
 
 
 def _times(index: str, factor: str) -> str:
@@ -332,7 +369,7 @@ def make_program(
     """A program with its accesses bound and its space collapsed."""
     program = Program(target, stem, roots, space)
     program.writes = [
-        Access(f"{stem}o{i}", dtype, layout, argument)
+        Access(f"{stem}o{i}", dtype, _in_words(layout, dtype), argument)
         for i, (argument, layout, dtype) in enumerate(writes)
     ]
     program.bind(operand, {node: f"{stem}o{i}" for node, i in shared.items()}, cores)

@@ -321,9 +321,12 @@ class Handle:
 
     def _become_leaf(self, node: Node) -> None:
         """Hold the value of `node` as a leaf that requires a gradient."""
-        if node.dtype.kind != "f":
+        if node.dtype.kind not in "fc":
             raise DTypeError(
-                message("requires_grad_", f"only floats have gradients, not {describe(node)}")
+                message(
+                    "requires_grad_",
+                    f"only floats and complex numbers have gradients, not {describe(node)}",
+                )
             )
         self._put(self._leaf(node))
 
@@ -451,4 +454,4 @@ def unwrap(value: Any) -> Any:
 
 def is_operand(value: Any) -> bool:
     """Whether `value` may stand beside a tensor in an operator."""
-    return isinstance(value, Handle | bool | int | float | np.bool_ | np.integer | np.floating)
+    return isinstance(value, Handle | bool | int | float | complex | np.bool_ | np.number)

@@ -173,6 +173,9 @@ class ConversionMethods(Handle):
     def __float__(self) -> builtins.float:
         return builtins.float(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __int__(self) -> builtins.int:
         return builtins.int(self.item())
 
@@ -203,7 +206,7 @@ class ConversionMethods(Handle):
         """Make this tensor a leaf whose `.grad` is filled by `backward`, or stop that; in place.
 
         Raises:
-            DTypeError: the tensor is not of floats.
+            DTypeError: the tensor is neither of floats nor of complex numbers.
             GradientError: the tensor was computed from ones that require a gradient.
         """
         node = self.node
@@ -240,4 +243,4 @@ def _named_device(target: str | Device) -> Device:
 
 def _plain(array: Array) -> Array:
     """The array in a type whose elements Python knows."""
-    return array if array.dtype.kind in "fiub" else array.astype(np.float32)
+    return array if array.dtype.kind in "fiubc" else array.astype(np.float32)

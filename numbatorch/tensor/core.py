@@ -10,6 +10,7 @@ from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, Like, by_name, named
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops import families
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import handles_are
@@ -172,6 +173,21 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         """Whether the value was not computed from tensors that require a gradient."""
         return not self.node.requires_grad or is_leaf(self.node)
 
+    @property
+    def real(self) -> Tensor:
+        """The real part; of real numbers the tensor itself."""
+        return self._part("real")
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part of complex numbers."""
+        return self._part("imag")
+
+    def _part(self, name: str) -> Tensor:
+        function = families.function("nt", name)
+        assert function is not None
+        return function(self)  # type: ignore[no-any-return]
+
     def is_floating_point(self) -> bool:
         """Whether the elements are floats."""
         return self.node.dtype.is_floating_point
@@ -280,7 +296,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
     def __reduce__(self) -> Any:
         node = self.node
         array = host_array(node)
-        if array.dtype.kind not in "fiub":
+        if array.dtype.kind not in "fiubc":
             array = array.view(f"u{array.dtype.itemsize}")
         arguments = (array, node.shape, node.dtype.name, str(node.device), self.requires_grad)
         return _restore, (type(self), *arguments)

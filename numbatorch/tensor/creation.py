@@ -39,8 +39,8 @@ def tensor(
     """A tensor with a copy of `data`: a number, nested lists, a NumPy array, or a tensor.
 
     Args:
-        dtype: default float32 for Python floats, int64 for integers, bool; NumPy arrays and
-            tensors keep their own.
+        dtype: default float32 for Python floats, complex64 for complex numbers, int64 for integers,
+            bool; NumPy arrays and tensors keep their own.
     Raises:
         ShapeError: nested lists of unequal lengths.
         OutOfRange: an integer that the dtype does not hold.
@@ -82,16 +82,15 @@ def _array(data: Any, asked: DType | None) -> Array:
         raise ShapeError(message("tensor", f"nested lists do not form an array: {err}")) from err
     except OverflowError as err:
         raise OutOfRange(message("tensor", str(err))) from err
-    if array.dtype.kind not in "fiub":
-        found = "complex numbers" if array.dtype.kind == "c" else f"elements of {array.dtype}"
-        raise DTypeError(message("tensor", f"{found} are not supported"))
+    if array.dtype.kind not in "fiubc":
+        raise DTypeError(message("tensor", f"elements of {array.dtype} are not supported"))
     if asked is not None:
         return array
     if array.dtype == np.uint64:
         raise OutOfRange(message("tensor", "an integer does not fit int64", hint="give a dtype"))
     if not _holds_python_floats(data, array):
         return array
-    return converted("tensor", array, dt.float32)
+    return converted("tensor", array, dt.complex64 if array.dtype.kind == "c" else dt.float32)
 
 
 def _with_large_integers(values: Any, array: Array, asked: DType | None) -> Array:
@@ -122,8 +121,8 @@ def _without_tensors(data: Any) -> Any:
 
 
 def _holds_python_floats(data: Any, array: Array) -> bool:
-    """Whether float64 came from Python floats (or from nothing) and not from NumPy values."""
-    if array.dtype != np.float64:
+    """Whether elements came from Python numbers (or from nothing) and not from NumPy values."""
+    if array.dtype not in (np.float64, np.complex128):
         return False
     while isinstance(data, list | tuple):
         if not data:

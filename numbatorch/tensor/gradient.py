@@ -133,6 +133,10 @@ def _cotangent(operator: str, output: Node) -> Node:
                 else None,
             )
         )
+    if output.dtype.is_complex:
+        problem = "only a real number has a gradient by itself"
+        hint = "give a cotangent" if operator == "backward" else "return its real part or abs"
+        raise GradientError(message(operator, problem, shown(output), hint=hint))
     return ones_like(output)
 
 
@@ -210,8 +214,10 @@ def _alias(aliases: list[Node], tensor: Any) -> Tensor:
     if not isinstance(tensor, Handle):
         problem = f"an argument to differentiate is {type(tensor).__name__}, not a tensor"
         raise TypeError(message("grad", problem))
-    if tensor.node.dtype.kind != "f":
-        raise DTypeError(message("grad", "only floats have gradients", shown(tensor.node)))
+    if tensor.node.dtype.kind not in "fc":
+        raise DTypeError(
+            message("grad", "only floats and complex numbers have gradients", shown(tensor.node))
+        )
     with grad_mode(True):
         alias = reshape.apply(tensor.node, shape=tensor.node.shape)
     alias.requires_grad = True

@@ -321,7 +321,7 @@ def _value(node: Node, value: Any) -> Node:
         require_no_loss(operator, found.dtype, node.dtype)
         return as_node(found, node.dtype, node.device)
     number = value.item() if isinstance(value, np.generic) else value
-    if not isinstance(number, bool | int | float):
+    if not isinstance(number, bool | int | float | complex):
         raise TypeError(message(operator, f"{value!r} is neither tensor nor number"))
     return const(fitting(operator, number, node.dtype), node.dtype, node.device)
 

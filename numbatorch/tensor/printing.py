@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ EDGE = 3
 WIDTH = 80
 
 _PREFIX = "tensor("
-_UNNAMED = (dt.float32, dt.int64, dt.bool_)
+_UNNAMED = (dt.float32, dt.int64, dt.bool_, dt.complex64)
 
 
 def text(node: Node) -> str:
@@ -87,8 +88,10 @@ def _edges(array: Array) -> Array:
     return array
 
 
-def formatter(shown: Array) -> tuple[Callable[[float], str], int]:
+def formatter(shown: Array) -> tuple[Callable[[Any], str], int]:
     """The format that all elements share, and its width."""
+    if shown.dtype.kind == "c":
+        return _formatter_of_pairs(shown)
     values = shown.reshape(-1).tolist()
     if shown.dtype.kind != "f":
         width = max(len(str(value)) for value in values)
@@ -107,6 +110,17 @@ def formatter(shown: Array) -> tuple[Callable[[float], str], int]:
     else:
         one = f"{{:.{PRECISION}f}}".format
     return _padded(one, max(len(one(value)) for value in finite))
+
+
+def _formatter_of_pairs(shown: Array) -> tuple[Callable[[complex], str], int]:
+    """Of complex numbers: the parts each have a format."""
+    (real, width), (imag, height) = formatter(shown.real), formatter(shown.imag)
+
+    def one(value: complex) -> str:
+        across = imag(value.imag).lstrip() + "j"
+        return real(value.real) + ("" if across[0] == "-" else "+") + across
+
+    return one, width + height + 1
 
 
 def _padded(one: Callable[[float], str], width: int) -> tuple[Callable[[float], str], int]:

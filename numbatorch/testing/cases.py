@@ -68,12 +68,13 @@ class Case:
         return host_array(self.apply(self.nodes(where)))
 
     def widened(self) -> Case:
-        """The same with floats in float64."""
+        """The same with floats in float64, and complex numbers in complex128."""
+        wide = {"f": dt.float64, "c": dt.complex128}
+        dtypes = tuple(wide.get(d.kind, d) for d in self.dtypes)
         arrays = tuple(
-            a.astype(np.float64) if d.kind == "f" else a
-            for a, d in zip(self.operands, self.dtypes, strict=True)
+            a.astype(d.numpy) if d.kind in wide else a
+            for a, d in zip(self.operands, dtypes, strict=True)
         )
-        dtypes = tuple(dt.float64 if d.kind == "f" else d for d in self.dtypes)
         return replace(self, operands=arrays, dtypes=dtypes)
 
 
@@ -84,7 +85,7 @@ def dtypes_of(op: Op) -> tuple[DType, ...]:
     if isinstance(op, Elementwise):
         return (dt.float64, dt.float32)
     if isinstance(op, View):
-        return (dt.float64, dt.float32, dt.bfloat16, dt.int8, dt.bool_)
+        return (dt.float64, dt.float32, dt.bfloat16, dt.complex64, dt.int8, dt.bool_)
     if isinstance(op, Reduction):
         return (dt.float64, dt.float32, *_HALVES, dt.int32, dt.uint8)
     return (dt.float32, dt.float64, *_HALVES)
@@ -115,6 +116,8 @@ def _typed(array: Array, dtype: DType) -> tuple[Array, DType]:
     """Floats of a sample in the dtype that is tested; indices and masks as they are."""
     if array.dtype.kind != "f":
         return array, dt.from_numpy(array.dtype)
+    if dtype.is_complex:
+        array = array + 1j * np.flip(array)
     if dtype.kind in "iub":
         array = np.abs(array * 3) if dtype.kind == "u" else array * 3
         array = np.rint(array) if dtype.kind != "b" else array > 0
@@ -149,6 +152,9 @@ def values(
     """
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
+    if dtype.is_complex:
+        parts = (values(rng, shape, dtype.part, domain, smooth) for _ in range(2))
+        return np.asarray(next(parts) + 1j * next(parts)).astype(dtype.numpy)
     low, high = domain
     if dtype.kind in "iu":
         bottom = 0 if dtype.kind == "u" else max(int(low) - 1, -9)
@@ -196,7 +202,7 @@ def strided(node: Node, rng: np.random.Generator) -> Node:
 def repeated(case: Case, where: str, rng: np.random.Generator) -> tuple[list[Node], list[Node]]:
     """The operands, a dimension of one of them repeated: as an expanded view, and as memory."""
     nodes = case.nodes(where)
-    picks = [i for i, a in enumerate(case.operands) if a.ndim and a.size and a.dtype.kind == "f"]
+    picks = [i for i, a in enumerate(case.operands) if a.ndim and a.size and a.dtype.kind in "fc"]
     if not picks:
         return nodes, nodes
     number = picks[int(rng.integers(len(picks)))]

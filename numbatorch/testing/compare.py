@@ -56,9 +56,13 @@ _NARROW_DEFAULT: tuple[float, float] = (2, 2)
 
 
 def tolerance(dtype: str, kind: str) -> Tolerance:
-    """The tolerance of results of `kind` in `dtype`; integers and bools compare exactly."""
+    """The tolerance of results of `kind` in `dtype`; integers and bools compare exactly.
+
+    Of complex numbers it is one of the distance in the plane.
+    """
     if kind not in _KINDS:
         raise ValueError(f"tolerance: unknown kind {kind!r}, one of {', '.join(_KINDS)}")
+    dtype = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
     if dtype not in _ULP:
         return Tolerance(0.0, 0.0)
     ulp = _ULP[dtype]
@@ -79,12 +83,14 @@ def as_numpy(value: Any) -> Array:
 
 
 def _widened(array: Array) -> Array:
+    if array.dtype.kind == "c":
+        return array.astype(np.complex128)
     return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)
 
 
 def _mismatch(actual: Array, expected: Array, limit: Tolerance) -> Array:
     """Excess over the tolerance, element by element; positive where the comparison fails."""
-    if expected.dtype.kind not in "f":
+    if expected.dtype.kind not in "fc":
         return np.asarray(actual != expected, np.float64)
     with np.errstate(invalid="ignore"):
         excess = np.abs(actual - expected) - (limit.absolute + limit.relative * np.abs(expected))

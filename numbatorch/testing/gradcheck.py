@@ -27,33 +27,35 @@ def gradcheck(
     """Fail unless the gradient of `function` equals a central difference in float64.
 
     Both are taken along one random direction in the space of all inputs, of a random linear
-    combination of the outputs: (f(x + eps d) - f(x - eps d)) / (2 eps) against <f'(x), d>.
+    combination of the outputs: (f(x + eps d) - f(x - eps d)) / (2 eps) against <f'(x), d>. Complex
+    numbers are points of a plane, where <a, b> is Re(conj(a) * b).
 
     Args:
         function: tensors to one tensor.
-        inputs: float64 tensors, at points where the function is smooth; others stay fixed.
+        inputs: tensors of float64 or complex128, at points where the function is
+            smooth; others stay fixed.
         eps: step, in units of the inputs.
         relative, absolute: allowed difference; absolute is scaled by the size of the terms.
     Raises:
         AssertionError: says both numbers; `NotSmooth` where the function jumps within a step.
     """
     rng = np.random.default_rng(seed)
-    moving = [i for i, x in enumerate(inputs) if x.is_floating_point()]
+    moving = [i for i, x in enumerate(inputs) if x.dtype.kind in "fc"]
     for i in moving:
-        if inputs[i].dtype is not float64:
+        if inputs[i].dtype.part is not float64:
             raise DTypeError(message("gradcheck", f"input {i} is {inputs[i].dtype.name}"))
     values = [x.detach().numpy() for x in inputs]
-    directions = {i: rng.standard_normal(values[i].shape) for i in moving}
+    directions = {i: _drawn(rng, inputs[i]) for i in moving}
     leaves = [x.detach().requires_grad_() if i in moving else x for i, x in enumerate(inputs)]
     output = function(*leaves)
-    weight = rng.standard_normal(output.shape)
+    weight = _drawn(rng, output)
     analytic, scale = 0.0, 0.0
     if output.requires_grad:
         output.backward(tensor(weight, dtype=output.dtype, device=output.device))
     for i in moving:
         gradient = leaves[i].grad
         if gradient is not None:
-            terms = gradient.numpy() * directions[i]
+            terms = (np.conj(gradient.numpy()) * directions[i]).real
             analytic += float(terms.sum())
             scale += float(np.abs(terms).sum())
     numeric = _difference(function, inputs, values, directions, weight, eps)
@@ -67,6 +69,12 @@ def gradcheck(
             f"gradient along a direction: {analytic!r}, central difference {numeric!r}\n"
             f"  inputs {shapes}, seed {seed}"
         )
+
+
+def _drawn(rng: np.random.Generator, like: Tensor) -> Any:
+    """A random direction in the space of `like`."""
+    drawn = rng.standard_normal(like.shape)
+    return drawn + 1j * rng.standard_normal(like.shape) if like.dtype.is_complex else drawn
 
 
 def _difference(
@@ -84,5 +92,5 @@ def _difference(
                 tensor(values[i] + step * directions[i], device=x.device) if i in directions else x
                 for i, x in enumerate(inputs)
             ]
-            sums.append(float((function(*moved).numpy() * weight).sum()))
+            sums.append(float((function(*moved).numpy() * np.conj(weight)).real.sum()))
     return (sums[0] - sums[1]) / (2 * eps)

@@ -56,6 +56,6 @@ def array_of(buffer: Buffer, node: Node) -> Array:
         shape = (*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
         return np.asarray(Exposed(buffer, shape, "|u1"))
     dtype = node.dtype.numpy
-    known = dtype.kind in "fiub" and dtype.isbuiltin == 1
+    known = dtype.kind in "fiubc" and dtype.isbuiltin == 1
     plain = dtype if known else np.dtype(f"u{dtype.itemsize}")
     return np.asarray(Exposed(buffer, node.shape, plain.str)).view(dtype)

@@ -1,0 +1,154 @@
+"""PyTorch's functions of complex numbers; the operators that they are made of stand in parts.py."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops import scalar_math as m
+from numbatorch.ops import view
+from numbatorch.ops.binary import mul
+from numbatorch.ops.compare import eq, gt, where
+from numbatorch.ops.operands import as_node, describe, result_type
+from numbatorch.ops.parts import complex_, conjugated, imag_, part_of, real_, sgn_
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar
+from numbatorch.ops.surface import public
+from numbatorch.ops.unary import abs_, cos, exp, log, reciprocal, sign, sin
+
+Number = int | float | builtins.complex
+
+
+@elementwise(numpy=np.angle, dtypes=(*dt.COMPLEX, *dt.FLOATS), result=part_of)
+def angle(x: Scalar) -> Scalar:
+    """The angle to the real axis in radians, from -pi to pi: of real numbers 0 or pi.
+
+    The gradient at 0, and of real numbers, is 0.
+
+    >>> angle(tensor([1 + 1j, -2.0]))
+    tensor([0.7854, 3.1416])
+    """
+    return m.angle(x)
+
+
+@angle.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    """i * x / |x|**2: across the way to x."""
+    if not x.dtype.is_complex:
+        return g * 0.0
+    turned, size = sgn_.apply(x), abs_.apply(x)
+    zero = eq.apply(size, 0)
+    share = where.apply(zero, 0.0, g / where.apply(zero, 1.0, size))
+    return complex_.apply(-(imag_.apply(turned) * share), real_.apply(turned) * share)
+
+
+@public("nt")
+def complex(real: Node, imag: Node) -> Node:
+    """real + i * imag, of two tensors of float32 or of float64.
+
+    Raises:
+        DTypeError: other dtypes, or two different ones.
+
+    >>> complex(tensor([1.0, 2.0]), tensor([0.5, -1.0]))
+    tensor([1.+0.5000j, 2.-1.0000j])
+    """
+    if real.dtype is not imag.dtype or real.dtype not in complex_.dtypes:
+        rows = (f"real {describe(real)}", f"imag {describe(imag)}")
+        raise DTypeError(message("complex", "the parts are both float32 or both float64", *rows))
+    return complex_.apply(real, imag)
+
+
+@public("nt")
+def polar(abs: Node, angle: Node) -> Node:
+    """abs * (cos(angle) + i * sin(angle))."""
+    return complex(abs * cos.apply(angle), abs * sin.apply(angle))
+
+
+@public("nt")
+def real(input: Node) -> Node:
+    """The real part; real numbers as they are."""
+    return real_.apply(input) if input.dtype.is_complex else input
+
+
+@public("nt")
+def imag(input: Node) -> Node:
+    """The imaginary part.
+
+    Raises:
+        DTypeError: `input` is real.
+    """
+    if not input.dtype.is_complex:
+        raise DTypeError(message("imag", f"{describe(input)} has no imaginary part"))
+    return imag_.apply(input)
+
+
+@public()
+def conj(input: Node) -> Node:
+    """The complex conjugate; real numbers as they are.
+
+    >>> conj(tensor([1 + 2j]))
+    tensor([1.-2.j])
+    """
+    return conjugated(input)
+
+
+@public()
+def sgn(input: Node) -> Node:
+    """input / |input|, and 0 at 0; of real numbers the sign."""
+    return sgn_.apply(input) if input.dtype.is_complex else sign.apply(input)
+
+
+@public()
+def is_complex(input: Node) -> bool:
+    """Whether the elements are complex numbers."""
+    return input.dtype.is_complex
+
+
+@public("nt")
+def view_as_real(input: Node) -> Node:
+    """(..., 2): the real and the imaginary part of each element.
+
+    >>> view_as_real(tensor([1 + 2j, 3 - 4j]))
+    tensor([[ 1.,  2.],
+            [ 3., -4.]])
+    """
+    if not input.dtype.is_complex:
+        raise DTypeError(message("view_as_real", f"{describe(input)} is not complex"))
+    return view.stack([real_.apply(input), imag_.apply(input)], -1)
+
+
+@public("nt")
+def view_as_complex(input: Node) -> Node:
+    """Elements (real, imag) of the last dimension as complex numbers.
+
+    Args:
+        input: (..., 2), of float32 or float64.
+    Raises:
+        ShapeError: the last dimension is not of size 2.
+        DTypeError: another dtype.
+    """
+    if not input.shape or input.shape[-1] != 2:
+        problem = f"the last dimension of {describe(input)} is not a real and an imaginary part"
+        raise ShapeError(message("view_as_complex", problem))
+    return complex(*(view.squeeze(view.narrow(input, -1, i, 1), -1) for i in range(2)))
+
+
+def complex_power(base: Node | Number, exponent: Node | Number) -> Node:
+    """base ** exponent, one of them complex; 0 to the power of a real part below 0 is NaN."""
+    if isinstance(base, Node) and exponent in (-3, -2, -1, 1, 2, 3):
+        size = builtins.abs(builtins.complex(exponent).real)
+        power = functools.reduce(mul.apply, [base] * int(size))
+        return power if exponent == size else reciprocal.apply(power)
+    dtype = result_type([base, exponent])
+    device = next(x.device for x in (base, exponent) if isinstance(x, Node))
+    base, exponent = (as_node(x, dtype, device) for x in (base, exponent))
+    zero = eq.apply(base, 0)
+    power = exp.apply(exponent * log.apply(where.apply(zero, 1, base)))
+    at_zero = where.apply(gt.apply(real_.apply(exponent), 0), 0, math.nan)
+    return where.apply(eq.apply(exponent, 0), 1, where.apply(zero, at_zero, power))

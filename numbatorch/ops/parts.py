@@ -1,0 +1,107 @@
+"""Complex numbers of their parts, the parts of complex numbers, and conjugates; see complex.py.
+
+Gradients follow PyTorch's convention: the cotangent of z is dL/dRe(z) + i * dL/dIm(z) of a real L,
+so the vjp of a holomorphic function multiplies by the conjugate of its derivative.
+Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex-numbers
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.ops import scalar_math as m
+from numbatorch.ops.compare import eq, where
+from numbatorch.ops.operands import zeros_like
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.scalar import Scalar
+
+Array = np.ndarray[Any, Any]
+
+
+def part_of(dtype: DType, attrs: dict[str, Any]) -> DType:
+    """The dtype of a result that is real where the operands are complex."""
+    return dtype.part
+
+
+def _joined(real: Array, imag: Array) -> Array:
+    out = np.empty(np.broadcast_shapes(real.shape, imag.shape), np.result_type(real, np.complex64))
+    out.real, out.imag = real, imag
+    return out
+
+
+@elementwise(
+    numpy=_joined,
+    dtypes=(dt.float64, dt.float32),
+    result=lambda dtype, attrs: dtype.complex,
+    places=(),
+)
+def complex_(real: Scalar, imag: Scalar) -> Scalar:
+    """real + i * imag."""
+    return m.pair(real, imag)
+
+
+@elementwise(numpy=np.real, dtypes=dt.COMPLEX, result=part_of, places=())
+def real_(x: Scalar) -> Scalar:
+    """The real part."""
+    return m.real(x)
+
+
+@elementwise(numpy=np.imag, dtypes=dt.COMPLEX, result=part_of, places=())
+def imag_(x: Scalar) -> Scalar:
+    """The imaginary part."""
+    return m.imag(x)
+
+
+@elementwise(numpy=np.conj, dtypes=dt.COMPLEX, places=())
+def conj_(x: Scalar) -> Scalar:
+    """The complex conjugate: the imaginary part with the other sign."""
+    return m.pair(m.real(x), -m.imag(x))
+
+
+@complex_.vjp
+def _(g: Node, y: Node, re: Node, im: Node) -> tuple[Node, Node]:
+    return real_.apply(g), imag_.apply(g)
+
+
+@real_.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return complex_.apply(g, zeros_like(g))
+
+
+@imag_.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return complex_.apply(zeros_like(g), g)
+
+
+@conj_.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return conj_.apply(g)
+
+
+def _sgn(x: Array) -> Array:
+    return np.where(x == 0, 0, x / np.where(x == 0, 1, np.abs(x)))
+
+
+@elementwise(numpy=_sgn, dtypes=dt.COMPLEX, places=())
+def sgn_(x: Scalar) -> Scalar:
+    """x / |x|, the point of the unit circle at the angle of x; 0 at 0."""
+    size = abs(x)
+    return x if size == 0 else x / size
+
+
+@sgn_.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    """The part of g across the way to x, over |x|."""
+    size = real_.apply(x * conj_.apply(y))
+    across = imag_.apply(g * conj_.apply(y)) / where.apply(eq.apply(size, 0.0), 1.0, size)
+    return y * complex_.apply(zeros_like(across), across)
+
+
+def conjugated(x: Node) -> Node:
+    """The complex conjugate of `x`; `x` itself if it is real."""
+    return conj_.apply(x) if x.dtype.is_complex else x
