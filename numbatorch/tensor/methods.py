@@ -67,6 +67,12 @@ class Methods(Handle, metaclass=Found):
     def __pow__(self, other: Any) -> Any:
         return self.pow(other) if is_operand(other) else _refused("pow", other)
 
+    def __rpow__(self, other: Any) -> Any:
+        if not is_operand(other):
+            return _refused("pow", other)
+        power: Any = families.function("nt", "pow")
+        return power(unwrap(other), self)
+
     def __matmul__(self, other: Any) -> Any:
         return self.matmul(other) if isinstance(other, Handle) else _refused("matmul", other)
 
@@ -120,7 +126,7 @@ _OPERATORS: dict[Callable[[str], Callable[..., Any]], dict[str, str]] = {
         "rshift": "bitwise_right_shift",
     },
     _reflected: {
-        **{f"r{name}": name for name in ("add", "sub", "mul", "pow")},
+        **{f"r{name}": name for name in ("add", "sub", "mul")},
         "rtruediv": "div",
         "rfloordiv": "floor_divide",
         "rmod": "remainder",

@@ -75,7 +75,7 @@ def _elements(array: Array) -> str:
 
 def printable(array: Array) -> Array:
     """The elements in a type of NumPy that prints: half types as float32."""
-    narrow = array.dtype.kind not in "fiub" or array.dtype == np.float16
+    narrow = array.dtype.kind not in "fiubc" or array.dtype == np.float16
     return array.astype(np.float32) if narrow else array
 
 

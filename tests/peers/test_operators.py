@@ -179,14 +179,65 @@ def test_cross_entropy_equals_torch(sides: Sides) -> None:
     assert_close(logits[0].grad, logits[1].grad, "gradient", operator="cross_entropy.vjp")
 
 
+COMPLEX_UNARY = {
+    **{name: UNARY[name] for name in ("exp", "sin", "cos", "tanh", "sigmoid", "abs", "power")},
+    "log": lambda x: x.log(),
+    "sqrt": lambda x: x.sqrt(),
+    "reciprocal": lambda x: 1 / x,
+    "conjugate": lambda x: x.conj() * x,
+    "parts": lambda x: x.real * x.imag,
+    "angle": lambda x: x.angle(),
+    "sgn": lambda x: x.sgn(),
+    "sum and mean": lambda x: x.sum(0) * x.mean(),
+    "number": lambda x: x * (2 - 1j) + 1j,
+}
+COMPLEX_BINARY = {
+    "arithmetic": lambda x, y: x * y - x / y + 2 * x,
+    "power": lambda x, y: x**y,
+    "parts": lambda x, y: x.real * y,
+}
+
+
+def complex_pair(sides: Sides, *shape: int) -> tuple[Any, Any]:
+    """complex64 with a gradient."""
+    values = sides.rng.standard_normal((2, *shape))
+    return sides.of((values[0] + 1j * values[1]).astype("complex64"), grad=True)
+
+
+def compare_complex(function: Callable[..., Any], pairs: list[tuple[Any, Any]], name: str) -> None:
+    """Values, dtypes and the gradients of the real part of a weighted sum."""
+    ours, theirs = (function(*side) for side in zip(*pairs, strict=True))
+    assert ours.dtype.name == str(theirs.dtype).removeprefix("torch.")
+    assert_close(ours, theirs.resolve_conj(), "composite", operator=name)
+    for out, weight in ((ours, nt.tensor(2 - 1j)), (theirs, torch.tensor(2 - 1j))):
+        (out * weight).real.sum().backward()
+    for our_operand, their_operand in pairs:
+        found, expected = our_operand.grad, their_operand.grad.resolve_conj()
+        assert_close(found, expected, "gradient", operator=f"{name}.vjp")
+
+
+@pytest.mark.parametrize("name", COMPLEX_UNARY)
+def test_complex_functions_and_their_gradients_equal_torch(name: str, sides: Sides) -> None:
+    compare_complex(COMPLEX_UNARY[name], [complex_pair(sides, 3, 5)], name)
+
+
+@pytest.mark.parametrize("name", COMPLEX_BINARY)
+def test_complex_arithmetic_and_its_gradients_equal_torch(name: str, sides: Sides) -> None:
+    pairs = [complex_pair(sides, 3, 5), complex_pair(sides, 5)]
+    compare_complex(COMPLEX_BINARY[name], pairs, name)
+
+
+COMPLEX = ("complex128", "complex64")
 DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
 VALUES = {"tensor": [1, 0, 1], "0-d": 1}
 
 
-@pytest.mark.parametrize("lhs", DTYPES)
+@pytest.mark.parametrize("lhs", [*COMPLEX, *DTYPES])
 @pytest.mark.parametrize("ranks", [("tensor", "tensor"), ("tensor", "0-d")])
 def test_promotion_table_equals_torch(lhs: str, ranks: tuple[str, str]) -> None:
-    for rhs in DTYPES:
+    for rhs in [*COMPLEX, *DTYPES]:
+        if lhs == "float16" and rhs in COMPLEX and ranks[1] == "0-d":
+            continue  # complex numbers of halves are experimental in PyTorch
         ours = [
             nt.tensor(VALUES[rank], dtype=our_dtype(name))
             for rank, name in zip(ranks, (lhs, rhs), strict=True)
@@ -203,12 +254,14 @@ def test_promotion_table_equals_torch(lhs: str, ranks: tuple[str, str]) -> None:
             )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("number", [True, 2, 0.5])
-def test_promotion_with_numbers_equals_torch(dtype: str, number: float) -> None:
+@pytest.mark.parametrize("dtype", [*COMPLEX, *DTYPES])
+@pytest.mark.parametrize("number", [True, 2, 0.5, 2 - 1j])
+def test_promotion_with_numbers_equals_torch(dtype: str, number: complex) -> None:
+    if dtype == "float16" and isinstance(number, complex):
+        return  # complex numbers of halves are experimental in PyTorch
     ours, theirs = (
         nt.tensor([1, 0], dtype=our_dtype(dtype)) * number,
         torch.tensor([1, 0], dtype=torch_dtype(dtype)) * number,
     )
     assert ours.dtype.name == str(theirs.dtype).removeprefix("torch.")
-    assert (as_numpy(ours.to(nt.float64)) == as_numpy(theirs.to(torch.float64))).all()
+    assert (as_numpy(ours.to(nt.complex128)) == as_numpy(theirs.to(torch.complex128))).all()

@@ -32,6 +32,11 @@ VALUES: dict[str, Any] = {
     "summarised": np.arange(2000, dtype=np.float32),
     "summarised matrix": np.arange(2500, dtype=np.int64).reshape(50, 50),
     "float16": np.float16([0.1, 2]),
+    "complex": np.complex64([1.5 + 2j, -3.25 - 0.5j, 100j]),
+    "whole complex": np.complex64([[1 + 2j, -3], [0, 4j]]),
+    "complex128": np.complex128([1e-8 + 1j, 2 - 3j]),
+    "complex number": np.complex64(1 - 1j),
+    "long complex": (RNG.standard_normal(20) + 1j * RNG.standard_normal(20)).astype(np.complex64),
 }
 
 
