@@ -14,10 +14,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, TupleNode, register
 from numbatorch.ops.operands import describe
-from numbatorch.ops.parts import complex_, imag_, real_
 from numbatorch.ops.scalar import Form, ScalarFunction
 from numbatorch.ops.scalar_program import Operand, Program, Value
-from numbatorch.ops.scalar_reader import Builder
 from numbatorch.shape import Shape
 
 Function = Callable[..., Any]
@@ -185,6 +183,8 @@ class Reduction(Op):
         (x,) = operands
         dims = attrs["dims"]
         if x.dtype.is_complex and self.by_parts:
+            from numbatorch.ops.parts import complex_, imag_, real_
+
             parts = (self.apply(part.apply(x), **attrs) for part in (real_, imag_))
             return (complex_.apply(*parts),)
         if x.dtype.kind not in self.kinds:
@@ -227,6 +227,8 @@ class Reduction(Op):
 
     def of_nothing(self, dtype: DType, attrs: dict[str, Any]) -> float:
         """The result over no elements of `dtype`."""
+        from numbatorch.ops.scalar_reader import Builder
+
         builder = Builder()  # it computes with literals
         numbers = {k: v for k, v in attrs.items() if k != "dims"}
         begun = self.state.begun(builder, dtype)
