@@ -43,8 +43,8 @@ def run(function: Any, *args: Any, target: str = "numba", **attrs: Any) -> Any:
             operands.append(arg)
     result = builder.expand(function, operands, attrs)
     if isinstance(result, Pair):
-        along, across = evaluate(builder, [result.real, result.imag], inputs)
-        return np.asarray(along + 1j * across).astype(result.dtype.numpy)
+        pairs = np.stack(evaluate(builder, [result.real, result.imag], inputs), -1)
+        return pairs.view(result.dtype.numpy)[..., 0]
     parts = result if isinstance(result, tuple) else (result,)
     if not all(isinstance(part, Value) for part in parts):
         return result

@@ -30,7 +30,7 @@ from tests.compare import tolerance
 
 SCALE = 2.5
 OPS = [op for op in all_ops() if isinstance(op, Elementwise) and not op.name.startswith("random")]
-COMPUTED = [d for d in dt.PLAIN if d.compute is d]
+COMPUTED = [d for d in dt.PLAIN + dt.COMPLEX if d.compute is d]
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.5, 3.5, np.inf, -np.inf, np.nan)
 
 
@@ -208,8 +208,9 @@ def test_fma_of_float32_is_rounded_once() -> None:
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_program_equals_reference(op: Elementwise) -> None:
     rng = np.random.default_rng(0)
-    attrs = {"dtype": dt.int16} if op.name == "cast" else dict(op.defaults)
     for dtype in set(op.dtypes) & set(COMPUTED):
+        target = dt.complex64 if dtype.is_complex else dt.int16
+        attrs = {"dtype": target} if op.name == "cast" else dict(op.defaults)
         arrays = [draw(rng, op, op.fixed.get(i, dtype)) for i in range(op.arity)]
         result = op.result_dtype(dtype, attrs).numpy
         with np.errstate(all="ignore"):
@@ -225,6 +226,10 @@ def test_program_equals_reference(op: Elementwise) -> None:
 def draw(rng: np.random.Generator, op: Elementwise, dtype: DType) -> np.ndarray:
     if dtype.kind == "b":
         return rng.random(200) < 0.5
+    if dtype.is_complex:
+        return (rng.uniform(*op.domain, 200) + 1j * rng.uniform(*op.domain, 200)).astype(
+            dtype.numpy
+        )
     if dtype.kind == "f":
         special = rng.choice(SPECIAL, 50)
         return np.append(special, rng.uniform(*op.domain, 150)).astype(dtype.numpy)
@@ -260,11 +265,12 @@ def test_shifts_past_the_last_bit() -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_no_float64_is_computed_with_on_metal(op: Elementwise) -> None:
-    for dtype in set(op.dtypes) & set(COMPUTED) - {dt.float64}:
+    for dtype in set(op.dtypes) & set(COMPUTED) - {dt.float64, dt.complex128}:
         builder = Builder("metal")
         dtypes = [op.fixed.get(i, dtype) for i in range(op.arity)]
-        args = [builder.input(f"x{i}", d) for i, d in enumerate(dtypes)]
-        attrs = {"dtype": dt.float32} if op.name == "cast" else dict(op.defaults)
+        args = [builder.operand(f"x{i}", d) for i, d in enumerate(dtypes)]
+        target = dt.complex64 if dtype.is_complex else dt.float32
+        attrs = {"dtype": target} if op.name == "cast" else dict(op.defaults)
         builder.call(op, args, attrs)
         assert all(value.dtype is not dt.float64 for value in builder.instructions), dtype
 
