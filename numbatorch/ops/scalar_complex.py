@@ -22,7 +22,17 @@ from numbatorch.ops.scalar import (
     select,
     sqrt,
 )
-from numbatorch.ops.scalar_exp import exp, expm1, log, log1p, log2, maximum, minimum, tanh
+from numbatorch.ops.scalar_exp import (
+    exp,
+    expm1,
+    log,
+    log1p,
+    log2,
+    maximum,
+    minimum,
+    sigmoid,
+    tanh,
+)
 from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
 
 INF = math.inf
@@ -219,6 +229,13 @@ def _(x: Scalar) -> Scalar:
 def clamped(a: Scalar) -> Scalar:
     """a between -20 and 20, whose squared exponentials do not overflow."""
     return maximum(minimum(a, 20), -20)
+
+
+@_of_complex(sigmoid)
+def _(x: Scalar) -> Scalar:
+    """By tanh around the poles, which lie at odd multiples of i * pi."""
+    around = absolute(real(x)) < 1
+    return tanh(x * 0.5) * 0.5 + 0.5 if around else 1 / (1 + exp(-x))
 
 
 @_of_complex(tan)

@@ -280,7 +280,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(
     numpy=_wide(lambda x: x / (1 + np.exp(-x))),
-    dtypes=dt.FLOATS + dt.COMPLEX,
+    dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1702.03118",
     places=ACTIVATION,
 )
@@ -292,7 +292,7 @@ def silu(x: Scalar) -> Scalar:
 @silu.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     s = sigmoid.apply(x)
-    return g * conjugated(s * (1.0 + x * (1.0 - s)))
+    return g * (s * (1.0 + x * (1.0 - s)))
 
 
 @elementwise(
