@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import numbatorch as nt
+from numbatorch.hub import resolve
 
 
 def test_importing_and_computing_do_not_import_logging() -> None:
@@ -50,6 +51,20 @@ def test_a_plan_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert len(told) == 1
     assert told[0].getMessage().startswith("planned 1 launches on cpu in ")
     assert told[0].filename == "planned.py"
+
+
+def test_downloads_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: tmp_path / "m.gguf")
+    with caplog.at_level(logging.INFO, "numbatorch"):
+        resolve("someone/model:m.gguf", "v1")
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("numbatorch.hub", "looking for repository someone/model, revision v1, file m.gguf"),
+        ("numbatorch.hub", f"found {tmp_path / 'm.gguf'}"),
+    ]
 
 
 def test_the_logger_has_a_handler_that_drops(caplog: pytest.LogCaptureFixture) -> None:
