@@ -21,9 +21,15 @@ ROWS = 1024
 
 @kernel(T=ORDERED)
 def topk_rows(
-    out: Pointer[int64], x: Pointer[T], rows: int, cols: int, k: int, largest: int
+    values: Pointer[T],
+    out: Pointer[int64],
+    x: Pointer[T],
+    rows: int,
+    cols: int,
+    k: int,
+    largest: int,
 ) -> None:
-    """Positions of the first k elements of each row."""
+    """The first k elements of each row, and their positions."""
     found = shared(int64, THREADS)  # a position for each thread, or -1
     for row in range(group(), rows, groups()):
         source = x + row * cols
@@ -48,16 +54,17 @@ def topk_rows(
             last = found[0]
             if thread() == 0:
                 out[row * k + number] = last
+                values[row * k + number] = source[last]
             barrier()
 
 
-@lower("gpu", ops.topk_indices)
-def _(launcher: Launcher, out: Operand, x: Operand, *, k: int, largest: bool) -> None:
+@lower("gpu", ops.topk_)
+def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, k: int, largest: bool) -> None:
     rows, cols = sizes_of(x)
     if k > FEW or rows > ROWS:
-        portable.topk_indices(launcher, out, x, k=k, largest=largest)
+        portable.topk(launcher, outs, x, k=k, largest=largest)
         return
     spec = topk_rows(T=x.dtype)
     grid = groups_of_rows(rows, cols)
     work = rows * cols * k
-    launcher.launch(spec, out, x, rows, cols, k, int(largest), work=work, **grid)
+    launcher.launch(spec, *outs, x, rows, cols, k, int(largest), work=work, **grid)

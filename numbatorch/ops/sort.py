@@ -1,4 +1,4 @@
-"""The largest or smallest elements along the last dimension, in order."""
+"""The largest or smallest elements along a dimension, in order, and where they stand."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.index import gather
-from numbatorch.ops.operands import describe
+from numbatorch.ops.index import scatter_add
+from numbatorch.ops.operands import const, describe
+from numbatorch.ops.reduction import ValuesAndIndices
 from numbatorch.ops.structured import structured
-from numbatorch.ops.view import transpose
+from numbatorch.ops.surface import public
+from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, normalize_dim
 
 Array = np.ndarray[Any, Any]
 
 
-@structured(
-    source="https://pytorch.org/docs/stable/generated/torch.topk.html", differentiable=False
-)
-def topk_indices(x: Array, *, k: int, largest: bool = True) -> Array:
-    """Where the k largest (or smallest) elements of the last dimension stand, in their order.
+@structured(source="https://pytorch.org/docs/stable/generated/torch.topk.html")
+def topk_(x: Array, *, k: int, largest: bool) -> tuple[Array, Array]:
+    """The k largest (or smallest) elements of the last dimension in their order, and their places.
 
     NaN counts as the largest, as in PyTorch; equal elements come in order of position.
 
@@ -31,54 +31,105 @@ def topk_indices(x: Array, *, k: int, largest: bool = True) -> Array:
         x: (..., N), of numbers.
         k: from 0 to N.
     Returns:
-        (..., k) int64.
+        (..., k) elements, and int64 positions.
     """
-    keys = x if x.dtype.kind in "fiub" else x.astype(np.float32)
-    if not largest:
-        order = np.argsort(keys, axis=-1, kind="stable")
-    else:
-        backwards = np.argsort(np.flip(keys, -1), axis=-1, kind="stable")
+    if largest:
+        backwards = np.argsort(np.flip(x, -1), axis=-1, kind="stable")
         order = x.shape[-1] - 1 - np.flip(backwards, -1)
-    return order[..., :k].astype(np.int64)
+    else:
+        order = np.argsort(x, axis=-1, kind="stable")
+    order = order[..., :k].astype(np.int64)
+    return np.take_along_axis(x, order, -1), order
 
 
-@topk_indices.infer
-def _(x: Node, *, k: int, largest: bool) -> tuple[Shape, DType]:
+@topk_.infer
+def _(x: Node, *, k: int, largest: bool) -> list[tuple[Shape, DType]]:
     if x.dtype.kind not in "fiub":
-        raise DTypeError(message("topk", f"{describe(x)} is packed in blocks: dequantize it first"))
+        raise DTypeError(message("topk", f"{describe(x)} has no order"))
     if not x.shape:
         raise ShapeError(message("topk", f"needs a dimension, not {describe(x)}"))
-    _check_count(x, k, -1)
-    return (*x.shape[:-1], k), dt.int64
-
-
-def _check_count(x: Node, k: int, axis: int) -> None:
-    size = x.shape[axis]
+    size = x.shape[-1]
     if not 0 <= k <= size:
         raise OutOfRange(message("topk", f"k is {k} of {size} elements", f"x {describe(x)}"))
+    shape = (*x.shape[:-1], k)
+    return [(shape, x.dtype), (shape, dt.int64)]
 
 
-@topk_indices.samples
+@topk_.vjp
+def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, k: int, largest: bool) -> Node:
+    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+
+
+@topk_.samples
 def _(rng: np.random.Generator) -> Any:
     rows, cols = (int(n) for n in rng.integers((0, 1), (4, 12)))
     attrs = {"k": int(rng.integers(0, cols + 1)), "largest": bool(rng.random() < 0.5)}
-    return [rng.integers(-9, 9, (rows, cols)) / 2], attrs
+    return [rng.permutation(rows * cols).reshape(rows, cols) / 2], attrs
 
 
-def topk(x: Node, k: int, dim: int = -1, largest: bool = True) -> tuple[Node, Node]:
+def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndices:
+    """`topk_` along any dimension; all elements where k is None; a 0-d input has one element."""
+    if not input.shape:
+        normalize_dim("topk", dim, 1)
+        found = _along(reshape.apply(input, shape=(1,)), k, 0, largest)
+        shape = (0,) if k == 0 else ()
+        return ValuesAndIndices(*(reshape.apply(part, shape=shape) for part in found))
+    axis = normalize_dim("topk", dim, len(input.shape))
+    last = axis == len(input.shape) - 1
+    turned = input if last else transpose(input, axis, -1)
+    parts = topk_.parts(turned, k=input.shape[axis] if k is None else k, largest=largest)
+    return ValuesAndIndices(*(part if last else transpose(part, axis, -1) for part in parts))
+
+
+@public()
+def topk(
+    input: Node, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> ValuesAndIndices:
     """The k largest (or smallest) elements along `dim` in their order, and where they stand.
 
+    NaN counts as the largest; equal elements come in order of position.
+
     Args:
-        x: of rank 1 or more.
-        k: from 0 to the size of `dim`.
-    Returns:
-        the elements, through which gradients flow, and int64 positions.
+        sorted: they are in order in any case.
+
+    >>> topk(tensor([1, 9, 5]), 2).values
+    tensor([9, 5])
     """
-    axis = normalize_dim("topk", dim, len(x.shape))
-    _check_count(x, k, axis)
-    last = x if axis == len(x.shape) - 1 else transpose(x, axis, -1)
-    found = topk_indices.apply(last, k=k, largest=largest)
-    picked = gather.apply(last, found)
-    if last is x:
-        return picked, found
-    return transpose(picked, axis, -1), transpose(found, axis, -1)
+    return _along(input, k, dim, largest)
+
+
+@public()
+def sort(
+    input: Node, dim: int = -1, descending: bool = False, stable: bool = False
+) -> ValuesAndIndices:
+    """The elements along `dim` in ascending or descending order, and where they stood.
+
+    NaN counts as the largest.
+
+    Args:
+        stable: equal elements come in order of position in any case.
+
+    >>> sort(tensor([3, 1, 2])).indices
+    tensor([1, 2, 0])
+    """
+    return _along(input, None, dim, descending)
+
+
+@public()
+def argsort(input: Node, dim: int = -1, descending: bool = False, stable: bool = False) -> Node:
+    """Where the elements of `sort` stood.
+
+    >>> argsort(tensor([3, 1, 2]))
+    tensor([1, 2, 0])
+    """
+    return sort(input, dim, descending, stable).indices
+
+
+@public()
+def msort(input: Node) -> Node:
+    """The elements along the first dimension in ascending order.
+
+    >>> msort(tensor([3, 1, 2]))
+    tensor([1, 2, 3])
+    """
+    return sort(input, 0).values

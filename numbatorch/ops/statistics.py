@@ -13,8 +13,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import Like
 from numbatorch.errors import message
 from numbatorch.graph import Node, find
-from numbatorch.ops import moments, reduce, sort
-from numbatorch.ops import view as views
+from numbatorch.ops import moments, reduce
 from numbatorch.ops.operands import as_node, const
 from numbatorch.ops.reduction import Reduction, ValuesAndIndices
 from numbatorch.ops.surface import EVERYWHERE, public
@@ -346,24 +345,3 @@ def norm(
     order = 2 if p in ("fro", None) else p
     assert not isinstance(order, str) and order is not None
     return vector_norm(input, order, dim, keepdim, dtype=dtype)
-
-
-@public()
-def topk(
-    input: Node, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> ValuesAndIndices:
-    """The k largest (or smallest) elements along `dim`; ties in order of position.
-
-    NaN counts as the largest.
-
-    Args:
-        sorted: they come in order in any case.
-
-    >>> topk(tensor([1, 9, 5]), 2).values
-    tensor([9, 5])
-    """
-    if input.shape:
-        return ValuesAndIndices(*sort.topk(input, k, dim, largest))
-    found = sort.topk(views.reshape.apply(input, shape=(1,)), k, dim, largest)
-    shape = () if k else (0,)
-    return ValuesAndIndices(*(views.reshape.apply(part, shape=shape) for part in found))

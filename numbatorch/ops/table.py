@@ -48,6 +48,11 @@ FAMILIES = {
         "nt": "angle complex conj imag is_complex polar real sgn view_as_complex view_as_real",
         "records": "angle",
     },
+    "ops.float_parts": {
+        "Tensor": "frexp",
+        "nt": "frexp",
+        "records": "frexp",
+    },
     "ops.index": {
         "records": "gather index_add scatter_add take",
     },
@@ -131,17 +136,19 @@ FAMILIES = {
         "special": "log_softmax softmax",
     },
     "ops.sort": {
-        "records": "topk_indices",
+        "Tensor": "argsort msort sort topk",
+        "nt": "argsort msort sort topk",
+        "records": "topk",
     },
     "ops.statistics": {
         "Tensor": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
-            "norm prod std std_mean sum topk var var_mean"
+            "norm prod std std_mean sum var var_mean"
         ),
         "linalg": "vector_norm",
         "nt": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
-            "norm prod std std_mean sum topk var var_mean"
+            "norm prod std std_mean sum var var_mean"
         ),
         "special": "logsumexp",
     },

@@ -35,7 +35,7 @@ ROWS = (
 FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
 SHAPES = ((0, 3), (3, 1), (2, 2), (1, 31), (2, 32), (3, 33), (1, 200))
 KINDS = dict.fromkeys((norm.rms_norm_backward, norm.layer_norm_backward), "gradient")
-KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_indices), "exact")
+KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_), "exact")
 NAN, INF = np.nan, np.inf
 
 
@@ -266,13 +266,13 @@ def test_topk(gpu: str, dtype: str, largest: bool) -> None:
             x[rng.random(x.shape) < 0.2] = NAN
             x[rng.random(x.shape) < 0.2] = -INF
         x = x.astype(dt.by_name[dtype].numpy)
-        check(gpu, sort.topk_indices, [x], k=k, largest=largest)
+        check(gpu, sort.topk_, [x], k=k, largest=largest)
 
 
 @pytest.mark.parametrize("shape", [(1, 140), (1025, 2)], ids=["many of a row", "of many rows"])
 def test_topk_by_a_heap_for_each_row(gpu: str, shape: tuple[int, int]) -> None:
     x = np.random.default_rng(0).integers(0, 99, shape).astype(np.float32)
-    check(gpu, sort.topk_indices, [x], k=shape[1] - 1, largest=True)
+    check(gpu, sort.topk_, [x], k=shape[1] - 1, largest=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (4, 1)])

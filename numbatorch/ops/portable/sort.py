@@ -52,6 +52,7 @@ def sift_down(heap: Pointer[int64], size: int, item: int, x: Any, largest: int) 
 
 @kernel(T=ORDERED)
 def topk_rows(
+    values: Pointer[T],
     out: Pointer[int64],
     x: Pointer[T],
     rows: int,
@@ -61,7 +62,7 @@ def topk_rows(
     part: int,
     parts: int,
 ) -> None:
-    """Positions of the first k elements of each row."""
+    """The first k elements of each row, and their positions."""
     lo, hi = share(rows, part, parts)
     for row in range(lo, hi):
         source = x + row * cols
@@ -81,13 +82,17 @@ def topk_rows(
             item = heap[size]
             heap[size] = heap[0]
             sift_down(heap, size, item, source, largest)
+        for i in range(k):
+            values[row * k + i] = source[heap[i]]
 
 
-@lower("portable", ops.topk_indices)
-def topk_indices(launcher: Launcher, out: Operand, x: Operand, *, k: int, largest: bool) -> None:
+@lower("portable", ops.topk_)
+def topk(
+    launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, k: int, largest: bool
+) -> None:
     """A row for each thread."""
     rows, cols = sizes_of(x)
     rows = rows if k else 0
     spec = topk_rows(T=x.dtype)
     sizes = (rows, cols, k, int(largest))
-    launcher.launch(spec, out, x, *sizes, work=2 * rows * cols, items=rows)
+    launcher.launch(spec, *outs, x, *sizes, work=2 * rows * cols, items=rows)

@@ -1,0 +1,75 @@
+"""Sorting, and floats taken apart, against NumPy, on every device."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug
+from numbatorch.errors import DTypeError, OutOfRange
+from numbatorch.testing import assert_close, gradcheck
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8"])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("descending", [False, True])
+def test_sort(dtype: str, dim: int, descending: bool, device: str) -> None:
+    x = np.random.default_rng(0).integers(0, 9, (3, 5, 4)).astype(dtype)
+    found = nt.sort(nt.tensor(x, device=device), dim, descending)
+    key = -x.astype(np.float64) if descending else x
+    order = np.argsort(key, axis=dim, kind="stable")
+    np.testing.assert_array_equal(found.indices.numpy(), order)
+    np.testing.assert_array_equal(found.values.numpy(), np.take_along_axis(x, order, dim))
+    again = nt.argsort(nt.tensor(x, device=device), dim=dim, descending=descending)
+    np.testing.assert_array_equal(again.numpy(), order)
+
+
+def test_order_of_special_numbers(device: str) -> None:
+    x = nt.tensor([NAN, 1.0, -INF, INF, -0.0, 0.0], device=device)
+    assert x.sort().indices.tolist() == [2, 4, 5, 1, 3, 0]
+    assert x.sort(descending=True).indices.tolist() == [0, 3, 1, 4, 5, 2]
+    assert x[1:].msort().tolist() == [-INF, 0.0, 0.0, 1.0, INF]
+    assert nt.sort(nt.tensor(3, device=device)).indices.item() == 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
+def test_elements_and_positions_are_one_launch(target: str) -> None:
+    x = nt.tensor(np.random.default_rng(0).standard_normal((2, 9)).astype(np.float32))
+    for found in (x.sort(), x.topk(3)):
+        (kernel,) = debug.kernels(list(found), target)
+        assert kernel.fused == ("topk",)
+
+
+def test_gradients_go_to_where_the_elements_stood() -> None:
+    x = nt.tensor(np.random.default_rng(1).permutation(12).reshape(3, 4) / 4, dtype=nt.float64)
+    weights = nt.tensor(np.arange(12.0).reshape(3, 4), dtype=nt.float64)
+    gradcheck(lambda x: x.exp().sort(0).values * weights, x)
+    gradcheck(lambda x: x.exp().topk(2, largest=False).values * weights[:, :2], x)
+
+
+def test_count_is_checked() -> None:
+    with pytest.raises(OutOfRange, match="topk: k is 5 of 4 elements"):
+        nt.zeros(2, 4).topk(5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_frexp(dtype: str, device: str) -> None:
+    values = [0.0, 1.0, -6.5, 0.375, 1000.0, -0.0]
+    x = nt.tensor(values, dtype=dtype, device=device)
+    mantissa, exponent = nt.frexp(x)
+    expected: Any = np.frexp(np.float32(x.float().numpy()))
+    assert (mantissa.dtype, exponent.dtype) == (x.dtype, nt.int32)
+    np.testing.assert_array_equal(mantissa.float().numpy(), expected[0])
+    np.testing.assert_array_equal(exponent.numpy(), expected[1])
+
+
+def test_gradient_of_frexp() -> None:
+    x = nt.tensor([3.0, -0.3, 700.0]).requires_grad_()
+    nt.frexp(x).mantissa.sum().backward()
+    assert x.grad is not None
+    assert_close(x.grad, np.float32([1 / 4, 1 / 0.5, 1 / 1024]), kind="gradient")
+    with pytest.raises(DTypeError, match="frexp: takes floats"):
+        nt.frexp(nt.tensor([1]))
