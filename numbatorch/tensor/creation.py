@@ -154,7 +154,7 @@ def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Te
 
 
 def from_blocks(
-    data: Array, dtype: dt.Like, shape: Shape, device: Where = None, *, share: bool = False
+    data: Array, dtype: DType | str, shape: Shape, device: Where = None, *, share: bool = False
 ) -> Tensor:
     """A tensor of GGML blocks, (N, K), from their bytes: a copy, unless the array is read-only.
 
@@ -169,8 +169,7 @@ def from_blocks(
     """
     from numbatorch.ops import blocks
 
-    kind = dt.named("from_blocks", dtype)
-    blocks.find("from_blocks", kind)
+    kind = blocks.find("from_blocks", dtype).dtype
     columns = shape[-1] if shape else 1
     if columns % kind.block or data.nbytes != kind.nbytes(math.prod(shape)):
         rows = f"blocks of {kind.block} values take {kind.itemsize} bytes, rows are whole blocks"
@@ -183,7 +182,7 @@ def from_blocks(
     return Tensor(host_node(packed, kind, as_device(device), tuple(shape)))
 
 
-def quantize(input: Tensor, dtype: dt.Like) -> Tensor:
+def quantize(input: Tensor, dtype: DType | str) -> Tensor:
     """The values packed in GGML blocks, rounded as ggml's reference encoder does.
 
     Args:
@@ -206,7 +205,7 @@ def quantize(input: Tensor, dtype: dt.Like) -> Tensor:
         rows = (describe(input.node),)
         hint = "detach() it first"
         raise GradientError(message("quantize", "no gradient flows through it", *rows, hint=hint))
-    kind = dt.named("quantize", dtype)
+    kind = blocks.find("quantize", dtype).dtype
     packed = blocks.quantize(host_array(input.node), kind)
     return Tensor(host_node(packed, kind, input.device, tuple(input.shape)))
 

@@ -1,5 +1,8 @@
 """Block types against the `gguf` package: the same bits for any bytes, and for its encoders."""
 
+import subprocess
+import sys
+
 import gguf
 import numpy as np
 import pytest
@@ -70,6 +73,23 @@ def test_encoding_gives_the_bytes_of_gguf(kind, seed, scale):
     with np.errstate(all="ignore"):
         expected = gguf.quantize(values, peer(kind))
     np.testing.assert_array_equal(quantize(values, kind), expected)
+
+
+def test_only_the_file_of_a_type_that_is_met_is_loaded(fixtures):
+    code = """
+import sys, numbatorch as nt, numbatorch.io.gguf
+def files():
+    package = "numbatorch.ops.blocks."
+    return {name.removeprefix(package) for name in sys.modules if name.startswith(package)}
+assert files() == {"layout"}, files()
+file = nt.io.gguf.GGUFFile(sys.argv[1])
+info = next(info for info in file.tensors.values() if info.dtype.name == "Q4_0")
+nt.from_blocks(file.tensor(info.name), info.dtype, info.shape).dequantize().numpy()
+assert files() == {"layout", "kernel", "q4_0"}, files()
+"""
+    path = fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_many_blocks_decode_in_chunks_as_one():

@@ -68,16 +68,18 @@ def known(kind: DType) -> bool:
     return kind in _types
 
 
-def find(operator: str, kind: DType) -> BlockType:
-    """How a type is stored.
+def find(operator: str, kind: DType | str) -> BlockType:
+    """How a type, or the type of a name, is stored.
 
     Raises:
         DTypeError: neither this package nor a plugin knows: names the types that are known.
     """
-    if not known(kind):
+    found = dtypes.find(kind) if isinstance(kind, str) else kind
+    if found is None or not known(found):
+        name = kind if isinstance(kind, str) else kind.name
         rows = f"known are {', '.join(names())}"
-        raise DTypeError(message(operator, f"no block layout for {kind.name}", rows))
-    return _types[kind]
+        raise DTypeError(message(operator, f"no block layout for {name}", rows))
+    return _types[found]
 
 
 def dequantize(data: Array, kind: DType, shape: Sequence[int]) -> Array:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from numbatorch.dtype import DType, named
+from numbatorch.dtype import DType
 from numbatorch.language.kernel import (
     BoundKernel,
     Kernel,
@@ -238,13 +238,13 @@ class BlockKernel(Kernel):
         super().__init__(function, {"T": blocks.names()})
         self.__name__ = name
         self.make = make
-        self.made: dict[DType, BoundKernel] = {}
+        self.made: dict[BlockType, BoundKernel] = {}
 
     def __call__(self, **types: str | DType) -> BoundKernel:
-        kind = named(self.__name__, types["T"])
-        if kind not in self.made:
-            self.made[kind] = self.make(blocks.find(self.__name__, kind))(T=kind)
-        return self.made[kind]
+        block = blocks.find(self.__name__, types["T"])
+        if block not in self.made:
+            self.made[block] = self.make(block)(T=block.dtype)
+        return self.made[block]
 
 
 def block_kernel(
