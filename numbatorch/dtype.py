@@ -43,17 +43,17 @@ class DType:
         """Whether values of the type are real numbers, and so can carry a gradient."""
         return self.kind == "f"
 
-    @property
+    @cached_property
     def is_complex(self) -> bool:
         """Whether values of the type are complex numbers."""
         return self.kind == "c"
 
-    @property
+    @cached_property
     def part(self) -> "DType":
         """The type of the real and the imaginary part; a type of real numbers itself."""
         return {"complex64": float32, "complex128": float64}.get(self.name, self)
 
-    @property
+    @cached_property
     def complex(self) -> "DType":
         """The type of complex numbers whose parts hold all values of this one, as far as any do."""
         return complex128 if self.part is float64 else complex64

@@ -20,6 +20,7 @@ from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
 
 TYPES = {
+    "C64": dtype.complex64,
     "F64": dtype.float64,
     "F32": dtype.float32,
     "F16": dtype.float16,
@@ -40,7 +41,6 @@ TYPES = {
 NOT_COMPUTED = {
     name: DType(name, "q", itemsize, block)
     for name, itemsize, block in (
-        ("C64", 8, 1),
         ("F8_E8M0", 1, 1),
         ("F8_E4M3FNUZ", 1, 1),
         ("F8_E5M2FNUZ", 1, 1),
@@ -250,7 +250,8 @@ def save_safetensors(
     path = Path(path)
     for name, array in tensors.items():
         try:
-            dtype.from_numpy(array.dtype)
+            if dtype.from_numpy(array.dtype) not in TYPES.values():
+                raise DTypeError(f"the format has no {array.dtype}")
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}

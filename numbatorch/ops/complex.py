@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from numbatorch.ops import scalar_math as m
 from numbatorch.ops import view
 from numbatorch.ops.binary import mul
 from numbatorch.ops.compare import eq, gt, where
-from numbatorch.ops.operands import as_node, describe, result_type
+from numbatorch.ops.operands import as_node, const, describe, result_type
 from numbatorch.ops.parts import complex_, conjugated, imag_, part_of, real_, sgn_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import public
 from numbatorch.ops.unary import abs_, cos, exp, log, reciprocal, sign, sin
+from numbatorch.shape import normalize_dims, numel
 
 Number = int | float | builtins.complex
 
@@ -152,3 +154,21 @@ def complex_power(base: Node | Number, exponent: Node | Number) -> Node:
     power = exp.apply(exponent * log.apply(where.apply(zero, 1, base)))
     at_zero = where.apply(gt.apply(real_.apply(exponent), 0), 0, math.nan)
     return where.apply(eq.apply(exponent, 0), 1, where.apply(zero, at_zero, power))
+
+
+def complex_product(x: Node, dim: Any, keepdim: bool) -> Node:
+    """Product over `dim`, of halves with each other until one number is left."""
+    dims = normalize_dims("prod", dim, len(x.shape))
+    kept = tuple(d for d in range(len(x.shape)) if d not in dims)
+    batch = tuple(x.shape[d] for d in kept)
+    size = numel([x.shape[d] for d in dims])
+    rest = view.reshape.apply(view.permute.apply(x, dims=(*kept, *dims)), shape=(*batch, size))
+    if size == 0:
+        rest, size = const(1.0, x.dtype, x.device, (*batch, 1)), 1
+    while size > 1:
+        half = size // 2
+        parts = [mul.apply(view.narrow(rest, -1, 0, half), view.narrow(rest, -1, half, half))]
+        parts += [view.narrow(rest, -1, size - 1, 1)] * (size % 2)
+        rest, size = view.cat(parts, -1), half + size % 2
+    shape = tuple(1 if d in dims else n for d, n in enumerate(x.shape)) if keepdim else batch
+    return view.reshape.apply(rest, shape=shape)

@@ -36,7 +36,7 @@ def _in_bounds(index: Array, bound: int) -> Array:
     return index
 
 
-@structured()
+@structured(by_parts=True)
 def take(x: Array, index: Array) -> Array:
     """out[i..., :] = x[index[i...], :]; negative indices are out of range.
 
@@ -67,7 +67,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((5, 3)), rng.integers(0, 5, (2, int(rng.integers(0, 4))))], {}
 
 
-@structured(inplace=0)
+@structured(inplace=0, by_parts=True)
 def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
@@ -105,7 +105,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((5, 3)), index, rng.standard_normal((2, 3, 3))], {}
 
 
-@structured()
+@structured(by_parts=True)
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
     return np.take_along_axis(x, _in_bounds(index, x.shape[-1]), -1)
@@ -136,7 +136,7 @@ def _(rng: np.random.Generator) -> Any:
     return [rng.standard_normal((3, 5)), rng.integers(0, 5, (3, int(rng.integers(0, 4))))], {}
 
 
-@structured(inplace=0)
+@structured(inplace=0, by_parts=True)
 def scatter_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] added at index[..., j] of the last dimension, in order of j."""
     out, rows = base.copy(), numel(base.shape[:-1])

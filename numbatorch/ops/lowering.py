@@ -116,7 +116,8 @@ def lower(
         place: "cpu" for CPU kernels, "gpu" for kernels of groups, which CUDA and Metal share, or
             "portable" for kernels of all devices.
         op: what they compute.
-        dtypes: of (first) results that they can compute; others take the fallback. None is any.
+        dtypes: of (first) results that they can compute; others take the fallback. None is any
+            that is not complex.
     """
     assert place in PLACES, place
 
@@ -132,7 +133,9 @@ def lowering(target: str, op: Op, dtype: DType) -> Lowering | None:
     for place in SEARCH[target]:
         _load_family(place, op.reference.__module__)
         function, dtypes = _LOWERINGS.get((place, op), (None, None))
-        if function is not None and (dtypes is None or dtype.name in dtypes):
+        if function is not None and (
+            not dtype.is_complex if dtypes is None else dtype.name in dtypes
+        ):
             return function
     return None
 

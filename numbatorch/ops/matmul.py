@@ -96,9 +96,10 @@ def multiplied(lhs: Node, rhs: Node) -> Node:
     if left.shape[-1] != right.shape[-2]:
         raise _inner_error(lhs, rhs, left, right)
     dtype = result_type((lhs, rhs))
-    if dtype.kind not in "fiu":
+    if dtype.kind not in "fiuc":
         raise DTypeError(message("matmul", f"has no meaning for {dtype.name}"))
-    out = _product(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
+    product = _complex_product if dtype.is_complex else _product
+    out = product(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
     shape = out.shape
     if len(rhs.shape) == 1:
         shape = shape[:-1]
@@ -159,6 +160,16 @@ def _product(left: Node, right: Node) -> Node:
         reshape.apply(left, shape=(count, M, K)), reshape.apply(right, shape=(count, K, N))
     )
     return reshape.apply(flat, shape=(*shape, M, N))
+
+
+def _complex_product(left: Node, right: Node) -> Node:
+    """By four products of real matrices."""
+    from numbatorch.ops.parts import complex_, imag_, real_
+
+    a, b = real_.apply(left), imag_.apply(left)
+    c, d = real_.apply(right), imag_.apply(right)
+    along = _product(a, c) - _product(b, d)
+    return complex_.apply(along, _product(a, d) + _product(b, c))
 
 
 def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:

@@ -7,6 +7,7 @@ Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 def conjugated(x: Node) -> Node:
     """The complex conjugate of `x`; `x` itself if it is real."""
     return conj_.apply(x) if x.dtype.is_complex else x
+
+
+def part_by_part(apply: Callable[..., Node], *operands: Node) -> Node:
+    """`apply` on the real and on the imaginary parts of those of `operands` that are complex."""
+    halves = (
+        [part.apply(x) if x.dtype.is_complex else x for x in operands] for part in (real_, imag_)
+    )
+    return complex_.apply(*(apply(*half) for half in halves))

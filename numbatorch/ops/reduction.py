@@ -183,10 +183,9 @@ class Reduction(Op):
         (x,) = operands
         dims = attrs["dims"]
         if x.dtype.is_complex and self.by_parts:
-            from numbatorch.ops.parts import complex_, imag_, real_
+            from numbatorch.ops.parts import part_by_part
 
-            parts = (self.apply(part.apply(x), **attrs) for part in (real_, imag_))
-            return (complex_.apply(*parts),)
+            return (part_by_part(lambda part: self.apply(part, **attrs), x),)
         if x.dtype.kind not in self.kinds:
             raise DTypeError(message(self.name, f"has no meaning for {x.dtype.name}"))
         if not self.empty and any(x.shape[d] == 0 for d in dims):
@@ -286,6 +285,7 @@ def scan(
     *,
     result: Callable[[DType], Results] = _same,
     kinds: str = "iufb",
+    by_parts: bool = False,
     differentiable: bool = True,
 ) -> Callable[[Function], Scan]:
     """Decorator: register a NumPy scan along the dimension dims[0], (x, *, dims), as an operator.
@@ -295,7 +295,7 @@ def scan(
 
     def decorate(reference: Function) -> Scan:
         op = Scan(reference, state, result)
-        op.kinds, op.differentiable = kinds, differentiable
+        op.kinds, op.by_parts, op.differentiable = kinds, by_parts, differentiable
         return register(op)
 
     return decorate

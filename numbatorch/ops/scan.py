@@ -30,7 +30,7 @@ from numbatorch.shape import Shape, normalize_dim
 Array = np.ndarray[Any, Any]
 
 
-@scan(SUM, result=wide)
+@scan(SUM, result=wide, by_parts=True)
 def cumsum_(x: Array, *, dims: Shape) -> Array:
     """Sum of each element and those before it; integers and bool are summed in int64."""
     dtype = np.int64 if x.dtype.kind in "iub" else x.dtype

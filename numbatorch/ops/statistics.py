@@ -53,7 +53,12 @@ def prod(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
     """Product over `dim`; integers and bool are multiplied in int64."""
-    return reduce.reduced(reduce.prod, _cast("prod", input, dtype), dim, keepdim)
+    x = _cast("prod", input, dtype)
+    if x.dtype.is_complex:
+        from numbatorch.ops.complex import complex_product
+
+        return complex_product(x, dim, keepdim)
+    return reduce.reduced(reduce.prod, x, dim, keepdim)
 
 
 @public()

@@ -22,6 +22,7 @@ class Structured(Inferred):
         epilogue: whether its kernels apply elementwise work to each finished tile of the result.
         strided: operands (by number) that its kernels read through any strides.
         inplace: operand whose buffer the result may take over, or None.
+        by_parts: whether of complex operands each part is computed by itself.
         emitted: whether `compile` itself prints its kernel, for every backend.
     """
 
@@ -35,6 +36,7 @@ class Structured(Inferred):
         self.epilogue = False
         self.strided: tuple[int, ...] = ()
         self.inplace: int | None = None
+        self.by_parts = False
 
     def parts(self, *operands: Any, **attrs: Any) -> tuple[Node, ...]:
         """The nodes of the outputs; `apply` gives the node of an operator that has one."""
@@ -43,6 +45,10 @@ class Structured(Inferred):
         if attrs:
             self.attributes.check_all(self.name, attrs)
         found = self.rule(*operands, **attrs)
+        if self.by_parts and any(x.dtype.is_complex for x in operands):
+            from numbatorch.ops.parts import part_by_part
+
+            return (part_by_part(lambda *nodes: self.apply(*nodes, **attrs), *operands),)
         device = common_device(self.name, operands)
         if isinstance(found, list):
             return TupleNode(self, operands, attrs, found, device).parts()
@@ -61,6 +67,7 @@ def structured(
     epilogue: bool = False,
     strided: tuple[int, ...] = (),
     inplace: int | None = None,
+    by_parts: bool = False,
     differentiable: bool = True,
 ) -> Callable[[Callable[..., Any]], Structured]:
     """Decorator: register a NumPy function as an operator with kernels of its own.
@@ -74,6 +81,7 @@ def structured(
         op.epilogue = epilogue
         op.strided = strided
         op.inplace = inplace
+        op.by_parts = by_parts
         op.differentiable = differentiable
         return register(op)
 

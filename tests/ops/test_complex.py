@@ -119,6 +119,35 @@ def test_sum_and_mean_equal_numpy(dim: int | None, device: str) -> None:
     assert_close(x.mean(dim), a.astype(np.complex128).mean(dim), "reduction")
 
 
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((2, 3, 4), (4,)), ((2, 3, 4), (2, 4, 3))])
+def test_products_of_matrices_equal_numpy(shapes: Any, device: str) -> None:
+    a, b = drawn(*shapes[0]), drawn(*shapes[1], seed=1)
+    out = nt.tensor(a, device=device) @ nt.tensor(b, device=device)
+    assert_close(out, a.astype(np.complex128) @ b, "matmul")
+    real = nt.tensor(np.ascontiguousarray(a.real), device=device) @ nt.tensor(b, device=device)
+    assert_close(real, a.real.astype(np.float64) @ b, "matmul")
+
+
+def test_indices_pick_and_add_whole_numbers(device: str) -> None:
+    a = drawn(5, 3)
+    x = nt.tensor(a, device=device)
+    rows = nt.tensor([4, 0, 4], device=device)
+    assert_close(x[rows], a[[4, 0, 4]], "exact")
+    places = nt.tensor([[2], [0]], device=device)
+    assert_close(x.gather(1, places), np.take_along_axis(a[:2], np.array([[2], [0]]), 1), "exact")
+    assert_close(x[x.real > 0], a[a.real > 0], "exact")
+
+
+@pytest.mark.parametrize("dim", [None, 0, (0, 2)])
+def test_prod_and_cumsum_equal_numpy(dim: Any) -> None:
+    a = drawn(3, 5, 4)
+    for device in ("cpu", "numpy"):
+        x = nt.tensor(a, device=device)
+        assert_close(x.prod(dim), a.astype(np.complex128).prod(dim), "composite")
+        assert_close(x.cumsum(1), a.astype(np.complex128).cumsum(1), "reduction")
+    assert nt.zeros(0, dtype=nt.complex64).prod().item() == 1
+
+
 GRADIENTS: dict[str, Callable[..., Any]] = {
     "product and quotient": lambda x, y: x * y / (x + 2 * y),
     "size": lambda x, y: abs(x * y),
@@ -132,6 +161,10 @@ GRADIENTS: dict[str, Callable[..., Any]] = {
     "exponentials": lambda x, y: (x.sin() + y.tanh()).exp(),
     "sums": lambda x, y: (x * y).sum(0) * x.mean(),
     "choice": lambda x, y: nt.where(x.real > 0, x, y * 2),
+    "matrices": lambda x, y: x @ y.T + x.real @ y.T,
+    "rows": lambda x, y: x[nt.tensor([2, 0, 2], device=x.device)] * y,
+    "product of all": lambda x, y: x.prod(0) * y,
+    "running sum": lambda x, y: x.cumsum(1) * y,
     "views": lambda x, y: nt.cat([x.T[1:], y.T * 1j]),
     "real operand": lambda x, y: x.real * y + y.imag,
 }
