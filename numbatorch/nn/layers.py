@@ -199,7 +199,7 @@ class GELU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""
-        return x.gelu(self.approximate)
+        return x.gelu(approximate=self.approximate)
 
     def extra_repr(self) -> str:
         """As PyTorch shows it."""

@@ -110,7 +110,7 @@ def normalize(
     return as_node(wide / expanded(size, wide.shape), input.dtype, input.device)
 
 
-@public("nt", "nn.functional")
+@public("nn.functional")
 def dropout(input: Node, p: float = 0.5, training: bool = True) -> Node:
     """Each element 0 with probability p, else divided by 1 - p; `input` when not training.
 

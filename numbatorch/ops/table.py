@@ -58,7 +58,7 @@ FAMILIES = {
     },
     "ops.layers": {
         "nn.functional": "dropout embedding layer_norm normalize rms_norm",
-        "nt": "dropout layer_norm rms_norm",
+        "nt": "layer_norm rms_norm",
     },
     "ops.linalg": {
         "linalg": "eigh inv lu qr svd",

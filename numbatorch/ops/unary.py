@@ -395,7 +395,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @public(*ACTIVATION)
-def gelu(input: Node, approximate: Literal["none", "tanh"] = "none") -> Node:
+def gelu(input: Node, *, approximate: Literal["none", "tanh"] = "none") -> Node:
     """input * Phi(input), Phi the distribution function of the standard normal distribution.
 
     Args:

@@ -21,6 +21,20 @@ z.tril(-1) z.triu(-2) x.masked_select(x>y) x.masked_select(x[0]>0) x[0].outer(y[
 x.var(1) x.var(unbiased=False) x.var(1,False) x.var(1,correction=0) x.std(0,keepdim=True)
 x.std(False) x.std((0,1),correction=2) i.mean(dtype=f) i.sum(dtype=f) i.sum(1,dtype=f)
 i.prod(1,dtype=f) x.mean(1,dtype=d) x.new_zeros(2,3) i.new_ones((2,)) x.new_full((2,),3)
+x.norm() x.norm(1) x.norm(1,0) x.norm(3,1,True) x.norm(float('inf')) x.norm(0,1) x.norm(dim=1)
+x.norm(p=-float('inf'),dim=0) L.vector_norm(x,1) L.vector_norm(x,1.5,0,True) F.normalize(x)
+F.normalize(x,1.,0) F.normalize(z) F.cross_entropy(x,c,w) F.cross_entropy(x,c,w,None,2)
+F.cross_entropy(x,c,w,ignore_index=2,label_smoothing=.1) F.cross_entropy(x,c,w,reduction='none')
+F.cross_entropy(x,x.softmax(1),w,label_smoothing=.2) F.cross_entropy(x,c,label_smoothing=.3)
+F.cross_entropy(x,c,w,reduction='sum') F.nll_loss(x,c,w) F.nll_loss(x,c,None,None,1)
+F.nll_loss(x,c,w,reduction='none') F.mse_loss(x,y,weight=x.abs()) F.l1_loss(x,y,reduction='sum')
+F.l1_loss(x,y,weight=x.abs()) F.one_hot(c) F.one_hot(c,9) F.softplus(x,2,1) F.softplus(x,.5)
+F.softmax(x,0) x.softmax(1,f) x.log_softmax(0) F.leaky_relu(x,0.3) F.leaky_relu(x,1)
+F.gelu(x,approximate='tanh') x.mm(y.T) z.bmm(z.transpose(1,2)) x[0].dot(y[0])
+x.repeat_interleave(2) x.repeat_interleave(3,1) x.clip(-1,.5) x.amax() x.amax((0,1)) x.max()
+x.max(1).values x.min(0,True).indices x.squeeze(0) x.flatten(0) i.pow(i.abs()) x.round(decimals=2)
+t.cat((x,y),1) t.stack([x,y],-1) t.concat([x,y]) t.true_divide(i,2) t.where(x>0,x,0.)
+t.special.erf(x) t.special.expm1(x) t.special.log_softmax(x,1) t.special.ndtr(x)
 i.type_as(x) x.isclose(y) i.masked_fill(i>0,0.) i.pow(2) i.pow(2.) x.pow(2) i.masked_fill(i>0,7)
 """.split()
 
@@ -36,9 +50,12 @@ def names(sides: Sides, which: int) -> dict[str, Any]:
         "z": sides.normal(2, 3, 4)[which],
         "i": sides.integers(-9, 9, 4, 5)[which],
         "j": sides.integers(-9, 9, 4, 5)[which],
+        "c": sides.integers(0, 6, 5)[which],
+        "w": sides.normal(6)[which].abs(),
     }
     module = (nt, torch)[which]
-    return {**values, "f": module.float32, "d": module.float64}
+    functions = {"t": module, "F": module.nn.functional, "L": module.linalg}
+    return {**values, **functions, "f": module.float32, "d": module.float64}
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -57,7 +74,22 @@ def test_plain_results_are_those_of_torch(call: str, sides: Sides) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    ["i.pow(-1)", "i**-2", "x.outer(y)", "i.mean()", "i<<0.5"],
+    [
+        "i.pow(-1)",
+        "t.pow(i,-1)",
+        "i**-2",
+        "x.outer(y)",
+        "i.mean()",
+        "i<<0.5",
+        "x.mm(z)",
+        "x.dot(y)",
+        "F.cross_entropy(x,c,c)",
+        "F.gelu(x,approximate='tahn')",
+        "F.relu(x,foo=1)",
+        "F.cross_entropy(x,c,reduction='average')",
+        "F.one_hot(x)",
+        "x.sum(0,True,f)",
+    ],
 )
 def test_both_refuse(call: str, sides: Sides) -> None:
     for which in (0, 1):
