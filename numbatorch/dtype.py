@@ -66,7 +66,7 @@ class DType:
         if self.name in _ML_DTYPES:
             import ml_dtypes
 
-            narrow: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[self.name]))
+            narrow: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.name))
             return narrow
         found: np.dtype[Any] = np.dtype(self.name)
         return found
@@ -87,17 +87,13 @@ class DType:
         return numel // self.block * self.itemsize
 
 
-_ML_DTYPES = {
-    "bfloat16": "bfloat16",
-    "float8_e4m3": "float8_e4m3fn",
-    "float8_e5m2": "float8_e5m2",
-}
+_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 float64 = DType("float64", "f", 8, ggml_id=28)
 float32 = DType("float32", "f", 4, ggml_id=0)
 float16 = DType("float16", "f", 2, ggml_id=1)
 bfloat16 = DType("bfloat16", "f", 2, ggml_id=30)
-float8_e4m3 = DType("float8_e4m3", "f", 1)
+float8_e4m3fn = DType("float8_e4m3fn", "f", 1)
 float8_e5m2 = DType("float8_e5m2", "f", 1)
 int64 = DType("int64", "i", 8, ggml_id=27)
 int32 = DType("int32", "i", 4, ggml_id=26)
@@ -137,7 +133,7 @@ TQ2_0 = DType("TQ2_0", "q", 66, 256, ggml_id=35)
 MXFP4 = DType("MXFP4", "q", 17, 32, ggml_id=39)
 NVFP4 = DType("NVFP4", "q", 36, 64, ggml_id=40)
 
-FLOATS = (float64, float32, float16, bfloat16, float8_e4m3, float8_e5m2)
+FLOATS = (float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2)
 SIGNED = (int64, int32, int16, int8)
 UNSIGNED = (uint64, uint32, uint16, uint8)
 INTEGERS = SIGNED + UNSIGNED
@@ -201,7 +197,7 @@ def from_numpy(dtype: Any) -> DType:
     numbatorch.float32
     """
     name = np.dtype(dtype).name
-    found = by_name.get("float8_e4m3" if name == "float8_e4m3fn" else name)
+    found = by_name.get(name)
     if found is None or np.dtype(dtype).byteorder == ">":
         raise DTypeError(f"NumPy dtype {np.dtype(dtype)!r} has no element type here")
     return found

@@ -172,7 +172,7 @@ def _float_cases(kind: str) -> list[Case]:
 def _conversions() -> list[Case]:
     floats = ("float32", "float64")
     narrow = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-    narrow |= {"float8_e4m3": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2}
+    narrow |= {"float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2}
     integers = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
     cases = [
         Case(f"to_{to}", f"to_{to}(a)", (t,), to, _saturated(to)) for to in integers for t in floats

@@ -25,7 +25,7 @@ TYPES = {
     "F32": dtype.float32,
     "F16": dtype.float16,
     "BF16": dtype.bfloat16,
-    "F8_E4M3": dtype.float8_e4m3,
+    "F8_E4M3": dtype.float8_e4m3fn,
     "F8_E5M2": dtype.float8_e5m2,
     "I64": dtype.int64,
     "I32": dtype.int32,

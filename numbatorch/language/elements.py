@@ -1,6 +1,6 @@
 """LLVM IR that loads and stores elements: half types are stored narrow and held in float32.
 
-A store rounds to nearest, ties to even, and keeps NaN; what is too large for float8_e4m3 is NaN.
+A store rounds to nearest, ties to even, and keeps NaN; what is too large for float8_e4m3fn is NaN.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ def widen(builder: Any, name: str, value: Any) -> Any:
     if name == "bfloat16":
         bits = builder.shl(builder.zext(value, like(value, i32)), constant(value, i32, 16))
         return builder.bitcast(bits, like(value, f32))
-    if name == "float8_e4m3":
+    if name == "float8_e4m3fn":
         return _widen_e4m3(builder, value)
     if name == "float8_e5m2":
         bits = builder.shl(builder.zext(value, like(value, i16)), constant(value, i16, 8))
@@ -49,7 +49,7 @@ def narrow(builder: Any, name: str, value: Any) -> Any:
         return builder.fptrunc(value, like(value, f16))
     if name == "bfloat16":
         return _narrow_bfloat16(builder, value)
-    if name == "float8_e4m3":
+    if name == "float8_e4m3fn":
         return _narrow_bits(builder, value, _E4M3)
     if name == "float8_e5m2":
         return _narrow_bits(builder, value, _E5M2)
@@ -165,7 +165,7 @@ def _narrow_bits(builder: Any, value: Any, form: _Form) -> Any:
 
 
 def _widen_e4m3(builder: Any, value: Any) -> Any:
-    """The float32 of a float8_e4m3, by integer arithmetic on its bits."""
+    """The float32 of a float8_e4m3fn, by integer arithmetic on its bits."""
 
     def number(code: int) -> Any:
         return constant(value, i32, code)

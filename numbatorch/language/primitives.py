@@ -12,7 +12,7 @@ from numbatorch.language.words import (
     Intrinsic,
     bfloat16,
     bool_,
-    float8_e4m3,
+    float8_e4m3fn,
     float8_e5m2,
     float16,
     float32,
@@ -37,7 +37,7 @@ __all__ = [
     "ceil",
     "copysign",
     "fabs",
-    "float8_e4m3",
+    "float8_e4m3fn",
     "float8_e5m2",
     "float16",
     "float32",
@@ -56,7 +56,7 @@ __all__ = [
     "nan",
     "rint",
     "round_bfloat16",
-    "round_float8_e4m3",
+    "round_float8_e4m3fn",
     "round_float8_e5m2",
     "round_float16",
     "select",
@@ -265,7 +265,7 @@ to_uint64 = _saturating("uint64")
 # A value rounded to a narrow type and held in float32: what a call of the element type does.
 round_float16 = float16
 round_bfloat16 = bfloat16
-round_float8_e4m3 = float8_e4m3
+round_float8_e4m3fn = float8_e4m3fn
 round_float8_e5m2 = float8_e5m2
 
 

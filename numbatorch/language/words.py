@@ -54,7 +54,7 @@ class bfloat16(Element):
     """The upper 16 bits of a float32."""
 
 
-class float8_e4m3(Element):
+class float8_e4m3fn(Element):
     """8 bits, 3 of them mantissa, without infinities."""
 
 

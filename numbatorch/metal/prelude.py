@@ -98,8 +98,8 @@ static inline float maximum(float a, float b) {
     if (a == b) return signbit(a) ? b : a;
     return a > b ? a : b;
 }""",
-    "from_float8_e4m3": """\
-static inline float from_float8_e4m3(uchar bits) {
+    "from_float8_e4m3fn": """\
+static inline float from_float8_e4m3fn(uchar bits) {
     uint size = bits & 0x7fu;
     float value = as_type<float>((size << 20) + (120u << 23));
     if (size < 8u) value = float(size) * 0.001953125f;
@@ -110,9 +110,9 @@ static inline float from_float8_e4m3(uchar bits) {
 static inline float from_float8_e5m2(uchar bits) {
     return float(as_type<half>(ushort(uint(bits) << 8)));
 }""",
-    "to_float8_e4m3": """\
+    "to_float8_e4m3fn": """\
 // To nearest, ties to even; from 464 on, half way to the 480 that it lacks, NaN.
-static inline uchar to_float8_e4m3(float x) {
+static inline uchar to_float8_e4m3fn(float x) {
     uint bits = as_type<uint>(x);
     uint size = bits & 0x7fffffffu;
     uint code = (size + ((size >> 20) & 1u) + 0x7ffffu - (120u << 23)) >> 20;

@@ -16,7 +16,7 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     from_bits                         int32 -> float32, int64 -> float64      bitcast
     truncdiv                          I, I -> I          sdiv or udiv; callers exclude traps
     to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
-    round_float16, round_bfloat16, round_float8_e4m3, round_float8_e5m2   float32 -> float32
+    round_float16, round_bfloat16, round_float8_e4m3fn, round_float8_e5m2   float32 -> float32
                                       through the narrow type and back
 """
 

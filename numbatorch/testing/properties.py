@@ -222,7 +222,7 @@ def _smallest_step(case: Case, name: str) -> float | None:
     steps = {
         "float16": 2.0**-24,
         "bfloat16": 2.0**-133,
-        "float8_e4m3": 2.0**-9,
+        "float8_e4m3fn": 2.0**-9,
         "float8_e5m2": 2.0**-16,
     }
     return steps.get(name) if isinstance(case.op, Elementwise) else None

@@ -106,7 +106,7 @@ def test_clang_has_no_warnings(spec: KernelSpec, tmp_path: Path) -> None:
     assert clang.problems(text, clang.ALL_WARNINGS) == []
 
 
-@kernel(T=("float16", "bfloat16", "float8_e4m3", "bool", "Q4_0", "uint64", "float64"))
+@kernel(T=("float16", "bfloat16", "float8_e4m3fn", "bool", "Q4_0", "uint64", "float64"))
 def copied(out: Pointer[T], half: Pointer[T], n: int, eps: float, part: int, parts: int) -> None:
     """Copies, with names that C++ and Metal use themselves."""
     lo, hi = share(n, part, parts)
@@ -131,7 +131,7 @@ def test_arguments_are_words_of_eight_bytes() -> None:
     [
         ("float16", "out[int_] = half(float(half_[int_]) + eps);"),
         ("bfloat16", "out[int_] = bfloat(float(half_[int_]) + eps);"),
-        ("float8_e4m3", "out[int_] = to_float8_e4m3(from_float8_e4m3(half_[int_]) + eps);"),
+        ("float8_e4m3fn", "out[int_] = to_float8_e4m3fn(from_float8_e4m3fn(half_[int_]) + eps);"),
         ("bool", "out[int_] = uchar(float(half_[int_]) + eps != 0.0f);"),
         ("Q4_0", "out[int_ * 18] = uchar(float(half_[int_ * 18]) + eps);"),
         ("uint64", "out[int_] = ulong(float(half_[int_]) + eps);"),
@@ -144,8 +144,8 @@ def test_elements_are_loaded_and_stored_in_their_type(dtype: str, line: str) -> 
 
 
 def test_only_the_prelude_that_is_used_is_printed() -> None:
-    text = print_kernel(copied(T="float8_e4m3")).text
-    assert text.count("to_float8_e4m3(float x)") == 1
+    text = print_kernel(copied(T="float8_e4m3fn")).text
+    assert text.count("to_float8_e4m3fn(float x)") == 1
     assert "e5m2" not in text and "floor_div" not in text
 
 

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there is no C++ compiler,
 
 Array = np.ndarray[Any, Any]
 
-NARROW = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 TYPES = tuple(d.name for d in dt.PLAIN if d is not dt.float64)
 SPECIAL = np.array(
     [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 3e38, -7.25, np.inf, -np.inf, np.nan], np.float32

@@ -20,7 +20,7 @@ from tests.compare import assert_close
 
 Array = np.ndarray[Any, Any]
 
-HALVES = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+HALVES = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 IN_ORDER, BY_TOKEN, REVERSED = (0, 1, 2, 3), (0, 2, 1, 3), (3, 2, 1, 0)
 
 

@@ -32,7 +32,7 @@ ROWS = (
     norm.layer_norm,
     norm.layer_norm_backward,
 )
-FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 SHAPES = ((0, 3), (3, 1), (2, 2), (1, 31), (2, 32), (3, 33), (1, 200))
 KINDS = dict.fromkeys((norm.rms_norm_backward, norm.layer_norm_backward), "gradient")
 KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_), "exact")

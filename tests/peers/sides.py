@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="pip install torch")
 
 def torch_dtype(name: str) -> Any:
     """PyTorch's dtype of our name."""
-    return getattr(torch, name + "fn" if name == "float8_e4m3" else name)
+    return getattr(torch, name)
 
 
 def our_dtype(name: str) -> Any:

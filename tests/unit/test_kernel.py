@@ -51,7 +51,7 @@ from numbatorch.language.primitives import (
 )
 from tests.compare import assert_close
 
-NARROW = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -477,7 +477,7 @@ def test_kernels_compile_for_other_processors(triple: str, features: str) -> Non
     from numbatorch.language import processor
 
     cpu = processor.CPU(triple, "generic", features)
-    specs = [many_pointers(), narrow(T="float16"), narrow(T="float8_e4m3"), loop.worker()]
+    specs = [many_pointers(), narrow(T="float16"), narrow(T="float8_e4m3fn"), loop.worker()]
     for spec in specs[: 3 if triple.startswith("wasm") else 4]:
         module = compiler.module(spec, cpu)
         assert module.triple == triple

@@ -17,7 +17,7 @@ from numbatorch.shape import numel
 BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 ADDED = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32")
 ADDED_TYPES = (*ADDED, "uint64")
-HALF = ("float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+HALF = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 SUMMING = 2**16  # threads that are worth looking through all the indices
 
 

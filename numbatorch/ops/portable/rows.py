@@ -11,7 +11,7 @@ from numbatorch.ops import scalar_math
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.shape import Shape, contiguous_strides, numel
 
-FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2")
+FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 INDEX = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 WIDE = ("float32", "float64")
 
