@@ -10,7 +10,6 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.compact import compact, unique_rows
 from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import narrow, permute, reshape, stack
@@ -48,6 +47,8 @@ def positions(operator: str, mask: Node) -> Node:
     if mask.dtype is not dt.bool_:
         raise DTypeError(message(operator, "the mask must be bool", f"mask {describe(mask)}"))
     flat = reshape.apply(mask, shape=(numel(mask.shape),))
+    from numbatorch.ops.compact import compact  # indexing imports this file, and not that one
+
     found, count = compact.parts(flat)
     return counted(operator, count, found)[0]
 
@@ -142,6 +143,8 @@ def unique(
         turned = permute.apply(input, dims=order)
         whole, kept = turned.shape[:1], turned.shape[1:]
         rows = reshape.apply(turned, shape=(*whole, numel(kept)))
+    from numbatorch.ops.compact import unique_rows
+
     found, inverse, counts, count = unique_rows.parts(rows)
     found, counts = counted("unique", count, found, counts)
     if dim is not None:
