@@ -17,6 +17,7 @@ from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.models.registry import architecture, declarations, find, known
+from numbatorch.nn.layers import skip_init
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 
@@ -54,9 +55,9 @@ def from_pretrained(
 def from_gguf(file: GGUFFile, device: Device | str | None = None, task: str | None = None) -> Any:
     """As `from_pretrained`, from a GGUF file that is open already."""
     names = [file.field("general.architecture", str)]
-    return _find("gguf", "general.architecture", names, task, file.path).from_gguf(
-        file, device_of(device)
-    )
+    cls = _find("gguf", "general.architecture", names, task, file.path)
+    with skip_init():
+        return cls.from_gguf(file, device_of(device))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     names = config.get("architectures") or [config.get("model_type")]
     names = names if isinstance(names, list) else [names]
     cls = _find("hf", "architectures", names, task, folder / "config.json")
-    return cls.from_hf(config, open_checkpoint(folder), device)
+    with skip_init():
+        return cls.from_hf(config, open_checkpoint(folder), device)
 
 
 def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -> Any:

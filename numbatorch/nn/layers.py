@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from numbatorch.dtype import DType
@@ -14,7 +16,30 @@ from numbatorch.tensor.creation import Where
 from numbatorch.tensor.random import rand, randn
 
 
+class _State(threading.local):
+    draws = True
+
+
+_state = _State()
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Within the block new layers of this thread hold zeros where they would draw numbers.
+
+    For models whose values are loaded next: nothing is drawn that would be thrown away.
+    """
+    before = _state.draws
+    _state.draws = False
+    try:
+        yield
+    finally:
+        _state.draws = before
+
+
 def _uniform(bound: float, *shape: int, dtype: DType | None, device: Where) -> Parameter:
+    if not _state.draws:
+        return Parameter(zeros(*shape, dtype=dtype, device=device))
     return Parameter((rand(*shape, dtype=dtype, device=device) * 2 - 1) * bound)
 
 
@@ -69,7 +94,8 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
-        self.weight = Parameter(randn(num_embeddings, embedding_dim, dtype=dtype, device=device))
+        fill = randn if _state.draws else zeros
+        self.weight = Parameter(fill(num_embeddings, embedding_dim, dtype=dtype, device=device))
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (...) to (..., embedding_dim)."""

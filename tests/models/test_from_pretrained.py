@@ -33,6 +33,18 @@ def without(weights: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     return {key: value for key, value in weights.items() if key != name}
 
 
+def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
+    """The seed gives what it gives without a model in between; later layers draw again."""
+    config = llama_config()
+    folder = write_folder(tmp_path, config, llama_weights(config))
+    nt.manual_seed(3)
+    expected = nt.rand(4).numpy()
+    nt.manual_seed(3)
+    nt.models.from_pretrained(folder)
+    assert np.array_equal(nt.rand(4).numpy(), expected)
+    assert nt.nn.Linear(4, 4).weight.detach().numpy().any()
+
+
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     weights = without(llama_weights(llama_config()), Q_PROJ)
     folder = write_folder(tmp_path, llama_config(), weights)
