@@ -245,6 +245,10 @@ LAYOUTS = {
         "codes": blocks.Packed((blocks.Bits("qs", 4, span=16),), bias=8),
         "least": blocks.Factor("d"),
     },
+    "64 numbers in qs": {
+        "fields": (("d", "<f2"), ("qs", "u1", 16)),
+        "codes": blocks.Packed((blocks.Bits("qs", 2, span=16),)),
+    },
     "a scale for 4 values": {"scale": blocks.Factor("d", count=8)},
 }
 
@@ -257,3 +261,15 @@ def test_layouts_that_kernels_do_not_read_are_refused(problem: str) -> None:
     }
     with pytest.raises(DTypeError, match=f"block type: OTHER has.*{problem}"):
         blocks.BlockType(dt.DType("OTHER", "q", 18, 32), **{**declared, **LAYOUTS[problem]})
+
+
+@pytest.mark.parametrize(("bits", "span"), [(3, 16), (4, 1), (4, 2), (2, 12)])
+def test_bits_that_kernels_do_not_read_are_refused(bits: int, span: int) -> None:
+    with pytest.raises(DTypeError, match=f"{bits} bits in runs of {span}"):
+        blocks.Bits("qs", bits, span)
+
+
+@pytest.mark.parametrize("planes", [(), (4, 8), (4, 2, 2)])
+def test_planes_that_kernels_do_not_read_are_refused(planes: tuple[int, ...]) -> None:
+    with pytest.raises(DTypeError, match="planes of"):
+        blocks.Packed(tuple(blocks.Bits("qs", bits, 16) for bits in planes))

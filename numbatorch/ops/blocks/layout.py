@@ -40,6 +40,13 @@ class Bits:
     bits: int = 8
     span: int = 1
 
+    def __post_init__(self) -> None:
+        alone = self.span == 1 and self.bits in (1, 8)
+        runs = self.span >= 4 and self.span.bit_count() == 1 and self.bits in (1, 2, 4, 8)
+        if not (alone or runs):
+            problem = f"kernels do not read {self.bits} bits in runs of {self.span}"
+            raise DTypeError(message("block type", problem, f"field {self.field}"))
+
     @property
     def per(self) -> int:
         """Numbers that share a byte."""
@@ -89,6 +96,12 @@ class Packed:
     signed: bool = False
     bias: int = 0
     table: Table | None = None
+
+    def __post_init__(self) -> None:
+        widths = [plane.bits for plane in self.planes]
+        if len(widths) > 2 or sum(widths) > 8 or bool(widths) == (self.four is not None):
+            problem = f"planes of {widths} bits, where kernels read one, two or a helper instead"
+            raise DTypeError(message("block type", problem))
 
     def read(self, blocks: Array, count: int) -> Array:
         """The first `count` integers of (n,) blocks, (n, count) float32."""
@@ -202,6 +215,10 @@ class BlockType:
             self._refuse(f"a scale for {self.group} values, where kernels take {GROUPS}")
         if self.least is not None and self.codes.bias:
             self._refuse("codes with both a bias and a least value")
+        for plane in self.codes.planes:
+            numbers = self.layout[plane.field].itemsize * plane.per
+            if numbers != kind.block:
+                self._refuse(f"{numbers} numbers in {plane.field}, where a block has {kind.block}")
         if self.codes.table is not None and len(self.codes.table) != 16:
             self._refuse(f"a table of {len(self.codes.table)} numbers, where kernels look up 16")
 
