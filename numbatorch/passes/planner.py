@@ -206,7 +206,8 @@ class Planner:
         """The base's memory if nothing else needs it, otherwise a copy of it."""
         memory = self.memory(base.node)
         free = self.readers.get(base.node, number) <= number and base.node not in self.kept
-        owned = memory.kind != "leaf" or base.node in self.donated
+        leaf = base.node.buffer is not None or base.node.op is BUFFER
+        owned = base.node in self.donated or not leaf  # a computed value has taken the leaf over
         whole = Layout.contiguous(node.shape)
         if free and owned and base.layout == whole and self._reads_where_it_writes(group, base):
             if node in self.kept and memory.kind == "temporary":

@@ -29,7 +29,7 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import GradientStore, backward
 from numbatorch.tensor.in_place import InPlaceMethods
-from numbatorch.tensor.views import alias_of, same_place, share
+from numbatorch.tensor.views import alias_of, layout_of, same_place, share_memory
 
 if TYPE_CHECKING:
     from numbatorch.tensor.functions import Functions as Methods
@@ -95,7 +95,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             ShapeError: no view expresses it; reshape copies there.
         """
         out = self.reshape(*shape)
-        if not share(self, out):
+        if not share_memory(self, out):
             problem = f"no view of {describe(self.node)} has shape {list_shape(out.node.shape)}"
             raise ShapeError(message("view", problem, hint="use reshape, which copies"))
         return out
@@ -106,8 +106,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     def contiguous(self) -> Tensor:
         """This tensor, or a copy if it is a view whose elements are not in row-major order."""
-        place = self._place
-        in_order = place is None or place.layout.is_contiguous
+        in_order = layout_of(self).is_contiguous
         return self._of(self.node if in_order else clone.apply(self.node))
 
     @property
@@ -216,7 +215,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
     def __setitem__(self, key: Any, value: Any) -> None:
         operator = "index assignment"
         self._take_here()
-        if isinstance(value, Handle) and share(self, value):
+        if isinstance(value, Handle) and share_memory(self, value):
             if same_place(self[key], value):  # what `x[key] += y` ends with
                 return
         if alias_of(self) is not None and index.is_view(key):

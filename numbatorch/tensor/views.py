@@ -85,8 +85,9 @@ class Memory:
         leaving = self.leaving
         for reference in leaving:
             view = reference()
-            if view is not None and isinstance(view._place, Alias):
-                view._place.base = base
+            alias = None if view is None else alias_of(view)
+            if view is not None and alias is not None:
+                alias.base = base
                 self.drop(view)
         if self.leaving is leaving:
             self.leaving = []
@@ -107,7 +108,6 @@ class Alias:
     Attributes:
         memory: that of the tensor it is a view of.
         steps: the operators that make it of the owner's value.
-        layout: of its elements in the memory.
         recorded: whether gradients were recorded when it was taken.
         base: the owner, which several views hold; one alone becomes a value of its own instead.
         leaf: whether it is a leaf of the gradient.
@@ -115,10 +115,20 @@ class Alias:
 
     memory: Memory
     steps: tuple[Step, ...]
-    layout: Layout
     recorded: bool
     base: Handle | None = None
     leaf: bool = False
+    _layout: Layout | None = None
+
+    @property
+    def layout(self) -> Layout | None:
+        """Of its elements in the memory; None if no strides express it, so that it is a copy.
+
+        Most views are only read, so it is worked out when it is asked for.
+        """
+        if self._layout is None:
+            self._layout = layout_through(self.memory.layout, self.steps)
+        return self._layout
 
     @property
     def detached(self) -> bool:
@@ -128,44 +138,45 @@ class Alias:
     @property
     def repeats(self) -> bool:
         """Whether several elements lie at one place."""
-        pairs = zip(self.layout.shape, self.layout.strides, strict=True)
+        layout = self.layout
+        assert layout is not None
+        pairs = zip(layout.shape, layout.strides, strict=True)
         return any(size > 1 and stride == 0 for size, stride in pairs)
 
 
 def alias_of(handle: Handle) -> Alias | None:
-    """The place of a tensor that views another; None where it is a value of its own by now.
+    """The place of a tensor that views another; None where it is a value of its own.
 
-    The last view of a tensor that nobody holds any more becomes a value of its own.
+    So are a reshape that no strides express, which is a copy in PyTorch, and the last view of a
+    tensor that nobody holds any more.
     """
     place = handle._place
     if not isinstance(place, Alias):
         return None
+    layout = place.layout
+    if layout is None:
+        handle._place = None
+        return None
     if place.base is None and place.memory.owner() is None:
-        handle._place = Memory(weakref.ref(handle), place.layout, [])
+        handle._place = Memory(weakref.ref(handle), layout, [])
         return None
     return place
 
 
 def enter_view(parent: Handle, view: Handle, steps: tuple[Step, ...]) -> None:
-    """Make `view`, which holds the node that `steps` make of that of `parent`, a view of it.
-
-    It stays a value of its own where no strides express it: there PyTorch copies.
-    """
+    """Make `view`, which holds the node that `steps` make of that of `parent`, a view of it."""
     alias = alias_of(parent)
+    recorded = grad_enabled()
     if alias is not None:
-        memory, start, before = alias.memory, alias.layout, alias.steps
+        memory, steps = alias.memory, _joined(alias.steps, steps)
+        recorded = recorded and alias.recorded
     else:
         if parent._place is None:
             whole = Layout.contiguous(parent.node.shape)
             parent._place = Memory(weakref.ref(parent), whole, [])
         assert isinstance(parent._place, Memory)
-        memory, before = parent._place, ()
-        start = memory.layout
-    layout = layout_through(start, steps)
-    if layout is None:
-        return
-    recorded = grad_enabled() and (alias is None or alias.recorded)
-    found = Alias(memory, _joined(before, steps), layout, recorded)
+        memory = parent._place
+    found = Alias(memory, steps, recorded)
     if memory.fresh:
         found.base = memory.owner()
         if len(memory.fresh) == 1:
@@ -229,12 +240,22 @@ def same_place(a: Handle, b: Handle) -> bool:
     )
 
 
-def share(a: Handle, b: Handle) -> bool:
+def share_memory(a: Handle, b: Handle) -> bool:
     """Whether changing one of two tensors may change the other."""
     return a is b or (memory_of(a) is not None and memory_of(a) is memory_of(b))
 
 
 def memory_of(handle: Handle) -> Memory | None:
     """What a tensor shares with others, or None if it never did."""
-    place = handle._place
-    return place.memory if isinstance(place, Alias) else place
+    alias = alias_of(handle)
+    if alias is not None:
+        return alias.memory
+    assert not isinstance(handle._place, Alias)
+    return handle._place
+
+
+def layout_of(handle: Handle) -> Layout:
+    """How PyTorch would have the elements of a tensor lie."""
+    alias, memory = alias_of(handle), memory_of(handle)
+    found = alias.layout if alias is not None else None if memory is None else memory.layout
+    return Layout.contiguous(handle.node.shape) if found is None else found

@@ -1,5 +1,6 @@
 """Programs that take views, change them in place and read them do what NumPy's views do."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,3 +116,47 @@ def test_compiled_programs_of_views(program: list[Statement]) -> None:
             ours[1] += 1
             theirs[1] += 1
     same(ours, theirs)
+
+
+def test_changes_through_views_happen_in_place() -> None:
+    x = (nt.zeros(4, 6, device="cpu") + 1).realize()
+    address = x.node.buffer.address
+    for row in x:
+        row += 1
+    part = x.T[2:4]
+    x[:, 1] *= 3
+    part.mul_(2)
+    x.reshape(-1)[20:] -= 1
+    x.realize()
+    assert x.node.buffer.address == address
+    assert x.tolist() == [[2, 6, 4, 4, 2, 2]] * 3 + [[2, 6, 3, 3, 1, 1]]
+    assert part.tolist() == [[4, 4, 4, 3]] * 2
+
+
+def test_a_compiled_function_changes_what_is_viewed_outside_in_place() -> None:
+    cache = (nt.zeros(4, 6, device="cpu") + 1).realize()
+    rows, flat = cache[1:3], cache.view(-1)
+    address = cache.node.buffer.address
+
+    @nt.compile
+    def step(x: nt.Tensor) -> nt.Tensor:
+        rows.add_(x)
+        cache[0] *= 2
+        return rows.sum()
+
+    for call in range(1, 4):
+        assert step(nt.ones(6, device="cpu")).item() == 12 * (call + 1)
+        assert cache.node.buffer.address == address
+        assert flat[0].item() == 2**call and rows[0, 0].item() == call + 1
+
+
+def test_the_last_view_of_a_value_does_not_hold_it() -> None:
+    x = nt.ones(3, 4, device="cpu").realize()
+    product = x @ x.T
+    node = weakref.ref(product.node)
+    view = product.transpose(0, 1)
+    del product
+    view.realize()
+    assert node() is None
+    view[0] += 1
+    assert view.tolist() == [[5.0] * 3, [4.0] * 3, [4.0] * 3]
