@@ -13,6 +13,10 @@ Number = int | float | builtins.complex
 Dims = int | Sequence[int] | None
 Sizes = int | Sequence[int]
 
+class AminmaxResult(NamedTuple):
+    min: Tensor
+    max: Tensor
+
 class FrexpResult(NamedTuple):
     mantissa: Tensor
     exponent: Tensor
@@ -28,6 +32,7 @@ __all__ = [
     "allclose",
     "amax",
     "amin",
+    "aminmax",
     "angle",
     "any",
     "argmax",
@@ -182,6 +187,7 @@ def allclose(
 ) -> bool: ...
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor: ...
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor: ...
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> AminmaxResult: ...
 def angle(input: Tensor) -> Tensor: ...
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor: ...
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor: ...

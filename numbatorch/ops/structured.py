@@ -72,6 +72,8 @@ def structured(
 ) -> Callable[[Callable[..., Any]], Structured]:
     """Decorator: register a NumPy function as an operator with kernels of its own.
 
+    Where it has neither a kernel nor a fallback, the NumPy function itself runs, on the host.
+
     The kernels stand in `cpu/<stem>.py` and the like, where <stem> is the file of the decorated
     function; see `ops/lowering.py`.
     """

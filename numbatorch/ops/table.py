@@ -1,6 +1,11 @@
 """Which module holds which names. Written by `make surface` from public functions and records."""
 
 FAMILIES = {
+    "ops.aminmax": {
+        "Tensor": "aminmax",
+        "nt": "aminmax",
+        "records": "aminmax",
+    },
     "ops.arithmetic": {
         "Tensor": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
         "nt": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",

@@ -1,4 +1,4 @@
-"""Sorting, and floats taken apart, against NumPy, on every device."""
+"""Sorting, extremes, and floats taken apart, against NumPy, on every device."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 import numbatorch as nt
 from numbatorch import debug
 from numbatorch.errors import DTypeError, OutOfRange
-from numbatorch.testing import assert_close, gradcheck
+from numbatorch.testing import assert_close, assert_launches, gradcheck
 
 NAN, INF = np.nan, np.inf
 
@@ -73,3 +73,25 @@ def test_gradient_of_frexp() -> None:
     assert_close(x.grad, np.float32([1 / 4, 1 / 0.5, 1 / 1024]), kind="gradient")
     with pytest.raises(DTypeError, match="frexp: takes floats"):
         nt.frexp(nt.tensor([1]))
+
+
+@pytest.mark.parametrize("dim", [None, 0, -1])
+def test_aminmax(dim: int | None, device: str) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 700)).astype(np.float32)
+    x[1, 5] = NAN
+    found = nt.tensor(x, device=device).aminmax(dim=dim)
+    np.testing.assert_array_equal(found.min.numpy(), x.min(dim))
+    np.testing.assert_array_equal(found.max.numpy(), x.max(dim))
+    whole = nt.aminmax(nt.tensor([[3, -9], [7, 2]], device=device), dim=0, keepdim=True)
+    assert (whole.min.tolist(), whole.max.tolist()) == ([[3, -9]], [[7, 2]])
+
+
+def test_aminmax_is_one_launch_and_has_a_gradient() -> None:
+    x = nt.tensor(np.random.default_rng(0).permutation(12).reshape(3, 4) / 4, dtype=nt.float64)
+    assert_launches(list((x * 2).aminmax(dim=1)), 1)
+
+    def spread(x: Any) -> Any:
+        found = x.exp().aminmax(dim=1)
+        return found.max * 2 - found.min
+
+    gradcheck(spread, x)
