@@ -139,5 +139,11 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return find("where").apply(numbers, expanded(g / seen, x.shape), 0.0)
 
 
-for _op in (var, var_mean, nanmean):
-    _op.samples(sample)
+def _sample(rng: np.random.Generator) -> Any:
+    arrays, attrs = sample(rng)
+    return arrays, {**attrs, "correction": float(rng.choice([0.0, 0.5]))}  # below any count
+
+
+var.samples(_sample)
+var_mean.samples(_sample)
+nanmean.samples(sample)

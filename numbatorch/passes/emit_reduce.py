@@ -31,6 +31,8 @@ from numbatorch.passes.groups import Group
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import numel
 
+FAR = 1024  # elements of a column that one state takes in
+
 
 def reduction(
     target: Target,
@@ -96,24 +98,57 @@ def _columns(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
             *indent(walk.visit(best, "i", "position_0", along_kept=True), 1),
             *indent(state.store(places, best), 1),
             *(["position_0 += 1"] if counted else []),
+            *(_fold(walk) if far else []),
         ]
         lines += indent(inner, len(names))
+        whole = walk.places("whole", "i")
         return [
-            *(f"{name} = {name} + part * {BLOCK}" for name in state.names("side")),
+            *(f"{name} = {name} + part * {BLOCK}" for stem in stems for name in state.names(stem)),
             *find_block(walk),
             "    for i in range(count):",
             *indent(state.begin(places), 2),
+            *(indent(state.begin(whole), 2) if far else []),
             *(["    position_0 = 0"] if counted else []),
+            *(["    pending = 0"] if far else []),
             *indent(lines, 1),
             "    for i in range(count):",
             f"        result_number = line * width + {kept[-1]} + i",
             *indent(state.load(best, places), 2),
+            *(indent(_merged(walk, whole), 2) if far else []),
             *indent(walk.store_result(best, "size", "result_number"), 2),
         ]
 
+    far = walk.size > FAR
+    stems = ("side", "whole") if far else ("side",)
     extra = [*block_parameters(walk), ("size: int", walk.size)]
-    extra += [(text, scratch(parts * BLOCK * 8)) for text in walk.memory("side")]
-    return *walk.kernel("columns", extra, body), Grid(numel(walk.extents.kept))
+    for stem in stems:
+        extra += [(text, scratch(parts * BLOCK * 8)) for text in walk.memory(stem)]
+    form = "columns, far" if far else "columns"
+    return *walk.kernel(form, extra, body), Grid(numel(walk.extents.kept))
+
+
+def _merged(walk: Walk, places: Sequence[str]) -> list[str]:
+    """Statements that merge the states at these places into `best<w>`."""
+    other = walk.state.names("other")
+    return [*walk.state.load(other, places), *walk.state.merge(walk.state.names("best"), other)]
+
+
+def _fold(walk: Walk) -> list[str]:
+    """Statements that now and then merge a block's states into those of all before, for roundings
+    add up over as many elements as go into one state.
+    """
+    state, best = walk.state, walk.state.names("best")
+    places, whole = walk.places("side", "i"), walk.places("whole", "i")
+    return [
+        "pending += 1",
+        f"if pending == {FAR}:",
+        "    pending = 0",
+        "    for i in range(count):",
+        *indent(state.load(best, places), 2),
+        *indent(_merged(walk, whole), 2),
+        *indent(state.store(whole, best), 2),
+        *indent(state.begin(places), 2),
+    ]
 
 
 def _split(walk: Walk, parts: int, scratch: Scratch) -> Kernel:

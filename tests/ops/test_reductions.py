@@ -1,0 +1,161 @@
+"""Reductions and scans in every form that they are printed in, against NumPy in float64.
+
+Sizes lie on both sides of what the code tells apart: 64 states of a block or a row, 16,384 elements
+of a chunk, 32 results that are many, 256 threads of a group.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.testing import assert_close, assert_launches
+
+Array = np.ndarray[Any, Any]
+
+# rows of one state or a block, columns in several blocks, few results over several chunks
+SHAPES = {
+    "short rows": ((130, 50), 1),
+    "long rows": ((40, 1000), 1),
+    "columns": ((300, 150), 0),
+    "columns of a middle dimension": ((3, 200, 70), 1),
+    "split": ((3, 70_001), 1),
+    "split, all of two dimensions": ((260, 301), None),
+    "columns of few results": ((5_001, 3), 0),
+}
+REDUCTIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "sum": (nt.sum, np.sum),
+    "prod": (
+        lambda x, d: nt.prod(nt.where(x > 3.5, 2.0, 1.0), d),
+        lambda x, axis: np.prod(np.where(x > 3.5, 2.0, 1.0), axis=axis),
+    ),
+    "amax": (nt.amax, np.max),
+    "argmin": (nt.argmin, np.argmin),
+    "var": (nt.var, lambda x, axis: np.var(x, axis=axis, ddof=1)),
+    "mean": (nt.mean, np.mean),
+    "nanmean": (nt.nanmean, np.mean),
+    "logsumexp": (
+        lambda x, d: nt.logsumexp(x, (0, 1) if d is None else d),
+        lambda x, axis: np.log(np.exp(x).sum(axis=axis)),
+    ),
+    "any": (lambda x, d: nt.any(x > 4, d), lambda x, axis: np.any(x > 4, axis=axis)),
+    "all": (lambda x, d: nt.all(x < 4, d), lambda x, axis: np.all(x < 4, axis=axis)),
+    "count_nonzero": (nt.count_nonzero, np.count_nonzero),
+    "norm": (lambda x, d: nt.norm(x, 3, d), lambda x, axis: (abs(x) ** 3).sum(axis) ** (1 / 3)),
+}
+SCANS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "cumsum": (nt.cumsum, np.cumsum),
+    "cumprod": (
+        lambda x, d: nt.cumprod(nt.where(x > 3.5, 2.0, 1.0), d),
+        lambda x, axis: np.cumprod(np.where(x > 3.5, 2.0, 1.0), axis=axis),
+    ),
+    "cummax": (lambda x, d: nt.cummax(x, d).values, np.maximum.accumulate),
+    "logcumsumexp": (nt.logcumsumexp, np.logaddexp.accumulate),
+}
+
+
+def data(shape: tuple[int, ...]) -> Array:
+    """Quarters of whole numbers, so that sums are exact in whatever order."""
+    rng = np.random.default_rng(len(shape) + shape[0])
+    return (np.rint(4 * rng.standard_normal(shape) + 1) / 4).astype(np.float32)
+
+
+@pytest.mark.parametrize("form", SHAPES)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reduction_equals_numpy_in_every_form(name: str, form: str) -> None:
+    shape, dim = SHAPES[form]
+    x = data(shape)
+    ours, reference = REDUCTIONS[name]
+    out = ours(nt.tensor(x, device="cpu"), dim)
+    expected = np.asarray(reference(x.astype(np.float64), axis=dim))
+    assert_close(out, expected, kind="reduction" if out.is_floating_point() else "exact")
+    assert_launches(ours(nt.tensor(x, device="cpu") * 2, dim), 1)
+
+
+@pytest.mark.parametrize(
+    "form", [form for form, (_shape, dim) in SHAPES.items() if dim is not None]
+)
+@pytest.mark.parametrize("name", SCANS)
+def test_scan_equals_numpy_in_every_form(name: str, form: str) -> None:
+    shape, dim = SHAPES[form]
+    x = data(shape)
+    ours, reference = SCANS[name]
+    expected = reference(x.astype(np.float64), axis=dim)
+    found = ours(nt.tensor(x, device="cpu"), dim)
+    assert_close(found, expected, kind="reduction")
+    assert_launches(ours(nt.tensor(x, device="cpu") * 2, dim), 1)
+    if name != "cummax":  # whose two results take nothing along
+        assert_launches(ours(nt.tensor(x, device="cpu"), dim) + 1, 1)
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cummax", "var", "logsumexp", "sum", "argmin"])
+def test_groups_of_threads_and_several_tiles(name: str, metal: None) -> None:
+    x = data((3, 700))
+    ours, reference = {**REDUCTIONS, **SCANS}[name]
+    out = ours(nt.tensor(x, device="metal"), 1)
+    expected = np.asarray(reference(x.astype(np.float64), axis=1))
+    assert_close(out, expected, kind="reduction" if out.is_floating_point() else "exact")
+
+
+@pytest.mark.parametrize("form", ["long rows", "columns", "split"])
+def test_bits_do_not_depend_on_the_number_of_threads(form: str) -> None:
+    from numbatorch.backends.cpu import threads
+
+    shape, dim = SHAPES[form]
+    x = data(shape)
+    before = threads.num_threads()
+    found: list[list[bytes]] = []
+    try:
+        for count in (1, 3):
+            threads.set_num_threads(count)
+            held = nt.tensor(x, device="cpu")
+            results = [nt.sum(held, dim), *nt.var_mean(held, dim), nt.cumsum(held, dim or 0)]
+            results += [nt.logsumexp(held, dim), *nt.cummax(held, dim or 0)]
+            found.append([result.numpy().tobytes() for result in results])
+    finally:
+        threads.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_ties_are_the_first_in_a_reduction_and_the_last_in_a_scan(device: str) -> None:
+    x = np.zeros((2, 500), np.float32)
+    x[:, [70, 300, 450]] = 1.0
+    held = nt.tensor(x, device=device)
+    assert nt.argmax(held, 1).tolist() == [70, 70]
+    assert nt.max(held, 1).indices.tolist() == [70, 70]
+    assert nt.argmax(held).item() == 70
+    assert nt.cummax(held, 1).indices[:, [69, 71, 449, 499]].tolist() == [[69, 70, 300, 450]] * 2
+
+
+def test_nan_wins_wherever_it_stands(device: str) -> None:
+    x = np.ones((2, 500), np.float32)
+    x[0, 130] = x[0, 480] = np.nan
+    held = nt.tensor(x, device=device)
+    assert nt.argmin(held, 1).tolist() == [130, 0]
+    assert np.isnan(nt.amax(held, 1).numpy()).tolist() == [True, False]
+    values, indices = nt.cummin(held, 1)
+    assert np.isnan(values.numpy()).sum(1).tolist() == [370, 0]
+    assert indices[:, -1].tolist() == [480, 499]
+    assert nt.nanmean(held, 1).tolist() == [1.0, 1.0]
+
+
+def test_half_types_accumulate_in_float32(device: str) -> None:
+    ones = nt.ones(5000, dtype=nt.bfloat16, device=device)
+    assert nt.cumsum(ones, 0)[4095].item() == 4096.0
+    assert nt.sum(ones).item() == 4992.0  # 5000, rounded once
+    assert nt.var(ones).item() == 0.0
+
+
+def test_variance_of_far_away_numbers_does_not_cancel(device: str) -> None:
+    x = np.random.default_rng(0).standard_normal((4, 900)).astype(np.float32) + 1000
+    found = nt.var(nt.tensor(x, device=device), 1)
+    assert_close(found, x.astype(np.float64).var(1, ddof=1), kind="reduction")
+
+
+def test_infinities_in_sums_of_powers(device: str) -> None:
+    x = np.array([[-np.inf, -np.inf], [-np.inf, 2.0], [np.inf, 1.0], [np.inf, np.inf]], np.float32)
+    held = nt.tensor(x, device=device)
+    assert nt.logsumexp(held, 1).tolist() == [-np.inf, 2.0, np.inf, np.inf]
+    assert nt.logcumsumexp(held, 1)[:, 1].tolist() == [-np.inf, 2.0, np.inf, np.inf]
