@@ -39,7 +39,7 @@ SHARED_BYTES = 48 * 1024  # of a group, on every supported GPU; Metal has less, 
 
 KERNELS = list(found.kernels())
 OPS = [op for op in all_ops() if draw(op, np.random.default_rng(0), dtypes_of(op)[0]) is not None]
-GENERIC = re.compile(r"\s(?:ld|st|atom|red)\.(?!global|shared|local|param)\S+")
+GENERIC = re.compile(r"\s(?:ld|st|atom|red)\.(?!global|shared|const|local|param)\S+")
 
 
 def compiles(pairs: Iterable[found.Pair], architectures: Any = ARCHITECTURES) -> None:
