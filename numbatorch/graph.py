@@ -65,8 +65,8 @@ class Op:
         return self
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
-        """Apply to nodes, or to tensors: then the result is a tensor."""
-        return lift(lambda *nodes: self.apply(*nodes, **attrs), operands)
+        """`apply`; operators that users make take tensors here as well."""
+        return self.apply(*operands, **attrs)
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """The node that applies this operator; checks operands and infers shape and dtype."""
@@ -327,21 +327,6 @@ def _part(outputs: tuple[Any, ...], *, index: int) -> Any:
 
 
 PART = Op("part", _part)
-
-
-def lift(build: Callable[..., Any], operands: Sequence[Any]) -> Any:
-    """Call `build` on the nodes behind `operands`; wrap the results as tensors if one was given."""
-    handle = None
-    nodes = []
-    for operand in operands:
-        node = getattr(operand, "node", None)
-        nodes.append(operand if node is None else node)
-        if node is not None and handle is None:
-            handle = operand
-    out = build(*nodes)
-    if handle is None:
-        return out
-    return tuple(map(handle._of, out)) if isinstance(out, tuple) else handle._of(out)
 
 
 def toposort(

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from numbatorch.dtype import promote
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, no_grad
 
@@ -22,10 +21,6 @@ class Parameter(Tensor):
     Args:
         data: the first value. GGML blocks and integers need requires_grad=False.
     """
-
-    def __new__(cls, data: Any = None, requires_grad: bool = True) -> Any:
-        """An operator that wraps its result in the class of its operand gets a plain tensor."""
-        return Tensor(data) if isinstance(data, Node) else object.__new__(cls)
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         super().__init__(data.detach().node)

@@ -222,6 +222,17 @@ class Inferred(Op):
         """What its attributes may be."""
         return Parameters(self.reference, attributes=True)
 
+    @cached_property
+    def _on_tensors(self) -> Callable[..., Any]:
+        def function(*operands: Any, **attrs: Any) -> Node:
+            return self.apply(*operands, **attrs)
+
+        return surface.on_tensors(function, self.name)
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Apply to nodes, or to tensors: then the result is a tensor."""
+        return self._on_tensors(*operands, **attrs)
+
     def infer(self, function: Callable[..., Any]) -> Inferred:
         """Decorator: `function(*nodes, **attrs)` checks them and gives (shape, dtype)."""
         self.rule = function
