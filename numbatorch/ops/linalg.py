@@ -117,7 +117,7 @@ def inv(A: Node) -> Node:
     """The inverse of each matrix of A (..., N, N).
 
     Raises:
-        LinAlgError: a matrix is singular; raised when the value is computed.
+        nt.LinAlgError: a matrix is singular; raised when the value is computed.
 
     >>> from numbatorch import tensor
     >>> inv(tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
