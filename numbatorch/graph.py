@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from numbatorch.device import Device
-from numbatorch.dtype import DType, float64
+from numbatorch.dtype import PLAIN, DType, float64
 from numbatorch.errors import DTypeError, message
 from numbatorch.shape import Shape
 
@@ -28,6 +28,7 @@ class Op:
             an operator with several outputs g and y are tuples; g holds None for an output that
             no cotangent reaches.
         differentiable: False where the result does not depend smoothly on any input.
+        dtypes: what operands may be; tests draw them in every one.
         source: where the maths comes from.
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
         rewrite: (node) -> a simpler node of the same value, or None.
@@ -42,6 +43,7 @@ class Op:
         self.source = source
         self.gradient: Callable[..., Any] | None = None
         self.differentiable = True
+        self.dtypes: tuple[DType, ...] = PLAIN
         self.sample: Callable[..., Any] | None = None
         self.rewrite: Callable[[Node], Node | None] | None = None
         self.__doc__ = reference.__doc__

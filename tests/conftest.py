@@ -25,7 +25,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--seed", type=int, default=0, help="what samples of the registry start from")
     parser.addoption("--shard", default="0/1", help="i/n: every n-th test, from number i on")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"samples: --seed={config.getoption('--seed')}"
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """What samples start from."""
+    return int(request.config.getoption("--seed"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

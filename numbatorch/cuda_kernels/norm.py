@@ -4,17 +4,15 @@ A group of threads works on a row. Weight gradients are summed over blocks of ro
 depends on the number of rows only, and then over the blocks in order: always the same sum.
 """
 
-from math import isqrt
 from typing import Any
 
 from numbatorch.cuda_kernels.rows import dot, groups_of_rows, total_of
 from numbatorch.language.groups import group, group_sum, groups, thread, threads
 from numbatorch.language.kernel import Pointer, T, U, V, kernel, share
 from numbatorch.language.primitives import sqrt, truncdiv
-from numbatorch.language.words import int64
 from numbatorch.ops import norm as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.norm import launch_sums, weights_in
+from numbatorch.ops.portable.norm import blocks_of, launch_sums, weights_in
 from numbatorch.ops.portable.rows import FLOAT, WIDE, sizes_of
 
 
@@ -87,7 +85,6 @@ def rms_norm_backward_rows(
 @kernel(T=FLOAT, V=WIDE)
 def rms_norm_sums(
     sums: Pointer[V],
-    used: Pointer[int64],
     scales: Pointer[V],
     g: Pointer[T],
     x: Pointer[T],
@@ -99,8 +96,6 @@ def rms_norm_sums(
     parts: int,
 ) -> None:
     """Cotangent of the weight from each block of `height` rows, into sums (blocks, cols)."""
-    if part == 0:
-        used[0] = blocks
     lo, hi = share(blocks * cols, part, parts)
     for item in range(lo, hi):
         block = truncdiv(item, cols)
@@ -152,7 +147,6 @@ def layer_norm_backward_rows(
 @kernel(T=FLOAT, V=WIDE)
 def layer_norm_sums(
     sums: Pointer[V],
-    used: Pointer[int64],
     scales: Pointer[V],
     g: Pointer[T],
     x: Pointer[T],
@@ -164,8 +158,6 @@ def layer_norm_sums(
     parts: int,
 ) -> None:
     """Cotangents of weight and bias from each block of rows, into sums (blocks, 2, cols)."""
-    if part == 0:
-        used[0] = blocks
     lo, hi = share(blocks * cols, part, parts)
     for item in range(lo, hi):
         block = truncdiv(item, cols)
@@ -218,13 +210,11 @@ def _backward(
     """
     rows, cols = sizes_of(x)
     wide = x.dtype.compute
-    height = max(isqrt(rows), 16)
-    blocks = max(-(-rows // height), 1)
+    height, blocks = blocks_of(rows)
     dx, *others = outs
     kind, weights = weights_in(launcher, x.dtype, weight)
     scales = launcher.scratch(wide.nbytes(len(others) * rows))
     sums = launcher.scratch(wide.nbytes(blocks * len(others) * cols))
-    used = launcher.scratch(8)
     launcher.launch(
         of_rows(T=x.dtype, U=kind, V=wide),
         *(dx, scales, g, x, *weights, rows, cols, eps),
@@ -233,11 +223,11 @@ def _backward(
     )
     launcher.launch(
         of_columns(T=x.dtype, V=wide),
-        *(sums, used, scales, g, x, rows, cols, height, blocks),
+        *(sums, scales, g, x, rows, cols, height, blocks),
         work=rows * cols,
         items=blocks * cols,
     )
-    launch_sums(launcher, tuple(others), sums, used, wide, blocks)
+    launch_sums(launcher, tuple(others), sums, wide, blocks)
 
 
 @lower("gpu", ops.rms_norm_backward)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -166,8 +169,8 @@ def _(
 
 
 @attention_.samples
-def _(rng: np.random.Generator) -> Any:
-    B, G, R, T, D, E = (int(n) for n in rng.integers((1, 1, 1, 0, 1, 1), (3, 3, 3, 9, 9, 9)))
+def _(rng: Draw) -> Any:
+    B, G, R, T, D, E = rng.dims((1, 1, 1, 0, 1, 1), (3, 3, 3, 9, 9, 9), most=259)
     H, S, causal = G * R, T + int(rng.integers(0, 9)), bool(rng.random() < 0.5)
     q, k, v = (rng.standard_normal(s) for s in ((B, H, T, D), (B, G, S, D), (B, G, S, E)))
     position = int(rng.integers(0, S - T + 1)) if causal else 0
@@ -177,11 +180,14 @@ def _(rng: np.random.Generator) -> Any:
 
 
 @attention_backward.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     assert attention_.sample is not None
     (q, k, v, *mask), attrs = attention_.sample(rng)
     g = rng.standard_normal((*q.shape[:3], v.shape[3]))
     return [g, q, k, v, *mask], attrs
+
+
+attention_.hides = attention_backward.hides = True
 
 
 def _iota(size: int, like: Node) -> Node:

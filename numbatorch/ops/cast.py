@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
@@ -14,6 +12,9 @@ from numbatorch.ops.parts import real_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar, convert
 from numbatorch.ops.scalar_numpy import saturate
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 
 def _reference(x: Any, *, dtype: DType) -> Any:
@@ -51,9 +52,10 @@ def _(g: Node, y: Node, x: Node, *, dtype: DType) -> Node:
 
 
 @cast.samples
-def _(rng: np.random.Generator) -> Any:
-    target = dt.PLAIN[int(rng.integers(len(dt.PLAIN)))]
-    return [rng.uniform(-300, 300, (3, 5))], {"dtype": target}
+def _(rng: Draw) -> Any:
+    targets = dt.COMPLEX if rng.dtype.is_complex else dt.PLAIN
+    target = targets[int(rng.integers(len(targets)))]
+    return [rng.uniform(-300, 300, rng.dims((0, 0), (4, 6)))], {"dtype": target}
 
 
 @cast.simplify

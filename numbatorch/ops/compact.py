@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbatorch.dtype import DType, bool_, int64
+from numbatorch.dtype import PLAIN, DType, bool_, int64
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import describe
@@ -17,11 +17,14 @@ from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reject_blocks
 from numbatorch.shape import Shape
 
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
 Array = np.ndarray[Any, Any]
 Outputs = list[tuple[Shape, DType]]
 
 
-@structured(differentiable=False)
+@structured(dtypes=(bool_,), differentiable=False)
 def compact(mask: Array) -> tuple[Array, Array]:
     """Where True stands in `mask` (N,), in order, then zeros up to N; and how often it does."""
     found = np.flatnonzero(mask)
@@ -36,12 +39,12 @@ def _(mask: Node) -> Outputs:
 
 
 @compact.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     size = int(rng.choice([1, 5, 700, 2048, 5000]))
     return [rng.random(size) < rng.choice([0.0, 0.1, 0.7, 1.0])], {}
 
 
-@structured(differentiable=False)
+@structured(dtypes=PLAIN, differentiable=False)
 def unique_rows(x: Array) -> tuple[Array, Array, Array, Array]:
     """The distinct elements of x (R,), or rows of x (R, C), ascending, then zeros up to R.
 
@@ -69,6 +72,6 @@ def _(x: Node) -> Outputs:
 
 
 @unique_rows.samples
-def _(rng: np.random.Generator) -> Any:
-    R, C = int(rng.integers(1, 30)), int(rng.integers(0, 3))
+def _(rng: Draw) -> Any:
+    R, C = rng.dims((1, 0), (30, 3))
     return [rng.integers(-2, 2, (R, C) if C else R) / 2], {}

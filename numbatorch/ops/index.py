@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +40,7 @@ def _in_bounds(index: Array, bound: int) -> Array:
     return index
 
 
-@structured(by_parts=True)
+@structured(dtypes=dt.PLAIN, by_parts=True)
 def take(x: Array, index: Array) -> Array:
     """out[i..., :] = x[index[i...], :]; negative indices are out of range.
 
@@ -63,11 +67,12 @@ def _(g: Node, y: Node, x: Node, index: Node) -> tuple[Node, None]:
 
 
 @take.samples
-def _(rng: np.random.Generator) -> Any:
-    return [rng.standard_normal((5, 3)), rng.integers(0, 5, (2, int(rng.integers(0, 4))))], {}
+def _(rng: Draw) -> Any:
+    V, C, N = rng.dims((1, 0, 0), (6, 4, 4))
+    return [rng.standard_normal((V, C)), rng.indices(V, (2, N))], {}
 
 
-@structured(inplace=0, by_parts=True)
+@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True)
 def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
@@ -100,12 +105,13 @@ def _(g: Node, y: Node, base: Node, index: Node, value: Node) -> Any:
 
 
 @index_add.samples
-def _(rng: np.random.Generator) -> Any:
-    index = rng.integers(0, 5, (2, 3))
-    return [rng.standard_normal((5, 3)), index, rng.standard_normal((2, 3, 3))], {}
+def _(rng: Draw) -> Any:
+    V, C, N = rng.dims((1, 0, 0), (6, 4, 4))
+    index = rng.indices(V, (2, N))
+    return [rng.standard_normal((V, C)), index, rng.standard_normal((2, N, C))], {}
 
 
-@structured(by_parts=True)
+@structured(dtypes=dt.PLAIN, by_parts=True)
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
     return np.take_along_axis(x, _in_bounds(index, x.shape[-1]), -1)
@@ -132,11 +138,12 @@ def _(g: Node, y: Node, x: Node, index: Node) -> tuple[Node, None]:
 
 
 @gather.samples
-def _(rng: np.random.Generator) -> Any:
-    return [rng.standard_normal((3, 5)), rng.integers(0, 5, (3, int(rng.integers(0, 4))))], {}
+def _(rng: Draw) -> Any:
+    R, C, N = rng.dims((0, 1, 0), (4, 6, 4))
+    return [rng.standard_normal((R, C)), rng.indices(C, (R, N))], {}
 
 
-@structured(inplace=0, by_parts=True)
+@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True)
 def scatter_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] added at index[..., j] of the last dimension, in order of j."""
     out, rows = base.copy(), numel(base.shape[:-1])
@@ -175,6 +182,6 @@ def _(g: Node, y: Node, base: Node, index: Node, value: Node) -> Any:
 
 
 @scatter_add.samples
-def _(rng: np.random.Generator) -> Any:
-    index = rng.integers(0, 5, (3, 4))
-    return [rng.standard_normal((3, 5)), index, rng.standard_normal((3, 4))], {}
+def _(rng: Draw) -> Any:
+    R, C, N = rng.dims((0, 1, 0), (4, 6, 5))
+    return [rng.standard_normal((R, C)), rng.indices(C, (R, N)), rng.standard_normal((R, N))], {}

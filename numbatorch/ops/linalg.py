@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,13 @@ from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, reshape, transpose, unsqueeze
 from numbatorch.shape import Shape
 
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
 Array = np.ndarray[Any, Any]
 Outputs = list[tuple[Shape, DType]]
+
+DTYPES = (float64, float32)
 
 
 def _check(operator: str, A: Node, square: bool = False) -> tuple[Shape, int, int]:
@@ -89,7 +94,7 @@ def _matrices(rng: np.random.Generator, *sizes: int) -> Array:
     return np.asarray((bases[0][..., : min(M, N)] * values) @ bases[1][..., : min(M, N), :])
 
 
-@structured(source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
+@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
 def inv_(A: Array) -> Array:
     """The inverse of each matrix."""
     return np.linalg.inv(A)
@@ -107,7 +112,7 @@ def _(g: Node, y: Node, A: Node) -> Node:
 
 
 @inv_.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     N = int(rng.integers(1, 5))
     return [_matrices(rng, int(rng.integers(0, 3)), N, N)], {}
 
@@ -133,7 +138,7 @@ class EighResult(NamedTuple):
     eigenvectors: Node
 
 
-@structured(source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
+@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
 def eigh_(A: Array, *, UPLO: Literal["L", "U"]) -> tuple[Array, Array]:
     """Eigenvalues, ascending, and eigenvectors of symmetric matrices, by one triangle of each."""
     found = np.linalg.eigh(A, UPLO)
@@ -160,7 +165,7 @@ def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, UPLO: str) ->
 
 
 @eigh_.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     N = int(rng.integers(1, 5))
     vectors = np.linalg.qr(rng.standard_normal((2, N, N)))[0]
     matrices = (vectors * np.arange(1, N + 1)) @ vectors.swapaxes(-1, -2)
@@ -195,7 +200,7 @@ class SVDResult(NamedTuple):
     Vh: Node
 
 
-@structured(source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
+@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
 def svd_(A: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
     """A = U diag(S) Vh, S descending."""
     found = np.linalg.svd(A, full_matrices=full_matrices)
@@ -245,7 +250,7 @@ def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, full_matrices
 
 
 @svd_.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     M, N = (int(n) for n in rng.integers(1, 5, 2))
     return [_matrices(rng, 2, M, N)], {"full_matrices": False}
 
@@ -275,7 +280,7 @@ class QRResult(NamedTuple):
     R: Node
 
 
-@structured(source="https://arxiv.org/abs/1710.08717")
+@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1710.08717")
 def qr_(A: Array, *, mode: Literal["reduced", "complete"]) -> tuple[Array, Array]:
     """A = Q R with orthonormal columns in Q and R upper triangular."""
     found = np.linalg.qr(A, mode)
@@ -315,7 +320,7 @@ def _qr_gradient(gQ: Node, gR: Node, Q: Node, R: Node) -> Node:
 
 
 @qr_.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     M, N = (int(n) for n in rng.integers(1, 5, 2))
     return [_matrices(rng, 2, M, N)], {"mode": "reduced"}
 
@@ -353,13 +358,14 @@ def _require_scipy(operator: str) -> None:
 
 
 @structured(
-    source="https://github.com/pytorch/pytorch/blob/main/torch/csrc/autograd/FunctionsManual.cpp"
+    dtypes=DTYPES,
+    source="https://github.com/pytorch/pytorch/blob/main/torch/csrc/autograd/FunctionsManual.cpp",
 )
 def lu_(A: Array) -> tuple[Array, Array, Array]:
     """A = P L U with partial pivoting."""
     from scipy.linalg import lu
 
-    P, L, U = lu(A)
+    P, L, U = lu(A, check_finite=False)
     return P, L, U
 
 
@@ -399,7 +405,7 @@ def _or_zeros(g: Node | None, like: Node) -> Node:
 
 
 @lu_.samples
-def _(rng: np.random.Generator) -> Any:
+def _(rng: Draw) -> Any:
     M, N = (int(n) for n in rng.integers(1, 5, 2))
     return [_matrices(rng, 2, M, N)], {}
 

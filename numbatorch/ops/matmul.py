@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, broadcast, numel
 
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
 Array = np.ndarray[Any, Any]
 
 
-@structured(epilogue=True, strided=(0, 1))
+@structured(dtypes=dt.NUMBERS, epilogue=True, strided=(0, 1))
 def matmul_(lhs: Array, rhs: Array) -> Array:
     """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal."""
     out: Array = np.matmul(lhs, rhs)
@@ -56,15 +59,17 @@ def _(lhs: Node, rhs: Node) -> Node:
     *batch, M, K = lhs.shape
     N = rhs.shape[-1]
     shape = (*batch, M, K, N)
-    left = expanded(reshape.apply(lhs, shape=(*batch, M, K, 1)), shape)
-    right = expanded(reshape.apply(rhs, shape=(*batch, 1, K, N)), shape)
-    total = sum_.apply(left * as_node(right, lhs.dtype, lhs.device), dims=(len(batch) + 1,))
+    wide, wide_rhs = (as_node(x, lhs.dtype.compute, x.device) for x in (lhs, rhs))
+    left = expanded(reshape.apply(wide, shape=(*batch, M, K, 1)), shape)
+    right = expanded(reshape.apply(wide_rhs, shape=(*batch, 1, K, N)), shape)
+    total = sum_.apply(left * right, dims=(len(batch) + 1,))
     return as_node(reshape.apply(total, shape=(*batch, M, N)), lhs.dtype, lhs.device)
 
 
 @matmul_.samples
-def _(rng: np.random.Generator) -> Any:
-    B, M, N, K = (int(n) for n in rng.integers(0, 6, 4))
+def _(rng: Draw) -> Any:
+    side = 80 if rng.reach else 6
+    B, M, N, K = rng.dims((0,) * 4, (4, side, side, side))
     return [rng.standard_normal((B, M, K)), rng.standard_normal((B, K, N))], {}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.dtype import DType
+from numbatorch.dtype import FLOATS, DType
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import const, expanded
 from numbatorch.ops.reduce import Array, mean, sample, sum_, two_words
@@ -61,7 +61,7 @@ def _moment_words(dtype: DType) -> tuple[DType, ...]:
 MOMENTS = State(_merge_values, lambda word: (0, 0, 0), _moment_words, _add_value, _variance)
 
 
-@reduction(MOMENTS, kinds="f")
+@reduction(MOMENTS, dtypes=FLOATS)
 def var(x: Array, *, dims: Shape, correction: float = 1.0) -> Array:
     """Mean of (x - mean)^2 over `dims`, over count - correction instead of count."""
     return _reference(x, dims, correction)
@@ -92,7 +92,7 @@ def _twice(dtype: DType) -> tuple[DType, ...]:
     return dtype, dtype
 
 
-@reduction(replace(MOMENTS, finish=_variance_and_mean), kinds="f", result=_twice)
+@reduction(replace(MOMENTS, finish=_variance_and_mean), dtypes=FLOATS, result=_twice)
 def var_mean(x: Array, *, dims: Shape, correction: float = 1.0) -> tuple[Array, Array]:
     """Variance as of `var`, and mean."""
     return _reference(x, dims, correction), np.mean(x, axis=dims, keepdims=True)
@@ -122,7 +122,8 @@ def _mean_of_numbers(total: Scalar, seen: Scalar, count: Scalar) -> Scalar:
 
 
 @reduction(
-    State(_merge_numbers, lambda word: (0, 0), two_words, _add_number, _mean_of_numbers), kinds="f"
+    State(_merge_numbers, lambda word: (0, 0), two_words, _add_number, _mean_of_numbers),
+    dtypes=FLOATS,
 )
 def nanmean(x: Array, *, dims: Shape) -> Array:
     """Mean over `dims` of the elements that are not NaN."""

@@ -7,7 +7,7 @@ https://doi.org/10.1145/2063384.2063405
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from numbatorch.ops.scalar import Scalar, bits, convert, fma, from_bits, scalar_
 from numbatorch.ops.scalar_exp import LN2_32, LOG32, split_float
 from numbatorch.ops.scalar_fused import fused_horner
 from numbatorch.ops.scalar_run import run
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -188,8 +191,8 @@ def random_normal(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
     return box_muller(x0, x1)
 
 
-def _sample(rng: np.random.Generator) -> Any:
-    index = rng.integers(0, 2**40, (3, int(rng.integers(0, 5))))
+def _sample(rng: Draw) -> Any:
+    index = rng.integers(0, 2**40, rng.dims((1, 0), (4, 5)))
     keys = [np.asarray(rng.integers(0, 2**32), np.uint32) for _ in range(2)]
     return [index, *keys], {}
 

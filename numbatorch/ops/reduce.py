@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from numbatorch.ops.scalar_combine import add_reassoc, larger, smaller
 from numbatorch.ops.scalar_exp import exp, log
 from numbatorch.ops.view import reject_blocks, reshape
 from numbatorch.shape import Shape, normalize_dims, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -46,10 +49,10 @@ LARGEST = State(larger, lambda word: (lowest(word),))
 SMALLEST = State(smaller, lambda word: (highest(word),))
 
 
-def sample(rng: np.random.Generator) -> Any:
+def sample(rng: Draw) -> Any:
     """An array, and some of its dimensions."""
     dims = tuple(d for d in range(3) if rng.random() < 0.5)
-    return [rng.standard_normal(tuple(int(n) for n in rng.integers(1, 5, 3)))], {"dims": dims}
+    return [rng.standard_normal(rng.dims((1, 1, 1), (5, 5, 5)))], {"dims": dims}
 
 
 @reduction(SUM, result=wide, by_parts=True)
@@ -102,9 +105,9 @@ def _(x: Node, value: Node, *, shape: Shape) -> Node:
 
 
 @expand.samples
-def _(rng: np.random.Generator) -> Any:
-    size = int(rng.integers(0, 4))
-    return [rng.standard_normal((1, size, 1))], {"shape": (2, int(rng.integers(0, 3)), size, 3)}
+def _(rng: Draw) -> Any:
+    size, lead = rng.dims((0, 0), (4, 3))
+    return [rng.standard_normal((1, size, 1))], {"shape": (2, lead, size, 3)}
 
 
 @reduction(PRODUCT, result=wide)
@@ -318,7 +321,7 @@ LOG_SUM_EXP = State(
 )
 
 
-@reduction(LOG_SUM_EXP, kinds="f")
+@reduction(LOG_SUM_EXP, dtypes=dt.FLOATS)
 def logsumexp(x: Array, *, dims: Shape) -> Array:
     """log(sum(exp(x))) over `dims`, without overflow.
 
@@ -337,10 +340,9 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return expanded(g, x.shape) * find("exp").apply(x - expanded(shift, x.shape))
 
 
-def one_dim_sample(rng: np.random.Generator) -> Any:
+def one_dim_sample(rng: Draw) -> Any:
     """An array, and one of its dimensions."""
-    shape = tuple(int(n) for n in rng.integers(1, 5, 3))
-    return [rng.standard_normal(shape)], {"dims": (int(rng.integers(3)),)}
+    return [rng.standard_normal(rng.dims((1, 1, 1), (5, 5, 5)))], {"dims": (int(rng.integers(3)),)}
 
 
 REDUCTIONS: tuple[Op, ...] = (sum_, prod, max_, min_, argmax, argmin, any_, all_, logsumexp)

@@ -151,7 +151,6 @@ class Reduction(Op):
     Attributes:
         state: how it goes over the elements.
         result: dtype of x -> dtype of the result, or a tuple for several results.
-        kinds: of the dtypes that it takes.
         empty: whether a reduction over no elements has a value.
         by_parts: whether complex numbers are reduced by their parts, each by itself.
         scans: whether the result is that of each element and all before it, in place of one.
@@ -164,7 +163,6 @@ class Reduction(Op):
         super().__init__(reference.__name__, reference)
         self.state = state
         self.result = result
-        self.kinds = "iufb"
         self.empty = True
         self.by_parts = False
         self.defaults = {
@@ -186,7 +184,7 @@ class Reduction(Op):
             from numbatorch.ops.parts import part_by_part
 
             return (part_by_part(lambda part: self.apply(part, **attrs), x),)
-        if x.dtype.kind not in self.kinds:
+        if x.dtype not in self.dtypes:
             raise DTypeError(message(self.name, f"has no meaning for {x.dtype.name}"))
         if not self.empty and any(x.shape[d] == 0 for d in dims):
             problem = "a reduction over no elements has no value"
@@ -255,7 +253,7 @@ def reduction(
     state: State,
     *,
     result: Callable[[DType], Results] = _same,
-    kinds: str = "iufb",
+    dtypes: tuple[DType, ...] = dt.PLAIN,
     empty: bool = True,
     by_parts: bool = False,
     differentiable: bool = True,
@@ -265,7 +263,7 @@ def reduction(
     Args:
         state: how kernels compute it.
         result: dtype of x -> dtype of the result, that of x by default; a tuple for several.
-        kinds: letters of DType.kind that x may have.
+        dtypes: of x.
         empty: False if a reduction over no elements is an error.
         by_parts: whether of complex numbers each part is reduced by itself, as for a sum.
         differentiable: False if no gradient flows through it.
@@ -273,8 +271,8 @@ def reduction(
 
     def decorate(reference: Function) -> Reduction:
         op = Reduction(reference, state, result)
-        op.kinds, op.empty, op.differentiable = kinds, empty, differentiable
-        op.by_parts = by_parts
+        op.dtypes = (*dtypes, *dt.COMPLEX) if by_parts else dtypes
+        op.empty, op.by_parts, op.differentiable = empty, by_parts, differentiable
         return register(op)
 
     return decorate

@@ -7,6 +7,7 @@ records stand in files of their own, take elementwise work along or have kernels
 from __future__ import annotations
 
 import inspect
+import math
 import operator as python
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -42,10 +43,11 @@ class Elementwise(Op):
 
     Attributes:
         body: the scalar function; its keyword-only parameters are attributes.
-        dtypes: what the body can be computed in.
+        dtypes: what the body is computed in; others are promoted to one of them, or refused.
         result: "same", "bool", or (dtype, attrs) -> dtype of the result.
         fixed: operand number -> the dtype it must have, outside of promotion.
         domain: (low, high) of sensible float operands, for tests.
+        largest: size of float operands from which on the body is not accurate any more.
         places: where users find its public function, of `surface.PLACES`.
     """
 
@@ -55,10 +57,10 @@ class Elementwise(Op):
         self.body = body
         assert isinstance(body, FunctionType), body
         self.function = body
-        self.dtypes: tuple[DType, ...] = dt.PLAIN
         self.result: str | Callable[[DType, dict[str, Any]], DType] = "same"
         self.fixed: dict[int, DType] = {}
         self.domain: tuple[float, float] = (-4.0, 4.0)
+        self.largest = math.inf
         self.places: tuple[str, ...] = surface.EVERYWHERE
         parameters = inspect.signature(body).parameters.values()
         operands = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
@@ -171,6 +173,7 @@ def elementwise(
     result: str | Callable[[DType, dict[str, Any]], DType] = "same",
     fixed: dict[int, DType] | None = None,
     domain: tuple[float, float] = (-4.0, 4.0),
+    largest: float = math.inf,
     differentiable: bool = True,
     places: tuple[str, ...] = surface.EVERYWHERE,
     aliases: tuple[str, ...] = (),
@@ -184,6 +187,7 @@ def elementwise(
         result: "same", "bool", or (dtype, attrs) -> dtype.
         fixed: operand number -> dtype it must have (the condition of `where` is bool).
         domain: (low, high) from which tests draw float operands.
+        largest: size of float operands from which on the body is not accurate any more.
         differentiable: False for comparisons and the like.
         places: where users find the function that is made of it, of `surface.PLACES`: nt.f and
             Tensor.f unless given. One written with `surface.public` takes its place.
@@ -196,6 +200,7 @@ def elementwise(
         op.result = result
         op.fixed = fixed or {}
         op.domain = domain
+        op.largest = largest
         op.differentiable = differentiable
         op.places = places
         for alias in aliases:
@@ -285,6 +290,7 @@ def view(
     def decorate(reference: Callable[..., Any]) -> View:
         op = View(reference, "")
         op.layout = layout
+        op.dtypes = dt.PLAIN + dt.COMPLEX
         op.keeps_order = keeps_order
         op.merge = merge
         return register(op)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, reshape, slice_update, stack
 from numbatorch.shape import Shape
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -117,8 +120,8 @@ def _(x: Node, cos: Node, sin: Node, *, position: int, interleaved: bool, invers
 
 
 @rope_.samples
-def _(rng: np.random.Generator) -> Any:
-    B, H, T, half = (int(n) for n in rng.integers(1, 4, 4))
+def _(rng: Draw) -> Any:
+    B, H, T, half = rng.dims((1,) * 4, (4,) * 4)
     angles = rng.standard_normal((T + 2, half))
     x = rng.standard_normal((B, H, T, 2 * half))
     interleaved = bool(rng.random() < 0.5)

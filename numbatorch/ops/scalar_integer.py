@@ -92,8 +92,11 @@ def _shift(program: Program, name: str, x: Operand, amount: Operand) -> Operand:
 
 
 def _sign(program: Program, x: Value) -> Operand:
-    """1, 0 or -1; NaN stays."""
-    negative = x if x.dtype.kind == "u" else program.op("select", program.op("lt", x, 0), -1, x)
+    """1, 0 or -1; NaN stays, and -0.0 becomes 0.0."""
+    rest = program.op("add", x, 0.0) if x.dtype.kind == "f" else x
+    negative = (
+        rest if x.dtype.kind == "u" else program.op("select", program.op("lt", x, 0), -1, rest)
+    )
     return program.op("select", program.op("gt", x, 0), 1, negative)
 
 

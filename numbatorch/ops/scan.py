@@ -128,7 +128,7 @@ cummax_.vjp(_to_where_they_stood)
 cummin_.vjp(_to_where_they_stood)
 
 
-@scan(LOG_SUM_EXP, kinds="f")
+@scan(LOG_SUM_EXP, dtypes=dt.FLOATS)
 def logcumsumexp_(x: Array, *, dims: Shape) -> Array:
     """log of the sum of exp(x) of each element and those before it, without overflow."""
     out: Array = np.logaddexp.accumulate(x, axis=dims[0])

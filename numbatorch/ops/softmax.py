@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, normalize_dim
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -33,16 +36,12 @@ def _infer_backward(g: Node, y: Node) -> tuple[Shape, DType]:
     return _infer(y)
 
 
-def _shape(rng: np.random.Generator) -> Shape:
-    return tuple(int(n) for n in rng.integers((0, 1), (6, 40)))
+def _sample(rng: Draw) -> Any:
+    return [4 * rng.standard_normal(rng.dims((0, 1), (6, 40)))], {}
 
 
-def _sample(rng: np.random.Generator) -> Any:
-    return [4 * rng.standard_normal(_shape(rng))], {}
-
-
-def _sample_backward(rng: np.random.Generator) -> Any:
-    shape = _shape(rng)
+def _sample_backward(rng: Draw) -> Any:
+    shape = rng.dims((0, 1), (6, 40))
     return [rng.standard_normal(shape), rng.standard_normal(shape)], {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.dtype import COMPLEX, FLOATS, DType
 from numbatorch.graph import Node, TupleNode, register
 from numbatorch.ops.operands import common_device
 from numbatorch.ops.registry import Inferred
@@ -24,10 +25,12 @@ class Structured(Inferred):
         inplace: operand whose buffer the result may take over, or None.
         by_parts: whether of complex operands each part is computed by itself.
         emitted: whether `compile` itself prints its kernel, for every backend.
+        hides: whether it can be told to leave elements out; NaN among those may reach the result.
     """
 
     emitted = False
     costly = True
+    hides = False
 
     def __init__(self, reference: Callable[..., Any], source: str, family: str):
         super().__init__(reference, source)
@@ -63,6 +66,7 @@ class Structured(Inferred):
 
 def structured(
     *,
+    dtypes: tuple[DType, ...] = FLOATS,
     source: str = "",
     epilogue: bool = False,
     strided: tuple[int, ...] = (),
@@ -76,10 +80,14 @@ def structured(
 
     The kernels stand in `cpu/<stem>.py` and the like, where <stem> is the file of the decorated
     function; see `ops/lowering.py`.
+
+    Args:
+        dtypes: of the operands, of all that are no indices or masks.
     """
 
     def decorate(reference: Callable[..., Any]) -> Structured:
         op = Structured(reference, source, reference.__module__.rpartition(".")[2])
+        op.dtypes = dtypes + COMPLEX if by_parts else dtypes
         op.epilogue = epilogue
         op.strided = strided
         op.inplace = inplace

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
@@ -20,6 +21,9 @@ from numbatorch.shape import (
     normalize_dim,
     normalize_dims,
 )
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -53,8 +57,8 @@ def _(x: Node, value: Node, *, shape: Shape) -> Node:
 
 
 @reshape.samples
-def _(rng: np.random.Generator) -> Any:
-    shape = tuple(int(n) for n in rng.integers(0, 4, 3))
+def _(rng: Draw) -> Any:
+    shape = rng.dims((0, 0, 0), (4, 4, 4))
     return [rng.standard_normal(shape)], {"shape": (shape[2], shape[0] * shape[1])}
 
 
@@ -86,8 +90,8 @@ def _(x: Node, value: Node, *, dims: Shape) -> Node:
 
 
 @permute.samples
-def _(rng: np.random.Generator) -> Any:
-    shape = tuple(int(n) for n in rng.integers(0, 4, 3))
+def _(rng: Draw) -> Any:
+    shape = rng.dims((0, 0, 0), (4, 4, 4))
     return [rng.standard_normal(shape)], {"dims": tuple(int(d) for d in rng.permutation(3))}
 
 
@@ -117,12 +121,11 @@ def _(x: Node, value: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Nod
 
 
 @slice_.samples
-def _(rng: np.random.Generator) -> Any:
-    return [rng.standard_normal((5, 7))], {
-        "starts": (int(rng.integers(0, 3)), 6),
-        "sizes": (int(rng.integers(0, 3)), 3),
-        "steps": (1, -2),
-    }
+def _(rng: Draw) -> Any:
+    rows, cols = rng.dims((0, 1), (3, 4))
+    start = int(rng.integers(0, 3))
+    attrs = {"starts": (start, 2 * cols), "sizes": (rows, cols), "steps": (1, -2)}
+    return [rng.standard_normal((start + rows + 1, 2 * cols + 1))], attrs
 
 
 @view(lambda layout: layout, keeps_order=True)
@@ -142,8 +145,8 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @clone.samples
-def _(rng: np.random.Generator) -> Any:
-    return [rng.standard_normal((2, 3))], {}
+def _(rng: Draw) -> Any:
+    return [rng.standard_normal(rng.dims((0, 0), (4, 4)))], {}
 
 
 @view(lambda layout: layout, keeps_order=True)
@@ -168,14 +171,14 @@ def _(x: Node, value: Node) -> Node:
 
 
 @detach.samples
-def _(rng: np.random.Generator) -> Any:
-    return [rng.standard_normal((2, 3))], {}
+def _(rng: Draw) -> Any:
+    return [rng.standard_normal(rng.dims((0, 0), (4, 4)))], {}
 
 
 detach.differentiable = False
 
 
-@structured(inplace=0, strided=(1,))
+@structured(dtypes=dt.PLAIN, inplace=0, strided=(1,))
 def slice_update(base: Array, value: Array, *, starts: Shape, steps: Shape) -> Array:
     """`base` with `value` written from `starts`, with `steps` between elements.
 
@@ -209,9 +212,10 @@ def _(g: Node, y: Node, base: Node, value: Node, *, starts: Shape, steps: Shape)
 
 
 @slice_update.samples
-def _(rng: np.random.Generator) -> Any:
-    value = rng.standard_normal((int(rng.integers(0, 3)), 2))
-    return [rng.standard_normal((5, 7)), value], {"starts": (1, 2), "steps": (2, 3)}
+def _(rng: Draw) -> Any:
+    rows, cols = rng.dims((0, 0), (3, 3))
+    base = rng.standard_normal((1 + 2 * rows, 2 + 3 * cols))
+    return [base, rng.standard_normal((rows, cols))], {"starts": (1, 2), "steps": (2, 3)}
 
 
 def _indices(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Any:

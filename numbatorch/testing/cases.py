@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.backends.base import backend
+from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, Op
 from numbatorch.ops import reduce
 from numbatorch.ops import view as views
+from numbatorch.ops.drawing import LONG, Draw
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 from numbatorch.tensor.base import Array, host_array, host_node
 
-# Structured operators that move or add whole elements, and so work on any dtype.
-_HALVES = (dt.float16, dt.bfloat16)
+WHOLE_AT_MOST = 9  # size of most of the whole numbers that are drawn
+EXTREMES = 0.05  # part of the integers that are the ends of their dtype
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,12 @@ class Case:
     Attributes:
         operands: NumPy arrays in the dtypes of `dtypes`.
         attrs: attributes of the operator.
-        output: which of several outputs is looked at.
     """
 
     op: Op
     operands: tuple[Array, ...]
     dtypes: tuple[DType, ...]
     attrs: dict[str, Any]
-    output: int = 0
 
     def nodes(self, where: str) -> list[Node]:
         """The operands on a device."""
@@ -46,60 +49,67 @@ class Case:
             for array, dtype in zip(self.operands, self.dtypes, strict=True)
         ]
 
-    def apply(self, nodes: list[Node]) -> Node:
-        """The operator on operands given as nodes."""
+    def apply(self, nodes: list[Node]) -> tuple[Node, ...]:
+        """The operator on operands given as nodes: the node of each result."""
         if isinstance(self.op, Structured | Reduction):
-            return self.op.parts(*nodes, **self.attrs)[self.output]
-        return self.op.apply(*nodes, **self.attrs)
+            return self.op.parts(*nodes, **self.attrs)
+        return (self.op.apply(*nodes, **self.attrs),)
 
-    def each_output(self) -> list[Case]:
-        """A case for each of the outputs."""
-        if not isinstance(self.op, Structured | Reduction):
-            return [self]
-        count = len(self.op.parts(*self.nodes("numpy"), **self.attrs))
-        return [replace(self, output=i) for i in range(count)]
+    def run(self, where: str) -> list[Array]:
+        """The results on a device, in memory that held something else."""
+        nodes = self.apply(self.nodes(where))
+        _spoil(nodes)
+        return [host_array(node) for node in nodes]
 
-    def chosen(self, outputs: Any) -> Any:
-        """The output of the case among what a reference or a fallback gives."""
-        return outputs[self.output] if isinstance(outputs, tuple) else outputs
+    def expected(self, computed: DType = dt.float64) -> list[Array]:
+        """What the NumPy reference gives for floats in `computed`."""
+        wide = self.widened(computed)
+        with np.errstate(all="ignore"):
+            found = self.op.reference(*wide.operands, **wide.attrs)
+        return [np.asarray(x) for x in (found if isinstance(found, tuple | list) else (found,))]
 
-    def run(self, where: str) -> Array:
-        """The result on a device."""
-        return host_array(self.apply(self.nodes(where)))
-
-    def widened(self) -> Case:
-        """The same with floats in float64, and complex numbers in complex128."""
-        wide = {"f": dt.float64, "c": dt.complex128}
-        dtypes = tuple(wide.get(d.kind, d) for d in self.dtypes)
+    def widened(self, computed: DType = dt.float64) -> Case:
+        """The same with floats, and integers that the operator takes as floats, in `computed`."""
+        dtypes = tuple(self._wide(i, dtype, computed) for i, dtype in enumerate(self.dtypes))
         arrays = tuple(
-            a.astype(d.numpy) if d.kind in wide else a
-            for a, d in zip(self.operands, dtypes, strict=True)
+            a.astype(d.numpy, copy=False) for a, d in zip(self.operands, dtypes, strict=True)
         )
-        return replace(self, operands=arrays, dtypes=dtypes)
+        return Case(self.op, arrays, dtypes, self.attrs)
+
+    def _wide(self, number: int, dtype: DType, computed: DType) -> DType:
+        if dtype.is_complex:
+            return dt.complex128
+        promoted = isinstance(self.op, Elementwise) and number not in self.op.fixed
+        promoted = promoted and dtype not in self.op.dtypes
+        return computed if dtype.kind == "f" or promoted else dtype
+
+
+def _spoil(nodes: Sequence[Node]) -> None:
+    """Leave bytes of no use in the memory that results will get: what no kernel writes is seen."""
+    kept = []
+    for node in nodes:
+        where = backend(node.device)
+        if isinstance(where, PlanBackend):
+            size = node.dtype.nbytes(numel(node.shape))
+            kept.append(where.copy(where.from_numpy(np.full(size, 0x7F, np.uint8), dt.uint8)))
 
 
 def dtypes_of(op: Op) -> tuple[DType, ...]:
-    """The dtypes that tests of `op` draw operands in."""
-    if op.sample is None and isinstance(op, Elementwise):
-        return op.dtypes
-    if isinstance(op, Elementwise):
-        return (dt.float64, dt.float32)
-    if isinstance(op, View):
-        return (dt.float64, dt.float32, dt.bfloat16, dt.complex64, dt.int8, dt.bool_)
-    if isinstance(op, Reduction):
-        return (dt.float64, dt.float32, *_HALVES, dt.int32, dt.uint8)
-    return (dt.float32, dt.float64, *_HALVES)
+    """The dtypes that tests of `op` draw operands in: all that its record declares."""
+    fixed = isinstance(op, Elementwise) and len(op.fixed) == op.arity
+    return op.dtypes[:1] if fixed else op.dtypes
 
 
-def draw(op: Op, rng: np.random.Generator, dtype: DType, smooth: bool = False) -> Case | None:
+def draw(op: Op, rng: Draw, dtype: DType, smooth: bool = False) -> Case | None:
     """A case with operands of `dtype`, or None for an operator without samples.
 
     Args:
         smooth: keep away from whole numbers and zero, where gradients may jump.
     """
     if op.sample is not None:
+        rng.dtype = dtype
         arrays, attrs = op.sample(rng)
-        pairs = [_typed(np.asarray(array), dtype) for array in arrays]
+        pairs = [_typed(np.asarray(array), dtype, rng) for array in arrays]
         attrs = {**getattr(op, "defaults", {}), **attrs}
         return Case(op, tuple(a for a, _ in pairs), tuple(d for _, d in pairs), attrs)
     if not isinstance(op, Elementwise):
@@ -109,32 +119,52 @@ def draw(op: Op, rng: np.random.Generator, dtype: DType, smooth: bool = False) -
     arrays = [
         values(rng, shape, d, op.domain, smooth) for shape, d in zip(shapes, dtypes, strict=True)
     ]
+    if dtype in op.dtypes:
+        arrays = [_with_extremes(a, d, rng) for a, d in zip(arrays, dtypes, strict=True)]
     return Case(op, tuple(arrays), dtypes, dict(op.defaults))
 
 
-def _typed(array: Array, dtype: DType) -> tuple[Array, DType]:
+def _typed(array: Array, dtype: DType, rng: Draw) -> tuple[Array, DType]:
     """Floats of a sample in the dtype that is tested; indices and masks as they are."""
     if array.dtype.kind != "f":
         return array, dt.from_numpy(array.dtype)
+    if dtype.kind == "b":
+        return array > 0, dtype
+    if dtype.kind in "iu":
+        whole = np.rint(array * 3)
+        whole = np.abs(whole) if dtype.kind == "u" else whole
+        return _with_extremes(whole.astype(dtype.numpy), dtype, rng), dtype
     if dtype.is_complex:
         array = array + 1j * np.flip(array)
-    if dtype.kind in "iub":
-        array = np.abs(array * 3) if dtype.kind == "u" else array * 3
-        array = np.rint(array) if dtype.kind != "b" else array > 0
     return array.astype(dtype.numpy), dtype
 
 
-def broadcast_shapes(rng: np.random.Generator, count: int) -> list[Shape]:
+def _with_extremes(array: Array, dtype: DType, rng: Draw) -> Array:
+    """Some of the integers replaced by the ends of their dtype."""
+    if dtype.kind not in "iu":
+        return array
+    ends = np.iinfo(dtype.numpy)
+    chosen = rng.random(array.shape)
+    array = np.where(chosen < EXTREMES / 2, np.asarray(ends.min, array.dtype), array)
+    return np.where(chosen > 1 - EXTREMES / 2, np.asarray(ends.max, array.dtype), array)
+
+
+def broadcast_shapes(rng: Draw, count: int) -> list[Shape]:
     """Shapes that broadcast together: some with dimensions of size 1, some of lower rank."""
     rank = int(rng.integers(0, 4))
     whole = [
         int(n) for n in rng.choice([0, 1, 2, 3, 5, 8], rank, p=[0.05, 0.1, 0.2, 0.3, 0.2, 0.15])
     ]
+    if rng.reach:
+        rank = max(rank, 1)
+        whole = list(rng.dims((1,) * rank, (5,) * rank, most=8 * LONG + LONG))
     shapes = []
     for _ in range(count):
         shape = [1 if rng.random() < 0.2 else n for n in whole]
         drop = int(rng.integers(0, rank + 1)) if rng.random() < 0.3 else 0
         shapes.append(tuple(shape[drop:]))
+    if rng.reach:
+        shapes[int(rng.integers(count))] = tuple(whole)
     return shapes
 
 
@@ -157,8 +187,8 @@ def values(
         return np.asarray(next(parts) + 1j * next(parts)).astype(dtype.numpy)
     low, high = domain
     if dtype.kind in "iu":
-        bottom = 0 if dtype.kind == "u" else max(int(low) - 1, -9)
-        top = max(bottom + 2, min(int(high) + 3, 9))
+        bottom = 0 if dtype.kind == "u" else max(int(low) - 1, -WHOLE_AT_MOST)
+        top = max(bottom + 2, min(int(high) + 3, WHOLE_AT_MOST))
         return rng.integers(bottom, top, shape).astype(dtype.numpy)
     drawn = rng.uniform(low, high, shape)
     if smooth:
@@ -169,6 +199,34 @@ def values(
     if np.ceil(low) <= np.floor(high):
         drawn = np.where(rng.random(shape) < 0.2, whole, drawn)
     return drawn.astype(dtype.numpy)
+
+
+def special_values(dtype: DType, largest: float) -> Array:
+    """NaN, infinities, signed zeros, the smallest numbers, and the largest up to a size."""
+    import ml_dtypes
+
+    ends: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
+    least = ends.smallest_subnormal
+    found = [np.nan, np.inf, -np.inf, 0.0, -0.0, least, -least, ends.tiny / 2, 1.0, -1.0]
+    found += [min(ends.max, largest), max(ends.min, -largest)]
+    return np.array([float(x) for x in found]).astype(dtype.numpy)
+
+
+def with_special_values(case: Case, rng: np.random.Generator) -> Case:
+    """A third of the numbers of each float operand replaced by special ones.
+
+    Numbers so large that squares of them overflow are left to operators that take no squares.
+    """
+    largest = 2.0 if not isinstance(case.op, View) else math.inf
+    if isinstance(case.op, Elementwise):
+        largest = case.op.largest
+    operands = []
+    for array, dtype in zip(case.operands, case.dtypes, strict=True):
+        if dtype.kind == "f":
+            picked = rng.choice(special_values(dtype, largest), array.shape)
+            array = np.where(rng.random(array.shape) < 1 / 3, picked, array)
+        operands.append(array)
+    return Case(case.op, tuple(operands), case.dtypes, case.attrs)
 
 
 def strided(node: Node, rng: np.random.Generator) -> Node:
@@ -202,7 +260,9 @@ def strided(node: Node, rng: np.random.Generator) -> Node:
 def repeated(case: Case, where: str, rng: np.random.Generator) -> tuple[list[Node], list[Node]]:
     """The operands, a dimension of one of them repeated: as an expanded view, and as memory."""
     nodes = case.nodes(where)
-    picks = [i for i, a in enumerate(case.operands) if a.ndim and a.size and a.dtype.kind in "fc"]
+    picks = [
+        i for i, a in enumerate(case.operands) if a.size and a.ndim and case.dtypes[i].kind in "fc"
+    ]
     if not picks:
         return nodes, nodes
     number = picks[int(rng.integers(len(picks)))]
@@ -220,6 +280,11 @@ def repeated(case: Case, where: str, rng: np.random.Generator) -> tuple[list[Nod
         [view if i == number else n for i, n in enumerate(nodes)],
         [memory if i == number else n for i, n in enumerate(nodes)],
     )
+
+
+def terms_of(op: Op) -> bool:
+    """Whether results are sums of terms, so that roundings count in units of the terms' sizes."""
+    return isinstance(op, Reduction) or (isinstance(op, Structured) and op.family == "matmul")
 
 
 def kind_of(op: Op) -> str:

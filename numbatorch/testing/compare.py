@@ -24,7 +24,10 @@ _ULP = {
     "bfloat16": 2.0**-7,
     "float8_e4m3fn": 2.0**-3,
     "float8_e5m2": 2.0**-2,
+    "complex128": 2.0**-52,
+    "complex64": 2.0**-23,
 }
+_WIDE = ("float64", "float32", "complex128", "complex64")
 
 # Units in the last place that each kind of result may be off, (relative, absolute). The absolute
 # part covers results that cancel; it counts in units of operands near one.
@@ -66,7 +69,7 @@ def tolerance(dtype: str, kind: str) -> Tolerance:
     if dtype not in _ULP:
         return Tolerance(0.0, 0.0)
     ulp = _ULP[dtype]
-    if dtype in ("float64", "float32"):
+    if dtype in _WIDE:
         relative, absolute = _KINDS[kind]
     else:
         relative, absolute = _NARROW.get(kind, _NARROW_DEFAULT)
@@ -88,13 +91,18 @@ def _widened(array: Array) -> Array:
     return array if array.dtype.kind in "biu" else np.asarray(array, np.float64)
 
 
-def _mismatch(actual: Array, expected: Array, limit: Tolerance) -> Array:
+def _mismatch(
+    actual: Array, expected: Array, relative: float, absolute: Any, signed_zeros: bool
+) -> Array:
     """Excess over the tolerance, element by element; positive where the comparison fails."""
     if expected.dtype.kind not in "fc":
         return np.asarray(actual != expected, np.float64)
     with np.errstate(invalid="ignore"):
-        excess = np.abs(actual - expected) - (limit.absolute + limit.relative * np.abs(expected))
+        excess = np.abs(actual - expected) - (absolute + relative * np.abs(expected))
     same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    if signed_zeros and expected.dtype.kind == "f":
+        same &= (expected != 0) | (np.signbit(actual) == np.signbit(expected))
+        excess = np.where((actual == 0) & (expected == 0), np.inf, excess)
     return np.asarray(np.where(same, -1.0, np.where(np.isnan(excess), np.inf, excess)))
 
 
@@ -108,7 +116,8 @@ def assert_close(
     inputs: tuple[Any, ...] = (),
     device: str = "",
     seed: int | None = None,
-    absolute: float | None = None,
+    absolute: Any = None,
+    signed_zeros: bool = False,
 ) -> None:
     """Fail unless `actual` equals `expected` in shape and, within the table, in value.
 
@@ -118,7 +127,9 @@ def assert_close(
         kind: row of the table.
         dtype: column of the table; the dtype of `actual` if not given.
         operator, inputs, device, seed: said in the message of a failure.
-        absolute: replaces the table's absolute part; the caller says why.
+        absolute: replaces the table's absolute part, one number or one for each element; the
+            caller says why.
+        signed_zeros: whether 0.0 differs from -0.0.
     """
     name = dtype or _dtype_name(actual)
     device = device or str(getattr(actual, "device", ""))
@@ -130,10 +141,9 @@ def assert_close(
     if result.shape != reference.shape:
         raise AssertionError(f"shapes differ: {result.shape}, expected {reference.shape}{context}")
     limit = tolerance(name, kind)
-    if absolute is not None:
-        limit = Tolerance(limit.relative, absolute)
+    allowed = limit.absolute if absolute is None else absolute
     result, reference = _widened(result), _widened(reference)
-    excess = _mismatch(result, reference, limit)
+    excess = _mismatch(result, reference, limit.relative, allowed, signed_zeros)
     if excess.size == 0 or excess.max() <= 0:
         return
     worst = np.unravel_index(int(np.argmax(excess)), excess.shape)
@@ -141,7 +151,8 @@ def assert_close(
         f"{int((excess > 0).sum())} of {excess.size} values differ{context}\n"
         f"  worst at {tuple(int(i) for i in worst)}: "
         f"{result[worst]!r}, expected {reference[worst]!r}\n"
-        f"  allowed {limit.absolute:.3g} + {limit.relative:.3g} * |expected|"
+        f"  allowed {np.broadcast_to(allowed, excess.shape)[worst]:.3g}"
+        f" + {limit.relative:.3g} * |expected|"
     )
 
 

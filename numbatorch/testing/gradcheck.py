@@ -37,7 +37,8 @@ def gradcheck(
         eps: step, in units of the inputs.
         relative, absolute: allowed difference; absolute is scaled by the size of the terms.
     Raises:
-        AssertionError: says both numbers; `NotSmooth` where the function jumps within a step.
+        AssertionError: says both numbers; `NotSmooth` where the function jumps within a step, or
+            is NaN.
     """
     rng = np.random.default_rng(seed)
     moving = [i for i, x in enumerate(inputs) if x.dtype.kind in "fc"]
@@ -59,6 +60,8 @@ def gradcheck(
             analytic += float(terms.sum())
             scale += float(np.abs(terms).sum())
     numeric = _difference(function, inputs, values, directions, weight, eps)
+    if np.isnan(numeric):
+        raise NotSmooth(f"the function is NaN, seed {seed}")
     allowed = relative * max(abs(analytic), abs(numeric)) + absolute * (1 + scale)
     if not abs(analytic - numeric) <= allowed:
         closer = _difference(function, inputs, values, directions, weight, eps / 8)

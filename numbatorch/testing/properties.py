@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.backends.cpu import threads
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, LinAlgError, ShapeError
 from numbatorch.graph import Node, Op
-from numbatorch.ops.registry import Elementwise
+from numbatorch.ops.drawing import REACHES, Draw
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
+from numbatorch.ops.view import cat, reshape
+from numbatorch.shape import numel
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import Array, host_array, host_node
-from numbatorch.testing.cases import Case, draw, dtypes_of, kind_of, repeated, strided
-from numbatorch.testing.compare import assert_close
+from numbatorch.testing.cases import (
+    Case,
+    draw,
+    dtypes_of,
+    kind_of,
+    repeated,
+    strided,
+    terms_of,
+    with_special_values,
+)
+from numbatorch.testing.compare import assert_close, tolerance
 from numbatorch.testing.gradcheck import NotSmooth, gradcheck
 
 Check = Callable[[Case, str, int], None]
 
+SMOOTH_TRIES = 8  # draws among which a point has to be where the function is smooth
+
 
 def equals_reference(case: Case, device: str, seed: int) -> None:
     """The result equals the operator's NumPy reference in float64, rounded."""
-    result = case.apply(case.nodes(device))
-    wide = case.widened()
+    _compare(case, case.run(device), _rounded(case), device, seed)
+
+
+def _rounded(case: Case) -> list[Array]:
+    """The reference's results, rounded to the dtypes that the graph infers."""
+    nodes = case.apply(case.nodes("numpy"))
     with np.errstate(all="ignore"):
-        expected = np.asarray(case.chosen(case.op.reference(*wide.operands, **wide.attrs)))
-    if expected.dtype != result.dtype.numpy:
-        with np.errstate(all="ignore"):
-            expected = expected.astype(result.dtype.numpy)
-    _compare(case, host_array(result), expected, device, seed)
+        return [
+            array if array.dtype == node.dtype.numpy else array.astype(node.dtype.numpy)
+            for array, node in zip(case.expected(), nodes, strict=True)
+        ]
+
+
+def handles_special_values(case: Case, device: str, seed: int) -> None:
+    """NaN, infinities, signed zeros and subnormal numbers give what the NumPy reference gives.
+
+    An elementwise operator is as accurate among the smallest numbers as elsewhere.
+    """
+    special = with_special_values(case, np.random.default_rng(seed))
+    if isinstance(case.op, Structured) and case.op.hides:
+        return
+    try:
+        expected = _rounded(special)
+    except np.linalg.LinAlgError:  # NaN has no eigenvalues
+        return
+    _compare(special, special.run(device), expected, device, seed, special=True)
 
 
 def equals_reference_device(case: Case, device: str, seed: int) -> None:
@@ -42,76 +77,105 @@ def equals_reference_device(case: Case, device: str, seed: int) -> None:
 
 def has_inferred_shape_and_dtype(case: Case, device: str, seed: int) -> None:
     """The realized result has the shape and dtype that were inferred."""
-    node = case.apply(case.nodes(device))
-    array = host_array(node)
-    assert array.shape == node.shape, (case.op, array.shape, node.shape)
-    assert array.dtype == node.dtype.numpy, (case.op, array.dtype, node.dtype)
+    for node in case.apply(case.nodes(device)):
+        shape, dtype = node.shape, node.dtype
+        array = host_array(node)
+        assert array.shape == shape, (case.op, array.shape, shape)
+        assert array.dtype == dtype.numpy, (case.op, array.dtype, dtype)
 
 
 def ignores_strides(case: Case, device: str, seed: int) -> None:
     """Operands that are views of any strides give the result of contiguous ones."""
     rng = np.random.default_rng(seed)
-    expected = case.run(device)
     views = [strided(node, rng) for node in case.nodes(device)]
-    _compare(case, host_array(case.apply(views)), expected, device, seed)
+    _compare(case, _values(case.apply(views)), case.run(device), device, seed)
     view, memory = repeated(case, device, rng)
     try:
-        expected = host_array(case.apply(memory))
+        expected = _values(case.apply(memory))
     except LinAlgError:  # rows alike make a matrix singular
         return
-    _compare(case, host_array(case.apply(view)), expected, device, seed)
+    _compare(case, _values(case.apply(view)), expected, device, seed)
+
+
+def ignores_the_number_of_threads(case: Case, device: str, seed: int) -> None:
+    """Three threads compute the same bits as one."""
+    if device != "cpu":
+        return
+    before = threads.num_threads()
+    found = []
+    try:
+        for count in (1, 3):
+            threads.set_num_threads(count)
+            found.append(case.run(device))
+    finally:
+        threads.set_num_threads(before)
+    for one, three in zip(*found, strict=True):
+        if one.tobytes() != three.tobytes():
+            _compare(case, [three], [one], device, seed, kind="exact")
 
 
 def has_its_gradient(case: Case, device: str, seed: int) -> None:
     """The gradient equals a central difference in float64, or the operator says it has none."""
-    found = next((d for d in case.dtypes if d.part is dt.float64), None)
-    if not case.op.differentiable or found is None:
+    found = next((d for d in case.dtypes if d.part in (dt.float64, dt.float32)), None)
+    if not case.op.differentiable or found is None or not device_of(device).has_float64:
         return  # of float64 alone a difference is exact enough
-    drawn = draw(case.op, np.random.default_rng(seed), found, smooth=True)
-    assert drawn is not None
-    wide = drawn.each_output()[case.output]
-    if wide.apply(wide.nodes("numpy")).dtype.part is not dt.float64:
-        return  # a difference of rounded results says nothing
+    precise = dt.complex128 if found.is_complex else dt.float64
+    for number in range(seed, seed + SMOOTH_TRIES):
+        wide = draw(case.op, Draw(number), precise, smooth=True)
+        assert wide is not None
+        floats = [x.dtype for x in wide.apply(wide.nodes("numpy")) if x.dtype.kind in "fc"]
+        if any(dtype.part is not dt.float64 for dtype in floats):
+            return  # a difference of rounded results says nothing
+        try:
+            _check_gradient(wide, device, number)
+        except NotSmooth:
+            continue
+        return
+    raise AssertionError(f"{case.op.name}: no smooth point in {SMOOTH_TRIES} draws from {seed} on")
 
+
+def _check_gradient(wide: Case, device: str, seed: int) -> None:
     def function(*operands: Tensor) -> Tensor:
-        return Tensor(wide.apply([x.node for x in operands]))
+        found = wide.apply([x.node for x in operands])
+        if len(found) == 1:
+            return Tensor(found[0])
+        flat = [reshape.apply(x, shape=(numel(x.shape),)) for x in found if x.dtype.kind in "fc"]
+        return Tensor(cat(flat))
 
     try:
         gradcheck(function, *(Tensor(node) for node in wide.nodes(device)), seed=seed)
     except GradientError:
-        assert case.op.gradient is None, case.op
+        assert wide.op.gradient is None, wide.op
     except NotSmooth:
-        return
+        raise
     except AssertionError as err:
-        shapes = ", ".join(str(a.shape) for a in case.operands)
-        raise AssertionError(f"{case.op.name} on {device}: {err}\n  {shapes}") from err
+        shapes = ", ".join(str(a.shape) for a in wide.operands)
+        raise AssertionError(f"{wide.op.name} on {device}: {err}\n  {shapes}") from err
 
 
 def has_the_gradient_of_the_reference_device(case: Case, device: str, seed: int) -> None:
     """The gradient equals that which device "numpy" computes in the same dtype."""
-    if not case.op.differentiable or case.op.gradient is None:
-        return
-    found, expected = (_gradients(case, where) for where in (device, "numpy"))
-    for got, want in zip(found, expected, strict=True):
-        _compare(case, got, want, device, seed, "gradient")
+    if case.op.differentiable and case.op.gradient is not None and device != "numpy":
+        found, expected = (_gradients(case, where) for where in (device, "numpy"))
+        _compare(case, found, expected, device, seed, "gradient")
 
 
 def _gradients(case: Case, device: str) -> list[Array]:
-    """Of the sum of the result weighted by 1, 2, 3, ... / size, for every float operand."""
+    """Of the sum of the results weighted by 1, 2, 3, ... / size, for every float operand."""
     operands = [Tensor(node) for node in case.nodes(device)]
     floats = [x for x in operands if x.dtype.kind in "fc"]
     for x in floats:
         x.requires_grad_()
-    out = Tensor(case.apply([x.node for x in operands]))
-    if not out.node.requires_grad:
-        lost = floats and out.dtype.kind in "fc"
-        assert not lost, f"{case.op.name} on {device} loses gradients"
-        return []
-    if out.numel() == 0:
-        return []
-    weights = np.arange(1, out.numel() + 1, dtype=np.float32).reshape(out.shape) / out.numel()
-    node = host_node(weights.astype(out.dtype.numpy), out.dtype, out.device)
-    out.backward(Tensor(node))
+    for node in case.apply([x.node for x in operands]):
+        out = Tensor(node)
+        if not node.requires_grad:
+            assert out.dtype.kind not in "fc" or not floats, (
+                f"{case.op.name} on {device} loses gradients"
+            )
+        elif out.numel():
+            weights = np.arange(1, out.numel() + 1, dtype=np.float32) / out.numel()
+            weights = weights.reshape(out.shape).astype(out.dtype.numpy)
+            out.backward(Tensor(host_node(weights, out.dtype, out.device)))
     return [host_array(x.grad.node) for x in floats if x.grad is not None]
 
 
@@ -119,14 +183,14 @@ def equals_unfused(case: Case, device: str, seed: int) -> None:
     """Fused with work before and after it, the operator gives what single launches give."""
     from numbatorch.debug import no_fuse
 
-    def build() -> Node:
-        nodes = [x * 0.5 if d.kind in "fc" else x for x, d in _pairs(case, device)]
-        out = case.apply(nodes)
-        return -out if out.dtype.kind in "fc" else out
+    def build() -> list[Array]:
+        pairs = zip(case.nodes(device), case.dtypes, strict=True)
+        out = case.apply([x * 0.5 if d.kind in "fc" else x for x, d in pairs])
+        return _values([-x if x.dtype.kind in "fc" else x for x in out])
 
-    fused = host_array(build())
+    fused = build()
     with no_fuse():
-        apart = host_array(build())
+        apart = build()
     _compare(case, fused, apart, device, seed)
 
 
@@ -134,12 +198,14 @@ def equals_fallback(case: Case, device: str, seed: int) -> None:
     """The kernels give what the operator's fallback in primitives gives."""
     op = case.op
     if isinstance(op, Structured) and op.decomposition is not None:
-        fallback = case.chosen(op.decomposition(*case.nodes(device), **case.attrs))
-        _compare(case, case.run(device), host_array(fallback), device, seed)
+        found = op.decomposition(*case.nodes(device), **case.attrs)
+        nodes = [found] if isinstance(found, Node) else found
+        _compare(case, case.run(device), _values(nodes), device, seed)
 
 
 PROPERTIES: tuple[Check, ...] = (
     equals_reference,
+    handles_special_values,
     ignores_strides,
     has_inferred_shape_and_dtype,
     has_its_gradient,
@@ -148,6 +214,8 @@ PROPERTIES: tuple[Check, ...] = (
     equals_unfused,
     equals_fallback,
 )
+# Of operands that reach beyond the thresholds of kernels.
+LARGE_PROPERTIES: tuple[Check, ...] = (equals_reference, ignores_the_number_of_threads)
 
 
 def check_op(
@@ -158,74 +226,136 @@ def check_op(
     dtypes: tuple[DType, ...] | None = None,
     seed: int = 0,
     examples: int = 3,
+    reaches: tuple[int, ...] = REACHES,
 ) -> int:
     """Fail unless `op` has every property, for operands drawn from its record.
 
-    Elementwise operators need nothing more than their record; others need `.samples`.
+    Elementwise operators need nothing more than their record; others need `.samples`, a function
+    of a generator (numbatorch.ops.drawing.Draw) that gives arrays and attributes.
 
     Args:
-        op: as the decorators of `numbatorch.ops.registry` return it.
+        op: as the decorators of `numbatorch.ops` return it.
         properties: some of `PROPERTIES`.
-        dtypes: of the operands; those that the record names unless given.
+        dtypes: of the operands; those that the record declares unless given. An operator that
+            refuses one of them fails.
         seed: of the first example.
-        examples: cases for each dtype.
+        examples: small cases for each dtype.
+        reaches: for each a case in which one dimension is so long, in one of the dtypes: the
+            result is compared with the reference, and on the CPU with that of other threads.
     Returns:
-        the number of cases that were checked; those of a dtype that the operator refuses with a
-        DTypeError do not count.
+        the number of cases that were checked.
+
+    >>> from numbatorch.dtype import float32
+    >>> from numbatorch.ops.registry import elementwise
+    >>> @elementwise(numpy=lambda x: x / (1 + abs(x)), dtypes=(float32,))
+    ... def squash(x):
+    ...     "x / (1 + |x|)."
+    ...     return x / (1.0 + abs(x))
+    >>> check_op(squash, "numpy", examples=2, reaches=(67,))
+    3
     """
+    known = device_of(device)
+    chosen = [d for d in dtypes or dtypes_of(op) if known.has_float64 or d.part is not dt.float64]
+    rounds = [(dtype, Draw(n), n) for dtype in chosen for n in range(seed, seed + examples)]
     count = 0
-    for dtype in dtypes or dtypes_of(op):
-        for number in range(seed, seed + examples):
-            case = draw(op, np.random.default_rng(number), dtype)
-            if case is None or not _accepted(case, device):
-                continue
-            for each in case.each_output():
-                for check in properties:
-                    check(each, device, number)
-            count += 1
+    for dtype, rng, number in rounds:
+        case = _case(op, rng, dtype, device)
+        for check in properties if case else ():
+            check(case, device, number)
+        count += case is not None
+    for number, reach in enumerate(reaches if chosen else (), seed):
+        case = _case(op, Draw(number, reach), chosen[number % len(chosen)], device)
+        for check in LARGE_PROPERTIES if case else ():
+            check(case, device, number)
+        count += case is not None
     return count
 
 
-def _accepted(case: Case, device: str) -> bool:
-    """Whether the operator takes these dtypes at all; a device may only lack float64."""
+def _case(op: Op, rng: Draw, dtype: DType, device: str) -> Any:
+    """A case that the operator takes, or None where the device lacks what it needs."""
+    case = draw(op, rng, dtype)
+    if case is None:
+        return None
     try:
         out = case.apply(case.nodes("numpy"))
-    except (DTypeError, ShapeError):
-        return False
-    wide = any(d.part is dt.float64 for d in (*case.dtypes, out.dtype))
-    return device_of(device).has_float64 or not wide
+    except (DTypeError, ShapeError) as err:
+        raise AssertionError(f"{op.name} declares {dtype.name} and refuses it: {err}") from err
+    wide = any(d.part is dt.float64 for d in (*case.dtypes, *(node.dtype for node in out)))
+    return case if device_of(device).has_float64 or not wide else None
 
 
-def _pairs(case: Case, device: str) -> list[tuple[Node, DType]]:
-    return list(zip(case.nodes(device), case.dtypes, strict=True))
+def _values(nodes: Sequence[Node]) -> list[Array]:
+    return [host_array(node) for node in nodes]
 
 
 def _compare(
-    case: Case, actual: Any, expected: Array, device: str, seed: int, kind: str = ""
+    case: Case,
+    actual: Sequence[Array],
+    expected: Sequence[Array],
+    device: str,
+    seed: int,
+    kind: str = "",
+    special: bool = False,
 ) -> None:
-    name = dt.from_numpy(actual.dtype).name
-    assert_close(
-        actual,
-        expected,
-        kind or kind_of(case.op),
-        dtype=name,
-        operator=f"{case.op.name} {case.attrs or ''}".strip(),
-        inputs=case.operands,
-        device=device,
-        seed=seed,
-        absolute=_smallest_step(case, name),
-    )
+    roundings = None if kind or special else _roundings(case)
+    for number, (found, wanted) in enumerate(zip(actual, expected, strict=True)):
+        name = dt.from_numpy(found.dtype).name
+        absolute: Any = _smallest_step(case, name, special)
+        if roundings is not None and found.dtype.kind not in "biu":
+            absolute = np.maximum(tolerance(name, kind_of(case.op)).absolute, roundings[number])
+        assert_close(
+            found,
+            wanted,
+            kind or kind_of(case.op),
+            dtype=name,
+            operator=f"{case.op.name} {case.attrs or ''}".strip(),
+            inputs=case.operands,
+            device=device,
+            seed=seed,
+            absolute=absolute,
+            signed_zeros=special and isinstance(case.op, Elementwise | View),
+        )
 
 
-def _smallest_step(case: Case, name: str) -> float | None:
+def _roundings(case: Case) -> list[Any] | None:
+    """What results may be off because many terms are rounded, beside the table of tolerances.
+
+    Sums: four roundings of the sum of the terms' sizes. Other states that are stepped: the walk of
+    a rounding each step. What has kernels of its own: a few times what the NumPy reference is off
+    when it computes in float32.
+    """
+    unit = 2.0**-52 if dt.float64 in case.dtypes else 2.0**-23
+    if isinstance(case.op, Reduction) and not case.op.state.plain:
+        steps = math.sqrt(max((x.size for x in case.operands), default=0))
+        return [steps * unit * np.abs(x) for x in case.expected()]
+    if terms_of(case.op):
+        pairs = zip(case.operands, case.dtypes, strict=True)
+        sizes = tuple(np.abs(x) if d.kind in "fc" else x for x, d in pairs)
+        sums = Case(case.op, sizes, case.dtypes, case.attrs).expected()
+        return [4 * unit * np.abs(x) for x in sums]
+    if not isinstance(case.op, Structured):
+        return None
+    off = []
+    with np.errstate(all="ignore"):
+        for rough, exact in zip(case.expected(dt.float32), case.expected(), strict=True):
+            apart = np.abs(np.asarray(rough, np.float64) - exact)
+            off.append(8 * unit * 2.0**23 * apart[np.isfinite(apart)].max(initial=0.0))
+    return off
+
+
+def _smallest_step(case: Case, name: str, special: bool) -> float | None:
     """Below the normal numbers of a narrow type one rounding more is one whole step."""
     steps = {
+        "float64": 2.0**-1074,
+        "float32": 2.0**-149,
         "float16": 2.0**-24,
         "bfloat16": 2.0**-133,
         "float8_e4m3fn": 2.0**-9,
         "float8_e5m2": 2.0**-16,
     }
-    return steps.get(name) if isinstance(case.op, Elementwise) else None
+    if not isinstance(case.op, Elementwise) or (name in ("float64", "float32") and not special):
+        return None
+    return steps.get(name)
 
 
-__all__ = ["PROPERTIES", "Check", "check_op"]
+__all__ = ["LARGE_PROPERTIES", "PROPERTIES", "Check", "check_op"]

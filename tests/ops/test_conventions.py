@@ -147,6 +147,17 @@ def test_attention_that_sees_nothing_is_zero() -> None:
     same(out[0, 0], [[0.0] * 4, [0.0, 1.0, 2.0, 3.0]])
 
 
+def test_nan_in_attention_reaches_the_queries_that_see_it() -> None:
+    """Of what a mask hides NaN may reach the result or not, as with PyTorch's own kernels."""
+    q, k, v = (np.ones((1, 1, 3, 2), np.float32) for _ in range(3))
+    q[0, 0, 1, 0] = NAN
+    v[0, 0, 2, 1] = NAN
+    attend = nt.nn.functional.scaled_dot_product_attention
+    same(attend(*map(nt.tensor, (q, k, v)))[0, 0], [[1.0, NAN], [NAN, NAN], [1.0, NAN]])
+    seen = attend(*map(nt.tensor, (q, k, v)), is_causal=True)[0, 0]
+    same(seen[1:], [[NAN, NAN], [1.0, NAN]])
+
+
 def test_indices_out_of_range_raise_when_they_are_read() -> None:
     table, ids = nt.ones(4, 2), nt.tensor([0, 4])
     with pytest.raises(OutOfRange):

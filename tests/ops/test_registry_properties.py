@@ -1,29 +1,42 @@
-"""Every operator of the registry has every property on every device; cases come from the record."""
+"""Every operator of the registry has every property on every device; cases come from the record.
+
+Kernels of a dtype take their time to compile: without `--slow` a wide float, a narrow one and an
+integer are drawn for each operator, by the number that `--seed` gives and the report's head says.
+"""
+
+import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numbatorch import debug
 from numbatorch import dtype as dt
+from numbatorch.dtype import DType
 from numbatorch.graph import Op
+from numbatorch.ops.drawing import REACHES, Draw
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.operands import Leaf
 from numbatorch.ops.registry import Elementwise
+from numbatorch.tensor import Tensor
 from numbatorch.testing import check_op
+from numbatorch.testing.cases import draw as draw_case
 from numbatorch.testing.cases import dtypes_of
-from numbatorch.testing.properties import equals_reference, has_inferred_shape_and_dtype
+from numbatorch.testing.properties import (
+    equals_reference,
+)
+from numbatorch.testing.strategies import op_cases
 from tests.conftest import SIMULATED
 
 OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
 # Operators on packed weights are tested against the formats in tests/quantized.
 PACKED = {"quant_matmul", "quant_take", "dequantize"}
-# Of each way to compute one: kernels of a dtype take their time to compile.
-REPRESENTATIVE = {dt.float64, dt.float32, dt.bfloat16, dt.int32, dt.bool_}
 # In CUDA's simulator each thread is a Python thread, and through C++ each kernel takes a compiler.
 EXAMPLES = {"cpu": 2, "numpy": 2, "metal": 1, "cuda": 1}
-# Their groups of threads are slow in the simulator: there one dtype has every property, and the
-# values of all are compared.
+REACHED = {"cpu": REACHES, "numpy": (), "metal": REACHES[:2], "cuda": ()}
+# Their groups of threads are slow in the simulator.
 SLOW_IN_THE_SIMULATOR = {"attention", "attention_backward", "matmul"}
 SAMPLED = [op for op in OPS if op.name not in PACKED]
 
@@ -37,25 +50,78 @@ def test_every_operator_is_documented() -> None:
     assert not [op.name for op in OPS if not (op.__doc__ or "").strip()]
 
 
-@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
-def test_operator_has_every_property(op: Op, device: str) -> None:
-    slow = SIMULATED and op.name in SLOW_IN_THE_SIMULATOR
-    chosen = {dt.float32} if slow else REPRESENTATIVE
-    dtypes = tuple(dtype for dtype in dtypes_of(op) if dtype in chosen) or (dt.complex64,)
-    assert check_op(op, device, dtypes=dtypes, examples=EXAMPLES[device]) > 0
+def sampled(op: Op, seed: int) -> tuple[DType, ...]:
+    """A wide float, a narrow float and another dtype, of those that the record declares."""
+    rng = np.random.default_rng((seed, zlib.crc32(op.name.encode())))
+    wide, narrow, others = [], [], []
+    for dtype in dtypes_of(op):
+        if dtype.kind != "f":
+            others.append(dtype)
+        else:
+            (wide if dtype.itemsize >= 4 else narrow).append(dtype)
+    return tuple(group[rng.integers(len(group))] for group in (wide, narrow, others) if group)
 
 
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
-def test_operator_equals_its_reference_in_every_dtype(op: Op, device: str) -> None:
-    properties = (equals_reference, has_inferred_shape_and_dtype)
-    assert check_op(op, device, properties=properties, examples=1, seed=11) > 0
+def test_operator_has_every_property(op: Op, device: str, seed: int) -> None:
+    dtypes = sampled(op, seed)
+    if device == "metal" and dt.float64 in dtypes:
+        dtypes = (dt.float32, *dtypes)
+    if SIMULATED and op.name in SLOW_IN_THE_SIMULATOR:
+        dtypes = (dt.float32,)
+    examples, reaches = EXAMPLES[device], REACHED[device]
+    assert check_op(op, device, dtypes=dtypes, seed=seed, examples=examples, reaches=reaches) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
+def test_operator_has_every_property_in_every_dtype(op: Op, device: str, seed: int) -> None:
+    assert check_op(op, device, seed=seed, examples=1, reaches=REACHED[device]) > 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
+@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
+def test_every_declared_dtype_has_kernels(op: Op, target: str, seed: int) -> None:
+    """No kernel is compiled: a declared dtype is accepted and lowered, whatever the sample."""
+    for dtype in dtypes_of(op):
+        case = draw_case(op, Draw(seed), dtype)
+        assert case is not None
+        nodes = case.apply(case.nodes("numpy"))
+        if target != "metal" or dt.float64 not in (*case.dtypes, *(x.dtype for x in nodes)):
+            for node in nodes:
+                debug.kernels(Tensor(node), target)
+
+
+# Groups of dtypes that records declare: one that forgets a dtype of its kind is in none of them.
+DECLARED = (
+    dt.PLAIN,
+    dt.NUMBERS,
+    dt.FLOATS,
+    dt.INTEGERS,
+    (*dt.INTEGERS, dt.bool_),
+    (dt.float64, dt.float32),  # LAPACK
+    (dt.bool_,),
+    dt.PLAIN + dt.COMPLEX,
+    dt.NUMBERS + dt.COMPLEX,
+    dt.FLOATS + dt.COMPLEX,
+    dt.COMPLEX + dt.FLOATS,
+    dt.COMPLEX,
+)
 
 
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
-@given(seed=st.integers(0, 2**20), data=st.data())
-def test_operator_has_every_property_at_random(op: Op, seed: int, data: st.DataObject) -> None:
-    dtype = data.draw(st.sampled_from(dtypes_of(op)))
-    check_op(op, "numpy", dtypes=(dtype,), seed=seed, examples=1)
+def test_no_dtype_of_a_kind_is_left_out(op: Op) -> None:
+    assert op.dtypes in DECLARED
+
+
+@pytest.mark.skipif(SIMULATED, reason="not a matter of the simulator")
+@pytest.mark.parametrize("where", ["cpu", "numpy"])
+@pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
+@given(data=st.data())
+def test_random_cases_equal_the_reference(op: Op, where: str, seed: int, data: Any) -> None:
+    """On the CPU in one dtype for each operator, so that all the cases run a few kernels."""
+    dtype = sampled(op, seed)[0] if where == "cpu" else None
+    equals_reference(data.draw(op_cases(op, dtype)), where, seed)
 
 
 def test_seeded_numbers_do_not_depend_on_the_number_of_threads() -> None:

@@ -1,17 +1,17 @@
 """CPU kernels of normalisation over the last dimension, and of its gradient in one pass.
 
-Weight gradients are summed by each part into a row of its own, then over the parts.
+Weight gradients are summed by block of rows, then over the blocks: whoever takes a block, the bits
+are the same.
 """
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
-from numbatorch.language.primitives import add_reassoc, sqrt
-from numbatorch.language.words import int64
+from numbatorch.language.kernel import Pointer, T, U, V, kernel, share
+from numbatorch.language.primitives import add_reassoc, sqrt, truncdiv
 from numbatorch.ops import norm as ops
 from numbatorch.ops.cpu.rows import dot, total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.norm import launch_sums, weights_in
+from numbatorch.ops.portable.norm import blocks_of, launch_sums, weights_in
 from numbatorch.ops.portable.rows import FLOAT, WIDE, sizes_of
 
 
@@ -63,37 +63,27 @@ def layer_norm_rows(
             target[i] = (source[i] - mean) * scale * weight[i] + bias[i]
 
 
-@helper
-def start_sums(
-    sums: Pointer[V], used: Pointer[int64], cols: int, part: int, parts: int, zero: float
-) -> Pointer[V]:
-    """A part's row of sums, all zero; `used` becomes the number of rows."""
-    if part == 0:
-        used[0] = parts
-    total = sums + part * cols
-    for i in range(cols):
-        total[i] = zero
-    return total
-
-
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
 def rms_norm_backward_rows(
     out: Pointer[T],
     sums: Pointer[V],
-    used: Pointer[int64],
     g: Pointer[T],
     x: Pointer[T],
     weight: Pointer[U],
     rows: int,
     cols: int,
+    height: int,
+    blocks: int,
     eps: float,
     part: int,
     parts: int,
 ) -> None:
-    """Cotangent of x into out, and of the weight by part into sums (parts, cols)."""
-    total = start_sums(sums, used, cols, part, parts, V(0.0))
-    lo, hi = share(rows, part, parts)
-    for row in range(lo, hi):
+    """Cotangent of x into out, and of the weight by block of rows into sums (blocks, cols)."""
+    lo, hi = share(blocks, part, parts)
+    for i in range(lo * cols, hi * cols):
+        sums[i] = V(0.0)
+    for row in range(lo * height, min(hi * height, rows)):
+        total = sums + truncdiv(row, height) * cols
         source = x + row * cols
         cotangent = g + row * cols
         target = out + row * cols
@@ -111,20 +101,23 @@ def rms_norm_backward_rows(
 def layer_norm_backward_rows(
     out: Pointer[T],
     sums: Pointer[V],
-    used: Pointer[int64],
     g: Pointer[T],
     x: Pointer[T],
     weight: Pointer[U],
     rows: int,
     cols: int,
+    height: int,
+    blocks: int,
     eps: float,
     part: int,
     parts: int,
 ) -> None:
-    """Cotangent of x into out, and of weight and bias by part into sums (parts, 2, cols)."""
-    total = start_sums(sums, used, 2 * cols, part, parts, V(0.0))
-    lo, hi = share(rows, part, parts)
-    for row in range(lo, hi):
+    """Cotangent of x into out, of weight and bias by block of rows into sums (blocks, 2, cols)."""
+    lo, hi = share(blocks, part, parts)
+    for i in range(lo * 2 * cols, hi * 2 * cols):
+        sums[i] = V(0.0)
+    for row in range(lo * height, min(hi * height, rows)):
+        total = sums + truncdiv(row, height) * 2 * cols
         source = x + row * cols
         cotangent = g + row * cols
         target = out + row * cols
@@ -179,12 +172,12 @@ def _backward(
     wide = x.dtype.compute
     kind, weights = weights_in(launcher, x.dtype, weight)
     dx, *others = outs
-    sums = launcher.scratch(launcher.parts * len(others) * cols * wide.itemsize)
-    used = launcher.scratch(8)
+    height, blocks = blocks_of(rows)
+    sums = launcher.scratch(wide.nbytes(blocks * len(others) * cols))
+    words = (rows, cols, height, blocks, eps)
     bound = spec(T=x.dtype, U=kind, V=wide)
-    work = 3 * rows * cols
-    launcher.launch(bound, dx, sums, used, g, x, *weights, rows, cols, eps, work=work)
-    launch_sums(launcher, tuple(others), sums, used, wide, 2)
+    launcher.launch(bound, dx, sums, g, x, *weights, *words, work=3 * rows * cols)
+    launch_sums(launcher, tuple(others), sums, wide, blocks)
 
 
 @lower("cpu", ops.rms_norm_backward)

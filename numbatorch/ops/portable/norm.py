@@ -1,10 +1,10 @@
 """What the lowerings of norms share on all devices: weights in a type that kernels take, sums."""
 
+from math import isqrt
 from typing import Any
 
 from numbatorch.dtype import DType, float32
 from numbatorch.language.kernel import Pointer, T, V, kernel, share
-from numbatorch.language.words import int64
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import FLOAT, WIDE, in_type
 
@@ -13,31 +13,37 @@ from numbatorch.ops.portable.rows import FLOAT, WIDE, in_type
 def sum_parts(
     out: Pointer[T],
     sums: Pointer[V],
-    used: Pointer[int64],
+    blocks: int,
     first: int,
     stride: int,
-    count: int,
+    cols: int,
     part: int,
     parts: int,
 ) -> None:
-    """out[i] = sum of sums[p, first + i] over the first `used` rows p, which lie `stride` apart."""
-    lo, hi = share(count, part, parts)
+    """out[i] = sum of sums[p, first + i] over all blocks p, which lie `stride` apart."""
+    lo, hi = share(cols, part, parts)
     for i in range(lo, hi):
         total = sums[first + i]
-        for other in range(1, used[0]):
+        for other in range(1, blocks):
             total = total + sums[other * stride + first + i]
         out[i] = total
 
 
 def launch_sums(
-    launcher: Launcher, outs: tuple[Operand, ...], sums: Any, used: Any, wide: DType, rows: int
+    launcher: Launcher, outs: tuple[Operand, ...], sums: Any, wide: DType, blocks: int
 ) -> None:
-    """Each of `outs` (cols,) is the sum of its rows in sums (rows, len(outs), cols)."""
+    """Each of `outs` (cols,) is the sum of its rows in sums (blocks, len(outs), cols)."""
     for number, out in enumerate(outs):
         (cols,) = out.shape
         spec = sum_parts(T=out.dtype, V=wide)
-        words = (number * cols, len(outs) * cols, cols)
-        launcher.launch(spec, out, sums, used, *words, work=rows * cols, items=cols)
+        words = (blocks, number * cols, len(outs) * cols, cols)
+        launcher.launch(spec, out, sums, *words, work=blocks * cols, items=cols)
+
+
+def blocks_of(rows: int) -> tuple[int, int]:
+    """Rows of a block, and blocks: sums over rows are taken by block, whoever takes a block."""
+    height = max(isqrt(rows), 16)
+    return height, max(-(-rows // height), 1)
 
 
 def weights_in(launcher: Launcher, x: DType, *weights: Operand) -> tuple[DType, tuple[Any, ...]]:
