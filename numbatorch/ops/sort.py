@@ -21,6 +21,9 @@ from numbatorch.shape import Shape, normalize_dim
 if TYPE_CHECKING:
     pass
 
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
 Array = np.ndarray[Any, Any]
 
 

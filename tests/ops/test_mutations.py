@@ -5,7 +5,7 @@ Each operator passes first, and fails while it is broken.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import FunctionType
 from typing import Any
@@ -19,6 +19,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange
 from numbatorch.graph import find
 from numbatorch.layout import Layout
+from numbatorch.ops.blocks import BlockType
 from numbatorch.ops.families import all_ops
 from numbatorch.passes import planner
 from numbatorch.tensor.base import host_array, host_node
@@ -310,6 +311,8 @@ def test_a_dtype_whose_kernel_is_missing_is_found() -> None:
 
 def test_a_wrong_decoding_of_blocks_is_found() -> None:
     """Kernels of packed weights against NumPy's decoding, which tests/quantized compares."""
+    from numbatorch.ops.cpu.quant_decode import take_decoded
+
     op = find("quant_take")
     packed = np.random.default_rng(0).integers(0, 100, (4, 36), np.uint8)
     index = np.array([3, 0, 2])
@@ -321,6 +324,10 @@ def test_a_wrong_decoding_of_blocks_is_found() -> None:
 
     expected = taken("numpy")
     np.testing.assert_array_equal(taken("cpu"), expected)
-    wrong = kernel("ops.cpu.quant_decode.take_decoded", "weight + row * (", "weight + 0 * (")
-    with wrong("cpu"):
+    make = take_decoded.make
+
+    def biased(block: BlockType) -> Any:
+        return make(replace(block, codes=replace(block.codes, bias=7)))
+
+    with replaced("cpu", take_decoded, make=biased, made={}):
         assert not np.array_equal(taken("cpu"), expected)
