@@ -282,7 +282,7 @@ def scan(
     state: State,
     *,
     result: Callable[[DType], Results] = _same,
-    kinds: str = "iufb",
+    dtypes: tuple[DType, ...] = dt.PLAIN,
     by_parts: bool = False,
     differentiable: bool = True,
 ) -> Callable[[Function], Scan]:
@@ -293,7 +293,8 @@ def scan(
 
     def decorate(reference: Function) -> Scan:
         op = Scan(reference, state, result)
-        op.kinds, op.by_parts, op.differentiable = kinds, by_parts, differentiable
+        op.dtypes = (*dtypes, *dt.COMPLEX) if by_parts else dtypes
+        op.by_parts, op.differentiable = by_parts, differentiable
         return register(op)
 
     return decorate

@@ -19,9 +19,6 @@ from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, normalize_dim
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
