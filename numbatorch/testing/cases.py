@@ -202,13 +202,14 @@ def values(
 
 
 def special_values(dtype: DType, largest: float) -> Array:
-    """NaN, infinities, signed zeros, the smallest numbers, and the largest up to a size."""
+    """NaN, infinities, signed zeros, the smallest numbers, and a large one up to a size."""
     import ml_dtypes
 
     ends: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
     least = ends.smallest_subnormal
     found = [np.nan, np.inf, -np.inf, 0.0, -0.0, least, -least, ends.tiny / 2, 1.0, -1.0]
-    found += [min(ends.max, largest), max(ends.min, -largest)]
+    top = min(math.sqrt(float(ends.max)) / 4, largest)  # a body may take squares
+    found += [top, -top]
     return np.array([float(x) for x in found]).astype(dtype.numpy)
 
 
