@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numbatorch.dtype import NUMBERS
 from numbatorch.graph import Node
 from numbatorch.ops.reduce import max_, min_, reduced_parts, sample
 from numbatorch.ops.reduction import State, highest, lowest, reduction, word_of
@@ -42,7 +43,7 @@ _RANGE = State(
 )
 
 
-@reduction(_RANGE, result=lambda dtype: (dtype, dtype), kinds="iuf", empty=False)
+@reduction(_RANGE, result=lambda dtype: (dtype, dtype), dtypes=NUMBERS, empty=False)
 def aminmax_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Smallest and largest element over `dims`; NaN wins. Ties share the gradient equally."""
     return np.min(x, axis=dims, keepdims=True), np.max(x, axis=dims, keepdims=True)

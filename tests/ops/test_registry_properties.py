@@ -26,6 +26,7 @@ from numbatorch.testing.cases import draw as draw_case
 from numbatorch.testing.cases import dtypes_of
 from numbatorch.testing.properties import (
     equals_reference,
+    is_accurate_near_zero,
 )
 from numbatorch.testing.strategies import op_cases
 from tests.conftest import SIMULATED
@@ -71,6 +72,16 @@ def test_operator_has_every_property(op: Op, device: str, seed: int) -> None:
         dtypes = (dt.float32,)
     examples, reaches = EXAMPLES[device], REACHED[device]
     assert check_op(op, device, dtypes=dtypes, seed=seed, examples=examples, reaches=reaches) > 0
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in SAMPLED if isinstance(op, Elementwise)], ids=lambda op: op.name
+)
+def test_elementwise_is_accurate_near_zero(op: Op, device: str, seed: int) -> None:
+    dtypes = [dtype for dtype in sampled(op, seed) if dtype.kind == "f"]
+    check = (is_accurate_near_zero,)
+    if dtypes and not (device == "metal" and dtypes[0] is dt.float64):
+        check_op(op, device, properties=check, dtypes=tuple(dtypes[:1]), seed=seed, reaches=())
 
 
 @pytest.mark.slow
