@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from numbatorch.ops.reduction import State, reduction
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.scalar_combine import larger
 from numbatorch.shape import Shape, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 
 def _add_value(mean: Scalar, squares: Scalar, seen: Scalar, x: Scalar, index: Scalar) -> Scalar:
@@ -140,7 +143,7 @@ def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     return find("where").apply(numbers, expanded(g / seen, x.shape), 0.0)
 
 
-def _sample(rng: np.random.Generator) -> Any:
+def _sample(rng: Draw) -> Any:
     arrays, attrs = sample(rng)
     return arrays, {**attrs, "correction": float(rng.choice([0.0, 0.5]))}  # below any count
 
