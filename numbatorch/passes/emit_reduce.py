@@ -134,8 +134,9 @@ def _merged(walk: Walk, places: Sequence[str]) -> list[str]:
 
 
 def _fold(walk: Walk) -> list[str]:
-    """Statements that now and then merge a block's states into those of all before, for roundings
-    add up over as many elements as go into one state.
+    """Statements that merge the states of FAR elements into those of all before.
+
+    Roundings add up over as many elements as go into one state.
     """
     state, best = walk.state, walk.state.names("best")
     places, whole = walk.places("side", "i"), walk.places("whole", "i")
