@@ -6,6 +6,7 @@ stands. A name that it lacks may be that of a plugin.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
@@ -32,11 +33,32 @@ def table(place: str) -> dict[str, str]:
     }
 
 
+def load(module: str) -> None:
+    """Import a family. What one that an interrupt has cut short registered is forgotten."""
+    try:
+        import_module(module)
+    except BaseException:
+        for op in graph.registered():
+            if _is_cut_short(getattr(op, "function", op.reference)):
+                graph.forget(op.name)
+        for place in surface.PLACES:
+            entered = surface.entered(place)
+            for name in [name for name, found in entered.items() if _is_cut_short(found)]:
+                del entered[name]
+        raise
+
+
+def _is_cut_short(function: Callable[..., Any]) -> bool:
+    """Whether the module of the library that defines a function was not imported to its end."""
+    module = str(function.__module__)
+    return module.startswith("numbatorch.") and module not in sys.modules
+
+
 def load_record(name: str) -> None:
     """Import what registers the operator `name`, if anything does."""
     module = table(RECORDS).get(name)
     if module is not None:
-        import_module(module)
+        load(module)
     elif find_spec(f"numbatorch.{name}") is None:  # `from numbatorch import module` asks here first
         entry_points.load(entry_points.OPERATORS)
 
@@ -44,7 +66,7 @@ def load_record(name: str) -> None:
 def all_ops() -> tuple[Op, ...]:
     """Every operator by name, a user's own among them; loads those of the library."""
     for module in sorted({*table(RECORDS).values(), *table("nt").values()}):
-        import_module(module)
+        load(module)
     return tuple(sorted(graph.registered(), key=lambda op: op.name))
 
 
@@ -55,7 +77,7 @@ def function(place: str, name: str) -> Callable[..., Any] | None:
     """
     found = surface.entered(place).get(name)
     if found is None and name in table(place):
-        import_module(table(place)[name])
+        load(table(place)[name])
         found = surface.entered(place).get(name)
     if found is None:
         try:

@@ -431,8 +431,9 @@ class Handle:
                     node = detached(node) if op is detach else op.apply(node, **attrs)
             if alias.leaf:
                 node = self._leaf(node)
+            alias.memory.add(self)  # before an interrupt may come
             self.node = node
-            alias.memory.add(self)
+            alias.memory.add(self)  # another thread may have let go of it in between
             if alias.memory.owner() is base and base.node is source:
                 return node
 

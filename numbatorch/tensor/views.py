@@ -83,14 +83,13 @@ class Memory:
         # No other thread or interrupt comes in between: no view is in neither list.
         self.leaving, self.fresh = [*self.leaving, *self.fresh], []
         leaving = self.leaving
-        for reference in leaving:
-            view = reference()
+        while leaving:
+            view = leaving[-1]()
             alias = None if view is None else alias_of(view)
             if view is not None and alias is not None:
                 alias.base = base
                 self.drop(view)
-        if self.leaving is leaving:
-            self.leaving = []
+            leaving.pop()
         Clock.last = next(numbers)
 
     def drop(self, view: Handle) -> None:
