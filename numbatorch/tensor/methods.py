@@ -96,9 +96,11 @@ def _unary(name: str) -> Callable[[Handle], Any]:
 
 def _binary(name: str) -> Callable[[Handle, Any], Any]:
     def method(self: Handle, other: Any) -> Any:
+        if isinstance(other, Handle):  # the usual case, and so a quick one
+            return self._tensor(find(name).apply(self.node, other.node))
         if not is_operand(other):
             return _refused(name, other)
-        return self._of(find(name).apply(self.node, unwrap(other)))
+        return self._tensor(find(name).apply(self.node, unwrap(other)))
 
     return method
 
@@ -107,7 +109,7 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
     def method(self: Handle, other: Any) -> Any:
         if not is_operand(other):
             return _refused(name, other)
-        return self._of(find(name).apply(unwrap(other), self.node))
+        return self._tensor(find(name).apply(unwrap(other), self.node))
 
     return method
 
