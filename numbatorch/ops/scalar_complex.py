@@ -189,7 +189,7 @@ def _(x: Scalar) -> Scalar:
     """Near 0 the real part is log1p(2 * a + a**2 + b**2) / 2."""
     a, b = real(x), imag(x)
     near = absolute(a) < 0.5 and absolute(b) < 0.5
-    inner = log1p((a * (a + 2) + b * b) if near else 0 * a) * 0.5
+    inner = log1p((a * (a + 2) + b * b) if near else 0.0) * 0.5
     return pair(inner if near else _log_hypot(a + 1, b), atan2(b, a + 1))
 
 
@@ -222,7 +222,7 @@ def _(x: Scalar) -> Scalar:
     along = beta * sqrt(1 + sinh * sinh) * sinh / below
     far = absolute(a) > 20
     rest = 4 * sin(b) * cos(b) * exp(-2 * absolute(a))
-    return pair(copysign(1 + 0 * a, a) if far else along, rest if far else slope / below)
+    return pair(copysign(1.0, a) if far else along, rest if far else slope / below)
 
 
 @scalar_function()

@@ -323,12 +323,12 @@ def _(x: Scalar) -> Scalar:
 
 @scalar_function()
 def atan2(y: Scalar, x: Scalar) -> Scalar:
-    """The angle of the point (x, y) to the x axis, from -pi to pi."""
+    """The angle of the point (x, y) to the x axis, from -pi to pi; float32 within 3 ulp."""
     wide, high = abs(x), abs(y)
     steep = high > wide
     large, small = (high if steep else wide), (wide if steep else high)
     ratio = 1 if wide == INF and high == INF else (0 if large == 0 else small / large)
     inner = _atan_between(ratio)
     first = HALF_PI - inner + HALF_PI_LOW if steep else inner
-    turned = PI - first + PI_LOW if copysign(1 + 0 * high, x) < 0 else first
+    turned = PI - first + PI_LOW if copysign(1.0, x) < 0 else first
     return NAN if x != x or y != y else copysign(turned, y)

@@ -25,6 +25,7 @@ SUITES = {
     "host steps": ["tests/passes/test_host_steps.py", "tests/places/test_host_operator.py"],
     "structured operators": ["tests/places/test_structured.py", "tests/ops/test_linalg.py"],
     "shapes that depend on data": ["tests/ops/test_dynamic.py"],
+    "complex numbers": ["tests/ops/test_complex.py", "tests/places/test_complex_operator.py"],
     "conventions": ["tests/ops/test_conventions.py"],
     "random numbers": ["tests/ops/test_random.py"],
     "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],

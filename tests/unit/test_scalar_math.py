@@ -99,6 +99,16 @@ def test_error_in_ulp(name: str, dtype: Any) -> None:
         check(actual, reference(wide(x)), limit, x)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_atan2_in_ulp(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    special = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, 1e30]
+    y, x = (a.ravel() for a in np.meshgrid(special, special))
+    y, x = (np.append(a, rng.standard_normal(50_000)).astype(dtype) for a in (y, x))
+    limit = 3.0 if dtype == np.float32 else 2.0
+    check(run(scalar_math.atan2, y, x), np.arctan2(wide(y), wide(x)), limit, y, x)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_erf(dtype: Any) -> None:
     x = operands(dtype, -6.5, 6.5, True)
