@@ -103,7 +103,7 @@ def topk(
 
 @public()
 def sort(
-    input: Node, dim: int = -1, descending: bool = False, stable: bool = False
+    input: Node, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> ValuesAndIndices:
     """The elements along `dim` in ascending or descending order, and where they stood.
 
@@ -119,13 +119,13 @@ def sort(
 
 
 @public()
-def argsort(input: Node, dim: int = -1, descending: bool = False, stable: bool = False) -> Node:
+def argsort(input: Node, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Node:
     """Where the elements of `sort` stood.
 
     >>> argsort(tensor([3, 1, 2]))
     tensor([1, 2, 0])
     """
-    return sort(input, dim, descending, stable).indices
+    return sort(input, dim, descending, stable=stable).indices
 
 
 @public()
