@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from numbatorch.graph import Node, Op, TupleNode, register
 from numbatorch.ops.operands import describe
 from numbatorch.ops.scalar import Form, ScalarFunction
 from numbatorch.ops.scalar_program import Operand, Program, Value
+from numbatorch.ops.signature import Parameters
+from numbatorch.ops.surface import on_tensors
 from numbatorch.shape import Shape
 
 Function = Callable[..., Any]
@@ -170,6 +173,24 @@ class Reduction(Op):
             for p in inspect.signature(reference).parameters.values()
             if p.default is not p.empty
         }
+
+    @cached_property
+    def attributes(self) -> Parameters:
+        """What its attributes may be."""
+        return Parameters(self.reference, attributes=True)
+
+    @cached_property
+    def _on_tensors(self) -> Callable[..., Any]:
+        def function(*operands: Any, **attrs: Any) -> Any:
+            self.attributes.check_all(self.name, attrs)
+            parts = self.parts(*operands, **attrs)
+            return parts[0] if len(parts) == 1 else parts
+
+        return on_tensors(function, self.name)
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Apply to a node, or to a tensor: then the result is a tensor; a tuple of several."""
+        return self._on_tensors(*operands, **attrs)
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """The node of an operator of one result; `dims` must be sorted dimension numbers."""

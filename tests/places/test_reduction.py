@@ -20,6 +20,7 @@ MODULE = "places_spread"
 FILE = '''
 import numpy as np
 
+from numbatorch.dtype import FLOATS
 from numbatorch.graph import find
 from numbatorch.ops.operands import expanded
 from numbatorch.ops.reduction import State, reduction, scan
@@ -46,7 +47,7 @@ def spread_of(mean, squares, seen, count, *, scale: float):
 MOMENTS = State(merge, lambda word: (0, 0, 0), lambda dtype: (dtype.compute,) * 3, add, spread_of)
 
 
-@reduction(MOMENTS, kinds="f")
+@reduction(MOMENTS, dtypes=FLOATS)
 def spread(x, *, dims, scale: float = 1.0):
     """scale * mean((x - mean(x))^2)."""
     return scale * np.var(x, axis=dims, keepdims=True)
@@ -68,7 +69,7 @@ def plus(total, other):
     return total + other
 
 
-@scan(State(plus, lambda word: (0,)), kinds="f")
+@scan(State(plus, lambda word: (0,)), dtypes=FLOATS)
 def running_total(x, *, dims):
     """Sum of each element and those before it."""
     return np.cumsum(x, axis=dims[0])
