@@ -16,6 +16,7 @@ from numbatorch.language.kernel import Kernel
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
 from numbatorch.nn import functional
+from numbatorch.ops.drawing import Draw
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Op
 from numbatorch.testing.cases import draw, dtypes_of
@@ -38,7 +39,7 @@ ARCHITECTURES = [*OLDER, *NEWER]
 SHARED_BYTES = 48 * 1024  # of a group, on every supported GPU; Metal has less, but no float64
 
 KERNELS = list(found.kernels())
-OPS = [op for op in all_ops() if draw(op, np.random.default_rng(0), dtypes_of(op)[0]) is not None]
+OPS = [op for op in all_ops() if draw(op, Draw(0), dtypes_of(op)[0]) is not None]
 GENERIC = re.compile(r"\s(?:ld|st|atom|red)\.(?!global|shared|const|local|param)\S+")
 
 
@@ -81,7 +82,7 @@ def of_operator(op: Op, dtypes: Iterable[nt.DType]) -> dict[str, found.Pair]:
     """The kernels of an operator on operands that are not empty."""
     out: dict[str, found.Pair] = {}
     for dtype in dtypes:
-        cases = (draw(op, np.random.default_rng(seed), dtype) for seed in range(50))
+        cases = (draw(op, Draw(seed), dtype) for seed in range(50))
         case = next(c for c in cases if c is not None and all(a.size for a in c.operands))
         root = case.apply(case.nodes("cpu"))
         if root.buffer is None:
