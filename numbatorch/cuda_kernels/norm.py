@@ -6,7 +6,7 @@ depends on the number of rows only, and then over the blocks in order: always th
 
 from typing import Any
 
-from numbatorch.cuda_kernels.rows import dot, groups_of_rows, total_of
+from numbatorch.cuda_kernels.rows import groups_of_rows
 from numbatorch.language.groups import group, group_sum, groups, thread, threads
 from numbatorch.language.kernel import Pointer, T, U, V, kernel, share
 from numbatorch.language.primitives import sqrt, truncdiv
@@ -24,7 +24,10 @@ def rms_norm_rows(
     for row in range(group(), rows, groups()):
         source = x + row * cols
         target = out + row * cols
-        scale = V(1.0) / sqrt(dot(source, source, cols, V(0.0)) / V(cols) + V(eps))
+        squares = V(0.0)
+        for i in range(thread(), cols, threads()):
+            squares = squares + source[i] * source[i]
+        scale = V(1.0) / sqrt(group_sum(squares) / V(cols) + V(eps))
         for i in range(thread(), cols, threads()):
             target[i] = source[i] * scale * weight[i]
 
@@ -43,7 +46,10 @@ def layer_norm_rows(
     for row in range(group(), rows, groups()):
         source = x + row * cols
         target = out + row * cols
-        mean = total_of(source, cols, V(0.0)) / V(cols)
+        total = V(0.0)
+        for i in range(thread(), cols, threads()):
+            total = total + source[i]
+        mean = group_sum(total) / V(cols)
         squares = V(0.0)
         for i in range(thread(), cols, threads()):
             centred = source[i] - mean
@@ -123,7 +129,10 @@ def layer_norm_backward_rows(
         source = x + row * cols
         cotangent = g + row * cols
         target = out + row * cols
-        mean = total_of(source, cols, V(0.0)) / V(cols)
+        total = V(0.0)
+        for i in range(thread(), cols, threads()):
+            total = total + source[i]
+        mean = group_sum(total) / V(cols)
         squares = V(0.0)
         across = V(0.0)
         inner = V(0.0)

@@ -1,8 +1,8 @@
 """GPU kernels of softmax: a group of threads works on a row, each thread on every so many-th."""
 
-from numbatorch.cuda_kernels.rows import dot, groups_of_rows, largest, total_of, total_of_powers
+from numbatorch.cuda_kernels.rows import groups_of_rows
 from numbatorch.graph import Op
-from numbatorch.language.groups import group, groups, thread, threads
+from numbatorch.language.groups import group, group_max, group_sum, groups, thread, threads
 from numbatorch.language.kernel import Kernel, Pointer, T, V, kernel
 from numbatorch.language.primitives import inf
 from numbatorch.ops import softmax as ops
@@ -16,8 +16,15 @@ def softmax_rows(out: Pointer[T], x: Pointer[T], rows: int, cols: int) -> None:
     for row in range(group(), rows, groups()):
         source = x + row * cols
         target = out + row * cols
-        top = largest(source, cols, -V(inf))
-        scale = V(1.0) / total_of_powers(source, top, cols, V(0.0))
+        top = -V(inf)
+        for i in range(thread(), cols, threads()):
+            if source[i] > top:
+                top = source[i]
+        top = group_max(top)
+        total = V(0.0)
+        for i in range(thread(), cols, threads()):
+            total = total + exp(source[i] - top)
+        scale = V(1.0) / group_sum(total)
         for i in range(thread(), cols, threads()):
             target[i] = exp(source[i] - top) * scale
 
@@ -28,8 +35,15 @@ def log_softmax_rows(out: Pointer[T], x: Pointer[T], rows: int, cols: int) -> No
     for row in range(group(), rows, groups()):
         source = x + row * cols
         target = out + row * cols
-        top = largest(source, cols, -V(inf))
-        shift = log(total_of_powers(source, top, cols, V(0.0)))
+        top = -V(inf)
+        for i in range(thread(), cols, threads()):
+            if source[i] > top:
+                top = source[i]
+        top = group_max(top)
+        total = V(0.0)
+        for i in range(thread(), cols, threads()):
+            total = total + exp(source[i] - top)
+        shift = log(group_sum(total))
         for i in range(thread(), cols, threads()):
             target[i] = (source[i] - top) - shift
 
@@ -41,7 +55,10 @@ def softmax_backward_rows(
     """y * (g - sum(g * y)) of each row."""
     for row in range(group(), rows, groups()):
         place = row * cols
-        inner = dot(g + place, y + place, cols, V(0.0))
+        inner = V(0.0)
+        for i in range(place + thread(), place + cols, threads()):
+            inner = inner + g[i] * y[i]
+        inner = group_sum(inner)
         for i in range(place + thread(), place + cols, threads()):
             out[i] = y[i] * (g[i] - inner)
 
@@ -53,7 +70,10 @@ def log_softmax_backward_rows(
     """g - exp(y) * sum(g) of each row."""
     for row in range(group(), rows, groups()):
         place = row * cols
-        total = total_of(g + place, cols, V(0.0))
+        total = V(0.0)
+        for i in range(place + thread(), place + cols, threads()):
+            total = total + g[i]
+        total = group_sum(total)
         for i in range(place + thread(), place + cols, threads()):
             out[i] = g[i] - exp(y[i]) * total
 
