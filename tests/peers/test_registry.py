@@ -1,0 +1,178 @@
+"""Every operator of the registry beside PyTorch: forward and gradient, over drawn operands.
+
+An operator's peer is PyTorch's function of its name, or the one that PEERS says; an operator
+without one says why in NO_PEER. So a new operator is compared, or its test says what is missing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numbatorch import dtype as dt
+from numbatorch.graph import Op
+from numbatorch.ops.drawing import Draw
+from numbatorch.ops.families import all_ops
+from numbatorch.ops.operands import Leaf
+from numbatorch.tensor import Tensor
+from numbatorch.tensor.base import host_array, host_node
+from numbatorch.testing.cases import Case, draw, kind_of
+from tests.compare import assert_close
+from tests.peers.sides import torch, torch_dtype
+
+F = torch.nn.functional
+OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
+GRADIENT = "a gradient: compared through the operator that it belongs to"
+PACKED = "PyTorch has no GGML blocks: tests/quantized compare with the package gguf"
+BASES = "signs and phases of vectors are free: the properties compare with LAPACK"
+NO_PEER = {
+    "attention": "position and hidden rows are not PyTorch's: tests/peers/test_operators.py",
+    "attention_backward": GRADIENT,
+    "cast": "PyTorch leaves floats out of an integer's range undefined: promotion is compared",
+    "compact": "the part of nonzero that has a fixed shape",
+    "dequantize": PACKED,
+    "eigh": BASES,
+    "layer_norm_backward": GRADIENT,
+    "log_softmax_backward": GRADIENT,
+    "qr": BASES,
+    "quant_matmul": PACKED,
+    "quant_take": PACKED,
+    "random_bits": "numbers of our own generator",
+    "random_normal": "numbers of our own generator",
+    "random_uniform": "numbers of our own generator",
+    "rms_norm_backward": GRADIENT,
+    "rope": "PyTorch has none: tests/peers/test_configurations.py compare with transformers",
+    "slice": "PyTorch has no negative steps: indexing is compared in test_operators.py",
+    "slice_update": "index assignment is compared in test_operators.py",
+    "softmax_backward": GRADIENT,
+    "svd": BASES,
+    "unique_rows": "the part of unique that has a fixed shape",
+}
+
+
+def over(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A reduction over the last dimension, as one over `dims`, which stay with size 1."""
+
+    def reduce(x: Any, *, dims: tuple[int, ...], **attrs: Any) -> Any:
+        kept = [d for d in range(x.ndim) if d not in dims]
+        flat = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
+        shape = [1 if d in dims else size for d, size in enumerate(x.shape)]
+        found = function(flat, **attrs)
+        if isinstance(found, tuple):
+            return tuple(part.reshape(shape) for part in found)
+        return found.reshape(shape)
+
+    return reduce
+
+
+def along(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A scan of a dimension."""
+    return lambda x, *, dims: function(x, dims[0])
+
+
+def last(name: str) -> Callable[..., Any]:
+    """PyTorch's reduction `name` over the last dimension."""
+    return over(lambda x, **attrs: getattr(torch, name)(x, dim=-1, **attrs))
+
+
+NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
+REDUCTIONS = "all any aminmax argmax argmin logsumexp nanmean prod sum var var_mean".split()
+PEERS: dict[str, Callable[..., Any]] = {
+    **{name: last(name) for name in REDUCTIONS},
+    **{name: along(getattr(torch, name)) for name in "cummax cummin cumprod cumsum".split()},
+    "logcumsumexp": along(torch.logcumsumexp),
+    "max": last("amax"),
+    "min": last("amin"),
+    "max_with_index": last("max"),
+    "min_with_index": last("min"),
+    "expand": lambda x, *, shape: x.expand(shape),
+    "gather": lambda x, index: torch.gather(x, -1, index.long()),
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "index_add": lambda base, index, value: base.index_add(
+        0, index.long().reshape(-1), value.reshape(index.numel(), *base.shape[1:])
+    ),
+    "inv": torch.linalg.inv,
+    "layer_norm": lambda x, weight, bias, *, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps),
+    "log_softmax": lambda x: torch.log_softmax(x, -1),
+    "lu": torch.linalg.lu,
+    "ndtr": torch.special.ndtr,
+    "permute": lambda x, *, dims: x.permute(dims),
+    "reshape": lambda x, *, shape: x.reshape(shape),
+    "rms_norm": lambda x, weight, *, eps: F.rms_norm(x, x.shape[-1:], weight, eps),
+    "scatter_add": lambda base, index, value: base.scatter_add(-1, index.long(), value),
+    "softmax": lambda x: torch.softmax(x, -1),
+    "take": lambda x, index: x[index.long()],
+    "topk": lambda x, *, k, largest: torch.topk(x, k, largest=largest),
+}
+
+
+def peer_of(op: Op) -> Callable[..., Any] | None:
+    """What PEERS says, or PyTorch's function of the operator's name."""
+    if op.name in NO_PEER or op.name in PEERS:
+        return PEERS.get(op.name)
+    found = getattr(torch, op.name, None) or getattr(F, op.name, None)
+    assert found is not None, f"{op.name} has no peer: name it in PEERS, or say why in NO_PEER"
+    return found
+
+
+def test_reasons_are_those_of_operators() -> None:
+    names = {op.name for op in OPS}
+    assert set(NO_PEER) <= names and set(PEERS) <= names
+    assert not set(NO_PEER) & set(PEERS)
+
+
+def theirs_of(array: Any) -> Any:
+    """A torch tensor with the elements of an array."""
+    name = dt.from_numpy(array.dtype).name
+    if name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        return torch.from_numpy(array.astype(np.float32)).to(torch_dtype(name))
+    return torch.from_numpy(np.array(array))
+
+
+def compare(op: Op, case: Case, kind: str) -> None:
+    """Results, and gradients of their sums weighted by 1, 2, 3, ..."""
+    peer = peer_of(op)
+    assert peer is not None
+    ours = [Tensor(node) for node in case.nodes("cpu")]
+    theirs = [theirs_of(array) for array in case.operands]
+    moving = [i for i, x in enumerate(ours) if op.differentiable and x.is_floating_point()]
+    for i in moving:
+        ours[i].requires_grad_()
+        theirs[i].requires_grad_()
+    found = [Tensor(node) for node in case.apply([x.node for x in ours])]
+    wanted = peer(*theirs, **case.attrs)
+    wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
+    about = {"operator": op.name, "inputs": case.operands}
+    ours_total, theirs_total = None, None
+    for result, expected in zip(found, wanted, strict=True):
+        array = expected.detach().resolve_conj().numpy()
+        assert_close(host_array(result.node).astype(array.dtype), array, kind, **about)
+        real = expected.numel() and not expected.is_complex()
+        if not (moving and expected.requires_grad and real and op.name != NO_DERIVATIVE):
+            continue
+        weights = np.arange(1, array.size + 1, dtype=array.dtype).reshape(array.shape)
+        weights = weights / array.dtype.type(array.size)
+        scaled = result * Tensor(host_node(weights, result.dtype, result.device))
+        ours_total = scaled.sum() if ours_total is None else ours_total + scaled.sum()
+        part = (expected * torch.from_numpy(weights)).sum()
+        theirs_total = part if theirs_total is None else theirs_total + part
+    if ours_total is None or theirs_total is None:
+        return
+    ours_total.backward()
+    theirs_total.backward()
+    for i in moving:
+        if ours[i].grad is not None and theirs[i].grad is not None:
+            assert_close(ours[i].grad, theirs[i].grad, "gradient", **about)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.name not in NO_PEER], ids=lambda op: op.name)
+def test_operator_equals_its_peer(op: Op, seed: int) -> None:
+    assert peer_of(op) is not None
+    dtype = next((d for d in (dt.float32, dt.int32, dt.bool_) if d in op.dtypes), op.dtypes[0])
+    kind = "composite" if kind_of(op) == "elementwise" else kind_of(op)
+    for number in range(seed, seed + 5):
+        case = draw(op, Draw(number), dtype, smooth=True)
+        assert case is not None
+        if case.attrs.get("dims") != ():
+            compare(op, case, kind)
