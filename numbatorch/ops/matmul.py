@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node, find
+from numbatorch.graph import Node
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.structured import structured
@@ -103,8 +103,8 @@ def multiplied(lhs: Node, rhs: Node) -> Node:
     dtype = result_type((lhs, rhs))
     if dtype.kind not in "fiuc":
         raise DTypeError(message("matmul", f"has no meaning for {dtype.name}"))
-    product = _complex_product if dtype.is_complex else _product
-    out = product(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
+    multiply = _complex_product if dtype.is_complex else product
+    out = multiply(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
     shape = out.shape
     if len(rhs.shape) == 1:
         shape = shape[:-1]
@@ -150,7 +150,8 @@ def _check_ranks(operator: str, rank: int, *operands: Node) -> None:
         raise ShapeError(message(operator, problem, *map(describe, operands)))
 
 
-def _product(left: Node, right: Node) -> Node:
+def product(left: Node, right: Node) -> Node:
+    """left @ right of real numbers: (..., M, K) by (..., K, N)."""
     *batch, M, K = left.shape
     N = right.shape[-1]
     if len(right.shape) == 2 and len(batch) > 0:
@@ -173,8 +174,8 @@ def _complex_product(left: Node, right: Node) -> Node:
 
     a, b = real_.apply(left), imag_.apply(left)
     c, d = real_.apply(right), imag_.apply(right)
-    along = _product(a, c) - _product(b, d)
-    return complex_.apply(along, _product(a, d) + _product(b, c))
+    along = product(a, c) - product(b, d)
+    return complex_.apply(along, product(a, d) + product(b, c))
 
 
 def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
@@ -192,38 +193,3 @@ def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
             hint=hint,
         )
     )
-
-
-@public("nn.functional")
-def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
-    """input @ weight.T + bias; the weight may be stored in GGML blocks.
-
-    Args:
-        input: (..., K).
-        weight: (N, K), plain or of a block type.
-        bias: (N,) or None.
-    Returns:
-        (..., N), dtype of the input.
-    """
-    x = input
-    if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(
-            message(
-                "linear",
-                "input.shape[-1] must be weight.shape[1]",
-                f"input {describe(x)}",
-                f"weight {describe(weight)}",
-            )
-        )
-    if weight.dtype.kind == "q":
-        M, K = numel(x.shape[:-1]), x.shape[-1]
-        rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))
-        out = find("quant_matmul").apply(rows, weight)
-        out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
-    elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
-        rows = x if len(x.shape) > 1 else reshape.apply(x, shape=(1, *x.shape))
-        out = _product(rows, transpose(weight, 0, 1))
-        out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
-    else:
-        out = multiplied(x, transpose(weight, 0, 1))
-    return out if bias is None else out + bias

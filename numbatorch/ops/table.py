@@ -69,13 +69,15 @@ FAMILIES = {
         "linalg": "eigh inv lu qr svd",
         "records": "eigh inv lu qr svd",
     },
+    "ops.linear": {
+        "nn.functional": "linear",
+    },
     "ops.loss": {
         "nn.functional": "cross_entropy l1_loss mse_loss nll_loss",
     },
     "ops.matmul": {
         "Tensor": "bmm dot matmul mm outer",
         "linalg": "matmul",
-        "nn.functional": "linear",
         "nt": "bmm dot matmul mm outer",
         "records": "matmul",
     },

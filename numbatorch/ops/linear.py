@@ -1,0 +1,47 @@
+"""The linear layer: a product with a weight that lies as (N, K), plain or in GGML blocks."""
+
+from __future__ import annotations
+
+from numbatorch import dtype as dt
+from numbatorch.errors import ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.matmul import multiplied, product
+from numbatorch.ops.operands import as_node, describe
+from numbatorch.ops.surface import public
+from numbatorch.ops.view import reshape, transpose
+from numbatorch.shape import numel
+
+
+@public("nn.functional")
+def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
+    """input @ weight.T + bias; the weight may be stored in GGML blocks.
+
+    Args:
+        input: (..., K).
+        weight: (N, K), plain or of a block type.
+        bias: (N,) or None.
+    Returns:
+        (..., N), dtype of the input.
+    """
+    x = input
+    if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            message(
+                "linear",
+                "input.shape[-1] must be weight.shape[1]",
+                f"input {describe(x)}",
+                f"weight {describe(weight)}",
+            )
+        )
+    if weight.dtype.kind == "q":
+        M, K = numel(x.shape[:-1]), x.shape[-1]
+        rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))
+        out = find("quant_matmul").apply(rows, weight)
+        out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
+    elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
+        rows = x if len(x.shape) > 1 else reshape.apply(x, shape=(1, *x.shape))
+        out = product(rows, transpose(weight, 0, 1))
+        out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
+    else:
+        out = multiplied(x, transpose(weight, 0, 1))
+    return out if bias is None else out + bias
