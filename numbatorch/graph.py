@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from numbatorch.device import Device
 from numbatorch.dtype import PLAIN, DType, float64
@@ -148,34 +148,72 @@ class Node:
         return Node(self.op, inputs, self.attrs, self.shape, self.dtype, self.device)
 
     def __add__(self, other: Any) -> Node:
-        return find("add").apply(self, other)
+        return _elementary.arithmetic().add.apply(self, other)
 
     def __radd__(self, other: Any) -> Node:
-        return find("add").apply(other, self)
+        return _elementary.arithmetic().add.apply(other, self)
 
     def __sub__(self, other: Any) -> Node:
-        return find("sub").apply(self, other)
+        return _elementary.arithmetic().sub.apply(self, other)
 
     def __rsub__(self, other: Any) -> Node:
-        return find("sub").apply(other, self)
+        return _elementary.arithmetic().sub.apply(other, self)
 
     def __mul__(self, other: Any) -> Node:
-        return find("mul").apply(self, other)
+        return _elementary.arithmetic().mul.apply(self, other)
 
     def __rmul__(self, other: Any) -> Node:
-        return find("mul").apply(other, self)
+        return _elementary.arithmetic().mul.apply(other, self)
 
     def __truediv__(self, other: Any) -> Node:
-        return find("div").apply(self, other)
+        return _elementary.arithmetic().div.apply(self, other)
 
     def __rtruediv__(self, other: Any) -> Node:
-        return find("div").apply(other, self)
+        return _elementary.arithmetic().div.apply(other, self)
 
     def __pow__(self, other: Any) -> Node:
-        return find("pow").apply(self, other)
+        return _elementary.arithmetic().pow.apply(self, other)
 
     def __neg__(self) -> Node:
-        return find("neg").apply(self)
+        return _elementary.arithmetic().neg.apply(self)
+
+
+class Arithmetic(NamedTuple):
+    """The operators that `x + y` and its like make of nodes."""
+
+    add: Op
+    sub: Op
+    mul: Op
+    div: Op
+    pow: Op
+    neg: Op
+
+
+class Elementary(NamedTuple):
+    """The operators that any graph is built with, each given by a function that loads it.
+
+    Attributes:
+        arithmetic: what arithmetic on nodes makes.
+        cast, expand: how operands of other dtypes and shapes meet.
+    """
+
+    arithmetic: Callable[[], Arithmetic]
+    cast: Callable[[], Op]
+    expand: Callable[[], Op]
+
+
+_elementary: Elementary
+
+
+def elementary() -> Elementary:
+    """The operators that any graph is built with."""
+    return _elementary
+
+
+def builds_with(operators: Elementary) -> None:
+    """Let graphs be built with `operators`, which stand in the layer above (ops/families.py)."""
+    global _elementary
+    _elementary = operators
 
 
 class TupleNode(Node):

@@ -7,14 +7,15 @@ stands. A name that it lacks may be that of a plugin.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from numbatorch import entry_points, graph
-from numbatorch.graph import Op
+from numbatorch.graph import Arithmetic, Elementary, Op
 from numbatorch.ops import surface
 from numbatorch.ops.registry import Elementwise
 
@@ -33,10 +34,11 @@ def table(place: str) -> dict[str, str]:
     }
 
 
-def load(module: str) -> None:
-    """Import a family. What one that an interrupt has cut short registered is forgotten."""
+@contextmanager
+def _import_whole() -> Iterator[None]:
+    """What a family that an interrupt cuts short within the block has registered is forgotten."""
     try:
-        import_module(module)
+        yield
     except BaseException:
         for op in graph.registered():
             if _is_cut_short(getattr(op, "function", op.reference)):
@@ -46,6 +48,12 @@ def load(module: str) -> None:
             for name in [name for name, found in entered.items() if _is_cut_short(found)]:
                 del entered[name]
         raise
+
+
+def load(module: str) -> None:
+    """Import a family, whole or not at all."""
+    with _import_whole():
+        import_module(module)
 
 
 def _is_cut_short(function: Callable[..., Any]) -> bool:
@@ -122,4 +130,30 @@ def namespace(
     return get, names_here
 
 
+@cache
+@_import_whole()
+def _arithmetic() -> Arithmetic:
+    from numbatorch.ops import binary
+    from numbatorch.ops.unary import neg
+
+    return Arithmetic(binary.add, binary.sub, binary.mul, binary.div, binary.pow_, neg)
+
+
+@cache
+@_import_whole()
+def _cast() -> Op:
+    from numbatorch.ops.cast import cast
+
+    return cast
+
+
+@cache
+@_import_whole()
+def _expand() -> Op:
+    from numbatorch.ops.reduce import expand
+
+    return expand
+
+
 graph.loads_unknown(load_record)
+graph.builds_with(Elementary(_arithmetic, _cast, _expand))

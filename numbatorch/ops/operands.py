@@ -11,7 +11,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, find, register
+from numbatorch.graph import Node, Op, elementary, register
 from numbatorch.shape import Shape, list_shape
 from numbatorch.variable import is_variable
 
@@ -135,7 +135,7 @@ def result_type(operands: Sequence[Any]) -> DType:
 def as_node(value: Any, dtype: DType, device: Device) -> Node:
     """`value` as a node of `dtype`: a number becomes a constant, a node is cast."""
     if isinstance(value, Node):
-        return value if value.dtype is dtype else find("cast").apply(value, dtype=dtype)
+        return value if value.dtype is dtype else elementary().cast().apply(value, dtype=dtype)
     return const(value, dtype, device)
 
 
@@ -160,4 +160,4 @@ def expanded(node: Node, shape: Shape) -> Node:
         return node
     if node.op is CONST:
         return const(node.attrs["value"], node.dtype, node.device, shape)
-    return find("expand").apply(node, shape=shape)
+    return elementary().expand().apply(node, shape=shape)

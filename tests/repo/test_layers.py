@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from numbatorch.ops.families import RECORDS, table
+
 PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
@@ -40,10 +42,29 @@ def module_of(stem: str, name: str) -> str:
     return f"{stem}.{name}" if path.is_dir() or path.with_suffix(".py").exists() else stem
 
 
+def looked_up(call: ast.Call) -> str | None:
+    """The module that a call loads by a string: `find("add")`, `import_module("numbatorch.ops")`.
+
+    `find` is that of numbatorch.graph, which loads the module that registers an operator.
+    """
+    name = ast.unparse(call.func)
+    if not call.args or not isinstance(call.args[0], ast.Constant):
+        return None
+    if name in ("find", "graph.find"):
+        return table(RECORDS).get(str(call.args[0].value))
+    loads = name in ("load", "import_module", "importlib.import_module", "__import__")
+    return str(call.args[0].value) if loads else None
+
+
 def imported(path: Path) -> Iterator[tuple[int, str]]:
     """(line, module) of each import of numbatorch in a file, also inside functions."""
-    package = ["numbatorch", *path.relative_to(PACKAGE).parts[:-1]]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return imports_of(path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).parts[:-1])
+
+
+def imports_of(text: str, folders: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """(line, module) of each import of numbatorch in a text that stands in `folders`."""
+    package = ["numbatorch", *folders]
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             node.body = []
@@ -54,12 +75,23 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = ".".join([*base, *(node.module or "").split(".")]).strip(".")
             names = [module_of(stem, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Call):
+            names = [looked_up(node) or ""]
         else:
             continue
         for name in names:
             head, _, rest = name.partition(".")
             if head == "numbatorch" and rest:
                 yield node.lineno, rest
+
+
+def test_a_look_up_by_a_string_is_an_import() -> None:
+    text = """
+def f(x):
+    y = find("add").apply(x)
+    return import_module("numbatorch.nn").relu(graph.find(name).apply(y))
+"""
+    assert list(imports_of(text, ("ops",))) == [(3, "ops.binary"), (4, "nn")]
 
 
 def level(module: str) -> int | None:
