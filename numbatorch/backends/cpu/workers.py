@@ -4,18 +4,19 @@ They are started through `sys.executable`: a notebook needs no `__main__` guard,
 """
 
 import importlib
-import json
 import os
 import pickle
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from types import FunctionType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from numbatorch import settings
 from numbatorch.language.kernel import KernelSpec, bind_text
+
+if TYPE_CHECKING:
+    import subprocess
 
 # What a worker answers for a kernel: its key, and its object code or None if it could not.
 Answer = tuple[str, bytes | None]
@@ -134,6 +135,9 @@ def _worker_count(specs: list[KernelSpec]) -> int:
 
 def _start(share: list[Any]) -> "subprocess.Popen[bytes] | None":
     """A worker that has its kernels; None if no process can be started."""
+    import json  # these two cost more than a warm start of the rest of this file
+    import subprocess
+
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
         process = subprocess.Popen(
