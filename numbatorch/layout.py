@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from numbatorch.shape import Shape, contiguous_strides, numel
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Element (i, j, ...) lies `offset + i * strides[0] + j * strides[1] + ...` elements in.
 
     >>> Layout.contiguous((2, 3)).permute((1, 0))

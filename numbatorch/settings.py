@@ -5,14 +5,13 @@ No other module reads `os.environ` for settings of numbatorch.
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from numbatorch.errors import message
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One variable, `NUMBATORCH_<name>`."""
 
     name: str

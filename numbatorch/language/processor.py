@@ -1,13 +1,12 @@
 """The processor that kernels are compiled for: triple, CPU, features. llvmlite only, no Numba."""
 
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from numbatorch.language import targets
 
 
-@dataclass(frozen=True)
-class CPU:
+class CPU(NamedTuple):
     """A machine that object code is made for.
 
     Attributes:

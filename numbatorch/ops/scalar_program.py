@@ -23,7 +23,7 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,7 @@ from numbatorch.ops.scalar_numpy import apply_primitive, fold_literals
 Operand = Any
 
 
-@dataclass(frozen=True)
-class Primitive:
+class Primitive(NamedTuple):
     """One instruction of the language.
 
     Attributes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from numbatorch.dtype import DType, float32, float64
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """One kind of kernel. All are printed from the same graph in the same language.
 
     Attributes:

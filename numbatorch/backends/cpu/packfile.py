@@ -10,9 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from numbatorch import logs
 
@@ -26,8 +25,7 @@ _RECORD = struct.Struct("<4s32sHI16s")  # mark, key, length of symbol, length of
 _MARK = b"NTOB"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a record's object code stands in the file."""
 
     offset: int
