@@ -128,13 +128,15 @@ class Node:
         self.device = device
         self.buffer: Any = None
         self.trace = _mode.trace
+        depth, reached = 0, False
+        for x in inputs:
+            if x.buffer is None and x.depth > depth:
+                depth = x.depth
+            reached = reached or x.requires_grad
         self.requires_grad: bool = (
-            dtype.kind in "fc"
-            and _mode.grad
-            and op.differentiable
-            and any(x.requires_grad for x in inputs)
+            reached and dtype.kind in "fc" and _mode.grad and op.differentiable
         )
-        self.depth: int = 1 + max((x.depth for x in inputs if x.buffer is None), default=0)
+        self.depth: int = depth + 1
 
     def __repr__(self) -> str:
         return f"Node({self.op.name}, {self.shape}, {self.dtype.name})"

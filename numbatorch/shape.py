@@ -88,11 +88,12 @@ def sizes_of(operator: str, sizes: Any) -> Shape:
     >>> sizes_of("zeros", ([2, 3],))
     (2, 3)
     """
-    given: Sequence[Any] = sizes if isinstance(sizes, Sequence) else (sizes,)
+    listed = sizes.__class__ is tuple or isinstance(sizes, Sequence)
+    given: Sequence[Any] = sizes if listed else (sizes,)
     if len(given) == 1 and isinstance(given[0], Sequence):
         given = given[0]
     try:
-        shape = tuple(size.__index__() for size in given)
+        shape = tuple([size.__index__() for size in given])
     except (AttributeError, TypeError):
         raise TypeError(message(operator, f"{tuple(given)} are not integers")) from None
     if numel(shape) >= 2**63:
@@ -116,6 +117,8 @@ def infer_reshape(shape: Shape, asked: Sequence[int]) -> Shape:
     (3, 4)
     """
     total = numel(shape)
+    if math.prod(asked) == total and min(asked, default=0) >= 0:
+        return tuple(asked)
     holes = [i for i, size in enumerate(asked) if size == -1]
     known = math.prod(size for size in asked if size != -1)
     out = list(asked)

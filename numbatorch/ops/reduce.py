@@ -366,8 +366,8 @@ def reduced_parts(
     parts = op.parts(x, dims=dims, **attrs)
     if keepdim or not dims:
         return parts
-    shape = tuple(n for i, n in enumerate(x.shape) if i not in dims)
-    return tuple(reshape.apply(part, shape=shape) for part in parts)
+    shape = tuple([n for i, n in enumerate(x.shape) if i not in dims])
+    return tuple([reshape.apply(part, shape=shape) for part in parts])
 
 
 def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:

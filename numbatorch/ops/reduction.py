@@ -220,7 +220,7 @@ class Reduction(Op):
 
     def shape(self, shape: Shape, dims: Shape) -> Shape:
         """Of the result."""
-        return tuple(1 if i in dims else size for i, size in enumerate(shape))
+        return tuple([1 if i in dims else size for i, size in enumerate(shape)])
 
     def finished(
         self,

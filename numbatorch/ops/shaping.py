@@ -110,7 +110,7 @@ def permute(input: Node, dims: Sizes) -> Node:
     asked = sizes_of("permute", dims)
     if len(asked) != rank:
         raise ShapeError(message("permute", f"{asked} is no order of {rank} dimensions"))
-    order = tuple(normalize_dim("permute", d, rank) for d in asked)
+    order = tuple([normalize_dim("permute", d, rank) for d in asked])
     return input if order == tuple(range(rank)) else views.permute.apply(input, dims=order)
 
 

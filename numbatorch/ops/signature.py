@@ -117,7 +117,9 @@ class Parameters:
         Integers among them that stand for floats become floats.
         """
         for name, value in attrs.items():
-            found = self.check(operator, name, value)
+            found = self.named.get(name)
+            if found is None or value.__class__ not in found.exact:
+                found = self.check(operator, name, value)
             if found is not None and found.floats and value.__class__ is int:
                 attrs[name] = float(value)
         for name in self.required:

@@ -142,7 +142,9 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
                 options[key] = value = _unwrapped(name, value, held)
                 parameters.check(name, key, value)
         out = function(*operands, **options)
-        return _wrapped(out, held) if held else out
+        if not held:
+            return out
+        return _handles._wrap(out, held) if isinstance(out, Node) else _wrapped(out, held)
 
     call.__name__ = name
     call.__annotations__ = function.__annotations__ = {

@@ -14,7 +14,7 @@ from numbatorch.ops import families
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import handles_are
-from numbatorch.ops.view import clone
+from numbatorch.ops.view import clone, permute
 from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -112,7 +112,8 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
     @property
     def T(self) -> Tensor:
         """Dimensions in reverse order."""
-        return self.permute(*reversed(range(len(self.node.shape))))
+        dims = tuple(reversed(range(len(self.node.shape))))
+        return self._of(permute.apply(self.node, dims=dims) if len(dims) > 1 else self.node)
 
     @property
     def mT(self) -> Tensor:

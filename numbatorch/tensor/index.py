@@ -110,15 +110,16 @@ def is_view(key: Any) -> bool:
 
 def _read(node: Node, key: Any) -> _Selection:
     items = [_normalized(item) for item in (key if isinstance(key, tuple) else (key,))]
-    used = sum(_dims_used(item) for item in items)
+    used = sum([_dims_used(item) for item in items])
     rank = len(node.shape)
-    if sum(item is Ellipsis for item in items) > 1:
+    ellipses = sum([item is Ellipsis for item in items])
+    if ellipses > 1:
         raise OutOfRange(message("index", "an index can have one ellipsis only"))
     if used > rank:
         raise OutOfRange(
             message("index", f"{used} indices for {rank} dimensions", f"tensor {describe(node)}")
         )
-    if not any(item is Ellipsis for item in items):
+    if not ellipses:
         items.append(Ellipsis)
     chosen = _Selection()
     for item in items:
@@ -250,8 +251,7 @@ def _read_picks(node: Node, item: Any, chosen: _Selection) -> None:
 
 
 def _sliced(node: Node, chosen: _Selection) -> Node:
-    full = all(step == 1 for step in chosen.steps) and tuple(chosen.sizes) == node.shape
-    if not full:
+    if tuple(chosen.sizes) != node.shape or any(step != 1 for step in chosen.steps):
         node = views.slice_.apply(
             node,
             starts=tuple(chosen.starts),
