@@ -84,9 +84,9 @@ def of_operator(op: Op, dtypes: Iterable[nt.DType]) -> dict[str, found.Pair]:
     for dtype in dtypes:
         cases = (draw(op, Draw(seed), dtype) for seed in range(50))
         case = next(c for c in cases if c is not None and all(a.size for a in c.operands))
-        root = case.apply(case.nodes("cpu"))
-        if root.buffer is None:
-            out |= found.launched([root])
+        applied = case.apply(case.nodes("cpu"))
+        roots = applied if isinstance(applied, tuple) else (applied,)
+        out |= found.launched([root for root in roots if root.buffer is None])
     return out
 
 
