@@ -1,5 +1,6 @@
 """Reading the values of a checkpoint's configuration, with errors that name file and key."""
 
+import sys
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
@@ -67,7 +68,7 @@ class Fields:
         """A positive finite number."""
         value = self.get(key, default)
         fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fits or not 0 < value < float("inf"):
+        if not fits or not 0 < value <= sys.float_info.max:
             self.fail(f"{self._prefix}{key} is {_short(value)}, not a positive number")
         return float(value)
 

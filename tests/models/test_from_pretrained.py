@@ -18,6 +18,12 @@ from tests.models.build import (
     write_gguf,
 )
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
 
 
@@ -98,6 +104,14 @@ def test_gguf_rope_factors_of_another_length_are_an_error(tmp_path: Path) -> Non
     fails(file, "rope_freqs.weight", "(4,)", "(8,)")
 
 
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan, np.inf])
+def test_rope_factors_divide(wrong: float, tmp_path: Path) -> None:
+    factors = np.array([1, 1, 1, 1, 1, 1, 1, wrong], np.float32)
+    weights, extra = llama_weights(llama_config()), {"rope_freqs.weight": factors}
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), weights, extra=extra)
+    fails(file, "rope_freqs.weight", f"a factor is {wrong}")
+
+
 def test_a_tied_head_may_be_stored_twice_if_it_is_the_same(tmp_path: Path) -> None:
     config = llama_config(tie_word_embeddings=True)
     weights = llama_weights(config)
@@ -129,10 +143,12 @@ def test_old_checkpoints_may_hold_inverse_frequencies(tmp_path: Path) -> None:
         ({"hidden_act": "relu"}, "supported: silu"),
         ({"rms_norm_eps": None}, None),
         ({"rms_norm_eps": float("inf")}, "rms_norm_eps is inf"),
+        ({"rope_theta": 10**400}, "rope_theta is 1000"),
         ({"attention_bias": "no"}, "attention_bias is 'no'"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "supported: default, linear, llama3"),
         ({"rope_scaling": {"type": "linear"}}, "factor is missing"),
         ({"rope_parameters": 3}, "rope_parameters is 3, not an object"),
+        ({"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}}, "low_freq_factor is 4.0"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings"),
         ({"attention_bias": True}, "self_attn.q_proj.bias (64,) is missing"),
     ],
@@ -171,11 +187,11 @@ def test_a_key_that_nothing_reads_is_a_warning(tmp_path: Path) -> None:
         folder = write_folder(tmp_path / config["model_type"], config, weights)
         with pytest.warns(UserWarning, match="config.json\n  logits_scaling$"):
             nt.models.from_pretrained(folder)
-    nested = {"rope_type": "linear", "factor": 2.0, "attention_factor": 0.5}
-    config = llama_config(rope_parameters=nested)
-    folder = write_folder(tmp_path / "nested", config, llama_weights(config))
-    with pytest.warns(UserWarning, match="rope_parameters\n  attention_factor$"):
-        nt.models.from_pretrained(folder)
+    for kind in ({"rope_type": "linear", "factor": 2.0}, {"rope_type": "default"}):
+        config = llama_config(rope_parameters={**kind, "attention_factor": 0.5})
+        folder = write_folder(tmp_path / kind["rope_type"], config, llama_weights(config))
+        with pytest.warns(UserWarning, match="rope_parameters\n  attention_factor$"):
+            nt.models.from_pretrained(folder)
     keys = {"llama.logit_scale": 8.0, "llama.vocab_size": 80}
     file = write_gguf(tmp_path / "m.gguf", llama_config(), llama_weights(llama_config()), keys)
     with pytest.warns(UserWarning, match="m.gguf\n  llama.logit_scale$"):

@@ -38,6 +38,14 @@ class Rope:
     def __post_init__(self) -> None:
         if self.size % 2:
             raise FormatError(message("rope", f"the head size {self.size} is odd"))
+        low, high = self.low_freq_factor, self.high_freq_factor
+        if low >= high:
+            rule = f"low_freq_factor is {low}, high_freq_factor {high}"
+            raise FormatError(message("rope", "the high frequencies are not above the low", rule))
+        wrong = [x for x in self.factors if not 0 < x < math.inf]
+        if wrong:
+            problem = f"a factor is {wrong[0]}, not a positive number"
+            raise FormatError(message("rope", problem, f"tensor {GGUF_FACTORS}"))
 
     @classmethod
     def from_hf(cls, fields: Fields, size: int) -> "Rope":
@@ -51,9 +59,9 @@ class Rope:
         nested.require("partial_rotary_factor", 1.0, (1.0,))
         name = "rope_type" if "rope_type" in nested.values else "type"
         scaling = nested.choice(name, "default", ("default", "linear", "llama3"))
-        if scaling == "default":
-            return cls(size, theta)
-        found = cls(size, theta, scaling=scaling, factor=nested.number("factor"))
+        found = cls(size, theta, scaling=scaling)
+        if scaling != "default":
+            found = replace(found, factor=nested.number("factor"))
         if scaling == "llama3":
             found = replace(
                 found,
