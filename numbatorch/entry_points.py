@@ -10,6 +10,8 @@ Installed packages are looked through only when a name is unknown, so a plugin t
 for costs nothing.
 """
 
+import warnings
+
 from numbatorch.errors import message
 from numbatorch.locks import Lock
 
@@ -24,11 +26,8 @@ _loaded: set[str] = set()  # groups that were loaded or are being loaded
 def load(group: str) -> None:
     """Import what installed packages declare under a group, the first time that it is asked for.
 
-    Callers look for their unknown name once more afterwards.
-
-    Raises:
-        ImportError: a plugin cannot be imported: names the package and the entry point. It is
-            tried again the next time.
+    Callers look for their unknown name once more afterwards. A plugin that cannot be imported is
+    warned of, with its package and entry point; the others are there all the same.
     """
     with _lock:
         if group in _loaded:
@@ -54,5 +53,5 @@ def _import_all(group: str) -> None:
                 f"entry point {entry.name} = {entry.value}",
                 f"{type(error).__name__}: {error}",
             )
-            problem = "a plugin cannot be imported"
-            raise ImportError(message(group, problem, *rows)) from error
+            problem = message(group, "a plugin cannot be imported", *rows)
+            warnings.warn(problem, RuntimeWarning, stacklevel=3)

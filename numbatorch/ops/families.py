@@ -91,7 +91,7 @@ def function(place: str, name: str) -> Callable[..., Any] | None:
         try:
             op: Op | None = graph.find(name)
         except KeyError:
-            return None
+            op = None
         found = surface.entered(place).get(name)  # a plugin may have brought it
         if found is None and isinstance(op, Elementwise) and place in op.places:
             found = op.public
