@@ -244,7 +244,7 @@ class TupleNode(Node):
         self.requires_grad = (
             _mode.grad
             and op.differentiable
-            and any(dtype.kind == "f" for _shape, dtype in outputs)
+            and any(dtype.kind in "fc" for _shape, dtype in outputs)
             and any(x.requires_grad for x in inputs)
         )
 
@@ -259,7 +259,7 @@ class TupleNode(Node):
         if found is None:
             shape, dtype = self.outputs[index]
             found = Node(PART, (self,), {"index": index}, shape, dtype, self.device)
-            found.requires_grad = self.requires_grad and dtype.kind == "f"  # in any mode
+            found.requires_grad = self.requires_grad and dtype.kind in "fc"  # in any mode
             found.trace = self.trace
             self._parts[index] = weakref.ref(found)
         return found
