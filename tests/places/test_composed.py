@@ -39,7 +39,7 @@ def install(folder: Path, module: str, text: str) -> None:
 
 @pytest.mark.parametrize("use", FIRST_USES.values(), ids=FIRST_USES)
 def test_an_installed_package_adds_it(use: str, tmp_path: Path) -> None:
-    """Nothing imports the module but its entry point; a plugin beside it that fails is warned of."""
+    """Nothing imports the module but its entry point; one beside it that fails is warned of."""
     install(tmp_path, "places_composed", FILE)
     install(tmp_path, "places_broken", "import a_module_that_is_not_there")
     search = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(Path.cwd()))])
