@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from numbatorch.backends.memory import Buffer
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Outcome:
     """Results of a run, for a caller that has to note them although an exception came.
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numbatorch.dtype import DType
 from numbatorch.graph import Op
@@ -16,8 +15,7 @@ from numbatorch.layout import Layout
 from numbatorch.shape import Shape
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """A buffer of the plan, seen through a layout.
 
     Attributes:

@@ -16,13 +16,13 @@ Step = tuple[View, dict[str, Any]]  # a view operator and its attributes
 
 def steps_between(node: Node, base: Node) -> tuple[Step, ...] | None:
     """The view operators that make `node` of `base`, or None if it is no view of that."""
-    steps: list[Step] = []
+    steps: tuple[Step, ...] = ()
     while node is not base:
         if not isinstance(node.op, View) or node.op.write is None:
             return None
-        steps.append((node.op, node.attrs))
+        steps = ((node.op, node.attrs), *steps)
         node = node.inputs[0]
-    return tuple(reversed(steps))
+    return steps
 
 
 def layout_through(layout: Layout, steps: Sequence[Step]) -> Layout | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
@@ -22,8 +22,7 @@ class Place:
     moving: tuple[tuple[Variable, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class HostStep:
+class HostStep(NamedTuple):
     """What stands for the kernel of a launch that calls an operator's NumPy function on the host.
 
     Attributes:

@@ -26,7 +26,7 @@ from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.variable import Variable
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Selection:
     """A key, read against a shape: slices first, then picks from the dimensions of the slice.
 

@@ -47,7 +47,7 @@ def moved_to(node: Node) -> Node:
     return node if handle is None else handle.node
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Memory:
     """What PyTorch calls a storage: a tensor and the views of it share one.
 
@@ -100,7 +100,7 @@ class Memory:
             del view.node
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Alias:
     """The place of a view in a memory.
 
