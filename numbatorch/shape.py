@@ -38,6 +38,8 @@ def broadcast(operator: str, *shapes: Shape) -> Shape:
     >>> broadcast("add", (4, 1), (3,))
     (4, 3)
     """
+    if shapes and shapes.count(shapes[0]) == len(shapes):  # the usual case
+        return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
     out = [1] * rank
     for shape in shapes:

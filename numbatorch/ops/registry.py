@@ -120,16 +120,16 @@ class Elementwise(Op):
                 )
         free = [x for i, x in enumerate(operands) if i not in self.fixed]
         dtype = self.compute_dtype(result_type(free)) if free else dt.bool_
-        shape = broadcast(self.name, *(x.shape for x in nodes))
+        shape = broadcast(self.name, *[x.shape for x in nodes])
         if len(nodes) < len(operands):
             known = self._with_numbers(operands, dtype)
             if known is not None:
                 return const(known, dt.bool_, device, shape)
-        inputs = tuple(
+        inputs = [
             expanded(as_node(x, self.fixed.get(i, dtype), device), shape)
             for i, x in enumerate(operands)
-        )
-        return Node(self, inputs, attrs, shape, self.result_dtype(dtype, attrs), device)
+        ]
+        return Node(self, tuple(inputs), attrs, shape, self.result_dtype(dtype, attrs), device)
 
     def _with_numbers(self, operands: Sequence[Any], dtype: DType) -> bool | None:
         """Check that `dtype` holds the numbers among the operands.

@@ -76,7 +76,7 @@ def _(x: Node, *, dims: Shape) -> tuple[Shape, DType]:
     if sorted(dims) != list(range(len(x.shape))):
         raise ShapeError(message("permute", f"{dims} is no order of {len(x.shape)} dimensions"))
     reject_blocks("permute", x)
-    return tuple(x.shape[d] for d in dims), x.dtype
+    return tuple([x.shape[d] for d in dims]), x.dtype
 
 
 @permute.vjp
