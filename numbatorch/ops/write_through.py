@@ -1,17 +1,46 @@
-"""Views as chains of operators: where one lies in its base, and the base with one replaced."""
+"""Changes in place as nodes: a base with one of its views replaced, and values with a history.
+
+A view is a chain of operators, and where it lies in its base follows from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from numbatorch.graph import Node
+from numbatorch.graph import Node, Op, grad_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
 from numbatorch.ops.registry import View
 from numbatorch.shape import Shape, contiguous_strides, numel
 
 Step = tuple[View, dict[str, Any]]  # a view operator and its attributes
+
+
+def _value(history: Any, value: Any) -> Any:
+    """`value`, while gradients flow to `history` as if it still were that."""
+    return value
+
+
+STRAIGHT_THROUGH = Op("straight_through", _value)
+
+
+@STRAIGHT_THROUGH.vjp
+def _(g: Node, y: Node, history: Node, value: Node) -> tuple[Node, None]:
+    return g, None
+
+
+@STRAIGHT_THROUGH.simplify
+def _(node: Node) -> Node:
+    return node.inputs[1]
+
+
+def with_history(old: Node, value: Node) -> Node:
+    """`value` with the history of `old`, which a change that is not recorded leaves as it is."""
+    history = old.inputs[0] if old.op is STRAIGHT_THROUGH else old
+    with grad_mode(True):
+        operands = (history, value)
+        return Node(STRAIGHT_THROUGH, operands, {}, old.shape, old.dtype, old.device)
 
 
 def steps_between(node: Node, base: Node) -> tuple[Step, ...] | None:

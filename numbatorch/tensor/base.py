@@ -23,7 +23,7 @@ from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
-from numbatorch.ops.write_through import Step, steps_between, written
+from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.keep import results_to_keep
 from numbatorch.tensor.views import (
@@ -209,6 +209,11 @@ def is_leaf(node: Node) -> bool:
     return node.ends_gradient
 
 
+def has_history(node: Node) -> bool:
+    """Whether gradients flow through this node to what it was computed from."""
+    return node.requires_grad and not node.ends_gradient
+
+
 def detached(node: Node) -> Node:
     """The value of `node`, through which no gradient flows; shares its buffer.
 
@@ -369,6 +374,7 @@ class Handle:
     def hold(self, node: Node) -> None:
         """Hold another value from now on: a leaf if it was one, and through what it is a view of.
 
+        Where gradients are not recorded they go on to flow as they did through the old value.
         A value of another dtype or on another device becomes its own; views keep the old one.
         """
         old = self.node
@@ -382,6 +388,8 @@ class Handle:
                 whole = written(base.node, alias.steps, node)
             base.hold(whole)
             return
+        elif has_history(old) and node is not old and not grad_enabled():
+            node = with_history(old, node)
         if is_leaf(old):
             self._become_leaf(node)
         else:

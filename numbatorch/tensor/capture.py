@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
 from typing import Any
@@ -13,7 +13,7 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
-from numbatorch.errors import DTypeError, message
+from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
 from numbatorch.locks import Lock
 from numbatorch.nest import map_leaves, structure
@@ -23,6 +23,7 @@ from numbatorch.shape import Shape
 from numbatorch.tensor.base import (
     Handle,
     buffer_node,
+    has_history,
     host_node,
     is_tracing,
     pending_leaves,
@@ -155,6 +156,7 @@ class Compiled:
             if given in updates:
                 problem = "an argument is changed in place: return its new value"
                 raise TypeError(message("compile", problem, describe(given.node)))
+        _refuse_history(node for _handle, old, new in changed for node in (old, new))
         used = [*tensors, *returned, *updates]
         if used and (_plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             return None
@@ -164,6 +166,18 @@ class Compiled:
         captured = enumerate(found.captured)
         found.keys = [(i, sources[node]) for i, node in captured if node in sources]
         return found
+
+
+def _refuse_history(changed: Iterable[Node]) -> None:
+    """Raise if a gradient flows through a value before or after a compiled function changes it.
+
+    A plan may write to the memory that the gradient would read, and records nothing.
+    """
+    for node in changed:
+        if has_history(node):
+            problem = "a tensor that a gradient flows through is changed in place"
+            hint = "detach() it, or what it is given, or return its new value"
+            raise GradientError(message("compile", problem, f"tensor {describe(node)}", hint=hint))
 
 
 def _captured_pending(roots: list[Node], trace: int) -> list[Node]:
@@ -231,6 +245,7 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
         variable.cell[0] = numbers[name]
     for node in trace.checks:
         _check_variables(node)
+    _refuse_history(handle.node for handle, _kept in trace.updated)
     realize_nodes([t.node for t in tensors])
     seen = moves()
     if trace.seen != seen:
@@ -257,7 +272,7 @@ def _replay(trace: _Trace, tensors: list[Any], numbers: dict[str, int]) -> Any:
     flows = grad_enabled() and any(t.node.requires_grad for t in tensors)
     for buffer, (shape, dtype, required) in zip(buffers, trace.results, strict=False):
         node = buffer_node(buffer, shape, dtype, trace.device)
-        if (required or flows) and dtype.is_floating_point:
+        if (required or flows) and dtype.kind in "fc":
             node.op, node.requires_grad = COMPILED, True
         nodes.append(node)
     return trace.build(nodes)

@@ -129,6 +129,35 @@ def test_gradient_through_a_compiled_result_is_an_error_and_not_zero() -> None:
         assert not compiled(nt.ones(3, device="cpu")).requires_grad
 
 
+def test_gradient_through_complex_results_is_an_error_too() -> None:
+    weight = nt.tensor([1 + 2j, 3 - 1j], device="cpu").requires_grad_()
+    compiled = nt.compile(lambda x: x * weight)
+    with pytest.raises(errors.GradientError, match="compiled"):
+        compiled(nt.ones(2, device="cpu")).abs().sum().backward()
+
+
+def test_no_history_is_cut_by_a_change_in_place() -> None:
+    leaf = rand(3).requires_grad_()
+    for recorded in (True, False):
+        hidden = (leaf * 2).exp()
+
+        def scale(factor: Any, hidden: Any = hidden, recorded: bool = recorded) -> None:
+            with nt.set_grad_enabled(recorded):
+                hidden.mul_(factor)
+
+        with pytest.raises(errors.GradientError, match="in place"):
+            nt.compile(lambda x, scale=scale: scale(x))(rand(3))
+        assert_close(hidden.detach(), np.exp(2 * leaf.detach().numpy()))
+    total = nt.zeros(3, device="cpu")
+    add = nt.compile(lambda x: total.add_(x))
+    with pytest.raises(errors.GradientError, match="in place"):
+        nt.compile(lambda: total.add_(leaf))()
+    add(rand(3))
+    total += leaf
+    with pytest.raises(errors.GradientError, match="in place"):
+        add(rand(3))
+
+
 def test_gradient_inside_of_a_compiled_function() -> None:
     gradient = nt.compile(nt.grad(lambda x: (x * x).sum()))
     assert gradient(nt.tensor([1.0, 2.0], device="cpu")).tolist() == [2.0, 4.0]

@@ -67,9 +67,10 @@ CHANGES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "no_grad"])
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_gradients_through_views(change: Any, device: str) -> None:
+def test_gradients_through_views(change: Any, device: str, recorded: bool) -> None:
     sides = Sides()
     x, w = sides.normal(3, 4, grad=True), sides.normal(4, grad=True)
     found = []
@@ -78,8 +79,11 @@ def test_gradients_through_views(change: Any, device: str) -> None:
         if isinstance(given, nt.Tensor):
             inputs = [t.detach().to(device).clone().requires_grad_() for t in inputs]
         h = inputs[0] * 1.5
-        change(h, inputs[1])
-        (h * h).sum().backward()
+        row = h[0]
+        with nt.set_grad_enabled(recorded), torch.set_grad_enabled(recorded):
+            change(h, inputs[1])
+        assert h.requires_grad and row.requires_grad and not h.is_leaf
+        (h * h + row).sum().backward()
         found.append((h, inputs[0].grad, inputs[1].grad))
     for ours, theirs in zip(*found, strict=True):
         if theirs is None:
