@@ -30,6 +30,7 @@ from numbatorch.tensor.views import (
     Alias,
     Clock,
     Memory,
+    Updates,
     alias_of,
     check_write,
     enter_view,
@@ -59,23 +60,23 @@ _detached: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
 
 class _Limit(threading.local):
     depth = DEPTH_LIMIT
-    updates: dict[Handle, Node] | None = None
+    updates: Updates | None = None
 
 
 _limit = _Limit()
 
 
 @contextmanager
-def tracing() -> Iterator[dict[Handle, Node]]:
+def tracing() -> Iterator[Updates]:
     """Within a block, for this thread, nothing is realized by itself and updates are noted.
 
     After the block the tensors hold again what they held before.
 
     Yields:
-        for each tensor updated in the block the node that it held before.
+        the tensors updated in the block, with the node that each held before.
     """
     outer = _limit.updates
-    updates: dict[Handle, Node] = {}
+    updates = Updates()
     _limit.updates = updates
     try:
         with any_depth():
@@ -85,7 +86,7 @@ def tracing() -> Iterator[dict[Handle, Node]]:
         late: KeyboardInterrupt | None = None
         while True:  # an interrupt waits until it is done
             try:
-                for handle, node in updates.items():
+                for handle, node in updates.held():
                     handle.node = node
                     handle.let_views_go()
                 Clock.last = next(numbers)  # another thread may have seen what they held
@@ -398,7 +399,7 @@ class Handle:
     def _put(self, node: Node) -> None:
         """Hold another node, and let views and compiled functions know, which go on from it."""
         if _limit.updates is not None:
-            _limit.updates.setdefault(self, self.node)
+            _limit.updates.note(self)
         self.let_views_go()  # before an interrupt may come, and so that their memory is free
         moved[self.node] = weakref.ref(self)
         number = next(numbers)

@@ -114,7 +114,7 @@ class Compiled:
         structure = _flatten(rest, tensors)
         where = tensors[0].node.device if tensors else device(None)
         runner = _plans_on(where)
-        if is_tracing() or runner is None or _elsewhere(where, tensors):
+        if is_tracing() or runner is None or _elsewhere(where, [t.node for t in tensors]):
             return self._function(*args, **kwargs)
         key = (structure, grad_enabled(), where, runner.state())
         with self._lock:
@@ -151,17 +151,19 @@ class Compiled:
             returned: list[Any] = []
             _flatten(result, returned)
             nodes = [t.node for t in returned]
-            changed = [(handle, old, handle.node) for handle, old in updates.items()]
-        for given in stand_ins:
-            if given in updates:
+            build = _rebuilder(result)
+            del result, returned  # what nobody holds now is a value on the way, and no state
+            changed = [(handle, old, handle.node) for handle, old in updates.held()]
+        for handle, old, _new in changed:
+            if any(handle is given for given in stand_ins):
                 problem = "an argument is changed in place: return its new value"
-                raise TypeError(message("compile", problem, describe(given.node)))
+                raise TypeError(message("compile", problem, describe(old)))
         _refuse_history(node for _handle, old, new in changed for node in (old, new))
-        used = [*tensors, *returned, *updates]
+        used = [*(t.node for t in tensors), *nodes, *(old for _handle, old, _new in changed)]
         if used and (_plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             return None
         realize_nodes(_captured_pending([*nodes, *(new for _h, _o, new in changed)], trace))
-        found = _make(trace, inputs, variables, result, nodes, changed)
+        found = _make(trace, inputs, variables, build, nodes, changed)
         sources = dict(keys)
         captured = enumerate(found.captured)
         found.keys = [(i, sources[node]) for i, node in captured if node in sources]
@@ -192,7 +194,7 @@ def _make(
     trace: int,
     inputs: list[Node],
     variables: dict[str, Variable],
-    result: Any,
+    build: Callable[[list[Node]], Any],
     returned: list[Node],
     changed: list[tuple[Handle, Node, Node]],
 ) -> _Trace:
@@ -223,7 +225,7 @@ def _make(
         [None if node in position or node in state_of else node for node in used],
         [state_of.get(node) for node in used],
         [(handle, kept) for (handle, _o, _n), kept in zip(changed, in_place, strict=True)],
-        _rebuilder(result),
+        build,
         [(node.shape, node.dtype, node.requires_grad) for node in returned],
         variables,
         _distinct(plan.variable_nodes),
@@ -294,9 +296,9 @@ def _plans_on(where: Device) -> PlanBackend | None:
     return runner if isinstance(runner, PlanBackend) else None
 
 
-def _elsewhere(where: Device, tensors: Sequence[Any]) -> bool:
-    """Whether some of the tensors are on another device."""
-    return any(t.node.device is not where and t.node.device != where for t in tensors)
+def _elsewhere(where: Device, nodes: Sequence[Node]) -> bool:
+    """Whether some of the values are on another device."""
+    return any(node.device is not where and node.device != where for node in nodes)
 
 
 def _has_moved(trace: _Trace) -> bool:

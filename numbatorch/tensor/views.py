@@ -47,6 +47,27 @@ def moved_to(node: Node) -> Node:
     return node if handle is None else handle.node
 
 
+class Updates:
+    """The tensors that are updated while a function is traced, and what each held before.
+
+    It does not hold them: one that nobody holds in the end was a value on the way.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[weakref.ref[Handle], Node]] = {}
+
+    def note(self, handle: Handle) -> None:
+        """Note what `handle` holds, unless it was noted before."""
+        known = self._found.get(id(handle))
+        if known is None or known[0]() is None:  # another tensor may get the id of one that went
+            self._found[id(handle)] = weakref.ref(handle), handle.node
+
+    def held(self) -> list[tuple[Handle, Node]]:
+        """The tensors that somebody holds, each with the node that it held before."""
+        found = ((reference(), node) for reference, node in self._found.values())
+        return [(handle, node) for handle, node in found if handle is not None]
+
+
 @dataclass(eq=False, repr=False, slots=True)
 class Memory:
     """What PyTorch calls a storage: a tensor and the views of it share one.

@@ -173,6 +173,46 @@ def test_unevaluated_captured_tensor_is_read_at_each_call() -> None:
         assert captured(nt.ones(2, device="cpu")).tolist() == [value + 2 for value in before]
 
 
+def test_what_a_function_makes_and_changes_is_no_state() -> None:
+    outside = rand(2, 3)
+    values: list[Any] = [
+        lambda x: x * 2,
+        lambda x: nt.zeros(6, device="cpu"),
+        lambda x: nt.tensor([1.0] * 6, device="cpu"),
+        lambda x: outside.T.reshape(-1),
+        lambda x: outside.clone().view(-1),
+        lambda x: (x * 2).view(2, 3).T[:, :1].expand(3, 2).reshape(6),
+    ]
+    for make in values:
+
+        def change(x: Any, make: Any = make) -> Any:
+            value = make(x)
+            value += x
+            value[1:].mul_(2)
+            return value, value[0] * 3
+
+        compiled = nt.compile(lambda x, change=change: change(x))
+        for size in (1, 2):
+            x = nt.full((6,), float(size), device="cpu")
+            for found, expected in zip(compiled(x), change(x), strict=True):
+                assert_close(found, expected.numpy())
+
+
+def test_what_a_function_makes_and_leaves_behind_is_state() -> None:
+    kept: dict[str, Any] = {}
+
+    def total(x: Any) -> Any:
+        if "sum" not in kept:
+            kept["sum"] = nt.zeros(3, device="cpu")
+        kept["sum"] += x
+        return kept["sum"]
+
+    compiled = nt.compile(total)
+    for call in range(1, 4):
+        assert compiled(nt.ones(3, device="cpu")).tolist() == [float(call)] * 3
+        assert kept["sum"].tolist() == [float(call)] * 3
+
+
 def test_argument_changed_in_place_is_an_error() -> None:
     def add(total: Any, x: Any) -> Any:
         total += x
