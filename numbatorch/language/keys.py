@@ -13,6 +13,9 @@ from numbatorch.language.words import Helper, Intrinsic, Table
 
 Known = dict[FunctionType, str]
 
+# Most of what code names; each tells by its text all that it is.
+_PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None)))
+
 
 def digest(*parts: str) -> str:
     """A short hash of texts."""
@@ -85,6 +88,8 @@ def _code_digest(code: CodeType, doc: str | None) -> str:
 
 def _value_digest(value: Any, names: tuple[str, ...], known: Known) -> str:
     """Hash of a value that code names; `names` are the attributes that it may read of a module."""
+    if value.__class__ in _PLAIN:
+        return f"{value.__class__.__name__} {value!r}"
     if isinstance(value, Helper):
         return digest("helper", str(value.inline), _function_digest(value.function, known))
     if isinstance(value, Intrinsic):
