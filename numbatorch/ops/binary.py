@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.graph import Node
+from numbatorch.graph import Node, find
 from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt, where
 from numbatorch.ops.operands import is_constant, zeros_like
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
-from numbatorch.ops.unary import log
 
 Pair = tuple[Node, Node]
 
@@ -141,7 +140,7 @@ def _(g: Node, y: Node, base: Node, exponent: Node) -> Pair:
     # Unselected branches stay finite, so that the second derivative has no 0 * inf.
     lower = where.apply(eq.apply(exponent, 0.0), 0.0, exponent - 1.0)
     settled = logical_and.apply(eq.apply(base, 0.0), ge.apply(exponent, 0.0))
-    logarithm = log.apply(where.apply(settled, 1.0, base))
+    logarithm = find("log").apply(where.apply(settled, 1.0, base))
     return g * exponent * pow_.apply(base, lower), g * y * logarithm
 
 
