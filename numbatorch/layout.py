@@ -57,6 +57,35 @@ class Layout(NamedTuple):
         )
         return Layout(shape, strides, self.offset)
 
+    def reinterpret(self, old: int, new: int) -> Layout | None:
+        """The same bytes as elements of `new` bytes instead of `old`; the last dimension changes.
+
+        None where its elements do not lie side by side, or not at places of whole new elements.
+
+        >>> Layout.contiguous((3, 2)).reinterpret(8, 4)
+        Layout(shape=(3, 4), strides=(4, 1), offset=0)
+        """
+        if old == new:
+            return self
+        *sizes, last = self.shape
+        *strides, step = self.strides
+        if step != 1 and last > 1:
+            return None
+        if old > new:
+            ratio = old // new
+            wide = tuple(stride * ratio for stride in strides)
+            return Layout((*sizes, last * ratio), (*wide, 1), self.offset * ratio)
+        ratio = new // old
+        places = [self.offset, *(s for n, s in zip(sizes, strides, strict=True) if n > 1)]
+        if any(place % ratio for place in places):
+            return None
+        narrow = tuple(stride // ratio for stride in strides)
+        return Layout((*sizes, last // ratio), (*narrow, 1), self.offset // ratio)
+
+    def component(self, index: int) -> Layout:
+        """The real (0) or the imaginary part (1) of complex elements, in units of the parts."""
+        return Layout(self.shape, tuple(2 * s for s in self.strides), 2 * self.offset + index)
+
     def slice(self, starts: Shape, sizes: Shape, steps: Shape) -> Layout:
         """Every steps[i]-th element from starts[i], sizes[i] of them."""
         offset = self.offset

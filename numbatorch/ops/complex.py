@@ -17,7 +17,7 @@ from numbatorch.ops import view
 from numbatorch.ops.binary import mul
 from numbatorch.ops.compare import eq, gt, where
 from numbatorch.ops.operands import as_node, const, describe, result_type
-from numbatorch.ops.parts import complex_, conjugated, imag_, part_of, real_, sgn_
+from numbatorch.ops.parts import complex_, component, conjugated, imag_, part_of, real_, sgn_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import public
@@ -74,20 +74,20 @@ def polar(abs: Node, angle: Node) -> Node:
 
 @public("nt")
 def real(input: Node) -> Node:
-    """The real part; real numbers as they are."""
-    return real_.apply(input) if input.dtype.is_complex else input
+    """The real part, as a view; real numbers as they are."""
+    return component.apply(input, index=0) if input.dtype.is_complex else input
 
 
 @public("nt")
 def imag(input: Node) -> Node:
-    """The imaginary part.
+    """The imaginary part, as a view.
 
     Raises:
         DTypeError: `input` is real.
     """
     if not input.dtype.is_complex:
         raise DTypeError(message("imag", f"{describe(input)} has no imaginary part"))
-    return imag_.apply(input)
+    return component.apply(input, index=1)
 
 
 @public()
@@ -114,7 +114,7 @@ def is_complex(input: Node) -> bool:
 
 @public("nt")
 def view_as_real(input: Node) -> Node:
-    """(..., 2): the real and the imaginary part of each element.
+    """(..., 2): the real and the imaginary part of each element, as a view.
 
     >>> view_as_real(tensor([1 + 2j, 3 - 4j]))
     tensor([[ 1.,  2.],
@@ -122,12 +122,14 @@ def view_as_real(input: Node) -> Node:
     """
     if not input.dtype.is_complex:
         raise DTypeError(message("view_as_real", f"{describe(input)} is not complex"))
-    return view.stack([real_.apply(input), imag_.apply(input)], -1)
+    return view.reinterpreted(view.unsqueeze(input, -1), input.dtype.part)
 
 
 @public("nt")
 def view_as_complex(input: Node) -> Node:
-    """Elements (real, imag) of the last dimension as complex numbers.
+    """Elements (real, imag) of the last dimension as complex numbers, as a view.
+
+    Where we differ from PyTorch: of parts that lie apart it is a copy, which is an error there.
 
     Args:
         input: (..., 2), of float32 or float64.
@@ -138,7 +140,9 @@ def view_as_complex(input: Node) -> Node:
     if not input.shape or input.shape[-1] != 2:
         problem = f"the last dimension of {describe(input)} is not a real and an imaginary part"
         raise ShapeError(message("view_as_complex", problem))
-    return complex(*(view.squeeze(view.narrow(input, -1, i, 1), -1) for i in range(2)))
+    if input.dtype not in complex_.dtypes:
+        raise DTypeError(message("view_as_complex", f"{describe(input)} holds no parts"))
+    return view.squeeze(view.reinterpreted(input, input.dtype.complex), -1)
 
 
 def complex_power(base: Node | Number, exponent: Node | Number) -> Node:

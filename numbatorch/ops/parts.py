@@ -8,7 +8,7 @@ Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,12 @@ from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
 from numbatorch.ops.compare import eq, where
 from numbatorch.ops.operands import zeros_like
-from numbatorch.ops.registry import elementwise
+from numbatorch.ops.registry import elementwise, view
 from numbatorch.ops.scalar import Scalar
+from numbatorch.shape import Shape
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +81,43 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @imag_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     return complex_.apply(zeros_like(g), g)
+
+
+@view(lambda layout, *, index: layout.component(index), reinterprets=True)
+def component(x: Array, *, index: int) -> Array:
+    """The real (index 0) or the imaginary part (1), where it lies in the complex numbers."""
+    return x.imag if index else x.real
+
+
+@component.infer
+def _(x: Node, *, index: int) -> tuple[Shape, DType]:
+    return x.shape, x.dtype.part
+
+
+@component.vjp
+def _(g: Node, y: Node, x: Node, *, index: int) -> Node:
+    zeros = zeros_like(g)
+    return complex_.apply(zeros, g) if index else complex_.apply(g, zeros)
+
+
+@component.writes
+def _(x: Node, value: Node, *, index: int) -> Node:
+    return complex_.apply(real_.apply(x), value) if index else complex_.apply(value, imag_.apply(x))
+
+
+@component.samples
+def _(rng: Draw) -> Any:
+    return [rng.standard_normal(rng.dims((0, 0), (4, 4)))], {"index": int(rng.integers(0, 2))}
+
+
+def _of_what_is_computed(node: Node) -> Node:
+    """A kernel that reads whole numbers fuses with what computes them, and may overwrite them."""
+    (x,) = node.inputs
+    return (imag_ if node.attrs["index"] else real_).apply(x)
+
+
+component.rewrite = _of_what_is_computed
+component.dtypes = dt.COMPLEX
 
 
 @conj_.vjp

@@ -258,7 +258,8 @@ class View(Inferred):
 
     Attributes:
         layout: (layout, **attrs) -> layout, or None where no strides express the view.
-        keeps_order: whether elements keep their row-major order, so that memory is shared.
+        keeps_order: whether row-major elements lie as before, so that memory is shared.
+        reinterprets: whether it reads the bytes in memory as elements of another dtype.
         merge: (inner attrs, outer attrs) -> attrs of one view for two in a row, or None.
         write: (input, value, **attrs) -> the input with `value` as its view; None where the result
             is a value of its own, which is changed without changing the input.
@@ -267,6 +268,7 @@ class View(Inferred):
     layout: Callable[..., Layout | None]
     write: Callable[..., Node] | None = None
     keeps_order = False
+    reinterprets = False
     merge: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None
 
     def writes(self, function: Callable[..., Node]) -> View:
@@ -277,13 +279,16 @@ class View(Inferred):
     def changes_nothing(self, node: Node) -> bool:
         """Whether the result is the input, element by element."""
         whole = Layout.contiguous(node.inputs[0].shape)
-        return node.shape == whole.shape and self.layout(whole, **node.attrs) == whole
+        if node.shape != whole.shape or node.dtype is not node.inputs[0].dtype:
+            return False
+        return self.layout(whole, **node.attrs) == whole
 
 
 def view(
     layout: Callable[..., Layout | None],
     keeps_order: bool = False,
     merge: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]] | None = None,
+    reinterprets: bool = False,
 ) -> Callable[[Callable[..., Any]], View]:
     """Decorator: register a NumPy view function as a view operator; arguments as in `View`."""
 
@@ -292,6 +297,7 @@ def view(
         op.layout = layout
         op.dtypes = dt.PLAIN + dt.COMPLEX
         op.keeps_order = keeps_order
+        op.reinterprets = reinterprets
         op.merge = merge
         return register(op)
 

@@ -91,7 +91,7 @@ FAMILIES = {
         "records": "buffer compiled const empty iota",
     },
     "ops.parts": {
-        "records": "complex conj imag real sgn",
+        "records": "complex component conj imag real sgn",
     },
     "ops.quant": {
         "Tensor": "dequantize",
@@ -179,7 +179,7 @@ FAMILIES = {
         "special": "erf expm1 log1p ndtr round",
     },
     "ops.view": {
-        "records": "clone detach permute reshape slice slice_update",
+        "records": "clone detach permute reinterpret reshape slice slice_update",
     },
     "tensor.dynamic": {
         "Tensor": "argwhere masked_select nonzero unique",

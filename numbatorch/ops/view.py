@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import EMPTY, const, describe
 from numbatorch.ops.registry import view
@@ -126,6 +126,60 @@ def _(rng: Draw) -> Any:
     start = int(rng.integers(0, 3))
     attrs = {"starts": (start, 2 * cols), "sizes": (rows, cols), "steps": (1, -2)}
     return [rng.standard_normal((start + rows + 1, 2 * cols + 1))], attrs
+
+
+@view(
+    lambda layout, *, dtype, source: layout.reinterpret(source.itemsize, dtype.itemsize),
+    keeps_order=True,
+    merge=lambda inner, outer: {"dtype": outer["dtype"], "source": inner["source"]},
+    reinterprets=True,
+)
+def reinterpret(x: Array, *, dtype: DType, source: DType) -> Array:
+    """The bytes of the elements, of dtype `source`, as elements of another dtype."""
+    return np.ascontiguousarray(x).view(dtype.numpy)
+
+
+@reinterpret.infer
+def _(x: Node, *, dtype: DType, source: DType) -> tuple[Shape, DType]:
+    if "q" in (x.dtype.kind, dtype.kind):
+        raise DTypeError(message("view", f"{describe(x)} as {dtype.name}: blocks are no elements"))
+    if source.itemsize == dtype.itemsize:
+        return x.shape, dtype
+    nbytes = x.shape[-1] * source.itemsize if x.shape else 0
+    if not x.shape or nbytes % dtype.itemsize:
+        problem = f"the last dimension of {describe(x)} is not whole elements of {dtype.name}"
+        raise ShapeError(message("view", problem))
+    return (*x.shape[:-1], nbytes // dtype.itemsize), dtype
+
+
+@reinterpret.vjp
+def _(g: Node, y: Node, x: Node, *, dtype: DType, source: DType) -> Node:
+    if dtype.part is not source.part:
+        problem = f"no gradient flows through the bytes of {source.name} as {dtype.name}"
+        raise GradientError(message("view", problem))
+    return reinterpret.apply(g, dtype=source, source=dtype)
+
+
+@reinterpret.writes
+def _(x: Node, value: Node, *, dtype: DType, source: DType) -> Node:
+    return reinterpret.apply(value, dtype=source, source=dtype)
+
+
+@reinterpret.samples
+def _(rng: Draw) -> Any:
+    shape = rng.dims((0, 0), (4, 4))
+    bits = rng.integers(0, 0x7F000000, (*shape, 4))  # of float32 finite ones
+    return [bits.astype(np.int32)], {
+        "dtype": (dt.int64, dt.int32, dt.float32, dt.int16, dt.uint8)[int(rng.integers(0, 5))],
+        "source": dt.int32,
+    }
+
+
+def reinterpreted(x: Node, dtype: DType) -> Node:
+    """The bytes of `x` as elements of `dtype`; the last dimension grows or shrinks."""
+    if dtype is x.dtype:
+        return x
+    return reinterpret.apply(x, dtype=dtype, source=x.dtype)
 
 
 @view(lambda layout: layout, keeps_order=True)

@@ -67,13 +67,15 @@ def layout_through(layout: Layout, steps: Sequence[Step]) -> Layout | None:
 def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
     """`base` with `value` in the place of the view of it that `steps` make.
 
-    It is one slice update wherever the view is a slice of the base, its dimensions in any order;
-    otherwise each operator of the chain puts its result back.
+    It is one slice update wherever the view is a slice of the base, its dimensions in any order,
+    read as the base's dtype; otherwise each operator of the chain puts its result back.
     """
     if numel(value.shape) == 0:
         return base
-    layout = layout_through(Layout.contiguous(base.shape), steps)
-    found = None if layout is None else _as_slice(base.shape, layout)
+    found = None
+    if not any(op.reinterprets for op, _attrs in steps):
+        layout = layout_through(Layout.contiguous(base.shape), steps)
+        found = None if layout is None else _as_slice(base.shape, layout)
     if found is None:
         return _put_back(base, steps, value)
     starts, sizes, strides, order = found

@@ -16,7 +16,7 @@ from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout
 from numbatorch.passes.emit_program import Program, make_program
 from numbatorch.passes.emit_text import fingerprint, header, indent, kernel_name
-from numbatorch.passes.groups import Apply, Group
+from numbatorch.passes.groups import Apply, Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import Shape, numel
 
@@ -30,7 +30,7 @@ def work_of(group: Group) -> float:
 def elementwise(
     target: Target,
     group: Group,
-    operand: Callable[[Node, Layout], Any],
+    operand: Callable[[Load], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shared: dict[Node, int],
 ) -> tuple[EmittedKernel, list[Any], Grid]:
@@ -38,7 +38,7 @@ def elementwise(
 
     Args:
         target: what the kernel is for.
-        operand: the argument for a node's memory seen through a layout.
+        operand: the argument for what a load reads.
         writes: argument, layout over the space and dtype of each result.
         shared: nodes whose memory is that of a result, by its number.
     """
@@ -103,7 +103,7 @@ def _kernel_text(
 def epilogue(
     target: Target,
     group: Group,
-    operand: Callable[[Node, Layout], Any],
+    operand: Callable[[Load], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shape: Shape,
 ) -> tuple[EmittedKernel, list[Any]]:

@@ -11,7 +11,6 @@ from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import function_digest
 from numbatorch.layout import Layout, collapse
-from numbatorch.ops.operands import IOTA
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar_program import Pair, Value, print_numba
 from numbatorch.ops.scalar_reader import Builder
@@ -84,14 +83,14 @@ class Program:
 
     def bind(
         self,
-        operand: Callable[[Node, Layout], Any],
+        operand: Callable[[Load], Any],
         shared: dict[Node, str],
         cores: Sequence[Node],
     ) -> None:
         """Give every load its access: a pointer, an output read in place, or an index.
 
         Args:
-            operand: the argument for a node's memory seen through a layout.
+            operand: the argument for what a load reads.
             shared: nodes whose memory is that of an output, by the output's name.
             cores: nodes whose values the kernel already holds.
         """
@@ -105,17 +104,17 @@ class Program:
                 self._bind_attributes(term)
 
     def _bind_load(
-        self, term: Load, operand: Callable[[Node, Layout], Any], shared: dict[Node, str]
+        self, term: Load, operand: Callable[[Load], Any], shared: dict[Node, str]
     ) -> None:
         name = f"{self.stem}x{len(self.reads)}"
-        dtype = term.node.dtype
-        if term.node.op is IOTA and term.node.buffer is None:
+        dtype = term.dtype
+        if term.computes:
             access = Access(name, dtype, term.layout, None, parameter=False, iota=True)
         elif term.node in shared:
             access = next(a for a in self.writes if a.name == shared[term.node])
         else:
             places = _in_words(term.layout, dtype)
-            access = Access(name, dtype, places, operand(term.node, term.layout))
+            access = Access(name, dtype, places, operand(term))
         self.reads[id(term)] = access
 
     def _bind_number(self, term: Number) -> None:
@@ -325,7 +324,7 @@ def _in_words(layout: Layout, dtype: DType) -> Layout:
     """The layout of elements in units of the numbers that they consist of."""
     if not dtype.is_complex:
         return layout
-    return Layout(layout.shape, tuple(2 * stride for stride in layout.strides), 2 * layout.offset)
+    return layout.component(0)
 
 
 def _times(index: str, factor: str) -> str:
@@ -361,7 +360,7 @@ def make_program(
     stem: str,
     roots: Sequence[Term],
     space: Shape,
-    operand: Callable[[Node, Layout], Any],
+    operand: Callable[[Load], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shared: dict[Node, int],
     cores: Sequence[Node],

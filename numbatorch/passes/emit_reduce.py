@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numbatorch.dtype import DType
-from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.passes.emit_share import (
     Kernel,
@@ -27,7 +26,7 @@ from numbatorch.passes.emit_share import (
 )
 from numbatorch.passes.emit_text import indent
 from numbatorch.passes.emit_walk import BLOCK, CHUNK, FEW, MANY, Walk
-from numbatorch.passes.groups import Group
+from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import numel
 
@@ -37,7 +36,7 @@ FAR = 1024  # elements of a column that one state takes in
 def reduction(
     target: Target,
     group: Group,
-    operand: Callable[[Node, Layout], Any],
+    operand: Callable[[Load], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     parts: int,
     scratch: Scratch,

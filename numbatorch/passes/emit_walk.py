@@ -83,7 +83,7 @@ class Walk:
         self,
         target: Target,
         group: Group,
-        operand: Callable[[Node, Layout], Any],
+        operand: Callable[[Load], Any],
         writes: Sequence[tuple[Any, Layout, DType]],
     ) -> None:
         core = group.core
@@ -96,7 +96,7 @@ class Walk:
         self.source = make_program(target, "p", [group.prologue], shape, operand, [], {}, ())
         whole = Layout.contiguous(group.space)
         cores = group.outputs if isinstance(core, TupleNode) else [core]
-        results = group.results or [Load(node, whole) for node in cores]
+        results = group.results or [Load(node, whole, node.dtype) for node in cores]
         layouts = [(a, whole, d) for a, _l, d in writes]
         self.after = make_program(target, "e", results, group.space, operand, layouts, {}, cores)
         self.state = StateText(target, core)

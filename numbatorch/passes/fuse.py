@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from numbatorch.dtype import DType
 from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
@@ -55,8 +56,19 @@ def chain(node: Node) -> tuple[Node, Views]:
 
 
 def keep_order(views: Views) -> bool:
-    """Whether the views leave the elements in row-major order, as reshape does."""
+    """Whether the views leave memory as it is, in row-major order, as reshape does."""
     return all(isinstance(view.op, View) and view.op.keeps_order for view in views)
+
+
+def reinterpret(views: Views) -> bool:
+    """Whether one of the views reads bytes as elements of another dtype."""
+    return any(isinstance(view.op, View) and view.op.reinterprets for view in views)
+
+
+def read_as(dtype: DType, views: Views) -> DType:
+    """What the bytes of elements of `dtype` are read as through `views`."""
+    found = [view.dtype for view in views if reinterpret((view,))]
+    return found[-1] if found else dtype
 
 
 def apply_views(layout: Layout, views: Views) -> Layout | None:
@@ -188,7 +200,7 @@ class Fusion:
         group = place.group
         if not takes or place.prologue or group.core is not None or group.update is not None:
             return False
-        plain = keep_order(views)
+        plain = keep_order(views) and not reinterpret(views)
         if not plain or numel(group.space) != numel(node.shape):
             return False
         if isinstance(node.op, Structured) and any(
@@ -202,6 +214,8 @@ class Fusion:
         return True
 
     def _expressible(self, node: Node, views: Views) -> bool:
+        if reinterpret(views):
+            return False
         for operand in node.inputs:
             producer, inner = chain(operand)
             if producer.op is CONST:
@@ -307,10 +321,12 @@ class Fusion:
         return self._value(producer, inner + views, group)
 
     def _value(self, producer: Node, views: Views, group: Group) -> Term:
-        if producer.op is CONST and producer.buffer is None:
+        if reinterpret(views):
+            self._materialize(producer)  # what is computed has no bytes
+        elif producer.op is CONST and producer.buffer is None:
             key: Any = ("number", id(group), producer)
             return self.memo.setdefault(key, Number(producer))
-        if self._is_inlined(producer, group):
+        elif self._is_inlined(producer, group):
             return self._apply(producer, views, group)
         key = ("load", id(group), producer, tuple(map(id, views)))
         found = self.memo.get(key)
@@ -336,7 +352,7 @@ class Fusion:
                 node = self._copy(node, views[:i])
                 return self._load(node, views[i:])
             layout = step
-        return Load(node, layout)
+        return Load(node, layout, read_as(node.dtype, views))
 
     def _copy(self, producer: Node, views: Views) -> Node:
         """A group of its own that stores `producer`, seen through `views`, in row-major order."""
@@ -349,7 +365,9 @@ class Fusion:
                 node = Node(view.op, (node,), view.attrs, shape, dtype, view.device)
             self.copies[key] = node
             group = self.groups[node] = Group([node])
-            group.results = [Load(producer, apply_views(Layout.contiguous(producer.shape), views))]  # type: ignore[arg-type]
+            layout = apply_views(Layout.contiguous(producer.shape), views)
+            assert layout is not None
+            group.results = [Load(producer, layout, node.dtype)]
         return self.copies[key]
 
     def _buffer(self, operand: Node, strided: bool) -> Load:
@@ -361,7 +379,7 @@ class Fusion:
         if strided or load.layout.is_contiguous:
             return load
         copy = self._copy(load.node, self._views_of(load, views))
-        return Load(copy, Layout.contiguous(copy.shape))
+        return Load(copy, Layout.contiguous(copy.shape), copy.dtype)
 
     def _views_of(self, load: Load, views: Views) -> Views:
         """The last of `views`, those that lead from the load's node to its layout."""

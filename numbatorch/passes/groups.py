@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import IOTA
@@ -13,10 +14,20 @@ from numbatorch.shape import Shape
 
 @dataclass(eq=False)
 class Load:
-    """A value read through a layout over the group's space; iota computes instead of reading."""
+    """A value read through a layout over the group's space; iota computes instead of reading.
+
+    Attributes:
+        dtype: what the bytes in memory are read as; that of the node unless a view says another.
+    """
 
     node: Node
     layout: Layout
+    dtype: DType
+
+    @property
+    def computes(self) -> bool:
+        """Whether nothing is read: the elements are their places."""
+        return self.node.op is IOTA and self.node.buffer is None and self.dtype is self.node.dtype
 
 
 @dataclass(eq=False)
@@ -73,7 +84,7 @@ class Group:
     def reads(self) -> Iterator[Node]:
         """Nodes whose buffers the launch reads."""
         for term in self.terms():
-            if isinstance(term, Load) and term.node.op is not IOTA and term.node is not self.core:
+            if isinstance(term, Load) and not term.computes and term.node is not self.core:
                 yield term.node
         for load in self.operands:
             yield load.node

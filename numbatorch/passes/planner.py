@@ -169,9 +169,9 @@ class Planner:
         self.where[node] = found
         return found
 
-    def operand(self, node: Node, layout: Layout) -> Operand:
-        """A node's memory seen through a layout."""
-        return Operand(self.memory(node), layout, node.dtype)
+    def operand(self, load: Load) -> Operand:
+        """The memory of a node as it is read."""
+        return Operand(self.memory(load.node), load.layout, load.dtype)
 
     def _group(self, number: int, group: Group) -> None:
         inplace = self._inplace_base(group)
@@ -216,7 +216,7 @@ class Planner:
         kind = "output" if node in self.kept else "temporary"
         copy = self.new(kind, node.dtype.nbytes(numel(node.shape)))
         if base.node.op is not EMPTY:
-            source = Group([node], results=[Load(base.node, base.layout)])
+            source = Group([node], results=[Load(base.node, base.layout, base.dtype)])
             writes = [(Operand(copy, whole, node.dtype), whole, node.dtype)]
             spec, arguments, grid = emit.elementwise(self.target, source, self.operand, writes, {})
             self._launch(source, spec, arguments, [copy], float(numel(node.shape)), grid)
@@ -228,7 +228,9 @@ class Planner:
         if group.update is None or group.core is not None:
             return not loads and [x.node for x in group.operands].count(base.node) == 1
         written, moving = _written(group.update)
-        return not loads or (not moving and all(t.layout.same_walk(written) for t in loads))
+        return not loads or (
+            not moving and all(t.dtype is base.dtype and t.layout.same_walk(written) for t in loads)
+        )
 
     def _donor(self, number: int, group: Group, node: Node) -> Node | None:
         """A leaf whose memory `node` may overwrite element by element."""
@@ -241,7 +243,7 @@ class Planner:
             if leaf in self.kept:  # its old value is a result too
                 continue
             loads = [t for t in group.terms() if isinstance(t, Load) and t.node is leaf]
-            alike = leaf.shape == node.shape and leaf.dtype is node.dtype
+            alike = leaf.shape == node.shape and leaf.dtype is node.dtype is term.dtype
             last = self.readers.get(leaf, number) <= number
             taken = self.memory(leaf) in self.where.values() and any(
                 self.where[x] is self.memory(leaf) for x in self.where if x is not leaf
@@ -303,9 +305,7 @@ class Planner:
             launcher.called = Launch(spec, words, False, touched, [], group)
             if not self.target.groups:
                 launcher.epilogue = (EPILOGUE, EPILOGUE)
-        operands = [
-            Operand(self.memory(load.node), load.layout, load.node.dtype) for load in group.operands
-        ]
+        operands = [self.operand(load) for load in group.operands]
         lower = lowering(self.target.name, core.op, core.dtype)
         if lower is None:
             step = HostStep(core, tuple(operands), outs)

@@ -84,6 +84,8 @@ def _rewrite(node: Node) -> Node:
 def fold_constants(node: Node) -> Node | None:
     """An elementwise operator on constants only is a constant; so is a view of one."""
     if isinstance(node.op, View) and node.inputs[0].op is CONST:
+        if node.op.reinterprets:
+            return None
         return const(node.inputs[0].attrs["value"], node.dtype, node.device, node.shape)
     if not isinstance(node.op, Elementwise) or any(x.op is not CONST for x in node.inputs):
         return None

@@ -14,7 +14,7 @@ from numbatorch.ops import families
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import handles_are
-from numbatorch.ops.view import clone, permute
+from numbatorch.ops.view import clone, permute, reinterpreted
 from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -88,16 +88,30 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             raise ShapeError(message("size", "a 0-d tensor has no dimension"))
         return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
 
-    def view(self, *shape: Any) -> Tensor:
-        """The elements under another shape, as a view.
+    def view(self, *shape: Any, dtype: Like | None = None) -> Tensor:
+        """The elements under another shape, as a view; or, given a dtype, their bytes as of that.
+
+        The last dimension then grows or shrinks by the ratio of the sizes of an element.
 
         Raises:
             ShapeError: no view expresses it; reshape copies there.
+
+        >>> tensor([1.0, -2.0]).view(nt.int32)
+        tensor([ 1065353216, -1073741824], dtype=numbatorch.int32)
         """
-        out = self.reshape(*shape)
+        if dtype is None and len(shape) == 1 and isinstance(shape[0], DType):
+            dtype, shape = shape[0], ()
+        if dtype is not None:
+            if shape:
+                raise TypeError(message("view", "takes a shape or a dtype, not both"))
+            out = self._of(reinterpreted(self.node, named("view", dtype)))
+            wanted, hint = f"dtype {out.node.dtype.name}", "use contiguous, which copies"
+        else:
+            out = self.reshape(*shape)
+            wanted, hint = f"shape {list_shape(out.node.shape)}", "use reshape, which copies"
         if not share_memory(self, out):
-            problem = f"no view of {describe(self.node)} has shape {list_shape(out.node.shape)}"
-            raise ShapeError(message("view", problem, hint="use reshape, which copies"))
+            problem = f"no view of {describe(self.node)} has {wanted}"
+            raise ShapeError(message("view", problem, hint=hint))
         return out
 
     def view_as(self, other: Tensor) -> Tensor:
@@ -175,13 +189,21 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     @property
     def real(self) -> Tensor:
-        """The real part; of real numbers the tensor itself."""
+        """The real part, as a view; of real numbers the tensor itself."""
         return self._part("real")
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.real[...] = value
 
     @property
     def imag(self) -> Tensor:
-        """The imaginary part of complex numbers."""
+        """The imaginary part of complex numbers, as a view."""
         return self._part("imag")
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.imag[...] = value
 
     def _part(self, name: str) -> Tensor:
         function = families.function("nt", name)

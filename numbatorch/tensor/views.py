@@ -239,6 +239,8 @@ def check_write(operator: str, alias: Alias, view: Node, value: Node) -> None:
         hint = "update it within nt.no_grad()"
     elif recorded and not alias.recorded and (base.node.requires_grad or value.requires_grad):
         problem = "a view that was taken within no_grad is changed where gradients are recorded"
+    elif recorded and base.node.requires_grad and not view.requires_grad:
+        problem = "no gradient flows through the bytes that a view reads as another dtype"
     if problem:
         raise GradientError(message(operator, problem, *rows, hint=hint))
 

@@ -100,6 +100,43 @@ def test_parts_go_apart_and_together(device: str) -> None:
     assert x.real.dtype is nt.float32 and nt.view_as_real(wide(2)).dtype is nt.float64
 
 
+def test_parts_of_what_lies_in_memory_are_read_where_they_lie() -> None:
+    x = nt.tensor(drawn(6, 8)).realize()
+    assert_launches(nt.view_as_real(x[1::2].T) * 2, 1)
+    assert_close(nt.view_as_real(x[1::2].T) * 2, np.stack([2 * p for p in parts(x)], -1), "exact")
+    pairs = nt.tensor(drawn(3, 5).view(np.float32).reshape(3, 5, 2)).realize()
+    assert_launches(nt.view_as_complex(pairs) * 1j, 1)
+    turned = pairs.transpose(0, 2).contiguous().transpose(0, 2)  # its parts lie apart
+    assert_close(nt.view_as_complex(turned), nt.view_as_complex(pairs), "exact")
+
+
+def parts(x: nt.Tensor) -> tuple[Array, Array]:
+    rows = x.numpy()[1::2].T
+    return rows.real, rows.imag
+
+
+def test_parts_are_views_that_write_through(device: str) -> None:
+    a = drawn(3, 4)
+    x = nt.tensor(a, device=device).clone()
+    real, imag = x.real, x[1:].T.imag
+    real[0] *= 2
+    a.real[0] *= 2
+    imag += 1
+    a[1:].imag += 1
+    x.imag = 7 * x.real
+    a.imag = 7 * a.real
+    nt.view_as_real(x)[:, 1, 0] = 5
+    a.real[:, 1] = 5
+    nt.view_as_complex(nt.view_as_real(x)[..., 1:, :])[0].mul_(1j)
+    a[0, 1:] *= 1j
+    assert_close(x, a, "exact")
+    assert_close(real, a.real, "exact")
+    assert_close(imag, a[1:].T.imag, "exact")
+    whole = nt.tensor([1.0, 2.0], device=device).clone()
+    whole.real.add_(1)
+    assert whole.tolist() == [2, 3]
+
+
 def test_views_and_writes_move_whole_numbers(device: str) -> None:
     a, b = drawn(4, 6), drawn(2, 6, seed=1)
     x = nt.tensor(a, device=device)

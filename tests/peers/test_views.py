@@ -11,6 +11,25 @@ from tests.compare import as_numpy, assert_close
 from tests.peers.sides import Sides, torch
 
 
+def beside(x: Any) -> Any:
+    """The package whose tensor `x` is."""
+    return nt if isinstance(x, nt.Tensor) else torch
+
+
+def parts(h: Any, w: Any) -> None:
+    pairs = beside(h).view_as_complex(h.view(3, 2, 2))
+    pairs.imag.mul_(w[:2])
+    pairs[1].real.add_(w[2:])
+    beside(h).view_as_real(pairs)[2, :, 1] *= 3
+
+
+def bits(h: Any, w: Any) -> None:
+    as_integers = h.view(beside(h).int32)
+    as_integers[0] = 0
+    as_integers.view(beside(h).float32)[1].add_(w)
+    h[1:].view(beside(h).int64).T[1].zero_()
+
+
 def rows(h: Any, w: Any) -> None:
     for i, row in enumerate(h):
         row *= w[i] + i
@@ -64,6 +83,7 @@ CHANGES: dict[str, Callable[[Any, Any], Any]] = {
     "views of views": view_of_a_view,
     "views taken before": later_views,
     "old values": old_values_are_used,
+    "parts of complex numbers": parts,
 }
 
 
@@ -100,6 +120,7 @@ PLAIN: dict[str, Callable[[Any, Any], Any]] = {
     "unbound": lambda h, w: [part.mul_(i) for i, part in enumerate(h.unbind(1))],
     "split": lambda h, w: h.split([1, 3], dim=1)[1].add_(w[:3]),
     "select": lambda h, w: h.select(1, 2).zero_(),
+    "bytes as another dtype": bits,
     "in place of a slice": lambda h, w: h[:, 1:].__setitem__((slice(None), 0), w[0]),
 }
 
@@ -127,6 +148,8 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "an expanded view": lambda leaf, h: h[:1].expand(3, 4).mul_(2),
     "a view taken without gradients": lambda leaf, h: without_gradient(h).mul_(2),
     "a view of what no view expresses": lambda leaf, h: h.T.view(-1),
+    "bytes that lie apart": lambda leaf, h: h.T.view(beside(h).uint8),
+    "bytes that are no whole elements": lambda leaf, h: h[:, 1:].view(beside(h).float64),
 }
 
 
