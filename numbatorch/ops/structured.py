@@ -24,7 +24,7 @@ class Structured(Inferred):
         strided: operands (by number) that its kernels read through any strides.
         inplace: operand whose buffer the result may take over, or None.
         by_parts: whether of complex operands each part is computed by itself.
-        emitted: whether `compile` itself prints its kernel, for every backend.
+        emitted: whether the passes print its kernel, for every backend.
         hides: whether it can be told to leave elements out; NaN among those may reach the result.
     """
 

@@ -34,6 +34,9 @@ class HostStep(NamedTuple):
     operands: tuple[Operand, ...]
     outs: tuple[Operand, ...]
 
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
     @property
     def name(self) -> str:
         """Of the step, as debug tools show it."""

@@ -42,7 +42,8 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     The signature is the shapes and dtypes of tensor arguments and the values of all others.
     Tensors that the function uses from outside, such as weights, are read at each call; those it
     changes (`cache[...] = x`, an optimizer's state) keep their changes, in place where nothing
-    else reads the old value. Python code of the function runs during the trace only.
+    else reads the old value. Python code of the function runs during the trace only. On device
+    "numpy", which has no plans, and with tensors of several devices the function is called as it is.
 
     Args:
         function: takes and returns tensors, in nests of lists, tuples and dicts.

@@ -74,3 +74,4 @@ def test_it_runs_compiled_and_its_gradient_flows(device: str) -> None:
 def test_tools_show_that_it_runs_on_the_host(target: str) -> None:
     kernels = debug.kernels(nt.tensor(X).exp().flipped_sum() * 2, target)
     assert [kernel.name for kernel in kernels] == ["exp", "host:flipped_sum", "mul"]
+    assert "spec=<host:flipped_sum>" in repr(kernels[1])

@@ -17,7 +17,6 @@ def signed_bias() -> int:
 
 
 def _has_vnni() -> bool:
-
     cpu = current_cpu()
     return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
 
