@@ -43,7 +43,7 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     Tensors that the function uses from outside, such as weights, are read at each call; those it
     changes (`cache[...] = x`, an optimizer's state) keep their changes, in place where nothing
     else reads the old value. Python code of the function runs during the trace only. On device
-    "numpy", which has no plans, and with tensors of several devices the function is called as it is.
+    "numpy", which has no plans, and with tensors of several devices the function itself is called.
 
     Args:
         function: takes and returns tensors, in nests of lists, tuples and dicts.

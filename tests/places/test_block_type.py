@@ -20,6 +20,7 @@ from numbatorch import entry_points
 from numbatorch.cli.main import main
 from numbatorch.errors import DTypeError, FormatError
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.language.words import Table, int8
 from numbatorch.ops import blocks
 from tests.compare import assert_close
 from tests.io.build import gguf_bytes, record
@@ -273,3 +274,21 @@ def test_bits_that_kernels_do_not_read_are_refused(bits: int, span: int) -> None
 def test_planes_that_kernels_do_not_read_are_refused(planes: tuple[int, ...]) -> None:
     with pytest.raises(DTypeError, match="planes of"):
         blocks.Packed(tuple(blocks.Bits("qs", bits, 16) for bits in planes))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"planes": (8,), "signed": True, "bias": 8},
+        {"planes": (4,), "table": Table(CODEBOOK, int8), "bias": 8},
+        {"planes": (4,), "table": Table(CODEBOOK, int8), "signed": True},
+        {"planes": (4, 4), "signed": True},
+    ],
+    ids=lambda numbers: " ".join(numbers),
+)
+def test_numbers_that_kernels_and_numpy_would_read_differently_are_refused(
+    numbers: dict[str, Any],
+) -> None:
+    planes = tuple(blocks.Bits("qs", bits, 16) for bits in numbers["planes"])
+    with pytest.raises(DTypeError, match="signed"):
+        blocks.Packed(**{**numbers, "planes": planes})

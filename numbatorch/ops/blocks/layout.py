@@ -102,6 +102,11 @@ class Packed:
         if len(widths) > 2 or sum(widths) > 8 or bool(widths) == (self.four is not None):
             problem = f"planes of {widths} bits, where kernels read one, two or a helper instead"
             raise DTypeError(message("block type", problem))
+        if (self.table is not None) + self.signed + bool(self.bias) > 1:
+            problem = "numbers are signed, or have a bias, or a table: kernels take one of these"
+            raise DTypeError(message("block type", problem))
+        if self.signed and len(widths) == 2:
+            raise DTypeError(message("block type", f"planes of {widths} bits of signed numbers"))
 
     def read(self, blocks: Array, count: int) -> Array:
         """The first `count` integers of (n,) blocks, (n, count) float32."""
