@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, TupleNode, find, grad_mode
-from numbatorch.ops.operands import COMPILED, const, describe
+from numbatorch.graph import Node, TupleNode, grad_mode
+from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
+from numbatorch.ops.view import reshape
 
 Cotangent = Node | tuple[Node | None, ...]  # of a node, or of each output of one that has several
 
@@ -128,7 +129,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
     assert node.op.decomposition is not None
     with grad_mode(True):  # what the gradient is made of depends on the inputs in any mode
         # An operand may occur twice, or depend on another one: each gets an alias of its own.
-        operands = [find("reshape").apply(x, shape=x.shape) for x in node.inputs]
+        operands = [reshape.apply(x, shape=x.shape) for x in node.inputs]
         found = node.op.decomposition(*operands, **node.attrs)
     outputs = found if isinstance(found, tuple) else (found,)
     given = cotangent if isinstance(cotangent, tuple) else (cotangent,)
@@ -140,8 +141,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
 
 
 def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:
-    if part.dtype is not node.dtype:
-        part = find("cast").apply(part, dtype=node.dtype)
+    part = as_node(part, node.dtype, node.device)
     before = found.get(node)
     found[node] = part if before is None else before + part
 

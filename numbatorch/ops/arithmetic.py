@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import Node, find
-from numbatorch.ops import binary, compare
+from numbatorch.graph import Node
+from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.complex import complex_power
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node, describe, result_type
@@ -50,7 +50,7 @@ def div(
     if rounding_mode == "floor":
         return down
     if down.dtype.kind == "f":
-        return find("trunc").apply(binary.div.apply(input, other))
+        return unary.trunc.apply(binary.div.apply(input, other))
     inexact = compare.ne.apply(binary.remainder.apply(input, other), 0)
     assert not isinstance(other, complex)  # floor_divide has refused it
     below = compare.lt.apply(other, 0) if isinstance(other, Node) else other < 0
@@ -128,12 +128,12 @@ def isclose(
     equal = compare.eq.apply(input, other)
     if {input.dtype.kind, other.dtype.kind} <= {"i", "u", "b"}:
         if not input.device.has_float64:
-            size = find("abs").apply(as_node(other, dt.float32, other.device))
+            size = unary.abs_.apply(as_node(other, dt.float32, other.device))
             near = compare.le.apply(_distance(input, other), size * rtol + atol)
             return compare.logical_or.apply(equal, near)
         input, other = (as_node(x, dt.float64, x.device) for x in (input, other))
-    size = find("abs").apply(other)
-    near = compare.le.apply(find("abs").apply(input - other), size * rtol + atol)
+    size = unary.abs_.apply(other)
+    near = compare.le.apply(unary.abs_.apply(input - other), size * rtol + atol)
     for x in (input, other):
         near = compare.logical_and.apply(near, compare.isfinite.apply(x))
     out = compare.logical_or.apply(equal, near)
@@ -146,7 +146,7 @@ def isclose(
 def _distance(lhs: Node, rhs: Node) -> Node:
     """|lhs - rhs| of integers in float32: of neighbouring large ones not 0."""
     x, y = (as_node(z, dt.int64, z.device) for z in (lhs, rhs))
-    exact = as_node(find("abs").apply(x - y), dt.float32, x.device)  # but for what overflows int64
+    exact = as_node(unary.abs_.apply(x - y), dt.float32, x.device)  # but for what overflows int64
     x, y = (as_node(z, dt.float32, z.device) for z in (lhs, rhs))
-    rough = find("abs").apply(x - y)
+    rough = unary.abs_.apply(x - y)
     return compare.where.apply(compare.lt.apply(rough, 2.0**62), exact, rough)

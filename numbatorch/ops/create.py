@@ -7,7 +7,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
-from numbatorch.ops.operands import IOTA, const
+from numbatorch.ops.operands import IOTA, as_node, const
 from numbatorch.ops.view import reshape, slice_
 from numbatorch.shape import Shape, numel
 
@@ -25,9 +25,9 @@ def iota(size: int, device: Device) -> Node:
 def arange(start: float, step: float, size: int, dtype: DType, device: Device) -> Node:
     """start + i * step for i below size, computed in float64 for floats and int64 otherwise."""
     wide = dt.float64 if dtype.kind == "f" else dt.int64
-    steps = find("cast").apply(iota(size, device), dtype=wide)
+    steps = as_node(iota(size, device), wide, device)
     values = steps * const(step, wide, device, (size,)) + const(start, wide, device, (size,))
-    return find("cast").apply(values, dtype=dtype)
+    return as_node(values, dtype, device)
 
 
 def drawn(operator: str, shape: Shape, key: Node, **attrs: Any) -> Node:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops import create, index, norm
+from numbatorch.ops import compare, create, index, norm
 from numbatorch.ops.arithmetic import clamp, masked_fill
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.shaping import reshape
@@ -123,4 +123,4 @@ def dropout(input: Node, p: float = 0.5, training: bool = True) -> Node:
     if p == 1:
         return input * 0
     drawn = create.drawn("random_uniform", input.shape, create.next_key(input.device))
-    return masked_fill(input * (1 / (1 - p)), find("lt").apply(drawn, p), 0.0)
+    return masked_fill(input * (1 / (1 - p)), compare.lt.apply(drawn, p), 0.0)

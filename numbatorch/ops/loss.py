@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from numbatorch.errors import ShapeError, message
-from numbatorch.graph import Node, find
-from numbatorch.ops import compare
+from numbatorch.graph import Node
+from numbatorch.ops import compare, unary
 from numbatorch.ops.arithmetic import masked_fill
 from numbatorch.ops.index import take
 from numbatorch.ops.operands import as_node, describe, expanded
@@ -147,7 +147,7 @@ def mse_loss(
     weight: Node | None = None,
 ) -> Node:
     """(input - target)^2; times `weight`, and the mean over its sum."""
-    return _weighted(find("square").apply(input - target), weight, reduction)
+    return _weighted(unary.square.apply(input - target), weight, reduction)
 
 
 @public("nn.functional")
@@ -160,7 +160,7 @@ def l1_loss(
     weight: Node | None = None,
 ) -> Node:
     """|input - target|; times `weight`, and the mean over its sum."""
-    return _weighted(find("abs").apply(input - target), weight, reduction)
+    return _weighted(unary.abs_.apply(input - target), weight, reduction)
 
 
 def _weighted(losses: Node, weight: Node | None, reduction: Mean) -> Node:

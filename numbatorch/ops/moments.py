@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch.dtype import FLOATS, DType
 from numbatorch.graph import Node, find
-from numbatorch.ops.operands import const, expanded
+from numbatorch.ops.operands import as_node, const, expanded
 from numbatorch.ops.reduce import Array, mean, sample, sum_, two_words
 from numbatorch.ops.reduction import State, reduction
 from numbatorch.ops.scalar import Scalar
@@ -139,7 +139,7 @@ def nanmean(x: Array, *, dims: Shape) -> Array:
 @nanmean.vjp
 def _(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
     numbers = find("eq").apply(x, x)
-    seen = find("cast").apply(sum_.apply(numbers, dims=dims), dtype=x.dtype)
+    seen = as_node(sum_.apply(numbers, dims=dims), x.dtype, x.device)
     return find("where").apply(numbers, expanded(g / seen, x.shape), 0.0)
 
 

@@ -151,7 +151,7 @@ def min_(x: Array, *, dims: Shape) -> Array:
 
 
 def _tie_gradient(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
-    hit = find("cast").apply(find("eq").apply(x, expanded(y, x.shape)), dtype=x.dtype)
+    hit = as_node(find("eq").apply(x, expanded(y, x.shape)), x.dtype, x.device)
     share = g / sum_.apply(hit, dims=dims)
     return hit * expanded(share, x.shape)
 

@@ -24,7 +24,7 @@ from numbatorch.ops.reduce import (
 from numbatorch.ops.reduction import Scan, State, ValuesAndIndices, highest, lowest, scan
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape, slice_
+from numbatorch.ops.view import permute, reshape, slice_
 from numbatorch.shape import Shape, normalize_dim
 
 Array = np.ndarray[Any, Any]
@@ -118,7 +118,6 @@ def _to_where_they_stood(g: Any, y: Any, x: Node, *, dims: Shape) -> Node:
     (axis,) = dims
     order = (*(i for i in range(len(x.shape)) if i != axis), axis)
     back = tuple(order.index(i) for i in range(len(x.shape)))
-    permute = find("permute")
     turned = [permute.apply(node, dims=order) for node in (y[1], g[0])]
     zeros = const(0.0, x.dtype, x.device, turned[0].shape)
     return permute.apply(find("scatter_add").apply(zeros, *turned), dims=back)
