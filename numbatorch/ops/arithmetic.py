@@ -17,7 +17,7 @@ Number = int | float | complex
 
 
 @public()
-def add(input: Node, other: Node | Number, *, alpha: Number = 1) -> Node:
+def add(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Node:
     """input + alpha * other; on bool the logical or. Integers wrap.
 
     >>> add(tensor([1, 2]), 10, alpha=2)
@@ -27,14 +27,14 @@ def add(input: Node, other: Node | Number, *, alpha: Number = 1) -> Node:
 
 
 @public(aliases=("subtract",))
-def sub(input: Node, other: Node | Number, *, alpha: Number = 1) -> Node:
+def sub(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Node:
     """input - alpha * other. Integers wrap."""
     return binary.sub.apply(input, other if alpha == 1 else other * alpha)
 
 
 @public(aliases=("divide", "true_divide"))
 def div(
-    input: Node,
+    input: Node | Number,
     other: Node | Number,
     *,
     rounding_mode: Literal["floor", "trunc"] | None = None,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from numbatorch.errors import message
+from numbatorch.graph import Node
 
 
 class Takes(NamedTuple):
@@ -39,6 +40,8 @@ class Takes(NamedTuple):
             return True
         if self.values and isinstance(value, str):
             return value in self.values
+        if value.__class__ is bool and float not in self.classes:
+            return False  # True is no dimension
         return isinstance(value, self.classes) or (
             int in self.exact and hasattr(value, "__index__")
         )
@@ -89,7 +92,7 @@ class Parameters:
 
     def __init__(self, function: Callable[..., Any], attributes: bool = False) -> None:
         kinds = inspect.Parameter
-        scope = getattr(inspect.unwrap(function), "__globals__", {})
+        scope = {**getattr(inspect.unwrap(function), "__globals__", {}), "Tensor": Node}
         self.named: dict[str, Takes | None] = {}
         self.required: list[str] = []
         self.any_name = False
@@ -166,5 +169,7 @@ def _is_annotated(parameter: inspect.Parameter) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Node):
+        return f"a tensor {value.shape} {value.dtype.name}"
     text = repr(value)
     return text if len(text) <= 40 else f"a {type(value).__name__}"

@@ -124,19 +124,18 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
         held: list[Any] = []
         operands: list[Any] = []
         for place, value in enumerate(args):
+            kind = value.__class__
             if isinstance(value, _handles):
                 held.append(value)
-                operands.append(value.node)
-            elif isinstance(value, Node):
-                operands.append(value)
-            else:
-                if value.__class__ not in _NUMBERS:
-                    value = _unwrapped(name, value, held)
-                if place < len(parameters.ordered):
-                    takes = parameters.ordered[place]
-                    if takes is not None and value.__class__ not in takes.exact:
-                        parameters.check_at(name, place, value)
-                operands.append(value)
+                value, kind = value.node, Node
+            elif kind not in _NUMBERS:
+                value = _unwrapped(name, value, held)
+                kind = value.__class__
+            if place < len(parameters.ordered):
+                takes = parameters.ordered[place]
+                if takes is not None and kind not in takes.exact:
+                    parameters.check_at(name, place, value)
+            operands.append(value)
         if options:
             for key, value in options.items():
                 options[key] = value = _unwrapped(name, value, held)
@@ -184,18 +183,13 @@ def _wrapped(out: Any, held: list[Any]) -> Any:
     return out
 
 
-_SECOND = "Tensor | Number"  # what an operand after the first is
-
-
 def function_of(op: Op, operands: tuple[str, ...], attributes: Parameters) -> Callable[..., Any]:
     """The public function of an operator that needs none written: operands, then attributes."""
     kinds = inspect.Parameter
+    operand = "Tensor | Number" if len(operands) > 1 else "Tensor"
     shown = inspect.Signature(
         [
-            *(
-                kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=_SECOND if i else "Tensor")
-                for i, name in enumerate(operands)
-            ),
+            *(kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=operand) for name in operands),
             *(
                 parameter.replace(kind=kinds.POSITIONAL_OR_KEYWORD)
                 for name, parameter in attributes.signature.parameters.items()

@@ -39,6 +39,14 @@ def test_help_shows_the_signature_of_torch() -> None:
         (lambda x: nt.relu(x, foo=1), TypeError, "relu: has no argument 'foo'"),
         (lambda x: x.leaky_relu("steep"), TypeError, "negative_slope is 'steep', not float"),
         (lambda x: nt.exp(x, x), TypeError, "exp"),
+        (lambda x: nt.exp(2.0), TypeError, "exp: input is 2.0, not Tensor"),
+        (lambda x: x.matmul(2), TypeError, "matmul: other is 2, not Tensor"),
+        (lambda x: nt.gather(x, 0, [0]), TypeError, r"gather: index is \[0\], not Tensor"),
+        (lambda x: nt.nn.functional.layer_norm(x, (2,), 1.0), TypeError, "weight is 1.0"),
+        (lambda x: nt.cat(x), TypeError, r"tensors is a tensor \(2,\) float32, not Sequence"),
+        (lambda x: x.sum(x), TypeError, r"dim is a tensor \(2,\) float32"),
+        (lambda x: x.sum(True), TypeError, "dim is True"),
+        (lambda x: x.softmax(True), TypeError, "dim is True, not int"),
         (lambda x: nt.div(x, 2, rounding_mode="up"), ValueError, "'floor' or 'trunc'"),
         (lambda x: nt.pow(x.int(), -1), nt.DTypeError, "no integers"),
         (lambda x: x.int().pow(-1), nt.DTypeError, "no integers"),
@@ -47,6 +55,18 @@ def test_help_shows_the_signature_of_torch() -> None:
 def test_a_wrong_argument_is_an_error_of_the_call(call, error, says) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=says):
         call(nt.tensor([1.0, 2.0]))
+
+
+def test_numbers_are_operands_on_either_side() -> None:
+    x = nt.tensor([1.0, 2.0])
+    for function in (nt.add, nt.sub, nt.mul, nt.div, nt.pow, nt.maximum, nt.remainder, nt.lt):
+        expected = function(nt.tensor([2.0, 2.0]), x)
+        assert function(2, x).tolist() == expected.tolist()
+        assert function(input=2.0, **{_second(function): x}).tolist() == expected.tolist()
+
+
+def _second(function) -> str:  # type: ignore[no-untyped-def]
+    return list(inspect.signature(function).parameters)[1]
 
 
 @pytest.mark.parametrize("name", ["buffer", "take", "cast", "slice", "gelu_tanh", "random_bits"])
