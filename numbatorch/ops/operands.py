@@ -158,6 +158,6 @@ def expanded(node: Node, shape: Shape) -> Node:
     """`node` broadcast to `shape`."""
     if node.shape == shape:
         return node
-    if node.op is CONST:
+    if node.op is CONST and not node.shape:
         return const(node.attrs["value"], node.dtype, node.device, shape)
     return elementary().expand().apply(node, shape=shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from numbatorch.errors import OutOfRange, ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, elementary
 from numbatorch.ops import view as views
 from numbatorch.ops.operands import describe, expanded
 from numbatorch.ops.surface import public
@@ -124,7 +124,7 @@ def expand(input: Node, size: Sizes) -> Node:
     )
     if any(size < 0 for size in shape):
         raise ShapeError(message("expand", f"{asked} is not a shape"))
-    return expanded(input, shape)
+    return input if shape == input.shape else elementary().expand().apply(input, shape=shape)
 
 
 @public()
