@@ -42,12 +42,12 @@ def backend(device: Device) -> Backend:
     return found
 
 
-def install(device: Device, runner: Backend | None) -> None:
-    """Let `runner` be the backend of `device` from now on; None undoes it."""
-    if runner is None:
-        _backends.pop(device, None)
-    else:
+def install(device: Device, runner: Backend | None) -> Backend | None:
+    """Let `runner` be the backend of `device` from now on; None undoes it. Returns the last one."""
+    before = _backends.pop(device, None)
+    if runner is not None:
         _backends[device] = runner
+    return before
 
 
 def _load(device: Device) -> Backend:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,16 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_metal.MTLDevice]:
 @pytest.fixture
 def runtime(gpu: fake_metal.MTLDevice) -> MetalRuntime:
     return open_runtime()
+
+
+@contextmanager
+def metal_on(runtime: MetalRuntime) -> Iterator[None]:
+    """Device "metal" is on this runtime; what it was on for other tests comes back."""
+    before = install(device("metal"), GPUBackend(runtime))
+    try:
+        yield
+    finally:
+        install(device("metal"), before)
 
 
 SCALE = """
@@ -310,8 +321,7 @@ def test_runs_behind_a_failed_one_have_what_it_left(
 def test_memory_of_failed_runs_is_used_again(
     runtime: MetalRuntime, gpu: fake_metal.MTLDevice
 ) -> None:
-    install(device("metal"), GPUBackend(runtime))
-    try:
+    with metal_on(runtime):
         table = nt.tensor([[1.0], [2.0]], device="metal")
 
         def lost() -> nt.Tensor:
@@ -330,8 +340,6 @@ def test_memory_of_failed_runs_is_used_again(
             table.numpy()
         table = nt.tensor([[1.0], [2.0]], device="metal")
         assert lost().tolist() == [[4.0], [2.0], [4.0]]
-    finally:
-        install(device("metal"), None)
 
 
 def test_failed_runs_of_several_kernels_say_how_to_find_it(
@@ -434,8 +442,7 @@ def test_metal_is_imported_when_it_is_asked_for() -> None:
 
 
 def test_tensors_on_device_metal(runtime: MetalRuntime, gpu: fake_metal.MTLDevice) -> None:
-    install(device("metal"), GPUBackend(runtime))
-    try:
+    with metal_on(runtime):
         rng = np.random.default_rng(0)
         x, w = (rng.standard_normal((40, 24)).astype(np.float32) for _ in range(2))
         results = {}
@@ -450,5 +457,3 @@ def test_tensors_on_device_metal(runtime: MetalRuntime, gpu: fake_metal.MTLDevic
         assert gpu.commits > commits
         for found, expected in zip(results["metal"], results["cpu"], strict=True):
             assert_close(found, expected, "gradient")
-    finally:
-        install(device("metal"), None)

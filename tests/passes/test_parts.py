@@ -8,7 +8,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import debug, graph
-from numbatorch.dtype import DType, int64
+from numbatorch.dtype import DType, by_name, int64
 from numbatorch.graph import Node
 from numbatorch.language.kernel import Pointer, T, kernel, share
 from numbatorch.language.words import int64 as word
@@ -23,7 +23,10 @@ from numbatorch.testing import assert_close, check_op
 Array = np.ndarray[Any, Any]
 
 
-@kernel(T=("float32", "float64", "float16", "bfloat16"))
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+
+
+@kernel(T=FLOATS)
 def split_rows(
     whole: Pointer[word],
     rest: Pointer[T],
@@ -39,20 +42,21 @@ def split_rows(
     for row in range(lo, hi):
         for i in range(cols):
             place = row * cols + i
-            whole[place] = word(x[place])
-            rest[place] = x[place] - word(x[place])
+            known = word(x[place]) if abs(x[place]) < 1e4 else 0
+            whole[place] = known
+            rest[place] = x[place] - known
         total[row] = x[row * cols] * 2
 
 
 def split(x: Array) -> tuple[Array, Array, Array]:
-    """Whole part (int64), rest, and twice the first element of each row."""
-    whole = np.trunc(x)
+    """Whole part (int64; 0 of NaN and of what is large), rest, twice the first of each row."""
+    whole = np.where(np.abs(x) < 1e4, np.trunc(x), 0)
     return whole.astype(np.int64), x - whole, 2 * x[:, 0]
 
 
 def make(kernels: bool, fallback: bool) -> Structured:
     """The operator with kernels of its own, or a fallback, or neither."""
-    op = structured()(split)
+    op = structured(dtypes=tuple(by_name[name] for name in FLOATS))(split)
 
     @op.infer
     def _(x: Node) -> list[tuple[Shape, DType]]:
@@ -84,7 +88,8 @@ def make(kernels: bool, fallback: bool) -> Structured:
 
         @op.fallback
         def _(x: Node) -> tuple[Node, Node, Node]:
-            whole = as_node(x, int64, x.device)
+            small = nt.where(Tensor(x).abs() < 1e4, Tensor(x), 0.0).node
+            whole = as_node(small, int64, x.device)
             first = Tensor(x)[:, 0].node * 2.0
             return whole, x - as_node(whole, x.dtype, x.device), first
 
