@@ -13,6 +13,7 @@ from numbatorch.backends.planned import placeholder_graph
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, toposort
 from numbatorch.language.kernel import BoundKernel, Kernel, KernelSpec
+from numbatorch.passes.plan import HostStep
 from numbatorch.passes.planner import make_plan
 
 PACKAGES = (numbatorch.ops.portable, numbatorch.cuda_kernels)
@@ -56,10 +57,14 @@ def all_bindings(kernel: Kernel) -> Iterator[BoundKernel]:
 
 
 def launched(roots: list[Node]) -> dict[str, Pair]:
-    """The kernels and epilogues that realizing nodes on device cuda would launch, by their keys."""
+    """The kernels and epilogues that realizing nodes on device cuda would launch, by their keys.
+
+    Host steps among the launches have none.
+    """
     copies, _leaves = placeholder_graph(toposort(roots))
     plan = make_plan([copies[root] for root in roots if root.buffer is None], "cuda", 1)
-    pairs = [(step.spec, step.epilogue and step.epilogue.spec) for step in plan.launches]
+    launches = [step for step in plan.launches if not isinstance(step.spec, HostStep)]
+    pairs = [(step.spec, step.epilogue and step.epilogue.spec) for step in launches]
     return {f"{spec.key} {epilogue and epilogue.key}": (spec, epilogue) for spec, epilogue in pairs}
 
 
