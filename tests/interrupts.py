@@ -27,7 +27,10 @@ def is_moment(frame: FrameType, event: str) -> bool:
     """Whether the interpreter looks for signals, and for other threads, at this profiler event.
 
     Generators are left out: the event of one that is closed looks like that of one that goes on.
+    So is the import system: an interrupt there can leave its lock held, for all other threads.
     """
+    if frame.f_code.co_filename.startswith("<frozen importlib"):
+        return False
     if event == "call":
         return not frame.f_code.co_flags & inspect.CO_GENERATOR
     return event == "c_return"
