@@ -1,6 +1,7 @@
 """Suites for devices and GPUs, on "cuda" in numba-cuda's simulator: a process for each.
 
-The simulator is chosen before numba is imported, and then stays for the life of a process.
+The simulator is chosen before numba is imported, and then stays for the life of a process. Of the
+operators' properties `--seed` picks two shards of four; `--slow` runs all.
 """
 
 import os
@@ -16,10 +17,9 @@ from tests.conftest import SIMULATED
 ROOT = Path(__file__).parents[2]
 
 PROPERTIES = "tests/ops/test_registry_properties.py"
+SHARDS = 4
 SUITES = {
     "words": ["tests/cuda/test_simulated_words.py"],
-    "properties, first half": [PROPERTIES, "--shard=0/2", "-k", "cuda"],
-    "properties, second half": [PROPERTIES, "--shard=1/2", "-k", "cuda"],
     "a new operator": ["tests/ops/test_new_operator.py"],
     "several outputs": ["tests/passes/test_parts.py", "tests/places/test_several_outputs.py"],
     "host steps": ["tests/passes/test_host_steps.py", "tests/places/test_host_operator.py"],
@@ -42,6 +42,20 @@ SUITES = {
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 @pytest.mark.parametrize("arguments", SUITES.values(), ids=SUITES)
 def test_suite_passes(arguments: list[str]) -> None:
+    run(arguments)
+
+
+@pytest.mark.skipif(SIMULATED, reason="this process simulates already")
+@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
+@pytest.mark.parametrize("number", range(SHARDS))
+def test_properties_hold(number: int, seed: int, request: pytest.FixtureRequest) -> None:
+    if number % 2 and not request.config.getoption("--slow"):
+        pytest.skip("another seed has this shard, --slow has all")
+    shard = (seed + number) % SHARDS
+    run([PROPERTIES, f"--shard={shard}/{SHARDS}", f"--seed={seed}", "-k", "cuda"])
+
+
+def run(arguments: list[str]) -> None:
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
     # A worker of pytest-xdist must not hand its own variables to another pytest.
     environment = {k: v for k, v in environment.items() if not k.startswith("PYTEST_")}
