@@ -15,6 +15,7 @@ import pytest
 
 from numbatorch.backends import cuda
 from numbatorch.backends.cuda import driver as module
+from numbatorch.backends.cuda import packages
 from numbatorch.backends.cuda.driver import Driver
 from numbatorch.backends.cuda.simulated_driver import SimulatedDriver
 from numbatorch.errors import BackendUnavailable
@@ -399,7 +400,7 @@ def absent(name: str) -> str:
     ids=["absent", "macos", "old"],
 )
 def test_without_the_packages_it_says_what_to_install(found, platform, lines, monkeypatch) -> None:
-    monkeypatch.setattr(cuda, "version", found)
+    monkeypatch.setattr(packages, "version", found)
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(BackendUnavailable) as caught:
         cuda.open_runtime()
