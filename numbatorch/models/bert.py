@@ -24,7 +24,7 @@ from numbatorch.tensor import Tensor
 # Keys of the published configurations that say nothing about the encoder.
 HARMLESS = """
     add_cross_attention directionality output_past pooler_fc_size pooler_num_attention_heads
-    pooler_num_fc_layers pooler_size_per_head pooler_type
+    pooler_num_fc_layers pooler_size_per_head pooler_type tie_word_embeddings
 """.split()
 POSITIONS = "embeddings.position_ids"  # old checkpoints hold 0, 1, 2, ...
 
