@@ -57,6 +57,22 @@ def message(operator: str, problem: str, *rows: str, hint: str | None = None) ->
     return "\n".join(lines)
 
 
+def rename(error: Exception, operator: str) -> None:
+    """Have the message of `error` name the function that was called, and not one that it uses.
+
+    >>> error = ShapeError(message("reshape", "the number of elements differs"))
+    >>> rename(error, "unflatten")
+    >>> print(error)
+    unflatten: the number of elements differs
+    """
+    text = error.args[0] if len(error.args) == 1 else None
+    if not isinstance(text, str):
+        return
+    named, colon, rest = text.partition(": ")
+    if colon and named.isidentifier() and named != operator:
+        error.args = (f"{operator}: {rest}",)
+
+
 def out_of_memory(device: str, requested: int, free: int, total: int) -> OutOfMemory:
     """The error of a device that has not `requested` bytes left.
 

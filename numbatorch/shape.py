@@ -66,6 +66,8 @@ def normalize_dim(operator: str, dim: int, rank: int) -> int:
     2
     """
     bound = max(rank, 1)
+    if dim.__class__ is not int:
+        dim = _integer(operator, dim)
     if not -bound <= dim < bound:
         raise OutOfRange(
             message(operator, f"dimension {dim} is not in [{-bound}, {bound - 1}] of rank {rank}")
@@ -73,11 +75,19 @@ def normalize_dim(operator: str, dim: int, rank: int) -> int:
     return dim % bound
 
 
+def _integer(operator: str, dim: Any) -> int:
+    try:
+        number: int = dim.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(message(operator, f"dimension {dim!r} is not an integer")) from None
+    return number
+
+
 def normalize_dims(operator: str, dims: int | Iterable[int] | None, rank: int) -> Shape:
     """Sorted dimension numbers from the front; None is all of them; each at most once."""
     if dims is None:
         return tuple(range(rank))
-    asked = (dims,) if isinstance(dims, int) else tuple(dims)
+    asked = tuple(dims) if isinstance(dims, Iterable) else (dims,)
     found = [normalize_dim(operator, dim, rank) for dim in asked]
     if len(set(found)) != len(found):
         raise ShapeError(message(operator, f"a dimension appears twice in {asked}"))
@@ -94,13 +104,23 @@ def sizes_of(operator: str, sizes: Any) -> Shape:
     given: Sequence[Any] = sizes if listed else (sizes,)
     if len(given) == 1 and isinstance(given[0], Sequence):
         given = given[0]
-    try:
-        shape = tuple([size.__index__() for size in given])
-    except (AttributeError, TypeError):
-        raise TypeError(message(operator, f"{tuple(given)} are not integers")) from None
+    shape: Shape = tuple(given)
+    for size in shape:
+        if size.__class__ is not int:
+            shape = _integers(operator, shape)
+            break
     if numel(shape) >= 2**63:
         raise ShapeError(message(operator, f"{shape} has 2**63 elements or more"))
     return shape
+
+
+def _integers(operator: str, sizes: Sequence[Any]) -> Shape:
+    try:
+        if bool not in map(type, sizes):
+            return tuple([size.__index__() for size in sizes])
+    except (AttributeError, TypeError):
+        pass
+    raise TypeError(message(operator, f"{tuple(sizes)} are not integers"))
 
 
 def list_shape(shape: Sequence[int]) -> str:

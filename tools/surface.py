@@ -67,6 +67,11 @@ def families_of_source() -> list[str]:
     return found
 
 
+def _home(function: Callable[..., Any]) -> str:
+    """The module that a public function is written in."""
+    return inspect.unwrap(function).__module__
+
+
 def places() -> dict[str, dict[str, Callable[..., Any]]]:
     """The public functions of the library by place and name."""
     return {
@@ -74,7 +79,7 @@ def places() -> dict[str, dict[str, Callable[..., Any]]]:
             name: function
             for name in sorted(families.names(place))
             if (function := families.function(place, name)) is not None
-            and function.__module__.startswith("numbatorch.")
+            and _home(function).startswith("numbatorch.")
         }
         for place in surface.PLACES
     }
@@ -89,7 +94,7 @@ def table(functions: dict[str, dict[str, Callable[..., Any]]]) -> str:
             found.setdefault(module, {}).setdefault(families.RECORDS, []).append(op.name)
     for place, named in functions.items():
         for name, function in named.items():
-            found.setdefault(function.__module__, {}).setdefault(place, []).append(name)
+            found.setdefault(_home(function), {}).setdefault(place, []).append(name)
     lines = [f'"""Which module holds which names. {WRITTEN}"""', "", "FAMILIES = {"]
     for module, kinds in sorted(found.items()):
         lines.append(f'    "{module.removeprefix("numbatorch.")}": {{')

@@ -84,39 +84,15 @@ def copy_all(out: Pointer[V], x: Pointer[V], count: int) -> None:
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_blocks(
-    out: Pointer[T],
-    q: Pointer[T],
-    k: Pointer[T],
-    v: Pointer[T],
-    mask: Pointer[bool_],
-    all_sums: Pointer[V],
-    all_stats: Pointer[V],
-    repeat: int,
-    G: int,
-    tokens: int,
-    keys: int,
-    D: int,
-    E: int,
-    q_batch: int,
-    q_head: int,
-    q_token: int,
-    q_col: int,
-    k_batch: int,
-    k_group: int,
-    k_row: int,
-    k_col: int,
-    v_batch: int,
-    v_group: int,
-    v_row: int,
-    v_col: int,
-    mask_batch: int,
-    mask_head: int,
-    mask_token: int,
-    mask_key: int,
-    ahead: int,
-    splits: int,
-    scale: float,
-) -> None:
+    out: Pointer[T], q: Pointer[T], k: Pointer[T], v: Pointer[T], mask: Pointer[bool_],
+    all_sums: Pointer[V], all_stats: Pointer[V],
+    repeat: int, G: int, tokens: int, keys: int, D: int, E: int,
+    q_batch: int, q_head: int, q_token: int, q_col: int,
+    k_batch: int, k_group: int, k_row: int, k_col: int,
+    v_batch: int, v_group: int, v_row: int, v_col: int,
+    mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
+    ahead: int, splits: int, scale: float,
+) -> None:  # fmt: skip
     """A group for each tile of queries, COLS of E and range of keys; t sees keys below ahead + t.
 
     With more than one range of keys, `attention_join` makes the result of what each has found.

@@ -50,26 +50,11 @@ def element(x: Pointer[U], index: int) -> Any:
 
 @kernel(T=FLOATS, U=FLOATS, V=WIDE)
 def matmul(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    finish: Epilogue,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, finish: Epilogue,
+) -> None:  # fmt: skip
     """A group computes a tile, and takes both operands through shared memory, k after k."""
     lhs_tile = shared(V, CELLS)
     rhs_tile = shared(V, CELLS)
@@ -125,26 +110,11 @@ def matmul(
 
 @kernel(T=FLOATS, U=FLOATS, V=WIDE)
 def matmul_nt(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    finish: Epilogue,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, finish: Epilogue,
+) -> None:  # fmt: skip
     """A group computes four columns of a row, its threads share k."""
     panels = truncdiv(N + 3, 4)
     panel = truncdiv(group(), M)  # groups that read the same of rhs are neighbours
@@ -185,26 +155,11 @@ def matmul_nt(
 
 @kernel(T=FLOATS, U=FLOATS, V=WIDE)
 def matmul_nn(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    finish: Epilogue,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, finish: Epilogue,
+) -> None:  # fmt: skip
     """A group computes a panel of columns of a row, a thread one column for a share of k."""
     partial = shared(V, ROOM)
     panels = truncdiv(N + PANEL - 1, PANEL)

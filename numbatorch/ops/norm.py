@@ -199,4 +199,5 @@ def _like(weight: Node, x: Node) -> Node:
 
 def _over_rows(x: Node, dtype: DType) -> Node:
     """The sum over all dimensions but the last, rounded to `dtype`."""
-    return as_node(reduced(sum_, x, tuple(range(len(x.shape) - 1))), dtype, x.device)
+    rows = tuple(range(len(x.shape) - 1))
+    return as_node(reduced(sum_, x, rows) if rows else x, dtype, x.device)

@@ -361,7 +361,12 @@ def reduced(op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **at
 def reduced_parts(
     op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **attrs: Any
 ) -> tuple[Node, ...]:
-    """The results of a reduction over `dim` (an int, several, or None for all)."""
+    """The results of a reduction over `dim` (an int, several, or None for all).
+
+    An empty list of dimensions is all of them, but for any and all: so it is in PyTorch.
+    """
+    if dim is not None and dim.__class__ is not int and len(dim) == 0 and op not in (any_, all_):
+        dim = None
     dims = normalize_dims(op.name, dim, len(x.shape))
     parts = op.parts(x, dims=dims, **attrs)
     if keepdim or not dims:

@@ -78,7 +78,7 @@ class Elementwise(Op):
     @cached_property
     def public(self) -> Callable[..., Any]:
         """The public function that it has unless one is written: operands, then attributes."""
-        return surface.function_of(self, self.operands, self.attributes)
+        return surface.function_of(self, self.operands, self.attributes, self.places[0])
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Its public function."""

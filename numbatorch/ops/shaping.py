@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, elementary
@@ -212,7 +213,10 @@ def chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
 @public()
 def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
     """Every element of dimension `dim`, without that dimension."""
-    total = input.shape[normalize_dim("unbind", dim, len(input.shape))]
+    axis = normalize_dim("unbind", dim, len(input.shape))
+    if not input.shape:
+        raise OutOfRange(message("unbind", "a 0-d tensor has no dimensions"))
+    total = input.shape[axis]
     return tuple(select(input, dim, i) for i in range(total))
 
 
@@ -259,6 +263,13 @@ def flip(input: Node, dims: Sizes) -> Node:
     return views.clone.apply(out)
 
 
+def _require_tensors(operator: str, tensors: Sequence[Any]) -> None:
+    for number, item in enumerate(tensors):
+        if not isinstance(item, Node):
+            shown = item if item is None else type(item).__name__
+            raise TypeError(message(operator, f"tensors[{number}] is {shown}, not a tensor"))
+
+
 @public("nt", aliases=("concat", "concatenate"))
 def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
     """Join along `dim`; the other dimensions must agree.
@@ -266,6 +277,7 @@ def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
     >>> cat([tensor([1, 2]), tensor([3])])
     tensor([1, 2, 3])
     """
+    _require_tensors("cat", tensors)
     whole = [node for node in tensors if node.shape != (0,)]
     return views.cat(whole or tensors, dim)
 
@@ -273,6 +285,7 @@ def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
 @public("nt")
 def stack(tensors: Sequence[Node], dim: int = 0) -> Node:
     """Join along a new dimension; all shapes must agree."""
+    _require_tensors("stack", tensors)
     shapes = {node.shape for node in tensors}
     if len(shapes) > 1:
         raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ class Takes(NamedTuple):
         classes: classes whose objects are right, those of subclasses too.
         values: the only right values, if there are such.
         floats: whether an integer stands for a float.
-        text: the annotation as it was written.
+        text: the annotation as users read it.
     """
 
     exact: frozenset[type]
@@ -38,8 +39,8 @@ class Takes(NamedTuple):
         """Whether the parameter takes `value`."""
         if value.__class__ in self.exact:
             return True
-        if self.values and isinstance(value, str):
-            return value in self.values
+        if isinstance(value, str | bytes):  # no sequence, of dimensions or of tensors
+            return value in self.values or value.__class__ in self.classes
         if value.__class__ is bool and float not in self.classes:
             return False  # True is no dimension
         return isinstance(value, self.classes) or (
@@ -49,7 +50,6 @@ class Takes(NamedTuple):
 
 def takes(annotation: Any, scope: Mapping[str, Any]) -> Takes | None:
     """What an annotation lets through; None where that is anything, or cannot be told."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     try:
         found = eval(annotation, dict(scope)) if isinstance(annotation, str) else annotation
     except (NameError, TypeError, AttributeError):  # a name that only a type checker sees
@@ -61,7 +61,13 @@ def takes(annotation: Any, scope: Mapping[str, Any]) -> Takes | None:
     floats = float in classes and int not in classes
     if floats:
         classes.add(int)
-    return Takes(frozenset(classes), tuple(classes), tuple(values), floats, text)
+    return Takes(frozenset(classes), tuple(classes), tuple(values), floats, _spelled(found))
+
+
+def _spelled(annotation: Any) -> str:
+    """An annotation without the modules of its names; aliases are written out."""
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text).replace("Node", "Tensor")
 
 
 def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from numbatorch.errors import message
+from numbatorch.errors import message, rename
 from numbatorch.graph import Node, Op
 from numbatorch.ops.signature import Parameters
 
@@ -35,6 +35,9 @@ SPREAD: dict[str, str] = {
     for name in names.split()
 }
 SELF_AT = {"where": 1}
+
+# Where a function of a place is found again, by which it is pickled.
+MODULES = {"nt": "numbatorch", **{p: f"numbatorch.{p}" for p in PLACES if p not in EVERYWHERE}}
 
 _functions: dict[str, dict[str, Callable[..., Any]]] = {place: {} for place in PLACES}
 
@@ -140,7 +143,11 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
             for key, value in options.items():
                 options[key] = value = _unwrapped(name, value, held)
                 parameters.check(name, key, value)
-        out = function(*operands, **options)
+        try:
+            out = function(*operands, **options)
+        except (IndexError, TypeError, ValueError) as error:
+            rename(error, name)
+            raise
         if not held:
             return out
         return _handles._wrap(out, held) if isinstance(out, Node) else _wrapped(out, held)
@@ -183,8 +190,14 @@ def _wrapped(out: Any, held: list[Any]) -> Any:
     return out
 
 
-def function_of(op: Op, operands: tuple[str, ...], attributes: Parameters) -> Callable[..., Any]:
-    """The public function of an operator that needs none written: operands, then attributes."""
+def function_of(
+    op: Op, operands: tuple[str, ...], attributes: Parameters, place: str
+) -> Callable[..., Any]:
+    """The public function of an operator that needs none written: operands, then attributes.
+
+    Args:
+        place: one where users find it.
+    """
     kinds = inspect.Parameter
     operand = "Tensor | Number" if len(operands) > 1 else "Tensor"
     shown = inspect.Signature(
@@ -209,7 +222,9 @@ def function_of(op: Op, operands: tuple[str, ...], attributes: Parameters) -> Ca
     function.__doc__ = op.__doc__
     function.__module__ = getattr(op, "function", op.reference).__module__
     function.__signature__ = shown  # type: ignore[attr-defined]
-    return on_tensors(function, op.name)
+    found = on_tensors(function, op.name)
+    found.__module__ = MODULES.get(place, function.__module__)
+    return found
 
 
 def _bound(

@@ -35,6 +35,7 @@ class Access:
         operand: the argument that it becomes; None for iota.
         strides: of the collapsed space, outermost first.
         parameter: False for iota, which has no pointer.
+        step: name of the innermost stride where it is not an argument of the program.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Access:
     strides: Shape = ()
     parameter: bool = True
     iota: bool = False
+    step: str = ""
 
     @property
     def kind(self) -> str:
@@ -227,7 +229,8 @@ class Program:
         return lines
 
     def _inner(self, number: int, access: Access) -> str:
-        return {"c": str(access.words), "b": "0", "s": f"{self.stem}s{number}_i"}[access.kind]
+        step = access.step or f"{self.stem}s{number}_i"
+        return {"c": str(access.words), "b": "0", "s": step}[access.kind]
 
     def body(self, index: str, cores: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Statements that compute the terms at element `index` of the row, and the results' text.

@@ -203,4 +203,4 @@ def _group(walk: Walk) -> Kernel:
         ]
 
     extra = [("total: int", numel(walk.extents.kept)), ("size: int", walk.size)]
-    return *walk.kernel("group", extra, body), group_grid(walk)
+    return *walk.kernel("group", extra, body, grouped=True), group_grid(walk)

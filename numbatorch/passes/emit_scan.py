@@ -192,4 +192,4 @@ def _group(walk: Walk) -> Kernel:
         ]
 
     extra = [("total: int", numel(walk.extents.kept)), *_parameters(walk)]
-    return *walk.kernel("group scan", extra, body), group_grid(walk)
+    return *walk.kernel("group scan", extra, body, grouped=True), group_grid(walk)

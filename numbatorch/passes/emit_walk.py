@@ -105,14 +105,19 @@ class Walk:
         self.depth = len(self.extents.reduced) - 1
 
     def kernel(
-        self, form: str, extra: Sequence[tuple[str, Any]], body: Callable[[], list[str]]
+        self,
+        form: str,
+        extra: Sequence[tuple[str, Any]],
+        body: Callable[[], list[str]],
+        grouped: bool = False,
     ) -> tuple[EmittedKernel, list[Any]]:
         """A kernel and its arguments.
 
         Args:
             form: names the kind of kernel.
-            extra: parameters of the form, as text, and their values.
+            extra: parameters of the form, as text, and their values: integers or memory.
             body: gives the statements.
+            grouped: whether the threads of a group share a result.
         """
         names, signature, values = self._source_parameters()
         sizes = self._sizes()
@@ -122,13 +127,13 @@ class Walk:
             *(f"{name}: int" for name in sizes),
             *self.state.parameters(),
             *(text for text, _value in extra),
-            *([] if form.startswith("group") else ["part: int", "parts: int"]),
+            *([] if grouped else ["part: int", "parts: int"]),
         ]
-        kinds = ["pointer" if "Pointer" in text else "int" for text, _value in extra]
+        kinds = ["int" if isinstance(value, int) else "pointer" for _text, value in extra]
 
         def text() -> str:
             lines = header(kernel_name(self.group), self.group)
-            if form.startswith("group"):
+            if grouped:
                 words = "barrier, group, groups, shared, thread, threads"
                 lines.insert(-2, f"from numbatorch.language.groups import {words}")
             start = f"def kernel({', '.join(parameters)}) -> None:"
@@ -229,12 +234,11 @@ class Walk:
         """Statements that compute the prologue at an index of the innermost dimension."""
         letter = "K" if along_kept else "R"
         strides = self.extents.kept_strides if along_kept else self.extents.reduced_strides
+        last = len(self.extents.kept if along_kept else self.extents.reduced) - 1
         for number, access in enumerate(self.source.accesses()):
             access.strides = strides[number][-1:]
+            access.step = f"{letter}{number}_{last}"
         lines, (value,) = self.source.body(index)
-        last = len(self.extents.kept if along_kept else self.extents.reduced) - 1
-        for number in range(len(strides)):
-            lines = [x.replace(f"ps{number}_i", f"{letter}{number}_{last}") for x in lines]
         return lines, value
 
     def visit(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, Like, by_name, named
@@ -258,6 +260,8 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, Tensor | int | float | complex | np.generic):
+            raise TypeError(message("in", f"{value!r} is neither a tensor nor a number"))
         return bool((self == value).any())
 
     def copy_(self, source: Tensor) -> Tensor:

@@ -299,6 +299,8 @@ def arange(
     >>> arange(1, 4)
     tensor([1, 2, 3])
     """
+    asked: list[Any] = [x.item() if isinstance(x, Tensor) else x for x in (start, end, step)]
+    start, end, step = asked
     first, last = (0, start) if end is None else (start, end)
     if step == 0 or not all(map(math.isfinite, (first, last, step))):
         raise ShapeError(message("arange", f"no range from {first} to {last} by {step}"))
@@ -337,6 +339,7 @@ def linspace(
         DTypeError: a number between them is no integer, and the dtype is one of integers.
     """
     target = _asked("linspace", dtype) or dt.float32
+    (steps,) = _shape("linspace", (steps,))
     array = converted("linspace", np.linspace(start, end, steps), target)
     return finished(host_node(array, target, as_device(device)), requires_grad)
 

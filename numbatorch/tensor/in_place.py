@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle
 
@@ -30,8 +30,9 @@ def in_place(name: str, method: str) -> Method:
 
 def hold_result(tensor: Handle, operator: str, value: Tensor) -> Handle:
     """Have `tensor` hold the result of an operator, which must have its shape and dtype."""
-    if value.shape != tensor.node.shape or value.dtype is not tensor.node.dtype:
-        raise ShapeError(
+    wrong = ShapeError if value.shape != tensor.node.shape else DTypeError
+    if wrong is ShapeError or value.dtype is not tensor.node.dtype:
+        raise wrong(
             message(
                 operator,
                 "the result does not fit into the tensor",

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -42,8 +42,10 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again with `seed`, an integer taken modulo 2**64."""
+        if not isinstance(seed, SupportsIndex):
+            raise TypeError(message("manual_seed", f"the seed is {seed!r}, not an integer"))
         with self._lock:
-            self._seed = seed % 2**64
+            self._seed = seed.__index__() % 2**64
             self._streams = 0
         return self
 
@@ -93,7 +95,9 @@ def recorded_keys() -> Iterator[list[tuple[Node, Generator]]]:
 
 def _key(where: Device, generator: Generator | None = None) -> Node:
     """The key of the next stream."""
-    source = generator or default_generator
+    source = default_generator if generator is None else generator
+    if not isinstance(source, Generator):
+        raise TypeError(message("generator", f"{generator!r} is not an nt.Generator"))
     key = host_node(source.key(), dt.uint32, where)
     if _recorded.keys is not None:
         _recorded.keys.append((key, source))

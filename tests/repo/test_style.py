@@ -23,13 +23,12 @@ def test_file_is_short(path: Path) -> None:
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its docstring; of a kernel without its argument block, too."""
+    """Lines of a function without its docstring."""
     statements = function.body[ast.get_docstring(function) is not None :]
     if not statements or function.end_lineno is None:
         return 0
     body = function.end_lineno - statements[0].lineno + 1
-    kernel = any(ast.unparse(d).partition("(")[0] == "kernel" for d in function.decorator_list)
-    return body if kernel else body + function.body[0].lineno - function.lineno
+    return body + function.body[0].lineno - function.lineno
 
 
 @pytest.mark.parametrize("path", PACKAGE_FILES, ids=name_of)

@@ -155,40 +155,14 @@ def score_block(
 
 @kernel(T=FLOAT, V=WIDE)
 def attention_blocks(
-    out: Pointer[T],
-    q: Pointer[T],
-    k: Pointer[T],
-    v: Pointer[T],
-    mask: Pointer[bool_],
-    work: Pointer[V],
-    scores: Pointer[V],
-    stats: Pointer[V],
-    repeat: int,
-    groups: int,
-    tokens: int,
-    keys: int,
-    D: int,
-    E: int,
-    q_batch: int,
-    q_head: int,
-    q_token: int,
-    k_batch: int,
-    k_group: int,
-    k_row: int,
-    v_batch: int,
-    v_group: int,
-    v_row: int,
-    mask_batch: int,
-    mask_head: int,
-    mask_token: int,
-    mask_key: int,
-    ahead: int,
-    span: int,
-    items: int,
-    scale: float,
-    part: int,
-    parts: int,
-) -> None:
+    out: Pointer[T], q: Pointer[T], k: Pointer[T], v: Pointer[T], mask: Pointer[bool_],
+    work: Pointer[V], scores: Pointer[V], stats: Pointer[V],
+    repeat: int, groups: int, tokens: int, keys: int, D: int, E: int,
+    q_batch: int, q_head: int, q_token: int, k_batch: int, k_group: int, k_row: int,
+    v_batch: int, v_group: int, v_row: int,
+    mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
+    ahead: int, span: int, items: int, scale: float, part: int, parts: int,
+) -> None:  # fmt: skip
     """Each block of queries goes over the blocks of keys; token t sees keys below ahead + t."""
     tiles = truncdiv(tokens * repeat + TILE - 1, TILE)
     own, stat = scores + part * BLOCK * TILE, stats + part * 4 * TILE

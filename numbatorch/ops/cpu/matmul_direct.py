@@ -146,31 +146,11 @@ def nn_rows(
 
 @kernel(T=FLOATS, U=FLOATS)
 def matmul_nn(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    workspace: Pointer[uint8],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch0: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    epilogue: int,
-    epilogue_args: int,
-    part: int,
-    parts: int,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[uint8],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+) -> None:  # fmt: skip
     """out = lhs @ rhs for rhs_col = 1: small matrices, and a vector times a matrix."""
     blocks = (N + PANEL - 1) // PANEL
     chunks = (M + CHUNK - 1) // CHUNK
@@ -339,31 +319,11 @@ def nt_blocked(
 
 @kernel(T=FLOATS, U=FLOATS)
 def matmul_nt(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    workspace: Pointer[uint8],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch0: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    epilogue: int,
-    epilogue_args: int,
-    part: int,
-    parts: int,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[uint8],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+) -> None:  # fmt: skip
     """out = lhs @ rhs for lhs_col = rhs_row = 1 and few rows: x @ W.T reads each row of W once."""
     blocks = (N + 7) // 8
     sums = view_held(workspace, out) + part * (DOTS_ROWS * DOTS_COLUMNS)

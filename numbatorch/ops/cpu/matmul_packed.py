@@ -182,31 +182,11 @@ def chunk_rows(
 
 @kernel(T=FLOATS, U=FLOATS)
 def matmul(
-    out: Pointer[T],
-    lhs: Pointer[T],
-    rhs: Pointer[U],
-    workspace: Pointer[uint8],
-    M: int,
-    N: int,
-    K: int,
-    out_row: int,
-    lhs_row: int,
-    lhs_col: int,
-    rhs_row: int,
-    rhs_col: int,
-    batch0: int,
-    batch1: int,
-    out_batch0: int,
-    out_batch1: int,
-    lhs_batch0: int,
-    lhs_batch1: int,
-    rhs_batch0: int,
-    rhs_batch1: int,
-    epilogue: int,
-    epilogue_args: int,
-    part: int,
-    parts: int,
-) -> None:
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[uint8],
+    M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
+    batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
+    rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+) -> None:  # fmt: skip
     """out = lhs @ rhs for any strides; lhs is read in place unless it is narrow."""
     width = tile_vectors(out) * lanes(out)
     panels = (N + width - 1) // width

@@ -30,24 +30,10 @@ def turn_pairs(
 
 @kernel(T=FLOAT, V=WIDE)
 def rope_rows(
-    out: Pointer[T],
-    x: Pointer[T],
-    cos: Pointer[V],
-    sin: Pointer[V],
-    heads: int,
-    tokens: int,
-    half: int,
-    batch_stride: int,
-    head_stride: int,
-    token_stride: int,
-    stride: int,
-    rows: int,
-    position: int,
-    interleaved: int,
-    sign: float,
-    part: int,
-    parts: int,
-) -> None:
+    out: Pointer[T], x: Pointer[T], cos: Pointer[V], sin: Pointer[V],
+    heads: int, tokens: int, half: int, batch_stride: int, head_stride: int, token_stride: int,
+    stride: int, rows: int, position: int, interleaved: int, sign: float, part: int, parts: int,
+) -> None:  # fmt: skip
     """Rotates the pairs (i, i + half), or (2i, 2i + 1), by the angles of row position + token."""
     lo, hi = share(rows * half, part, parts)
     if lo >= hi:
