@@ -30,6 +30,8 @@ class Op:
         differentiable: False where the result does not depend smoothly on any input.
         dtypes: what operands may be; tests draw them in every one.
         source: where the maths comes from.
+        peer: the function of another library that it is tested beside: PyTorch's of its name
+            unless the record says otherwise; None if there is none.
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
         rewrite: (node) -> a simpler node of the same value, or None.
         costly: whether its result, where it may be read again, is worth a buffer.
@@ -41,6 +43,7 @@ class Op:
         self.name = name.rstrip("_")
         self.reference = reference
         self.source = source
+        self.peer: str | None = f"torch.{self.name}"
         self.gradient: Callable[..., Any] | None = None
         self.differentiable = True
         self.dtypes: tuple[DType, ...] = PLAIN

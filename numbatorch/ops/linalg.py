@@ -117,6 +117,9 @@ def _(rng: Draw) -> Any:
     return [_matrices(rng, int(rng.integers(0, 3)), N, N)], {}
 
 
+inv_.peer = "torch.linalg.inv"
+
+
 @public("linalg")
 def inv(A: Node) -> Node:
     """The inverse of each matrix of A (..., N, N).
@@ -408,6 +411,9 @@ def _or_zeros(g: Node | None, like: Node) -> Node:
 def _(rng: Draw) -> Any:
     M, N = (int(n) for n in rng.integers(1, 5, 2))
     return [_matrices(rng, 2, M, N)], {}
+
+
+lu_.peer = "torch.linalg.lu"
 
 
 @public("linalg")

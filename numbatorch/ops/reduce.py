@@ -345,6 +345,10 @@ def one_dim_sample(rng: Draw) -> Any:
     return [rng.standard_normal(rng.dims((1, 1, 1), (5, 5, 5)))], {"dims": (int(rng.integers(3)),)}
 
 
+max_.peer, min_.peer = "torch.amax", "torch.amin"
+max_with_index.peer, min_with_index.peer = "torch.max", "torch.min"
+expand.peer = "torch.Tensor.expand"
+
 REDUCTIONS: tuple[Op, ...] = (sum_, prod, max_, min_, argmax, argmin, any_, all_, logsumexp)
 for _op in REDUCTIONS:
     _op.samples(sample)

@@ -177,6 +177,7 @@ def elementwise(
     differentiable: bool = True,
     places: tuple[str, ...] = surface.EVERYWHERE,
     aliases: tuple[str, ...] = (),
+    peer: str | None = None,
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Decorator: register a scalar body as an elementwise operator.
 
@@ -192,6 +193,7 @@ def elementwise(
         places: where users find the function that is made of it, of `surface.PLACES`: nt.f and
             Tensor.f unless given. One written with `surface.public` takes its place.
         aliases: other names of that function.
+        peer: what it is tested beside, torch.<name> unless given.
     """
 
     def decorate(body: Callable[..., Any]) -> Elementwise:
@@ -203,6 +205,7 @@ def elementwise(
         op.largest = largest
         op.differentiable = differentiable
         op.places = places
+        op.peer = peer or op.peer
         for alias in aliases:
             surface.enter(op.public, alias, places)
         return register(op)

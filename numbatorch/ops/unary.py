@@ -283,6 +283,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1702.03118",
     places=ACTIVATION,
+    peer="torch.nn.functional.silu",
 )
 def silu(x: Scalar) -> Scalar:
     """x * sigmoid(x)."""
@@ -316,6 +317,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     dtypes=dt.FLOATS,
     source=TORCH + "LeakyReLU.html",
     places=ACTIVATION,
+    peer="torch.nn.functional.leaky_relu",
 )
 def leaky_relu(x: Scalar, *, negative_slope: float = 0.01) -> Scalar:
     """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope."""
@@ -331,6 +333,7 @@ def _(g: Node, y: Node, x: Node, *, negative_slope: float) -> Node:
     numpy=lambda x: np.logaddexp(np.asarray(x, np.float64), 0.0),
     dtypes=dt.FLOATS,
     source=TORCH + "Softplus.html",
+    peer="torch.nn.functional.softplus",
 )
 def softplus_(x: Scalar) -> Scalar:
     """log(1 + e**x), without overflow."""
@@ -346,6 +349,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=_wide(lambda x: 0.5 * x * _erfc(-x * _SQRT_HALF)),
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1606.08415",
+    peer="torch.nn.functional.gelu",
 )
 def gelu_(x: Scalar) -> Scalar:
     """x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2."""
@@ -359,7 +363,10 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @elementwise(
-    numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)), dtypes=dt.FLOATS, places=("special",)
+    numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)),
+    dtypes=dt.FLOATS,
+    places=("special",),
+    peer="torch.special.ndtr",
 )
 def ndtr(x: Scalar) -> Scalar:
     """Phi(x): how likely a standard normal variable is below x."""
@@ -380,6 +387,7 @@ def _gelu_tanh_reference(x: Array) -> Array:
     dtypes=dt.FLOATS,
     source="https://arxiv.org/abs/1606.08415",
     places=(),
+    peer="torch.nn.functional.gelu",
 )
 def gelu_tanh(x: Scalar) -> Scalar:
     """x * (1 + tanh(u)) / 2 = x * sigmoid(2 * u), where u = sqrt(2/pi) * (x + 0.044715 * x**3)."""

@@ -1,7 +1,8 @@
 """Every operator of the registry beside PyTorch: forward and gradient, over drawn operands.
 
-An operator's peer is PyTorch's function of its name, or the one that PEERS says; an operator
-without one says why in NO_PEER. So a new operator is compared, or its test says what is missing.
+A record names its peer, PyTorch's function of its name unless it says another; where that takes
+its arguments in another way, CALLS says how. An operator without one says why in NO_PEER. So a new
+operator is compared, or its test says what is missing.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,14 @@ from numbatorch.graph import Op
 from numbatorch.ops.drawing import Draw
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.operands import Leaf
+from numbatorch.ops.reduction import Reduction
+from numbatorch.ops.scan import Scan
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import host_array, host_node
 from numbatorch.testing.cases import Case, draw, kind_of
 from tests.compare import assert_close
 from tests.peers.sides import torch, torch_dtype
 
-F = torch.nn.functional
 OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
 GRADIENT = "a gradient: compared through the operator that it belongs to"
 PACKED = "PyTorch has no GGML blocks: tests/quantized compare with the package gguf"
@@ -54,13 +56,13 @@ NO_PEER = {
 
 
 def over(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction over the last dimension, as one over `dims`, which stay with size 1."""
+    """A reduction over one dimension, as one over `dims`, which stay with size 1."""
 
     def reduce(x: Any, *, dims: tuple[int, ...], **attrs: Any) -> Any:
         kept = [d for d in range(x.ndim) if d not in dims]
         flat = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
         shape = [1 if d in dims else size for d, size in enumerate(x.shape)]
-        found = function(flat, **attrs)
+        found = function(flat, dim=-1, **attrs)
         if isinstance(found, tuple):
             return tuple(part.reshape(shape) for part in found)
         return found.reshape(shape)
@@ -68,60 +70,48 @@ def over(function: Callable[..., Any]) -> Callable[..., Any]:
     return reduce
 
 
-def along(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A scan of a dimension."""
-    return lambda x, *, dims: function(x, dims[0])
-
-
-def last(name: str) -> Callable[..., Any]:
-    """PyTorch's reduction `name` over the last dimension."""
-    return over(lambda x, **attrs: getattr(torch, name)(x, dim=-1, **attrs))
-
-
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
-REDUCTIONS = "all any aminmax argmax argmin logsumexp nanmean prod sum var var_mean".split()
-PEERS: dict[str, Callable[..., Any]] = {
-    **{name: last(name) for name in REDUCTIONS},
-    **{name: along(getattr(torch, name)) for name in "cummax cummin cumprod cumsum".split()},
-    "logcumsumexp": along(torch.logcumsumexp),
-    "max": last("amax"),
-    "min": last("amin"),
-    "max_with_index": last("max"),
-    "min_with_index": last("min"),
-    "expand": lambda x, *, shape: x.expand(shape),
-    "gather": lambda x, index: torch.gather(x, -1, index.long()),
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "index_add": lambda base, index, value: base.index_add(
-        0, index.long().reshape(-1), value.reshape(index.numel(), *base.shape[1:])
+Peer = Callable[..., Any]
+CALLS: dict[str, Callable[[Peer], Peer]] = {
+    "expand": lambda peer: lambda x, *, shape: peer(x, shape),
+    "gather": lambda peer: lambda x, index: peer(x, -1, index.long()),
+    "gelu_tanh": lambda peer: lambda x: peer(x, approximate="tanh"),
+    "index_add": lambda peer: (
+        lambda base, index, value: peer(
+            base, 0, index.long().reshape(-1), value.reshape(index.numel(), *base.shape[1:])
+        )
     ),
-    "inv": torch.linalg.inv,
-    "layer_norm": lambda x, weight, bias, *, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps),
-    "log_softmax": lambda x: torch.log_softmax(x, -1),
-    "lu": torch.linalg.lu,
-    "ndtr": torch.special.ndtr,
-    "permute": lambda x, *, dims: x.permute(dims),
-    "reshape": lambda x, *, shape: x.reshape(shape),
-    "rms_norm": lambda x, weight, *, eps: F.rms_norm(x, x.shape[-1:], weight, eps),
-    "scatter_add": lambda base, index, value: base.scatter_add(-1, index.long(), value),
-    "softmax": lambda x: torch.softmax(x, -1),
-    "take": lambda x, index: x[index.long()],
-    "topk": lambda x, *, k, largest: torch.topk(x, k, largest=largest),
+    "layer_norm": lambda peer: (
+        lambda x, weight, bias, *, eps: peer(x, x.shape[-1:], weight, bias, eps)
+    ),
+    "log_softmax": lambda peer: lambda x: peer(x, -1),
+    "permute": lambda peer: lambda x, *, dims: peer(x, dims),
+    "reshape": lambda peer: lambda x, *, shape: peer(x, shape),
+    "rms_norm": lambda peer: lambda x, weight, *, eps: peer(x, x.shape[-1:], weight, eps),
+    "scatter_add": lambda peer: lambda base, index, value: peer(base, -1, index.long(), value),
+    "softmax": lambda peer: lambda x: peer(x, -1),
+    "take": lambda _peer: lambda x, index: x[index.long()],
 }
 
 
-def peer_of(op: Op) -> Callable[..., Any] | None:
-    """What PEERS says, or PyTorch's function of the operator's name."""
-    if op.name in NO_PEER or op.name in PEERS:
-        return PEERS.get(op.name)
-    found = getattr(torch, op.name, None) or getattr(F, op.name, None)
-    assert found is not None, f"{op.name} has no peer: name it in PEERS, or say why in NO_PEER"
-    return found
+def peer_of(op: Op) -> Peer:
+    """The function that the record names, taking what the operator takes."""
+    assert op.peer is not None
+    found: Any = torch
+    for name in op.peer.removeprefix("torch.").split("."):
+        found = getattr(found, name, None)
+        assert found is not None, f"{op.name}: there is no {op.peer}; or say why in NO_PEER"
+    if op.name in CALLS:
+        return CALLS[op.name](found)
+    if isinstance(op, Scan):
+        return lambda x, *, dims: found(x, dims[0])
+    return over(found) if isinstance(op, Reduction) else found
 
 
 def test_reasons_are_those_of_operators() -> None:
     names = {op.name for op in OPS}
-    assert set(NO_PEER) <= names and set(PEERS) <= names
-    assert not set(NO_PEER) & set(PEERS)
+    assert set(NO_PEER) <= names and set(CALLS) <= names
+    assert not set(NO_PEER) & set(CALLS)
 
 
 def theirs_of(array: Any) -> Any:
@@ -135,7 +125,6 @@ def theirs_of(array: Any) -> Any:
 def compare(op: Op, case: Case, kind: str) -> None:
     """Results, and gradients of their sums weighted by 1, 2, 3, ..."""
     peer = peer_of(op)
-    assert peer is not None
     ours = [Tensor(node) for node in case.nodes("cpu")]
     theirs = [theirs_of(array) for array in case.operands]
     moving = [i for i, x in enumerate(ours) if op.differentiable and x.is_floating_point()]
@@ -170,7 +159,6 @@ def compare(op: Op, case: Case, kind: str) -> None:
 
 @pytest.mark.parametrize("op", [op for op in OPS if op.name not in NO_PEER], ids=lambda op: op.name)
 def test_operator_equals_its_peer(op: Op, seed: int) -> None:
-    assert peer_of(op) is not None
     dtype = next((d for d in (dt.float32, dt.int32, dt.bool_) if d in op.dtypes), op.dtypes[0])
     kind = "composite" if kind_of(op) == "elementwise" else kind_of(op)
     for number in range(seed, seed + 5):
