@@ -8,7 +8,6 @@ from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import binary, compare, unary
-from numbatorch.ops.complex import complex_power
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node, describe, result_type
 from numbatorch.ops.surface import public
@@ -79,6 +78,8 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
             )
         )
     if result_type([input, exponent]).is_complex:
+        from numbatorch.ops.complex import complex_power
+
         return complex_power(input, exponent)
     return binary.pow_.apply(input, exponent)
 
