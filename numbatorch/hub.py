@@ -7,6 +7,7 @@ from typing import Any
 
 from numbatorch import logs
 from numbatorch.errors import BackendUnavailable, FormatError, message
+from numbatorch.io.reading import short
 
 # What models, tokenizers and sentence embedders read; the other files of a repository stay there.
 PATTERNS = (
@@ -51,9 +52,9 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         raise TypeError(message("resolve", problem))
     text = os.fspath(source)
     path = Path(os.path.expanduser(text))
-    if text and path.is_dir():
+    if text and os.path.isdir(path):  # of a name that is too long it says no, where Path raises
         return path
-    if text and path.exists():
+    if text and os.path.exists(path):
         if path.suffix == ".gguf":
             return path
         hint = f"its folder is {path.parent}" if path.suffix == ".safetensors" else None
@@ -61,7 +62,8 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         raise FormatError(message("resolve", problem, f"file {path}", hint=hint))
     match = REPOSITORY.fullmatch(text)
     if match is None or _is_path(text):
-        raise FileNotFoundError(message("resolve", "no such file or folder", f"path {text!r}"))
+        row = f"path {short(text)!r}"
+        raise FileNotFoundError(message("resolve", "no such file or folder", row))
     return _download(match["id"], match["file"], revision)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from numbatorch.errors import FormatError, message
 from numbatorch.generation import pretokenizers
+from numbatorch.generation.library import refused
 from numbatorch.generation.vocabulary import Vocabulary
 from numbatorch.io.gguf import GGUFFile
 
@@ -146,10 +147,8 @@ def _bpe(
         for id, token in enumerate(tokens):
             if first.setdefault(token, id) != id:
                 _fail(file, f"token {token!r} is there as id {first[token]} and as id {id}")
-    try:
+    with refused("the merges do not fit the tokens", file.path):
         return models.BPE(vocab=vocabulary, merges=merges, **options)
-    except Exception as error:  # the library raises bare Exception
-        raise FormatError(message("tokenizer", str(error), f"file {file.path}")) from error
 
 
 def _add_tokens(library: "tokenizers.Tokenizer", tokens: list[str], kinds: list[int]) -> None:

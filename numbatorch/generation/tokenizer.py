@@ -5,15 +5,18 @@ Built from a Hugging Face folder, a tokenizer.json, or the vocabulary of a GGUF 
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import FormatError, OutOfRange, message
-from numbatorch.generation import gguf_vocabulary
+from numbatorch.generation import gguf_vocabulary, library
 from numbatorch.generation.vocabulary import Vocabulary, byte_of_character
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.reading import read_object
 
 if TYPE_CHECKING:
     import tokenizers
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 # Fewer texts than this are encoded one after another: starting the library's thread pool takes
 # longer, and its threads would then compete with those of the kernels.
 POOL_FROM = 64
+
+# A text of which only so many tokens are wanted is encoded from its beginning: so many characters
+# a token at first, and four times as many until what follows can no longer change those tokens.
+CHARACTERS = 16
+LEAST_CHARACTERS = 8192
+MARGIN = 256  # characters before a cut that it may have changed the tokens of
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer:
@@ -44,6 +55,7 @@ class Tokenizer:
             int(id): token for id, token in self._library.get_added_tokens_decoder().items()
         }
         self._special = frozenset(id for id, token in self._added.items() if token.special)
+        self._longest_added = max((len(token.content) for token in self._added.values()), default=0)
         self._pieces: dict[int, bytes] = {}
         self.vocab_size: int = max(self._library.get_vocab_size(), max(self._added, default=-1) + 1)
 
@@ -53,7 +65,7 @@ class Tokenizer:
 
         Its truncation and padding are dropped: callers cut and pad for themselves.
         """
-        return cls(Vocabulary(_load(Path(path))))
+        return cls(Vocabulary(library.load(Path(path))))
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
@@ -64,12 +76,11 @@ class Tokenizer:
         tokenizer_config.json says otherwise.
         """
         folder = Path(folder)
-        if not (folder / "tokenizer.json").is_file():
+        if not (folder / "tokenizer.json").exists():
             rows = [f"folder {folder}"]
             rows += [f"found {p.name}, which is not read" for p in folder.glob("*.model")]
             raise FormatError(message("tokenizer", "no tokenizer.json", *rows))
-        library = _load(folder / "tokenizer.json")
-        return cls(_with_config(library, folder))
+        return cls(_with_config(library.load(folder / "tokenizer.json"), folder))
 
     @classmethod
     def from_gguf(cls, file: GGUFFile) -> "Tokenizer":
@@ -89,8 +100,12 @@ class Tokenizer:
         Args:
             text: any text, empty too.
             special: whether bos, eos and what the tokenizer.json puts around a text are added.
+        Raises:
+            ValueError: the text holds a lone surrogate, or the tokenizer cannot encode it.
         """
-        return self._framed(self._library.encode(text, add_special_tokens=special), special)
+        with _named("encode", [text]):
+            encoding = self._library.encode(text, add_special_tokens=special)
+        return self._framed(encoding, special)
 
     def encode_batch(
         self, texts: Sequence[str], special: bool = True, limit: int | None = None
@@ -100,22 +115,53 @@ class Tokenizer:
         Args:
             texts: any number of texts.
             special: as in `encode`.
-            limit: most ids a text may have; its end is cut, special tokens stay.
+            limit: most ids a text may have; its end is cut, special tokens stay. Of a text that
+                is much longer, only the beginning is encoded.
+        Raises:
+            ValueError: a text holds a lone surrogate, or the tokenizer cannot encode it.
         """
-        if limit is not None:
-            room = limit - len(self.encode("", special))
-            if room < 0:
-                raise OutOfRange(message("encode_batch", f"no text fits into {limit} tokens"))
-        if len(texts) < POOL_FROM:
-            encodings = [self._library.encode(text, add_special_tokens=False) for text in texts]
-        else:
-            encodings = self._library.encode_batch(list(texts), add_special_tokens=False)
-        if limit is not None:
-            for encoding in encodings:
-                encoding.truncate(room)
-        if special:
-            encodings = [self._library.post_process(encoding) for encoding in encodings]
+        room = None if limit is None else limit - len(self.encode("", special))
+        if room is not None and room < 0:
+            raise OutOfRange(message("encode_batch", f"no text fits into {limit} tokens"))
+        with _named("encode_batch", texts):
+            if room is None:
+                encodings = self._encode_whole(texts)
+            else:
+                encodings = self._encode_beginnings(texts, room)
+                for encoding in encodings:
+                    encoding.truncate(room)
+            if special:
+                encodings = [self._library.post_process(encoding) for encoding in encodings]
         return [self._framed(encoding, special) for encoding in encodings]
+
+    def _encode_whole(self, texts: Sequence[str]) -> "list[tokenizers.Encoding]":
+        if len(texts) < POOL_FROM:
+            return [self._library.encode(text, add_special_tokens=False) for text in texts]
+        found: list[tokenizers.Encoding] = self._library.encode_batch(
+            list(texts), add_special_tokens=False
+        )
+        return found
+
+    def _encode_beginnings(self, texts: Sequence[str], room: int) -> "list[tokenizers.Encoding]":
+        """Encodings whose first `room` tokens are those of the whole texts."""
+        size = max(LEAST_CHARACTERS, CHARACTERS * room)
+        found = self._encode_whole([text[:size] for text in texts])
+        for row, text in enumerate(texts):
+            taken = size
+            while taken < len(text) and self._settled(found[row], taken) < room:
+                taken *= 4
+                found[row] = self._library.encode(text[:taken], add_special_tokens=False)
+        return found
+
+    def _settled(self, encoding: "tokenizers.Encoding", size: int) -> int:
+        """How many tokens at the beginning of a text that was cut at `size` characters stay as
+        they are, whatever follows: not those of its last word, nor those next to the cut."""
+        words, offsets = encoding.word_ids, encoding.offsets
+        count, last = len(words), words[-1] if words else None
+        margin = max(MARGIN, self._longest_added)
+        while count and (words[count - 1] == last or offsets[count - 1][1] > size - margin):
+            count -= 1
+        return count
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD.
@@ -128,7 +174,8 @@ class Tokenizer:
         """
         kept = self._kept(ids, special)
         if self._style is None:
-            return str(self._library.decode(kept, skip_special_tokens=False))
+            with library.failures("decode"):
+                return str(self._library.decode(kept, skip_special_tokens=False))
         text = b"".join(self._piece(id) for id in kept).decode("utf-8", "replace")
         return text.removeprefix(" ") if self._style == "spaces stripped" else text
 
@@ -239,8 +286,9 @@ class TextStream:
     def _advance(self, last: bool) -> str:
         """The text of the ids not yet shown, in the light of the ones before them."""
         decode: Any = self._tokenizer._library.decode
-        before = decode(self._ids[: self._shown], skip_special_tokens=False)
-        text = decode(self._ids, skip_special_tokens=False)
+        with library.failures("decode"):
+            before = decode(self._ids[: self._shown], skip_special_tokens=False)
+            text = decode(self._ids, skip_special_tokens=False)
         if len(text) <= len(before) or (text.endswith("\ufffd") and not last):
             return ""
         self._ids = self._ids[self._shown :]
@@ -248,22 +296,27 @@ class TextStream:
         return str(text[len(before) :])
 
 
-def _load(path: Path) -> "tokenizers.Tokenizer":
-    from tokenizers import Tokenizer as Library
-
+@contextmanager
+def _named(operator: str, texts: Sequence[str]) -> Iterator[None]:
+    """Name what was wrong with the texts where the library fails on them."""
     try:
-        library = Library.from_buffer(path.read_bytes())
-    except OSError:
+        with library.failures(operator):
+            yield
+    except ValueError:
+        given: Sequence[object] = texts
+        for number, text in enumerate(given):
+            if not isinstance(text, str):
+                problem = f"text {number} is {type(text).__name__}, not str"
+                raise TypeError(message(operator, problem)) from None
+            found = SURROGATE.search(text)
+            if found:
+                code = f"U+{ord(found[0]):04X} at character {found.start()}"
+                problem = f"text {number} holds a lone surrogate, {code}"
+                raise ValueError(message(operator, problem)) from None
         raise
-    except Exception as error:  # the library raises bare Exception
-        rows = (f"file {path}", str(error))
-        raise FormatError(message("tokenizer", "not a tokenizer.json", *rows)) from error
-    library.no_truncation()
-    library.no_padding()
-    return library
 
 
-def _with_config(library: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
+def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
     model, generation = _read(folder / "config.json"), _read(folder / "generation_config.json")
     config = _read(folder / "tokenizer_config.json")
 
@@ -272,7 +325,7 @@ def _with_config(library: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
         if isinstance(token, dict):
             token = token.get("content")
         if isinstance(token, str):
-            return library.token_to_id(token)
+            return tokenizer.token_to_id(token)
         return next(iter(_ids(model, f"{name}_token_id", folder)), None)
 
     bos, eos = id_of("bos"), id_of("eos")
@@ -281,10 +334,10 @@ def _with_config(library: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
         *_ids(generation, "eos_token_id", folder),
         *([] if eos is None else [eos]),
     ]
-    framed = library.encode("", add_special_tokens=True).ids
+    framed = tokenizer.encode("", add_special_tokens=True).ids
     add_bos = config.get("add_bos_token", bos is not None if not config else False)
     return Vocabulary(
-        library,
+        tokenizer,
         bos_id=bos,
         eos_id=eos,
         end_ids=frozenset(ends),
@@ -303,12 +356,4 @@ def _ids(config: dict[str, Any], key: str, folder: Path) -> list[int]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(message("tokenizer", f"not JSON: {error}", f"file {path}")) from error
-    if not isinstance(found, dict):
-        raise FormatError(message("tokenizer", "not a JSON object", f"file {path}"))
-    return found
+    return read_object(path, "tokenizer") or {}

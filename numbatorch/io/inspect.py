@@ -10,6 +10,7 @@ import numpy as np
 
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.reading import open_file
 from numbatorch.io.safetensors import (
     Checkpoint,
     SafetensorsFile,
@@ -57,14 +58,16 @@ def describe(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def _open(path: Path) -> GGUFFile | Checkpoint:
-    if path.is_dir():
+    if os.path.isdir(path):  # of a path that is too long it says no, where Path raises
         return open_checkpoint(path)
     if path.name.endswith(".safetensors.index.json"):
         return ShardedCheckpoint(path)
-    if not path.exists():
-        raise FileNotFoundError(message("inspect", "no such file or folder", f"path {path}"))
-    with path.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with open_file(path, "inspect") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        problem = message("inspect", "no such file or folder", f"path {path}")
+        raise FileNotFoundError(problem) from None
     if magic == b"GGUF" or path.suffix == ".gguf":
         return GGUFFile(path)
     if path.suffix == ".safetensors":

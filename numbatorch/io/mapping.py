@@ -13,6 +13,7 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
+from numbatorch.io.reading import open_file
 from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -47,12 +48,9 @@ def map_file(path: str | os.PathLike[str]) -> Array:
 
     Raises:
         FileNotFoundError: there is no such file.
-        FormatError: the path is a folder.
+        FormatError: the path is a folder, a pipe or a device.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise FormatError(message("map_file", "is a folder, not a file", f"file {path}"))
-    with path.open("rb") as file:
+    with open_file(path, "map_file") as file:
         if os.fstat(file.fileno()).st_size == 0:
             empty = np.empty(0, np.uint8)
             empty.flags.writeable = False

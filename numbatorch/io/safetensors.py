@@ -3,7 +3,6 @@
 The format: https://github.com/huggingface/safetensors#format
 """
 
-import json
 import math
 import os
 import secrets
@@ -18,6 +17,7 @@ from numbatorch import dtype
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
+from numbatorch.io.reading import parse_json, read_json, short
 
 TYPES = {
     "C64": dtype.complex64,
@@ -52,6 +52,7 @@ NOT_COMPUTED = {
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 DIMS_LIMIT = 64  # NumPy's
 LARGEST = 2**63 - 1
+NAME_BYTES = 255  # of a file, as most systems have it
 INDEX = "model.safetensors.index.json"
 
 
@@ -113,8 +114,8 @@ class SafetensorsFile:
         if not raw.startswith(b"{"):
             self._fail("the header does not begin with '{'", at=8)
         try:
-            header = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
+            header = parse_json(raw, constant=_refuse)
+        except ValueError as error:
             self._fail(f"the header is not valid JSON: {error}", at=8)
         return 8 + length, header
 
@@ -194,18 +195,15 @@ class ShardedCheckpoint:
         raise FormatError(message("safetensors", problem, f"index {self.path}"))
 
     def _weight_map(self) -> dict[str, str]:
-        try:
-            index = json.loads(self.path.read_bytes().decode(), object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as error:
-            self._fail(f"the index is not valid JSON: {error}")
+        index = read_json(self.path, "safetensors")
         shards = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(shards, dict) or not _is_text(shards):
             self._fail("weight_map is not a map of tensor names to files")
         return shards
 
     def _open(self, shard: str) -> SafetensorsFile:
-        if shard in ("", "..") or PureWindowsPath(shard).name != shard:
-            self._fail(f"shard {shard!r} is not the name of a file beside the index")
+        if not _is_file_name(shard):
+            self._fail(f"shard {short(shard)!r} is not the name of a file beside the index")
         try:
             return SafetensorsFile(self.path.parent / shard)
         except FileNotFoundError:
@@ -222,9 +220,9 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         FormatError: no weights in the folder, a missing shard, or a malformed file.
     """
     folder = Path(folder)
-    if (folder / "model.safetensors").is_file():
+    if (folder / "model.safetensors").exists():
         return SafetensorsFile(folder / "model.safetensors")
-    if (folder / INDEX).is_file():
+    if (folder / INDEX).exists():
         return ShardedCheckpoint(folder / INDEX)
     rows = [f"folder {folder}", f"neither model.safetensors nor {INDEX} is there"]
     rows += [f"found {path.name}, a pickle" for path in sorted(folder.glob("pytorch_model*.bin"))]
@@ -263,17 +261,14 @@ def save_safetensors(
         temporary.unlink(missing_ok=True)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} appears twice")
-    return found
-
-
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name stands for a file beside another, on every system."""
+    plain = name not in ("", "..") and PureWindowsPath(name).name == name
+    return plain and name.isprintable() and len(name.encode()) <= NAME_BYTES
 
 
 def _is_text(value: Any) -> bool:

@@ -3,7 +3,6 @@
 Importing this package imports no model: the classes load when a checkpoint or a name asks for one.
 """
 
-import json
 import os
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from numbatorch.device import Device
 from numbatorch.device import device as device_of
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.models.registry import architecture, declarations, find, known
 from numbatorch.nn.layers import skip_init
@@ -62,15 +62,9 @@ def from_gguf(file: GGUFFile, device: Device | str | None = None, task: str | No
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a folder."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes().decode())
-    except FileNotFoundError:
-        raise FormatError(message("models", "no config.json", f"folder {folder}")) from None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(message("models", f"not JSON: {error}", f"file {path}")) from error
-    if not isinstance(config, dict):
-        raise FormatError(message("models", "not a JSON object", f"file {path}"))
+    config = read_object(folder / "config.json", "models")
+    if config is None:
+        raise FormatError(message("models", "no config.json", f"folder {folder}"))
     return config
 
 

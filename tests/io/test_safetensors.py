@@ -169,10 +169,10 @@ BROKEN = {
     "not valid JSON: Expecting": safetensors_bytes(b"{x}"),
     "not valid JSON: Extra data": safetensors_bytes(b"{}{}"),
     "not valid JSON: 'utf-8'": safetensors_bytes(b'{"\xff": 1}'),
-    "not valid JSON: maximum recursion": safetensors_bytes(b'{"a":' + b"[" * 100000),
+    "not valid JSON: arrays or objects are nested": safetensors_bytes(b'{"a":' + b"[" * 100000),
     "not valid JSON: key 'a' appears twice": safetensors_bytes(TWICE, bytes(8)),
     "not valid JSON: NaN": safetensors_bytes(b'{"a": NaN}'),
-    "not valid JSON: Exceeds": safetensors_bytes(b'{"a": ' + b"9" * 5000 + b"}"),
+    "not valid JSON: an integer of 5000 digits": safetensors_bytes(b'{"a": ' + b"9" * 5000 + b"}"),
     "__metadata__ is not a map of str": safetensors_bytes({"__metadata__": {"a": 1}}),
     "__metadata__ is not a map": safetensors_bytes({"__metadata__": []}),
     "'a' has no dtype, shape and": safetensors_bytes({"a": {"dtype": "F32"}}),
@@ -320,7 +320,7 @@ def test_truncated_shard_and_broken_index_are_refused(sharded):
     with pytest.raises(FormatError, match=r"model-00002-of-00002\.safetensors"):
         open_checkpoint(folder)
     (folder / INDEX).write_text("{")
-    with pytest.raises(FormatError, match="the index is not valid JSON"):
+    with pytest.raises(FormatError, match=r"not JSON: Expecting[^\n]*\n  file .*index.json"):
         open_checkpoint(folder)
 
 
