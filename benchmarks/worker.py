@@ -1,8 +1,8 @@
 """Measures one engine in a process of its own: `python -m benchmarks.worker ENGINE THREADS DEVICE`.
 
 JSON lines in and out, at first {"version": v, "device": d, "hardware": h} or {"absent": why}.
-Request: {"job": "decode", "arguments": {...}}.
-Answer: {"seconds": s}, {"absent": why} or {"failed": why}.
+{"prepare": "decode", "arguments": {...}} is answered by {}, {"burst": seconds} by what
+`Work.burst` returns, and either by {"absent": why} or {"failed": why}.
 """
 
 import importlib
@@ -11,15 +11,19 @@ import os
 import sys
 from typing import Any
 
-# Each job returns seconds per token, sentence, product or call.
+from benchmarks.timing import Work, rest
+
+# A job takes the arguments named here and gives the `Work` to time.
 JOBS = {
     "decode": "one token after a short prompt: file, tokens",
-    "prefill": "one token of a prompt: file, tokens",
-    "embed": "one sentence out of a batch, tokenizing included: folder, sentences",
+    "prefill": "a prompt, per token: file, tokens",
+    "embed": "a batch, per sentence, tokenizing included: folder, sentences",
     "gelu": "gelu(x * y + x) on float32 vectors: size",
     "matmul": "(N, N) @ (N, N) float32: size",
-    "chain": "one of 200 dependent 8x8 products: count",
-    "floor": "read two float32 vectors and write one: size",
+    "chain": "200 dependent 8x8 products, per product: count",
+    "small": "one of benchmarks.small.CALLS: name",
+    "idle": "x * y + x after 2 ms in which nobody computed: size",
+    "floor": "two float32 vectors read, one written, on the device: size",
 }
 THREAD_VARIABLES = (
     "NUMBATORCH_THREADS OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS RAYON_NUM_THREADS"
@@ -29,17 +33,39 @@ THREAD_VARIABLES = (
 DEVICE_VARIABLE = "NUMBATORCH_DEVICE"
 
 
-def answer(engine: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one request; an engine without the job is absent, not failed."""
-    job = getattr(engine, request["job"], None)
-    if job is None:
-        return {"absent": "not offered"}
-    try:
-        return {"seconds": job(**request["arguments"])}
-    except NotImplementedError as err:
-        return {"absent": str(err)}
-    except Exception as err:
-        return {"failed": f"{type(err).__name__}: {err}".splitlines()[0]}
+class Answers:
+    """What the process of one engine answers.
+
+    Args:
+        engine: the module; an engine without a job is absent from it, not failed.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self.work: Work | None = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request, when the process has come to rest again."""
+        try:
+            return self._do(request)
+        except NotImplementedError as err:
+            return {"absent": str(err)}
+        except Exception as err:
+            return {"failed": f"{type(err).__name__}: {err}".splitlines()[0]}
+        finally:
+            rest()
+
+    def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "burst" in request:
+            assert self.work is not None
+            return self.work.burst(request["burst"])
+        self.work = None  # what the row before held is free
+        job = getattr(self.engine, request["prepare"], None)
+        if job is None:
+            return {"absent": ""}
+        self.work = job(**request["arguments"])
+        self.work.prepare()
+        return {}
 
 
 def main() -> None:
@@ -52,7 +78,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
-        engine = importlib.import_module(f"benchmarks.engines.{name}")
+        engine = importlib.import_module(name if "." in name else f"benchmarks.engines.{name}")
     except Exception as err:
         print(json.dumps({"absent": str(err)}), file=answers)
         return
@@ -66,8 +92,9 @@ def main() -> None:
         "hardware": getattr(engine, "HARDWARE", ""),
     }
     print(json.dumps(hello), file=answers)
+    replies = Answers(engine)
     for line in sys.stdin:
-        print(json.dumps(answer(engine, json.loads(line))), file=answers)
+        print(json.dumps(replies.answer(json.loads(line))), file=answers)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 import ctypes
 import os
-import statistics
-import time
 from collections.abc import Sequence
 from functools import lru_cache
 
 import llama_cpp as ll
 
-from benchmarks.timing import seconds
+from benchmarks.timing import Work
 
 VERSION = ll.__version__
 CONTEXT = 512
@@ -52,21 +50,19 @@ def _session(file: str) -> Session:
     return Session(file)
 
 
-def decode(file: str, tokens: int) -> float:
-    """Seconds a token, one at a time."""
+def decode(file: str, tokens: int) -> Work:
+    """A token after a short prompt."""
     session = _session(file)
-    session.clear()
-    session.evaluate([1] * 8)
-    durations = []
-    for position in range(tokens):
-        start = time.perf_counter()
-        session.evaluate([position % 250])
-        durations.append(time.perf_counter() - start)
-    return statistics.median(durations)
+
+    def begin() -> None:
+        session.clear()
+        session.evaluate([1] * 8)
+
+    return Work(lambda: session.evaluate([5]), begin=begin, most=tokens)
 
 
-def prefill(file: str, tokens: int) -> float:
-    """Seconds a token of a prompt."""
+def prefill(file: str, tokens: int) -> Work:
+    """A prompt."""
     session = _session(file)
     ids = [position * 7 % 250 for position in range(tokens)]
 
@@ -74,4 +70,4 @@ def prefill(file: str, tokens: int) -> float:
         session.clear()
         session.evaluate(ids)
 
-    return seconds(run, warm=1) / tokens
+    return Work(run, units=tokens)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mistralrs import CompletionRequest, Runner, Which
 
+from benchmarks.timing import Work
+
 VERSION = version("mistralrs")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -25,16 +27,22 @@ def _usage(file: str, prompt: str, tokens: int):
     return _runner(file).send_completion_request(request).usage
 
 
-def decode(file: str, tokens: int) -> float:
-    """Seconds a token, one at a time; the first one belongs to the prompt."""
-    _usage(file, "warm", 8)
-    usage = _usage(file, "the quick", tokens)
-    return usage.total_completion_time_sec / (usage.completion_tokens - 1)
+def decode(file: str, tokens: int) -> Work:
+    """Tokens after a short prompt; the first one belongs to the prompt."""
+
+    def run() -> float:
+        usage = _usage(file, "the quick", tokens)
+        return usage.total_completion_time_sec / (usage.completion_tokens - 1)
+
+    return Work(run, timed=True)
 
 
-def prefill(file: str, tokens: int) -> float:
-    """Seconds a token of a prompt."""
+def prefill(file: str, tokens: int) -> Work:
+    """A prompt."""
     prompt = "".join(chr(99 + position * 7 % 23) for position in range(tokens))
-    _usage(file, prompt, 2)
-    usage = _usage(file, prompt, 2)
-    return usage.total_prompt_time_sec / usage.prompt_tokens
+
+    def run() -> float:
+        usage = _usage(file, prompt, 2)
+        return usage.total_prompt_time_sec / usage.prompt_tokens
+
+    return Work(run, timed=True)

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from benchmarks.timing import seconds
+from benchmarks.timing import Work
 
 VERSION = onnxruntime.__version__
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
@@ -46,7 +46,7 @@ def _export(folder: str, path: Path) -> None:
 
 
 @lru_cache(1)
-def _session(folder: str):
+def _session(folder: str) -> onnxruntime.InferenceSession:
     path = Path(gettempdir(), "numbatorch-bench", "minilm.onnx")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def _session(folder: str):
     return onnxruntime.InferenceSession(str(path), options)
 
 
-def embed(folder: str, sentences: list[str]) -> float:
-    """Seconds a sentence: tokenize, forward, mean over the tokens, normalise."""
+def embed(folder: str, sentences: list[str]) -> Work:
+    """A batch of sentences: tokenize, forward, mean over the tokens, normalise."""
     session = _session(folder)
     tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
     tokenizer.enable_padding()
@@ -76,4 +76,4 @@ def embed(folder: str, sentences: list[str]) -> float:
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
-    return seconds(run) / len(sentences)
+    return Work(run, units=len(sentences))

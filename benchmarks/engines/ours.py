@@ -1,13 +1,12 @@
 """numbatorch."""
 
-import statistics
-import time
 from functools import lru_cache
 
 import numpy as np
 
 import numbatorch as nt
-from benchmarks.timing import seconds
+from benchmarks import small as calls
+from benchmarks.timing import Work
 from numbatorch.backends.base import backend
 from numbatorch.backends.devices import describe
 from numbatorch.backends.gpu import GPUBackend
@@ -26,21 +25,19 @@ def _decoder(file: str) -> Decoder:
     return Decoder(nt.TextGenerator(file, device=DEVICE).model)
 
 
-def decode(file: str, tokens: int) -> float:
-    """Seconds a token, one at a time."""
+def decode(file: str, tokens: int) -> Work:
+    """A token after a short prompt."""
     decoder = _decoder(file)
-    decoder.reset()
-    decoder.feed([1] * 8)
-    durations = []
-    for position in range(tokens):
-        start = time.perf_counter()
-        decoder.feed([position % 250])
-        durations.append(time.perf_counter() - start)
-    return statistics.median(durations)
+
+    def begin() -> None:
+        decoder.reset()
+        decoder.feed([1] * 8)
+
+    return Work(lambda: decoder.feed([5]), begin=begin, most=tokens)
 
 
-def prefill(file: str, tokens: int) -> float:
-    """Seconds a token of a prompt."""
+def prefill(file: str, tokens: int) -> Work:
+    """A prompt."""
     decoder = _decoder(file)
     ids = [position * 7 % 250 for position in range(tokens)]
 
@@ -48,45 +45,63 @@ def prefill(file: str, tokens: int) -> float:
         decoder.reset()
         decoder.feed(ids)
 
-    return seconds(run, warm=1) / tokens
+    return Work(run, units=tokens)
 
 
 @lru_cache(1)
-def _embedder(folder: str):
+def _embedder(folder: str) -> nt.Embedder:
     return nt.Embedder(folder, device=DEVICE)
 
 
-def embed(folder: str, sentences: list[str]) -> float:
-    """Seconds a sentence, tokenizing included."""
+def embed(folder: str, sentences: list[str]) -> Work:
+    """A batch of sentences, tokenizing included."""
     embedder = _embedder(folder)
-    return seconds(lambda: embedder.encode(sentences)) / len(sentences)
+    return Work(lambda: embedder.encode(sentences), units=len(sentences))
 
 
-def _normal(*shape: int):
+def _normal(*shape: int) -> nt.Tensor:
     rng = np.random.default_rng(0)
     return nt.from_numpy(rng.standard_normal(shape, dtype=np.float32), DEVICE).realize()
 
 
-def gelu(size: int) -> float:
-    """Seconds a call of gelu(x * y + x)."""
+def gelu(size: int) -> Work:
+    """gelu(x * y + x)."""
     x, y = _normal(size), _normal(size)
-    return seconds(lambda: nt.nn.functional.gelu(x * y + x).realize(), wait=WAIT)
+    return Work(lambda: nt.nn.functional.gelu(x * y + x).realize(), wait=WAIT)
 
 
-def matmul(size: int) -> float:
-    """Seconds a product."""
+def matmul(size: int) -> Work:
+    """A product."""
     lhs, rhs = _normal(size, size), _normal(size, size)
-    return seconds(lambda: (lhs @ rhs).realize(), wait=WAIT)
+    return Work(lambda: (lhs @ rhs).realize(), wait=WAIT)
 
 
-def chain(count: int) -> float:
-    """Seconds a product of a compiled chain in which each needs the one before."""
+def chain(count: int) -> Work:
+    """A compiled chain of products, each of which needs the one before."""
     rhs = nt.from_numpy(np.eye(8, dtype=np.float32) * np.float32(0.99), DEVICE)
 
     @nt.compile
-    def run(value, factor):
+    def run(value: nt.Tensor, factor: nt.Tensor) -> nt.Tensor:
         for _ in range(count):
             value = value @ factor
         return value
 
-    return seconds(lambda: run(rhs, rhs).realize(), wait=WAIT) / count
+    return Work(lambda: run(rhs, rhs), units=count, wait=WAIT)
+
+
+API = calls.Api(
+    tensor=lambda array: nt.from_numpy(array, DEVICE).realize(),
+    compiled=nt.compile,
+    read=lambda call: lambda: call().realize(),
+    library=nt,
+)
+
+
+def small(name: str) -> Work:
+    """One of the calls in which little is computed."""
+    return calls.CALLS[name](API)
+
+
+def idle(size: int) -> Work:
+    """x * y + x after a moment in which the team has gone to sleep."""
+    return calls.idle(API, size)

