@@ -14,12 +14,27 @@ from numbatorch.generation import pretokenizers
 from numbatorch.generation.library import refused
 from numbatorch.generation.vocabulary import Vocabulary
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.reading import short
 
 if TYPE_CHECKING:
     import tokenizers
 
 UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
 SPACE = "\u2581"
+
+# Keys that are read here; those of other tasks and programs, which change no ids; those that say
+# nothing while they are false.
+_READ = """
+    model pre tokens token_type scores merges add_space_prefix add_bos_token add_eos_token
+    bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id
+
+    cls_token_id mask_token_id padding_token_id seperator_token_id token_type_count
+    fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
+    fim_suf_token_id middle_token_id prefix_token_id suffix_token_id
+""".split()
+KNOWN = {f"tokenizer.ggml.{name}" for name in _READ} | {"tokenizer.huggingface.json"}
+CHAT = "tokenizer.chat_template"  # and names of several, behind a dot
+FALSE = ("tokenizer.ggml.add_sep_token", "tokenizer.ggml.remove_extra_whitespaces")
 
 # Control tokens that end a turn, in files that name only one of them by number.
 END_TEXTS = frozenset(
@@ -34,6 +49,7 @@ def build(file: GGUFFile) -> Vocabulary:
     Raises:
         FormatError: a key is missing or malformed, or the kind of vocabulary is not built here.
     """
+    _check_keys(file)
     model = file.field("tokenizer.ggml.model", str)
     if model not in ("gpt2", "llama"):
         _fail(file, f"vocabulary of kind {model!r}, where gpt2 and llama are read")
@@ -62,11 +78,22 @@ def build(file: GGUFFile) -> Vocabulary:
     )
 
 
+def _check_keys(file: GGUFFile) -> None:
+    """Fail on keys that are not known here: they may change the ids of a text."""
+    for key, value in file.metadata.items():
+        if not key.startswith("tokenizer.") or key in KNOWN or key.startswith(CHAT):
+            continue
+        if key not in FALSE or value is not False:
+            _fail(file, f"{key} is {short(repr(value), 60)}, which is not known here")
+
+
 def _byte_level(
     file: GGUFFile, tokens: list[str], pre: pretokenizers.PreTokenizer
 ) -> "tokenizers.Tokenizer":
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 
+    if file.field("tokenizer.ggml.add_space_prefix", bool, False):
+        _fail(file, "tokenizer.ggml.add_space_prefix is True in a vocabulary of kind gpt2")
     merges = []
     for text in file.field("tokenizer.ggml.merges", list):
         cut = text.find(" ", 1)  # a token may itself begin with a space

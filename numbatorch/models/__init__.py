@@ -54,6 +54,7 @@ def from_pretrained(
 
 def from_gguf(file: GGUFFile, device: Device | str | None = None, task: str | None = None) -> Any:
     """As `from_pretrained`, from a GGUF file that is open already."""
+    _check_model(file)
     names = [file.field("general.architecture", str)]
     cls = _find("gguf", "general.architecture", names, task, file.path)
     with skip_init():
@@ -73,8 +74,25 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     names = config.get("architectures") or [config.get("model_type")]
     names = names if isinstance(names, list) else [names]
     cls = _find("hf", "architectures", names, task, folder / "config.json")
+    kind = config.get("model_type")
+    other = find("hf", kind) if isinstance(kind, str) else None
+    if other not in (None, cls):
+        problem = f"architectures is {', '.join(map(str, names))}, but model_type is {kind}"
+        raise FormatError(message("models", problem, f"file {folder / 'config.json'}"))
     with skip_init():
         return cls.from_hf(config, open_checkpoint(folder), device)
+
+
+def _check_model(file: GGUFFile) -> None:
+    """Fail where a GGUF file holds a part of a model, or something else than one."""
+    kind = file.field("general.type", str, "model")
+    if kind != "model":
+        raise FormatError(message("models", f"general.type is {kind}", f"file {file.path}"))
+    parts = file.field("split.count", int, 1)
+    if parts > 1:
+        problem = f"part {file.field('split.no', int, 0) + 1} of {parts} of a split model"
+        hint = "llama-gguf-split --merge joins the parts, from the first one, to one file"
+        raise FormatError(message("models", problem, f"file {file.path}", hint=hint))
 
 
 def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -> Any:

@@ -14,17 +14,18 @@ from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import DTypeError, FormatError, OutOfRange, message
 from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.batch import batch_shape, check_beside
 from numbatorch.models.blocks.encoder import Dense, Embeddings, Encoder
-from numbatorch.models.checkpoint import fill
-from numbatorch.models.config import HF_HARMLESS, Fields
+from numbatorch.models.checkpoint import check_layers, fill
+from numbatorch.models.config import HF_ENCODER_FIXED, HF_HARMLESS, Fields
 from numbatorch.models.registry import architecture
 from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 # Keys of the published configurations that say nothing about the encoder.
 HARMLESS = """
-    add_cross_attention directionality output_past pooler_fc_size pooler_num_attention_heads
-    pooler_num_fc_layers pooler_size_per_head pooler_type tie_word_embeddings
+    output_past pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+    pooler_size_per_head pooler_type tie_word_embeddings
 """.split()
 POSITIONS = "embeddings.position_ids"  # old checkpoints hold 0, 1, 2, ...
 
@@ -58,7 +59,6 @@ class BertConfig:
         fields = Fields("bert", config)
         fields.require("hidden_act", "gelu", ("gelu",))
         fields.require("position_embedding_type", "absolute", ("absolute",))
-        fields.require("is_decoder", False, (False,))
         found = cls(
             vocab_size=fields.integer("vocab_size"),
             hidden_size=fields.integer("hidden_size"),
@@ -70,7 +70,8 @@ class BertConfig:
             layer_norm_eps=fields.number("layer_norm_eps", 1e-12),
             has_pooler=has_pooler,
         )
-        fields.warn_of_unread([*HF_HARMLESS, *HARMLESS])
+        fields.require("directionality", "bidi", ("bidi",))
+        fields.refuse_unread([*HF_HARMLESS, *HARMLESS], HF_ENCODER_FIXED)
         return found
 
 
@@ -89,7 +90,9 @@ class Bert(nn.Module):
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Bert":
         """From a config.json and safetensors."""
-        model = cls(BertConfig.from_hf(config, "pooler.dense.weight" in weights.tensors))
+        found = BertConfig.from_hf(config, "pooler.dense.weight" in weights.tensors)
+        check_layers(cls.__name__, weights, "encoder.layer.", found.num_hidden_layers)
+        model = cls(found)
         fill(model, weights, device, known=[POSITIONS])
         if POSITIONS in weights.tensors:
             stored = weights.tensor(POSITIONS).reshape(-1)
@@ -115,14 +118,18 @@ class Bert(nn.Module):
         Returns:
             (B, T, C); rows of no meaning where the mask is False.
         Raises:
-            DTypeError: a mask of floats, which may be meant to be added.
+            ShapeError: ids, mask or segments are not (B, T).
+            DTypeError: ids that are no integers; a mask of floats, which may be meant to be added.
             OutOfRange: more tokens than the model has positions; an id outside of the
                 vocabulary, when the result is realized.
         """
-        B, T = ids.shape
+        B, T = batch_shape("Bert", ids)
         limit = self.config.max_position_embeddings
         if T > limit:
             raise OutOfRange(message("bert", f"{T} tokens in a context of {limit}"))
+        for name, values in (("mask", mask), ("token_types", token_types)):
+            if values is not None:
+                check_beside("Bert", name, values, ids)
         if mask is not None and mask.is_floating_point():
             problem = f"the mask is {mask.dtype.name}, not bool or integers"
             raise DTypeError(message("bert", problem))

@@ -71,6 +71,26 @@ def check(
         raise FormatError(message(operator, "weights and configuration disagree", place, *rows))
 
 
+def check_layers(operator: str, weights: Weights, prefix: str, count: int) -> None:
+    """Fail before a model is built whose file has no tensors for so many layers.
+
+    Args:
+        operator: what an error names.
+        weights: an open file.
+        prefix: of a tensor of a layer, before its number.
+        count: what the configuration says.
+    Raises:
+        FormatError: the file's names have fewer numbers.
+    """
+    numbers = {
+        name[len(prefix) :].partition(".")[0] for name in weights.tensors if name.startswith(prefix)
+    }
+    if count > len(numbers):
+        problem = f"the configuration says {count} layers, the file has {len(numbers)}"
+        place = f"file {Path(weights.path)}"
+        raise FormatError(message(operator, problem, place, f"tensors {prefix}N"))
+
+
 def _misfits(info: TensorInfo, shape: Shape) -> list[str]:
     if info.shape != shape:
         return [f"tensor {info.name} is {info.shape}, the configuration says {shape}"]

@@ -1,29 +1,59 @@
 """Reading the values of a checkpoint's configuration, with errors that name file and key."""
 
 import sys
-import warnings
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
-from numbatorch.errors import FormatError, message
+import numpy as np
 
-# Keys of config.json that change nothing that a forward pass computes: of training, of generating,
-# of other programs, and names.
+from numbatorch.errors import FormatError, message
+from numbatorch.io.reading import short
+
+# Keys of config.json that change nothing that a forward pass computes: names, and what is of
+# training, of other programs, or of generating, which generation_config.json says today.
 HF_HARMLESS = """
-    _attn_implementation _name_or_path architectures attention_dropout attention_probs_dropout_prob
-    auto_map bos_token_id chunk_size_feed_forward classifier_dropout dtype eos_token_id
-    finetuning_task gradient_checkpointing hidden_dropout hidden_dropout_prob id2label
-    initializer_range is_llama_config label2id max_length model_type num_labels output_attentions
-    output_hidden_states pad_token_id pretraining_tp problem_type return_dict sep_token_id
-    task_specific_params tokenizer_class torch_dtype torchscript transformers.js_config
-    transformers_version unsloth_fixed unsloth_version use_cache
+    _attn_implementation _commit_hash _name_or_path architectures attention_dropout
+    attention_probs_dropout_prob attn_implementation auto_map bos_token_id chunk_size_feed_forward
+    classifier_dropout decoder_start_token_id dtype eos_token_id finetuning_task
+    gradient_checkpointing hidden_dropout hidden_dropout_prob id2label initializer_range
+    is_llama_config label2id model_type name_or_path num_labels output_attentions
+    output_hidden_states pad_token_id prefix pretraining_tp problem_type return_dict sep_token_id
+    task_specific_params tf_legacy_loss tokenizer_class torch_dtype torchscript
+    transformers.js_config transformers_version unsloth_fixed unsloth_version use_bfloat16 use_cache
+    xla_device
+
+    assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens
+    diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
+    encoder_repetition_penalty epsilon_cutoff eta_cutoff exponential_decay_length_penalty
+    forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
+    no_repeat_ngram_size num_assistant_tokens num_assistant_tokens_schedule num_beam_groups
+    num_beams num_return_sequences output_scores remove_invalid_values repetition_penalty
+    return_dict_in_generate suppress_tokens target_lookbehind temperature top_k top_p typical_p
 """.split()
 
-# The same of GGUF metadata under an architecture's name; what they describe is in the tensors too,
-# or belongs to a kind of rotary scaling that is refused.
+# Keys that every model of Hugging Face may have, with the value that says nothing.
+HF_FIXED: Mapping[str, Any] = {
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "per_layer_config": {},
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+}
+HF_DECODER_FIXED: Mapping[str, Any] = {**HF_FIXED, "is_causal": True}
+HF_ENCODER_FIXED: Mapping[str, Any] = {**HF_FIXED, "is_causal": False, "is_decoder": False}
+
+# The same of GGUF metadata under an architecture's name, for decoders.
+GGUF_FIXED: Mapping[str, Any] = {
+    "attention.causal": True,
+    "expert_count": 0,
+    "expert_used_count": 0,
+}
+
+# GGUF metadata under an architecture's name that changes nothing: what it describes is in the
+# tensors too, or belongs to a kind of rotary scaling that is refused.
 GGUF_HARMLESS = """
-    expert_used_count rope.scaling.finetuned rope.scaling.original_context_length
-    tensor_data_layout vocab_size
+    rope.scaling.finetuned rope.scaling.original_context_length tensor_data_layout
 """.split()
 
 
@@ -69,7 +99,7 @@ class Fields:
         value = self.get(key, default)
         fits = isinstance(value, int | float) and not isinstance(value, bool)
         if not fits or not 0 < value <= sys.float_info.max:
-            self.fail(f"{self._prefix}{key} is {_short(value)}, not a positive number")
+            self.fail(f"{self._prefix}{key} is {_short(value)}, not a positive finite number")
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -88,26 +118,33 @@ class Fields:
     def require(self, key: str, default: Any, known: tuple[Any, ...]) -> None:
         """Fail unless the value is one of those that are supported here."""
         value = self.get(key, default)
-        if isinstance(value, list | dict) or value not in known:
+        if isinstance(value, np.ndarray) or value not in known:
             words = ", ".join(map(str, known))
             self.fail(f"{self._prefix}{key} is {_short(value)}", f"supported: {words}")
 
-    def warn_of_unread(self, harmless: Collection[str]) -> None:
-        """Warn of keys that nothing here has read, unless they are known to change nothing."""
-        names = [
-            key.removeprefix(self._prefix) for key in self.values if key.startswith(self._prefix)
-        ]
+    def refuse_unread(
+        self, harmless: Collection[str], fixed: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Fail on keys that nothing here has read: they may change what the model computes.
+
+        Args:
+            harmless: keys that change nothing, whatever they say.
+            fixed: keys that change nothing while they have this value.
+        """
+        for key, value in fixed.items():
+            if key not in self._read:
+                self.require(key, value, (value,))
         unread = [
-            name
-            for name in names
-            if name not in self._read
-            and name not in harmless
-            and self.values[self._prefix + name] is not None
+            key
+            for key, value in self.values.items()
+            if key.startswith(self._prefix)
+            and value is not None
+            and key.removeprefix(self._prefix) not in self._read
+            and key.removeprefix(self._prefix) not in harmless
         ]
         if unread:
             problem = "keys that are not known here may change what the model computes"
-            rows = (f"file {self._place}", ", ".join(self._prefix + name for name in unread))
-            warnings.warn(message(self._operator, problem, *rows), stacklevel=2)
+            self.fail(problem, *(f"{key} is {_short(self.values[key])}" for key in unread))
 
     def mapping(self, key: str) -> "Fields | None":
         """A configuration inside of this one, or None."""
@@ -121,5 +158,4 @@ class Fields:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "..."
+    return short(repr(value), 60)

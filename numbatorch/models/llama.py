@@ -17,7 +17,14 @@ from numbatorch.models.blocks.attention import Attention
 from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
-from numbatorch.models.config import GGUF_HARMLESS, HF_HARMLESS, Fields
+from numbatorch.models.checkpoint import check_layers
+from numbatorch.models.config import (
+    GGUF_FIXED,
+    GGUF_HARMLESS,
+    HF_DECODER_FIXED,
+    HF_HARMLESS,
+    Fields,
+)
 from numbatorch.models.decoder_weights import fill_from_gguf, fill_from_hf
 from numbatorch.models.registry import architecture
 
@@ -36,7 +43,8 @@ class LlamaConfig:
     rope: Rope  # angles of positions, and D
     rms_norm_eps: float = 1e-6  # added to mean squares
     tie_word_embeddings: bool = False  # logits use the embedding's matrix
-    attention_bias: bool = False  # q, k, v and o have biases
+    attention_bias: bool = False  # q, k and v have biases
+    attention_out_bias: bool | None = None  # o has one; as q, k and v if None
     mlp_bias: bool = False  # gate, up and down have biases
 
     def __post_init__(self) -> None:
@@ -46,9 +54,12 @@ class LlamaConfig:
             raise FormatError(message("llama", problem))
 
     @classmethod
-    def from_hf(cls, config: Mapping[str, Any]) -> "LlamaConfig":
+    def from_hf(cls, config: Mapping[str, Any], has_out_bias: bool = True) -> "LlamaConfig":
         """From a config.json.
 
+        Args:
+            config: its values.
+            has_out_bias: whether o has a bias where attention has biases at all.
         Raises:
             FormatError: a value is missing, impossible, or stands for what is not here.
         """
@@ -69,9 +80,10 @@ class LlamaConfig:
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
             tie_word_embeddings=fields.flag("tie_word_embeddings", False),
             attention_bias=fields.flag("attention_bias", False),
+            attention_out_bias=fields.flag("attention_bias", False) and has_out_bias,
             mlp_bias=fields.flag("mlp_bias", False),
         )
-        fields.warn_of_unread(HF_HARMLESS)
+        fields.refuse_unread([*HF_HARMLESS, "is_decoder"], HF_DECODER_FIXED)
         return found
 
     @classmethod
@@ -86,11 +98,10 @@ class LlamaConfig:
         heads = fields.integer("attention.head_count")
         size = fields.integer("attention.key_length", hidden // heads)
         fields.require("attention.value_length", size, (size,))
-        fields.require("expert_count", 0, (0,))
         embedding = file.tensors.get("token_embd.weight")
         rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
         found = cls(
-            vocab_size=rows or fields.integer("vocab_size"),
+            vocab_size=fields.integer("vocab_size", rows or None),
             hidden_size=hidden,
             intermediate_size=fields.integer("feed_forward_length"),
             num_hidden_layers=fields.integer("block_count"),
@@ -101,9 +112,10 @@ class LlamaConfig:
             rms_norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
             tie_word_embeddings="output.weight" not in file.tensors,
             attention_bias="blk.0.attn_q.bias" in file.tensors,
+            attention_out_bias="blk.0.attn_output.bias" in file.tensors,
             mlp_bias="blk.0.ffn_gate.bias" in file.tensors,
         )
-        fields.warn_of_unread(GGUF_HARMLESS)
+        fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
 
 
@@ -118,14 +130,19 @@ class Llama(CausalDecoder):
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Llama":
         """From a config.json and safetensors."""
-        model = cls(LlamaConfig.from_hf(config))
+        out_bias = "model.layers.0.self_attn.o_proj.bias" in weights.tensors
+        found = LlamaConfig.from_hf(config, out_bias)
+        check_layers(cls.__name__, weights, "model.layers.", found.num_hidden_layers)
+        model = cls(found)
         fill_from_hf(model, weights, device)
         return model
 
     @classmethod
     def from_gguf(cls, file: GGUFFile, device: Device) -> "Llama":
         """From a GGUF file."""
-        model = cls(LlamaConfig.from_gguf(file))
+        config = LlamaConfig.from_gguf(file)
+        check_layers(cls.__name__, file, "blk.", config.num_hidden_layers)
+        model = cls(config)
         fill_from_gguf(model, file, device)
         return model
 
@@ -135,13 +152,14 @@ def _norm(config: LlamaConfig) -> nn.RMSNorm:
 
 
 def _layer(config: LlamaConfig) -> DecoderLayer:
+    out_bias = config.attention_out_bias
     attention = Attention(
         config.hidden_size,
         config.num_attention_heads,
         config.num_key_value_heads,
         config.rope,
         bias=config.attention_bias,
-        out_bias=config.attention_bias,
+        out_bias=config.attention_bias if out_bias is None else out_bias,
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
     return DecoderLayer(_norm(config), attention, _norm(config), mlp)

@@ -182,6 +182,8 @@ def write_gguf(
             writer.add_float32(key, value)
         elif isinstance(value, str):
             writer.add_string(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
         elif isinstance(value, list):
             writer.add_array(key, value)
         elif value is not None:

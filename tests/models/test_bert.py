@@ -92,6 +92,15 @@ def test_what_was_filled_up_does_not_matter(folder: Path) -> None:
     assert (outs[0][:, :3] == outs[1][:, :3]).all() and (counted == outs[0]).all()
 
 
+def test_a_mask_or_segments_of_another_shape_are_named(folder: Path) -> None:
+    model = nt.models.from_pretrained(folder)
+    ids, other = nt.tensor([[3, 1, 4]]), nt.tensor([[1, 1]])
+    with pytest.raises(nt.ShapeError, match=r"mask has .*\n  ids \(1, 3\) .*\n  mask \(1, 2\)"):
+        model(ids, other)
+    with pytest.raises(nt.ShapeError, match=r"token_types has .*\n.*\n  token_types \(1, 2\)"):
+        model(ids, None, other)
+
+
 def test_pooler_is_tanh_of_the_first_token(folder: Path) -> None:
     model = nt.models.from_pretrained(folder)
     w = bert_weights(BERT)

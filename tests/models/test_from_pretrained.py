@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.models.blocks.rotary import Rope
 from tests.models.build import (
     BERT,
     bert_weights,
@@ -171,6 +172,18 @@ def test_configuration(changes: dict[str, Any], part: str | None, tmp_path: Path
         ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count is 8"),
         ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type is 'yarn'"),
         ({"llama.attention.value_length": 8}, "llama.attention.value_length is 8"),
+        ({"llama.attention.causal": False}, "llama.attention.causal is False"),
+        ({"llama.attention.scale": 0.5}, "llama.attention.scale is 0.5"),
+        ({"llama.expert_count": [1, 2]}, "llama.expert_count is array"),
+        (
+            {"llama.vocab_size": 90},
+            "token_embd.weight is (80, 64), the configuration says (90, 64)",
+        ),
+        ({"llama.rope.scaling.factor": 0.0}, "llama.rope.scaling.factor is 0.0"),
+        (
+            {"llama.rope.scaling.factor": 2.0, "llama.rope.scale_linear": 4.0},
+            "llama.rope.scale_linear is 4.0",
+        ),
     ],
     ids=str,
 )
@@ -179,23 +192,117 @@ def test_gguf_metadata(keys: dict[str, Any], part: str, tmp_path: Path) -> None:
     fails(write_gguf(tmp_path / "m.gguf", llama_config(), weights, keys), part)
 
 
-def test_a_key_that_nothing_reads_is_a_warning(tmp_path: Path) -> None:
+def test_a_key_that_nothing_reads_is_an_error(tmp_path: Path) -> None:
     for config, weights in (
         (llama_config(logits_scaling=8.0, use_cache=True), llama_weights(llama_config())),
         (BERT | {"logits_scaling": 8.0, "mask_token": None}, bert_weights(BERT)),
     ):
         folder = write_folder(tmp_path / config["model_type"], config, weights)
-        with pytest.warns(UserWarning, match="config.json\n  logits_scaling$"):
-            nt.models.from_pretrained(folder)
+        fails(folder, "config.json\n  logits_scaling is 8.0")
     for kind in ({"rope_type": "linear", "factor": 2.0}, {"rope_type": "default"}):
         config = llama_config(rope_parameters={**kind, "attention_factor": 0.5})
         folder = write_folder(tmp_path / kind["rope_type"], config, llama_weights(config))
-        with pytest.warns(UserWarning, match="rope_parameters\n  attention_factor$"):
-            nt.models.from_pretrained(folder)
+        fails(folder, "rope_parameters\n  attention_factor is 0.5")
     keys = {"llama.logit_scale": 8.0, "llama.vocab_size": 80}
     file = write_gguf(tmp_path / "m.gguf", llama_config(), llama_weights(llama_config()), keys)
-    with pytest.warns(UserWarning, match="m.gguf\n  llama.logit_scale$"):
-        nt.models.from_pretrained(file)
+    fails(file, "m.gguf\n  llama.logit_scale is 8.0")
+
+
+FIXED: list[tuple[str, str, Any]] = [
+    ("llama", "is_causal", False),
+    ("llama", "add_cross_attention", True),
+    ("llama", "is_encoder_decoder", True),
+    ("llama", "pruned_heads", {"0": [1]}),
+    ("llama", "sliding_window", 4),
+    ("llama", "layer_types", ["sliding_attention"] * 2),
+    ("llama", "quantization_config", {"quant_method": "gptq"}),
+    ("llama", "per_layer_config", {"0": {"rms_norm_eps": 1.0}}),
+    ("bert", "is_causal", True),
+    ("bert", "is_decoder", True),
+    ("bert", "add_cross_attention", True),
+    ("bert", "directionality", "uni"),
+    ("bert", "pruned_heads", {"0": [1]}),
+]
+
+
+@pytest.mark.parametrize(("model", "key", "value"), FIXED, ids=str)
+def test_a_key_that_asks_for_what_is_not_here(
+    model: str, key: str, value: Any, tmp_path: Path
+) -> None:
+    llama = model == "llama"
+    config = llama_config() if llama else BERT
+    weights = llama_weights(config) if llama else bert_weights(config)
+    fails(write_folder(tmp_path, {**config, key: value}, weights), f"{key} is {value!r}"[:60])
+
+
+def test_two_names_of_a_rotary_scaling_have_to_agree(tmp_path: Path) -> None:
+    scaling = {"rope_type": "linear", "type": "llama3", "factor": 2.0}
+    config = llama_config(rope_scaling=scaling)
+    fails(write_folder(tmp_path / "a", config, llama_weights(config)), "type is 'llama3'")
+    config = llama_config(rope_scaling={"type": "linear", "factor": 2.0}, rope_parameters={})
+    fails(write_folder(tmp_path / "b", config, llama_weights(config)), "rope_scaling is {")
+
+
+@pytest.mark.parametrize("theta", ["1e400", "-1.0", "0", "NaN", "1" + "0" * 500])
+def test_wavelengths_are_finite(theta: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, llama_config(), llama_weights(llama_config()))
+    text = json.dumps(llama_config()).replace("10000.0", theta)
+    (folder / "config.json").write_text(text)
+    fails(folder, "theta is ")
+    with pytest.raises(nt.FormatError, match="the angle of a position is not finite"):
+        Rope(1024, theta=1e-320)
+
+
+def test_a_model_type_that_contradicts_is_named(tmp_path: Path) -> None:
+    config = llama_config(model_type="bert")
+    folder = write_folder(tmp_path, config, llama_weights(config))
+    fails(folder, "architectures is LlamaForCausalLM, but model_type is bert")
+
+
+@pytest.mark.parametrize("layers", [3, 10**9])
+def test_layers_that_the_file_lacks_are_counted_before_a_model_is_built(
+    layers: int, tmp_path: Path
+) -> None:
+    wrong = {"num_hidden_layers": layers}
+    part = f"the configuration says {layers} layers, the file has 2"
+    weights = llama_weights(llama_config())
+    fails(write_folder(tmp_path / "llama", llama_config(**wrong), weights), part, "model.layers.N")
+    fails(
+        write_folder(tmp_path / "bert", BERT | wrong, bert_weights(BERT)), part, "encoder.layer.N"
+    )
+    fails(write_gguf(tmp_path / "m.gguf", llama_config(**wrong), weights), part, "blk.N")
+
+
+@pytest.mark.parametrize(
+    "key", ["hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"]
+)
+def test_sizes_that_the_file_lacks_take_no_memory(key: str, tmp_path: Path) -> None:
+    size = 2**30
+    llama, bert = llama_config(**{key: size}), {**BERT, key: size}
+    if key == "hidden_size":
+        llama["head_dim"] = 16
+        bert["num_attention_heads"] = 2
+    if key != "max_position_embeddings":
+        folder = write_folder(tmp_path / "llama", llama, llama_weights(llama_config()))
+        fails(folder, "weights and configuration disagree")
+    folder = write_folder(tmp_path / "bert", bert, bert_weights(BERT))
+    fails(folder, "weights and configuration disagree")
+
+
+def test_a_part_of_a_gguf_model_is_named(tmp_path: Path) -> None:
+    weights = llama_weights(llama_config())
+    keys: dict[str, Any] = {"split.no": 1, "split.count": 3, "split.tensors.count": 21}
+    file = write_gguf(tmp_path / "m-00002-of-00003.gguf", llama_config(), weights, keys)
+    fails(file, "part 2 of 3 of a split model", "m-00002-of-00003.gguf", "llama-gguf-split --merge")
+    file = write_gguf(tmp_path / "one.gguf", llama_config(), weights, {"split.count": 1})
+    nt.models.from_pretrained(file)
+
+
+@pytest.mark.parametrize("kind", ["adapter", "mmproj", "imatrix"])
+def test_a_gguf_file_that_is_no_model_is_named(kind: str, tmp_path: Path) -> None:
+    weights = llama_weights(llama_config())
+    file = write_gguf(tmp_path / "m.gguf", llama_config(), weights, {"general.type": kind})
+    fails(file, f"general.type is {kind}")
 
 
 def test_an_unknown_architecture_lists_the_known(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import numbatorch as nt
 from numbatorch.models.llama import LlamaConfig
 from tests.compare import assert_close
 from tests.models.build import (
+    BERT,
     BFLOAT16,
+    bert_weights,
     llama_config,
     llama_weights,
     write_folder,
@@ -62,6 +64,17 @@ def test_gguf_equals_the_folder(changes: dict[str, Any], tmp_path: Path) -> None
     file = write_gguf(tmp_path / "m.gguf", config, weights, keys)
     expected = reference(config, weights, IDS, plain_frequencies(config))
     assert_close(logits_of(file, "cpu"), expected, "composite")
+
+
+def test_biases_of_queries_keys_and_values_alone(device: str, tmp_path: Path) -> None:
+    config = llama_config(attention_bias=True)
+    weights = {k: v for k, v in llama_weights(config).items() if not k.endswith("o_proj.bias")}
+    expected = reference(config, weights, IDS, plain_frequencies(config))
+    for source in (
+        write_folder(tmp_path / "folder", config, weights),
+        write_gguf(tmp_path / "m.gguf", config, weights),
+    ):
+        assert_close(logits_of(source, device), expected, "composite")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16], ids=["float16", "bfloat16"])
@@ -154,6 +167,28 @@ def test_more_tokens_than_the_context_is_an_error_with_both_lengths(tmp_path: Pa
     model = nt.models.from_pretrained(write_folder(tmp_path, config, llama_weights(config)))
     with pytest.raises(nt.OutOfRange, match="65 tokens in a context of 64"):
         model(nt.zeros(1, 65, dtype=nt.int64))
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "part"),
+    [
+        (nt.tensor([1, 2, 3]), nt.ShapeError, r"ids \(3,\) int64\n  hint: ids.unsqueeze"),
+        (nt.tensor(1), nt.ShapeError, r"ids \(\) int64$"),
+        (nt.tensor([[[1]]]), nt.ShapeError, r"ids \(1, 1, 1\) int64$"),
+        (nt.ones(1, 2), nt.DTypeError, r"not integers\n  ids \(1, 2\) float32$"),
+        ([[1, 2]], TypeError, "ids are list, not a tensor"),
+    ],
+    ids=["1-d", "0-d", "3-d", "floats", "list"],
+)
+def test_ids_that_are_no_batch_are_named(
+    ids: Any, kind: type[Exception], part: str, tmp_path: Path
+) -> None:
+    config = llama_config()
+    llama = nt.models.from_pretrained(write_folder(tmp_path / "l", config, llama_weights(config)))
+    bert = nt.models.from_pretrained(write_folder(tmp_path / "b", BERT, bert_weights(BERT)))
+    for model, name in ((llama, "Llama"), (llama.hidden, "Llama"), (bert, "Bert")):
+        with pytest.raises(kind, match=rf"^{name}: (.|\n)*{part}"):
+            model(ids)
 
 
 def test_an_id_outside_of_the_vocabulary_is_out_of_range(device: str, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Biased(CausalDecoder):
                 fields.flag("tie_word_embeddings", False),
             )
         )
-        fields.warn_of_unread([*HF_HARMLESS, "hidden_act"])
+        fields.refuse_unread([*HF_HARMLESS, "hidden_act"])
         fill_from_hf(model, weights, device)
         return model
 
@@ -106,7 +106,7 @@ class Biased(CausalDecoder):
                 "output.weight" not in file.tensors,
             )
         )
-        fields.warn_of_unread(GGUF_HARMLESS)
+        fields.refuse_unread(GGUF_HARMLESS)
         fill_from_gguf(model, file, device)
         return model
 """

@@ -278,6 +278,12 @@ def test_control_tokens_that_end_a_turn_end_a_generation(tmp_path):
         ({"bos_token_id": 9999}, "bos_token_id is 9999"),
         ({"add_bos_token": True}, "add_bos_token is set, but"),
         ({"extra": ["ab"]}, "token 'ab' is there as id 256 and as id 257"),
+        ({"merges": [f"{BYTES[200]} {BYTES[201]}"]}, "the merges do not fit the tokens"),
+        ({"add_space_prefix": True}, "add_space_prefix is True in a vocabulary of kind gpt2"),
+        ({"remove_extra_whitespaces": True}, "remove_extra_whitespaces is True, which is not"),
+        ({"add_sep_token": True}, "add_sep_token is True, which is not known"),
+        ({"precompiled_charsmap": [1, 2]}, "precompiled_charsmap is array"),
+        ({"nobody_knows": "x"}, "tokenizer.ggml.nobody_knows is 'x', which is not known here"),
         ({"model": "llama"}, "'tokenizer.ggml.scores' is missing"),
         ({"model": "llama", "scores": [0.0]}, "has 1 values for 257 tokens"),
         ({"model": "llama", "scores": [float("nan")] * 257}, "holds NaN"),
@@ -286,6 +292,13 @@ def test_control_tokens_that_end_a_turn_end_a_generation(tmp_path):
 def test_malformed_vocabulary_is_refused(keys, problem, tmp_path):
     with pytest.raises(FormatError, match=problem):
         Tokenizer.from_gguf(byte_level(tmp_path / "v.gguf", **keys))
+
+
+def test_keys_that_change_no_ids_are_known(tmp_path):
+    ids = {f"{name}_token_id": 1 for name in ("padding", "seperator", "mask", "fim_pre", "prefix")}
+    texts = {"add_space_prefix": False, "add_sep_token": False, "remove_extra_whitespaces": False}
+    file = byte_level(tmp_path / "v.gguf", **ids, **texts)
+    assert Tokenizer.from_gguf(file).encode("ab") == [256]
 
 
 def test_empty_token_text_gets_a_name(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
+from numbatorch.models.blocks.batch import batch_shape
 from numbatorch.models.blocks.cache import KVCache
 from numbatorch.models.blocks.rotary import Rope
 from numbatorch.nn import functional as F
@@ -128,6 +129,7 @@ class CausalDecoder(nn.Module):
         Returns:
             (B, T, V), or (B, 1, V) if `last`.
         Raises:
+            ShapeError, DTypeError: ids are not (B, T), or no integers.
             OutOfRange: an id outside of the vocabulary, when the result is realized; more
                 positions than the context or the cache has.
         """
@@ -140,7 +142,8 @@ class CausalDecoder(nn.Module):
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
         """What the last layer gives, before the last norm: (B, T, C)."""
-        T, limit = ids.shape[1], self.config.max_position_embeddings
+        _, T = batch_shape(type(self).__name__, ids)
+        limit = self.config.max_position_embeddings
         tokens = int(position) + T
         if tokens > limit:
             problem = f"{tokens} tokens in a context of {limit}"

@@ -18,6 +18,8 @@ from numbatorch.tensor import Tensor, from_numpy
 
 Array = np.ndarray[Any, Any]
 
+LARGEST_POSITION = 2**31
+
 GGUF_FACTORS = "rope_freqs.weight"  # the tensor of a GGUF file that `factors` come from
 
 
@@ -46,6 +48,11 @@ class Rope:
         if wrong:
             problem = f"a factor is {wrong[0]}, not a positive number"
             raise FormatError(message("rope", problem, f"tensor {GGUF_FACTORS}"))
+        with np.errstate(over="ignore", divide="ignore"):
+            fastest = float(np.max(self.frequencies(), initial=0.0)) * LARGEST_POSITION
+        if not fastest < math.inf:
+            rule = f"theta is {self.theta}, factor {self.factor}"
+            raise FormatError(message("rope", "the angle of a position is not finite", rule))
 
     @classmethod
     def from_hf(cls, fields: Fields, size: int) -> "Rope":
@@ -69,23 +76,25 @@ class Rope:
                 high_freq_factor=nested.number("high_freq_factor"),
                 original_context=nested.integer("original_max_position_embeddings"),
             )
-        nested.warn_of_unread(("type",))
+        if name != "type":
+            nested.require("type", scaling, (scaling,))
+        nested.refuse_unread(())
         return found
 
     @classmethod
     def from_gguf(cls, fields: Fields, file: GGUFFile, size: int, interleaved: bool) -> "Rope":
         """From metadata, and the tensor of factors where there is one."""
         fields.require("rope.dimension_count", size, (size,))
-        fields.require("rope.scale_linear", 1.0, (1.0,))
         fields.require("rope.scaling.attn_factor", 1.0, (1.0,))
-        scaling = fields.choice("rope.scaling.type", "none", ("none", "linear"))
-        linear = scaling == "linear"
+        scaling = fields.choice("rope.scaling.type", "linear", ("none", "linear"))
+        factor = _gguf_factor(fields)
+        linear = scaling == "linear" and factor != 1.0
         return cls(
             size,
             fields.number("rope.freq_base", 10000.0),
             interleaved,
             scaling="linear" if linear else "default",
-            factor=fields.number("rope.scaling.factor", 1.0) if linear else 1.0,
+            factor=factor if linear else 1.0,
             factors=_gguf_factors(file, size),
         )
 
@@ -111,6 +120,13 @@ class Rope:
         tables = (np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
         cos, sin = (from_numpy(table, share=True).to(device=device) for table in tables)
         return cos, sin
+
+
+def _gguf_factor(fields: Fields) -> float:
+    """What positions are divided by, under its newer or its older key."""
+    factor = fields.number("rope.scaling.factor", fields.number("rope.scale_linear", 1.0))
+    fields.require("rope.scale_linear", factor, (factor,))
+    return factor
 
 
 def _gguf_factors(file: GGUFFile, size: int) -> tuple[float, ...]:
