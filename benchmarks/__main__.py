@@ -65,9 +65,9 @@ class Workers:
         print(f"{'device':<14}{worker.device}, {worker.hardware}")
         print(f"{OURS:<14}{worker.version}")
 
-    def close(self, threads: int | None = None) -> None:
-        """End all processes, or those with so many threads."""
-        for key in [key for key in self._running if threads in (None, key[1])]:
+    def close(self, but: int | None = None) -> None:
+        """End all processes but those with so many threads."""
+        for key in [key for key in self._running if key[1] != but]:
             self._running.pop(key).close()
 
 
@@ -76,21 +76,20 @@ def compare(group: str, workers: Workers, options: argparse.Namespace) -> list[d
     rows = rows_of(group, options)
     if not rows:
         return []
-    peers = [peer for peer in PEERS[group] if peer in options.peers]
-    names = [OURS, *peers]
-    for name in [*names, FLOOR]:
+    names = [OURS, *(peer for peer in PEERS[group] if peer in options.peers)]
+    with_floor = [FLOOR] if workers.device == "cpu" else []
+    for name in [*names, *with_floor]:
         workers.find(name, rows[0].threads or options.threads)
     table = Table(names, (row.name for row in rows))
     found = []
     for row in rows:
         threads = row.threads or options.threads
         asked = [workers.find(name, threads) for name in names]
-        floor = workers.find(FLOOR, threads) if workers.device == "cpu" else None
+        floor = workers.find(FLOOR, threads) if with_floor else None
         measured = measure(row, asked, floor, options.rounds, budget(row, options.burst))
         table.add(measured)
         found.append(report.as_data(group, options.threads, measured))
-        if threads != options.threads and row is rows[-1]:
-            workers.close(threads)
+    workers.close(but=options.threads)
     return found
 
 

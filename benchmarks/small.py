@@ -97,6 +97,19 @@ def compiled_launches(api: Api) -> Work:
     return Work(lambda: function(x))
 
 
+def compiled_feedback(api: Api) -> Work:
+    """A vector that becomes the next call's operand, compiled: its memory can be used again."""
+    value, y = vectors(api)
+    function = api.compiled(lambda value, y: value * 0.5 + y)
+
+    def run() -> Any:
+        nonlocal value
+        value = function(value, y)
+        return value
+
+    return Work(run)
+
+
 def compiled_state(api: Api) -> Work:
     """Rows of a matrix from outside replaced at a position that changes, compiled."""
     cache, row = matrix(api), api.tensor(np.ones(SIDE, np.float32))
@@ -213,6 +226,7 @@ CALLS: dict[str, Callable[[Api], Work]] = {
     "20 nodes, read": graph,
     "x * y + x, compiled": compiled,
     "10 launches, compiled": compiled_launches,
+    "own result fed back, compiled": compiled_feedback,
     "state at a position, compiled": compiled_state,
     "rows by index, compiled": compiled_rows,
     "training step, compiled": compiled_step,

@@ -132,7 +132,9 @@ API = calls.Api(
 
 def small(name: str) -> Work:
     """One of the calls in which little is computed."""
-    return calls.CALLS[name](API)
+    work = calls.CALLS[name](API)
+    work.wait = WAIT
+    return work
 
 
 def idle(size: int) -> Work:

@@ -1,5 +1,6 @@
 """The benchmarks: engines that fail, how bursts are counted, floors, reports, devices not there."""
 
+import argparse
 import ast
 import doctest
 import importlib
@@ -9,16 +10,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import numbatorch as nt
-from benchmarks import checkpoints, machine, peaks, report, small, timing
+from benchmarks import checkpoints, machine, peaks, report, rows, small, timing
 from benchmarks.controller import Measured, Row, Worker, busy_cores, measure
 from benchmarks.timing import Work
-from benchmarks.worker import JOBS
+from benchmarks.worker import JOBS, Answers
 from numbatorch import debug
 from numbatorch.language.simd.vectors import native_lanes
 
@@ -112,6 +114,24 @@ def test_rest_waits_for_threads_that_still_compute() -> None:
     start = time.perf_counter()
     timing.rest(limit=60)
     assert time.perf_counter() - start < 30
+
+
+def test_an_answer_comes_when_the_threads_of_an_engine_are_at_rest() -> None:
+    spinning: list[threading.Thread] = []
+
+    def spin(end: float) -> None:
+        while time.perf_counter() < end:
+            pass
+
+    def call() -> None:
+        spinning.append(threading.Thread(target=spin, args=(time.perf_counter() + 0.05,)))
+        spinning[-1].start()
+
+    answers = Answers(SimpleNamespace(job=lambda: Work(call, most=2)))
+    assert answers.answer({"prepare": "job", "arguments": {}}) == {}
+    assert answers.answer({"burst": 0.001})["samples"] == 1
+    assert len(spinning) >= 2
+    assert not any(thread.is_alive() for thread in spinning)
 
 
 def test_a_burst_leaves_out_the_first_call_and_ends_where_a_context_does() -> None:
@@ -266,16 +286,42 @@ def test_the_call_of_ten_launches_makes_ten() -> None:
     assert len(debug.kernels(value)) == small.LAUNCHES
 
 
+def jobs_of(engine: str) -> dict[str, set[str]]:
+    """The names of an engine's jobs and of their arguments, without importing its library."""
+    path = ROOT / "benchmarks" / "engines" / f"{engine}.py"
+    return {
+        node.name: {argument.arg for argument in node.args.args}
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("group", rows.PEERS)
+def test_the_rows_of_a_group_ask_for_jobs_that_there_are(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for written in ("hugging_face_folder", "gguf_file"):
+        monkeypatch.setattr(checkpoints, written, lambda *where: Path("there"))
+    options = argparse.Namespace(
+        files=Path("."), sizes=["15m"], kinds=rows.KINDS, threads=2, device="cpu"
+    )
+    found = rows.rows_of(group, options)
+    assert len({row.name for row in found}) == len(found)
+    for row in found:
+        assert row.job in JOBS
+        assert jobs_of("ours")[row.job] == set(row.arguments)
+        asked = [jobs_of(peer).get(row.job) for peer in rows.PEERS[group]]
+        assert any(asked), row
+        assert all(arguments in (None, set(row.arguments)) for arguments in asked)
+        if row.floor is not None:
+            job, arguments = row.floor
+            assert jobs_of("floor")[job] == set(arguments)
+
+
 def test_engines_have_no_jobs_that_nobody_asks_for() -> None:
     for path in (ROOT / "benchmarks" / "engines").glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        public = {
-            node.name
-            for node in tree.body
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-        }
         floors = {"read", "copy", "products", "call", "objects"}
-        assert public <= (floors if path.stem == "floor" else set(JOBS)), path
+        assert set(jobs_of(path.stem)) <= (floors if path.stem == "floor" else set(JOBS)), path
 
 
 # Reports.
