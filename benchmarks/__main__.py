@@ -13,11 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
-from benchmarks import checkpoints, machine, processes, report
+from benchmarks import checkpoints, comparison, machine, processes
 from benchmarks.controller import Row, Worker, measure, timestamp
-from benchmarks.report import FLOOR, OURS, Table
+from benchmarks.report import FLOOR, OURS, Run, Table
 from benchmarks.rows import KINDS, PEERS, rows_of
 
 COMPARED = list(PEERS)
@@ -71,26 +70,24 @@ class Workers:
             self._running.pop(key).close()
 
 
-def compare(group: str, workers: Workers, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure and print the rows of a group, one column an engine."""
+def compare(group: str, workers: Workers, options: argparse.Namespace, run: Run) -> None:
+    """Measure and print the rows of a group, one column an engine that is there."""
     rows = rows_of(group, options)
     if not rows:
-        return []
-    names = [OURS, *(peer for peer in PEERS[group] if peer in options.peers)]
-    with_floor = [FLOOR] if workers.device == "cpu" else []
-    for name in [*names, *with_floor]:
-        workers.find(name, rows[0].threads or options.threads)
+        return
+    threads = rows[0].threads or options.threads
+    wanted = [OURS, *(peer for peer in PEERS[group] if peer in options.peers)]
+    names = [name for name in wanted if not workers.find(name, threads).absent]
+    with_floor = workers.device == "cpu" and not workers.find(FLOOR, threads).absent
     table = Table(names, (row.name for row in rows))
-    found = []
     for row in rows:
         threads = row.threads or options.threads
         asked = [workers.find(name, threads) for name in names]
         floor = workers.find(FLOOR, threads) if with_floor else None
         measured = measure(row, asked, floor, options.rounds, budget(row, options.burst))
         table.add(measured)
-        found.append(report.as_data(group, options.threads, measured))
+        run.add(group, options.threads, measured)
     workers.close(but=options.threads)
-    return found
 
 
 def budget(row: Row, burst: float) -> float:
@@ -99,17 +96,22 @@ def budget(row: Row, burst: float) -> float:
 
 
 def whole_processes(
-    group: str, rows: list[processes.ProcessRow], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+    group: str, rows: list[processes.ProcessRow], options: argparse.Namespace, run: Run
+) -> None:
     """Measure and print rows about whole processes."""
     engines = [OURS, *(processes.PEERS if group == "startup" else [])]
     table = Table(engines, (row.name for row in rows))
-    found = []
     for row in rows:
         measured = processes.measure(row, options.rounds)
         table.add(measured)
-        found.append(report.as_data(group, options.threads, measured))
-    return found
+        run.add(group, options.threads, measured)
+
+
+def positive(text: str) -> int:
+    """A count of the command line."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def parse() -> argparse.Namespace:
@@ -118,9 +120,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", None, __doc__, formatter_class=kind)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="one of " + " ".join(GROUPS))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, metal or auto")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=positive, default=9)
     parser.add_argument("--burst", type=float, default=0.06, help="seconds of a burst")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     every = sorted({peer for peers in PEERS.values() for peer in peers})
@@ -140,7 +142,7 @@ def parse() -> argparse.Namespace:
         nargs=2,
         type=Path,
         metavar=("BEFORE", "AFTER"),
-        help="measure nothing: set two such files side by side; exit code 1 if a row is slower",
+        help="measure nothing: set two such files side by side; exit code 1 if a row fell",
     )
     options = parser.parse_args()
     unknown = set(options.groups) - set(GROUPS)
@@ -152,44 +154,44 @@ def parse() -> argparse.Namespace:
 def side_by_side(before: Path, after: Path) -> int:
     """Print how ours changed between two runs; the exit code."""
     try:
-        lines, slower = report.compare(report.read(before), report.read(after))
+        lines, fallen = comparison.compare(comparison.read(before), comparison.read(after))
     except (OSError, ValueError) as err:
         print(err, file=sys.stderr)
         return 2
     print(*lines, sep="\n")
-    return 1 if slower else 0
+    return 1 if fallen else 0
 
 
 def measure_groups(options: argparse.Namespace) -> None:
-    """Run the groups asked for, and write what was measured."""
+    """Run the groups asked for, and keep what was measured."""
     groups = options.groups or (GROUPS if options.device == "cpu" else ON_GPU)
     workers = Workers(options)
-    found: list[dict[str, Any]] = []
+    found = machine.describe()
+    head = {"time": timestamp(), "command": sys.argv[1:], "machine": found}
+    try:
+        run = Run(options.json, {**head, "engines": workers.versions})
+    except OSError as err:
+        raise SystemExit(f"--json: {err}") from err
     try:
         compared = [group for group in groups if group in COMPARED]
         if compared:
             workers.ours()
-        described = machine.describe()
-        print(f"{'processor':<14}{described['processor']} (LLVM: {described['llvm']})")
+        print(f"{'processor':<14}{found['processor']} (LLVM: {found['llvm']})")
         for group in compared:
-            found += compare(group, workers, options)
+            compare(group, workers, options, run)
     finally:
         workers.close()
     if "startup" in groups:
         small = checkpoints.gguf_file(options.files, "15m", "Q8_0")
-        rows = processes.startup(small, options.peer_python)
-        found += whole_processes("startup", rows, options)
+        whole_processes("startup", processes.startup(small, options.peer_python), options, run)
     if "memory" in groups:
         files = [checkpoints.gguf_file(options.files, size, "Q8_0") for size in options.sizes]
-        found += whole_processes("memory", processes.peak_memory(files), options)
+        whole_processes("memory", processes.peak_memory(files), options, run)
     if "replay" in groups:
         from benchmarks import replay  # it asks for the CUDA backend
 
         for size in options.sizes:
             print(*replay.lines(checkpoints.gguf_file(options.files, size, "F32")), sep="\n")
-    if options.json:
-        head = {"time": timestamp(), "machine": described, "engines": workers.versions}
-        report.write(options.json, {**head, "command": sys.argv[1:]}, found)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON, and beside what was measured before."""
+"""What was measured, as a table and as JSON."""
 
 import json
 import statistics
@@ -16,7 +16,6 @@ WIDTHS = {"unit": 13, FLOOR: 15, OURS: 18}
 PEER = 26
 NAME = 34  # columns at least
 COSTS = {"s": 1.0, "ms": 1e3, "us": 1e6, "MB": 1e-6}  # units of what is measured; others are rates
-NOTABLE = 0.05  # share by which a figure has to change before it counts as another one
 
 
 def number(value: float) -> str:
@@ -128,60 +127,27 @@ def as_data(group: str, threads: int, found: Measured) -> dict[str, Any]:
     }
 
 
-def write(path: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """The JSON file of a run."""
-    text = json.dumps({"format": FORMAT, **head, "rows": rows}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+class Run:
+    """What `--json` keeps, written anew after each row: a run that is interrupted keeps its rows.
 
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file of a run.
-
-    Raises:
-        ValueError: it is none.
+    Args:
+        path: of the file; None to keep nothing.
+        head: time, machine, versions of the engines.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f"{path}: not written by --json")
-    return found
 
+    def __init__(self, path: Path | None, head: dict[str, Any]) -> None:
+        self.path = path
+        self.head = head
+        self.rows: list[dict[str, Any]] = []
+        self.write()
 
-def compare(before: dict[str, Any], after: dict[str, Any]) -> tuple[list[str], int]:
-    """Lines that set ours of two runs side by side, and how many rows have become slower.
+    def add(self, group: str, threads: int, found: Measured) -> None:
+        """Keep a row."""
+        self.rows.append(as_data(group, threads, found))
+        self.write()
 
-    A change counts where it is more than 5% and more than both spreads together. How the floor
-    changed says whether it was the machine.
-    """
-    lines = [_head("before", before), _head("after", after)]
-    if before["machine"]["processor"] != after["machine"]["processor"]:
-        lines.append("the processors differ: ratios say nothing about the program")
-    lines.append(f"\n{'':<34}{'unit':<13}{'before':<12}{'after':<12}{'as fast':<10}{'floor':<10}")
-    old = {(row["group"], row["name"]): row for row in before["rows"]}
-    slower = 0
-    for row in after["rows"]:
-        other = old.get((row["group"], row["name"]))
-        if other is None or not (OURS in row["engines"] and OURS in other["engines"]):
-            continue
-        change = _speedup(other, row, OURS)
-        noise = row["engines"][OURS]["spread"] + other["engines"][OURS]["spread"]
-        limit = max(NOTABLE, noise)
-        slower += change < 1 - limit
-        mark = "slower" if change < 1 - limit else "faster" if change > 1 + limit else ""
-        both = FLOOR in row["engines"] and FLOOR in other["engines"]
-        machine = f"{_speedup(other, row, FLOOR):.2f}x" if both else "-"
-        figures = [
-            number(in_unit(one["engines"][OURS]["seconds"], one["unit"], one["amount"]))
-            for one in (other, row)
-        ]
-        cells = f"{figures[0]:<12}{figures[1]:<12}{f'{change:.2f}x':<10}{machine:<10}{mark}"
-        lines.append(f"{row['name']:<34}{row['unit']:<13}{cells}".rstrip())
-    return lines, slower
-
-
-def _speedup(before: dict[str, Any], after: dict[str, Any], engine: str) -> float:
-    return float(before["engines"][engine]["seconds"] / after["engines"][engine]["seconds"])
-
-
-def _head(label: str, run: dict[str, Any]) -> str:
-    machine = run["machine"]
-    return f"{label:<8}{run['time']}  {machine['processor']} ({machine['llvm']})"
+    def write(self) -> None:
+        """Write the file."""
+        if self.path is not None:
+            text = json.dumps({"format": FORMAT, **self.head, "rows": self.rows}, indent=1)
+            self.path.write_text(text + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from benchmarks import checkpoints, machine, peaks, report, rows, small, timing
+from benchmarks import checkpoints, comparison, machine, peaks, report, rows, small, timing
 from benchmarks.controller import Measured, Row, Worker, busy_cores, measure
 from benchmarks.timing import Work
 from benchmarks.worker import JOBS, Answers
@@ -340,7 +340,9 @@ def measured(seconds: float, floor: float, name: str = "a row") -> dict[str, Any
 def run_file(path: Path, *rows: dict[str, Any], processor: str = "a processor") -> Path:
     """A JSON file of a run."""
     head = {"time": "now", "machine": {"processor": processor, "llvm": "name"}}
-    report.write(path, head, list(rows))
+    report.Run(path, head).write()
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps({**run, "rows": rows}))
     return path
 
 
@@ -353,8 +355,8 @@ def test_a_comparison_names_what_has_become_slower(tmp_path: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()[-2:]]
     assert lines[0] == ["a", "row", "GB/s", "2", "1.6", "0.80x", "1.00x", "slower"]
     assert lines[1] == ["other", "GB/s", "2", "1.96", "0.98x", "1.00x"]
-    lines, slower = report.compare(report.read(after), report.read(before))
-    assert slower == 0
+    lines, fallen = comparison.compare(comparison.read(after), comparison.read(before))
+    assert fallen == 0
     assert lines[-2].endswith("faster")
     (tmp_path / "c.json").write_text("[1]")
     done = subprocess.run(
@@ -367,8 +369,36 @@ def test_a_comparison_names_what_has_become_slower(tmp_path: Path) -> None:
 def test_a_comparison_of_two_machines_says_so(tmp_path: Path) -> None:
     before = run_file(tmp_path / "a.json", measured(1.0, 0.5))
     after = run_file(tmp_path / "b.json", measured(1.0, 0.5), processor="another")
-    lines, _slower = report.compare(report.read(before), report.read(after))
+    lines, _fallen = comparison.compare(comparison.read(before), comparison.read(after))
     assert any("processors differ" in line for line in lines)
+
+
+def test_a_row_without_a_figure_any_more_has_fallen(tmp_path: Path) -> None:
+    failed, gone, new = measured(1.0, 0.5), measured(1.0, 0.5, "gone"), measured(1.0, 0.5, "new")
+    before = run_file(tmp_path / "a.json", measured(1.0, 0.5), gone)
+    del failed["engines"]["ours"]
+    after = run_file(tmp_path / "b.json", failed, new)
+    lines, fallen = comparison.compare(comparison.read(before), comparison.read(after))
+    assert fallen == 1
+    assert [line.split()[-6:] for line in lines[-3:]] == [
+        ["GB/s", "2", "-", "-", "-", "absent"],
+        ["gone", "GB/s", "2", "-", "-", "-"],
+        ["new", "GB/s", "-", "2", "-", "-"],
+    ]
+
+
+def test_a_run_that_is_interrupted_keeps_its_rows(tmp_path: Path) -> None:
+    run = report.Run(tmp_path / "run.json", {"time": "now"})
+    run.add("group", 2, Measured(Row("first", "job", {})))
+    assert [row["name"] for row in comparison.read(tmp_path / "run.json")["rows"]] == ["first"]
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--json", tmp_path / "no" / "run.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("--json: ")
+    assert not done.stdout
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -387,8 +417,8 @@ def test_a_run_is_written_and_compares_with_itself(tmp_path: Path) -> None:
     (row,) = run["rows"]
     assert set(row["engines"]) == {"ours", "floor"}
     assert all(len(one["bursts"]) == 2 for one in row["engines"].values())
-    lines, slower = report.compare(run, run)
-    assert slower == 0
+    lines, fallen = comparison.compare(run, run)
+    assert fallen == 0
     assert lines[-1].count("1.00x") == 2
 
 
