@@ -16,7 +16,7 @@ from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.generation import gguf_vocabulary, library
 from numbatorch.generation.vocabulary import Vocabulary, byte_of_character
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.reading import read_object
+from numbatorch.io.reading import read_object, short
 
 if TYPE_CHECKING:
     import tokenizers
@@ -319,11 +319,11 @@ def _named(operator: str, texts: Sequence[str]) -> Iterator[None]:
 def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
     model, generation = _read(folder / "config.json"), _read(folder / "generation_config.json")
     config = _read(folder / "tokenizer_config.json")
+    if config:
+        _check_config(tokenizer, config, folder / "tokenizer_config.json")
 
     def id_of(name: str) -> int | None:
-        token = config.get(f"{name}_token")
-        if isinstance(token, dict):
-            token = token.get("content")
+        token = _content(config.get(f"{name}_token"))
         if isinstance(token, str):
             return tokenizer.token_to_id(token)
         return next(iter(_ids(model, f"{name}_token_id", folder)), None)
@@ -344,6 +344,48 @@ def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
         add_bos=bool(add_bos) and bos not in framed,
         add_eos=bool(config.get("add_eos_token", False)) and eos not in framed,
     )
+
+
+SHOWN = 8  # contradictions that an error names
+
+# What a tokenizer_config.json says again of BERT's normalizer.
+_BERT_KEYS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+_PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # which read tokenizer.json alone
+
+
+def _check_config(tokenizer: "tokenizers.Tokenizer", config: dict[str, Any], path: Path) -> None:
+    """Fail where tokenizer_config.json gives other ids to a text than tokenizer.json does."""
+    means: dict[str, Any] = {"split_special_tokens": False}
+    normalizer = tokenizer.normalizer
+    state = json.loads(normalizer.__getstate__()) if normalizer is not None else {}
+    if config.get("tokenizer_class") not in _PLAIN_CLASSES:
+        if state.get("type") == "BertNormalizer":
+            means |= {key: state[name] for key, name in _BERT_KEYS.items()}
+        if type(tokenizer.model).__name__ == "WordPiece":
+            means["unk_token"] = tokenizer.model.unk_token
+    problems = [
+        f"{key} is {short(repr(config[key]), 60)}, tokenizer.json says {value!r}"
+        for key, value in means.items()
+        if key in config and _content(config[key]) != value
+    ]
+    added = config.get("added_tokens_decoder")
+    for id, token in added.items() if isinstance(added, dict) else ():
+        text = _content(token)
+        if isinstance(text, str) and str(tokenizer.token_to_id(text)) != id:
+            problems.append(f"token {short(repr(text), 60)} has id {short(id)}")
+            problems.append(f"tokenizer.json says {tokenizer.token_to_id(text)}")
+    if problems:
+        problem = "tokenizer_config.json and tokenizer.json disagree"
+        raise FormatError(message("tokenizer", problem, f"file {path}", *problems[:SHOWN]))
+
+
+def _content(token: Any) -> Any:
+    """The text of a token that is spelled out, anything else as it is."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def _ids(config: dict[str, Any], key: str, folder: Path) -> list[int]:

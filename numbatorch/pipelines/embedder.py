@@ -44,7 +44,8 @@ class Embedder:
             raise FormatError(message("Embedder", "needs a folder", f"source {path}"))
         self.model: TextEncoder = models.from_pretrained(path, device=device, task=TASK)
         self.tokenizer = Tokenizer.from_folder(path)
-        self.config = SentenceConfig.from_folder(path, self.model.config.max_position_embeddings)
+        self.config = SentenceConfig.from_folder(path, self.model.config)
+        self._skipped = 0 if self.config.counts_prompt else self._tokens_of_prompt()
         self.dimension = self.model.config.hidden_size
         self._run = compile(self._embed)
 
@@ -77,7 +78,7 @@ class Embedder:
                 problem = f"text {number} is {type(text).__name__}, not str"
                 raise TypeError(message("encode", problem))
         ids = self.tokenizer.encode_batch(
-            [self.config.prompt + text for text in items], limit=self.config.max_length
+            [self.config.text(text) for text in items], limit=self.config.max_length
         )
         out = np.empty((len(ids), self.dimension), np.float32)
         for rows in batches([len(row) for row in ids]):
@@ -91,12 +92,23 @@ class Embedder:
         weights = np.zeros((len(ids), T, 1), np.float32)
         for row, (found, length) in enumerate(zip(ids, lengths, strict=True)):
             tokens[row, :length] = found
-            weights[row, :length, 0] = self.config.weights(length)
+            weights[row, :length, 0] = self.config.weights(length, self._skipped)
         mask = None
         if min(lengths) < T:
             mask = self._tensor(np.arange(T) < np.array(lengths)[:, None])
         result: Tensor = self._run(self._tensor(tokens), self._tensor(weights), mask)
         return result.numpy()
+
+    def _tokens_of_prompt(self) -> int:
+        """Tokens that a text begins with because of its prompt, bos included."""
+        if not self.config.prompt:
+            return 0
+        ids = self.tokenizer.encode(self.config.text(""))
+        count = len(ids) - self.tokenizer.is_special(ids[-1])
+        if count >= self.config.max_length:
+            rule = f"prompt of {count} tokens, limit of {self.config.max_length}"
+            raise FormatError(message("Embedder", "the prompt leaves no room for a text", rule))
+        return count
 
     def _tensor(self, array: Array) -> Tensor:
         return from_numpy(array).to(device=self.model.device)
@@ -106,9 +118,7 @@ class Embedder:
         with no_grad():
             hidden = self.model(ids, mask)
             if self.config.pooling == "max":
-                if mask is not None:
-                    hidden = hidden.masked_fill(~mask.unsqueeze(-1), float("-inf"))
-                pooled = hidden.amax(1)
+                pooled = hidden.masked_fill(weights == 0, -1e9).amax(1)
             else:
                 pooled = (hidden * weights).sum(1)
             return F.normalize(pooled) if self.config.normalize else pooled

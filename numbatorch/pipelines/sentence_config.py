@@ -3,27 +3,29 @@
 The files are those of sentence-transformers: https://www.sbert.net
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from numbatorch.errors import FormatError, message
+from numbatorch.io.reading import read_json, read_object, short
 from numbatorch.models.config import Fields
+from numbatorch.models.protocols import TextConfig
 
 Array = np.ndarray[Any, Any]
 
-# Weights of the tokens of a text of n tokens; the vector is the weighted sum. "max" has none.
-WEIGHTS: dict[str, Callable[[int], Any]] = {
-    "mean": lambda n: 1 / n,
-    "mean_sqrt_len_tokens": lambda n: n**-0.5,
-    "cls": lambda n: np.arange(n) == 0,
-    "lasttoken": lambda n: np.arange(n) == n - 1,
-    "weightedmean": lambda n: np.arange(1, n + 1) / (n * (n + 1) / 2),
-    "max": lambda n: 0.0,
+# Weights of the tokens of a text, from their numbers and whether they count; the vector is the
+# weighted sum. "max" takes the largest of what counts.
+WEIGHTS: dict[str, Callable[[Array, Array], Array]] = {
+    "mean": lambda i, counts: counts / max(counts.sum(), 1),
+    "mean_sqrt_len_tokens": lambda i, counts: counts / max(counts.sum(), 1) ** 0.5,
+    "cls": lambda i, counts: i == 0,
+    "lasttoken": lambda i, counts: i == len(i) - 1,
+    "weightedmean": lambda i, counts: (i + 1) * counts / max(((i + 1) * counts).sum(), 1),
+    "max": lambda i, counts: counts,
 }
 MODES = {
     "pooling_mode_cls_token": "cls",
@@ -32,6 +34,17 @@ MODES = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
+}
+ORDERS = (
+    ["Transformer", "Pooling"],
+    ["Transformer", "Pooling", "Normalize"],
+)
+
+# What newer versions write of a module that only runs the model.
+PLAIN: Mapping[str, Any] = {
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
 }
 
 
@@ -43,83 +56,121 @@ class SentenceConfig:
     pooling: str = "mean"  # a key of WEIGHTS
     normalize: bool = False  # whether vectors are divided by their Euclidean norm
     prompt: str = ""  # put before each text
+    lower: bool = False  # whether prompt and text are written in lower case
+    counts_prompt: bool = True  # whether the prompt's tokens are pooled too
 
     @classmethod
-    def from_folder(cls, folder: Path, positions: int) -> "SentenceConfig":
+    def from_folder(cls, folder: Path, sizes: TextConfig) -> "SentenceConfig":
         """From modules.json and what it names; without it the mean, as sentence-transformers does.
 
         Args:
             folder: of the checkpoint.
-            positions: of the model, in tokens.
+            sizes: of the model.
         Raises:
-            FormatError: a module that is not here, or a file that is malformed.
+            FormatError: a module that is not here, a key that is not known, or a file that is
+                malformed.
         """
-        length = _object(folder / "sentence_bert_config.json").integer("max_seq_length", positions)
-        prompt = _prompt(_object(folder / "config_sentence_transformers.json"))
-        pooling, normalize = "mean", False
+        pooling, counts_prompt, normalize = "mean", True, False
         for kind, place in _modules(folder / "modules.json"):
             if kind == "Pooling":
-                pooling = _pooling(_object(folder / place / "config.json"))
-            elif kind == "Normalize":
-                normalize = True
-            elif kind != "Transformer":
-                known = "known: Transformer, Pooling, Normalize"
-                raise FormatError(message("Embedder", f"module {kind}", f"folder {folder}", known))
-        return cls(min(length, positions), pooling, normalize, prompt)
+                fields = _fields(folder / place / "config.json")
+                pooling, counts_prompt = _pooling(fields, sizes.hidden_size)
+            normalize = normalize or kind == "Normalize"
+        length, lower = _transformer(folder, sizes.max_position_embeddings)
+        prompt = _prompt(_fields(folder / "config_sentence_transformers.json"))
+        return cls(length, pooling, normalize, prompt, lower, counts_prompt)
 
-    def weights(self, length: int) -> Any:
-        """The weight of each token of a text of `length` tokens."""
-        return WEIGHTS[self.pooling](length)
+    def text(self, text: str) -> str:
+        """What is encoded of a text."""
+        whole = self.prompt + text
+        return whole.lower() if self.lower else whole
+
+    def weights(self, length: int, skipped: int = 0) -> Array:
+        """The weight of each token of a text of `length` tokens.
+
+        Args:
+            length: special tokens included.
+            skipped: tokens of the prompt, where they are not pooled.
+        """
+        numbers = np.arange(length)
+        return WEIGHTS[self.pooling](numbers, numbers >= skipped)
 
 
 def _modules(path: Path) -> list[tuple[str, str]]:
-    """(class, folder) of each module, in order."""
-    if not path.is_file():
+    """(class, folder) of each module, in order; none without the file."""
+    try:
+        modules = read_json(path, "Embedder")
+    except FileNotFoundError:
         return []
-    found = []
-    modules = _json(path)
     if not isinstance(modules, list):
         raise FormatError(message("Embedder", "not a list of modules", f"file {path}"))
-    for module in modules:
-        kind, place = (
-            module.get(key) if isinstance(module, dict) else None for key in ("type", "path")
-        )
-        if not isinstance(kind, str) or not isinstance(place, str):
-            raise FormatError(message("Embedder", "a module has no type and path", f"file {path}"))
-        found.append((kind.rpartition(".")[2], place))
+    found = [_module(module, path) for module in modules]
+    if [kind for kind, _ in found] not in ORDERS:
+        asked = ", ".join(kind for kind, _ in found)
+        known = f"known: {' or '.join(map(', '.join, ORDERS))}"
+        raise FormatError(message("Embedder", f"modules {asked}", f"file {path}", known))
     return found
 
 
-def _pooling(fields: Fields) -> str:
-    mode = fields.values.get("pooling_mode")
+def _module(module: Any, path: Path) -> tuple[str, str]:
+    """(class, folder) of a module, whose folder is within that of the file."""
+    kind, place = (
+        module.get(key) if isinstance(module, dict) else None for key in ("type", "path")
+    )
+    if not isinstance(kind, str) or not isinstance(place, str):
+        raise FormatError(message("Embedder", "a module has no type and path", f"file {path}"))
+    package, _, rest = kind.partition(".")
+    name = rest.rpartition(".")[2]
+    if package != "sentence_transformers" or not name:
+        row = "only modules of sentence_transformers are known"
+        raise FormatError(message("Embedder", f"module {short(kind)}", f"file {path}", row))
+    inside = PureWindowsPath(place)  # knows the separators of all systems
+    if inside.anchor or ".." in inside.parts or not (place + " ").isprintable():
+        problem = f"path {short(place)!r} of a module is not within the folder"
+        raise FormatError(message("Embedder", problem, f"file {path}"))
+    if name == "Transformer" and inside.parts:
+        problem = f"the model is in {short(place)!r}, where it is read from the folder itself"
+        raise FormatError(message("Embedder", problem, f"file {path}"))
+    return name, place
+
+
+def _transformer(folder: Path, positions: int) -> tuple[int, bool]:
+    """Most tokens of a text, and whether it is written in lower case."""
+    fields = _fields(folder / "sentence_bert_config.json")
+    tokenizer = _fields(folder / "tokenizer_config.json")
+    tokenizer.require("truncation_side", "right", ("right",))
+    most = tokenizer.number("model_max_length", positions)  # 1e30 where there is no limit
+    length = fields.integer("max_seq_length", int(min(most, positions)))
+    lower = fields.flag("do_lower_case", False)
+    fields.refuse_unread((), PLAIN)
+    return min(length, positions), lower
+
+
+def _pooling(fields: Fields, size: int) -> tuple[str, bool]:
+    """A key of WEIGHTS, and whether the tokens of a prompt count."""
+    mode = fields.get("pooling_mode", ())
     on = [name for key, name in MODES.items() if fields.flag(key, False)]
-    on = [mode] if isinstance(mode, str) else on
+    on = sorted({*on, mode} if isinstance(mode, str) else {*on, *map(str, mode)})
     if len(on) != 1 or on[0] not in WEIGHTS:
         fields.fail(f"pooling is {', '.join(on) or 'none'}", f"one of: {', '.join(WEIGHTS)}")
-    return on[0]
+    counts_prompt = fields.flag("include_prompt", True)
+    fields.refuse_unread((), {"word_embedding_dimension": size, "embedding_dimension": size})
+    return on[0], counts_prompt
 
 
 def _prompt(fields: Fields) -> str:
-    name = fields.values.get("default_prompt_name")
-    if name is None:
+    name = fields.get("default_prompt_name", "")
+    prompts = fields.get("prompts", {})
+    fields.require("model_type", "SentenceTransformer", ("SentenceTransformer",))
+    fields.refuse_unread(("__version__", "similarity_fn_name"))
+    if not name:
         return ""
-    prompts = fields.values.get("prompts")
     text = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
     if not isinstance(text, str):
         fields.fail(f"default_prompt_name is {name!r}, which prompts does not have")
     return text
 
 
-def _object(path: Path) -> Fields:
+def _fields(path: Path) -> Fields:
     """The configuration in a JSON file; empty where there is none."""
-    values = _json(path) if path.is_file() else {}
-    if not isinstance(values, dict):
-        raise FormatError(message("Embedder", "not a JSON object", f"file {path}"))
-    return Fields("Embedder", values, place=str(path))
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(message("Embedder", f"not JSON: {error}", f"file {path}")) from error
+    return Fields("Embedder", read_object(path, "Embedder") or {}, place=str(path))

@@ -116,7 +116,8 @@ def sentence_folder(folder: Path, pooling: Any, kinds: tuple[str, ...], length: 
     }
     (folder / "tokenizer.json").write_text(json.dumps(library))
     prefix = "sentence_transformers.models."
-    modules = [{"type": prefix + kind, "path": kind} for kind in kinds]
+    places = {kind: "" if kind == "Transformer" else kind for kind in kinds}
+    modules = [{"type": prefix + kind, "path": place} for kind, place in places.items()]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "Pooling").mkdir()
     (folder / "Pooling" / "config.json").write_text(json.dumps(pooling))
@@ -173,14 +174,172 @@ def test_the_default_prompt_is_put_before_each_text(tmp_path: Path) -> None:
         ({}, ALL, "pooling is none"),
         ({KEYS["cls"]: True, KEYS["mean"]: True}, ALL, "pooling is cls, mean"),
         ({KEYS["cls"]: "yes"}, ALL, "neither true nor false"),
+        ({"pooling_mode": "mean", KEYS["cls"]: True}, ALL, "pooling is cls, mean"),
+        ({"pooling_mode": ["mean", "cls"]}, ALL, "pooling is cls, mean"),
+        ({"pooling_mode": "mean", "word_embedding_dimension": 7}, ALL, "dimension is 7"),
+        ({"pooling_mode": "mean", "nobody": 7}, ALL, "nobody is 7"),
+        ({"pooling_mode": "mean"}, ("Pooling", "Transformer"), "modules Pooling, Transformer"),
+        ({"pooling_mode": "mean"}, ("Transformer", "Normalize"), "modules Transformer, Norm"),
+        ({"pooling_mode": "mean"}, ("Transformer", "Normalize", "Pooling"), "modules Transformer"),
         ([], ALL, "not a JSON object"),
-        ({"pooling_mode": "mean"}, ("Transformer", "Pooling", "Dense"), "module Dense"),
+        ({"pooling_mode": "mean"}, ("Transformer", "Pooling", "Dense"), "modules .* Dense"),
     ],
     ids=str,
 )
 def test_configurations_that_are_not_here(pooling, kinds, part: str, tmp_path: Path) -> None:
     with pytest.raises(nt.FormatError, match=part):
         Embedder(sentence_folder(tmp_path, pooling, kinds))
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "part"),
+    [
+        ("custom_st.Pooling", "Pooling", "only modules of sentence_transformers"),
+        ("Pooling", "Pooling", "only modules of sentence_transformers"),
+        ("sentence_transformers.models.Pooling", "../other", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "a/../../other", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "/etc", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "..\\other", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "C:other", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "a\0b", "is not within the folder"),
+        ("sentence_transformers.models.Pooling", "\ud800", "is not within the folder"),
+        (
+            "sentence_transformers.models.Transformer",
+            "0_Transformer",
+            "read from the folder itself",
+        ),
+        ("sentence_transformers.models.Pooling", None, "no type and path"),
+    ],
+)
+def test_a_module_from_elsewhere(kind: str, path: Any, part: str, tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "model", {"pooling_mode": "cls"}, ALL)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"pooling_mode": "mean"}')
+    modules = json.loads((folder / "modules.json").read_text())
+    modules["Transformer" not in kind] = {"type": kind, "path": path}
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(nt.FormatError, match=part):
+        Embedder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("sentence_bert_config.json", {"nobody": 1}, "nobody is 1"),
+        ("sentence_bert_config.json", {"transformer_task": "fill-mask"}, "transformer_task is"),
+        ("sentence_bert_config.json", {"max_seq_length": 0}, "max_seq_length is 0"),
+        ("config_sentence_transformers.json", {"truncate_dim": 8}, "truncate_dim is 8"),
+        ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, "model_type is"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name"),
+        ("tokenizer_config.json", {"truncation_side": "left"}, "truncation_side is 'left'"),
+        ("tokenizer_config.json", {"model_max_length": -1}, "model_max_length is -1"),
+    ],
+    ids=str,
+)
+def test_a_key_that_changes_a_vector_is_not_ignored(
+    name: str, content: Any, part: str, tmp_path: Path
+) -> None:
+    folder = sentence_folder(tmp_path, {"pooling_mode": "mean"}, ALL)
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(nt.FormatError, match=part):
+        Embedder(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["modules.json", "sentence_bert_config.json", "tokenizer_config.json", "Pooling/config.json"],
+)
+def test_a_folder_in_place_of_a_file_is_named(name: str, tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path, {"pooling_mode": "mean"}, ALL)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(nt.FormatError, match="is a folder, not a file"):
+        Embedder(folder)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "expected"),
+    [(9, 5, 9), (None, 5, 5), (None, 10**30, 32), (None, None, 32), (99, None, 32)],
+)
+def test_where_a_text_is_cut(
+    given: int | None, most: int | None, expected: int, tmp_path: Path
+) -> None:
+    folder = sentence_folder(tmp_path, {"pooling_mode": "mean"}, ALL)
+    for name, key, value in (
+        ("sentence_bert_config.json", "max_seq_length", given),
+        ("tokenizer_config.json", "model_max_length", most),
+    ):
+        (folder / name).write_text(json.dumps({key: value}))
+    assert Embedder(folder).config.max_length == expected
+
+
+# Prompts: the library's own vocabulary, so that they are cut into tokens.
+
+
+def words_folder(folder: Path, pooling: dict[str, Any], **more: Any) -> Path:
+    """A sentence folder whose texts are words between two special tokens, with a prompt."""
+    sentence_folder(folder, pooling, ALL[:2], length=20)
+    vocabulary = {word: id for id, word in enumerate(["[X]", "[CLS]", "[SEP]", *"abcdeABCDE"])}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    library = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": id, "content": word, "special": True, **special}
+            for word, id in vocabulary.items()
+            if word in ("[CLS]", "[SEP]")
+        ],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[X]"},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(library))
+    prompts = {"prompts": {"p": "D e "}, "default_prompt_name": "p"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    config = {"max_seq_length": 20, **more}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(config))
+    return folder
+
+
+COUNTED: dict[str, Any] = {  # of hidden states (T, C), the first three of [CLS] and the prompt
+    "cls": lambda h: h[0],
+    "mean": lambda h: h[3:].mean(0),
+    "max": lambda h: h[3:].max(0),
+    "mean_sqrt_len_tokens": lambda h: h[3:].sum(0) / np.sqrt(len(h) - 3),
+    "weightedmean": lambda h: np.average(h[3:], 0, np.arange(4, len(h) + 1)),
+    "lasttoken": lambda h: h[-1],
+}
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("mode", POOLING)
+def test_a_prompt_is_pooled_unless_it_is_left_out(mode: str, counts: bool, tmp_path: Path) -> None:
+    pooling = {"pooling_mode": mode, "include_prompt": counts}
+    embedder = Embedder(words_folder(tmp_path, pooling))
+    texts = ["a b c", "", "a " * 40]
+    found = embedder.encode(texts)
+    for text, vector in zip(texts, found, strict=True):
+        ids = embedder.tokenizer.encode_batch(["D e " + text], limit=20)
+        with nt.no_grad():
+            hidden = embedder.model(nt.tensor(ids))[0].numpy()
+        wanted = (POOLING if counts else COUNTED)[mode](hidden)
+        assert np.abs(vector - wanted).max() <= 1e-5
+
+
+def test_a_prompt_that_fills_the_text_is_named(tmp_path: Path) -> None:
+    pooling = {"pooling_mode": "mean", "include_prompt": False}
+    with pytest.raises(nt.FormatError, match="prompt of 3 tokens, limit of 3"):
+        Embedder(words_folder(tmp_path, pooling, max_seq_length=3))
+
+
+def test_texts_and_prompt_are_written_in_lower_case_where_asked(tmp_path: Path) -> None:
+    pooling = {"pooling_mode": "mean"}
+    lower = Embedder(words_folder(tmp_path / "lower", pooling, do_lower_case=True))
+    plain = Embedder(words_folder(tmp_path / "plain", pooling))
+    assert (plain.encode(["A b"]) != plain.encode(["a b"])).any()
+    assert (lower.encode(["A B c"]) == lower.encode(["a b c"])).all()
+    (tmp_path / "plain" / "config_sentence_transformers.json").unlink()
+    alone = Embedder(tmp_path / "plain")
+    assert (lower.encode(["A B c"]) == alone.encode(["d e a b c"])).all()
 
 
 def test_a_model_that_does_not_embed(tmp_path: Path, fixtures: Path) -> None:

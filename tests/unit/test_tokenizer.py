@@ -213,6 +213,31 @@ def test_tokenizer_config_says_what_is_added(folder, tmp_path):
         Tokenizer.from_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("do_lower_case", False),
+        ("strip_accents", False),
+        ("tokenize_chinese_chars", False),
+        ("unk_token", "[PAD]"),
+        ("split_special_tokens", True),
+        ("added_tokens_decoder", {"7": {"content": "[MASK]"}}),
+        ("added_tokens_decoder", {"99999": {"content": "<new>"}}),
+    ],
+    ids=str,
+)
+def test_tokenizer_config_that_contradicts_is_refused(key, value, minilm, tmp_path):
+    shutil.copyfile(minilm / "tokenizer.json", tmp_path / "tokenizer.json")
+    config = json.loads((minilm / "tokenizer_config.json").read_text("utf-8"))
+    config["added_tokens_decoder"] = {"103": {"content": "[MASK]"}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    whole = Tokenizer.from_folder(tmp_path).encode("Caf\u00e9 \u4f60 [MASK]")
+    assert whole == Tokenizer.from_folder(minilm).encode("Caf\u00e9 \u4f60 [MASK]")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(FormatError, match=r"tokenizer_config\.json and tokenizer\.json disagree"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_folder_without_or_with_a_broken_tokenizer_is_refused(tmp_path):
     (tmp_path / "tokenizer.model").write_bytes(b"x")
     with pytest.raises(FormatError, match=r"no tokenizer.json[\s\S]*tokenizer.model"):
