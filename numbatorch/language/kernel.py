@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any, overload
 
 from numbatorch import dtype as dtypes
-from numbatorch import settings
+from numbatorch import private, settings
 from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
 from numbatorch.language.keys import digest, function_digest
@@ -267,10 +267,8 @@ class EmittedKernel(KernelSpec):
 
 def write_source(path: str, text: str) -> None:
     """Put an emitted kernel's text where readers find it, if the folder can be written."""
-    file = Path(path)
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        private.write(Path(path), text.encode())
 
 
 def bind_text(text: str, path: str) -> tuple[FunctionType, tuple[str, ...]]:

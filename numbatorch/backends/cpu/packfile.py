@@ -1,6 +1,7 @@
 """The file that compiled kernels are kept in: a header, then one record a kernel with a checksum.
 
-Records are appended under a lock. A damaged one is as good as absent, a foreign file is replaced.
+Records are appended under a lock. A damaged one is as good as absent; a foreign file, or one that
+others can write, is replaced.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from numbatorch import logs
+from numbatorch import logs, private
 
 # Symbol and object code by kernel key.
 Objects = dict[str, tuple[str, bytes]]
@@ -38,7 +39,8 @@ class PackFile:
     """Object code by kernel key.
 
     Args:
-        path: of the file, which need not exist.
+        path: of the file, which need not exist. Where others can write its folder it stands in
+            another one beside that (`private.make`).
         identity: what made the object code: versions and processor. It is part of every checksum.
     """
 
@@ -50,18 +52,11 @@ class PackFile:
 
     def read(self, keys: list[str]) -> Objects:
         """Symbol and object code of those kernels that the file holds undamaged."""
-        found: Objects = {}
         try:
-            with self.path.open("rb") as file:
-                self._scan(file)
-                for key in keys:
-                    place = self._places.get(key)
-                    code = self._load(file, key, place) if place is not None else None
-                    if place is not None and code is not None:
-                        found[key] = place.symbol, code
+            with private.find(self.path.parent) as folder:
+                return self._read(folder, keys)
         except OSError:
-            pass
-        return found
+            return {}
 
     def append(self, objects: Objects, used: list[str]) -> None:
         """Add kernels; those that another process has added meanwhile are skipped.
@@ -72,26 +67,36 @@ class PackFile:
         Raises:
             OSError: the folder cannot be written or is full; the file is as it was.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path.with_suffix(".lock")):
-            if not self._is_intact():
-                self._replace(self.read(list(self._places)) | objects)
+        with private.make(self.path.parent) as folder, _locked(folder, f"{self.path.stem}.lock"):
+            if not self._is_intact(folder):
+                self._replace(folder, self._read(folder, list(self._places)) | objects)
             elif self._end > LARGEST:
-                self._replace(self.read(used) | objects)
+                self._replace(folder, self._read(folder, used) | objects)
             else:
-                self._extend(objects)
+                self._extend(folder, objects)
 
-    def _is_intact(self) -> bool:
+    def _read(self, folder: private.Folder, keys: list[str]) -> Objects:
+        found: Objects = {}
+        with suppress(OSError), folder.open(self.path.name) as file:
+            self._scan(file)
+            for key in keys:
+                place = self._places.get(key)
+                code = self._load(file, key, place) if place is not None else None
+                if place is not None and code is not None:
+                    found[key] = place.symbol, code
+        return found
+
+    def _is_intact(self, folder: private.Folder) -> bool:
         """Whether the file has this header and ends with a whole record."""
         try:
-            with self.path.open("rb") as file:
+            with folder.open(self.path.name) as file:
                 self._scan(file)
                 return self._end > 0 and self._end == os.fstat(file.fileno()).st_size
         except OSError:
             return False
 
-    def _extend(self, objects: Objects) -> None:
-        with self.path.open("r+b") as file:
+    def _extend(self, folder: private.Folder, objects: Objects) -> None:
+        with folder.open(self.path.name, "r+b") as file:
             missing = {
                 key: value
                 for key, value in objects.items()
@@ -108,26 +113,18 @@ class PackFile:
                     file.truncate(end)
                 raise
 
-    def _replace(self, objects: Objects) -> None:
+    def _replace(self, folder: private.Folder, objects: Objects) -> None:
         """Write the file anew."""
-        fresh = self.path.with_suffix(f".{os.getpid()}.new")
-        try:
-            with fresh.open("wb") as file:
-                file.write(MAGIC + self._identity)
-                for key, value in objects.items():
-                    file.write(self._record(key, *value))
-            _replace_file(fresh, self.path)
-        except OSError:
-            with suppress(OSError):
-                fresh.unlink()
-            raise
+        records = (self._record(key, *value) for key, value in objects.items())
+        folder.replace(self.path.name, b"".join([MAGIC, self._identity, *records]))
         self._places, self._end = {}, 0
-        logs.info("kernels", "wrote %s anew with %d kernels", self.path, len(objects))
+        path = folder.path / self.path.name
+        logs.info("kernels", "wrote %s anew with %d kernels", path, len(objects))
 
     def _scan(self, file: IO[bytes]) -> None:
         """Note the records that were added since the last scan."""
         file.seek(0)
-        if file.read(len(MAGIC) + 32) != MAGIC + self._identity or not _is_ours(file):
+        if file.read(len(MAGIC) + 32) != MAGIC + self._identity:
             self._places, self._end = {}, 0
             return
         size = os.fstat(file.fileno()).st_size
@@ -163,28 +160,15 @@ class PackFile:
         return _RECORD.pack(_MARK, key.encode(), len(name), len(code), checksum) + name + code
 
 
-def _is_ours(file: IO[bytes]) -> bool:
-    """Whether the file is this user's or the administrator's: code of other users is not run."""
-    return sys.platform == "win32" or os.fstat(file.fileno()).st_uid in (0, os.getuid())
-
-
-def _replace_file(source: Path, destination: Path) -> None:
-    """`os.replace`, which Windows refuses while another process reads the destination."""
-    for _ in range(20):
-        try:
-            os.replace(source, destination)
-            return
-        except PermissionError:
-            if os.name != "nt":
-                raise
-            time.sleep(0.05)
-    os.replace(source, destination)
-
-
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(folder: private.Folder, name: str) -> Iterator[None]:
     """Hold a lock between processes; it goes with the process that holds it."""
-    with path.open("a+b") as file:
+    try:
+        file = folder.open(name, "r+b", create=True)
+    except private.Refused:  # made by an earlier version, for whoever the umask let in
+        folder.remove(name)
+        file = folder.open(name, "r+b", create=True)
+    with file:
         if sys.platform == "win32":
             import msvcrt
 

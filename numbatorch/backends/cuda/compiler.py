@@ -5,9 +5,7 @@ can link it, so that drivers older than the compiler load it, else PTX. Numba is
 a kernel is missing.
 """
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from numbatorch import logs, settings
+from numbatorch import logs, private, settings
 from numbatorch.errors import KernelError, message
 from numbatorch.language.kernel import KernelSpec, digest
 from numbatorch.locks import Lock
@@ -188,7 +186,7 @@ def _file_name(spec: KernelSpec, epilogue: KernelSpec | None) -> str:
 def _read(path: Path) -> bytes | None:
     """The code in a file; None if there is none or it is damaged."""
     try:
-        data = path.read_bytes()
+        data = private.read(path)
     except OSError:
         return None
     start = len(_MAGIC) + _HASH
@@ -199,16 +197,7 @@ def _read(path: Path) -> bytes | None:
 def _write(path: Path, image: bytes) -> None:
     """Put code into a file at once, if the folder can be written."""
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + _checksum(image) + image)
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        private.write(path, _MAGIC + _checksum(image) + image)
 
 
 def _checksum(image: bytes) -> bytes:
