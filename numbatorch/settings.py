@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from numbatorch.errors import message
 
+MOST_THREADS = 4096  # more than any machine's cores
+
 
 class Setting(NamedTuple):
     """One variable, `NUMBATORCH_<name>`."""
@@ -29,7 +31,9 @@ SETTINGS = {
         Setting("DEBUG", "0", "0 to 4: launches, plan, kernel source, graph around every pass"),
         Setting("THREADS", "0", "threads of the CPU team; 0 is one a core"),
         Setting(
-            "CACHE", "", "folder of kernel packs and emitted source; empty is the user's cache"
+            "CACHE",
+            "",
+            "folder of kernel packs and emitted source, ~ is your home; empty is the user's cache",
         ),
         Setting("DEVICE", "cpu", "device of new tensors; auto is a GPU if one can be used"),
     )
@@ -44,8 +48,9 @@ def _integer(name: str) -> int:
     text = SETTINGS[name].read()
     try:
         return int(text)
-    except ValueError:
-        raise _refused(name, f"{text!r} is not an integer") from None
+    except ValueError:  # also for more digits than Python converts
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise _refused(name, f"{shown!r} is not an integer") from None
 
 
 def debug() -> int:
@@ -54,14 +59,17 @@ def debug() -> int:
 
 
 def threads() -> int:
-    """Number of threads of the CPU team, at least 1."""
+    """Number of threads of the CPU team, 1 to `MOST_THREADS`."""
     asked = _integer("THREADS")
     if asked < 0:
         raise _refused("THREADS", f"{asked} is negative")
+    if asked > MOST_THREADS:
+        raise _refused("THREADS", f"{asked} threads, at most {MOST_THREADS} are possible")
     if asked:
         return asked
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 def device() -> str:
@@ -78,7 +86,10 @@ def cache_dir() -> Path:
     """Folder of kernel packs and emitted source; it may not exist yet."""
     asked = SETTINGS["CACHE"].read()
     if asked:
-        return Path(asked)
+        try:
+            return Path(asked).expanduser()
+        except RuntimeError:
+            raise _refused("CACHE", f"{asked!r} names a home that is not known") from None
     try:
         home = Path.home()
     except RuntimeError:  # a user that the system does not know

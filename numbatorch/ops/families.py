@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from numbatorch import entry_points, graph
+from numbatorch.apart import import_module
 from numbatorch.graph import Arithmetic, Elementary, Op
 from numbatorch.ops import surface
 from numbatorch.ops.registry import Elementwise
@@ -131,8 +131,8 @@ def namespace(
 
 
 @cache
-@_import_whole()
 def _arithmetic() -> Arithmetic:
+    load("numbatorch.ops.binary")
     from numbatorch.ops import binary
     from numbatorch.ops.unary import neg
 
@@ -140,16 +140,16 @@ def _arithmetic() -> Arithmetic:
 
 
 @cache
-@_import_whole()
 def _cast() -> Op:
+    load("numbatorch.ops.cast")
     from numbatorch.ops.cast import cast
 
     return cast
 
 
 @cache
-@_import_whole()
 def _expand() -> Op:
+    load("numbatorch.ops.reduce")
     from numbatorch.ops.reduce import expand
 
     return expand

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numbatorch import private
 from numbatorch.backends.cpu import pack, packfile, workers
+from numbatorch.backends.cpu.identity import identity
 from numbatorch.backends.cpu.packfile import PackFile
 from numbatorch.errors import KernelError
 from numbatorch.language.kernel import EmittedKernel, Pointer, kernel
@@ -115,7 +117,7 @@ def test_a_second_process_loads_without_numba(cache: Path, kernels: Any) -> None
 def test_processes_that_start_together_lose_nothing(cache: Path, kernels: Any) -> None:
     several = [start() for _ in range(2)]
     assert [finished(process) for process in several] == ["1.0 8 True"] * 2
-    held = PackFile(pack_path(cache), pack._identity()[1])
+    held = PackFile(pack_path(cache), identity()[1])
     keys = [kernels.one(T=t).key for t in kernels.one.types["T"]]
     assert list(held.read(keys)) == keys
     assert finished(start()) == "1.0 8 False"
@@ -244,7 +246,7 @@ def test_a_full_disk_leaves_the_pack_as_it_was(
     path = tmp_path / "a.pack"
     PackFile(path, "me").append({"0" * 32: ("a", b"old")}, [])
     before = path.read_bytes()
-    real = Path.open
+    real = private.Folder.open
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -263,11 +265,11 @@ def test_a_full_disk_leaves_the_pack_as_it_was(
             self.file.write(data[: len(data) // 2])
             raise OSError(28, "No space left on device")
 
-    def opened(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        file = real(self, mode, *args, **kwargs)
-        return Full(file) if mode == "r+b" else file
+    def opened(self: private.Folder, name: str, *args: Any, **kwargs: Any) -> Any:
+        file = real(self, name, *args, **kwargs)
+        return Full(file) if "r+b" in args and name == path.name else file
 
-    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(private.Folder, "open", opened)
     with pytest.raises(OSError, match="No space"):
         PackFile(path, "me").append({"1" * 32: ("b", b"new" * 100)}, [])
     assert path.read_bytes() == before
@@ -295,6 +297,51 @@ def test_many_kernels_are_compiled_by_several_processes(
     assert len(found) == 12 and all(found.values())
     assert set(nested) <= set(here) and 0 < len(here) < 10
     assert [value_of(spec) for spec in (*emitted, *nested, shared[0])] == [3, 3, 20, 21, 1]
+
+
+FOREIGN = ("json", "pickle", "struct", "numba", "numbatorch", "llvmlite", "yaml", "sitecustomize")
+
+
+@pytest.mark.parametrize("relative", ["", ".", None])
+def test_workers_run_no_file_of_the_current_directory(
+    cache: Path,
+    kernels: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    relative: str | None,
+) -> None:
+    """`python -c` and notebooks search the current directory first; workers do not."""
+    monkeypatch.setattr(workers, "_FEW_WHEN_WARM", 4)
+    monkeypatch.setenv("NUMBATORCH_THREADS", "2")
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in FOREIGN:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(folder)
+    if relative is not None:
+        monkeypatch.setattr(sys, "path", [relative, *sys.path])
+    here = []
+    real = pack._compile_here
+    monkeypatch.setattr(
+        pack, "_compile_here", lambda specs, answer: here.extend(specs) or real(specs, answer)
+    )
+    found = pack.addresses([kernels.one(T=t) for t in kernels.one.types["T"]])
+    assert len(found) == 8 and len(here) < 8  # a worker compiled the others
+    assert not (folder / "ran").exists()
+
+
+def test_a_worker_of_another_version_compiles_nothing(
+    cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_FEW_WHEN_WARM", 4)
+    monkeypatch.setenv("NUMBATORCH_THREADS", "2")
+    monkeypatch.setattr(workers, "identity", lambda: ("name", "another"))
+    answers: list[Any] = []
+    with workers.Workers(
+        [kernels.one(T=t) for t in kernels.one.types["T"]], answers.append
+    ) as found:
+        assert len(found.mine) < 8
+    assert answers == []
 
 
 def test_workers_that_die_are_replaced_by_this_process(
@@ -396,3 +443,64 @@ def test_an_interrupt_waits_for_the_compiler(
     assert value_of(compiled[0]) == 1
     monkeypatch.setattr(compiler, "compile_object", real)
     assert len(pack.addresses(specs)) == count
+
+
+# Python's collector may start in any thread, also in one that compiles.
+FINALIZER = """
+import gc, sys
+sys.path.insert(0, %r)
+import numbatorch as nt
+from numbatorch.backends.cpu import compiler
+
+values = []
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        values.append((nt.tensor([1, 2], dtype=nt.int16) * 3 - 1).tolist())
+
+real = compiler.compile_object
+
+def compile_object(spec, cpu):
+    Garbage()
+    [[] for _ in range(5000)]  # the collector starts
+    return real(spec, cpu)
+
+compiler.compile_object = compile_object
+gc.set_threshold(500, 2, 2)
+assert (nt.tensor([1.0, 2.0]) * 3 + 1).tolist() == [4.0, 7.0]
+gc.collect()
+assert values and all(value == [2, 5] for value in values), values
+assert gc.isenabled()
+print("done")
+"""
+
+
+def test_a_finalizer_that_needs_a_kernel_while_one_is_compiled(cache: Path) -> None:
+    program = FINALIZER % str(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "done\n"
+
+
+def test_kernels_that_are_compiled_while_others_are_saved(
+    cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a signal handler: the lock of the pack's file is taken once."""
+    first, second = kernels.made(30)(), kernels.made(31)()
+    real = PackFile._extend
+
+    def extend(self: PackFile, *arguments: Any) -> None:
+        if second.key not in pack._addresses:
+            assert value_of(second) == 31
+        real(self, *arguments)
+
+    value_of(kernels.made(29)())
+    monkeypatch.setattr(PackFile, "_extend", extend)
+    assert value_of(first) == 30
+    forget(monkeypatch)
+    forbid_compiling(monkeypatch)
+    assert [value_of(first), value_of(second)] == [30, 31]

@@ -3,36 +3,36 @@
 Numba is imported only when something has to be compiled.
 """
 
-import _thread
-import importlib.util
 import itertools
 import os
-import re
 import shutil
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from numbatorch import logs, settings
+from numbatorch.apart import Call, whole
 from numbatorch.backends.cpu import workers
+from numbatorch.backends.cpu.identity import identity
 from numbatorch.backends.cpu.packfile import Objects, PackFile
 from numbatorch.errors import KernelError, message
-from numbatorch.language.kernel import KernelSpec, digest
+from numbatorch.language.kernel import KernelSpec
 
-STACK = 16 << 20  # bytes; some systems give threads too little for a compiler
+PATIENCE = 60.0  # seconds that a fork waits for a compiler, at most
 
 _lock = threading.RLock()
+_held = False  # by a thread that forks
 _addresses: dict[str, int] = {}
 _libraries: list[Any] = []  # keep the loaded code alive
 _numbers = itertools.count()  # of libraries: what failed or was interrupted has used up its name
 _jit: Any = None
 _file: PackFile | None = None
 _used: list[str] = []
+_unsaved: Objects = {}
+_saving = False
 _warned = False
 
 
@@ -53,7 +53,11 @@ def addresses(specs: Iterable[KernelSpec]) -> dict[str, int]:
 
 
 def _load(specs: list[KernelSpec]) -> None:
-    """Read or compile, then link."""
+    """Read or compile, then link.
+
+    A signal handler or finalizer may need kernels within this, so it may be entered again. Then
+    what both need is linked twice.
+    """
     file = _pack_file()
     objects = file.read([spec.key for spec in specs])
     missing = [spec for spec in specs if spec.key not in objects]
@@ -70,6 +74,7 @@ def _load(specs: list[KernelSpec]) -> None:
 
 def _link(specs: list[KernelSpec], objects: Objects) -> None:
     """Put object code into memory and note the addresses."""
+    jit = _jit_compiler()
     import llvmlite.binding as llvm
 
     builder = llvm.JITLibraryBuilder().add_current_process()
@@ -77,7 +82,7 @@ def _link(specs: list[KernelSpec], objects: Objects) -> None:
         symbol, code = objects[spec.key]
         builder.add_object_img(code).export_symbol(symbol)
     try:
-        library = builder.link(_jit_compiler(), f"kernels{next(_numbers)}")
+        library = builder.link(jit, f"kernels{next(_numbers)}")
     except RuntimeError as err:
         if len(specs) > 1:
             for spec in specs:
@@ -94,63 +99,43 @@ def _link(specs: list[KernelSpec], objects: Objects) -> None:
 def _jit_compiler() -> Any:
     global _jit
     if _jit is None:
-        import llvmlite.binding as llvm
-
-        from numbatorch.backends.cpu import target
-        from numbatorch.language import processor
-
-        machine = target.machine(processor.host(), jit=True)
-        _jit = llvm.create_lljit_compiler(machine, suppress_errors=True)
+        made = whole(_new_jit)
+        if _jit is None:  # else a signal handler was first
+            _jit = made
     return _jit
 
 
+def _new_jit() -> Any:
+    import llvmlite.binding as llvm
+
+    from numbatorch.backends.cpu import target
+    from numbatorch.language import processor
+
+    machine = target.machine(processor.host(), jit=True)
+    return llvm.create_lljit_compiler(machine, suppress_errors=True)
+
+
 def _compile_apart(specs: list[KernelSpec]) -> tuple[Objects, BaseException | None]:
-    """As `_compile`, in a thread of its own: interrupts come to the main thread only.
+    """As `_compile`, in a thread of its own, and what it did in the log.
 
-    One that came while Numba works would leave Numba unusable. After an interrupt, which is the
-    error then, no other kernel is begun; those that were finished are kept.
+    An interrupt that came while Numba works would leave Numba unusable, and a finalizer there that
+    needs a kernel would wait for this thread. After an interrupt, which is the error then, no
+    other kernel is begun; those that were finished are kept.
     """
-    found: list[tuple[Objects, KernelError | None]] = []
-    failed: list[BaseException] = []
-    ended = threading.Lock()
-
-    def work() -> None:
-        try:
-            found.append(_compile(specs))
-        except BaseException as err:
-            failed.append(err)
-        ended.release()
-
     workers.stop.clear()
-    ended.acquire()
-    interrupt: KeyboardInterrupt | None = None
-    stack = threading.stack_size(STACK)
-    try:
-        _thread.start_new_thread(work, ())  # `Thread` can be interrupted while it starts and joins
-    except RuntimeError:  # the system refuses
-        return _compile(specs)
-    except KeyboardInterrupt as err:  # it has started
-        interrupt = err
-    finally:
-        threading.stack_size(stack)
-    while not found and not failed:
-        try:
-            if interrupt is not None:
-                workers.stop.set()
-            ended.acquire(timeout=0.1)  # without a limit not every system lets interrupts in
-        except KeyboardInterrupt as err:
-            interrupt = err
-    if failed:
-        raise failed[0]
-    objects, error = found[0]
-    return objects, interrupt or error
+    start = time.perf_counter()
+    call = Call(lambda: _compile(specs), workers.stop.set)
+    objects, error = call.result
+    seconds = time.perf_counter() - start
+    names = ", ".join(spec.name for spec in specs if spec.key in objects)
+    logs.info("kernels", "compiled %d kernels in %.2f s: %s", len(objects), seconds, names)
+    return objects, call.late or error
 
 
 def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     """Object code of what compiles, and the first error."""
     from tqdm import tqdm
 
-    start = time.perf_counter()
     by_key = {spec.key: spec for spec in specs}
     objects: Objects = {}
     error: KernelError | None = None
@@ -173,9 +158,6 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
             error = _compile_here(others.mine, answer)
         left = [spec for spec in specs if spec.key not in objects and spec not in others.mine]
         error = _compile_here(left, answer) or error
-    seconds = time.perf_counter() - start
-    names = ", ".join(by_key[key].name for key in objects)
-    logs.info("kernels", "compiled %d kernels in %.2f s: %s", len(objects), seconds, names)
     return objects, error
 
 
@@ -197,13 +179,24 @@ def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
 
 
 def _save(file: PackFile, compiled: Objects) -> None:
-    """Add to the pack, or warn once that what was compiled stays in memory only."""
-    global _warned
-    if not compiled:
+    """Add to the pack, or warn once that what was compiled stays in memory only.
+
+    The pack's lock is not for one thread to take twice: what is compiled by a call that came in
+    between of saving is saved by that.
+    """
+    global _saving, _warned
+    _unsaved.update(compiled)
+    if _saving:
         return
     try:
-        file.append(compiled, _used)
+        _saving = True
+        while _unsaved:
+            some = dict(_unsaved)
+            file.append(some, _used)
+            for key in some:
+                _unsaved.pop(key, None)
     except OSError as err:
+        _unsaved.clear()
         if not _warned:
             _warned = True
             warnings.warn(
@@ -211,71 +204,41 @@ def _save(file: PackFile, compiled: Objects) -> None:
                 RuntimeWarning,
                 stacklevel=5,
             )
+    finally:
+        _saving = False
 
 
 def _pack_file() -> PackFile:
     """The pack of this version and processor in the current cache folder."""
     global _file
-    name, identity = _identity()
+    name, key = whole(identity)
     path = settings.cache_dir() / "packs" / name
     if _file is None or _file.path != path:
-        _file = PackFile(path, identity)
+        _file = PackFile(path, key)
     return _file
 
 
-@cache
-def _identity() -> tuple[str, str]:
-    """File name of the pack, and all that its object code depends on besides the kernels."""
-    import llvmlite
-
-    import numbatorch
-    from numbatorch.language import processor
-
-    cpu = processor.host()
-    here = Path(__file__).parent
-    files = [here / name for name in ("compiler.py", "target.py")]
-    language = here.parents[1] / "language"
-    names = ("elements.py", "numba_pointers.py", "numba_types.py", "simd/types.py")
-    files += [language / name for name in names]
-    sources = [_text(file) for file in files]
-    version = getattr(numbatorch, "__version__", "0")
-    parts = (
-        f"numbatorch-{version}",
-        f"numba-{_numba_version()}",
-        f"llvmlite-{llvmlite.__version__}",
-        sys.implementation.cache_tag or sys.implementation.name,
-        cpu.triple,
-        cpu.name,
-    )
-    identity = digest(*parts, cpu.features, *sources)
-    return f"{'-'.join(parts)}-{identity[:12]}.pack", identity
+def _before_fork() -> None:
+    """Wait for another thread that compiles: its compiler's locks would stay taken in the child."""
+    global _held
+    _held = _lock.acquire(timeout=PATIENCE)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
+def _after_fork_in_parent() -> None:
+    if _held:
+        _lock.release()
 
 
-def _numba_version() -> str:
-    """Numba's version, without the time that importing it takes."""
-    spec = importlib.util.find_spec("numba")
-    if spec is not None and spec.origin is not None:
-        text = _text(Path(spec.origin).with_name("_version.py"))
-        found = re.search(r'"version": "([^"]+)"', text)
-        if found is not None:
-            return found.group(1)
-    from importlib.metadata import version
-
-    return version("numba")
-
-
-def _after_fork() -> None:
+def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock."""
-    global _lock
+    global _lock, _saving
     _lock = threading.RLock()
+    _saving = False
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

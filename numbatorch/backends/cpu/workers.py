@@ -1,6 +1,8 @@
 """Compiling many kernels at once: other Python processes that compile a share each.
 
 They are started through `sys.executable`: a notebook needs no `__main__` guard, nothing is forked.
+They start isolated and import from where this process does, relative folders aside: a file of the
+current directory is never taken for a module.
 """
 
 import importlib
@@ -9,10 +11,12 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import IO, TYPE_CHECKING, Any
 
 from numbatorch import settings
+from numbatorch.backends.cpu.identity import identity
 from numbatorch.language.kernel import KernelSpec, bind_text
 
 if TYPE_CHECKING:
@@ -27,10 +31,12 @@ stop = threading.Event()
 _FEW = 4  # fewer are compiled here
 _FEW_WHEN_WARM = 16  # fewer are compiled here when Numba is imported already
 
+_ISOLATED = ("-I", "-S")  # no variables, no folder of the user's, no site: the library's path only
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "import pickle, sys; sys.path += pickle.load(sys.stdin.buffer);"
     "from numbatorch.backends.cpu import workers; workers.main()"
 )
+_PACKAGE = Path(__file__).parents[2]
 
 
 class _Text(KernelSpec):
@@ -48,7 +54,9 @@ class _Text(KernelSpec):
 
 def main() -> None:
     """A worker: read the kernels, write an answer for each as it is done."""
-    tasks = pickle.load(sys.stdin.buffer)
+    wanted, tasks = pickle.load(sys.stdin.buffer)
+    if identity()[1] != wanted:
+        return  # it would import another version
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what an imported module prints is not an answer
     from numbatorch.backends.cpu import compiler
@@ -97,8 +105,15 @@ class Workers:
         ]
 
     def __enter__(self) -> "Workers":
-        for reader in self._readers:
-            reader.start()
+        for index, reader in enumerate(self._readers):
+            try:
+                reader.start()
+            except RuntimeError:  # the system refuses: what nobody reads is compiled here
+                for process in self._processes[index:]:
+                    with process:
+                        process.kill()
+                del self._readers[index:]
+                break
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
@@ -135,28 +150,37 @@ def _worker_count(specs: list[KernelSpec]) -> int:
 
 def _start(share: list[Any]) -> "subprocess.Popen[bytes] | None":
     """A worker that has its kernels; None if no process can be started."""
-    import json  # these two cost more than a warm start of the rest of this file
-    import subprocess
+    import subprocess  # this costs more than a warm start of the rest of this file
 
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    quiet = ["-B"] if sys.dont_write_bytecode else []
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, *_ISOLATED, *quiet, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=_PACKAGE,  # Numba reads a file of the current directory
             creationflags=flags,
         )
     except OSError:
         return None
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(sys.path).encode() + b"\n")
-        pickle.dump(share, process.stdin)
+        pickle.dump(_import_path(), process.stdin)
+        pickle.dump((identity()[1], share), process.stdin)
         process.stdin.close()
     except OSError:
         pass
     return process
+
+
+def _import_path() -> list[str]:
+    """Where this process imports from, and at last where it has this package from.
+
+    Relative entries are left out: `""`, the current directory, holds whatever files people open.
+    """
+    return [*filter(os.path.isabs, sys.path), str(_PACKAGE.parent)]
 
 
 def _collect(process: "subprocess.Popen[bytes]", answer: Callable[[Answer], None]) -> None:

@@ -1,0 +1,204 @@
+"""Calls that no signal handler and no finalizer comes in between of: compiling, importing.
+
+Both may call numbatorch again. Within the compiler they would wait for a lock that their own thread
+waits to get back, within an import they would find half a module. Handlers run in the main thread
+only, so another thread makes the call; finalizers of cyclic garbage run in any thread, so the
+collector pauses.
+"""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from types import FrameType, ModuleType
+from typing import Any, Generic, TypeVar
+
+from numbatorch.locks import Lock
+
+STACK = 16 << 20  # bytes; some systems give threads too little for a compiler
+
+Result = TypeVar("Result")
+
+
+class _Pause:
+    """The garbage collector rests until `end`, or until this is dropped by an interrupt."""
+
+    def __init__(self) -> None:
+        global _was_enabled
+        with _lock:
+            if not _pauses:
+                _was_enabled = gc.isenabled()
+            _pauses.add(id(self))
+            gc.disable()
+
+    def end(self) -> None:
+        """Let the collector go on, unless another pause lasts."""
+        with _lock:
+            if id(self) in _pauses:
+                _pauses.discard(id(self))
+                if not _pauses and _was_enabled:
+                    gc.enable()
+
+    def __del__(self) -> None:
+        self.end()
+
+
+_lock = Lock()  # of the two below
+_pauses: set[int] = set()
+_was_enabled = True
+
+
+class Call(Generic[Result]):
+    """A call in a thread of its own; making this waits until it is over.
+
+    Args:
+        function: what is called; what it raises is raised here.
+        interrupted: called when a signal handler raises meanwhile, perhaps more than once.
+
+    Attributes:
+        result: of the call.
+        late: what a signal handler raised meanwhile, for the caller to raise, or None.
+    """
+
+    result: Result
+
+    def __init__(
+        self, function: Callable[[], Result], interrupted: Callable[[], None] = lambda: None
+    ) -> None:
+        self.late: BaseException | None = None
+        self._error: BaseException | None = None
+        self._over = False
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        pause = _Pause()
+        try:
+            if self._start(function):
+                self._wait(interrupted)
+        finally:
+            pause.end()
+        raise_once(self, "_error")
+
+    def _start(self, function: Callable[[], Result]) -> bool:
+        """Begin; False if it is over already, where the system gives no thread."""
+        stack = threading.stack_size(STACK)
+        try:
+            # `Thread` can be interrupted while it starts and joins.
+            _thread.start_new_thread(self._make, (function,))
+        except RuntimeError:
+            self._make(function)
+            return False
+        except BaseException as err:  # it has started
+            self.late = err
+        finally:
+            threading.stack_size(stack)
+        return True
+
+    def _make(self, function: Callable[[], Result]) -> None:
+        try:
+            self.result = function()
+        except BaseException as err:
+            self._error = err
+        self._over = True
+        self._ended.release()
+
+    def _wait(self, interrupted: Callable[[], None]) -> None:
+        while not self._over:
+            try:
+                if self.late is not None:
+                    interrupted()
+                self._ended.acquire(timeout=0.1)  # not every system lets handlers in without one
+            except BaseException as err:
+                self.late = err
+
+
+def raise_once(call: Call[Any], attribute: str) -> None:
+    """Raise what an attribute holds, if anything; the call lets go of it, and of its frames."""
+    error: BaseException | None = getattr(call, attribute)
+    if error is not None:
+        setattr(call, attribute, None)
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
+
+
+def import_module(name: str) -> ModuleType:
+    """`importlib.import_module`, whole: who calls in between finds all of the module or none."""
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, "_initializing", False):
+        return module
+    return whole(partial(importlib.import_module, name))
+
+
+def whole(function: Callable[[], Result]) -> Result:
+    """The result of `function`, an import as a rule, which nothing comes in between of.
+
+    What a signal handler raises meanwhile is raised when the call is over. A thread that is
+    importing already makes the call itself: another one would wait for the module.
+    """
+    handlers_come = threading.get_ident() == threading.main_thread().ident
+    if handlers_come and not _is_importing():
+        call = Call(function)
+        raise_once(call, "late")
+        return call.result
+    pause = _Pause()
+    try:
+        return function()
+    finally:
+        pause.end()
+
+
+def _is_importing() -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+# What numbatorch imports when it is needed; a user's own module may take for ever to import.
+_OURS = {"numbatorch", "numba", "llvmlite", "numpy", "ml_dtypes", "tqdm", *sys.stdlib_module_names}
+PATIENCE = 10.0  # seconds that a fork waits for imports, at most
+
+
+def _others_import() -> bool:
+    """Whether another thread imports a module that numbatorch may need."""
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    me = threading.get_ident()
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None)
+        if owner is not None and owner != me and str(name).partition(".")[0] in _OURS:
+            return True
+    return False
+
+
+def _before_fork() -> None:
+    """Wait for imports of other threads: in the child nobody would end them, nor free their locks.
+
+    The import lock is not held for it, for who holds it must not wait for the locks that other
+    modules take before a fork.
+    """
+    deadline = time.monotonic() + PATIENCE
+    time.sleep(0)  # this thread has its whole turn before it
+    while _others_import() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _after_fork() -> None:
+    """In a child no other thread is left that a pause would be for."""
+    if _pauses:
+        _pauses.clear()
+        if _was_enabled:
+            gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

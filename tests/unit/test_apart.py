@@ -1,0 +1,171 @@
+"""Calls and imports that nothing comes in between of; a fork that waits for imports."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from numbatorch import apart
+from numbatorch.apart import Call, import_module, whole
+
+ROOT = Path(__file__).parents[2]
+
+# While a family of operators loads, its module exists and is empty yet.
+PREPARED = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {str(ROOT)!r})
+import numbatorch as nt
+
+class Slow:
+    "Loads a module of the library after `act`, which finds it as it was when its import began."
+    def __init__(self, name, act):
+        self.name, self.act = name, act
+        sys.meta_path.insert(0, self)
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = __import__("importlib").util.find_spec(name)
+        load, act = spec.loader.exec_module, self.act
+        def exec_module(module):
+            act()
+            load(module)
+        spec.loader.exec_module = exec_module
+        return spec
+
+def softmax():
+    return nt.tensor([[1.0, 1.0]], device="numpy").softmax(-1).tolist()
+"""
+HANDLER = """
+values = []
+signal.signal(signal.SIGUSR1, lambda *_: values.append(softmax()))
+Slow("numbatorch.ops.softmax", lambda: (os.kill(os.getpid(), signal.SIGUSR1), time.sleep(0.2)))
+assert softmax() == [[0.5, 0.5]]
+assert values == [[[0.5, 0.5]]], values
+"""
+FINALIZER = """
+import gc
+values = []
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        values.append(softmax())
+def act():
+    Garbage()
+    [[] for _ in range(5000)]
+gc.set_threshold(500, 2, 2)
+Slow("numbatorch.ops.softmax", act)
+assert softmax() == [[0.5, 0.5]]
+gc.collect()
+assert values == [[[0.5, 0.5]]], values
+"""
+FORK = """
+import warnings
+warnings.simplefilter("ignore")
+begun = threading.Event()
+Slow("numbatorch.linalg", lambda: (begun.set(), time.sleep(0.3)))
+thread = threading.Thread(target=lambda: nt.linalg)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    nt.linalg.eigh
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+thread.join()
+"""
+
+
+def run(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PREPARED + program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_a_signal_handler_that_needs_the_family_which_loads() -> None:
+    run(HANDLER)
+
+
+def test_a_finalizer_that_needs_the_family_which_loads() -> None:
+    run(FINALIZER)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_another_thread_imports() -> None:
+    run(FORK)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_an_import_that_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(apart, "_others_import", lambda: True)
+    monkeypatch.setattr(apart, "PATIENCE", 0.05)
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_call_gives_its_result_and_raises_its_error() -> None:
+    assert Call(lambda: 3).result == 3
+    with pytest.raises(ZeroDivisionError):
+        Call(lambda: 1 // 0)
+    assert whole(lambda: threading.current_thread()) is not threading.main_thread()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_an_interrupt_is_raised_when_the_call_is_over() -> None:
+    ended = []
+    told = threading.Event()
+
+    def work() -> int:
+        signal.raise_signal(signal.SIGINT)
+        told.wait(10)
+        ended.append(True)
+        return 3
+
+    call = Call(work, told.set)
+    assert call.result == 3 and isinstance(call.late, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        whole(work)
+    assert ended == [True, True]
+
+
+def test_the_collector_pauses_and_goes_on() -> None:
+    assert gc.isenabled()
+    inside: list[bool] = []
+    whole(lambda: whole(lambda: inside.append(gc.isenabled())))
+    assert inside == [False] and gc.isenabled()
+    gc.disable()
+    try:
+        whole(lambda: None)
+        assert not gc.isenabled()  # a user's choice stays
+    finally:
+        gc.enable()
+
+
+def test_without_a_thread_the_caller_makes_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(apart._thread, "start_new_thread", refuse)
+    assert Call(threading.current_thread).result is threading.main_thread()
+
+
+def test_a_module_that_is_loaded_costs_no_thread() -> None:
+    start = time.perf_counter()
+    for _ in range(100):
+        assert import_module("numbatorch.apart") is apart
+    assert time.perf_counter() - start < 0.01
