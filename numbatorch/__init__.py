@@ -3,9 +3,9 @@
 Importing this package loads neither a compiler nor a GPU library; kernels load when one runs.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from numbatorch.apart import import_module
 from numbatorch.determinism import (
     are_deterministic_algorithms_enabled,
     use_deterministic_algorithms,
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from numbatorch.io.tensors import load, save
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
+    from numbatorch.tensor.resources import empty_cache, get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -121,6 +122,7 @@ __all__ = [
     "complex128",
     "device",
     "empty",
+    "empty_cache",
     "empty_like",
     "enable_grad",
     "eye",
@@ -134,6 +136,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "get_num_threads",
     "grad",
     "int8",
     "int16",
@@ -160,6 +163,7 @@ __all__ = [
     "realize",
     "save",
     "set_grad_enabled",
+    "set_num_threads",
     "special",
     "tensor",
     "uint8",
@@ -191,8 +195,11 @@ _LAZY_NAMES = {
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "compile": "numbatorch.tensor.capture",
+    "empty_cache": "numbatorch.tensor.resources",
+    "get_num_threads": "numbatorch.tensor.resources",
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
+    "set_num_threads": "numbatorch.tensor.resources",
 }
 
 

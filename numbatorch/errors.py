@@ -33,7 +33,19 @@ class BackendUnavailable(ImportError):
 
 
 class OutOfMemory(MemoryError):
-    """Memory that a device does not have: what was asked for, what is free, what there is."""
+    """Memory that a device does not have: what was asked for, what is free, what there is.
+
+    Attributes:
+        requested: bytes.
+    """
+
+    requested = 0
+
+    def within(self, operator: str, *rows: str) -> "OutOfMemory":
+        """This error, naming the operator that asked and, in rows, its result and operands."""
+        device, _, sizes = str(self).partition(": out of memory\n")
+        told = [row.strip() for row in sizes.splitlines()]
+        return OutOfMemory(message(operator, f"out of memory on device {device}", *rows, *told))
 
 
 class GradientError(RuntimeError):
@@ -74,7 +86,7 @@ def rename(error: Exception, operator: str) -> None:
 
 
 def out_of_memory(device: str, requested: int, free: int, total: int) -> OutOfMemory:
-    """The error of a device that has not `requested` bytes left.
+    """The error of a device that has not `requested` bytes left; a `total` of 0 is not known.
 
     >>> print(out_of_memory("cuda", 3 << 30, 1 << 30, 8 << 30))
     cuda: out of memory
@@ -82,9 +94,10 @@ def out_of_memory(device: str, requested: int, free: int, total: int) -> OutOfMe
       free 1.00 GiB of 8.00 GiB
     """
     asked = f"requested {_size(requested)} ({requested} bytes)"
-    return OutOfMemory(
-        message(device, "out of memory", asked, f"free {_size(free)} of {_size(total)}")
-    )
+    rows = [asked, f"free {_size(free)} of {_size(total)}"] if total else [asked]
+    error = OutOfMemory(message(device, "out of memory", *rows))
+    error.requested = requested
+    return error
 
 
 def _size(nbytes: int) -> str:

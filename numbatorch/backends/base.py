@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from numbatorch.apart import import_module
 from numbatorch.device import Device, answer_auto
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
@@ -26,6 +27,9 @@ class Backend(Protocol):
     def to_numpy(self, buffer: Any, node: Node) -> Array:
         """The buffer's elements under the node's shape and dtype; may share memory."""
 
+    def empty_cache(self) -> None:
+        """Give memory that waits to be used again back to the device."""
+
 
 _backends: dict[Device, Backend] = {}
 
@@ -38,8 +42,13 @@ def backend(device: Device) -> Backend:
     """
     found = _backends.get(device)
     if found is None:
-        found = _backends[device] = _load(device)
+        found = _backends.setdefault(device, _load(device))  # a signal handler may have been first
     return found
+
+
+def loaded() -> list[Backend]:
+    """The backends that were asked for so far."""
+    return list(_backends.values())
 
 
 def install(device: Device, runner: Backend | None) -> Backend | None:
@@ -52,10 +61,12 @@ def install(device: Device, runner: Backend | None) -> Backend | None:
 
 def _load(device: Device) -> Backend:
     if device.kind == "numpy":
+        import_module("numbatorch.backends.reference")
         from numbatorch.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
     if device.kind == "cpu":
+        import_module("numbatorch.backends.cpu.backend")
         from numbatorch.backends.cpu.backend import CPUBackend
 
         return CPUBackend()

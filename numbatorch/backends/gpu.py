@@ -212,6 +212,10 @@ class GPUBackend(PlanBackend):
         self.runtime.copy(fresh.owner, buffer.owner, buffer.nbytes)
         return fresh
 
+    def empty_cache(self) -> None:
+        """Memory that waits goes back."""
+        self.pool.clear()
+
 
 class GPUProgram(Program):
     """Launches with their grids; those before the check of indices, and the rest, each recorded."""

@@ -62,6 +62,10 @@ class PlanBackend:
         """A buffer of our own memory with the same bytes."""
         raise NotImplementedError
 
+    def empty_cache(self) -> None:
+        """Give memory that waits to be used again back to the device."""
+        raise NotImplementedError
+
     def realize(self, nodes: Sequence[Node]) -> None:
         """Compute every node that `nodes` need in one plan."""
         roots = [node for node in dict.fromkeys(nodes) if node.buffer is None]

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from numbatorch.backends.arguments import Arguments
-from numbatorch.backends.memory import Buffer, Pool
+from numbatorch.backends.memory import PAGE, Buffer, Pool
 from numbatorch.backends.outcome import Outcome
-from numbatorch.backends.reference import evaluate
+from numbatorch.backends.reference import evaluate, memory_for
+from numbatorch.backends.reference import operands as rows_of
 from numbatorch.backends.watched import is_watched, run_watched
-from numbatorch.errors import KernelError, OutOfRange, message
+from numbatorch.errors import KernelError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.locks import Lock
 from numbatorch.ops.lowering import Operand
+from numbatorch.ops.operands import describe
+from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.shape import numel
 
@@ -55,10 +58,19 @@ class Program:
         self._zeroed: dict[Any, Buffer] = {}
         for memory in plan.memories:
             if memory.kind == "zeroed":
-                buffer = self._zeroed[memory] = pool.allocate(memory.nbytes)
+                buffer = self._zeroed[memory] = self._allocate_state(memory)
                 self.clear(buffer)
                 self.arguments.bases[number[memory]] = buffer.address
         self._status = self._zeroed[plan.memories[0]]
+
+    def _allocate_state(self, memory: Memory) -> Buffer:
+        """Memory that launches share and that the plan keeps."""
+        try:
+            return self.pool.allocate(memory.nbytes)
+        except OutOfMemory as err:
+            launches = self.plan.launches
+            users = [x.spec.name for x in launches if any(m is memory for m in x.writes)]
+            raise err.within(users[0] if users else "plan") from err
 
     def clear(self, buffer: Buffer) -> None:
         """Fill a buffer with zeros."""
@@ -98,7 +110,10 @@ class Program:
             outcome: filled; if it is final when an exception comes, the buffers are the results.
         """
         with self._lock:
-            held = self._bind(leaves)
+            try:
+                held = self._bind(leaves)
+            except OutOfMemory as err:
+                raise self._named(err) from err
             self.arguments.patch()
             found = {m: held[i] for i, m in enumerate(self._output_memories)}
             outcome.buffers = [
@@ -130,6 +145,17 @@ class Program:
             held.append(arena)
         held += leaves
         return held
+
+    def _named(self, error: OutOfMemory) -> OutOfMemory:
+        """The error with the operator whose result is the largest of what did not fit."""
+        beyond = error.requested - self.plan.arena  # sizes are rounded up
+        kind = "temporary" if self.plan.arena and 0 <= beyond < PAGE else "output"
+        some = {node: m.nbytes for node, m in self.plan.where.items() if m.kind == kind}
+        fitting = [node for node, nbytes in some.items() if nbytes <= error.requested]
+        if not fitting:
+            return error.within("plan")
+        node = max(fitting, key=lambda node: some[node])
+        return error.within(node.op.name, f"out {describe(node)}", *rows_of(node))
 
     def _where_all_lies(self, held: Sequence[Buffer]) -> dict[Any, Buffer]:
         """The buffer of each memory, by what `_bind` returned."""
@@ -185,7 +211,8 @@ class Program:
                 data = self.read(buffer, nbytes, offset)
             operands.append(as_elements(data, node))
             operands[-1].flags.writeable = False
-        found = evaluate(step.node, operands)
+        with memory_for(step.node):
+            found = evaluate(step.node, operands)
         outputs = found if isinstance(found, tuple) else (found,)
         for out, array in zip(step.outs, outputs, strict=True):
             if array.shape != out.shape:

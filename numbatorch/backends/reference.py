@@ -1,13 +1,14 @@
 """Device "numpy": runs a graph node by node through the references. Slow, never wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import LinAlgError, OutOfRange, message
+from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, settle
 from numbatorch.ops.registry import View
@@ -23,10 +24,12 @@ class ReferenceBackend:
         """Compute every node that `nodes` need, once, in order."""
         values: dict[Node, Any] = {}
         for node in toposort(nodes):
-            values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
+            with memory_for(node):
+                values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
         for node in nodes:
             if node.buffer is None:
-                settle(node, np.ascontiguousarray(values[node]).reshape(node.shape))
+                with memory_for(node):
+                    settle(node, np.ascontiguousarray(values[node]).reshape(node.shape))
 
     def from_numpy(self, array: Array, dtype: DType) -> Array:
         """The array itself, row-major."""
@@ -35,6 +38,23 @@ class ReferenceBackend:
     def to_numpy(self, buffer: Array, node: Node) -> Array:
         """The array itself."""
         return buffer
+
+    def empty_cache(self) -> None:
+        """NumPy keeps nothing."""
+
+
+@contextmanager
+def memory_for(node: Node) -> Iterator[None]:
+    """NumPy's want of memory within the block becomes the operator's, with its sizes."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as err:
+        rows = (f"out {describe(node)}", *operands(node), str(err))
+        raise OutOfMemory(
+            message(node.op.name, f"out of memory on device {node.device}", *rows)
+        ) from err
 
 
 def evaluate(node: Node, inputs: Sequence[Any]) -> Any:

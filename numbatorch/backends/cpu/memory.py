@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from numbatorch.backends.memory import ALIGNMENT, Buffer, Pool
+from numbatorch.errors import out_of_memory
 from numbatorch.graph import Node
 
 POOL_BYTES = 1 << 29  # freed memory that is kept for the next buffers, at most
+LARGE = 1 << 30  # from here on what the machine has is looked at before it is asked
 
 Array = np.ndarray[Any, Any]
 
@@ -18,8 +21,18 @@ class HostPool(Pool):
     """Arrays of bytes."""
 
     def fresh(self, size: int) -> Array:
-        """An array whose first byte is aligned for vectors."""
-        memory = np.empty(size + ALIGNMENT, np.uint8)
+        """An array whose first byte is aligned for vectors.
+
+        Raises:
+            OutOfMemory: the system refuses, or would promise more than it has and end the process
+                when the memory is written.
+        """
+        if size >= LARGE and size > most_memory():
+            raise out_of_memory("cpu", size, *free_memory())
+        try:
+            memory = np.empty(size + ALIGNMENT, np.uint8)
+        except (MemoryError, ValueError) as err:  # ValueError: beyond what addresses reach
+            raise out_of_memory("cpu", size, *free_memory()) from err
         skip = -memory.__array_interface__["data"][0] % ALIGNMENT
         return memory[skip : skip + size]
 
@@ -27,6 +40,36 @@ class HostPool(Pool):
         """Of the first element."""
         address: int = owner.__array_interface__["data"][0]
         return address
+
+
+def free_memory() -> tuple[int, int]:
+    """Bytes that are free and that the machine has; zeros where the system does not tell."""
+    sizes = _linux_memory()
+    if sizes:
+        return sizes["MemAvailable"], sizes["MemTotal"]
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0, 0
+
+
+def most_memory() -> int:
+    """Bytes that all processes together can write at most, as far as the system tells."""
+    sizes = _linux_memory()
+    return sizes["MemTotal"] + sizes["SwapTotal"] if sizes else 1 << 62
+
+
+def _linux_memory() -> dict[str, int]:
+    """Sizes in bytes by their names in /proc/meminfo; empty on other systems."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            rows = (line.split() for line in file)
+            sizes = {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows}
+    except (OSError, ValueError, IndexError):
+        return {}
+    known = sizes.keys() >= {"MemTotal", "MemAvailable", "SwapTotal"}
+    return sizes if known else {}
 
 
 POOL = HostPool(POOL_BYTES)

@@ -1,0 +1,127 @@
+"""Threads and memory: how many, what waits, and what an error says when there is not enough."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.backends.cpu import memory
+from numbatorch.backends.cpu.memory import POOL, HostPool
+from numbatorch.graph import find
+
+ROOT = Path(__file__).parents[2]
+HUGE = 1 << 60
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [
+        (lambda x: x.expand(HUGE) + 1, ("add: ", f"out ({HUGE},) int8", f"operand ({HUGE},) int8")),
+        (lambda x: x.expand(HUGE // 2, 2).reshape(HUGE) * 2, ("mul: ", f"out ({HUGE},) int8")),
+        (lambda x: nt.zeros(HUGE, dtype=nt.int8, device=x.device), (f"out ({HUGE},) int8",)),
+        (lambda x: nt.cat([x.expand(HUGE), x]), (f"out ({HUGE + 1},) int8",)),
+    ],
+)
+def test_out_of_memory_names_operator_and_sizes(
+    device: str, make: Any, rows: tuple[str, ...]
+) -> None:
+    x = nt.tensor([3], dtype=nt.int8, device=device)
+    with pytest.raises(nt.OutOfMemory) as caught:
+        make(x).realize()
+    text = str(caught.value)
+    assert f"out of memory on device {device}\n" in text
+    for row in rows:
+        assert row in text
+    assert (x + 1).tolist() == [4]
+
+
+def test_out_of_memory_on_the_way_names_the_largest_that_is_kept_there() -> None:
+    x = nt.tensor([3], dtype=nt.int8)
+    compute = nt.compile(lambda x: (x.expand(HUGE) + 1).view(nt.int16)[:2] * 2)
+    for _ in range(2):
+        with pytest.raises(nt.OutOfMemory, match=rf"add: (.|\n)*out \({HUGE},\) int8\n") as caught:
+            compute(x)
+        assert "requested 1073741824.00 GiB" in str(caught.value)
+
+
+def test_out_of_memory_for_the_states_of_a_reduction_names_its_kernel() -> None:
+    x = nt.tensor([3], dtype=nt.int8)
+    with pytest.raises(nt.OutOfMemory, match=r"sum\w*: out of memory on device cpu\n  requested"):
+        (x.expand(HUGE) + 1).sum().realize()
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_out_of_memory_of_a_numpy_function_names_its_operator(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*arguments: Any, **attributes: Any) -> Any:
+        return np.empty(HUGE, np.int8)
+
+    monkeypatch.setattr(find("eigh"), "reference", greedy)
+    x = nt.tensor([[1.0, 2.0], [2.0, 1.0]], device=device)
+    with pytest.raises(nt.OutOfMemory, match=r"eigh: out of memory(.|\n)*\(2, 2\) float32"):
+        nt.linalg.eigh(x)[0].tolist()
+
+
+def test_what_no_machine_has_is_refused_before_it_is_promised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system that promises more than it has ends the process that writes it."""
+    monkeypatch.setattr(memory, "most_memory", lambda: 1 << 29)
+    monkeypatch.setattr(np, "empty", lambda *args: pytest.fail("asked the system"))
+    with pytest.raises(nt.OutOfMemory, match="cpu: out of memory"):
+        HostPool(0).allocate(1 << 30)
+
+
+def test_empty_cache_gives_memory_back_and_keeps_what_is_held() -> None:
+    held = (nt.ones(1 << 20) + 1).realize()
+    (nt.ones(3 << 20) * 2).realize()  # dropped: its memory waits
+    POOL.clear()
+    (nt.ones(3 << 20) * 2).realize()
+    assert POOL.allocate(12 << 20).owner is not None
+    nt.empty_cache()
+    assert not POOL._free and not POOL._returned
+    assert held[-1].item() == 2
+
+
+@pytest.fixture
+def threads() -> Any:
+    before = nt.get_num_threads()
+    yield
+    nt.set_num_threads(before)
+
+
+def test_the_number_of_threads_is_what_was_set(threads: None) -> None:
+    f = nt.compile(lambda x: (x * 2 + 1).sum())
+    x = nt.ones(1 << 18)
+    for number in (1, 3, np.int64(2)):
+        nt.set_num_threads(number)  # type: ignore[arg-type]
+        assert nt.get_num_threads() == number
+        assert f(x).item() == 3 << 18 and (x + x).sum().item() == 2 << 18
+
+
+@pytest.mark.parametrize("number", [0, -1, 4097, 99999999999])
+def test_a_number_of_threads_out_of_range_is_refused(number: int, threads: None) -> None:
+    before = nt.get_num_threads()
+    with pytest.raises(ValueError, match=rf"set_num_threads: {number} threads, .* \[1, 4096\]"):
+        nt.set_num_threads(number)
+    assert nt.get_num_threads() == before
+
+
+@pytest.mark.parametrize("number", [2.0, True, "2", None])
+def test_what_is_no_number_of_threads_is_refused(number: Any) -> None:
+    with pytest.raises(TypeError, match="set_num_threads: takes an int"):
+        nt.set_num_threads(number)
+
+
+def test_the_number_of_threads_costs_an_import_nothing() -> None:
+    code = "import sys, numbatorch; print('numbatorch.backends.cpu.threads' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "False\n"
