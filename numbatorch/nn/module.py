@@ -187,10 +187,11 @@ class Module:
         """Move parameters and buffers, and convert those of floats; arguments of `Tensor.to`."""
         for tensor in [*self.parameters(), *self.buffers()]:
             moved = _converted(tensor, args, kwargs)
-            if tensor.grad is not None:
-                tensor.grad = _converted(tensor.grad, args, kwargs)
+            gradient = tensor.grad
             if moved.node is not tensor.node:
                 tensor.hold(moved.detach().node)
+            if gradient is not None:
+                tensor.grad = _converted(gradient, args, kwargs)
         return self
 
     def float(self: AnyModule) -> AnyModule:

@@ -274,13 +274,12 @@ class Handle:
     Attributes:
         node: the value. Updating a tensor in place puts another node here; a view of it has none
             until it is read.
-        grad: gradient that `backward` accumulated, or None.
     """
 
-    __slots__ = ("__weakref__", "_place", "grad", "node")
+    __slots__ = ("__weakref__", "_grad", "_place", "node")
 
     node: Node
-    grad: Tensor | None
+    _grad: Tensor | None
     _place: Memory | Alias | None  # what it shares with its views, or where it is a view
 
     _tensor: ClassVar[type[Tensor]]
@@ -290,7 +289,7 @@ class Handle:
             problem = f"takes a graph node, not {type(node).__name__}"
             raise TypeError(message("Tensor", problem, hint="nt.tensor(data) makes one from data"))
         self.node = node
-        self.grad = None
+        self._grad = None
         self._place = None
         if node.buffer is None and node.depth > _limit.depth:
             realize_nodes([node])

@@ -29,7 +29,7 @@ from numbatorch.tensor.base import (
     realize_nodes,
 )
 from numbatorch.tensor.conversion import ConversionMethods
-from numbatorch.tensor.gradient import GradientStore, backward
+from numbatorch.tensor.gradient import GradientStore, backward, check_gradient
 from numbatorch.tensor.in_place import InPlaceMethods
 from numbatorch.tensor.views import alias_of, layout_of, same_place, share_memory
 
@@ -68,6 +68,22 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
     def device(self) -> Device:
         """Where the value lives."""
         return self.node.device
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` accumulated, or None.
+
+        Raises:
+            TypeError, ShapeError, DTypeError, DeviceError: what is assigned is not None, and no
+                tensor of this shape, dtype and device.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            check_gradient(self, value)
+        self._grad = value
 
     @property
     def ndim(self) -> int:

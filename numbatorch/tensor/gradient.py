@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.autograd import gradients, ones_like, recorded
-from numbatorch.errors import DTypeError, GradientError, message
+from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe
@@ -114,6 +114,21 @@ def _accumulate(
         owner.grad = gradient if owner.grad is None else owner.grad + gradient
         store[owner] = gradient
     return GradientStore(store)
+
+
+def check_gradient(tensor: Handle, gradient: Any) -> None:
+    """Raise unless a tensor's `.grad` may be `gradient`: its shape, dtype and device."""
+    if not isinstance(gradient, Handle):
+        kind = type(gradient).__name__
+        raise TypeError(message("grad", f"must be a tensor or None, not {kind}"))
+    found, wanted = gradient.node, tensor.node
+    rows = (f"gradient {describe(found)} on {found.device}", f"{shown(wanted)} on {wanted.device}")
+    if found.shape != wanted.shape:
+        raise ShapeError(message("grad", "must have the tensor's shape", *rows))
+    if found.dtype is not wanted.dtype:
+        raise DTypeError(message("grad", "must have the tensor's dtype", *rows))
+    if found.device != wanted.device:
+        raise DeviceError(message("grad", "must be on the tensor's device", *rows))
 
 
 def shown(node: Node) -> str:

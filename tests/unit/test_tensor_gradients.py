@@ -242,3 +242,37 @@ def test_a_gradient_is_by_the_argument_before_it_is_changed() -> None:
         return (x * x).sum()
 
     assert nt.grad(function)(nt.tensor([1.0, 2.0])).tolist() == [18.0, 36.0]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "problem"),
+    [
+        ("x", TypeError, "grad: must be a tensor or None, not str"),
+        (1.0, TypeError, "not float"),
+        (np.zeros(3, np.float32), TypeError, "not ndarray"),
+        (nt.zeros(2), nt.ShapeError, r"shape\n  gradient \(2,\) float32"),
+        (nt.zeros(3, 1), nt.ShapeError, r"shape\n  gradient \(3, 1\)"),
+        (nt.zeros(3, dtype=nt.float64), nt.DTypeError, r"dtype\n  gradient \(3,\) float64"),
+        (nt.zeros(3, device="numpy"), nt.DeviceError, r"float32 on numpy\n  tensor"),
+    ],
+)
+def test_a_gradient_is_of_its_tensor(gradient: Any, error: type[Exception], problem: str) -> None:
+    w = nt.zeros(3, requires_grad=True, device="cpu")
+    w.grad = kept = nt.ones(3, device="cpu")
+    with pytest.raises(error, match=problem):
+        w.grad = gradient
+    assert w.grad is kept
+    (w * 2).sum().backward()
+    assert w.grad.tolist() == [3, 3, 3]
+    w.grad = None
+    assert w.grad is None
+
+
+def test_gradients_follow_a_module_to_another_dtype() -> None:
+    layer = nt.nn.Linear(2, 3)
+    layer(nt.ones(1, 2)).sum().backward()
+    layer.to(nt.float64)
+    for parameter in layer.parameters():
+        assert parameter.grad is not None and parameter.grad.dtype is nt.float64
+    layer(nt.ones(1, 2, dtype=nt.float64)).sum().backward()
+    assert layer.bias.grad.tolist() == [2, 2, 2]
