@@ -102,5 +102,7 @@ def cache_dir() -> Path:
     elif sys.platform == "darwin":
         base = str(home / "Library" / "Caches")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(base):  # to be ignored, says its specification
+            base = str(home / ".cache")
     return Path(base) / "numbatorch"

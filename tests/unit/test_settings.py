@@ -14,6 +14,8 @@ from numbatorch import settings
         ("DEBUG", "verbose", "'verbose' is not an integer"),
         ("THREADS", "two", "'two' is not an integer"),
         ("THREADS", "-1", "-1 is negative"),
+        ("THREADS", "99999999999", "99999999999 threads, at most 4096 are possible"),
+        ("THREADS", "9" * 5000, f"{'9' * 40 + '...'!r} is not an integer"),
     ],
 )
 def test_errors_name_the_variable_and_its_meaning(
@@ -24,6 +26,32 @@ def test_errors_name_the_variable_and_its_meaning(
         (settings.debug if name == "DEBUG" else settings.threads)()
     meaning = settings.SETTINGS[name].meaning
     assert str(caught.value) == f"NUMBATORCH_{name}: {problem}\n  {meaning}"
+
+
+def test_a_tilde_in_the_cache_folder_is_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("NUMBATORCH_CACHE", "~/x")
+    assert settings.cache_dir() == tmp_path / "x"
+    monkeypatch.setenv("NUMBATORCH_CACHE", "~nobody-has-this-name/x")
+    with pytest.raises(
+        ValueError, match="NUMBATORCH_CACHE: '~nobody-has-this-name/x' names a home"
+    ):
+        settings.cache_dir()
+
+
+def test_a_relative_xdg_folder_is_ignored_as_its_specification_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("NUMBATORCH_CACHE", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "downloads")
+    assert settings.cache_dir() == tmp_path / ".cache" / "numbatorch"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert settings.cache_dir() == tmp_path / "other" / "numbatorch"
 
 
 @pytest.mark.parametrize("platform", ["win32", sys.platform])
