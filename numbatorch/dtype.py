@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import entry_points
+from numbatorch.apart import import_module
 from numbatorch.errors import DTypeError, message
 
 
@@ -64,6 +65,7 @@ class DType:
         if self.kind == "q":
             return np.dtype(np.uint8)
         if self.name in _ML_DTYPES:
+            import_module("ml_dtypes")
             import ml_dtypes
 
             narrow: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.name))

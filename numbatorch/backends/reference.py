@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
@@ -105,6 +106,7 @@ def operands(node: Node) -> list[str]:
 def widen(array: Array, node: Node) -> Array:
     """`array` in the dtype that arithmetic on the node's dtype is done in."""
     if node.dtype.kind == "q":
+        import_module("numbatorch.ops.blocks")
         from numbatorch.ops.blocks import dequantize
 
         return dequantize(array, node.dtype, node.shape)

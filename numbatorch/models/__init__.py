@@ -4,12 +4,12 @@ Importing this package imports no model: the classes load when a checkpoint or a
 """
 
 import os
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from numbatorch import hub
+from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as device_of
 from numbatorch.errors import FormatError, message

@@ -7,11 +7,11 @@ that line of each, so that looking a name up imports the one file that has it.
 import ast
 import re
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 from numbatorch import entry_points, nn
+from numbatorch.apart import import_module
 from numbatorch.errors import message
 from numbatorch.models.protocols import CausalLM, TextEncoder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import binary, compare, unary
@@ -78,6 +79,7 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
             )
         )
     if result_type([input, exponent]).is_complex:
+        import_module("numbatorch.ops.complex")
         from numbatorch.ops.complex import complex_power
 
         return complex_power(input, exponent)

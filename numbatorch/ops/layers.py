@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from numbatorch.apart import import_module
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import compare, create, index, norm
@@ -104,6 +105,7 @@ def normalize(
     >>> normalize(tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
+    import_module("numbatorch.ops.statistics")
     from numbatorch.ops.statistics import vector_norm  # with the reductions, for this alone
 
     wide = as_node(input, input.dtype.compute, input.device)  # float16 has no 1e-12

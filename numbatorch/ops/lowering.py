@@ -5,10 +5,10 @@ A family's kernels register one lowering per operator; `passes/planner.py` calls
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.graph import Op
 from numbatorch.layout import Layout
@@ -149,7 +149,7 @@ def _load_family(place: str, module: str) -> None:
     folder = PLACES[place] if package == "numbatorch.ops" else f"{package}.{place}"
     try:
         if package:
-            importlib.import_module(f"{folder}.{stem}")
+            import_module(f"{folder}.{stem}")
     except ModuleNotFoundError as err:
         if err.name not in (folder, f"{folder}.{stem}"):
             raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
@@ -170,6 +171,7 @@ def product(left: Node, right: Node) -> Node:
 
 def _complex_product(left: Node, right: Node) -> Node:
     """By four products of real matrices."""
+    import_module("numbatorch.ops.parts")
     from numbatorch.ops.parts import complex_, imag_, real_
 
     a, b = real_.apply(left), imag_.apply(left)

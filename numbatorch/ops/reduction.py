@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, TupleNode, register
@@ -202,6 +203,7 @@ class Reduction(Op):
         (x,) = operands
         dims = attrs["dims"]
         if x.dtype.is_complex and self.by_parts:
+            import_module("numbatorch.ops.parts")
             from numbatorch.ops.parts import part_by_part
 
             return (part_by_part(lambda part: self.apply(part, **attrs), x),)
@@ -245,6 +247,7 @@ class Reduction(Op):
 
     def of_nothing(self, dtype: DType, attrs: dict[str, Any]) -> float:
         """The result over no elements of `dtype`."""
+        import_module("numbatorch.ops.scalar_reader")
         from numbatorch.ops.scalar_reader import Builder
 
         builder = Builder()  # it computes with literals

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import Like
 from numbatorch.errors import message
 from numbatorch.graph import Node, find
@@ -55,6 +56,7 @@ def prod(
     """Product over `dim`; integers and bool are multiplied in int64."""
     x = _cast("prod", input, dtype)
     if x.dtype.is_complex:
+        import_module("numbatorch.ops.complex")
         from numbatorch.ops.complex import complex_product
 
         return complex_product(x, dim, keepdim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.apart import import_module
 from numbatorch.dtype import COMPLEX, FLOATS, DType
 from numbatorch.graph import Node, TupleNode, register
 from numbatorch.ops.operands import common_device
@@ -49,6 +50,7 @@ class Structured(Inferred):
             self.attributes.check_all(self.name, attrs)
         found = self.rule(*operands, **attrs)
         if self.by_parts and any(x.dtype.is_complex for x in operands):
+            import_module("numbatorch.ops.parts")
             from numbatorch.ops.parts import part_by_part
 
             return (part_by_part(lambda *nodes: self.apply(*nodes, **attrs), *operands),)

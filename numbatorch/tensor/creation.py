@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
@@ -167,6 +168,7 @@ def from_blocks(
         DTypeError: nothing decodes the type: names those that are known.
         ShapeError: the bytes are not those of the shape.
     """
+    import_module("numbatorch.ops.blocks")
     from numbatorch.ops import blocks
 
     kind = blocks.find("from_blocks", dtype).dtype
@@ -199,6 +201,7 @@ def quantize(input: Tensor, dtype: DType | str) -> Tensor:
     >>> weight.dtype, weight.to(dt.float32).sum().item()
     (numbatorch.Q4_0, 64.0)
     """
+    import_module("numbatorch.ops.blocks")
     from numbatorch.ops import blocks
 
     if input.requires_grad and grad_enabled():

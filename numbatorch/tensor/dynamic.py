@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import const, describe, expanded
@@ -47,6 +48,7 @@ def positions(operator: str, mask: Node) -> Node:
     if mask.dtype is not dt.bool_:
         raise DTypeError(message(operator, "the mask must be bool", f"mask {describe(mask)}"))
     flat = reshape.apply(mask, shape=(numel(mask.shape),))
+    import_module("numbatorch.ops.compact")
     from numbatorch.ops.compact import compact  # indexing imports this file, and not that one
 
     found, count = compact.parts(flat)
@@ -143,6 +145,7 @@ def unique(
         turned = permute.apply(input, dims=order)
         whole, kept = turned.shape[:1], turned.shape[1:]
         rows = reshape.apply(turned, shape=(*whole, numel(kept)))
+    import_module("numbatorch.ops.compact")
     from numbatorch.ops.compact import unique_rows
 
     found, inverse, counts, count = unique_rows.parts(rows)

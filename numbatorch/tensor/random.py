@@ -16,6 +16,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
@@ -55,6 +56,7 @@ class Generator:
 
     def key(self) -> Array:
         """The key of the next stream: two words of 32 bits."""
+        import_module("numbatorch.ops.random")
         from numbatorch.ops.random import threefry  # with the scalar language, which import spares
 
         with self._lock:

@@ -66,6 +66,33 @@ assert softmax() == [[0.5, 0.5]]
 gc.collect()
 assert values == [[[0.5, 0.5]]], values
 """
+# The collector may start in any thread, also in one that compiles.
+COMPILING = """
+import gc
+from numbatorch.backends.cpu import compiler
+
+values = []
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        values.append((nt.tensor([1, 2], dtype=nt.int16) * 3 - 1).tolist())
+
+real = compiler.compile_object
+
+def compile_object(spec, cpu):
+    Garbage()
+    [[] for _ in range(5000)]  # the collector starts
+    return real(spec, cpu)
+
+compiler.compile_object = compile_object
+gc.set_threshold(500, 2, 2)
+assert (nt.tensor([1.0, 2.0]) * 3 + 1).tolist() == [4.0, 7.0]
+gc.collect()
+assert values and all(value == [2, 5] for value in values), values
+assert gc.isenabled()
+"""
 FORK = """
 import warnings
 warnings.simplefilter("ignore")
@@ -98,6 +125,13 @@ def test_a_signal_handler_that_needs_the_family_which_loads() -> None:
 
 def test_a_finalizer_that_needs_the_family_which_loads() -> None:
     run(FINALIZER)
+
+
+def test_a_finalizer_that_needs_a_kernel_while_one_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path))
+    run(COMPILING)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

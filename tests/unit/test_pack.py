@@ -445,47 +445,6 @@ def test_an_interrupt_waits_for_the_compiler(
     assert len(pack.addresses(specs)) == count
 
 
-# Python's collector may start in any thread, also in one that compiles.
-FINALIZER = """
-import gc, sys
-sys.path.insert(0, %r)
-import numbatorch as nt
-from numbatorch.backends.cpu import compiler
-
-values = []
-
-class Garbage:
-    def __init__(self):
-        self.me = self
-    def __del__(self):
-        values.append((nt.tensor([1, 2], dtype=nt.int16) * 3 - 1).tolist())
-
-real = compiler.compile_object
-
-def compile_object(spec, cpu):
-    Garbage()
-    [[] for _ in range(5000)]  # the collector starts
-    return real(spec, cpu)
-
-compiler.compile_object = compile_object
-gc.set_threshold(500, 2, 2)
-assert (nt.tensor([1.0, 2.0]) * 3 + 1).tolist() == [4.0, 7.0]
-gc.collect()
-assert values and all(value == [2, 5] for value in values), values
-assert gc.isenabled()
-print("done")
-"""
-
-
-def test_a_finalizer_that_needs_a_kernel_while_one_is_compiled(cache: Path) -> None:
-    program = FINALIZER % str(ROOT)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "done\n"
-
-
 def test_kernels_that_are_compiled_while_others_are_saved(
     cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h; formulas of deco
 https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c.
 """
 
-import importlib
 import pkgutil
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +13,7 @@ import numpy as np
 
 from numbatorch import dtype as dtypes
 from numbatorch import entry_points
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.ops.blocks.layout import Array, Bits, BlockType, Factor, Packed
@@ -62,7 +62,7 @@ def known(kind: DType) -> bool:
     """Whether a type is computed on; asks plugins for one that is not known here."""
     if kind.kind == "q" and kind not in _types:
         if kind in _files():
-            importlib.import_module(_files()[kind])
+            import_module(_files()[kind])
         else:
             entry_points.load(entry_points.BLOCKS)
     return kind in _types
