@@ -4,7 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from typing import Any
 
@@ -114,7 +114,7 @@ class TextGenerator:
         limit = room if max_tokens is None else max_tokens
         stops = StopFilter([stop] if isinstance(stop, str) else list(stop))
         rng = None if sampling.greedy else np.random.Generator(np.random.Philox(seed))
-        return Generation(self, ids, limit, sampling, rng, stops)
+        return Generation(_Job(self, ids, limit, sampling, rng, stops))
 
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
@@ -148,34 +148,110 @@ class Counts:
     seconds: float = 0.0
 
 
+@dataclass
+class _Job:
+    """What a generation is to do, and how far it is. It does not know the `Generation` that hands
+    out its pieces, so that one that is dropped ends at once and not when a collector finds it."""
+
+    generator: TextGenerator
+    prompt: list[int]
+    limit: int  # of tokens
+    sampling: Sampling
+    rng: np.random.Generator | None
+    stops: StopFilter
+    ids: list[int] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    finish: str | None = None
+
+    def run(self) -> Generator[str, None, None]:
+        """Pieces of text, none of them empty."""
+        idle, busy = self.generator._idle, self.generator._busy
+        try:
+            decoder = idle.pop()
+        except IndexError:
+            decoder = Decoder(self.generator.model)
+        # Where a collector finds this stream in garbage, the decoder must not be garbage too: its
+        # memory would be given back although the decoder goes on to be idle.
+        busy.add(decoder)
+        try:
+            yield from self.pieces_by(decoder)
+        except GeneratorExit:
+            idle.append(decoder)
+            raise
+        finally:
+            busy.discard(decoder)
+        idle.append(decoder)  # one that met an error or an interrupt is not used again
+
+    def pieces_by(self, decoder: Decoder) -> Generator[str, None, None]:
+        """The text that a decoder gives; what could begin a stop string is held back."""
+        decoder.reset()
+        text = self.generator.tokenizer.stream()
+        for id in self.tokens(decoder):
+            piece = self.stops.feed(text.step(id))
+            if self.stops.found:
+                self.finish = "stop"
+            if piece:
+                yield piece
+            if self.finish is not None:
+                break
+        if self.finish != "stop":
+            rest = self.stops.feed(text.end())
+            if self.stops.found:
+                self.finish = "stop"
+            rest += self.stops.end()
+            if rest:
+                yield rest
+
+    def tokens(self, decoder: Decoder) -> Iterator[int]:
+        tokenizer = self.generator.tokenizer
+        fed = self.prompt
+        while len(self.ids) < self.limit:
+            start = time.perf_counter()
+            logits = decoder.feed(fed)[: tokenizer.vocab_size]
+            seen = [*self.prompt, *self.ids] if self.sampling.repeat_penalty != 1 else ()
+            id = choose(logits, self.sampling, self.rng, seen)
+            self.count(len(fed), time.perf_counter() - start)
+            if id in tokenizer.end_ids:
+                self.finish = "end"
+                return
+            self.ids.append(id)
+            fed = [id]
+            yield id
+        self.finish = "length"
+
+    def count(self, fed: int, seconds: float) -> None:
+        if not self.counts.prompt_tokens:
+            self.counts.prompt_tokens = fed
+            self.counts.prompt_seconds = seconds
+        else:
+            self.counts.tokens += 1
+            self.counts.seconds += seconds
+
+
 class Generation(Iterator[str]):
     """A running generation: an iterator of pieces of text.
 
-    Attributes:
-        ids: tokens generated so far.
-        counts: tokens and seconds so far.
-        finish: why it ended: "end" of the text, "stop" string, "length"; None while it runs.
+    Its memory goes to the next generation when it ends, is closed, or is dropped.
     """
 
-    def __init__(
-        self,
-        generator: TextGenerator,
-        prompt: list[int],
-        limit: int,
-        sampling: Sampling,
-        rng: np.random.Generator | None,
-        stops: StopFilter,
-    ) -> None:
-        self.ids: list[int] = []
-        self.counts = Counts()
-        self.finish: str | None = None
-        self._generator = generator
-        self._prompt = prompt
-        self._limit = limit
-        self._sampling = sampling
-        self._rng = rng
-        self._stops = stops
-        self._pieces = self._run()
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        self._pieces = job.run()
+
+    @property
+    def ids(self) -> list[int]:
+        """Tokens generated so far."""
+        return self._job.ids
+
+    @property
+    def counts(self) -> Counts:
+        """Tokens and seconds so far."""
+        return self._job.counts
+
+    @property
+    def finish(self) -> str | None:
+        """Why it ended: "end" of the text, "stop" string, "length"; None while it runs."""
+        return self._job.finish
 
     def __iter__(self) -> "Generation":
         return self
@@ -186,67 +262,3 @@ class Generation(Iterator[str]):
     def close(self) -> None:
         """End the generation and give its memory back."""
         self._pieces.close()
-
-    def _run(self) -> Generator[str, None, None]:
-        """Pieces of text, none of them empty."""
-        idle, busy = self._generator._idle, self._generator._busy
-        try:
-            decoder = idle.pop()
-        except IndexError:
-            decoder = Decoder(self._generator.model)
-        # Where a collector finds this stream in garbage, the decoder must not be garbage too: its
-        # memory would be given back although the decoder goes on to be idle.
-        busy.add(decoder)
-        try:
-            yield from self._pieces_by(decoder)
-        except GeneratorExit:
-            idle.append(decoder)
-            raise
-        finally:
-            busy.discard(decoder)
-        idle.append(decoder)  # one that met an error or an interrupt is not used again
-
-    def _pieces_by(self, decoder: Decoder) -> Generator[str, None, None]:
-        """The text that a decoder gives; what could begin a stop string is held back."""
-        decoder.reset()
-        text = self._generator.tokenizer.stream()
-        for id in self._tokens(decoder):
-            piece = self._stops.feed(text.step(id))
-            if self._stops.found:
-                self.finish = "stop"
-            if piece:
-                yield piece
-            if self.finish is not None:
-                break
-        if self.finish != "stop":
-            rest = self._stops.feed(text.end())
-            if self._stops.found:
-                self.finish = "stop"
-            rest += self._stops.end()
-            if rest:
-                yield rest
-
-    def _tokens(self, decoder: Decoder) -> Iterator[int]:
-        tokenizer = self._generator.tokenizer
-        fed = self._prompt
-        while len(self.ids) < self._limit:
-            start = time.perf_counter()
-            logits = decoder.feed(fed)[: tokenizer.vocab_size]
-            seen = [*self._prompt, *self.ids] if self._sampling.repeat_penalty != 1 else ()
-            id = choose(logits, self._sampling, self._rng, seen)
-            self._count(len(fed), time.perf_counter() - start)
-            if id in tokenizer.end_ids:
-                self.finish = "end"
-                return
-            self.ids.append(id)
-            fed = [id]
-            yield id
-        self.finish = "length"
-
-    def _count(self, fed: int, seconds: float) -> None:
-        if not self.counts.prompt_tokens:
-            self.counts.prompt_tokens = fed
-            self.counts.prompt_seconds = seconds
-        else:
-            self.counts.tokens += 1
-            self.counts.seconds += seconds

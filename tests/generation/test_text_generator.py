@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -257,6 +258,31 @@ def test_a_stream_that_is_dropped_leaves_the_generator_usable(
     next(stream)
     stream.close()
     next(generator.stream("class", 40))
+    assert generator.generate(PROMPT, 40) == greedy
+
+
+def test_a_stream_that_nobody_closes_gives_its_memory_back_at_once(
+    folder: Path, greedy: str
+) -> None:
+    """Not when a collector comes by: dropped, left by a break, or ended by an error."""
+    generator = TextGenerator(folder)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            next(generator.stream(PROMPT, 40))
+            for _ in generator.stream("class", 40):
+                break
+            assert len(generator._idle) == 1 and not generator._busy
+        (decoder,) = generator._idle
+        caches = [weakref.ref(decoder._cache)]
+        del decoder
+        with pytest.raises(KeyboardInterrupt):
+            list(interrupted(generator))
+        assert not generator._idle and not generator._busy
+        assert caches[0]() is None
+    finally:
+        gc.enable()
     assert generator.generate(PROMPT, 40) == greedy
 
 
