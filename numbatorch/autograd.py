@@ -89,14 +89,9 @@ def recorded(outputs: Sequence[Node], targets: Collection[Node] = ()) -> list[No
 def _refuse_compiled(order: Sequence[Node]) -> None:
     for node in order:
         if node.op is COMPILED and node.requires_grad:
-            raise GradientError(
-                message(
-                    "compile",
-                    "no gradient flows through the result of a compiled function",
-                    f"result {describe(node)}",
-                    hint="compile the function that takes the gradient too, or detach() the result",
-                )
-            )
+            hint = "compile the function that takes the gradient too, or detach() the result"
+            rows = (*node.attrs["refusal"], f"result {describe(node)}")
+            raise GradientError(message("compile", *rows, hint=hint))
 
 
 def _between(order: list[Node], targets: set[Node]) -> set[Node]:

@@ -1,7 +1,9 @@
-"""Plan variables: integers that change between replays of a plan (position, length)."""
+"""Plan variables: numbers that change between replays of a plan (position, learning rate)."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 
@@ -70,16 +72,93 @@ for _name in (
 Variable.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
+class FloatVariable:
+    """A float whose value in a plan is patched at each replay.
+
+    Arithmetic with numbers gives another one, which is computed anew at each replay. It passes for
+    a float where an operator takes one, and has no value that code could freeze: asking for it, by
+    a branch or `float`, is an error.
+
+    >>> rate = FloatVariable("rate", [0.5])
+    >>> isinstance(rate, float), (1 - rate * 0.5).current
+    (True, 0.75)
+    """
+
+    __slots__ = ("_compute", "cell", "name")
+
+    def __init__(
+        self, name: str, cell: list[Any], compute: Callable[[], float] | None = None
+    ) -> None:
+        self.name = name
+        self.cell = cell
+        self._compute = compute
+
+    __class__ = property(lambda self: float)
+
+    @property
+    def current(self) -> float:
+        """The value at this replay."""
+        return float(self.cell[0]) if self._compute is None else self._compute()
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __neg__(self) -> FloatVariable:
+        return FloatVariable(self.name, self.cell, lambda: -self.current)
+
+    def _frozen(self, *_others: Any) -> Any:
+        raise TypeError(
+            f"variable {self.name}: this would freeze a value that changes between replays; pass "
+            "it to an operator, by itself or after arithmetic with numbers"
+        )
+
+
+def _value(value: Any) -> Any:
+    return value.current if is_variable(value) else value
+
+
+def _computed(function: Callable[[Any, Any], Any], swapped: bool) -> Callable[[Any, Any], Any]:
+    """The method of a float variable that applies `function` to it and another number."""
+
+    def method(self: FloatVariable, other: Any) -> Any:
+        if not isinstance(other, int | float):
+            return NotImplemented
+        lhs, rhs = (other, self) if swapped else (self, other)
+        compute = lambda: float(function(_value(lhs), _value(rhs)))  # noqa: E731
+        return FloatVariable(self.name, self.cell, compute)
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    for _prefix in ("", "r"):
+        _method = _computed(getattr(operator, _name), bool(_prefix))
+        setattr(FloatVariable, f"__{_prefix}{_name}__", _method)
+for _name in (
+    "floordiv rfloordiv mod rmod divmod rdivmod abs lt le gt ge eq ne bool int float round trunc "
+    "floor ceil index complex format"
+).split():
+    setattr(FloatVariable, f"__{_name}__", FloatVariable._frozen)
+FloatVariable.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+def variable(name: str, value: Any) -> Variable | FloatVariable:
+    """A new variable, an int or a float as `value` is, with that value during the trace."""
+    if isinstance(value, int):
+        return Variable.fresh(name, value)
+    return FloatVariable(name, [value])
+
+
 def is_variable(value: Any) -> bool:
     """Whether an attribute is a plan variable or holds one."""
     if isinstance(value, tuple):
-        return any(isinstance(x, Variable) for x in value)
-    return isinstance(value, Variable)
+        return any(map(is_variable, value))
+    return isinstance(value, Variable | FloatVariable)
 
 
 def current(value: Any) -> Any:
     """An attribute as it is at this replay: a plan variable, or a tuple with some, as numbers."""
-    if isinstance(value, Variable):
+    if isinstance(value, Variable | FloatVariable):
         return value.current
     if isinstance(value, tuple):
         return tuple(map(current, value))
@@ -90,6 +169,8 @@ def attribute_key(value: Any) -> Any:
     """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
     if isinstance(value, Variable):
         return ("variable", id(value.cell), value.offset)
+    if isinstance(value, FloatVariable):
+        return ("variable", id(value))
     if isinstance(value, tuple):
         return tuple(map(attribute_key, value))
     if isinstance(value, float):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.passes.plan import Place, Plan
-from numbatorch.variable import Variable
+from numbatorch.variable import FloatVariable, Variable
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +40,8 @@ class Arguments:
         self._float_word = float_word
         self._words: list[int] = []
         self._moves: list[tuple[int, Place]] = []
-        self._variables: list[tuple[int, Variable]] = []
-        self._float_variables: list[tuple[int, Variable]] = []
+        self._variables: list[tuple[int, Variable | FloatVariable]] = []
+        self._float_variables: list[tuple[int, Variable | FloatVariable]] = []
 
     def begin(self) -> int:
         """The number of the word that comes next."""
@@ -58,7 +58,7 @@ class Arguments:
         if isinstance(argument, Place):
             self._words.append(0)
             self._moves.append((word, argument))
-        elif isinstance(argument, Variable):
+        elif isinstance(argument, Variable | FloatVariable):
             self._words.append(0)
             variables = self._float_variables if kind == "float" else self._variables
             variables.append((word, argument))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -152,16 +152,20 @@ def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[N
     return (tuple(rows), tuple(number[root] for root in roots)), leaves
 
 
-def placeholder_graph(order: Sequence[Node]) -> tuple[dict[Node, Node], list[Node]]:
+def placeholder_graph(
+    order: Sequence[Node], stop: Collection[Node] = ()
+) -> tuple[dict[Node, Node], list[Node]]:
     """A copy of a graph whose leaves hold no memory, so that a plan can outlive them.
 
+    Args:
+        stop: nodes that count as leaves.
     Returns:
         the copy of each node, and the copies of the realized nodes in order.
     """
     copies: dict[Node, Node] = {}
     placeholders = []
     for node in order:
-        if node.buffer is not None or node.op is BUFFER:
+        if node.buffer is not None or node.op is BUFFER or node in stop:
             copy = Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
             placeholders.append(copy)
         else:

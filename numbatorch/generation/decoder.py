@@ -9,11 +9,12 @@ from numbatorch.errors import OutOfRange, message
 from numbatorch.models.blocks.cache import KVCache
 from numbatorch.models.protocols import CausalLM
 from numbatorch.tensor import Tensor, from_numpy, no_grad, realize
-from numbatorch.tensor.capture import compile
+from numbatorch.tensor.capture import Compiled
 
 Array = np.ndarray[Any, Any]
 
 LEAST = 256  # tokens for which a cache is made at first
+TRACES = 128  # of a step: one for each size of a chunk and place in the prompt, and after changes
 CHUNK = 256  # tokens of a prompt that go through the model at once, at most
 
 
@@ -105,4 +106,4 @@ def _compiled(model: CausalLM, cache: KVCache) -> Any:
             model.hidden(ids, cache, position)
             return []
 
-    return compile(step, dynamic=("position",))
+    return Compiled(step, ("position",), kept=TRACES)

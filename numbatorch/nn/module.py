@@ -9,6 +9,7 @@ from numbatorch.dtype import promote
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, no_grad
+from numbatorch.tensor.tracked import Tracked
 
 AnyModule = TypeVar("AnyModule", bound="Module")
 
@@ -31,7 +32,7 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-class Module:
+class Module(Tracked):
     """A layer: parameters, buffers and other modules as attributes, and `forward`.
 
     Attributes:

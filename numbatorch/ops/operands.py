@@ -57,7 +57,7 @@ CONST = _leaf("const", "One number everywhere; attrs: value.")
 IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
 
 
-COMPILED = _leaf("compiled", "A result of a compiled function, through which no gradient flows.")
+COMPILED = _leaf("compiled", "A result of a compiled function without a gradient; attrs: refusal.")
 
 
 EMPTY = _leaf("empty", "Memory whose values are not defined, to be written by slice_update.")

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from numbatorch.device import Device, device
 from numbatorch.dtype import float32, float64
 from numbatorch.errors import DeviceError, GradientError, OutOfRange, message
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, full, no_grad, realize, zeros_like
-from numbatorch.tensor.base import depth_is_limited
+from numbatorch.tensor.base import before_replays, depth_is_limited
 from numbatorch.tensor.gradient import unread_outputs
+
+
+class ParameterGroup(dict[str, Any]):
+    """Parameters under "params", their learning rate and the options of the optimizer."""
+
+    untraced: ClassVar = frozenset(("lr",))  # lies in a tensor, which compiled functions read
 
 
 class Optimizer:
@@ -25,6 +31,9 @@ class Optimizer:
     Attributes:
         param_groups: one dict a group: "params", "lr" and the options of the optimizer.
     """
+
+    # Lies in tensors that compiled functions read; what they do is the same for all of it.
+    untraced: ClassVar = frozenset(("_rates", "_known_rates", "_state"))
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -61,7 +70,7 @@ class Optimizer:
                 raise ValueError(message(name, problem))
             seen.add(parameter)
         _check_rate(name, group["lr"])
-        self.param_groups.append(group)
+        self.param_groups.append(ParameterGroup(group))
         where = group["params"][0].device if group["params"] else None
         self._rates.append(_scalar(group["lr"], device(where)).realize())
         self._known_rates.append(group["lr"])
@@ -104,7 +113,9 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient; all of them in one plan."""
         tracing = not depth_is_limited()
-        if not tracing:
+        if tracing:
+            before_replays(self._update_rates)
+        else:
             self._update_rates()
         changed: list[Tensor] = []
         with no_grad():

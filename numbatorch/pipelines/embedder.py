@@ -14,12 +14,13 @@ from numbatorch.models.protocols import TextEncoder
 from numbatorch.nn import functional as F
 from numbatorch.pipelines.sentence_config import SentenceConfig
 from numbatorch.tensor import Tensor, from_numpy, no_grad
-from numbatorch.tensor.capture import compile
+from numbatorch.tensor.capture import Compiled
 
 Array = np.ndarray[Any, Any]
 
 TASK = "feature-extraction"
 TOKENS = 512  # tokens that a batch is filled to
+TRACES = 1024  # shapes of batches whose plans are kept
 SENTENCES = 32  # sentences in a batch, at most
 
 
@@ -47,7 +48,7 @@ class Embedder:
         self.config = SentenceConfig.from_folder(path, self.model.config)
         self._skipped = 0 if self.config.counts_prompt else self._tokens_of_prompt()
         self.dimension = self.model.config.hidden_size
-        self._run = compile(self._embed)
+        self._run = Compiled(self._embed, (), kept=TRACES)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the plans, which are made again."""
@@ -55,7 +56,7 @@ class Embedder:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._run = compile(self._embed)
+        self._run = Compiled(self._embed, (), kept=TRACES)
 
     def encode(self, texts: Sequence[str]) -> Array:
         """One vector a text: (N, C) float32.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,7 +73,7 @@ def tracing() -> Iterator[Updates]:
     After the block the tensors hold again what they held before.
 
     Yields:
-        the tensors updated in the block, with the node that each held before.
+        the tensors updated in the block, with the node and the `.grad` that each held before.
     """
     outer = _limit.updates
     updates = Updates()
@@ -89,6 +89,8 @@ def tracing() -> Iterator[Updates]:
                 for handle, node in updates.held():
                     handle.node = node
                     handle.let_views_go()
+                for handle, gradient in updates.gradients():
+                    handle._grad = gradient
                 Clock.last = next(numbers)  # another thread may have seen what they held
                 break
             except KeyboardInterrupt as interrupt:
@@ -116,6 +118,18 @@ def depth_is_limited() -> bool:
 def is_tracing() -> bool:
     """Whether this thread traces a compiled function."""
     return _limit.updates is not None
+
+
+def touches_gradient(handle: Handle) -> None:
+    """Note, while a function is traced, that the `.grad` of a tensor is read or changed."""
+    if _limit.updates is not None:
+        _limit.updates.note_gradient(handle)
+
+
+def before_replays(call: Callable[[], None]) -> None:
+    """While a function is traced: have `call()` made before each replay of it."""
+    if _limit.updates is not None:
+        _limit.updates.before.append(call)
 
 
 def realize_nodes(nodes: Iterable[Node]) -> None:
@@ -261,6 +275,8 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
 
 def host_array(node: Node) -> Array:
     """The realized elements, read-only where they may share memory with the buffer."""
+    if _limit.updates is not None and node.trace != current_trace():
+        _limit.updates.read.append(node)
     with running:
         realize_nodes([node])
         array = backend(node.device).to_numpy(node.buffer, node).view()

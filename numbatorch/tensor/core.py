@@ -27,6 +27,7 @@ from numbatorch.tensor.base import (
     host_node,
     is_leaf,
     realize_nodes,
+    touches_gradient,
 )
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import GradientStore, backward, check_gradient
@@ -77,12 +78,14 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             TypeError, ShapeError, DTypeError, DeviceError: what is assigned is not None, and no
                 tensor of this shape, dtype and device.
         """
+        touches_gradient(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             check_gradient(self, value)
+        touches_gradient(self)
         self._grad = value
 
     @property

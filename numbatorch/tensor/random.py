@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from numbatorch.ops import create
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node
 from numbatorch.shape import Shape, sizes_of
-from numbatorch.tensor.base import Array, host_array, host_node
+from numbatorch.tensor.base import Array, host_array, host_node, is_tracing
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
 
@@ -39,14 +39,28 @@ class Generator:
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = Lock()
-        self.manual_seed(secrets.randbits(64) if seed is None else seed)
+        if seed is None:
+            self.seed()
+        else:
+            self.manual_seed(seed)
+
+    def seed(self) -> int:
+        """Start again with a seed that nobody can tell, which is returned."""
+        if _recorded.draws is not None:
+            _recorded.draws.append(Draw(self, None, None))
+        return self._start(secrets.randbits(64)).initial_seed()
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again with `seed`, an integer taken modulo 2**64."""
         if not isinstance(seed, SupportsIndex):
             raise TypeError(message("manual_seed", f"the seed is {seed!r}, not an integer"))
+        if _recorded.draws is not None:
+            _recorded.draws.append(Draw(self, None, seed.__index__()))
+        return self._start(seed.__index__())
+
+    def _start(self, seed: int) -> Generator:
         with self._lock:
-            self._seed = seed.__index__() % 2**64
+            self._seed = seed % 2**64
             self._streams = 0
         return self
 
@@ -66,6 +80,34 @@ class Generator:
         return np.array(words, np.uint32)
 
 
+class Draw(NamedTuple):
+    """What a traced function took from a generator: the key of a stream, or a new start.
+
+    Attributes:
+        key: node of two uint32, or None where the generator was seeded.
+        seed: that it was given, or None where nobody chose it.
+    """
+
+    generator: Generator
+    key: Node | None
+    seed: int | None
+
+    def again(self) -> Array | None:
+        """Do to the generator what was done in the trace; returns the key of the stream."""
+        if self.key is not None:
+            return self.generator.key()
+        if self.seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(self.seed)
+        return None
+
+
+class _Recorded(threading.local):
+    draws: list[Draw] | None = None
+
+
+_recorded = _Recorded()
 default_generator = Generator()
 
 
@@ -74,25 +116,18 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-class _Recorded(threading.local):
-    keys: list[tuple[Node, Generator]] | None = None
-
-
-_recorded = _Recorded()
-
-
 @contextmanager
-def recorded_keys() -> Iterator[list[tuple[Node, Generator]]]:
-    """Lists the keys that are taken within the block, for a plan that renews them at each replay.
+def recorded_draws() -> Iterator[list[Draw]]:
+    """Lists what is taken from generators within the block, for a plan to take it at each replay.
 
     Yields:
-        (node of two uint32, the generator that its key came from) for each stream.
+        each key that is drawn, and each new start, in order.
     """
-    before, _recorded.keys = _recorded.keys, []
+    before, _recorded.draws = _recorded.draws, []
     try:
-        yield _recorded.keys
+        yield _recorded.draws
     finally:
-        _recorded.keys = before
+        _recorded.draws = before
 
 
 def _key(where: Device, generator: Generator | None = None) -> Node:
@@ -101,8 +136,8 @@ def _key(where: Device, generator: Generator | None = None) -> Node:
     if not isinstance(source, Generator):
         raise TypeError(message("generator", f"{generator!r} is not an nt.Generator"))
     key = host_node(source.key(), dt.uint32, where)
-    if _recorded.keys is not None:
-        _recorded.keys.append((key, source))
+    if _recorded.draws is not None:
+        _recorded.draws.append(Draw(source, key, None))
     return key
 
 
@@ -214,10 +249,13 @@ def randperm(
     device: Where = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The integers below n in random order; found on the host."""
+    """The integers below n in random order; found on the host but in compiled functions."""
     target = dt.named("randperm", dtype or dt.int64)
     fitting("randperm", max(n - 1, 0), target)
     where = as_device(device)
+    if is_tracing():  # each replay has an order of its own
+        drawn = _drawn("random_bits", (n,), where, generator)
+        return Tensor(drawn).argsort(stable=True).to(target)
     bits = host_array(_drawn("random_bits", (n,), as_device("numpy"), generator))
     order = np.argsort(bits, kind="stable")
     return Tensor(host_node(order.astype(target.numpy), target, where))

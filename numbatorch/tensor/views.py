@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from numbatorch.ops.write_through import Step, layout_through
 
 if TYPE_CHECKING:
     from numbatorch.tensor.base import Handle
+    from numbatorch.tensor.core import Tensor
 
 # Where the value of a node went when its tensor was updated, for functions that captured the node.
 moved: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
@@ -48,13 +50,20 @@ def moved_to(node: Node) -> Node:
 
 
 class Updates:
-    """The tensors that are updated while a function is traced, and what each held before.
+    """What happens to tensors while a function is traced: updates, and gradients that are touched.
 
-    It does not hold them: one that nobody holds in the end was a value on the way.
+    It does not hold the tensors: one that nobody holds in the end was a value on the way.
+
+    Attributes:
+        read: nodes from outside whose values were read.
+        before: what is called before each replay.
     """
 
     def __init__(self) -> None:
         self._found: dict[int, tuple[weakref.ref[Handle], Node]] = {}
+        self._gradients: dict[int, tuple[weakref.ref[Handle], Tensor | None]] = {}
+        self.read: list[Node] = []
+        self.before: list[Callable[[], None]] = []
 
     def note(self, handle: Handle) -> None:
         """Note what `handle` holds, unless it was noted before."""
@@ -66,6 +75,17 @@ class Updates:
         """The tensors that somebody holds, each with the node that it held before."""
         found = ((reference(), node) for reference, node in self._found.values())
         return [(handle, node) for handle, node in found if handle is not None]
+
+    def note_gradient(self, handle: Handle) -> None:
+        """Note the `.grad` of `handle`, which is read or changed, unless it was noted before."""
+        known = self._gradients.get(id(handle))
+        if known is None or known[0]() is None:
+            self._gradients[id(handle)] = weakref.ref(handle), handle._grad
+
+    def gradients(self) -> list[tuple[Handle, Tensor | None]]:
+        """The tensors that somebody holds, each with the `.grad` that it had before."""
+        found = ((reference(), before) for reference, before in self._gradients.values())
+        return [(handle, before) for handle, before in found if handle is not None]
 
 
 @dataclass(eq=False, repr=False, slots=True)

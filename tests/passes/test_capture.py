@@ -117,25 +117,6 @@ def test_index_out_of_range_in_a_replay_raises_and_the_plan_stays_usable() -> No
     assert_close(compiled(nt.tensor([0, 2], device="cpu")), table.numpy()[[0, 2]], kind="exact")
 
 
-def test_gradient_through_a_compiled_result_is_an_error_and_not_zero() -> None:
-    weight = rand(3).requires_grad_()
-    compiled = nt.compile(lambda x: x * weight)
-    with pytest.raises(errors.GradientError, match="compiled"):
-        compiled(nt.ones(3, device="cpu")).sum().backward()
-    with pytest.raises(errors.GradientError, match="compiled"):
-        nt.grad(nt.compile(lambda x: (x * x).sum()))(rand(3))
-    assert not compiled(nt.ones(3, device="cpu")).detach().requires_grad
-    with nt.no_grad():
-        assert not compiled(nt.ones(3, device="cpu")).requires_grad
-
-
-def test_gradient_through_complex_results_is_an_error_too() -> None:
-    weight = nt.tensor([1 + 2j, 3 - 1j], device="cpu").requires_grad_()
-    compiled = nt.compile(lambda x: x * weight)
-    with pytest.raises(errors.GradientError, match="compiled"):
-        compiled(nt.ones(2, device="cpu")).abs().sum().backward()
-
-
 def test_no_history_is_cut_by_a_change_in_place() -> None:
     leaf = rand(3).requires_grad_()
     for recorded in (True, False):

@@ -1,0 +1,407 @@
+"""What a trace depends on beside its arguments: variables, attributes and containers that it read.
+
+Before a function is traced, `guards_of` walks from it to all that its code can read, and notes what
+stands there. A trace is replayed while that holds; the walk looks at names, not at what runs.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from operator import is_
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbatorch.device import Device
+from numbatorch.dtype import DType
+from numbatorch.graph import Node
+from numbatorch.tensor.base import Handle, host_array
+from numbatorch.tensor.reads import names_of, reads_of
+from numbatorch.tensor.tracked import Changes, Tracked
+from numbatorch.tensor.views import moved_to
+from numbatorch.variable import attribute_key
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT = _Absent()
+
+
+def _in_cell(owner: CellType, _key: str) -> Any:
+    try:
+        return owner.cell_contents
+    except ValueError:
+        return ABSENT
+
+
+ATTRIBUTES = "number of attributes"
+
+# How what stands in a place is read.
+READERS: dict[str, Callable[[Any, Any], Any]] = {
+    "variable": _in_cell,
+    "global": lambda owner, key: owner.get(key, ABSENT),
+    "entry": lambda owner, key: owner.get(key, ABSENT),
+    "attribute": lambda owner, key: vars(owner).get(key, ABSENT),
+    "member": lambda owner, key: getattr(owner, key, ABSENT),
+    "elements": lambda owner, _key: tuple(owner),
+    "entries": lambda owner, _key: (*owner.keys(), *owner.values()),
+    ATTRIBUTES: lambda owner, shadowed: len(vars(owner)) - len(shadowed & vars(owner).keys()),
+    "array": lambda owner, _key: owner.tobytes(),
+    "value": lambda owner, _key: host_array(moved_to(owner)).tobytes(),
+}
+
+
+class Place(NamedTuple):
+    """Where code reads something, and what stood there before the trace.
+
+    Attributes:
+        kind: how it is read, a key of `READERS`.
+        owner: the cell, dict, object, list, array, or node of a tensor.
+        key: name or key in the owner; what names the place to people where there is none.
+        expected: what stood there; for all elements or entries a tuple of them.
+    """
+
+    kind: str
+    owner: Any
+    key: Any
+    expected: Any
+
+    def read(self) -> Any:
+        """What stands there now."""
+        return READERS[self.kind](self.owner, self.key)
+
+    def holds(self) -> bool:
+        """Whether what stands there is what stood there before the trace."""
+        found = self.read()
+        return found is self.expected or same(found, self.expected)
+
+    def restore(self) -> None:
+        """Put back what stood there before the trace; whole containers stay as they are."""
+        if self.kind in ("global", "entry"):
+            self.owner[self.key] = self.expected
+        elif self.kind in ("attribute", "member"):
+            setattr(self.owner, self.key, self.expected)
+        elif self.kind == "variable":
+            self.owner.cell_contents = self.expected
+
+    def __str__(self) -> str:
+        if self.kind in ("attribute", "member"):
+            owner = self.owner
+            kind = owner.__name__ if isinstance(owner, type | ModuleType) else type(owner).__name__
+            return f"attribute {self.key} of {kind}"
+        if self.kind in ("variable", "global", "entry"):
+            return f"{self.kind} {self.key}"
+        return f"{self.kind} of {type(self.owner).__name__} {self.key}".rstrip()
+
+    def problem(self) -> str:
+        """What changed there, for a warning."""
+        if self.kind in ("elements", "entries", "array", "value"):
+            return f"{self} changed"
+        return f"{self} was {_shown(self.expected)} and is {_shown(self.read())}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, _PLAIN) or value is ABSENT else ""
+    return text if 0 < len(text) <= 40 else f"a {type(value).__name__}"
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Whether two values count as one: the same object, equal numbers or texts, tuples of such."""
+    if found is expected:
+        return True
+    if type(found) is not type(expected):
+        return False
+    if isinstance(found, tuple):
+        if len(found) != len(expected):
+            return False
+        return all(map(is_, found, expected)) or all(map(same, found, expected))
+    if isinstance(found, np.generic):
+        return bool(found.tobytes() == expected.tobytes())
+    plain = isinstance(found, _PLAIN)
+    return plain and bool(attribute_key(found) == attribute_key(expected))
+
+
+class Guards:
+    """The places that a trace depends on.
+
+    Attributes:
+        places: those that are looked at before each replay.
+        tracked: attributes of `Tracked` objects, looked at when one of them has changed.
+        seen: `Changes.last` when they were looked at last.
+    """
+
+    def __init__(self, places: Iterable[Place], seen: int) -> None:
+        self.places: list[Place] = []
+        self.tracked: list[Place] = []
+        for place in places:
+            (self.tracked if isinstance(place.owner, Tracked) else self.places).append(place)
+        self.seen = seen
+
+    def changed(self) -> Place | None:
+        """A place where something else stands than before the trace, or None."""
+        seen = Changes.last
+        if seen != self.seen:
+            for place in self.tracked:
+                if not place.holds():
+                    return place
+            self.seen = seen
+        for place in self.places:
+            if not place.holds():
+                return place
+        return None
+
+    def values_of(self, nodes: Iterable[Node]) -> None:
+        """Depend on the values of tensors too, which the function read."""
+        for node in dict.fromkeys(nodes):
+            self.places.append(Place("value", node, "", READERS["value"](node, "")))
+
+    def all(self) -> Iterator[Place]:
+        """All places."""
+        yield from self.tracked
+        yield from self.places
+
+
+def guards_of(function: Any, arguments: Iterable[Any]) -> Guards:
+    """The places that `function` may read, by itself and through its arguments."""
+    seen = Changes.last
+    walk = _Walk()
+    walk.visit(function)
+    for argument in arguments:
+        walk.visit(argument)
+    walk.run()
+    return Guards(walk.places.values(), seen)
+
+
+_OURS = "numbatorch"
+_READ_AS_USERS = ("nn", "optim", "models", "generation", "pipelines")  # packages that hold state
+_LIBRARIES = frozenset(("builtins", "numpy", "numba", "llvmlite", "torch", "jax"))
+_LEAVES = (*_PLAIN, DType, Device, np.generic, enum.Enum, range, slice)
+_NOT_CALLED = frozenset(
+    f"__{name}__"
+    for name in "init new repr str del getstate setstate reduce reduce_ex init_subclass".split()
+)
+
+
+@functools.lru_cache
+def is_mutable(kind: Any) -> bool:
+    """Whether objects of a class may change while they compare equal to others."""
+    if issubclass(kind, (*_LEAVES, type, FunctionType)) or _is_frozen(kind):
+        return False
+    return "__dict__" in dir(kind) or "__slots__" in dir(kind)
+
+
+@functools.lru_cache
+def _is_opaque(module: str | None) -> bool:
+    """Whether the code of a module is not looked into: it keeps no state that traces read."""
+    names = (module or "builtins").split(".")
+    if names[0] == _OURS:
+        return len(names) < 2 or names[1] not in _READ_AS_USERS
+    return names[0] in _LIBRARIES or names[0] in sys.stdlib_module_names
+
+
+@functools.lru_cache
+def _is_ours(module: str | None) -> bool:
+    return module is not None and module.split(".")[0] == _OURS
+
+
+def _is_data(value: Any) -> bool:
+    """Whether an attribute of a class is a value, which an object's own may stand in for."""
+    return not hasattr(type(value), "__get__")
+
+
+def _is_frozen(kind: type) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
+
+
+class _Walk:
+    """Goes from objects to what they hold under the names that the code found so far spells."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, int, Any], Place] = {}
+        self._names: set[str] = set()
+        self._any_attribute = False
+        self._seen: dict[int, Any] = {}  # and what has the id is held, so that it stays its own
+        self._todo: list[Any] = []
+        self._instances: list[Any] = []
+        self._modules: list[ModuleType] = []
+        self._classes: list[type] = []
+
+    def visit(self, value: Any) -> None:
+        """Look into a value later."""
+        if not isinstance(value, _LEAVES) and id(value) not in self._seen:
+            self._seen[id(value)] = value
+            self._todo.append(value)
+
+    def run(self) -> None:
+        """Look into everything until no new name leads to something new."""
+        known = -1
+        while self._todo or known != len(self._names) + len(self.places):
+            known = len(self._names) + len(self.places)
+            while self._todo:
+                self._look_into(self._todo.pop())
+            for instance in self._instances:
+                self._attributes(instance)
+            for module in self._modules:
+                self._of_names(module)
+            for kind in self._classes:
+                self._class(kind)
+        for instance in self._instances:
+            if hasattr(instance, "__dict__") and not hasattr(type(instance), "untraced"):
+                self._place(ATTRIBUTES, instance, self._defaults(instance))
+
+    def _place(self, kind: str, owner: Any, key: Any) -> Any:
+        """Note a place, and look into what stands there later; returns that."""
+        index = kind, id(owner), key
+        if index not in self.places:
+            expected = READERS[kind](owner, key)
+            self.places[index] = Place(kind, owner, key, expected)
+            self.visit(expected)
+        return self.places[index].expected
+
+    def _look_into(self, value: Any) -> None:
+        if isinstance(value, FunctionType):
+            self._function(value)
+        elif isinstance(value, MethodType | classmethod | staticmethod):
+            self.visit(value.__func__)
+            self.visit(getattr(value, "__self__", None))
+        elif isinstance(value, property):
+            self.visit(value.fget)
+        elif isinstance(value, functools.partial):
+            self._each((value.func, *value.args, *value.keywords.values()))
+        elif isinstance(value, tuple | frozenset):
+            self._each(value)
+        elif isinstance(value, list | deque | set):
+            self._each(self._place("elements", value, ""))
+        elif isinstance(value, dict):
+            self._dict(value)
+        elif isinstance(value, np.ndarray):
+            if value.flags.writeable:
+                self._place("array", value, value.shape)
+        elif isinstance(value, type):
+            if not _is_opaque(value.__module__):
+                self._classes += [kind for kind in value.__mro__ if self._is_new(kind, value)]
+        elif isinstance(value, ModuleType):
+            if not _is_ours(value.__name__) and not _is_opaque(value.__name__):
+                self._modules.append(value)
+        else:
+            self._object(value)
+
+    def _is_new(self, kind: type, of: type) -> bool:
+        if kind is not of and id(kind) in self._seen:
+            return False
+        self._seen[id(kind)] = kind
+        return not _is_opaque(kind.__module__)
+
+    def _each(self, values: Iterable[Any]) -> None:
+        for value in values:
+            self.visit(value)
+
+    def _dict(self, value: dict[Any, Any]) -> None:
+        untraced = getattr(type(value), "untraced", None)
+        if untraced is None:
+            self._each(self._place("entries", value, ""))
+            return
+        for key in value:
+            if key not in untraced:
+                self._place("entry", value, key)
+
+    def _function(self, function: FunctionType) -> None:
+        code, module = function.__code__, function.__module__
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+        self._each(function.__defaults__ or ())
+        self._each((function.__kwdefaults__ or {}).values())
+        if _is_opaque(module):
+            self._each(_in_cell(cell, name) for name, cell in cells.items())
+        elif _is_ours(module):
+            names = names_of(code)
+            self._names |= names
+            for name, cell in cells.items():
+                self._place("variable", cell, name)
+            for name in names & function.__globals__.keys():
+                self.visit(function.__globals__[name])
+        else:
+            reads = reads_of(code)
+            self._names |= reads.attributes
+            self._any_attribute = self._any_attribute or reads.any_attribute
+            for name in reads.cells & cells.keys():
+                self._place("variable", cells[name], name)
+            for name in reads.variables & function.__globals__.keys():
+                self._place("global", function.__globals__, name)
+
+    def _object(self, value: Any) -> None:
+        kind = type(value)
+        if isinstance(value, Handle):
+            if getattr(value, "__dict__", None):
+                self._instances.append(value)
+        elif kind.__module__.startswith("numpy"):
+            return
+        elif _is_ours(kind.__module__) and _is_opaque(kind.__module__):
+            self._wrapped(value)
+        elif _is_frozen(kind):
+            self._each(getattr(value, "__dict__", {}).values())
+            self.visit(kind)
+        else:
+            self._wrapped(value)
+            self._instances.append(value)
+            self.visit(kind)
+
+    def _wrapped(self, value: Any) -> None:
+        """The function that a compiled or cached one calls."""
+        self.visit(getattr(value, "__dict__", {}).get("__wrapped__"))
+
+    def _attributes(self, value: Any) -> None:
+        """The attributes of an object that code found so far may read."""
+        untraced = getattr(type(value), "untraced", ())
+        held = isinstance(value, Tracked)
+        ours = _is_ours(type(value).__module__)
+        for name, found in list(getattr(value, "__dict__", {}).items()):
+            if name in untraced:
+                continue
+            if self._reads(name, ours) or (held and isinstance(found, Handle | Tracked)):
+                self._place("attribute", value, name)
+        if hasattr(value, "__dict__"):
+            for name in self._defaults(value) - vars(value).keys():
+                self._place("member", value, name)
+        for kind in type(value).__mro__:
+            if not _is_opaque(kind.__module__):
+                slots = kind.__dict__.get("__slots__", ())
+                for name in (slots,) if isinstance(slots, str) else slots:
+                    if self._reads(name, ours) and name not in untraced:
+                        self._place("member", value, name)
+
+    def _defaults(self, value: Any) -> frozenset[str]:
+        """Attributes that code reads and that the classes of an object have values for."""
+        kinds = [vars(kind) for kind in type(value).__mro__ if not _is_opaque(kind.__module__)]
+        return frozenset(
+            name for kind in kinds for name in self._names & kind.keys() if _is_data(kind[name])
+        )
+
+    def _reads(self, name: str, ours: bool) -> bool:
+        return name in self._names or (self._any_attribute and not ours)
+
+    def _of_names(self, module: ModuleType) -> None:
+        for name in self._names & vars(module).keys():
+            self._place("attribute", module, name)
+
+    def _class(self, kind: type) -> None:
+        for name, value in list(vars(kind).items()):
+            special = name.startswith("__") and name.endswith("__")
+            if special and name not in _NOT_CALLED and isinstance(value, FunctionType):
+                self.visit(value)
+            elif not special and name in self._names:
+                if _is_ours(kind.__module__):
+                    self.visit(value)
+                else:
+                    self._place("attribute", kind, name)

@@ -1,0 +1,378 @@
+"""One traced signature of a compiled function: how it is planned, when it holds, how it replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from numbatorch.backends.base import backend
+from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.planned import PlanBackend, placeholder_graph
+from numbatorch.device import Device, device
+from numbatorch.dtype import DType, uint32
+from numbatorch.errors import GradientError, message
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.operands import BUFFER, COMPILED, describe
+from numbatorch.references import owns_node
+from numbatorch.shape import Shape, list_shape
+from numbatorch.tensor.base import (
+    Handle,
+    buffer_node,
+    has_history,
+    host_node,
+    pending_leaves,
+    realize_nodes,
+)
+from numbatorch.tensor.compiled_gradient import (
+    Call,
+    Differentiable,
+    differentiable,
+    refusal,
+    result_nodes,
+)
+from numbatorch.tensor.guards import Guards
+from numbatorch.tensor.random import Draw
+from numbatorch.tensor.views import moved_to, moves
+from numbatorch.variable import FloatVariable, Variable, attribute_key, current
+
+Kind = tuple[Device, DType, Shape, bool]
+
+
+def kind_of(node: Node) -> Kind:
+    """Device, dtype, shape, and whether a gradient is required: a trace is right for these."""
+    return node.device, node.dtype, node.shape, node.requires_grad
+
+
+class Gradient(NamedTuple):
+    """The `.grad` of a tensor that a function reads or changes.
+
+    Attributes:
+        of: the tensor, or the number of the argument.
+        before: what the gradient before the trace was, or None.
+        changed: whether that is changed in place.
+        after: number of the result that is left there; -1 where the gradient stays, or -2 where
+            None is left.
+    """
+
+    of: Handle | int
+    before: Kind | None
+    changed: bool
+    after: int
+
+    def owner(self, tensors: Sequence[Any]) -> Handle:
+        """The tensor whose gradient it is."""
+        found: Handle = tensors[self.of] if isinstance(self.of, int) else self.of
+        return found
+
+    def fits(self, tensors: Sequence[Any]) -> bool:
+        """Whether there is a gradient where there was one before the trace, and of its kind."""
+        found = self.owner(tensors)._grad
+        return (None if found is None else kind_of(found.node)) == self.before
+
+
+class Captured(NamedTuple):
+    """A tensor from outside that is read: its node, and what that was in the trace."""
+
+    node: Node
+    kind: Kind
+
+
+@dataclass(eq=False)
+class Traced:
+    """What a function did with stand-ins for its arguments.
+
+    Attributes:
+        number: of the trace.
+        inputs: nodes of the stand-ins.
+        variables: plan variables that it was given.
+        build: makes what it returns out of nodes.
+        returned: the nodes that it returned.
+        changed: tensors that it changes, with the nodes that they held before and after.
+        gradients: what it does with gradients.
+        found: node of each of these before the trace, or None.
+        left: nodes that it leaves there.
+        draws: what it takes from generators of random numbers.
+        before: what is called before each replay.
+    """
+
+    number: int
+    inputs: list[Node]
+    variables: dict[str, Variable | FloatVariable]
+    build: Callable[[list[Node]], Any]
+    returned: list[Node]
+    changed: list[tuple[Handle, Node, Node]]
+    gradients: list[Gradient]
+    found: list[Node | None]
+    left: list[Node]
+    draws: list[Draw]
+    before: list[Callable[[], None]]
+
+
+class Trace:
+    """A program, what each of its leaves and results belongs to, and what it depends on.
+
+    Attributes:
+        guards: what it depends on beside its arguments.
+        device: of all tensors.
+        program: computes results and gradients, then new values of what is changed, then what a
+            gradient is computed from.
+        order: number, among all leaves, of each leaf of the program.
+        arguments: (number of the leaf, number of the tensor argument).
+        captured: (number of the leaf, tensor from outside that is read).
+        states: (number of the leaf, tensor that is changed).
+        sources: (number of the leaf, gradient that is read).
+        keys: (what is drawn, number of the leaf that it is for, or -1).
+        updated: tensors that are changed, and whether in place.
+        results: shape and dtype of what is returned, then of gradients.
+        variables, checks: plan variables, and nodes whose shape rules are asked again.
+        before: what is called first.
+    """
+
+    def __init__(self, traced: Traced, guards: Guards) -> None:
+        results = [*traced.returned, *traced.left]
+        roots = [*results, *(new for _h, _old, new in traced.changed)]
+        fresh = [leaf for leaf in pending_leaves(roots) if leaf.trace != traced.number]
+        realize_nodes([*(old for _h, old, _n in traced.changed), *fresh])
+        order = toposort(roots)
+        copies, placeholders = placeholder_graph(order)
+        leaves = [node for node in order if node.buffer is not None or node.op is BUFFER]
+        state_of = {old: handle for handle, old, _new in traced.changed}
+        self.guards = guards
+        self.device = roots[0].device if roots else device(None)
+        self.build, self.gradients = traced.build, traced.gradients
+        self.results = [(node.shape, node.dtype, node.requires_grad) for node in results]
+        self.returned = len(traced.returned)
+        self.variables, self.before = traced.variables, list(dict.fromkeys(traced.before))
+        self._refusal = refusal(results, state_of)
+        self.differentiable: Differentiable | None = None
+        if not self._refusal:
+            self.differentiable = differentiable(copies, leaves, results)
+        self._roots = [copies[root] for root in roots]
+        self._donated = frozenset(copies[old] for old in state_of if old in copies)
+        self._changed = [(handle, copies.get(old)) for handle, old, _new in traced.changed]
+        self._number = {node: i for i, node in enumerate(placeholders)}
+        self._saves = False
+        self._plan()
+        self._place(traced, leaves, state_of)
+        self._seen = -1
+        self._replayed = False
+
+    def _plan(self, saved: Sequence[Node] = ()) -> None:
+        """Make the program, which gives the values of the nodes `saved` too."""
+        runner = plans_on(self.device)
+        assert runner is not None, self.device
+        plan = runner.plan([*self._roots, *saved], self._donated)
+        self.order = [self._number[leaf] for leaf in plan.leaves]
+        self.saved = list(saved)
+        new = plan.outputs[len(self.results) : len(self._roots)]
+        self.updated = [
+            (handle, memory.kind == "leaf" and plan.leaves[memory.index] is old)
+            for memory, (handle, old) in zip(new, self._changed, strict=True)
+        ]
+        self.program = runner.program(plan)
+        self.checks = _distinct(plan.variable_nodes)
+
+    def _place(self, traced: Traced, leaves: list[Node], state_of: dict[Node, Handle]) -> None:
+        """Note where the value of each leaf that is needed comes from."""
+        argument = {node: i for i, node in enumerate(traced.inputs)}
+        source = dict(zip(traced.found, self.gradients, strict=True))
+        needed = set(self.order)
+        if self.differentiable is not None:
+            needed.update(set(range(len(leaves))) - set(self.differentiable.unread))
+        self.arguments: list[tuple[int, int]] = []
+        self.captured: list[tuple[int, Captured]] = []
+        self.states: list[tuple[int, Handle]] = []
+        self.sources: list[tuple[int, Gradient]] = []
+        number = {node: i for i, node in enumerate(leaves) if i in needed}
+        for node, i in number.items():
+            if node in argument:
+                self.arguments.append((i, argument[node]))
+            elif node in state_of:
+                self.states.append((i, state_of[node]))
+            elif node in source:
+                self.sources.append((i, source[node]))
+            else:
+                self.captured.append((i, Captured(node, kind_of(node))))
+        keys = [-1 if draw.key is None else number.get(draw.key, -1) for draw in traced.draws]
+        self.draws = list(zip(traced.draws, keys, strict=True))
+        self._nodes: list[Any] = [None for _ in leaves]
+        self._buffers: list[Any] = [None for _ in leaves]
+
+    def problem(self, tensors: Sequence[Any]) -> tuple[str, Any]:
+        """What is not as it was before the trace, in words, and what stood there; or nothing."""
+        place = self.guards.changed()
+        if place is not None:
+            return place.problem(), place.expected
+        if not all(gradient.fits(tensors) for gradient in self.gradients):
+            return "a gradient came, went or is of another kind", None
+        if self._seen != moves():
+            for _i, (node, kind) in self.captured:
+                found = moved_to(node)
+                if kind_of(found) != kind:
+                    return f"a tensor was {_shown(kind)} and is {_shown(kind_of(found))}", node
+            for _i, handle in self.states:
+                if handle.node.device != self.device:
+                    return f"a tensor was on {self.device} and is on {handle.node.device}", None
+        return "", None
+
+    def replay(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
+        """Run the program for these arguments; returns what the function does."""
+        for name, variable in self.variables.items():
+            variable.cell[0] = numbers[name]
+        for node in self.checks:
+            _check_variables(node)
+        for call in self.before:
+            call()
+        refuse_history(handle.node for handle, _kept in self.updated)
+        realize_nodes([t.node for t in tensors])
+        if self.differentiable is not None and self.differentiable.asked and not self._saves:
+            self._saves = True
+            self._plan(self.differentiable.results_to_save())
+        leaves = self._leaves(tensors)
+        outcome = Outcome()
+        outcome.settle(
+            partial(self._note, tensors),
+            partial(self.program.run, [leaves[i] for i in self.order], outcome),
+        )
+        return self.build(self._returned(tensors, leaves, outcome.buffers))
+
+    def _leaves(self, tensors: Sequence[Any]) -> list[Any]:
+        """The buffer of each leaf."""
+        seen = moves()
+        if self._seen != seen:
+            self.captured = [(i, Captured(_current(x.node), x.kind)) for i, x in self.captured]
+            for i, captured in self.captured:
+                self._nodes[i], self._buffers[i] = captured.node, captured.node.buffer
+            self._seen = seen
+        leaves = self._buffers.copy()
+        for i, handle in self.states:
+            leaves[i] = _owned(handle)
+        for i, number in self.arguments:
+            leaves[i] = tensors[number].node.buffer
+        for i, gradient in self.sources:
+            found = gradient.owner(tensors)._grad
+            assert found is not None
+            realize_nodes([found.node])
+            leaves[i] = found.node.buffer
+        if self._replayed:
+            for draw, i in self.draws:
+                key = draw.again()
+                if key is not None and i >= 0:
+                    leaves[i] = host_node(key, uint32, self.device).buffer
+        self._replayed = True
+        return leaves
+
+    def _note(self, tensors: Sequence[Any], buffers: list[Any]) -> None:
+        """Give what the function changes its new values, but for those in place."""
+        first, last = len(self.results), len(self._roots)
+        for (handle, kept), buffer in zip(self.updated, buffers[first:last], strict=True):
+            if kept:
+                handle.let_views_go()
+            else:
+                node = handle.node
+                handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
+        for gradient in self.gradients:
+            owner, number = gradient.owner(tensors), gradient.after
+            if number == LEAVES_NONE:
+                owner._grad = None
+            elif number != STAYS:
+                shape, dtype, _required = self.results[number]
+                node = buffer_node(buffers[number], shape, dtype, self.device)
+                if gradient.changed and owner._grad is not None:
+                    owner._grad.hold(node)
+                else:
+                    owner._grad = Handle._tensor(node)
+
+    def _returned(
+        self, tensors: Sequence[Any], leaves: list[Any], buffers: list[Any]
+    ) -> list[Node]:
+        """The nodes of what the function returns, which keep those of `leaves` that they need."""
+        found = []
+        for (shape, dtype, required), buffer in zip(self.results, buffers, strict=False):
+            node = buffer_node(buffer, shape, dtype, self.device)
+            if required and self._refusal:
+                node.op, node.attrs = COMPILED, {"refusal": self._refusal}
+                node.requires_grad = True
+            found.append(node)
+        d = self.differentiable
+        if d is not None:
+            given = self._nodes.copy()
+            for i, number in self.arguments:
+                given[i] = tensors[number].node
+            for i in d.unread:
+                leaves[i] = None
+            call = Call(d, leaves, self.saved, buffers[len(self._roots) :])
+            inputs = [given[i] for i in d.wanted]
+            nodes = result_nodes(call, inputs, [buffers[i] for i in d.numbers])
+            for i, node in zip(d.numbers, nodes, strict=True):
+                found[i] = node
+        return found[: self.returned]
+
+
+STAYS, LEAVES_NONE = -1, -2
+
+
+def _shown(kind: Kind) -> str:
+    where, dtype, shape, required = kind
+    return f"{list_shape(shape)} {dtype.name} on {where}{', with a gradient' if required else ''}"
+
+
+def refuse_history(changed: Iterable[Node]) -> None:
+    """Raise if a gradient flows through a value before or after a compiled function changes it.
+
+    A plan may write to the memory that the gradient would read, and records nothing.
+    """
+    for node in changed:
+        if has_history(node):
+            problem = "a tensor that a gradient flows through is changed in place"
+            hint = "detach() it, or what it is given, or return its new value"
+            raise GradientError(message("compile", problem, f"tensor {describe(node)}", hint=hint))
+
+
+def plans_on(where: Device) -> PlanBackend | None:
+    """The backend of a device if it runs plans."""
+    runner = backend(where)
+    return runner if isinstance(runner, PlanBackend) else None
+
+
+def _distinct(nodes: Sequence[Node]) -> list[Node]:
+    """One node of each kind whose shape rule has to be asked again when variables change."""
+    found: dict[Any, Node] = {}
+    for node in nodes:
+        attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
+        shapes = tuple(x.shape for x in node.inputs)
+        found.setdefault((node.op, attrs, shapes), node)
+    return list(found.values())
+
+
+def _current(node: Node) -> Node:
+    found = moved_to(node)
+    if found.buffer is None:
+        realize_nodes([found])
+    return found
+
+
+def _owned(handle: Handle) -> Any:
+    """The buffer of a tensor that is written in place; a copy if anything else could see it."""
+    if handle.node.buffer is None:
+        realize_nodes([handle.node])
+    handle.let_views_go()
+    shared = not owns_node(handle)
+    node = handle.node
+    buffer = node.buffer
+    if shared or not buffer.pooled:
+        runner = plans_on(node.device)
+        assert runner is not None, node
+        fresh = runner.copy(buffer)
+        handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
+        return fresh
+    return buffer
+
+
+def _check_variables(node: Node) -> None:
+    """Ask the shape rule again with the variables' present values; it raises what a call would."""
+    rule = getattr(node.op, "rule", None)
+    if rule is not None:
+        rule(*node.inputs, **{k: current(v) for k, v in node.attrs.items()})

@@ -1,0 +1,28 @@
+"""Objects that count changes of their attributes, so that a replay need not look at each one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+_numbers = itertools.count(1)
+
+
+class Changes:
+    """Attributes:
+    last: number of the last change of an attribute of something that is `Tracked`.
+    """
+
+    last = 0
+
+
+class Tracked:
+    """What counts changes of its attributes: modules."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        Changes.last = next(_numbers)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        Changes.last = next(_numbers)

@@ -1,0 +1,402 @@
+"""numbatorch.compile follows state: what a trace read and is another by now means a new trace."""
+
+import dataclasses
+import functools
+import types
+import warnings
+from collections import deque
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import nn
+from tests.compare import assert_close
+
+SCALE = 2.0
+TENSOR = nt.tensor([1.0, 2.0], device="cpu")
+
+
+def ones(*shape: int) -> Any:
+    return nt.ones(*shape, device="cpu")
+
+
+class Box:
+    """An object with attributes, one of them of the class."""
+
+    shared = 2.0
+
+    def __init__(self, scale: float = 2.0) -> None:
+        self.scale = scale
+
+    @property
+    def doubled(self) -> float:
+        return 2 * self.scale
+
+    def times(self, x: Any) -> Any:
+        return x * self.scale
+
+
+class Slotted:
+    __slots__ = ("scale",)
+
+    def __init__(self) -> None:
+        self.scale = 2.0
+
+
+def by_global(x: Any) -> Any:
+    return x * SCALE
+
+
+def by_a_helper(x: Any) -> Any:
+    return by_global(x) + TENSOR[:1]
+
+
+def cases() -> Any:
+    """Functions of a tensor, each with a change that has to be seen in its next call."""
+    box, slotted = Box(), Slotted()
+    yield "attribute", lambda x: x * box.scale, lambda: setattr(box, "scale", 3.0)
+    yield "property", lambda x: x * box.doubled, lambda: setattr(box, "scale", 4.0)
+    yield "method", box.times, lambda: setattr(box, "scale", 5.0)
+    yield "class attribute", lambda x: x * box.shared, lambda: setattr(box, "shared", 3.0)
+    other = Box()
+    yield (
+        "attribute by a computed name",
+        lambda x: x * getattr(other, "sc" + "ale"),
+        (lambda: setattr(other, "scale", 7.0)),
+    )
+    absent = Box()
+    yield (
+        "attribute that was not there",
+        lambda x: x * getattr(absent, "factor", 1.0),
+        (lambda: setattr(absent, "factor", 7.0)),
+    )
+    yield "slot", lambda x: x * slotted.scale, lambda: setattr(slotted, "scale", 3.0)
+    space = types.SimpleNamespace(scale=2.0)
+    yield "namespace", lambda x: x * space.scale, lambda: setattr(space, "scale", 3.0)
+    options = {"scale": 2.0, "deep": {"list": [1.0, (2.0, [3.0])]}}
+    yield "entry", lambda x: x * options["scale"], lambda: options.update(scale=3.0)
+    yield (
+        "deep entry",
+        lambda x: x * options["deep"]["list"][1][1][0],  # type: ignore[index]
+        lambda: (
+            options["deep"]["list"][1][1].append(0.0)  # type: ignore[index, func-returns-value]
+            or options["deep"]["list"][1][1].reverse()
+        ),  # type: ignore[index]
+    )
+    numbers = deque([2.0, 3.0])
+    yield "deque", lambda x: x * numbers[0], lambda: numbers.rotate(1)
+    flags = {"a"}
+    yield "set", lambda x: x * 2 if "a" in flags else x, flags.clear
+    array = np.array([2.0, 3.0], np.float32)
+    yield "array", lambda x: x * nt.tensor(array, device="cpu"), lambda: array.fill(5)
+    tensor = nt.tensor(2.0, device="cpu")
+    yield "value of a tensor", lambda x: x * tensor.item(), lambda: tensor.fill_(3.0)
+    yield (
+        "partial",
+        functools.partial(lambda b, x: x * b.scale, box),
+        (lambda: setattr(box, "scale", 9.0)),
+    )
+    compiled = nt.compile(lambda x: x * box.scale)
+    yield "nested", lambda x: compiled(x) + 1, lambda: setattr(box, "scale", 11.0)
+    yield "gradient", nt.grad(lambda x: (x * box.scale).sum()), lambda: setattr(box, "scale", 13.0)
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    yield "list of modules", lambda x: layers[1](layers[0](x)), lambda: layers.reverse()
+
+
+CASES = {name: (function, change) for name, function, change in cases()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_of_what_is_read_is_seen(name: str) -> None:
+    function, change = CASES[name]
+    compiled = nt.compile(function)
+    x = nt.tensor([1.0, -2.0], device="cpu")
+    before = function(x).detach().numpy().copy()
+    for _ in range(2):
+        assert_close(compiled(x).detach(), before, kind="composite")
+    assert compiled.traces == 1
+    change()
+    after = function(x).detach().numpy().copy()
+    assert not np.array_equal(before, after)
+    for _ in range(2):
+        assert_close(compiled(x).detach(), after, kind="composite")
+    assert compiled.traces == 2
+
+
+def test_globals_of_functions_that_are_called_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = nt.compile(by_a_helper)
+    assert compiled(ones(2)).tolist() == [3.0, 3.0]
+    monkeypatch.setitem(globals(), "SCALE", 5.0)
+    assert compiled(ones(2)).tolist() == [6.0, 6.0]
+    monkeypatch.setitem(globals(), "TENSOR", nt.tensor([3.0, 2.0], device="cpu"))
+    assert compiled(ones(2)).tolist() == [8.0, 8.0]
+    monkeypatch.setitem(globals(), "by_global", lambda x: x)
+    assert compiled(ones(2)).tolist() == [4.0, 4.0]
+
+
+def test_variables_of_enclosing_functions_are_seen() -> None:
+    factor, weight = 2.0, nt.tensor([1.0, 2.0], device="cpu")
+
+    def inner(x: Any) -> Any:
+        return x * factor
+
+    compiled = nt.compile(lambda x: inner(x) + weight)
+    assert compiled(ones(2)).tolist() == [3.0, 4.0]
+    factor = 3.0
+    assert compiled(ones(2)).tolist() == [4.0, 5.0]
+    weight = nt.tensor([5.0, 5.0], device="cpu")
+    assert compiled(ones(2)).tolist() == [8.0, 8.0]
+    factor = 3.0 * 1  # the same number again is no change
+    compiled(ones(2))
+    assert compiled.traces == 1  # no trace of a tensor that was rebound is kept
+
+
+def model() -> Any:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def test_eval_and_train_are_seen_and_both_traces_kept() -> None:
+    drop = nn.Dropout(0.5)
+    compiled = nt.compile(drop)
+    x = ones(1000)
+    for _ in range(3):
+        drop.train()
+        zeros = 1000 - int(compiled(x).count_nonzero())
+        assert 400 < zeros < 600
+        drop.eval()
+        assert compiled(x).tolist() == x.tolist()
+    assert compiled.traces == 2
+    drop.train()
+    drop.p = 0.0
+    assert compiled(x).tolist() == x.tolist()
+
+
+def test_replaced_parameters_and_modules_are_seen() -> None:
+    net = model().eval()
+    compiled = nt.compile(lambda x: net(x))
+    x = nt.tensor(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+
+    def check() -> None:
+        with nt.no_grad():
+            assert_close(compiled(x), net(x).numpy(), kind="composite")
+
+    check()
+    net[0].weight = nn.Parameter(ones(8, 4))
+    check()
+    net[0].bias = None
+    check()
+    setattr(net, "1", nn.Tanh())
+    check()
+    net.append(nn.Linear(2, 2))
+    check()
+    net[0].forward = lambda x: x @ ones(4, 8)
+    check()
+    del net[0].forward
+    check()
+    net.half()
+    with nt.no_grad():
+        y = x.half()
+        assert compiled(y).dtype is nt.float16
+        assert_close(compiled(y), net(y).numpy(), kind="composite")
+
+
+def test_tensors_that_begin_to_require_a_gradient_are_seen() -> None:
+    weight = nt.tensor([1.0, 2.0], device="cpu")
+    compiled = nt.compile(lambda x: (x * weight).sum())
+    assert not compiled(ones(2)).requires_grad
+    weight.requires_grad_()
+    compiled(ones(2)).backward()
+    assert weight.grad is not None and weight.grad.tolist() == [1.0, 1.0]
+    weight.requires_grad_(False)
+    assert not compiled(ones(2)).requires_grad
+
+
+def test_attributes_of_arguments_are_seen() -> None:
+    compiled = nt.compile(lambda box, x: x * box.scale)
+    box = Box()
+    assert compiled(box, ones(1)).tolist() == [2.0]
+    box.scale = 3.0
+    assert compiled(box, ones(1)).tolist() == [3.0]
+
+    @dataclasses.dataclass(unsafe_hash=True)
+    class Named:
+        name: str
+        scale: float = dataclasses.field(compare=False)
+
+    named = nt.compile(lambda box, x: x * box.scale)
+    assert named(Named("a", 2.0), ones(1)).tolist() == [2.0]
+    assert named(Named("a", 3.0), ones(1)).tolist() == [3.0]
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        scale: float
+
+    frozen = nt.compile(lambda box, x: x * box.scale)
+    assert [frozen(Frozen(s), ones(1)).item() for s in (2.0, 3.0, 2.0)] == [2.0, 3.0, 2.0]
+    assert frozen.traces == 2
+
+
+def test_what_is_not_read_makes_no_trace() -> None:
+    box, calls, net = Box(), [], model().eval()
+    counts = {"calls": 0}
+    calls_of_global = 0
+
+    def step(x: Any) -> Any:
+        nonlocal calls_of_global
+        calls.append(x.shape)
+        counts["calls"] += 1
+        calls_of_global += 1
+        box.calls = 1
+        return net(x) * box.scale
+
+    compiled = nt.compile(step)
+    for number in range(5):
+        compiled(ones(3, 4))
+        box.step, net.step = number, number  # type: ignore[attr-defined]
+    # An attribute that comes into being is looked at once, for code may ask whether it is there.
+    assert compiled.traces <= 2
+    assert len(calls) == counts["calls"] == calls_of_global == compiled.traces
+
+
+def test_state_that_a_function_changes_itself_is_traced_until_it_stays() -> None:
+    box = Box()
+    box.ready = False  # type: ignore[attr-defined]
+    box.t = 0  # type: ignore[attr-defined]
+
+    def lazily(x: Any) -> Any:
+        if not box.ready:  # type: ignore[attr-defined]
+            box.ready = True  # type: ignore[attr-defined]
+            return x * 0
+        return x * box.scale
+
+    compiled = nt.compile(lazily)
+    assert [compiled(ones(1)).item() for _ in range(4)] == [0.0, 2.0, 2.0, 2.0]
+    assert compiled.traces == 2
+
+    def counted(x: Any) -> Any:
+        box.t += 1  # type: ignore[attr-defined]
+        return x * box.t  # type: ignore[attr-defined]
+
+    compiled = nt.compile(counted)
+    assert [compiled(ones(1)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_value_of_the_arguments_that_is_kept_is_an_error() -> None:
+    box = Box()
+    box.h = ones(2)  # type: ignore[attr-defined]
+    before = box.h  # type: ignore[attr-defined]
+
+    def step(x: Any) -> Any:
+        box.h = box.h * 0.5 + x  # type: ignore[attr-defined]
+        return box.h  # type: ignore[attr-defined]
+
+    with pytest.raises(RuntimeError, match=r"compile: attribute h of Box is bound to a value"):
+        nt.compile(step)(ones(2))
+    assert box.h is before  # type: ignore[attr-defined]
+
+
+def test_many_traces_warn_once_and_the_least_recently_used_go() -> None:
+    compiled = nt.compile(lambda x, c: x * c)
+    x = ones(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(7):
+            compiled(x, float(number))
+    with pytest.warns(RuntimeWarning, match=r"(?s)<lambda> is traced for the 8th time.*c=7\.0"):
+        compiled(x, 7.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(8, 64):
+            compiled(x, float(number))
+        assert compiled.traces == 64
+        compiled(x, 0.0)
+        compiled(x, 64.0)
+        assert compiled.traces == 64
+        made = compiled._made
+        assert compiled(x, 0.0).tolist() == [0.0] and compiled._made == made
+        assert compiled(x, 1.0).tolist() == [1.0] and compiled._made == made + 1
+
+
+def test_a_warning_says_what_changed() -> None:
+    box = Box(0.0)
+    compiled = nt.compile(lambda x: x * box.scale)
+    with pytest.warns(RuntimeWarning, match=r"attribute scale of Box was \d\.0 and is 7\.0"):
+        for number in range(8):
+            box.scale = float(number)
+            assert compiled(ones(1)).item() == number
+
+
+def test_floats_may_be_dynamic() -> None:
+    def step(x: Any, rate: float, n: int = 2) -> Any:
+        return x - (1 - rate / 2) * x + rate**2, (x * n).clamp(max=rate), rate - x
+
+    compiled = nt.compile(step, dynamic=("rate", "n"))
+    rng = np.random.default_rng(0)
+    for dtype in (nt.float32, nt.float64, nt.float16):
+        x = nt.tensor(rng.standard_normal(5), device="cpu").to(dtype)
+        for rate in (0.5, 0.25, -3.0, 1e-3):
+            for n in (2, 5):
+                for found, expected in zip(compiled(x, rate, n), step(x, rate, n), strict=True):
+                    assert found.dtype is expected.dtype is dtype
+                    assert found.tolist() == expected.tolist()
+    assert compiled.traces == 3
+    whole = nt.compile(lambda x, c: x * c, dynamic=("c",))
+    assert whole(nt.tensor([1, 2], device="cpu"), 0.5).tolist() == [0.5, 1.0]
+    assert whole(nt.tensor([1, 2], device="cpu"), 3).tolist() == [3, 6]
+    assert whole(nt.tensor([1, 2], device="cpu"), 0.25).tolist() == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        lambda x, c: x * 2 if c > 1 else x,
+        lambda x, c: x * float(c),
+        lambda x, c: x * np.sqrt(c),
+        lambda x, c: x * __import__("math").sqrt(c),
+        lambda x, c: x * round(c),
+        lambda x, c: x * int(f"{c:.0f}"),
+        lambda x, c: x if c else -x,
+        lambda x, c: x * {0.5: 1}[c],
+    ],
+)
+def test_what_would_freeze_a_float_is_an_error(freeze: Any) -> None:
+    with pytest.raises((TypeError, KeyError)):
+        nt.compile(freeze, dynamic=("c",))(ones(2), 0.5)
+
+
+def test_random_numbers_are_those_of_a_call() -> None:
+    own = nt.Generator(3)
+
+    def draw(x: Any) -> Any:
+        nt.rand(3, device="cpu")  # drawn and not used
+        seeded = nt.Generator(7)
+        return (
+            nn.functional.dropout(x, 0.5),
+            nt.randn(4, device="cpu"),
+            nt.rand(2, generator=own, device="cpu"),
+            nt.rand(2, generator=seeded, device="cpu"),
+            nt.randperm(9, device="cpu"),
+        )
+
+    found = []
+    for function in (draw, nt.compile(draw)):
+        nt.manual_seed(5)
+        own.manual_seed(3)
+        found.append([[t.tolist() for t in function(ones(50))] for _ in range(4)])
+    assert found[0] == found[1]
+    streams = [[repr(call[i]) for call in found[1]] for i in range(5)]
+    assert [len(set(stream)) for stream in streams] == [4, 4, 4, 1, 4]
+
+
+def test_a_function_that_seeds_draws_the_same_each_time() -> None:
+    @nt.compile
+    def draw() -> Any:
+        nt.manual_seed(1)
+        return nt.rand(3, device="cpu")
+
+    first = draw().tolist()
+    assert draw().tolist() == draw().tolist() == first
+    nt.manual_seed(1)
+    assert nt.rand(3, device="cpu").tolist() == first
