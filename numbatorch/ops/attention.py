@@ -170,8 +170,10 @@ def _(
 
 @attention_.samples
 def _(rng: Draw) -> Any:
-    B, G, R, T, D, E = rng.dims((1, 1, 1, 0, 1, 1), (3, 3, 3, 9, 9, 9), most=259)
-    H, S, causal = G * R, T + int(rng.integers(0, 9)), bool(rng.random() < 0.5)
+    low, high = (1, 1, 1, 0, 1, 1, 0), (3, 3, 3, 9, 9, 9, 9)
+    *sizes, more = rng.dims(low, high, most=1100)  # keys: ranges of them are joined
+    B, G, R, T, D, E = (min(size, 259) for size in sizes)
+    H, S, causal = G * R, T + more, bool(rng.random() < 0.5)
     q, k, v = (rng.standard_normal(s) for s in ((B, H, T, D), (B, G, S, D), (B, G, S, E)))
     position = int(rng.integers(0, S - T + 1)) if causal else 0
     attrs = {"scale": D**-0.5, "causal": causal, "position": position}

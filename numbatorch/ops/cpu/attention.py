@@ -4,7 +4,6 @@ Source of the running maximum and sum: https://arxiv.org/abs/2205.14135
 """
 
 from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
 from numbatorch.dtype import DType
@@ -18,6 +17,7 @@ from numbatorch.ops.cpu.attention_backward import (
 )
 from numbatorch.ops.cpu.attention_rows import (
     CHUNK,
+    MOST_RANGES,
     MOST_ROWS,
     attention_join,
     attention_rows,
@@ -244,11 +244,13 @@ def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attr
 
 
 def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
-    """The kernels for few queries; keys are split so that every part gets as many ranges."""
+    """The kernels for few queries; the ranges of the keys depend on how many there may be."""
     repeat, G, tokens, S, D, E = problem.sizes[:6]
+    ahead = problem.sizes[-1]
     types = {"T": problem.dtype, "V": problem.dtype.compute}
     groups, rows, parts = problem.batch * G, tokens * repeat, launcher.parts
-    splits = parts // gcd(groups, parts) if S >= 2 * CHUNK else 1
+    length = CHUNK * max(1, -(-S // (CHUNK * MOST_RANGES)))
+    splits = max(1, -(-S // length))
     size = problem.dtype.compute.itemsize
     sums = launcher.scratch(groups * splits * rows_with_spare(rows) * padded(E) * size)
     stats = launcher.scratch(groups * splits * 2 * rows * size)
@@ -257,11 +259,11 @@ def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: floa
     launcher.launch(
         attention_rows(**types),
         *(out, *problem.operands, sums, stats, lines, scores),
-        *(*problem.sizes, splits, groups * splits, scale),
+        *(*problem.sizes, length, problem.batch, scale),
         work=problem.work,
     )
     if splits > 1:
-        joined = (groups, repeat, tokens, E, splits)
+        joined = (groups, repeat, tokens, E, S, ahead, length)
         work = 2 * groups * rows * E * splits
         launcher.launch(attention_join(**types), out, sums, stats, *joined, work=work)
 

@@ -1,7 +1,8 @@
 """CPU kernels of attention for few queries and many keys: decoding reads keys and values once.
 
-Queries that share a group's keys stand together, (rows, D). The keys may be split into ranges,
-whose sums are then joined in order, so that few heads keep many threads busy.
+Queries that share a group's keys stand together, (rows, D). Many keys are split into ranges of one
+length, whose sums are then joined in order, so that few heads keep many threads busy and the bits
+do not depend on how many.
 """
 
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
@@ -27,6 +28,7 @@ CHUNK = 256  # keys whose scores are held at a time
 NEAR = 16  # keys whose values stay in the first-level cache while columns are gone over
 AHEAD = 16  # keys ahead of use that are asked for where several queries share the arithmetic
 MOST_ROWS = 16  # queries of a group for which these kernels are the faster ones
+MOST_RANGES = 64  # of the keys; so many threads are busy with a single head
 
 
 def rows_with_spare(rows: int) -> int:
@@ -35,6 +37,18 @@ def rows_with_spare(rows: int) -> int:
 
 
 row_room = helper(rows_with_spare)
+
+
+@helper
+def seen_keys(keys: int, ahead: int, tokens: int) -> int:
+    """How many keys the last token sees."""
+    return max(0, min(keys, ahead + tokens - 1))
+
+
+@helper
+def ranges_of(seen: int, length: int) -> int:
+    """Ranges of so many keys, at least one."""
+    return max(1, int(truncdiv(seen + length - 1, length)))
 
 
 @helper
@@ -215,12 +229,17 @@ def attention_join(
     repeat: int,
     tokens: int,
     E: int,
-    splits: int,
+    keys: int,
+    ahead: int,
+    length: int,
     part: int,
     parts: int,
 ) -> None:
-    """out = sums / totals, over the ranges of keys in order."""
+    """out = sums / totals, over the ranges of keys in order; one range is in out already."""
     rows = repeat * tokens
+    splits = ranges_of(seen_keys(keys, ahead, tokens), length)
+    if splits == 1:
+        return
     step, stat = row_room(rows) * wide(E), 2 * rows
     lo, hi = share(groups * rows, part, parts)
     for item in range(lo, hi):
@@ -240,13 +259,14 @@ def attention_rows(
     q_batch: int, q_head: int, q_token: int, k_batch: int, k_group: int, k_row: int,
     v_batch: int, v_group: int, v_row: int,
     mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
-    ahead: int, splits: int, items: int, scale: float, part: int, parts: int,
+    ahead: int, length: int, batch: int, scale: float, part: int, parts: int,
 ) -> None:  # fmt: skip
     """Each item is one range of the keys of one group; token t sees keys below ahead + t."""
     rows = tokens * repeat
-    end = max(0, min(keys, ahead + tokens - 1))
+    end = seen_keys(keys, ahead, tokens)
+    splits = ranges_of(end, length)
     line, score = lines + part * MOST_ROWS * wide(D), scores + part * MOST_ROWS * CHUNK
-    lo, hi = share(items, part, parts)
+    lo, hi = share(batch * groups * splits, part, parts)
     for item in range(lo, hi):
         group = truncdiv(item, splits)
         own, stat = sums + item * row_room(rows) * wide(E), stats + item * 2 * rows
@@ -257,7 +277,8 @@ def attention_rows(
             copy_row(line + row * wide(D), D, source, D, V(scale))
             stat[2 * row] = -V(inf)
             stat[2 * row + 1] = V(0.0)
-        first, last = share(end, item - group * splits, splits)
+        first = (item - group * splits) * length
+        last = min(end, first + length)
         for start in range(first, last, CHUNK):
             count = min(CHUNK, last - start)
             left = k + (place_in(group, groups, k_batch, k_group) + start * k_row)
