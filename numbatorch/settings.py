@@ -65,11 +65,13 @@ def threads() -> int:
         raise _refused("THREADS", f"{asked} is negative")
     if asked > MOST_THREADS:
         raise _refused("THREADS", f"{asked} threads, at most {MOST_THREADS} are possible")
-    if asked:
-        return asked
+    return asked or min(processors(), MOST_THREADS)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return min(cores, MOST_THREADS)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def device() -> str:

@@ -20,7 +20,7 @@ from numbatorch.graph import Node, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
-from numbatorch.passes.planner import make_plan
+from numbatorch.passes.planner import SERIAL_WORK, make_plan
 from numbatorch.references import outside_holders, owns_buffer
 from numbatorch.variable import attribute_key
 
@@ -34,9 +34,11 @@ class PlanBackend:
 
     Attributes:
         target: name of the kernels' target: "cpu", "cuda" or "metal".
+        serial_work: below this many simple operations a launch stays on one thread.
     """
 
     target: str
+    serial_work = SERIAL_WORK
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Any, Program] = OrderedDict()
@@ -97,7 +99,8 @@ class PlanBackend:
     def plan(self, roots: Sequence[Node], donated: frozenset[Node] = frozenset()) -> Plan:
         """The plan that computes `roots`, of which the leaves in `donated` may be overwritten."""
         start = perf_counter()
-        plan = make_plan(roots, self.target, self.parts(), donated, debugging.fusing())
+        fusing, serial_work = debugging.fusing(), self.serial_work
+        plan = make_plan(roots, self.target, self.parts(), donated, fusing, serial_work)
         milliseconds = (perf_counter() - start) * 1e3
         count, target = len(plan.launches), self.target
         logs.debug("plans", "planned %d launches on %s in %.1f ms", count, target, milliseconds)

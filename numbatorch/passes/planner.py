@@ -72,7 +72,7 @@ class _Launcher:
         launch = Launch(
             spec,
             words,
-            serial or work < SERIAL_WORK,
+            serial or work < self.planner.serial_work,
             touched,
             writes,
             self.group,
@@ -104,10 +104,13 @@ class _Launcher:
 class Planner:
     """Turns groups into launches and gives every value its memory."""
 
-    def __init__(self, target: Target, parts: int, donated: frozenset[Node]) -> None:
+    def __init__(
+        self, target: Target, parts: int, donated: frozenset[Node], serial_work: float
+    ) -> None:
         self.target = target
         self.parts = parts
         self.donated = donated
+        self.serial_work = serial_work
         self.plan = Plan(target.name, parts=parts)
         self.where: dict[Node, Memory] = {}
         self.scratches: set[Memory] = set()
@@ -327,7 +330,7 @@ class Planner:
     ) -> None:
         words, touched = _words(arguments)
         nbytes = sum(m.nbytes for m in dict.fromkeys(touched))
-        serial = work < SERIAL_WORK
+        serial = work < self.serial_work
         launch = Launch(spec, words, serial, touched, writes, group, nbytes, work)
         launch.items, launch.groups, launch.threads = grid
         self.add(launch)
@@ -378,6 +381,7 @@ def make_plan(
     parts: int,
     donated: frozenset[Node] = frozenset(),
     fusing: bool = True,
+    serial_work: float = SERIAL_WORK,
 ) -> Plan:
     """Simplify, fuse, emit, give memory: the plan that computes `roots`.
 
@@ -387,6 +391,7 @@ def make_plan(
         parts: threads that will share each launch.
         donated: leaves whose memory may be overwritten.
         fusing: False gives every operator its own launch.
+        serial_work: below this many simple operations a launch stays on one thread.
     """
     if __debug__:
         verify(roots)
@@ -395,10 +400,12 @@ def make_plan(
     show_pass("simplify", lambda: describe_graph(simple))
     groups = fuse(simple, fusing)
     show_pass("fuse", lambda: describe_groups(groups))
-    plan = Planner(TARGETS[target], parts, donated).run(simple, groups)
+    planner = Planner(TARGETS[target], parts, donated, serial_work)
+    plan = planner.run(simple, groups)
     if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
         # An index out of range, or an error on the host, must leave everything as it was.
-        plan = Planner(TARGETS[target], parts, frozenset()).run(simple, fuse(simple, fusing))
+        planner = Planner(TARGETS[target], parts, frozenset(), serial_work)
+        plan = planner.run(simple, fuse(simple, fusing))
     plan.variable_nodes = [
         node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))
     ]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu import threads
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, LinAlgError, ShapeError
@@ -34,10 +33,12 @@ from numbatorch.testing.cases import (
 )
 from numbatorch.testing.compare import assert_close, tolerance
 from numbatorch.testing.gradcheck import NotSmooth, gradcheck
+from numbatorch.testing.teams import divided
 
 Check = Callable[[Case, str, int], None]
 
 CANCELLED = 4  # size of the terms of a body that may cancel
+PARTS = (1, 2, 3, 8)  # shares of a launch whose bits are compared
 SMOOTH_TRIES = 8  # draws among which a point has to be where the function is smooth
 
 
@@ -109,20 +110,16 @@ def ignores_strides(case: Case, device: str, seed: int) -> None:
 
 
 def ignores_the_number_of_threads(case: Case, device: str, seed: int) -> None:
-    """Three threads compute the same bits as one."""
+    """Into however many shares launches are divided, the bits are those of one."""
     if device != "cpu":
         return
-    before = threads.num_threads()
-    found = []
-    try:
-        for count in (1, 3):
-            threads.set_num_threads(count)
-            found.append(case.run(device))
-    finally:
-        threads.set_num_threads(before)
-    for one, three in zip(*found, strict=True):
-        if one.tobytes() != three.tobytes():
-            _compare(case, [three], [one], device, seed, kind="exact")
+    one: list[Array] = []
+    for parts in PARTS:
+        with divided(parts):
+            found = case.run(device)
+        one = one or found
+        if any(x.tobytes() != y.tobytes() for x, y in zip(one, found, strict=True)):
+            _compare(case, found, one, device, seed, kind="exact")
 
 
 def has_its_gradient(case: Case, device: str, seed: int) -> None:

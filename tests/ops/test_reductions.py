@@ -12,6 +12,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.testing import assert_close, assert_launches
+from numbatorch.testing.teams import divided
 
 Array = np.ndarray[Any, Any]
 
@@ -101,21 +102,15 @@ def test_groups_of_threads_and_several_tiles(name: str, metal: None) -> None:
 
 @pytest.mark.parametrize("form", ["long rows", "columns", "split"])
 def test_bits_do_not_depend_on_the_number_of_threads(form: str) -> None:
-    from numbatorch.backends.cpu import threads
-
     shape, dim = SHAPES[form]
     x = data(shape)
-    before = threads.num_threads()
     found: list[list[bytes]] = []
-    try:
-        for count in (1, 3):
-            threads.set_num_threads(count)
+    for parts in (1, 3):
+        with divided(parts):
             held = nt.tensor(x, device="cpu")
             results = [nt.sum(held, dim), *nt.var_mean(held, dim), nt.cumsum(held, dim or 0)]
             results += [nt.logsumexp(held, dim), *nt.cummax(held, dim or 0)]
             found.append([result.numpy().tobytes() for result in results])
-    finally:
-        threads.set_num_threads(before)
     assert found[0] == found[1]
 
 

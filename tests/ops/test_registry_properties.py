@@ -30,6 +30,7 @@ from numbatorch.testing.properties import (
     is_accurate_near_zero,
 )
 from numbatorch.testing.strategies import op_cases
+from numbatorch.testing.teams import divided
 from tests.conftest import SIMULATED
 
 OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
@@ -139,17 +140,12 @@ def test_random_cases_equal_the_reference(op: Op, where: str, seed: int, data: A
 
 def test_seeded_numbers_do_not_depend_on_the_number_of_threads() -> None:
     import numbatorch as nt
-    from numbatorch.backends.cpu import threads
 
-    before = threads.num_threads()
     found = []
-    try:
-        for count in (1, 2, 3):
-            threads.set_num_threads(count)
+    for parts in (1, 2, 3, 8):
+        with divided(parts):
             nt.manual_seed(7)
             found.append((nt.rand(100_003).numpy(), nt.randn(100_003).numpy()))
-    finally:
-        threads.set_num_threads(before)
     for uniform, normal in found[1:]:
         np.testing.assert_array_equal(uniform, found[0][0])
         np.testing.assert_array_equal(normal, found[0][1])

@@ -1,18 +1,20 @@
 """The plan loop and its team: order, barriers, many Python threads, fork, exit, interrupts."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from numbatorch import settings
 from numbatorch.backends.cpu import loop, pack, threads
 from numbatorch.backends.cpu.loop import BARRIER, SERIAL
 from numbatorch.language.kernel import KernelSpec, Pointer, kernel, share
@@ -58,22 +60,34 @@ class Program:
         block = np.array(words, np.int64)
         self._keep += [block, arguments]
         address = pack.addresses([spec])[spec.key]
-        self.rows.append((address, block.ctypes.data, flags, 0))
+        self.rows.append((address, block.ctypes.data, flags, *[0] * 5))
 
     def run(self) -> None:
         threads.run(np.array(self.rows, np.int64))
 
 
-@pytest.fixture(params=[1, 2, 3, 6])
-def team(request: pytest.FixtureRequest) -> Iterator[int]:
-    threads.set_num_threads(request.param)
-    yield request.param
+def start(parts: int) -> threads.Team:
+    """A team that is woken for however little."""
+    threads.set_num_threads(parts)
+    team = threads.team()
+    team.state[loop.WAKE] = 0
+    return team
+
+
+@pytest.fixture(params=["1", "2", "3", "6", "6 threads"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """How many parts; no more threads than processors, or more."""
+    parts = int(request.param[0])
+    if "threads" in request.param:
+        monkeypatch.setattr(settings, "processors", lambda: parts)
+    assert start(parts).size == min(parts, settings.processors())
+    yield parts
     threads.set_num_threads(2)
 
 
 @pytest.fixture
-def two() -> None:
-    threads.set_num_threads(2)
+def two() -> threads.Team:
+    return start(2)
 
 
 def test_every_part_runs_its_share(team: int) -> None:
@@ -112,10 +126,186 @@ def test_rows_after_a_barrier_see_all_that_stands_before(team: int) -> None:
 
 
 def test_an_empty_program_does_nothing(team: int) -> None:
-    threads.run(np.zeros((0, 4), np.int64))
+    threads.run(np.zeros((0, loop.ROW), np.int64))
 
 
-def test_python_threads_wait_for_each_other(two: None) -> None:
+@kernel
+def add_total(
+    out: Pointer["int64"], x: Pointer["int64"], n: int, value: int, part: int, parts: int
+) -> None:
+    """out = sum of x + value, a remainder of it; a number of its own where x is written as well."""
+    total = value
+    for i in range(n):
+        total += x[i]
+    lo, hi = share(n, part, parts)
+    for i in range(lo, hi):
+        out[i] = total % 1009
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_any_flags_run_in_their_order(team: int, seed: int) -> None:
+    """Each row reads one that is finished by then: before a barrier, or serial and next to it."""
+    random = np.random.default_rng(seed)
+    rows, n = 200, 64
+    values = np.zeros((rows + 1, n), np.int64)
+    expected = np.zeros(rows + 1, np.int64)
+    program, before, last = Program(), 0, 0
+    for row in range(1, rows + 1):
+        flags = int(random.choice([0, 0, SERIAL, SERIAL, BARRIER, BARRIER | SERIAL]))
+        if flags & BARRIER:
+            before = row - 1
+        source = int(random.integers(0, before + 1))
+        if flags == SERIAL and last & SERIAL:
+            source = row - 1
+        program.call(add_total(), flags, values[row], values[source], n, row)
+        expected[row] = (expected[source] * n + row) % 1009
+        last = flags
+    for _ in range(20):
+        values[1:] = -1
+        program.run()
+        np.testing.assert_array_equal(values, np.repeat(expected[:, None], n, 1))
+
+
+def test_a_thread_that_does_not_come_holds_nothing_up(two: threads.Team) -> None:
+    """It stays parked: what nobody has begun the caller takes over."""
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+    def release_nothing(lock: int, unused: int) -> None:
+        pass
+
+    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
+    while two.state[parked] == 0:
+        time.sleep(0.001)
+    release, two.state[loop.RELEASE] = (
+        int(two.state[loop.RELEASE]),
+        ctypes.cast(release_nothing, ctypes.c_void_p).value or 0,
+    )
+    out, one = np.zeros((100, 2), np.int64), np.ones(1, np.int64)
+    program = Program()
+    for _ in range(10):
+        program.call(add(), BARRIER, out, one, 100)
+    program.run()
+    assert (out[:, 0] == 10).all() and set(out[:, 1]) == {200, 201}
+    two.state[loop.RELEASE] = release
+    two.state[parked] = 1  # the mark that the lost release has taken away
+    program.run()
+    assert (out[:, 0] == 20).all()
+
+
+class Watch:
+    """A clock for a team that goes on by itself and by what each kernel `pass_time` adds."""
+
+    def __init__(self, team: threads.Team) -> None:
+        self.nanoseconds = 10**12
+        state = team.state
+
+        @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
+        def read(first: int, second: int) -> None:
+            self.nanoseconds += int(elapsed[0])
+            elapsed[0] = 0
+            state[loop.TIME], state[loop.TIME + 1] = divmod(self.nanoseconds, 10**9)
+
+        self.elapsed = elapsed = np.zeros(1, np.int64)
+        self._keep = read
+        state[loop.CLOCK] = ctypes.cast(read, ctypes.c_void_p).value or 0
+
+
+@kernel
+def pass_time(
+    elapsed: Pointer["int64"],
+    ran: Pointer["int64"],
+    together: int,
+    alone: int,
+    part: int,
+    parts: int,
+) -> None:
+    """Let a watch go on by what a run takes, and note how many shares it had."""
+    if part == 0:
+        elapsed[0] += alone if parts == 1 else together
+        ran[0] = parts
+
+
+def measured(team: threads.Team, work: int) -> tuple[Watch, Callable[[int, int], int]]:
+    """A watch, and a run of one program that takes so long with the team and so long alone.
+
+    The run returns how many shares it had.
+    """
+    watch = Watch(team)
+    ran = np.zeros(1, np.int64)
+    program = np.zeros((1, loop.ROW), np.int64)
+    block = np.array([watch.elapsed.ctypes.data, ran.ctypes.data, 0, 0], np.int64)
+    spec = pass_time()
+    program[0, : loop.WORK + 1] = pack.addresses([spec])[spec.key], block.ctypes.data, 0, work
+
+    def run(together: int, alone: int) -> int:
+        block[2:] = together, alone
+        threads.run(program)
+        return int(ran[0])
+
+    return watch, run
+
+
+def test_a_program_that_is_late_goes_alone_for_a_while(two: threads.Team) -> None:
+    millisecond = 10**6
+    watch, run = measured(two, 10**9)
+    assert [run(3 * millisecond, 5 * millisecond) for _ in range(3)] == [2, 2, 2]
+    assert run(20 * millisecond, 5 * millisecond) == 2
+    alone = [run(20 * millisecond, 5 * millisecond) for _ in range(500)]
+    assert alone[0] == 1 and alone.count(2) < 20  # tried ever more rarely
+    watch.nanoseconds += 10**9
+    again = [run(3 * millisecond, 5 * millisecond) for _ in range(50)]
+    assert set(again) == {2}
+
+
+def test_a_program_that_grows_stays_with_the_team(two: threads.Team) -> None:
+    _, run = measured(two, 10**9)
+    ran = [run(together, 2 * together) for together in range(10**6, 10**8, 10**5)]
+    assert ran.count(1) < 20
+
+
+def test_a_parked_team_is_not_woken_for_what_one_thread_does_sooner(two: threads.Team) -> None:
+    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
+    two.state[loop.WAKE] = 200_000
+    watch, run = measured(two, 16 * 50_000)
+
+    def rest() -> None:
+        watch.nanoseconds += 10**7
+        while two.state[parked] == 0:
+            time.sleep(0.001)
+
+    rest()
+    assert run(25_000, 50_000) == 1
+    for _ in range(20):  # each after the other threads would have parked again
+        rest()
+        assert run(25_000, 50_000) == 1
+    rest()
+    ran = [run(25_000, 50_000) for _ in range(20)]
+    assert ran[:7] == [1] * 7 and 2 in ran  # one after the other: 8 times 25 us saved
+    rest()
+    assert run(25_000, 600_000) == 1  # what it takes alone is measured
+    rest()
+    assert run(25_000, 600_000) == 2
+
+
+def test_what_waking_takes_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(threads, "_wakes", {})
+    monkeypatch.setattr(pack, "recall", kept.get)
+    monkeypatch.setattr(pack, "remember", kept.__setitem__)
+    monkeypatch.setattr(settings, "processors", lambda: 2)
+    threads.set_num_threads(2)
+    threads.team()
+    ((name, nanoseconds),) = kept.items()
+    assert "2 threads" in name and 500 < int(nanoseconds) < 10**8
+    assert threads._wakes == {2: int(nanoseconds)}
+    kept[name] = "123456"
+    threads._wakes.clear()
+    threads.set_num_threads(2)
+    assert threads.team().state[loop.WAKE] == 123456
+    threads.set_num_threads(2)
+
+
+def test_python_threads_wait_for_each_other(two: threads.Team) -> None:
     out, one = np.zeros((64, 2), np.int64), np.ones(1, np.int64)
     program = Program()
     for _ in range(10):
@@ -133,7 +323,7 @@ def test_python_threads_wait_for_each_other(two: None) -> None:
     assert (out[:, 0] == 4 * 50 * 10).all()
 
 
-def test_threads_park_and_wake(two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_park_and_wake(two: threads.Team) -> None:
     out, one = np.zeros((64, 2), np.int64), np.ones(1, np.int64)
     program = Program()
     program.call(add(), 0, out, one, 64)
@@ -141,21 +331,20 @@ def test_threads_park_and_wake(two: None, monkeypatch: pytest.MonkeyPatch) -> No
         program.run()
         assert (out[:, 0] == i + 1).all()
         time.sleep(0.002 * (i % 3))
-    team = threads._team
-    assert team is not None
-    parked = loop.SEAT + loop.LINE + loop.PARKED
+    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
     deadline = time.monotonic() + 10
-    while team.state[parked] == 0 and time.monotonic() < deadline:
+    while two.state[parked] == 0 and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert team.state[parked] == 1
+    assert two.state[parked] == 1
     program.run()
     assert (out[:, 0] == 21).all()
 
 
-def test_idle_time_that_ends_as_a_program_comes(two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_time_that_ends_as_a_program_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parking at once meets every order of parking and waking."""
     monkeypatch.setattr(threads, "IDLE_MICROSECONDS", 0)
-    threads.set_num_threads(3)
+    monkeypatch.setattr(settings, "processors", lambda: 3)
+    start(3)
     out, one = np.zeros((64, 2), np.int64), np.ones(1, np.int64)
     program = Program()
     program.call(add(), 0, out, one, 64)
@@ -225,6 +414,23 @@ print("done")
 """)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out.strip(), err) == (0, "done", "")
+
+
+def test_a_finalizer_at_exit_runs_on_its_own_thread() -> None:
+    process = script("""
+threads.run(program_rows := np.array(program.rows, np.int64))
+class Late:
+    def __init__(self):
+        self.me, self.run, self.rows, self.out = self, threads.run, program_rows, out
+        self.keep = program
+    def __del__(self):
+        self.out[:] = 0
+        self.run(self.rows)
+        print(set(self.out[:, 0].tolist()), threading.active_count(), flush=True)
+late = Late()
+""")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.strip(), err) == (0, "{10} 1", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

@@ -1,191 +1,226 @@
 """The plan loop: compiled code that walks a program of (function, argument block) rows.
 
-Its functions are kernels like any other, kept in the pack. Threads share an int64 array, the state.
+A row that is divided has a share for every part of the team. Each thread takes its own shares in
+order; one that would wait at a barrier takes what no other thread has begun, so a thread that the
+system has set aside holds up nothing but a share that it is in the middle of. Its functions are
+kernels like any other, kept in the pack. Threads share an int64 array, the state.
 """
 
-from typing import Any
+from numbatorch.backends.cpu.atomics import (
+    add,
+    call,
+    call_system,
+    exchange,
+    load,
+    pause,
+    replace,
+    store,
+)
+from numbatorch.language.kernel import helper, kernel, view
+from numbatorch.language.primitives import int64, truncdiv
 
-from numbatorch.language.kernel import helper, intrinsic, kernel, view
-from numbatorch.language.primitives import int64
-from numbatorch.language.processor import current_cpu
-
-# Words of a program's row, and bits of its flags.
-FUNCTION, ARGUMENTS, FLAGS, ROW = 0, 1, 2, 4
+# Words of a program's row, and bits of its flags. A run notes in its first row how long it takes,
+# in nanoseconds: on the team at best, on one thread, until when it goes alone, how long that was.
+FUNCTION, ARGUMENTS, FLAGS, WORK, BEST, LONE, UNTIL, REST, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
 SERIAL, BARRIER = 1, 2
 
 # Words of the team's state; what different threads write stands on different cache lines.
 LINE = 16
-GENERATION = 0 * LINE  # programs started so far
+GENERATION = 0 * LINE  # odd while a program runs
 PROGRAM = 1 * LINE
 COUNT = PROGRAM + 1
-BASE = PROGRAM + 2  # arrivals before this program
-SPINS = PROGRAM + 3  # pauses before an idle thread parks
-PATIENCE = PROGRAM + 4  # pauses at a barrier before the thread lets others run
-YIELD = PROGRAM + 5  # address of the system's `yield`, or 0
-ACQUIRE = PROGRAM + 6  # addresses of CPython's lock functions
-RELEASE = PROGRAM + 7
-STOP = PROGRAM + 8
-PARTS = PROGRAM + 9
-ARRIVED = 2 * LINE  # arrivals at barriers so far
-OPENED = 3 * LINE  # arrivals at the last barrier that every thread has reached
-SEAT = 4 * LINE  # for each part a line: whether it is parked, and the lock it parks on
-PARKED, LOCK = 0, 1
+PARTS = PROGRAM + 2  # shares of a row that is divided
+THREADS = PROGRAM + 3  # never more than parts
+SPINS = PROGRAM + 4  # pauses before an idle thread parks
+GRACE = PROGRAM + 5  # pauses at a barrier before a thread takes what others have not begun
+PATIENCE = PROGRAM + 6  # pauses at a barrier before the thread lets others run
+YIELD = PROGRAM + 7  # address of the system's `yield`, or 0
+ACQUIRE = PROGRAM + 8  # addresses of CPython's lock functions
+RELEASE = PROGRAM + 9
+STOP = PROGRAM + 10
+CLOCK = 2 * LINE  # what the thread that calls keeps: a clock's address, or 0, and its arguments
+CLOCK_FIRST = CLOCK + 1
+CLOCK_SECOND = CLOCK + 2
+TIME = CLOCK + 3  # two words that the clock writes: nanoseconds are the first times UNIT, and more
+UNIT = CLOCK + 5
+WAKE = CLOCK + 6  # nanoseconds until a parked team takes part; -1 to share whatever that takes
+IDLE = CLOCK + 7  # nanoseconds until an idle team parks
+LAST = CLOCK + 8  # when the last program ended
+MISSED = CLOCK + 9  # nanoseconds that the team would have saved had it been awake since it parked
+DONE = 3 * LINE  # shares of this program that are finished
+OPENED = 4 * LINE  # the last of these numbers that a barrier has waited for
+SEAT = 5 * LINE  # two lines for each part: what its thread does; what is taken of its shares
+PARKED, LOCK, SEEN, INSIDE = 0, 1, 2, 3
+TAKEN = LINE  # generation and number of rows of which this part's share is begun
 
-FEW = 4  # up to this team size threads watch the arrivals themselves
+FEW = 4  # up to this many threads watch the finished shares themselves
+ROW_BITS = 20  # of the number of rows in TAKEN
+PACE = 16  # simple operations of a launch's work in a nanosecond, about, until it is measured
+SLACK = 300_000  # nanoseconds by which a run may be late whatever its length
+LONGEST_REST = 500_000_000  # nanoseconds for which a program goes alone before the team is tried
 
 
 def words(parts: int) -> int:
     """Length of the state of a team."""
-    return SEAT + parts * LINE
-
-
-@intrinsic
-def call(typingctx: Any, function: Any, arguments: Any, part: Any, parts: Any) -> Any:
-    """Call a compiled kernel by its address."""
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word] * 3)
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
-        return context.get_dummy_value()
-
-    return signature(types.none, *[types.int64] * 4), codegen
-
-
-@intrinsic
-def call_system(typingctx: Any, function: Any, pointer: Any, number: Any) -> Any:
-    """Call a C function that takes a pointer and an int, or less."""
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        number_type = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64), number_type])
-        target = builder.inttoptr(values[0], kind.as_pointer())
-        builder.call(target, [values[1], builder.trunc(values[2], number_type)])
-        return context.get_dummy_value()
-
-    return signature(types.none, *[types.int64] * 3), codegen
-
-
-def _atomic(body: Any) -> Any:
-    """An intrinsic on a shared int64 word: `body(builder, place, value)` gives its value."""
-
-    def definition(typingctx: Any, address: Any, value: Any) -> Any:
-        from llvmlite import ir
-        from numba.core import types
-        from numba.core.typing import signature
-
-        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            place = builder.inttoptr(values[0], ir.IntType(64).as_pointer())
-            return body(builder, place, values[1])
-
-        return signature(types.int64, types.int64, types.int64), codegen
-
-    definition.__name__ = body.__name__
-    return intrinsic(definition)
-
-
-@_atomic
-def _load(builder: Any, place: Any, value: Any) -> Any:
-    return builder.load_atomic(place, "seq_cst", 8)
-
-
-@_atomic
-def _store(builder: Any, place: Any, value: Any) -> Any:
-    builder.store_atomic(value, place, "seq_cst", 8)
-    return value
-
-
-@_atomic
-def _add(builder: Any, place: Any, value: Any) -> Any:
-    return builder.atomic_rmw("add", place, value, "seq_cst")
-
-
-@_atomic
-def _exchange(builder: Any, place: Any, value: Any) -> Any:
-    return builder.atomic_rmw("xchg", place, value, "seq_cst")
-
-
-@intrinsic
-def pause(typingctx: Any) -> Any:
-    """Tell the core that this thread waits for another."""
-    from llvmlite import ir
-    from numba.core import cgutils, types
-    from numba.core.typing import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        architecture = current_cpu().triple.partition("-")[0]
-        hint = ir.IntType(32)
-        if architecture.startswith(("x86", "i686", "amd64")):
-            kind = ir.FunctionType(ir.VoidType(), [])
-            name = "llvm.x86.sse2.pause"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
-        elif architecture.startswith(("aarch64", "arm64")):
-            kind = ir.FunctionType(ir.VoidType(), [hint])
-            name = "llvm.aarch64.hint"
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [hint(1)])
-        else:
-            builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return signature(types.none), codegen
+    return SEAT + parts * 2 * LINE
 
 
 @helper
 def get(state: int, word: int) -> int:
     """A word of the shared state."""
-    return int(_load(state + 8 * word, 0))
+    return int(load(state + 8 * word, 0))
 
 
 @helper
-def await_word(state: int, word: int, least: int) -> None:
-    """Wait until a word of the state is at least `least`; after a while let other threads run."""
+def put(state: int, word: int, value: int) -> None:
+    """Set a word of the shared state."""
+    store(state + 8 * word, value)
+
+
+@helper
+def let_others_run(state: int) -> None:
+    """Give the core to another thread that waits for it."""
+    function = get(state, YIELD)
+    if function != 0:
+        call_system(function, 0, 0)
+
+
+@helper
+def await_word(state: int, word: int, value: int) -> None:
+    """Wait until a word of the state is `value`; after a while let other threads run."""
     patience = get(state, PATIENCE)
     spins = 0
-    while get(state, word) < least:
+    while get(state, word) != value:
         pause()
         spins += 1
         if spins > patience:
             spins = 0
-            function = get(state, YIELD)
-            if function != 0:
-                call_system(function, 0, 0)
+            let_others_run(state)
 
 
 @helper
-def meet(state: int, parts: int, target: int) -> int:
-    """A barrier: wait until `target` arrivals are counted in all."""
-    arrived = _add(state + 8 * ARRIVED, 1) + 1
-    if parts <= FEW:
-        await_word(state, ARRIVED, target)
-    elif arrived == target:
-        _store(state + 8 * OPENED, target)
-    else:
-        await_word(state, OPENED, target)
-    return target + parts
+def share_begins(state: int, rows: int, generation: int, first: int, index: int, part: int) -> int:
+    """1 if the share of `part` in a row is the caller's from now on; no row before `first` is left.
+
+    Serial rows that follow each other are one share, that of part 0 in the first of them.
+    """
+    table = view(rows, int64)
+    if table[index * ROW + FLAGS] & SERIAL:
+        if part != 0 or (index > first and table[(index - 1) * ROW + FLAGS] & SERIAL):
+            return 0
+    place = state + 8 * (SEAT + part * 2 * LINE + TAKEN)
+    taken = (generation << ROW_BITS) + index + 1
+    while True:
+        before = load(place, 0)
+        if before >= taken:
+            return 0
+        if replace(place, before, taken):
+            return 1
 
 
 @helper
-def walk(state: int, program: int, count: int, part: int, parts: int) -> None:
-    """One part's share of a program, with a barrier at the end."""
-    rows = view(program, int64)
-    target = get(state, BASE) + parts
-    for index in range(count):
+def run_share(rows: int, index: int, count: int, part: int, parts: int) -> None:
+    """Call the kernel of a row for one part, or of a serial row and those that follow it."""
+    table = view(rows, int64)
+    row = index * ROW
+    if table[row + FLAGS] & SERIAL == 0:
+        call(table[row + FUNCTION], table[row + ARGUMENTS], part, parts)
+        return
+    flags = SERIAL
+    while index < count and flags == SERIAL:
         row = index * ROW
-        flags = rows[row + FLAGS]
-        if flags & BARRIER:
-            target = meet(state, parts, target)
-        if flags & SERIAL:
-            if part == 0:
-                call(rows[row + FUNCTION], rows[row + ARGUMENTS], 0, 1)
-        else:
-            call(rows[row + FUNCTION], rows[row + ARGUMENTS], part, parts)
-    meet(state, parts, target)
+        call(table[row + FUNCTION], table[row + ARGUMENTS], 0, 1)
+        index += 1
+        if index < count:
+            flags = table[row + ROW + FLAGS] & (SERIAL | BARRIER)
+
+
+@helper
+def shares(rows: int, first: int, index: int, parts: int) -> int:
+    """How many shares a row has."""
+    table = view(rows, int64)
+    if table[index * ROW + FLAGS] & SERIAL == 0:
+        return parts
+    if index > first and table[(index - 1) * ROW + FLAGS] & SERIAL:
+        return 0
+    return 1
+
+
+@helper
+def is_open(state: int, target: int, pauses: int) -> int:
+    """1 if `target` shares are finished after so many pauses at most."""
+    word = DONE if get(state, THREADS) <= FEW else OPENED
+    while get(state, word) < target:
+        if pauses <= 0:
+            return 0
+        pauses -= 1
+        pause()
+    return 1
+
+
+@helper
+def finish(state: int, done: int, target: int) -> None:
+    """Count finished shares, and open the barrier that waits for `target` of them."""
+    if done > 0 and add(state + 8 * DONE, done) + done == target:
+        put(state, OPENED, target)
+
+
+@helper
+def take_over(state: int, generation: int, thread: int, first: int, last: int) -> int:
+    """Run the shares of rows `first` to `last` that no thread has begun; how many there were."""
+    rows, parts, done = get(state, PROGRAM), get(state, PARTS), 0
+    for step in range(1, parts + 1):
+        part = (thread + step) % parts
+        all_taken = (generation << ROW_BITS) + last
+        if get(state, SEAT + part * 2 * LINE + TAKEN) < all_taken:
+            for index in range(first, last):
+                if share_begins(state, rows, generation, first, index, part):
+                    run_share(rows, index, last, part, parts)
+                    done += 1
+    return done
+
+
+@helper
+def meet(
+    state: int, generation: int, thread: int, first: int, last: int, target: int, done: int
+) -> int:
+    """Before row `last`, wait until `target` shares are finished in all; 0 if others should run.
+
+    Only a thread that a program can do without, any but the first, gives up waiting. None waits
+    for the end of a program: the first one does.
+    """
+    finish(state, done, target)
+    if is_open(state, target, get(state, GRACE)):
+        return 1
+    while True:
+        finish(state, take_over(state, generation, thread, first, last), target)
+        if thread != 0 and last == get(state, COUNT):
+            return 1
+        if is_open(state, target, get(state, PATIENCE)):
+            return 1
+        if thread != 0:
+            return 0
+        let_others_run(state)
+
+
+@helper
+def walk(state: int, generation: int, thread: int) -> int:
+    """Run a thread's shares of a program, and others'; 0 if it should let others run and return."""
+    rows, count = get(state, PROGRAM), get(state, COUNT)
+    parts, threads = get(state, PARTS), get(state, THREADS)
+    table = view(rows, int64)
+    first, target, done = 0, 0, 0
+    for index in range(count):
+        if table[index * ROW + FLAGS] & BARRIER:
+            if meet(state, generation, thread, first, index, target, done) == 0:
+                return 0
+            first, done = index, 0
+        target += shares(rows, first, index, parts)
+        for part in range(thread, parts, threads):
+            if share_begins(state, rows, generation, first, index, part):
+                run_share(rows, index, count, part, parts)
+                done += 1
+    return meet(state, generation, thread, first, count, target, done)
 
 
 @helper
@@ -198,39 +233,123 @@ def walk_alone(program: int, count: int) -> None:
 
 
 @helper
-def is_serial(program: int, count: int) -> int:
-    """1 if no instruction of a program is divided."""
+def divided_work(program: int, count: int) -> int:
+    """The work of those rows of a program that are divided; 0 if there are none."""
     rows = view(program, int64)
+    total = 0
     for index in range(count):
-        if rows[index * ROW + FLAGS] & SERIAL == 0:
+        row = index * ROW
+        if rows[row + FLAGS] & SERIAL == 0:
+            total += max(rows[row + WORK], 1)
+    return total
+
+
+@helper
+def wake(state: int) -> None:
+    """Release the lock of every parked thread, once."""
+    for thread in range(1, get(state, THREADS)):
+        seat = SEAT + thread * 2 * LINE
+        if get(state, seat + PARKED) != 0 and exchange(state + 8 * (seat + PARKED), 0) != 0:
+            call_system(get(state, RELEASE), get(state, seat + LOCK), 0)
+
+
+@helper
+def is_parked(state: int) -> int:
+    """1 if all threads but the caller's are parked."""
+    for thread in range(1, get(state, THREADS)):
+        if get(state, SEAT + thread * 2 * LINE + PARKED) == 0:
             return 0
     return 1
 
 
 @helper
-def wake(state: int, parts: int) -> None:
-    """Release the lock of every parked thread, once."""
-    for part in range(1, parts):
-        seat = SEAT + part * LINE
-        if get(state, seat + PARKED) != 0 and _exchange(state + 8 * (seat + PARKED), 0) != 0:
-            call_system(get(state, RELEASE), get(state, seat + LOCK), 0)
+def begin(state: int, program: int, count: int) -> int:
+    """Show a program to the threads; returns its generation."""
+    put(state, PROGRAM, program)
+    put(state, COUNT, count)
+    put(state, DONE, 0)
+    put(state, OPENED, 0)
+    generation = add(state + 8 * GENERATION, 1) + 1
+    wake(state)
+    return int(generation)
 
 
 @helper
-def await_program(state: int, part: int, seen: int) -> int:
-    """Wait for a generation after `seen`: spin a while, then park until the caller releases."""
-    seat = SEAT + part * LINE
+def end(state: int) -> None:
+    """Take the program back: when this returns no thread reads it."""
+    add(state + 8 * GENERATION, 1)
+    for thread in range(1, get(state, THREADS)):
+        await_word(state, SEAT + thread * 2 * LINE + INSIDE, 0)
+
+
+@helper
+def await_program(state: int, seat: int) -> None:
+    """Wait for a program that this thread has not seen: spin a while, then park until released."""
     while True:
         for _ in range(get(state, SPINS)):
             generation = get(state, GENERATION)
-            if generation != seen:
-                return generation
+            if generation & 1 and generation != get(state, seat + SEEN):
+                return
             pause()
-        _store(state + 8 * (seat + PARKED), 1)
+        put(state, seat + PARKED, 1)
+        generation = get(state, GENERATION)
         # A program came since: take the mark back, unless the caller has: it releases.
-        if get(state, GENERATION) != seen and _exchange(state + 8 * (seat + PARKED), 0) != 0:
-            continue
+        if generation & 1 and generation != get(state, seat + SEEN):
+            if exchange(state + 8 * (seat + PARKED), 0) != 0:
+                continue
         call_system(get(state, ACQUIRE), get(state, seat + LOCK), 1)
+
+
+@helper
+def now(state: int) -> int:
+    """Nanoseconds of a clock that only goes forward; for the thread that calls `run`."""
+    function = get(state, CLOCK)
+    if function == 0:
+        return 0
+    call_system(function, get(state, CLOCK_FIRST), get(state, CLOCK_SECOND))
+    return get(state, TIME) * get(state, UNIT) + get(state, TIME + 1)
+
+
+@helper
+def goes_alone(state: int, program: int, work: int, start: int) -> int:
+    """1 if one thread will do sooner: a while after a late run, or before a parked team wakes.
+
+    Programs that come one after the other wake it when it would have saved as much in them.
+    """
+    notes = view(program, int64)
+    if get(state, WAKE) < 0:  # never, whatever it takes
+        return 0
+    if start < notes[UNTIL]:
+        return 1
+    if is_parked(state) == 0:
+        return 0
+    lone = notes[LONE] if notes[LONE] > 0 else truncdiv(work, PACE)
+    best = notes[BEST] if notes[BEST] > 0 else truncdiv(lone, get(state, THREADS))
+    missed = get(state, MISSED) if start - get(state, LAST) < get(state, IDLE) else 0
+    missed += max(lone - best, 0)
+    alone = missed < get(state, WAKE)
+    put(state, MISSED, missed if alone else 0)
+    return 1 if alone else 0
+
+
+@helper
+def note_team(state: int, program: int, took: int, time: int) -> None:
+    """A run on the team took so long until `time`; one slower than on one thread makes it rest.
+
+    The time on one thread is known, or at most the sum of the threads' times.
+    """
+    notes = view(program, int64)
+    best, lone, rest = notes[BEST], notes[LONE], notes[REST]
+    threads = get(state, THREADS)
+    limit = lone if lone > 0 else (threads + 1) * best
+    if best > 0 and took > limit + (limit >> 3) + SLACK:
+        rest = min(max(2 * rest, 2 * took), LONGEST_REST)
+        notes[UNTIL] = time + rest
+    else:
+        notes[BEST] = took if best == 0 else min(best, took)
+        notes[LONE] = min(lone, threads * took)
+        rest -= rest >> 3
+    notes[REST] = rest
 
 
 # The block of these kernels is one word, the state. The two words after it mean what each says.
@@ -239,37 +358,63 @@ def await_program(state: int, part: int, seen: int) -> int:
 @kernel
 def worker(state: int, part: int, parts: int) -> None:
     """What thread `part` of the team does until the team stops."""
-    seen = 0
+    seat = SEAT + part * 2 * LINE
     while True:
-        seen = await_program(state, part, seen)
+        await_program(state, seat)
         if get(state, STOP) != 0:
             return
-        walk(state, get(state, PROGRAM), get(state, COUNT), part, get(state, PARTS))
+        put(state, seat + INSIDE, 1)  # from here on the program's memory stays, if one runs
+        generation = get(state, GENERATION)
+        finished = 1
+        if generation & 1:
+            finished = walk(state, generation, part)
+        put(state, seat + INSIDE, 0)
+        if finished != 0:
+            put(state, seat + SEEN, generation)
+        else:
+            let_others_run(state)
 
 
 @kernel
 def run(state: int, part: int, parts: int) -> None:
-    """Run the program at address `part`, of `parts` rows, on the team; the caller is part 0."""
+    """Run the program at address `part`, of `parts` rows, on the team; the caller is thread 0."""
     program = part
     count = parts
-    size = get(state, PARTS)
-    if size == 1 or is_serial(program, count) != 0:
+    work = divided_work(program, count)
+    if work == 0 or get(state, THREADS) == 1:
         walk_alone(program, count)
         return
-    _store(state + 8 * PROGRAM, program)
-    _store(state + 8 * COUNT, count)
-    _store(state + 8 * BASE, get(state, ARRIVED))
-    _add(state + 8 * GENERATION, 1)
-    wake(state, size)
-    walk(state, program, count, 0, size)
+    start = now(state)
+    if goes_alone(state, program, work, start):
+        walk_alone(program, count)
+        time = now(state)
+        notes = view(program, int64)
+        lone, took = notes[LONE], time - start
+        notes[LONE] = took if lone == 0 else (lone + took) >> 1
+    else:
+        generation = begin(state, program, count)
+        walk(state, generation, 0)
+        end(state)
+        time = now(state)
+        note_team(state, program, time - start, time)
+    put(state, LAST, time)
+
+
+@kernel
+def rouse(state: int, part: int, parts: int) -> None:
+    """Run nothing, and wait until each thread has come, to find how long that takes."""
+    generation = begin(state, 0, 0)
+    for thread in range(1, get(state, THREADS)):
+        await_word(state, SEAT + thread * 2 * LINE + SEEN, generation)
+    end(state)
 
 
 @kernel
 def stop(state: int, part: int, parts: int) -> None:
     """End every `worker`."""
-    _store(state + 8 * STOP, 1)
-    _add(state + 8 * GENERATION, 1)
-    wake(state, get(state, PARTS))
+    put(state, STOP, 1)
+    add(state + 8 * GENERATION, 1)
+    wake(state)
 
 
 @kernel

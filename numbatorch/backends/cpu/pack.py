@@ -19,7 +19,7 @@ from numbatorch.backends.cpu import workers
 from numbatorch.backends.cpu.identity import identity
 from numbatorch.backends.cpu.packfile import Objects, PackFile
 from numbatorch.errors import KernelError, message
-from numbatorch.language.kernel import KernelSpec
+from numbatorch.language.kernel import KernelSpec, digest
 
 PATIENCE = 60.0  # seconds that a fork waits for a compiler, at most
 
@@ -50,6 +50,22 @@ def addresses(specs: Iterable[KernelSpec]) -> dict[str, int]:
             missing = [spec for key, spec in wanted.items() if key not in _addresses]
             _load(missing)
     return {key: _addresses[key] for key in wanted}
+
+
+def recall(name: str) -> str | None:
+    """What `remember` has put down under a name for this version and processor, if anything."""
+    key = digest("measured", name)
+    with _lock:
+        found = _pack_file().read([key]).get(key)
+    return None if found is None else found[1].decode("ascii", "replace")
+
+
+def remember(name: str, text: str) -> None:
+    """Keep a text beside the kernels; where nothing can be written, another process asks again."""
+    key = digest("measured", name)
+    with _lock:
+        _used.append(key)
+        _save(_pack_file(), {key: ("measured", text.encode())}, quiet=True)
 
 
 def _load(specs: list[KernelSpec]) -> None:
@@ -178,7 +194,7 @@ def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
     return error
 
 
-def _save(file: PackFile, compiled: Objects) -> None:
+def _save(file: PackFile, compiled: Objects, quiet: bool = False) -> None:
     """Add to the pack, or warn once that what was compiled stays in memory only.
 
     The pack's lock is not for one thread to take twice: what is compiled by a call that came in
@@ -197,7 +213,7 @@ def _save(file: PackFile, compiled: Objects) -> None:
                 _unsaved.pop(key, None)
     except OSError as err:
         _unsaved.clear()
-        if not _warned:
+        if not (_warned or quiet):
             _warned = True
             warnings.warn(
                 f"kernels are compiled again in every process: {file.path.parent}: {err}",

@@ -9,6 +9,7 @@ import numpy as np
 
 from numbatorch.backends.arguments import float64_word
 from numbatorch.backends.cpu import pack, threads
+from numbatorch.backends.cpu.loop import BARRIER, ROW, SERIAL, WORK
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
@@ -16,8 +17,6 @@ from numbatorch.backends.program import Array, Program
 from numbatorch.errors import message
 from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
-
-SERIAL, BARRIER = 1, 2
 
 
 class CPUProgram(Program):
@@ -37,13 +36,11 @@ class CPUProgram(Program):
         base = words.__array_interface__["data"][0]
         for word, start in self._nested:
             words[word] = base + 8 * start
-        rows = [
-            (self._addresses[launch.spec.key], base + 8 * starts[launch], flag, 0)
-            if launch in starts
-            else (0, 0, 0, 0)
-            for launch, flag in zip(plan.launches, self._flags(), strict=True)
-        ]
-        self.program = np.array(rows, np.int64).reshape(-1, 4)
+        self.program = np.zeros((len(plan.launches), ROW), np.int64)
+        for row, launch, flags in zip(self.program, plan.launches, self._flags(), strict=True):
+            if launch in starts:
+                address = self._addresses[launch.spec.key]
+                row[: WORK + 1] = address, base + 8 * starts[launch], flags, int(launch.work)
 
     def _block(self, launch: Launch) -> int:
         """Append the argument block of a launch; returns its first word's number.

@@ -20,32 +20,41 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
-PATIENCE_MICROSECONDS = 5  # at a barrier a thread waits this long before it lets others run
+GRACE_MICROSECONDS = 1  # at a barrier a thread waits this long before it takes others' shares
+PATIENCE_MICROSECONDS = 5  # and then this long before it lets others run
+WAKE_MICROSECONDS = 200  # what waking a team takes where that could not be measured
+WAKES = 5  # that are measured, of which the median counts
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
 class Team:
-    """Threads that walk programs together; the caller of `run` is part 0.
+    """Threads that walk programs together; the caller of `run` is thread 0.
 
     Args:
-        parts: how many threads, the caller included; fewer if the system refuses more.
+        parts: into how many shares a launch is divided. There are as many threads, the caller
+            included, but no more than processors: threads that take turns finish nothing sooner,
+            and each takes several shares instead. Fewer if the system refuses more.
     """
 
     def __init__(self, parts: int) -> None:
         entries = _entries()
         self._run, self._worker, self._stop = entries["run"], entries["worker"], entries["stop"]
+        self._rouse = entries["rouse"]
         self.state = _aligned(loop.words(parts))
         self._block = np.array([self.state.ctypes.data], np.int64)
         self._block_address = self._block.ctypes.data
         self._threads: list[threading.Thread] = []
         self._locks: list[int] = []
         self._configure(entries["spin"])
-        self.parts = 1
-        for part in range(1, parts):
-            if not self._start(part):
+        self.state[loop.PARTS] = parts
+        self.state[loop.THREADS] = self.size = 1
+        for number in range(1, min(parts, settings.processors())):
+            if not self._start(number):
                 break
-        self.state[loop.PARTS] = self.parts
+        if self.size > 1 and self.size not in _wakes:
+            _wakes[self.size] = self._wake_nanoseconds()
+        self.state[loop.WAKE] = _wakes.get(self.size, 0)
 
     def run(self, program: int, count: int, outcome: Outcome) -> None:
         """Run the `count` rows at an address; returns when every part is done."""
@@ -55,13 +64,19 @@ class Team:
         function(block, program, count)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; what is run from now on the caller runs alone."""
         self._stop(self._block_address, 0, 0)
+        self.state[loop.THREADS] = self.size = 1
         for thread in self._threads:
             thread.join()
         free = ctypes.pythonapi.PyThread_free_lock
         for lock in self._locks:
             free(ctypes.c_void_p(lock))
+        self._threads, self._locks = [], []
+
+    def share_always(self) -> None:
+        """Never leave a program to one thread from now on; for tests."""
+        self.state[loop.WAKE] = -1
 
     def _configure(self, spin: Any) -> None:
         state = self.state
@@ -69,21 +84,49 @@ class Team:
         start = time.perf_counter_ns()
         spin(self._block_address, 0, spins)
         nanoseconds = max(1, time.perf_counter_ns() - start)
-        state[loop.SPINS] = max(1, IDLE_MICROSECONDS * 1000 * spins // nanoseconds)
-        state[loop.PATIENCE] = max(1, PATIENCE_MICROSECONDS * 1000 * spins // nanoseconds)
+        pauses = 1000 * spins // nanoseconds  # in a microsecond
+        state[loop.SPINS] = max(1, IDLE_MICROSECONDS * pauses)
+        state[loop.GRACE] = max(1, GRACE_MICROSECONDS * pauses)
+        state[loop.PATIENCE] = max(1, PATIENCE_MICROSECONDS * pauses)
+        state[loop.IDLE] = IDLE_MICROSECONDS * 1000
         state[loop.YIELD] = _yield_address()
         state[loop.ACQUIRE] = _address(ctypes.pythonapi.PyThread_acquire_lock)
         state[loop.RELEASE] = _address(ctypes.pythonapi.PyThread_release_lock)
+        function, first, second, unit = _clock(state.ctypes.data + 8 * loop.TIME)
+        state[loop.CLOCK], state[loop.UNIT] = function, unit
+        state[loop.CLOCK_FIRST], state[loop.CLOCK_SECOND] = first, second
 
-    def _start(self, part: int) -> bool:
+    def _wake_nanoseconds(self) -> int:
+        """How long it takes until a parked team works: measured once, and kept with the pack."""
+        name = f"nanoseconds to wake {self.size} threads"
+        kept = pack.recall(name)
+        if kept is not None and kept.isdecimal():
+            return int(kept)
+        state, found = self.state, []
+        seats = loop.SEAT + 2 * loop.LINE * np.arange(1, self.size)
+        spins, state[loop.SPINS] = int(state[loop.SPINS]), 1
+        for _ in range(WAKES):
+            time.sleep(0.001)
+            if state[seats + loop.PARKED].all():
+                start = time.perf_counter_ns()
+                self._rouse(self._block_address, 0, 0)
+                found.append(time.perf_counter_ns() - start)
+        state[loop.SPINS] = spins
+        if not found:
+            return WAKE_MICROSECONDS * 1000
+        median = sorted(found)[len(found) // 2]
+        pack.remember(name, str(median))
+        return median
+
+    def _start(self, number: int) -> bool:
         """Start a thread; False if the system refuses."""
         lock = _new_lock()
         self._locks.append(lock)
-        self.state[loop.SEAT + part * loop.LINE + loop.LOCK] = lock
+        self.state[loop.SEAT + number * 2 * loop.LINE + loop.LOCK] = lock
         thread = threading.Thread(
             target=self._serve,
-            args=(part,),
-            name=f"numbatorch-{part}",
+            args=(number,),
+            name=f"numbatorch-{number}",
             daemon=True,
         )
         try:
@@ -91,17 +134,19 @@ class Team:
         except RuntimeError:
             return False
         self._threads.append(thread)
-        self.parts += 1
+        self.size += 1
+        self.state[loop.THREADS] = self.size
         return True
 
-    def _serve(self, part: int) -> None:
+    def _serve(self, number: int) -> None:
         """What a thread does; it keeps the team's memory alive."""
-        self._worker(self._block_address, part, 0)
+        self._worker(self._block_address, number, 0)
 
 
 def _entries() -> dict[str, Any]:
     """The compiled functions of the loop; calling one releases the interpreter's lock."""
-    specs = {kernel.__name__: kernel() for kernel in (loop.run, loop.worker, loop.stop, loop.spin)}
+    kernels = (loop.run, loop.worker, loop.rouse, loop.stop, loop.spin)
+    specs = {kernel.__name__: kernel() for kernel in kernels}
     found = pack.addresses(specs.values())
     return {name: _ENTRY(found[spec.key]) for name, spec in specs.items()}
 
@@ -143,9 +188,29 @@ def _yield_address() -> int:
         return 0
 
 
+def _clock(memory: int) -> tuple[int, int, int, int]:
+    """Address of a function that tells the time in two words at `memory`, or 0.
+
+    Its two arguments follow, and how many nanoseconds one in the first of the words is.
+    """
+    try:
+        if sys.platform == "win32":
+            kernel = ctypes.WinDLL("kernel32")
+            frequency = ctypes.c_int64()
+            kernel.QueryPerformanceFrequency(ctypes.byref(frequency))
+            function = _address(kernel.QueryPerformanceCounter)
+            return function, memory, 0, max(1, 10**9 // frequency.value)
+        function = _address(ctypes.CDLL(None).clock_gettime)
+        return function, time.CLOCK_MONOTONIC, memory, 10**9
+    except (OSError, AttributeError):
+        return 0, 0, 0, 0
+
+
 _lock = threading.RLock()  # a finalizer may run a program in the thread that holds it
 _team: Team | None = None
 _size: int | None = None
+_wakes: dict[int, int] = {}  # nanoseconds until so many parked threads work
+_ending = False  # no thread can be started any more
 
 
 def run(program: np.ndarray, outcome: Outcome | None = None) -> None:
@@ -155,17 +220,28 @@ def run(program: np.ndarray, outcome: Outcome | None = None) -> None:
     argument blocks alive until this returns.
 
     Args:
-        program: (n, 4) int64, contiguous: function address, argument block address, flags (bit 0:
-            one thread runs it, with parts = 1; bit 1: all rows before it are finished), unused.
+        program: (n, 8) int64, contiguous: function address, argument block address, flags (bit 0:
+            one thread runs it, with parts = 1; bit 1: all rows before it are finished), about how
+            many simple operations it is; then four words in which the loop notes how long a run
+            from this row on takes, zeros at first.
         outcome: becomes final when the program runs.
     """
-    global _team
     address, count = program.__array_interface__["data"][0], len(program)
     outcome = outcome or Outcome()
     with _lock:
-        if _team is None:
-            _team = Team(num_threads())
-        _team.run(address, count, outcome)
+        (_team or team()).run(address, count, outcome)
+
+
+def team() -> Team:
+    """The team, started if there is none."""
+    global _team
+    with _lock:
+        made = _team or Team(1 if _ending else num_threads())
+        if _team not in (None, made):  # a signal handler has started one meanwhile
+            made.close()
+        else:
+            _team = made
+        return _team
 
 
 def num_threads() -> int:
@@ -194,10 +270,16 @@ def _close() -> None:
 
 
 def _at_exit() -> None:
-    """End the team, unless a thread that outlives the interpreter still runs a program."""
+    """End the threads, unless one that outlives the interpreter still runs a program.
+
+    Finalizers may run programs after this, on the thread that calls.
+    """
+    global _ending
+    _ending = True
     if _lock.acquire(timeout=1.0):
         try:
-            _close()
+            if _team is not None:
+                _team.close()
         finally:
             _lock.release()
 
