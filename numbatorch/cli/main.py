@@ -4,6 +4,8 @@ Each subcommand imports what it needs when it runs.
 """
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +17,9 @@ INTERRUPTED = 130  # exit code after an interrupt, as shells have it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 1 for an error, 2 for wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return run(options)
@@ -61,13 +66,13 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("devices", help="list what there is to compute on")
 
     embed = commands.add_parser("embed", help="print how similar texts are")
-    embed.add_argument("texts", nargs="+", metavar="TEXT")
+    embed.add_argument("texts", nargs="+", type=text, metavar="TEXT")
     embed.add_argument("--model", metavar="SOURCE", help=f"default: the package {PACKAGED}")
     embed.add_argument("--json", action="store_true", help="print the vectors as JSON")
     _where(embed)
 
     generate = commands.add_parser("generate", help="continue a prompt")
-    generate.add_argument("prompt", metavar="PROMPT")
+    generate.add_argument("prompt", type=text, metavar="PROMPT")
     generate.add_argument("--model", required=True, metavar="SOURCE", help=SOURCE)
     _where(generate)
     generate.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
@@ -77,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--min-p", type=float, default=0.0, metavar="P", help="default: 0")
     generate.add_argument("--repeat-penalty", type=float, default=1.0, help="default: 1")
     generate.add_argument("--seed", type=int)
-    generate.add_argument("--stop", action="append", default=[], metavar="TEXT")
+    generate.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
 
     inspect = commands.add_parser("inspect", help="list metadata and tensors of a weights file")
     inspect.add_argument("file", metavar="FILE", help=".gguf, .safetensors, an index, or a folder")
@@ -86,6 +91,19 @@ def parser() -> argparse.ArgumentParser:
     warmup.add_argument("source", metavar="SOURCE", help=SOURCE)
     _where(warmup)
     return top
+
+
+def text(argument: str) -> str:
+    """A text from the command line, which is UTF-8 where the locale has no letters for it."""
+    try:
+        argument.encode()
+        return argument
+    except UnicodeEncodeError:
+        pass
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
 
 
 def _where(command: argparse.ArgumentParser) -> None:

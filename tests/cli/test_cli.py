@@ -218,3 +218,57 @@ def test_peak_memory_is_the_file_and_150_megabytes(folder) -> None:
             [sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True
         )
     assert int(done.stdout) <= file.stat().st_size + 150e6
+
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="arguments are bytes on POSIX")
+LOCALES = {
+    "utf-8": {"LC_ALL": "C.UTF-8"},
+    "C": {"LC_ALL": "C"},
+    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+}
+
+
+@POSIX
+@pytest.mark.parametrize("locale", ["ascii", "latin-1"])
+def test_texts_are_utf8_in_every_locale(locale: str, minilm: Path) -> None:
+    command = [sys.executable, "-m", "numbatorch", "embed", "--model", str(minilm), "--json"]
+    texts = ["caf\u00e9", "\U0001f642", "plain"]
+    environment = {**os.environ, **LOCALES[locale]}
+    done = subprocess.run([*command, *texts], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    vectors = nt.Embedder(minilm).encode(texts)
+    assert [row["text"] for row in found] == texts
+    assert np.abs(np.array([row["vector"] for row in found]) - vectors).max() <= 1e-5
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("utf-8", [b"embed", b"fine", b"caf\xe9"]),
+        ("C", [b"generate", b"--model", b"x", b"caf\xe9"]),
+        ("ascii", [b"generate", b"--model", b"x", b"y", b"--stop", b"caf\xe9"]),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_named(locale: str, words: list[bytes]) -> None:
+    environment = {**os.environ, **LOCALES[locale]}
+    command = [os.fsencode(sys.executable), b"-m", b"numbatorch", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 2
+    assert rb"'caf\udce9' is not UTF-8" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@POSIX
+@pytest.mark.parametrize("locale", ["utf-8", "ascii"])
+def test_what_a_terminal_has_no_letter_for_is_escaped(locale: str, tmp_path: Path) -> None:
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.safetensors")
+    nt.save({"\u00e9\U0001f642": nt.zeros(1)}, os.fsdecode(path))
+    environment = {**os.environ, **LOCALES[locale]}
+    command = [os.fsencode(sys.executable), b"-m", b"numbatorch", b"inspect", path]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert rb"caf\udce9.safetensors: safetensors" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(b"  ")
