@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 PREFIX = "continuing_subword_prefix"
 
-# The key with a text behind it, or letters that are spelled as escapes and may make up the key.
-_PREFIXED = re.compile(
-    rf'"{PREFIX}"\s*:\s*"[^"]|\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])'.encode(), re.ASCII
-)
+_PREFIXED = re.compile(rf'"{PREFIX}"\s*:\s*"[^"]'.encode())
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 
 
 def load(path: Path) -> "tokenizers.Tokenizer":
@@ -32,7 +30,7 @@ def load(path: Path) -> "tokenizers.Tokenizer":
     from tokenizers import Tokenizer
 
     raw = read_bytes(path, "tokenizer")
-    if _PREFIXED.search(raw):
+    if _may_prefix_merges(raw):
         _check_merges(raw, path)
     with refused("not a tokenizer.json", path):
         library = Tokenizer.from_buffer(raw)
@@ -81,6 +79,13 @@ def refused(problem: str, path: Path) -> Iterator[None]:
             raise
         rows = (f"file {path}", f"the tokenizers library: {short(error, 200)}")
         raise FormatError(message("tokenizer", problem, *rows)) from error
+
+
+def _may_prefix_merges(raw: bytes) -> bool:
+    """Whether a tokenizer.json may have merges and a prefix: if not, it need not be read twice."""
+    if b'"merges"' in raw and _PREFIXED.search(raw):
+        return True
+    return b"\\u00" in raw and _ESCAPED_LETTER.search(raw) is not None  # in the keys, as it seems
 
 
 def _check_merges(raw: bytes, path: Path) -> None:
