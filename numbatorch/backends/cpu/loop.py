@@ -33,11 +33,12 @@ PARTS = PROGRAM + 2  # shares of a row that is divided
 THREADS = PROGRAM + 3  # never more than parts
 SPINS = PROGRAM + 4  # pauses before an idle thread parks
 GRACE = PROGRAM + 5  # pauses at a barrier before a thread takes what others have not begun
-PATIENCE = PROGRAM + 6  # pauses at a barrier before the thread lets others run
-YIELD = PROGRAM + 7  # address of the system's `yield`, or 0
-ACQUIRE = PROGRAM + 8  # addresses of CPython's lock functions
-RELEASE = PROGRAM + 9
-STOP = PROGRAM + 10
+PATIENCE = PROGRAM + 6  # pauses between looks for what others have not begun
+SLEEP = PROGRAM + 7  # address of the system's function that lets others run, or 0, its argument
+SLEEP_FOR = PROGRAM + 8
+ACQUIRE = PROGRAM + 9  # addresses of CPython's lock functions
+RELEASE = PROGRAM + 10
+STOP = PROGRAM + 11
 CLOCK = 2 * LINE  # what the thread that calls keeps: a clock's address, or 0, and its arguments
 CLOCK_FIRST = CLOCK + 1
 CLOCK_SECOND = CLOCK + 2
@@ -53,6 +54,7 @@ SEAT = 5 * LINE  # two lines for each part: what its thread does; what is taken 
 PARKED, LOCK, SEEN, INSIDE = 0, 1, 2, 3
 TAKEN = LINE  # generation and number of rows of which this part's share is begun
 
+LOOKS = 20  # that a thread takes before it sleeps
 FEW = 4  # up to this many threads watch the finished shares themselves
 ROW_BITS = 20  # of the number of rows in TAKEN
 PACE = 16  # simple operations of a launch's work in a nanosecond, about, until it is measured
@@ -79,16 +81,16 @@ def put(state: int, word: int, value: int) -> None:
 
 @helper
 def let_others_run(state: int) -> None:
-    """Give the core to another thread that waits for it."""
-    function = get(state, YIELD)
+    """Sleep a little: a thread that slept is soon run again, one that yields waits its turn."""
+    function = get(state, SLEEP)
     if function != 0:
-        call_system(function, 0, 0)
+        call_system(function, get(state, SLEEP_FOR), 0)
 
 
 @helper
 def await_word(state: int, word: int, value: int) -> None:
     """Wait until a word of the state is `value`; after a while let other threads run."""
-    patience = get(state, PATIENCE)
+    patience = LOOKS * get(state, PATIENCE)
     spins = 0
     while get(state, word) != value:
         pause()
@@ -161,7 +163,7 @@ def is_open(state: int, target: int, pauses: int) -> int:
 @helper
 def finish(state: int, done: int, target: int) -> None:
     """Count finished shares, and open the barrier that waits for `target` of them."""
-    if done > 0 and add(state + 8 * DONE, done) + done == target:
+    if done > 0 and add(state + 8 * DONE, done) + done == target and get(state, THREADS) > FEW:
         put(state, OPENED, target)
 
 
@@ -193,11 +195,12 @@ def meet(
     if is_open(state, target, get(state, GRACE)):
         return 1
     while True:
-        finish(state, take_over(state, generation, thread, first, last), target)
-        if thread != 0 and last == get(state, COUNT):
-            return 1
-        if is_open(state, target, get(state, PATIENCE)):
-            return 1
+        for _ in range(LOOKS):
+            finish(state, take_over(state, generation, thread, first, last), target)
+            if thread != 0 and last == get(state, COUNT):
+                return 1
+            if is_open(state, target, get(state, PATIENCE)):
+                return 1
         if thread != 0:
             return 0
         let_others_run(state)

@@ -21,7 +21,8 @@ from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
 GRACE_MICROSECONDS = 1  # at a barrier a thread waits this long before it takes others' shares
-PATIENCE_MICROSECONDS = 5  # and then this long before it lets others run
+PATIENCE_MICROSECONDS = 5  # and this long before it looks again, a few times before it sleeps
+SLEEP_MICROSECONDS = 50
 WAKE_MICROSECONDS = 200  # what waking a team takes where that could not be measured
 WAKES = 5  # that are measured, of which the median counts
 
@@ -89,7 +90,7 @@ class Team:
         state[loop.GRACE] = max(1, GRACE_MICROSECONDS * pauses)
         state[loop.PATIENCE] = max(1, PATIENCE_MICROSECONDS * pauses)
         state[loop.IDLE] = IDLE_MICROSECONDS * 1000
-        state[loop.YIELD] = _yield_address()
+        state[loop.SLEEP], state[loop.SLEEP_FOR] = _sleep()
         state[loop.ACQUIRE] = _address(ctypes.pythonapi.PyThread_acquire_lock)
         state[loop.RELEASE] = _address(ctypes.pythonapi.PyThread_release_lock)
         function, first, second, unit = _clock(state.ctypes.data + 8 * loop.TIME)
@@ -178,14 +179,14 @@ def _new_lock() -> int:
     return int(lock)
 
 
-def _yield_address() -> int:
-    """Address of the function that lets other threads run, or 0."""
+def _sleep() -> tuple[int, int]:
+    """Address of a function that lets other threads run, or 0, and what it takes."""
     try:
-        if sys.platform == "win32":
-            return _address(ctypes.WinDLL("kernel32").SwitchToThread)
-        return _address(ctypes.CDLL(None).sched_yield)
+        if sys.platform == "win32":  # whose shortest sleep is too long
+            return _address(ctypes.WinDLL("kernel32").SwitchToThread), 0
+        return _address(ctypes.CDLL(None).usleep), SLEEP_MICROSECONDS
     except (OSError, AttributeError):
-        return 0
+        return 0, 0
 
 
 def _clock(memory: int) -> tuple[int, int, int, int]:
