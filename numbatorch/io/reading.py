@@ -56,6 +56,19 @@ def open_file(path: str | os.PathLike[str], operator: str) -> BinaryIO:
     return file
 
 
+def check_replaceable(path: str | os.PathLike[str], operator: str) -> None:
+    """Fail where a new file would take the place of something else than a regular file.
+
+    Raises:
+        FormatError: a folder, a pipe, a device or a socket is there.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    _check_kind(mode, path, operator)
+
+
 def read_bytes(path: str | os.PathLike[str], operator: str) -> bytes:
     """The bytes of a regular file; raises as `open_file`."""
     with open_file(path, operator) as file:

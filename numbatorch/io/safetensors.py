@@ -17,7 +17,7 @@ from numbatorch import dtype
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
-from numbatorch.io.reading import parse_json, read_json, short
+from numbatorch.io.reading import check_replaceable, parse_json, read_json, short
 
 TYPES = {
     "C64": dtype.complex64,
@@ -242,10 +242,12 @@ def save_safetensors(
         metadata: str to str.
     Raises:
         DTypeError: an array has a type that the format lacks.
+        FormatError: the path is a folder, a pipe or a device.
     """
     from safetensors.numpy import save_file
 
     path = Path(path)
+    check_replaceable(path, "save_safetensors")
     for name, array in tensors.items():
         try:
             if dtype.from_numpy(array.dtype) not in TYPES.values():
@@ -253,7 +255,7 @@ def save_safetensors(
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
         save_file(arrays, temporary, None if metadata is None else dict(metadata))
         os.replace(temporary, path)

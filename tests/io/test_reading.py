@@ -78,6 +78,17 @@ def test_what_is_no_file_is_refused(
 
 @posix
 @pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
+def test_what_is_no_file_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    path = make(kind, tmp_path / "x.safetensors")
+    before = os.stat(path)
+    with pytest.raises(FormatError, match=f"is {kind}, not a file"):
+        nt.save({"x": nt.ones(3)}, path)
+    assert os.path.samestat(os.stat(path), before)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@posix
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
 @pytest.mark.parametrize(
     "name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"]
 )

@@ -5,11 +5,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
 import numbatorch as nt
 from numbatorch.models.blocks.rotary import Rope
+from numbatorch.models.config import GGUF_HARMLESS
 from tests.models.build import (
     BERT,
     bert_weights,
@@ -303,6 +305,42 @@ def test_a_gguf_file_that_is_no_model_is_named(kind: str, tmp_path: Path) -> Non
     weights = llama_weights(llama_config())
     file = write_gguf(tmp_path / "m.gguf", llama_config(), weights, {"general.type": kind})
     fails(file, f"general.type is {kind}")
+
+
+METADATA = sorted(
+    value.format(arch="llama", dense="dense")
+    for group in (gguf.Keys.LLM, gguf.Keys.Attention, gguf.Keys.Rope, gguf.Keys.SSM)
+    for value in vars(group).values()
+    if isinstance(value, str) and value.startswith("{arch}.")
+)
+
+
+SIZES = {  # which errors name by what follows from them
+    f"llama.{name}"
+    for name in (
+        *("attention.head_count", "attention.head_count_kv", "attention.key_length"),
+        *("block_count", "embedding_length", "feed_forward_length", "vocab_size"),
+    )
+}
+
+
+@pytest.mark.parametrize("key", METADATA)
+def test_a_key_of_metadata_is_refused_or_changes_the_logits(key: str, tmp_path: Path) -> None:
+    """Or is known to change nothing. What it has to change, llama.cpp says in tests/peers."""
+    config, ids = llama_config(), [3, 1, 4, 1, 5]
+    weights = llama_weights(config)
+    plain = nt.models.from_pretrained(write_gguf(tmp_path / "plain.gguf", config, weights))
+    expected = plain.logits(ids)
+    file = write_gguf(tmp_path / "m.gguf", config, weights, {key: 3})
+    try:
+        found = nt.models.from_pretrained(file).logits(ids)
+    except nt.FormatError as error:
+        assert key in str(error) or key in SIZES
+    except nt.OutOfRange:
+        assert key == "llama.context_length"
+    else:
+        harmless = key.removeprefix("llama.") in GGUF_HARMLESS
+        assert harmless == np.array_equal(found, expected)
 
 
 def test_an_unknown_architecture_lists_the_known(tmp_path: Path) -> None:
