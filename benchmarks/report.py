@@ -79,9 +79,10 @@ class Table:
             return "-"
         ours = found.seconds(OURS)
         text = _value(found.row, least)
-        return text + (
-            f" ({statistics.median(least) / statistics.median(ours):.0%})" if ours else ""
-        )
+        if not ours:
+            return text
+        reached = statistics.median(least) / statistics.median(ours)
+        return f"{text} ({reached:{'.0%' if reached >= 0.1 else '.1%'}})"
 
     def _cell(self, found: Measured, engine: str) -> str:
         """A figure with its spread; a peer's with how many times as fast ours is."""
