@@ -162,6 +162,23 @@ def compiled_step(api: Api) -> Work:
     return Work(run)
 
 
+def compiled_gradient(api: Api) -> Work:
+    """A compiled function whose result a gradient flows through, and that gradient."""
+    if api.library is None:
+        raise NotImplementedError
+    weight = api.library.ones(SIZE, requires_grad=True)
+    x, y = vectors(api)
+    function = api.compiled(lambda weight, x, y: (weight * x + y).square().sum())
+
+    def run() -> Any:
+        weight.grad = None
+        with api.gradients():
+            function(weight, x, y).backward()
+        return weight.grad
+
+    return Work(api.read(run))
+
+
 def node(api: Api) -> Work:
     """Building a node of a graph that nobody reads; where there are no graphs, the operation."""
     x, y = vectors(api)
@@ -229,6 +246,7 @@ CALLS: dict[str, Callable[[Api], Work]] = {
     "own result fed back, compiled": compiled_feedback,
     "state at a position, compiled": compiled_state,
     "rows by index, compiled": compiled_rows,
+    "compiled, then backward()": compiled_gradient,
     "training step, compiled": compiled_step,
     "building a node": node,
     "building a loss of 20,000 terms": loss,
@@ -237,3 +255,8 @@ CALLS: dict[str, Callable[[Api], Work]] = {
     "a loop over 1,024 elements": loop,
     "printing": text,
 }
+WITH_GRADIENTS = (
+    "compiled, then backward()",
+    "training step, compiled",
+    "building a loss of 20,000 terms",
+)

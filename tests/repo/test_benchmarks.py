@@ -247,43 +247,6 @@ def test_what_a_decode_step_reads_is_what_the_file_holds(kind: str, tmp_path: Pa
     assert checkpoints.bytes_a_token(shape, kind) == sum(int(t.n_bytes) for t in matrices)
 
 
-@pytest.mark.peers
-def test_the_products_of_a_floor_are_those_that_torch_counts() -> None:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from torch.utils.flop_counter import FlopCounterMode
-
-    def operations(model: Any, *ids: Any, **options: Any) -> int:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(*ids, **options)
-        return int(counter.get_total_flops())
-
-    eager = {"attn_implementation": "eager"}
-    shape, tokens = checkpoints.Shape(64, 2, 4, 2, 96, vocab=320), 16
-    config = transformers.LlamaConfig(
-        vocab_size=shape.vocab,
-        hidden_size=shape.dim,
-        intermediate_size=shape.ffn,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        **eager,
-    )
-    llama = transformers.LlamaForCausalLM(config)
-    above = shape.layers * shape.dim * tokens  # products behind the causal mask, which eager makes
-    counted = operations(llama, torch.ones(1, tokens, dtype=torch.long), logits_to_keep=1)
-    assert counted == 2 * tokens * (checkpoints.products_a_token(shape, tokens) + above)
-
-    folder = rows.minilm()
-    if folder is None:
-        return
-    bert = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False, **eager)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    encoded = tokenizer(rows.SENTENCE, return_tensors="pt")
-    _job, needed = rows.minilm_row(folder, 1).floor or ("", {})
-    assert operations(bert, **encoded) == 2 * needed["count"]
-
-
 # Small calls.
 
 
@@ -292,28 +255,12 @@ def values(result: Any) -> Any:
     return np.asarray(result.detach().numpy() if hasattr(result, "detach") else result)
 
 
-WITH_GRADIENTS = ("training step, compiled", "building a loss of 20,000 terms")
-
-
-@pytest.mark.parametrize("name", sorted({*small.CALLS} - {*WITH_GRADIENTS, "printing"}))
+@pytest.mark.parametrize("name", sorted({*small.CALLS} - {*small.WITH_GRADIENTS, "printing"}))
 def test_a_small_call_computes_what_numpy_does(name: str) -> None:
     expected = small.CALLS[name](small.Api(np.asarray)).call()
     found = small.CALLS[name](OURS).call()
     if expected is not None:
         np.testing.assert_allclose(values(found), values(expected), rtol=2e-5, atol=2e-5)
-
-
-@pytest.mark.peers
-@pytest.mark.parametrize("name", WITH_GRADIENTS)
-def test_a_small_call_with_gradients_computes_what_torch_does(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(small, "TERMS", 200)
-    theirs = small.Api(torch.from_numpy, library=torch, gradients=torch.enable_grad)
-    ours, expected = small.CALLS[name](OURS), small.CALLS[name](theirs)
-    for _ in range(3 if "step" in name else 1):
-        np.testing.assert_allclose(values(ours.call()), values(expected.call()), rtol=1e-5)
 
 
 def test_the_call_of_ten_launches_makes_ten() -> None:

@@ -1,0 +1,61 @@
+"""The benchmarks' floors and calls with gradients, beside what PyTorch counts and computes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from benchmarks import checkpoints, rows, small
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+pytestmark = pytest.mark.peers
+
+
+def test_the_products_of_a_floor_are_those_that_torch_counts() -> None:
+    def operations(model: Any, *ids: Any, **options: Any) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(*ids, **options)
+        return int(counter.get_total_flops())
+
+    eager = {"attn_implementation": "eager"}
+    shape, tokens = checkpoints.Shape(64, 2, 4, 2, 96, vocab=320), 16
+    config = transformers.LlamaConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.dim,
+        intermediate_size=shape.ffn,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        **eager,
+    )
+    llama = transformers.LlamaForCausalLM(config)
+    above = shape.layers * shape.dim * tokens  # products behind the causal mask, which eager makes
+    counted = operations(llama, torch.ones(1, tokens, dtype=torch.long), logits_to_keep=1)
+    assert counted == 2 * tokens * (checkpoints.products_a_token(shape, tokens) + above)
+
+    folder = rows.minilm()
+    if folder is None:
+        return
+    bert = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False, **eager)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    encoded = tokenizer(rows.SENTENCE, return_tensors="pt")
+    _job, needed = rows.minilm_row(folder, 1).floor or ("", {})
+    assert operations(bert, **encoded) == 2 * needed["count"]
+
+
+@pytest.mark.parametrize("name", small.WITH_GRADIENTS)
+def test_a_small_call_with_gradients_computes_what_torch_does(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small, "TERMS", 200)
+    api = small.Api(nt.from_numpy, nt.compile, lambda call: lambda: call().realize(), nt)
+    theirs = small.Api(torch.from_numpy, library=torch, gradients=torch.enable_grad)
+    ours, expected = small.CALLS[name](api), small.CALLS[name](theirs)
+    for _ in range(3 if "step" in name else 1):
+        found, known = ours.call().detach().numpy(), expected.call().detach().numpy()
+        np.testing.assert_allclose(found, known, rtol=1e-5)
