@@ -58,6 +58,9 @@ _was_enabled = True
 class Call(Generic[Result]):
     """A call in a thread of its own; making this waits until it is over.
 
+    A thread that imports or holds a compiler's lock makes the call itself: another one would wait
+    for it. That is a signal handler that came while the interpreter dropped what LLVM had made.
+
     Args:
         function: what is called; what it raises is raised here.
         interrupted: called when a signal handler raises meanwhile, perhaps more than once.
@@ -79,7 +82,9 @@ class Call(Generic[Result]):
         self._ended.acquire()
         pause = _Pause()
         try:
-            if self._start(function):
+            if _must_not_wait():
+                self._make(function)
+            elif self._start(function):
                 self._wait(interrupted)
         finally:
             pause.end()
@@ -140,11 +145,10 @@ def import_module(name: str) -> ModuleType:
 def whole(function: Callable[[], Result]) -> Result:
     """The result of `function`, an import as a rule, which nothing comes in between of.
 
-    What a signal handler raises meanwhile is raised when the call is over. A thread that is
-    importing already makes the call itself: another one would wait for the module.
+    What a signal handler raises meanwhile is raised when the call is over.
     """
     handlers_come = threading.get_ident() == threading.main_thread().ident
-    if handlers_come and not _is_importing():
+    if handlers_come and not _must_not_wait():
         call = Call(function)
         raise_once(call, "late")
         return call.result
@@ -153,6 +157,26 @@ def whole(function: Callable[[], Result]) -> Result:
         return function()
     finally:
         pause.end()
+
+
+def _must_not_wait() -> bool:
+    """Whether this thread has what another one needs: half a module, or a compiler's lock."""
+    return _is_importing() or any(_owns(*names) for names in _COMPILERS)
+
+
+# Where the locks of LLVM and of Numba's compiler are.
+_COMPILERS = (
+    ("llvmlite.binding.ffi", "lib", "_lock", "_lock"),
+    ("numba.core.compiler_lock", "global_compiler_lock", "_lock"),
+)
+
+
+def _owns(module: str, *names: str) -> bool:
+    found: Any = sys.modules.get(module)
+    for name in names:
+        found = getattr(found, name, None)
+    is_owned = getattr(found, "_is_owned", None)
+    return is_owned is not None and bool(is_owned())
 
 
 def _is_importing() -> bool:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,28 +71,36 @@ assert values == [[[0.5, 0.5]]], values
 # The collector may start in any thread, also in one that compiles.
 COMPILING = """
 import gc
-from numbatorch.backends.cpu import compiler
+from numbatorch.backends.cpu import compiler, pack
+from numbatorch.language.kernel import Pointer, kernel
 
-values = []
+def made(number):
+    @kernel
+    def store(out: Pointer["int64"], part: int, parts: int) -> None:
+        out[0] = number
+    return store()
+
+found = []
 
 class Garbage:
     def __init__(self):
         self.me = self
     def __del__(self):
-        values.append((nt.tensor([1, 2], dtype=nt.int16) * 3 - 1).tolist())
+        found.append(pack.addresses([made(2)]))
 
 real = compiler.compile_object
 
 def compile_object(spec, cpu):
-    Garbage()
-    [[] for _ in range(5000)]  # the collector starts
+    if spec == made(1):
+        Garbage()
+        [[] for _ in range(5000)]  # the collector starts
     return real(spec, cpu)
 
 compiler.compile_object = compile_object
 gc.set_threshold(500, 2, 2)
-assert (nt.tensor([1.0, 2.0]) * 3 + 1).tolist() == [4.0, 7.0]
+assert pack.addresses([made(1)])[made(1).key]
 gc.collect()
-assert values and all(value == [2, 5] for value in values), values
+assert found == [pack.addresses([made(2)])] and all(found[0].values())
 assert gc.isenabled()
 """
 FORK = """
@@ -203,3 +213,24 @@ def test_a_module_that_is_loaded_costs_no_thread() -> None:
     for _ in range(100):
         assert import_module("numbatorch.apart") is apart
     assert time.perf_counter() - start < 0.01
+
+
+def llvm_lock() -> Any:
+    from llvmlite.binding import ffi
+
+    return ffi.lib._lock
+
+
+def numba_lock() -> Any:
+    from numba.core.compiler_lock import global_compiler_lock
+
+    return global_compiler_lock
+
+
+@pytest.mark.parametrize("lock", [llvm_lock, numba_lock])
+def test_who_holds_a_compilers_lock_makes_the_call_itself(lock: Callable[[], Any]) -> None:
+    """As a signal handler does that came while the interpreter dropped a module of LLVM's."""
+    with lock():
+        assert Call(threading.current_thread).result is threading.main_thread()
+        assert whole(threading.current_thread) is threading.main_thread()
+    assert Call(threading.current_thread).result is not threading.main_thread()

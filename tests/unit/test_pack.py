@@ -443,23 +443,3 @@ def test_an_interrupt_waits_for_the_compiler(
     assert value_of(compiled[0]) == 1
     monkeypatch.setattr(compiler, "compile_object", real)
     assert len(pack.addresses(specs)) == count
-
-
-def test_kernels_that_are_compiled_while_others_are_saved(
-    cache: Path, kernels: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As by a signal handler: the lock of the pack's file is taken once."""
-    first, second = kernels.made(30)(), kernels.made(31)()
-    real = PackFile._extend
-
-    def extend(self: PackFile, *arguments: Any) -> None:
-        if second.key not in pack._addresses:
-            assert value_of(second) == 31
-        real(self, *arguments)
-
-    value_of(kernels.made(29)())
-    monkeypatch.setattr(PackFile, "_extend", extend)
-    assert value_of(first) == 30
-    forget(monkeypatch)
-    forbid_compiling(monkeypatch)
-    assert [value_of(first), value_of(second)] == [30, 31]

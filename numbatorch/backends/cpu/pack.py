@@ -11,10 +11,10 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numbatorch import logs, settings
-from numbatorch.apart import Call, whole
+from numbatorch.apart import Call, raise_once, whole
 from numbatorch.backends.cpu import workers
 from numbatorch.backends.cpu.identity import identity
 from numbatorch.backends.cpu.packfile import Objects, PackFile
@@ -24,6 +24,7 @@ from numbatorch.language.kernel import KernelSpec, digest
 PATIENCE = 60.0  # seconds that a fork waits for a compiler, at most
 
 _lock = threading.RLock()
+_filing = threading.RLock()  # of the pack's file and LLVM's linker; taken apart only
 _held = False  # by a thread that forks
 _addresses: dict[str, int] = {}
 _libraries: list[Any] = []  # keep the loaded code alive
@@ -31,8 +32,6 @@ _numbers = itertools.count()  # of libraries: what failed or was interrupted has
 _jit: Any = None
 _file: PackFile | None = None
 _used: list[str] = []
-_unsaved: Objects = {}
-_saving = False
 _warned = False
 
 
@@ -56,7 +55,7 @@ def recall(name: str) -> str | None:
     """What `remember` has put down under a name for this version and processor, if anything."""
     key = digest("measured", name)
     with _lock:
-        found = _pack_file().read([key]).get(key)
+        found = whole(lambda: _read([key])).get(key)
     return None if found is None else found[1].decode("ascii", "replace")
 
 
@@ -65,32 +64,62 @@ def remember(name: str, text: str) -> None:
     key = digest("measured", name)
     with _lock:
         _used.append(key)
-        _save(_pack_file(), {key: ("measured", text.encode())}, quiet=True)
+        whole(lambda: _save({key: ("measured", text.encode())}))
+
+
+class _Loaded(NamedTuple):
+    """What loading came to: kernels compiled, in how many seconds, what failed, what is unsaved."""
+
+    compiled: list[str]
+    seconds: float
+    error: KernelError | None
+    unsaved: OSError | None
 
 
 def _load(specs: list[KernelSpec]) -> None:
-    """Read or compile, then link.
+    """Read or compile, and link: apart, so that no other code comes in between.
 
-    A signal handler or finalizer may need kernels within this, so it may be entered again. Then
-    what both need is linked twice.
+    An interrupt that came while Numba works would leave Numba unusable. A signal handler or a
+    finalizer that needs a kernel would wait for the compiler's or LLVM's lock, which its own thread
+    holds. After an interrupt no other kernel is begun; those that were finished are kept.
     """
-    file = _pack_file()
-    objects = file.read([spec.key for spec in specs])
+    workers.stop.clear()
+    call = Call(lambda: _load_here(specs), workers.stop.set)
+    found = call.result
+    if found.compiled:
+        count, names = len(found.compiled), ", ".join(found.compiled)
+        logs.info("kernels", "compiled %d kernels in %.2f s: %s", count, found.seconds, names)
+    if found.unsaved is not None:
+        _warn(found.unsaved)
+    raise_once(call, "late")
+    if found.error is not None:
+        raise found.error
+
+
+def _load_here(specs: list[KernelSpec]) -> _Loaded:
+    start = time.perf_counter()
+    objects = _read([spec.key for spec in specs])
     missing = [spec for spec in specs if spec.key not in objects]
-    error: BaseException | None = None
+    compiled: Objects = {}
+    error, unsaved = None, None
     if missing:
-        compiled, error = _compile_apart(missing)
+        compiled, error = _compile(missing)
         objects.update(compiled)
-        _save(file, compiled)
-    if objects:
-        _link([spec for spec in specs if spec.key in objects], objects)
-    if error is not None:
-        raise error
+        unsaved = _save(compiled)
+    seconds = time.perf_counter() - start
+    try:
+        with _filing:
+            _link([spec for spec in specs if spec.key in objects], objects)
+    except KernelError as err:
+        error = error or err
+    names = [spec.name for spec in missing if spec.key in compiled]
+    return _Loaded(names, seconds, error, unsaved)
 
 
 def _link(specs: list[KernelSpec], objects: Objects) -> None:
     """Put object code into memory and note the addresses."""
-    jit = _jit_compiler()
+    if not specs:
+        return
     import llvmlite.binding as llvm
 
     builder = llvm.JITLibraryBuilder().add_current_process()
@@ -98,7 +127,7 @@ def _link(specs: list[KernelSpec], objects: Objects) -> None:
         symbol, code = objects[spec.key]
         builder.add_object_img(code).export_symbol(symbol)
     try:
-        library = builder.link(jit, f"kernels{next(_numbers)}")
+        library = builder.link(_jit_compiler(), f"kernels{next(_numbers)}")
     except RuntimeError as err:
         if len(specs) > 1:
             for spec in specs:
@@ -115,37 +144,14 @@ def _link(specs: list[KernelSpec], objects: Objects) -> None:
 def _jit_compiler() -> Any:
     global _jit
     if _jit is None:
-        made = whole(_new_jit)
-        if _jit is None:  # else a signal handler was first
-            _jit = made
+        import llvmlite.binding as llvm
+
+        from numbatorch.backends.cpu import target
+        from numbatorch.language import processor
+
+        machine = target.machine(processor.host(), jit=True)
+        _jit = llvm.create_lljit_compiler(machine, suppress_errors=True)
     return _jit
-
-
-def _new_jit() -> Any:
-    import llvmlite.binding as llvm
-
-    from numbatorch.backends.cpu import target
-    from numbatorch.language import processor
-
-    machine = target.machine(processor.host(), jit=True)
-    return llvm.create_lljit_compiler(machine, suppress_errors=True)
-
-
-def _compile_apart(specs: list[KernelSpec]) -> tuple[Objects, BaseException | None]:
-    """As `_compile`, in a thread of its own, and what it did in the log.
-
-    An interrupt that came while Numba works would leave Numba unusable, and a finalizer there that
-    needs a kernel would wait for this thread. After an interrupt, which is the error then, no
-    other kernel is begun; those that were finished are kept.
-    """
-    workers.stop.clear()
-    start = time.perf_counter()
-    call = Call(lambda: _compile(specs), workers.stop.set)
-    objects, error = call.result
-    seconds = time.perf_counter() - start
-    names = ", ".join(spec.name for spec in specs if spec.key in objects)
-    logs.info("kernels", "compiled %d kernels in %.2f s: %s", len(objects), seconds, names)
-    return objects, call.late or error
 
 
 def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
@@ -194,40 +200,34 @@ def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
     return error
 
 
-def _save(file: PackFile, compiled: Objects, quiet: bool = False) -> None:
-    """Add to the pack, or warn once that what was compiled stays in memory only.
+def _read(keys: list[str]) -> Objects:
+    with _filing:
+        return _pack_file().read(keys)
 
-    The pack's lock is not for one thread to take twice: what is compiled by a call that came in
-    between of saving is saved by that.
-    """
-    global _saving, _warned
-    _unsaved.update(compiled)
-    if _saving:
-        return
+
+def _save(compiled: Objects) -> OSError | None:
+    """Add to the pack, or give the reason why what was compiled stays in memory only."""
     try:
-        _saving = True
-        while _unsaved:
-            some = dict(_unsaved)
-            file.append(some, _used)
-            for key in some:
-                _unsaved.pop(key, None)
+        with _filing:
+            _pack_file().append(compiled, _used)
     except OSError as err:
-        _unsaved.clear()
-        if not (_warned or quiet):
-            _warned = True
-            warnings.warn(
-                f"kernels are compiled again in every process: {file.path.parent}: {err}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-    finally:
-        _saving = False
+        return err
+    return None
+
+
+def _warn(problem: OSError) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        folder = settings.cache_dir() / "packs"
+        text = f"kernels are compiled again in every process: {folder}: {problem}"
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
 def _pack_file() -> PackFile:
     """The pack of this version and processor in the current cache folder."""
     global _file
-    name, key = whole(identity)
+    name, key = identity()
     path = settings.cache_dir() / "packs" / name
     if _file is None or _file.path != path:
         _file = PackFile(path, key)
@@ -247,9 +247,8 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock."""
-    global _lock, _saving
-    _lock = threading.RLock()
-    _saving = False
+    global _lock, _filing
+    _lock, _filing = threading.RLock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
