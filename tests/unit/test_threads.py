@@ -293,10 +293,18 @@ def test_what_waking_takes_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pack, "recall", kept.get)
     monkeypatch.setattr(pack, "remember", kept.__setitem__)
     monkeypatch.setattr(settings, "processors", lambda: 2)
+    load = [5.0]
+    monkeypatch.setattr(os, "getloadavg", lambda: (load[0], 0.0, 0.0), raising=False)
+    threads.set_num_threads(2)
+    threads.team()
+    assert not kept and threads._wakes == {2: 1000 * threads.WAKE_MICROSECONDS}
+    load[0] = 0.0
+    kept.clear()
+    threads._wakes.clear()
     threads.set_num_threads(2)
     threads.team()
     ((name, nanoseconds),) = kept.items()
-    assert "2 threads" in name and 500 < int(nanoseconds) < 10**8
+    assert "2 parked threads" in name and 500 < int(nanoseconds) < 10**8
     assert threads._wakes == {2: int(nanoseconds)}
     kept[name] = "123456"
     threads._wakes.clear()

@@ -23,7 +23,7 @@ IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
 GRACE_MICROSECONDS = 1  # at a barrier a thread waits this long before it takes others' shares
 PATIENCE_MICROSECONDS = 5  # and this long before it looks again, a few times before it sleeps
 SLEEP_MICROSECONDS = 50
-WAKE_MICROSECONDS = 200  # what waking a team takes where that could not be measured
+WAKE_MICROSECONDS = 200  # what waking a team takes while that is not measured
 WAKES = 5  # that are measured, of which the median counts
 
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -98,11 +98,16 @@ class Team:
         state[loop.CLOCK_FIRST], state[loop.CLOCK_SECOND] = first, second
 
     def _wake_nanoseconds(self) -> int:
-        """How long it takes until a parked team works: measured once, and kept with the pack."""
-        name = f"nanoseconds to wake {self.size} threads"
+        """How long it takes until a parked team works: measured once, and kept with the pack.
+
+        Not on a machine that computes for others: what takes long is to wake a core that rests.
+        """
+        name = f"nanoseconds until {self.size} parked threads run"
         kept = pack.recall(name)
         if kept is not None and kept.isdecimal():
             return int(kept)
+        if hasattr(os, "getloadavg") and os.getloadavg()[0] > settings.processors() / 2:
+            return WAKE_MICROSECONDS * 1000
         state, found = self.state, []
         seats = loop.SEAT + 2 * loop.LINE * np.arange(1, self.size)
         spins, state[loop.SPINS] = int(state[loop.SPINS]), 1
