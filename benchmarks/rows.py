@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -138,21 +140,23 @@ def fused_rows(device: str) -> list[Row]:
 
 def contention_rows(threads: int) -> list[Row]:
     """MiniLM and a product beside busy processes, on too many threads, and after a rest."""
-    rows = []
+    cases: list[tuple[str, Callable[..., Row]]] = [("matmul 1024^3", partial(matmul_row, 1024))]
     folder = minilm()
-    for label, row in (("MiniLM, one sentence", minilm_row), ("matmul 1024^3", matmul_row)):
-        if row is minilm_row and folder is None:
-            continue
-        first: list[Any] = [folder, 1] if row is minilm_row else [1024]
+    if folder is not None:
+        cases.insert(0, ("MiniLM, one sentence", partial(minilm_row, folder, 1)))
+    more = max(threads, 2 * (os.cpu_count() or 1))
+    rows = []
+    for label, row in cases:
         alone = f"{label}, alone"
         for busy in NEIGHBOURS:
             name = f"{label}, {busy} busy neighbour{'s' * (busy > 1)}" if busy else alone
-            rows.append(row(*first, name=name, busy=busy, alone=alone))
-        more = max(threads, 2 * (os.cpu_count() or 1))
-        name = f"{label}, {more} threads"
-        rows.append(row(*first, name=name, threads=more, alone=alone))
-    for size in IDLE_SIZES:
-        floor = ("call", {"size": size * 1024})
-        name = f"x * y + x, {size}K, after a rest"
-        rows.append(Row(name, "idle", {"size": size * 1024}, "us", floor=floor))
+            rows.append(row(name=name, busy=busy, alone=alone))
+        rows.append(row(name=f"{label}, {more} threads", threads=more, alone=alone))
+    for thousands in IDLE_SIZES:
+        size = thousands * 1024
+        name, floor = (
+            f"x * y + x, {thousands}K, after a rest",
+            ("copy", {"size": 3 * 4 * size // 2}),
+        )
+        rows.append(Row(name, "idle", {"size": size}, "us", floor=floor))
     return rows

@@ -187,19 +187,24 @@ def test_spread_is_half_the_distance_of_the_quartiles() -> None:
     assert timing.spread([2.0]) == 0.0
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "sched_getaffinity"), reason="Linux")
+CHILDREN = Path(f"/proc/self/task/{threading.main_thread().native_id}/children")
+
+
+@pytest.mark.skipif(not CHILDREN.exists(), reason="only Linux lists a thread's children")
 def test_busy_neighbours_compute_and_end() -> None:
-    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    def ticks(child: str) -> int:
+        return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11])
+
+    others = set(CHILDREN.read_text().split())
     with busy_cores(2):
-        running = children.read_text().split()
-        time.sleep(0.1)
-        ticks = [
-            int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11])
-            for child in running
-        ]
-        assert len(ticks) >= 2
-        assert sum(tick > 0 for tick in ticks) >= 2
-    assert not set(running) & set(children.read_text().split())
+        busy = set(CHILDREN.read_text().split()) - others
+        assert len(busy) == 2
+        started = {child: ticks(child) for child in busy}
+        end = time.perf_counter() + 30
+        while any(ticks(child) <= started[child] for child in busy):
+            assert time.perf_counter() < end
+            time.sleep(0.01)
+    assert not busy & set(CHILDREN.read_text().split())
 
 
 # Floors.
