@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+Values = Mapping[str, Any]  # of the variables of a replay, by name
+NO_VALUES: Values = {}
 
 
 class Variable(int):
@@ -50,10 +53,10 @@ class Variable(int):
     def __repr__(self) -> str:
         return f"{self.name}{self.offset:+d}" if self.offset else self.name
 
-    @property
-    def current(self) -> int:
-        """The value at this replay."""
-        return self.cell[0] + self.offset
+    def at(self, values: Values) -> int:
+        """The value in a replay whose variables have these values; in none that of the trace."""
+        found: int = values.get(self.name, self.cell[0])
+        return found + self.offset
 
     def _frozen(self, *others: Any) -> Any:
         raise TypeError(
@@ -80,14 +83,14 @@ class FloatVariable:
     a branch or `float`, is an error.
 
     >>> rate = FloatVariable("rate", [0.5])
-    >>> isinstance(rate, float), (1 - rate * 0.5).current
-    (True, 0.75)
+    >>> isinstance(rate, float), (1 - rate * 0.5).at({"rate": 0.25})
+    (True, 0.875)
     """
 
     __slots__ = ("_compute", "cell", "name")
 
     def __init__(
-        self, name: str, cell: list[Any], compute: Callable[[], float] | None = None
+        self, name: str, cell: list[Any], compute: Callable[[Values], float] | None = None
     ) -> None:
         self.name = name
         self.cell = cell
@@ -95,26 +98,23 @@ class FloatVariable:
 
     __class__ = property(lambda self: float)
 
-    @property
-    def current(self) -> float:
-        """The value at this replay."""
-        return float(self.cell[0]) if self._compute is None else self._compute()
+    def at(self, values: Values) -> float:
+        """The value in a replay whose variables have these values; in none that of the trace."""
+        if self._compute is not None:
+            return self._compute(values)
+        return float(values.get(self.name, self.cell[0]))
 
     def __repr__(self) -> str:
         return self.name
 
     def __neg__(self) -> FloatVariable:
-        return FloatVariable(self.name, self.cell, lambda: -self.current)
+        return FloatVariable(self.name, self.cell, lambda values: -self.at(values))
 
     def _frozen(self, *_others: Any) -> Any:
         raise TypeError(
             f"variable {self.name}: this would freeze a value that changes between replays; pass "
             "it to an operator, by itself or after arithmetic with numbers"
         )
-
-
-def _value(value: Any) -> Any:
-    return value.current if is_variable(value) else value
 
 
 def _computed(function: Callable[[Any, Any], Any], swapped: bool) -> Callable[[Any, Any], Any]:
@@ -124,7 +124,10 @@ def _computed(function: Callable[[Any, Any], Any], swapped: bool) -> Callable[[A
         if not isinstance(other, int | float):
             return NotImplemented
         lhs, rhs = (other, self) if swapped else (self, other)
-        compute = lambda: float(function(_value(lhs), _value(rhs)))  # noqa: E731
+
+        def compute(values: Values) -> float:
+            return float(function(current(lhs, values), current(rhs, values)))
+
         return FloatVariable(self.name, self.cell, compute)
 
     return method
@@ -156,12 +159,12 @@ def is_variable(value: Any) -> bool:
     return isinstance(value, Variable | FloatVariable)
 
 
-def current(value: Any) -> Any:
-    """An attribute as it is at this replay: a plan variable, or a tuple with some, as numbers."""
+def current(value: Any, values: Values) -> Any:
+    """An attribute as it is in a replay: a plan variable, or a tuple with some, as numbers."""
     if isinstance(value, Variable | FloatVariable):
-        return value.current
+        return value.at(values)
     if isinstance(value, tuple):
-        return tuple(map(current, value))
+        return tuple(current(item, values) for item in value)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.passes.plan import Place, Plan
-from numbatorch.variable import FloatVariable, Variable
+from numbatorch.variable import FloatVariable, Values, Variable, is_variable
 
 Array = np.ndarray[Any, Any]
 
@@ -27,21 +27,22 @@ def float32_word(value: float) -> int:
 
 
 class Arguments:
-    """The words of all argument blocks of a plan, one after the other.
+    """The words of all argument blocks of a plan, one after the other, as they are before a run.
+
+    A run has its own copy of `words`, and puts into it what differs from run to run.
 
     Attributes:
         words: int64; valid after `finish`.
-        bases: address of each memory of the plan, to be set before `patch`.
+        number: of each memory of the plan, among the bases.
     """
 
     def __init__(self, plan: Plan, float_word: Callable[[float], int]) -> None:
         self.number = {m: i for i, m in enumerate(plan.memories)}
-        self.bases = np.zeros(len(plan.memories), np.int64)
         self._float_word = float_word
         self._words: list[int] = []
-        self._moves: list[tuple[int, Place]] = []
-        self._variables: list[tuple[int, Variable | FloatVariable]] = []
-        self._float_variables: list[tuple[int, Variable | FloatVariable]] = []
+        self.places: list[tuple[int, Place]] = []
+        # and whether the word is a float
+        self.variables: list[tuple[int, Variable | FloatVariable, bool]] = []
 
     def begin(self) -> int:
         """The number of the word that comes next."""
@@ -57,11 +58,10 @@ class Arguments:
         word = len(self._words)
         if isinstance(argument, Place):
             self._words.append(0)
-            self._moves.append((word, argument))
-        elif isinstance(argument, Variable | FloatVariable):
+            self.places.append((word, argument))
+        elif is_variable(argument):
             self._words.append(0)
-            variables = self._float_variables if kind == "float" else self._variables
-            variables.append((word, argument))
+            self.variables.append((word, argument, kind == "float"))
         elif kind == "float":
             self._words.append(self._float_word(float(argument)))
         else:
@@ -75,22 +75,27 @@ class Arguments:
     def finish(self) -> None:
         """Make the array of words; nothing is added after it."""
         self.words = np.array(self._words or [0], np.int64)
-        still = [(w, p) for w, p in self._moves if not p.moving]
-        self._moving = [(w, p) for w, p in self._moves if p.moving]
+        still = [(w, p) for w, p in self.places if not p.moving]
+        self._moving = [(w, p) for w, p in self.places if p.moving]
         self._move_words = np.array([w for w, _p in still], np.int64)
         self._move_bases = np.array([self.number[p.memory] for _w, p in still], np.int64)
         self._move_offsets = np.array([p.offset for _w, p in still], np.int64)
 
-    def patch(self) -> None:
-        """Put addresses and the values of plan variables into their words."""
-        self.words[self._move_words] = self.bases[self._move_bases] + self._move_offsets
+    def patch(self, words: Array, bases: Array, values: Values) -> None:
+        """Put addresses and the values of plan variables into their words.
+
+        Args:
+            words: of a run.
+            bases: address of each memory of the plan.
+            values: of the variables, by name.
+        """
+        words[self._move_words] = bases[self._move_bases] + self._move_offsets
         for word, place in self._moving:
-            base = int(self.bases[self.number[place.memory]]) + place.offset
-            self.words[word] = base + sum(v.current * scale for v, scale in place.moving)
-        for word, variable in self._variables:
-            self.words[word] = variable.current
-        for word, variable in self._float_variables:
-            self.words[word] = self._float_word(float(variable.current))
+            base = int(bases[self.number[place.memory]]) + place.offset
+            words[word] = base + sum(v.at(values) * scale for v, scale in place.moving)
+        for word, variable, real in self.variables:
+            value = variable.at(values)
+            words[word] = self._float_word(float(value)) if real else value
 
 
 def _signed(value: int) -> int:

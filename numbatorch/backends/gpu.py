@@ -17,7 +17,7 @@ from numbatorch.backends.arguments import float32_word, float64_word
 from numbatorch.backends.memory import Buffer, Pool
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend
-from numbatorch.backends.program import Program, as_elements
+from numbatorch.backends.program import Frame, Program, as_elements
 from numbatorch.determinism import are_deterministic_algorithms_enabled
 from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, message
@@ -171,10 +171,6 @@ class DevicePool(Pool):
         """Memory that the driver gives."""
         return self._runtime.allocate(size)
 
-    def address_of(self, owner: Owner) -> int:
-        """Where it lies on the device."""
-        return owner.address
-
 
 class GPUBackend(PlanBackend):
     """Device "cuda" or "metal": buffers lie on the GPU, and copies go through the host."""
@@ -217,7 +213,15 @@ class GPUBackend(PlanBackend):
         self.pool.clear()
 
 
-class GPUProgram(Program):
+class GPUFrame(Frame):
+    """With the recordings of ranges of launches, which keep words on the device."""
+
+    def __init__(self, program: GPUProgram) -> None:
+        super().__init__(program)
+        self.recordings: dict[tuple[int, int], Recording] = {}
+
+
+class GPUProgram(Program[GPUFrame]):
     """Launches with their grids; those before the check of indices, and the rest, each recorded."""
 
     def __init__(self, plan: Plan, runtime: Runtime, pool: DevicePool) -> None:
@@ -235,8 +239,11 @@ class GPUProgram(Program):
         }
         self.arguments.finish()
         self._steps = [steps.get(id(launch)) for launch in plan.launches]
-        self._recordings: dict[tuple[int, int], Recording] = {}
         self._overwrites = any(m.kind == "leaf" for x in plan.launches for m in x.writes)
+
+    def frame(self) -> GPUFrame:
+        """A frame that no run has."""
+        return GPUFrame(self)
 
     def _step(self, launch: Launch, function: Any) -> Step:
         start = self.arguments.begin()
@@ -265,10 +272,12 @@ class GPUProgram(Program):
         """Put bytes into a buffer, once all launches so far are done."""
         self.runtime.upload(buffer.owner, data, offset)
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
+    def walk(
+        self, frame: GPUFrame, first: int, last: int, held: Sequence[Buffer], outcome: Outcome
+    ) -> None:
         """Run launches in order."""
-        recording = self._recording(first, last)
-        words, owners = self.arguments.words, self._owners(held)
+        recording = self._recording(frame, first, last)
+        words, owners = frame.words, self._owners(frame, held)
         if isinstance(recording, CompleteRecording):
             recording.complete(words, owners, outcome)
         elif self._overwrites and last > self.plan.checkpoint:
@@ -277,28 +286,28 @@ class GPUProgram(Program):
             recording.run(words, owners)
             outcome.final = True
 
-    def step(self, row: int, held: Sequence[Buffer]) -> None:
+    def step(self, frame: GPUFrame, row: int, held: Sequence[Buffer]) -> None:
         """Run one launch, and wait for it."""
         if self._steps[row] is None:
             return
-        recording = self._recording(0, len(self._steps))
+        recording = self._recording(frame, 0, len(self._steps))
         number = sum(step is not None for step in self._steps[:row])
-        recording.run_step(number, self.arguments.words, self._owners(held))
+        recording.run_step(number, frame.words, self._owners(frame, held))
         self.runtime.synchronize()
 
-    def _recording(self, first: int, last: int) -> Recording:
-        found = self._recordings.get((first, last))
+    def _recording(self, frame: GPUFrame, first: int, last: int) -> Recording:
+        found = frame.recordings.get((first, last))
         if found is None:
             steps = [step for step in self._steps[first:last] if step is not None]
-            found = self._recordings[first, last] = self.runtime.recording(steps)
+            found = frame.recordings[first, last] = self.runtime.recording(steps)
         return found
 
-    def _owners(self, held: Sequence[Buffer]) -> list[Owner]:
-        """All memory of a run; what the plan keeps is zero again after a run that gave up."""
-        for buffer in self._zeroed.values():
+    def _owners(self, frame: GPUFrame, held: Sequence[Buffer]) -> list[Owner]:
+        """All memory of a run; what the frame keeps is zero again after a run that gave up."""
+        for buffer in frame.zeroed.values():
             if buffer.owner.failure is not None:
                 self.clear(buffer)
-        return [buffer.owner for buffer in (*held, *self._zeroed.values())]
+        return [buffer.owner for buffer in (*held, *frame.zeroed.values())]
 
 
 def _groups(launch: Launch, runtime: Runtime) -> int:

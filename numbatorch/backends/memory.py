@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
-
-from numbatorch.locks import Lock
 
 ALIGNMENT = 64
 PAGE = 4096
@@ -43,16 +40,16 @@ class Pool:
     Fresh memory is costly: a fault for each page on the CPU, a call of the driver on a GPU. What
     was freed is used again in the order in which launches run, so nothing has to wait for them.
 
+    It has no lock. Finalizers and signal handlers come here at any moment, also while the thread
+    that they interrupt is in here; each list is changed by single calls of `append` and `pop`.
+
     Args:
         limit: bytes that wait at most.
     """
 
     def __init__(self, limit: int) -> None:
         self._free: dict[int, list[Any]] = {}
-        self._lock = Lock()  # of _free and _held
         self._held = 0
-        self._returned: deque[Any] = deque()
-        self._returning = 0
         self._limit = limit  # not read from a module, which may be gone when buffers die
 
     def fresh(self, size: int) -> Any:
@@ -65,23 +62,30 @@ class Pool:
 
     def address_of(self, owner: Any) -> int:
         """Where memory lies."""
-        raise NotImplementedError
+        address: int = owner.address
+        return address
+
+    @staticmethod
+    def size_of(nbytes: int) -> int:
+        """Bytes that a buffer of `nbytes` takes: sizes are rounded, so that more of them fit."""
+        unit = ALIGNMENT if nbytes < PAGE else PAGE
+        return max(unit, -(-nbytes // unit) * unit)
+
+    def waiting(self, size: int) -> list[Any]:
+        """The memory of this size that waits; the list stays the same."""
+        found = self._free.get(size)
+        return self._free.setdefault(size, []) if found is None else found
 
     def allocate(self, nbytes: int) -> Buffer:
         """A buffer of at least `nbytes` with undefined contents.
 
         If the device refuses, what waits is given back to it before it is asked once more.
         """
-        unit = ALIGNMENT if nbytes < PAGE else PAGE
-        size = max(unit, -(-nbytes // unit) * unit)
-        owner = None
-        with self._lock:
-            self._sort_returned()
-            waiting = self._free.get(size)
-            if waiting:
-                self._held -= size
-                owner = waiting.pop()
-        if owner is None:
+        size = self.size_of(nbytes)
+        try:
+            owner = self.waiting(size).pop()
+            self._held -= size
+        except IndexError:
             try:
                 owner = self.fresh(size)
             except MemoryError:
@@ -90,27 +94,17 @@ class Pool:
         return Buffer(owner, self.address_of(owner), nbytes, self)
 
     def release(self, owner: Any) -> None:
-        """Keep memory for the next buffer of its size, or let it go.
-
-        Finalizers call this at any moment of any thread. It takes no lock: it would wait for a
-        thread that allocates, and an interrupt could leave the lock taken.
-        """
+        """Keep memory for the next buffer of its size, or let it go."""
         size = owner.nbytes
-        if self._held + self._returning + size <= self._limit:
-            self._returning += size
-            self._returned.append(owner)
-
-    def _sort_returned(self) -> None:
-        self._returning = 0
-        while self._returned:
-            owner = self._returned.popleft()
-            waiting = self._free.setdefault(owner.nbytes, [])
-            self._held += owner.nbytes
-            waiting.append(owner)
+        if self._held + size <= self._limit:
+            self._held += size
+            self.waiting(size).append(owner)
 
     def clear(self) -> None:
         """Give all waiting memory back to the device."""
-        with self._lock:
-            self._sort_returned()
-            self._free.clear()
-            self._held = 0
+        for waiting in list(self._free.values()):
+            while waiting:
+                try:
+                    self._held -= waiting.pop().nbytes
+                except IndexError:  # somebody else took the last
+                    break

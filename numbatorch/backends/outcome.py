@@ -20,10 +20,14 @@ class Outcome:
     Attributes:
         buffers: one per root.
         final: whether the launches that may overwrite operands were made.
+        noted: whether the results were noted.
+        note: notes them. It may be called again after an interrupt, so calls must not add up.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
     final: bool = False
+    noted: bool = False
+    note: Callable[[list[Buffer]], None] | None = None
 
     def complete(self, launch: Callable[[], None]) -> None:
         """Make launches, after which this is final; an interrupt comes before them or after them.
@@ -61,22 +65,51 @@ class Outcome:
         """Run, and have final results noted; an interrupt meanwhile waits until that is done.
 
         Args:
-            note: may be called again after an interrupt, so calls must not add up.
+            note: as the attribute.
             run: makes this final. No function begins between it and the noting, where an interrupt
                 would be seen.
         """
         late: KeyboardInterrupt | None = None
+        self.note = note
+        lasting = _here.lasting
+        lasting.append(self)
         try:
             run()
         finally:
-            while self.final:
+            while self.final and not self.noted:
                 try:
                     note(self.buffers)
-                    break
+                    self.noted = True
                 except KeyboardInterrupt as interrupt:
                     late = interrupt
+            if self in lasting:
+                lasting.remove(self)
             if late is not None:
                 raise late
+
+
+class _Here(threading.local):
+    """Attributes:
+    lasting: what this thread runs now, the last begun one last.
+    """
+
+    def __init__(self) -> None:
+        self.lasting: list[Outcome] = []
+
+
+_here = _Here()
+
+
+def note_finished() -> None:
+    """Note the results of runs of this thread that were made and not noted yet.
+
+    Finalizers and handlers of signals come in between; what they compute begins here, for they may
+    read what such a run has overwritten.
+    """
+    for outcome in list(_here.lasting):
+        if outcome.final and not outcome.noted and outcome.note is not None:
+            outcome.note(outcome.buffers)
+            outcome.noted = True
 
 
 class _Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,6 @@ from numbatorch.backends.program import Program
 from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
-from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
 from numbatorch.passes.planner import SERIAL_WORK, make_plan
@@ -41,14 +41,13 @@ class PlanBackend:
     serial_work = SERIAL_WORK
 
     def __init__(self) -> None:
-        self._programs: OrderedDict[Any, Program] = OrderedDict()
-        self._lock = Lock()
+        self._programs: OrderedDict[Any, Program[Any]] = OrderedDict()
 
     def parts(self) -> int:
         """How many threads share each launch; plans depend on it."""
         return 1
 
-    def program(self, plan: Plan) -> Program:
+    def program(self, plan: Plan) -> Program[Any]:
         """A plan made ready to run."""
         raise NotImplementedError
 
@@ -70,27 +69,40 @@ class PlanBackend:
 
     def realize(self, nodes: Sequence[Node]) -> None:
         """Compute every node that `nodes` need in one plan."""
-        roots = [node for node in dict.fromkeys(nodes) if node.buffer is None]
-        if not roots:
-            return
-        order = toposort(roots)
-        key, leaves = structure(order, roots)
-        donated = _donated(order, roots, leaves)
-        key = (key, donated, self.state())
-        with self._lock:
-            program = self._programs.get(key)
-            if program is not None:
-                self._programs.move_to_end(key)
-        if program is None:
-            program = self._make(order, roots, leaves, donated)
-            with self._lock:
-                self._programs[key] = program
-                while len(self._programs) > PLANS:
-                    self._programs.popitem(last=False)
-        used = [leaves[program.leaf_order[i]].buffer for i in range(len(program.leaf_order))]
+        while True:
+            roots = [node for node in dict.fromkeys(nodes) if node.buffer is None]
+            if not roots:
+                return
+            order = toposort(roots)
+            inner = [node for node in order if node.buffer is None]
+            key, leaves = structure(order, roots)
+            donated = _donated(order, roots, leaves)
+            key = (key, donated, self.state())
+            program = self._known(key)
+            if program is None:
+                copied = placeholder_graph(order)
+                if _any_settled(inner):
+                    continue
+                program = self._keep(key, self._make(copied, roots, donated))
+            if not _any_settled(inner):
+                break
+        used = [leaves[number].buffer for number in program.leaf_order]
         outcome = Outcome()
         run = partial(program.run, used, outcome)
         outcome.settle(partial(settle_all, roots), run)
+
+    def _known(self, key: Any) -> Program[Any] | None:
+        """The program of a graph, which is then the one that was used last."""
+        with suppress(KeyError):
+            self._programs.move_to_end(key)
+        return self._programs.get(key)
+
+    def _keep(self, key: Any, program: Program[Any]) -> Program[Any]:
+        """Note the program of a graph; the one that was used longest ago goes."""
+        self._programs[key] = program
+        while len(self._programs) > PLANS:
+            self._programs.popitem(last=False)
+        return program
 
     def state(self) -> Any:
         """What plans depend on beside their graph."""
@@ -108,12 +120,11 @@ class PlanBackend:
 
     def _make(
         self,
-        order: Sequence[Node],
+        copied: tuple[dict[Node, Node], list[Node]],
         roots: Sequence[Node],
-        leaves: Sequence[Node],
         donated: frozenset[int],
-    ) -> Program:
-        copies, placeholders = placeholder_graph(order)
+    ) -> Program[Any]:
+        copies, placeholders = copied
         plan = self.plan(
             [copies[root] for root in roots], frozenset(placeholders[i] for i in donated)
         )
@@ -123,10 +134,16 @@ class PlanBackend:
         return program
 
 
+def _any_settled(nodes: Sequence[Node]) -> bool:
+    """Whether one got its value meanwhile: a finalizer or a signal's handler came in between."""
+    return any(node.buffer is not None for node in nodes)
+
+
 def settle_all(roots: Sequence[Node], buffers: Sequence[Buffer]) -> None:
-    """Give nodes their values."""
+    """Give nodes their values, but for those that got them meanwhile."""
     for root, buffer in zip(roots, buffers, strict=True):
-        settle(root, buffer)
+        if root.buffer is None:
+            settle(root, buffer)
 
 
 def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[Node]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -15,21 +15,54 @@ from numbatorch.backends.reference import operands as rows_of
 from numbatorch.backends.watched import is_watched, run_watched
 from numbatorch.errors import KernelError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import Node
-from numbatorch.locks import Lock
 from numbatorch.ops.lowering import Operand
 from numbatorch.ops.operands import describe
 from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.shape import numel
+from numbatorch.variable import NO_VALUES, Values
 
 Array = np.ndarray[Any, Any]
 
 
-class Program:
+class Frame:
+    """What one run of a program has for itself. No two runs share one while they last.
+
+    Attributes:
+        words: the argument blocks of all launches.
+        bases: address of each memory of the plan, in the plan's order.
+        zeroed: memory that is kept from run to run, by the plan's memory.
+        leaves: addresses that stand in `bases`.
+        values: of the variables in this run.
+        lies: the buffer of each memory, while the run is watched or on the host.
+    """
+
+    def __init__(self, program: Program[Any]) -> None:
+        plan, number = program.plan, program.arguments.number
+        self.words = program.arguments.words.copy()
+        self.bases = np.zeros(len(plan.memories), np.int64)
+        self.zeroed: dict[Memory, Buffer] = {}
+        self.leaves: list[int] = []
+        self.values: Values = NO_VALUES
+        self.lies: dict[Memory, Buffer] = {}
+        for memory in plan.memories:
+            if memory.kind == "zeroed":
+                buffer = self.zeroed[memory] = program.allocate_state(memory)
+                program.clear(buffer)
+                self.bases[number[memory]] = buffer.address
+        self.status = self.zeroed[plan.memories[0]]
+
+
+AnyFrame = TypeVar("AnyFrame", bound=Frame)
+
+
+class Program(Generic[AnyFrame]):
     """One plan with its argument blocks; `run` binds memory and walks it.
 
-    Calls from several threads take turns, for the argument blocks are shared. A device's own
-    program says how launches run and how memory is read.
+    A run may begin while another one lasts: in another thread, or in a finalizer or a handler of a
+    signal that comes in between. So what a run changes is a frame, which it takes and gives back;
+    one that an exception cuts short does not give it back. A device's own program says how
+    launches run and how memory is read.
 
     Attributes:
         device: its name, for people.
@@ -43,8 +76,7 @@ class Program:
         self.pool = pool
         self.arguments = Arguments(plan, float_word)
         self.leaf_order: list[int] = []
-        self._lock = Lock()
-        self._bound: list[int] = []
+        self._frames: list[AnyFrame] = []
         number = self.arguments.number
         leaves = sorted((m for m in plan.memories if m.kind == "leaf"), key=lambda m: m.index)
         self._leaf_memories = leaves
@@ -53,18 +85,13 @@ class Program:
         temporaries = [m for m in plan.memories if m.kind == "temporary"]
         self._temporary_numbers = np.array([number[m] for m in temporaries], np.int64)
         self._temporary_offsets = np.array([m.offset for m in temporaries], np.int64)
-        self._unasked = False  # after an interrupt, the status of a run that is over
-        self._lies: dict[Any, Buffer] = {}  # while a run is watched
-        self._zeroed: dict[Any, Buffer] = {}
-        for memory in plan.memories:
-            if memory.kind == "zeroed":
-                buffer = self._zeroed[memory] = self._allocate_state(memory)
-                self.clear(buffer)
-                self.arguments.bases[number[memory]] = buffer.address
-        self._status = self._zeroed[plan.memories[0]]
 
-    def _allocate_state(self, memory: Memory) -> Buffer:
-        """Memory that launches share and that the plan keeps."""
+    def frame(self) -> AnyFrame:
+        """A frame that no run has."""
+        raise NotImplementedError
+
+    def allocate_state(self, memory: Memory) -> Buffer:
+        """Memory that launches share and that a frame keeps."""
         try:
             return self.pool.allocate(memory.nbytes)
         except OutOfMemory as err:
@@ -84,57 +111,59 @@ class Program:
         """Put bytes into a buffer after all launches so far; they may change when this returns."""
         raise NotImplementedError
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
+    def walk(
+        self, frame: AnyFrame, first: int, last: int, held: Sequence[Buffer], outcome: Outcome
+    ) -> None:
         """Run launches `first` to `last`; the outcome becomes final when they are made.
 
         Args:
-            held: the memory that they touch, but for what the plan itself keeps.
+            held: the memory that they touch, but for what the frame keeps.
         """
         raise NotImplementedError
 
-    def step(self, row: int, held: Sequence[Buffer]) -> None:
+    def step(self, frame: AnyFrame, row: int, held: Sequence[Buffer]) -> None:
         """Run one launch, which is over when this returns; for the debug tools."""
-        self.walk(row, row + 1, held, Outcome())
+        self.walk(frame, row, row + 1, held, Outcome())
 
-    def value(self, node: Node) -> Array:
-        """A copy of the elements of a node as they now lie in memory; for the debug tools."""
-        memory = self.plan.where[node]
-        buffer = self._lies[memory]
-        return as_elements(self.read(buffer, memory.nbytes, memory.offset).copy(), node)
-
-    def run(self, leaves: Sequence[Buffer], outcome: Outcome) -> None:
+    def run(self, leaves: Sequence[Buffer], outcome: Outcome, values: Values = NO_VALUES) -> None:
         """Run once.
 
         Args:
             leaves: where the plan's leaves lie, in the plan's order.
             outcome: filled; if it is final when an exception comes, the buffers are the results.
+            values: of the plan's variables.
         """
-        with self._lock:
-            try:
-                held = self._bind(leaves)
-            except OutOfMemory as err:
-                raise self._named(err) from err
-            self.arguments.patch()
-            found = {m: held[i] for i, m in enumerate(self._output_memories)}
-            outcome.buffers = [
-                found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs
-            ]
-            if is_watched():
-                self._lies = self._where_all_lies(held)
-                run_watched(self, lambda row: self._run_row(row, held))
-                self._lies = {}
-                self._check_status()
-            else:
-                self._walk_all(held, outcome)
-            outcome.final = True
+        try:
+            frame = self._frames.pop()
+        except IndexError:
+            frame = self.frame()
+        try:
+            held = self._bind(frame, leaves)
+        except OutOfMemory as err:
+            raise self._named(err) from err
+        frame.values = values
+        self.arguments.patch(frame.words, frame.bases, values)
+        found = {m: held[i] for i, m in enumerate(self._output_memories)}
+        outcome.buffers = [
+            found[m] if m.kind == "output" else leaves[m.index] for m in self.plan.outputs
+        ]
+        if is_watched():
+            frame.lies = self._where_all_lies(frame, held)
+            run_watched(self, frame, lambda row: self._run_row(frame, row, held))
+            frame.lies = {}
+            self._check_status(frame)
+        else:
+            self._walk_all(frame, held, outcome)
+        outcome.final = True
+        self._frames.append(frame)
 
-    def _bind(self, leaves: Sequence[Buffer]) -> list[Buffer]:
+    def _bind(self, frame: AnyFrame, leaves: Sequence[Buffer]) -> list[Buffer]:
         """Give every memory of the plan an address; returns outputs, the arena and leaves."""
-        bases, number = self.arguments.bases, self.arguments.number
+        bases, number = frame.bases, self.arguments.number
         addresses = [leaf.address for leaf in leaves]
-        if addresses != self._bound:
+        if addresses != frame.leaves:
             bases[self._leaf_numbers] = addresses
-            self._bound = addresses
+            frame.leaves = addresses
         held = []
         for memory in self._output_memories:
             held.append(self.pool.allocate(memory.nbytes))
@@ -157,7 +186,13 @@ class Program:
         node = max(fitting, key=lambda node: some[node])
         return error.within(node.op.name, f"out {describe(node)}", *rows_of(node))
 
-    def _where_all_lies(self, held: Sequence[Buffer]) -> dict[Any, Buffer]:
+    def value(self, frame: AnyFrame, node: Node) -> Array:
+        """A copy of the elements of a node as they now lie in memory; for the debug tools."""
+        memory = self.plan.where[node]
+        buffer = frame.lies[memory]
+        return as_elements(self.read(buffer, memory.nbytes, memory.offset).copy(), node)
+
+    def _where_all_lies(self, frame: AnyFrame, held: Sequence[Buffer]) -> dict[Memory, Buffer]:
         """The buffer of each memory, by what `_bind` returned."""
         rest = iter(held)
         found = {memory: next(rest) for memory in self._output_memories}
@@ -165,39 +200,34 @@ class Program:
             arena = next(rest)
             found |= {m: arena for m in self.plan.memories if m.kind == "temporary"}
         found |= {memory: next(rest) for memory in self._leaf_memories}
-        return found | self._zeroed
+        return found | frame.zeroed
 
-    def _walk_all(self, held: Sequence[Buffer], outcome: Outcome) -> None:
+    def _walk_all(self, frame: AnyFrame, held: Sequence[Buffer], outcome: Outcome) -> None:
         """What can fail runs, and is asked, before memory is overwritten."""
         first, count = self.plan.checkpoint, len(self.plan.launches)
-        if first:
-            if self._unasked:
-                self.clear(self._status)
-            self._unasked = True
-            done = 0
-            for row in self.plan.host_steps:
-                if done < row:
-                    self.walk(done, row, held, Outcome())
-                    self._check_status()  # an index out of range left values undefined
-                self._run_on_host(row, held)
-                done = row + 1
-            if done < first:
-                self.walk(done, first, held, Outcome())
-                self._check_status()
-            self._unasked = False
+        done = 0
+        for row in self.plan.host_steps:
+            if done < row:
+                self.walk(frame, done, row, held, Outcome())
+                self._check_status(frame)  # an index out of range left values undefined
+            self._run_on_host(frame, row, held)
+            done = row + 1
+        if done < first:
+            self.walk(frame, done, first, held, Outcome())
+            self._check_status(frame)
         if first < count:
-            self.walk(first, count, held, outcome)
+            self.walk(frame, first, count, held, outcome)
 
-    def _run_row(self, row: int, held: Sequence[Buffer]) -> None:
+    def _run_row(self, frame: AnyFrame, row: int, held: Sequence[Buffer]) -> None:
         if row in self.plan.host_steps:
-            self._run_on_host(row, held)
+            self._run_on_host(frame, row, held)
         else:
-            self.step(row, held)
+            self.step(frame, row, held)
 
-    def _run_on_host(self, row: int, held: Sequence[Buffer]) -> None:
+    def _run_on_host(self, frame: AnyFrame, row: int, held: Sequence[Buffer]) -> None:
         """Call the NumPy function of a launch, between copies from the device and to it."""
         step = self.plan.launches[row].spec
-        lies = self._where_all_lies(held)
+        lies = self._where_all_lies(frame, held)
 
         def place(operand: Operand) -> tuple[Buffer, int]:
             memory, elements = operand.buffer, operand.layout.offset // operand.dtype.block
@@ -212,7 +242,7 @@ class Program:
             operands.append(as_elements(data, node))
             operands[-1].flags.writeable = False
         with memory_for(step.node):
-            found = evaluate(step.node, operands)
+            found = evaluate(step.node, operands, frame.values)
         outputs = found if isinstance(found, tuple) else (found,)
         for out, array in zip(step.outs, outputs, strict=True):
             if array.shape != out.shape:
@@ -227,16 +257,15 @@ class Program:
         """The memory of each node of the plan."""
         return self.plan.where
 
-    def _check_status(self) -> None:
+    def _check_status(self, frame: AnyFrame) -> None:
         if not self.plan.statuses:
             return
-        words = self.read(self._status, 16 * len(self.plan.statuses)).view(np.int64)
+        words = self.read(frame.status, 16 * len(self.plan.statuses)).view(np.int64)
         if not words.any():
             return
         for status in self.plan.statuses:
             if words[status.position]:
                 index = int(words[status.position + 1])
-                self.clear(self._status)
                 raise OutOfRange(
                     message(
                         status.op,

@@ -13,7 +13,7 @@ from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, settle
 from numbatorch.ops.registry import View
-from numbatorch.variable import current
+from numbatorch.variable import NO_VALUES, Values, current
 
 Array = np.ndarray[Any, Any]
 
@@ -58,10 +58,13 @@ def memory_for(node: Node) -> Iterator[None]:
         ) from err
 
 
-def evaluate(node: Node, inputs: Sequence[Any]) -> Any:
+def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> Any:
     """The value of `node` by its NumPy reference; a tuple if it has several outputs.
 
     Half types are computed in float32 and block types decoded first, as on every device.
+
+    Args:
+        values: of plan variables.
     """
     if node.buffer is not None:
         held: Array = node.buffer
@@ -82,7 +85,7 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Any:
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
     with np.errstate(all="ignore"):
         try:
-            attrs = {name: current(value) for name, value in node.attrs.items()}
+            attrs = {name: current(value, values) for name, value in node.attrs.items()}
             out = node.op.reference(*wide, **attrs)
         except IndexError as err:
             raise OutOfRange(message(node.op.name, str(err))) from err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ def is_watched() -> bool:
     return tolerance() is not None or settings.debug() >= 1
 
 
-def run_watched(program: Any, launch: Any) -> None:
+def run_watched(program: Any, frame: Any, launch: Callable[[int], None]) -> None:
     """Run a program launch by launch, printing and checking what was asked for.
 
     Args:
-        program: with its memory bound.
+        frame: with its memory bound.
         launch: (row number) runs one row of it to its end.
     """
     level = settings.debug()
@@ -35,14 +36,14 @@ def run_watched(program: Any, launch: Any) -> None:
         if level >= 3:
             print(step.spec.source(), file=sys.stderr)
         checked = tolerance() is not None and _is_last(launches, number)
-        expected = _expected(program, step.group) if checked else None
+        expected = _expected(program, frame, step.group) if checked else None
         start = time.perf_counter()
         launch(number)
         seconds = time.perf_counter() - start
         if level >= 1:
             print(_timing(program.device, step, seconds), file=sys.stderr)
         if expected is not None:
-            _compare(program, step, expected)
+            _compare(program, frame, step, expected)
 
 
 def _timing(device: str, step: Any, seconds: float) -> str:
@@ -56,26 +57,26 @@ def _is_last(launches: list[Any], number: int) -> bool:
     return number + 1 == len(launches) or launches[number + 1].group is not launches[number].group
 
 
-def _expected(program: Any, group: Any) -> list[Any] | None:
+def _expected(program: Any, frame: Any, group: Any) -> list[Any] | None:
     """What the group's nodes give by their NumPy references, from what now lies in memory."""
     where = program.where
     if any(node not in where for node in group.reads()) or group.update is not None:
         return None
-    values = {node: program.value(node) for node in group.reads()}
+    values = {node: program.value(frame, node) for node in group.reads()}
     inside = set(values)
     order = toposort(group.outputs, stop=inside)
     for node in order:
         if node not in values:
-            values[node] = evaluate(node, [values[x] for x in node.inputs])
+            values[node] = evaluate(node, [values[x] for x in node.inputs], frame.values)
     return [values[node] for node in group.outputs]
 
 
-def _compare(program: Any, step: Any, expected: list[Any]) -> None:
+def _compare(program: Any, frame: Any, step: Any, expected: list[Any]) -> None:
     limits = tolerance()
     assert limits is not None
     rtol, atol = limits
     for node, want in zip(step.group.outputs, expected, strict=True):
-        got = np.asarray(program.value(node)).astype(np.float64)
+        got = np.asarray(program.value(frame, node)).astype(np.float64)
         wide = np.asarray(want).astype(np.float64)
         close = np.isclose(got, wide, rtol=rtol, atol=atol, equal_nan=True)
         if close.all():

@@ -15,6 +15,7 @@ import numpy as np
 
 import numbatorch.ops.families  # noqa: F401  (loads operators that are asked for)
 from numbatorch.backends.base import backend
+from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
@@ -144,6 +145,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     if is_tracing():
         _refuse_traced(wanted)
     with running:
+        note_finished()
         wanted += pending_leaves(wanted)
         wanted += results_to_keep([node for node in wanted if node.buffer is None])
         pending: dict[Device, list[Node]] = {}
@@ -415,6 +417,7 @@ class Handle:
         """Hold another node, and let views and compiled functions know, which go on from it."""
         if _limit.updates is not None:
             _limit.updates.note(self)
+        note_finished()
         self.let_views_go()  # before an interrupt may come, and so that their memory is free
         moved[self.node] = weakref.ref(self)
         number = next(numbers)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from numbatorch.backends.base import backend
-from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.outcome import Outcome, note_finished
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
@@ -35,7 +35,7 @@ from numbatorch.tensor.compiled_gradient import (
 from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.random import Draw
 from numbatorch.tensor.views import moved_to, moves
-from numbatorch.variable import FloatVariable, Variable, attribute_key, current
+from numbatorch.variable import FloatVariable, Values, Variable, attribute_key, current
 
 Kind = tuple[Device, DType, Shape, bool]
 
@@ -219,10 +219,9 @@ class Trace:
 
     def replay(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
         """Run the program for these arguments; returns what the function does."""
-        for name, variable in self.variables.items():
-            variable.cell[0] = numbers[name]
+        note_finished()
         for node in self.checks:
-            _check_variables(node)
+            _check_variables(node, numbers)
         for call in self.before:
             call()
         refuse_history(handle.node for handle, _kept in self.updated)
@@ -233,8 +232,8 @@ class Trace:
         leaves = self._leaves(tensors)
         outcome = Outcome()
         outcome.settle(
-            partial(self._note, tensors),
-            partial(self.program.run, [leaves[i] for i in self.order], outcome),
+            partial(self._note, tensors, set()),
+            partial(self.program.run, [leaves[i] for i in self.order], outcome, numbers),
         )
         return self.build(self._returned(tensors, leaves, outcome.buffers))
 
@@ -264,17 +263,26 @@ class Trace:
         self._replayed = True
         return leaves
 
-    def _note(self, tensors: Sequence[Any], buffers: list[Any]) -> None:
-        """Give what the function changes its new values, but for those in place."""
+    def _note(self, tensors: Sequence[Any], noted: set[int], buffers: list[Any]) -> None:
+        """Give what the function changes its new values, but for those in place.
+
+        Args:
+            noted: numbers of results that have their place. What holds one may change again.
+        """
         first, last = len(self.results), len(self._roots)
-        for (handle, kept), buffer in zip(self.updated, buffers[first:last], strict=True):
+        for i, (handle, kept) in enumerate(self.updated, first):
+            if i in noted:
+                continue
             if kept:
                 handle.let_views_go()
             else:
                 node = handle.node
-                handle.hold(buffer_node(buffer, node.shape, node.dtype, node.device))
-        for gradient in self.gradients:
+                handle.hold(buffer_node(buffers[i], node.shape, node.dtype, node.device))
+            noted.add(i)
+        for i, gradient in enumerate(self.gradients, last):
             owner, number = gradient.owner(tensors), gradient.after
+            if i in noted:
+                continue
             if number == LEAVES_NONE:
                 owner._grad = None
             elif number != STAYS:
@@ -284,6 +292,7 @@ class Trace:
                     owner._grad.hold(node)
                 else:
                     owner._grad = Handle._tensor(node)
+            noted.add(i)
 
     def _returned(
         self, tensors: Sequence[Any], leaves: list[Any], buffers: list[Any]
@@ -371,8 +380,8 @@ def _owned(handle: Handle) -> Any:
     return buffer
 
 
-def _check_variables(node: Node) -> None:
+def _check_variables(node: Node, values: Values) -> None:
     """Ask the shape rule again with the variables' present values; it raises what a call would."""
     rule = getattr(node.op, "rule", None)
     if rule is not None:
-        rule(*node.inputs, **{k: current(v) for k, v in node.attrs.items()})
+        rule(*node.inputs, **{k: current(v, values) for k, v in node.attrs.items()})

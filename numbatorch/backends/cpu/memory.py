@@ -17,29 +17,34 @@ LARGE = 1 << 30  # from here on what the machine has is looked at before it is a
 Array = np.ndarray[Any, Any]
 
 
-class HostPool(Pool):
-    """Arrays of bytes."""
+class HostMemory:
+    """Bytes of an array, from the first that is aligned for vectors.
 
-    def fresh(self, size: int) -> Array:
-        """An array whose first byte is aligned for vectors.
+    Raises:
+        OutOfMemory: the system refuses, or would promise more than it has and end the process when
+            the memory is written.
+    """
 
-        Raises:
-            OutOfMemory: the system refuses, or would promise more than it has and end the process
-                when the memory is written.
-        """
+    __slots__ = ("address", "array", "nbytes")
+
+    def __init__(self, size: int) -> None:
         if size >= LARGE and size > most_memory():
             raise out_of_memory("cpu", size, *free_memory())
         try:
-            memory = np.empty(size + ALIGNMENT, np.uint8)
+            self.array = np.empty(size + ALIGNMENT, np.uint8)
         except (MemoryError, ValueError) as err:  # ValueError: beyond what addresses reach
             raise out_of_memory("cpu", size, *free_memory()) from err
-        skip = -memory.__array_interface__["data"][0] % ALIGNMENT
-        return memory[skip : skip + size]
+        start: int = self.array.__array_interface__["data"][0]
+        self.address = start + -start % ALIGNMENT
+        self.nbytes = size
 
-    def address_of(self, owner: Array) -> int:
-        """Of the first element."""
-        address: int = owner.__array_interface__["data"][0]
-        return address
+
+class HostPool(Pool):
+    """Memory of the process."""
+
+    def fresh(self, size: int) -> HostMemory:
+        """Memory that NumPy gives."""
+        return HostMemory(size)
 
 
 def free_memory() -> tuple[int, int]:

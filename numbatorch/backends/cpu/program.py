@@ -13,34 +13,51 @@ from numbatorch.backends.cpu.loop import BARRIER, ROW, SERIAL, WORK
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
-from numbatorch.backends.program import Array, Program
+from numbatorch.backends.program import Array, Frame, Program
 from numbatorch.errors import message
 from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 
 
-class CPUProgram(Program):
-    """An array of (function, argument block, flags) that a compiled loop walks on the team."""
+class CPUFrame(Frame):
+    """With the rows that the loop walks: (function, argument block, flags, unused)."""
+
+    def __init__(self, program: CPUProgram) -> None:
+        super().__init__(program)
+        base = self.words.__array_interface__["data"][0]
+        for word, start in program.nested:
+            self.words[word] = base + 8 * start
+        self.rows = program.rows.copy()
+        self.rows[:, 1] = base + 8 * self.rows[:, 1]
+
+
+class CPUProgram(Program[CPUFrame]):
+    """An array of (function, argument block, flags) that a compiled loop walks on the team.
+
+    Attributes:
+        rows: of a frame, with the number of its first word in place of a block's address.
+        nested: words that point to an argument block, and the number of its first word.
+    """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, POOL, float64_word)
         self.parts = plan.parts
-        self._nested: list[tuple[int, int]] = []  # word to patch, word that begins the block
+        self.nested: list[tuple[int, int]] = []
         launches = [x for x in plan.launches if not isinstance(x.spec, HostStep)]
         specs = [launch.spec for launch in launches]
         specs += [launch.epilogue.spec for launch in launches if launch.epilogue]
         self._addresses = pack.addresses(specs) if specs else {}
         starts = {launch: self._block(launch) for launch in launches}
         self.arguments.finish()
-        words = self.arguments.words
-        base = words.__array_interface__["data"][0]
-        for word, start in self._nested:
-            words[word] = base + 8 * start
-        self.program = np.zeros((len(plan.launches), ROW), np.int64)
-        for row, launch, flags in zip(self.program, plan.launches, self._flags(), strict=True):
+        self.rows = np.zeros((len(plan.launches), ROW), np.int64)
+        for row, launch, flags in zip(self.rows, plan.launches, self._flags(), strict=True):
             if launch in starts:
                 address = self._addresses[launch.spec.key]
-                row[: WORK + 1] = address, base + 8 * starts[launch], flags, int(launch.work)
+                row[: WORK + 1] = address, starts[launch], flags, int(launch.work)
+
+    def frame(self) -> CPUFrame:
+        """A frame that no run has."""
+        return CPUFrame(self)
 
     def _block(self, launch: Launch) -> int:
         """Append the argument block of a launch; returns its first word's number.
@@ -57,7 +74,7 @@ class CPUProgram(Program):
                 continue
             assert called is not None
             if second:
-                self._nested.append((self.arguments.begin(), nested))
+                self.nested.append((self.arguments.begin(), nested))
             self.arguments.append(kind, 0 if second else self._addresses[called.spec.key])
             second = True
         return start
@@ -95,7 +112,9 @@ class CPUProgram(Program):
         """Put bytes into a buffer."""
         ctypes.memmove(buffer.address + offset, data.ctypes.data, data.nbytes)
 
-    def walk(self, first: int, last: int, held: Sequence[Buffer], outcome: Outcome) -> None:
+    def walk(
+        self, frame: CPUFrame, first: int, last: int, held: Sequence[Buffer], outcome: Outcome
+    ) -> None:
         """Run launches on the team."""
         if threads.num_threads() > self.parts:
             raise RuntimeError(
@@ -105,7 +124,7 @@ class CPUProgram(Program):
                     f"planned for {self.parts}, now {threads.num_threads()}",
                 )
             )
-        threads.run(self.program[first:last], outcome)
+        threads.run(frame.rows[first:last], outcome)
 
 
 def _touch(some: Sequence[Memory], others: Sequence[Memory]) -> bool:
