@@ -58,3 +58,40 @@ def _interrupted(call: Callable[[], Any], moment: int) -> bool:
     finally:
         sys.setprofile(before)
     return raised  # in a finalizer it goes no further
+
+
+def intrusions(call: Callable[[], Any], intrude: Callable[[], Any]) -> Iterator[int]:
+    """Calls `call` again and again, with `intrude` called within it, a little later each time.
+
+    So it is when a finalizer or the handler of a signal computes something. Yields after each call;
+    ends with the first call in which there was no such moment left.
+
+    Yields:
+        number of the moment.
+    """
+    moment = 0
+    while _intruded(call, intrude, moment):
+        yield moment
+        moment += 1
+
+
+def _intruded(call: Callable[[], Any], intrude: Callable[[], Any], moment: int) -> bool:
+    left = moment
+    done = False
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal left, done
+        if done or not is_moment(frame, event) or argument is sys.setprofile:
+            return
+        if left == 0:
+            done = True
+            intrude()  # the interpreter profiles nothing meanwhile
+        left -= 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return done

@@ -76,7 +76,7 @@ class PlanBackend:
             order = toposort(roots)
             inner = [node for node in order if node.buffer is None]
             key, leaves = structure(order, roots)
-            donated = _donated(order, roots, leaves)
+            donated = _donated(order, roots, leaves, inner)
             key = (key, donated, self.state())
             program = self._known(key)
             if program is None:
@@ -194,9 +194,15 @@ def placeholder_graph(
     return copies, placeholders
 
 
-def _donated(order: list[Node], roots: Sequence[Node], leaves: Sequence[Node]) -> frozenset[int]:
-    """Leaves, by number, that nobody can read after this run: their memory may be overwritten."""
-    holders = outside_holders(order, leaves)
+def _donated(
+    order: list[Node], roots: Sequence[Node], leaves: Sequence[Node], inner: Sequence[Node]
+) -> frozenset[int]:
+    """Leaves, by number, that nobody can read after this run: their memory may be overwritten.
+
+    Args:
+        inner: the other nodes, as the caller holds them.
+    """
+    holders = outside_holders(order, leaves, inner)
     wanted = set(roots)
     pinned: set[Node] = set()
     for node, count in zip(reversed(order), reversed(holders), strict=True):

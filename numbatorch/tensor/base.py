@@ -417,7 +417,6 @@ class Handle:
         """Hold another node, and let views and compiled functions know, which go on from it."""
         if _limit.updates is not None:
             _limit.updates.note(self)
-        note_finished()
         self.let_views_go()  # before an interrupt may come, and so that their memory is free
         moved[self.node] = weakref.ref(self)
         number = next(numbers)
@@ -465,7 +464,8 @@ class Handle:
                 return node
 
     def _take_here(self) -> None:
-        """Within a trace, be a view of what the base is there, and not what a call captured."""
+        """Before a change: hold what was made so far, and within a trace what the base is there."""
+        note_finished()
         alias = alias_of(self) if is_tracing() else None
         if alias is not None and self.node.trace != current_trace():
             alias.memory.drop(self)

@@ -1,0 +1,133 @@
+"""What a finalizer, a generator's end or a signal's handler computes in the midst of anything."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.backends.cpu.memory import POOL
+from tests.interrupts import intrusions
+
+SIZE = 100
+
+
+def test_a_finalizer_may_call_the_program_that_runs() -> None:
+    """Also while the interpreter ends, when no thread can be started any more."""
+    text = """
+import gc
+import numbatorch as nt
+f = nt.compile(lambda x: x * 3 + 1)
+a, b = nt.tensor([1.0, 1.0]), nt.tensor([2.0, 2.0])
+f(a)
+bad = 0
+class Again:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        f(b).tolist()
+for threshold in range(1, 100):
+    gc.collect()
+    Again()
+    gc.set_threshold(threshold)
+    bad += f(a).tolist() != [4.0, 4.0]
+print(bad)
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "0\n", done.stderr
+
+
+def ones(value: float) -> nt.Tensor:
+    return nt.from_numpy(np.full(SIZE, value, np.float32))
+
+
+def eager() -> tuple[Callable[[], Any], Callable[[Any], bool]]:
+    """An eager sum over something that may be donated."""
+
+    def call() -> Any:
+        x = (ones(1) + 1).realize()
+        y = x * 2
+        del x
+        return (y + 1).tolist(), y.tolist()
+
+    return call, lambda found: found == ([5.0] * SIZE, [4.0] * SIZE)
+
+
+def compiled() -> tuple[Callable[[], Any], Callable[[Any], bool]]:
+    """A compiled function of one argument, and of a number that changes."""
+
+    def at(x: nt.Tensor, start: int) -> nt.Tensor:
+        out = nt.zeros(6)
+        out[start : start + 1] = x
+        return out * 3
+
+    function = nt.compile(at, dynamic=["start"])
+    x = nt.tensor([2.0])
+    starts = iter([0, 5] * 10**6)
+
+    def call() -> Any:
+        start = next(starts)
+        return start, function(x, start).tolist()
+
+    return call, lambda found: found[1] == [6.0 * (i == found[0]) for i in range(6)]
+
+
+def guarded() -> tuple[Callable[[], Any], Callable[[Any], bool]]:
+    """A compiled function whose indices are checked, within their range and out of it."""
+    function = nt.compile(lambda index: nt.nn.functional.embedding(index, table) + 1)
+    table = nt.arange(6.0).reshape(3, 2)
+    numbers = iter([2, 7, 0] * 10**6)
+
+    def call() -> Any:
+        number = next(numbers)
+        try:
+            return number, function(nt.tensor([number])).tolist()
+        except nt.OutOfRange:
+            return number, None
+
+    def right(found: Any) -> bool:
+        number, rows = found
+        return bool(rows == (None if number > 2 else [[2.0 * number + 1, 2.0 * number + 2]]))
+
+    return call, right
+
+
+CASES = {"eager": eager, "compiled": compiled, "guarded": guarded}
+
+
+@pytest.mark.parametrize("inner", CASES)
+@pytest.mark.parametrize("outer", CASES)
+def test_each_of_two_calls_is_right_whenever_one_comes_within_the_other(
+    outer: str, inner: str
+) -> None:
+    call, right = CASES[outer]()
+    intrude, right_within = CASES[inner]() if inner != outer else (call, right)
+    for _ in range(3):
+        assert right(call())
+        assert right_within(intrude())
+    found: list[Any] = []
+    within: list[Any] = []
+    for moment in intrusions(lambda: found.append(call()), lambda: within.append(intrude())):
+        assert right(found[-1]), (moment, found[-1])
+        assert right_within(within[-1]), (moment, within[-1])
+    assert len(within) > 20
+
+
+def test_a_pool_gives_no_memory_twice() -> None:
+    held: list[Any] = []
+
+    def use() -> None:
+        held.append(POOL.allocate(6000))
+        held.append(POOL.allocate(6000))
+        del held[-1]
+
+    for _ in range(3):
+        use()
+    for _ in intrusions(use, use):
+        addresses = [buffer.address for buffer in held]
+        assert len(set(addresses)) == len(addresses)
+        if len(held) > 8:
+            held.clear()
