@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
@@ -188,8 +189,8 @@ _READ_AS_USERS = ("nn", "optim", "models", "generation", "pipelines")  # package
 _LIBRARIES = frozenset(("builtins", "numpy", "numba", "llvmlite", "torch", "jax"))
 _LEAVES = (*_PLAIN, DType, Device, np.generic, enum.Enum, range, slice)
 _NOT_CALLED = frozenset(
-    f"__{name}__"
-    for name in "init new repr str del getstate setstate reduce reduce_ex init_subclass".split()
+    "__init__ __new__ __init_subclass__ __del__ __repr__ __str__ __hash__ __setattr__ __delattr__ "
+    "__getstate__ __setstate__ __reduce__ __reduce_ex__".split()
 )
 
 
@@ -202,9 +203,16 @@ def is_mutable(kind: Any) -> bool:
 
 
 @functools.lru_cache
+def _is_leaf(kind: Any) -> bool:
+    return issubclass(kind, _LEAVES)
+
+
+@functools.lru_cache
 def _is_opaque(module: str | None) -> bool:
     """Whether the code of a module is not looked into: it keeps no state that traces read."""
-    names = (module or "builtins").split(".")
+    if module is None:  # of code that was executed outside of any module
+        return False
+    names = module.split(".")
     if names[0] == _OURS:
         return len(names) < 2 or names[1] not in _READ_AS_USERS
     return names[0] in _LIBRARIES or names[0] in sys.stdlib_module_names
@@ -225,6 +233,46 @@ def _is_frozen(kind: type) -> bool:
     return parameters is not None and bool(parameters.frozen)
 
 
+class _Shape(NamedTuple):
+    """What the classes of an object say about its attributes.
+
+    Attributes:
+        ours: whether the class is of this package, whose code spells all that it reads.
+        tracked: whether it counts changes.
+        untraced: those that a trace does not depend on.
+        slots: those that are no entries of a dict.
+        data: those that the classes have values for.
+    """
+
+    ours: bool
+    tracked: bool
+    untraced: frozenset[str]
+    slots: frozenset[str]
+    data: frozenset[str]
+
+
+def _shape(kind: type) -> _Shape:
+    known, size = _shapes.get(kind), sum(len(vars(base)) for base in kind.__mro__)
+    if known is None or known[0] != size:
+        bases = [vars(base) for base in kind.__mro__ if not _is_opaque(base.__module__)]
+        slots = [base.get("__slots__", ()) for base in bases]
+        untraced: frozenset[str] = getattr(kind, "untraced", frozenset())
+        found = _Shape(
+            _is_ours(kind.__module__),
+            issubclass(kind, Tracked),
+            untraced,
+            frozenset(name for s in slots for name in ((s,) if isinstance(s, str) else s))
+            - untraced
+            - {"__dict__", "__weakref__"},
+            frozenset(name for base in bases for name, value in base.items() if _is_data(value)),
+        )
+        _shapes[kind] = known = size, found
+    return known[1]
+
+
+_shapes: weakref.WeakKeyDictionary[type, tuple[int, _Shape]] = weakref.WeakKeyDictionary()
+
+
 class _Walk:
     """Goes from objects to what they hold under the names that the code found so far spells."""
 
@@ -240,26 +288,35 @@ class _Walk:
 
     def visit(self, value: Any) -> None:
         """Look into a value later."""
-        if not isinstance(value, _LEAVES) and id(value) not in self._seen:
+        kind: Any = type(value)
+        if not _is_leaf(kind) and id(value) not in self._seen:
             self._seen[id(value)] = value
             self._todo.append(value)
 
     def run(self) -> None:
         """Look into everything until no new name leads to something new."""
-        known = -1
-        while self._todo or known != len(self._names) + len(self.places):
-            known = len(self._names) + len(self.places)
+        known: set[str] = set()
+        instances: list[Any] = []
+        while self._todo:
             while self._todo:
                 self._look_into(self._todo.pop())
+            # What was looked into under the names that are known is so under new ones only.
+            fresh, known = self._names - known, set(self._names)
+            any_name = self._any_attribute
+            for instance in instances:
+                self._attributes(instance, None if any_name else fresh)
             for instance in self._instances:
-                self._attributes(instance)
+                self._attributes(instance, None if any_name else known)
+            instances += self._instances
+            self._instances = []
             for module in self._modules:
                 self._of_names(module)
             for kind in self._classes:
                 self._class(kind)
-        for instance in self._instances:
-            if hasattr(instance, "__dict__") and not hasattr(type(instance), "untraced"):
-                self._place(ATTRIBUTES, instance, self._defaults(instance))
+        for instance in instances:
+            shape = _shape(type(instance))
+            if hasattr(instance, "__dict__") and not shape.untraced:
+                self._place(ATTRIBUTES, instance, shape.data & self._names)
 
     def _place(self, kind: str, owner: Any, key: Any) -> Any:
         """Note a place, and look into what stands there later; returns that."""
@@ -271,7 +328,9 @@ class _Walk:
         return self.places[index].expected
 
     def _look_into(self, value: Any) -> None:
-        if isinstance(value, FunctionType):
+        if isinstance(value, Tracked | Handle):
+            self._object(value)
+        elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, MethodType | classmethod | staticmethod):
             self.visit(value.__func__)
@@ -361,35 +420,20 @@ class _Walk:
         """The function that a compiled or cached one calls."""
         self.visit(getattr(value, "__dict__", {}).get("__wrapped__"))
 
-    def _attributes(self, value: Any) -> None:
-        """The attributes of an object that code found so far may read."""
-        untraced = getattr(type(value), "untraced", ())
-        held = isinstance(value, Tracked)
-        ours = _is_ours(type(value).__module__)
-        for name, found in list(getattr(value, "__dict__", {}).items()):
-            if name in untraced:
-                continue
-            if self._reads(name, ours) or (held and isinstance(found, Handle | Tracked)):
-                self._place("attribute", value, name)
-        if hasattr(value, "__dict__"):
-            for name in self._defaults(value) - vars(value).keys():
+    def _attributes(self, value: Any, names: set[str] | None) -> None:
+        """The attributes of an object under some names, or under any where that is None."""
+        shape = _shape(type(value))
+        own = getattr(value, "__dict__", {})
+        wanted = self._names if names is None and shape.ours else names
+        found = set(own) if wanted is None else own.keys() & wanted
+        if shape.tracked:  # it may go through its parameters and modules without naming them
+            found |= {name for name, held in own.items() if isinstance(held, Handle | Tracked)}
+        for name in found - shape.untraced:
+            self._place("attribute", value, name)
+        members = shape.data - own.keys() if own else frozenset()
+        for name in (members & self._names) | shape.slots:
+            if wanted is None or name in wanted:
                 self._place("member", value, name)
-        for kind in type(value).__mro__:
-            if not _is_opaque(kind.__module__):
-                slots = kind.__dict__.get("__slots__", ())
-                for name in (slots,) if isinstance(slots, str) else slots:
-                    if self._reads(name, ours) and name not in untraced:
-                        self._place("member", value, name)
-
-    def _defaults(self, value: Any) -> frozenset[str]:
-        """Attributes that code reads and that the classes of an object have values for."""
-        kinds = [vars(kind) for kind in type(value).__mro__ if not _is_opaque(kind.__module__)]
-        return frozenset(
-            name for kind in kinds for name in self._names & kind.keys() if _is_data(kind[name])
-        )
-
-    def _reads(self, name: str, ours: bool) -> bool:
-        return name in self._names or (self._any_attribute and not ours)
 
     def _of_names(self, module: ModuleType) -> None:
         for name in self._names & vars(module).keys():

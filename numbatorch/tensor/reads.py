@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 from dataclasses import dataclass, field
 from types import CodeType
+from typing import Any
 
 # Names by which code reads attributes whose names it does not spell.
 _ANY_ATTRIBUTE = frozenset("getattr vars __dict__ attrgetter asdict __getattribute__".split())
@@ -76,11 +77,17 @@ def _read(code: CodeType, found: Reads) -> None:
                 found.attributes.add(step.argval)
         elif not _only_writes(steps, i):
             _kind(step.opname, found).add(step.argval)
+    if "globals" in code.co_names:
+        found.variables.update(filter(_is_text, code.co_consts))
     if not _ANY_ATTRIBUTE.isdisjoint(code.co_names):
         found.any_attribute = True
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             _read(constant, found)
+
+
+def _is_text(constant: Any) -> bool:
+    return isinstance(constant, str)
 
 
 def _kind(opname: str, found: Reads) -> set[str]:

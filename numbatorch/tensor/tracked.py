@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 _numbers = itertools.count(1)
 
@@ -19,10 +19,12 @@ class Changes:
 class Tracked:
     """What counts changes of its attributes: modules."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        Changes.last = next(_numbers)
+    if not TYPE_CHECKING:  # a type checker would take any attribute for right
 
-    def __delattr__(self, name: str) -> None:
-        object.__delattr__(self, name)
-        Changes.last = next(_numbers)
+        def __setattr__(self, name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+            Changes.last = next(_numbers)
+
+        def __delattr__(self, name: str) -> None:
+            object.__delattr__(self, name)
+            Changes.last = next(_numbers)

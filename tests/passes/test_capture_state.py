@@ -12,6 +12,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import nn
+from numbatorch.tensor.guards import guards_of
 from tests.compare import assert_close
 
 SCALE = 2.0
@@ -134,6 +135,16 @@ def test_globals_of_functions_that_are_called_are_seen(monkeypatch: pytest.Monke
     assert compiled(ones(2)).tolist() == [8.0, 8.0]
     monkeypatch.setitem(globals(), "by_global", lambda x: x)
     assert compiled(ones(2)).tolist() == [4.0, 4.0]
+
+
+def test_globals_of_code_without_a_module_are_seen() -> None:
+    for body in ("x * c", "x * globals()['c']"):
+        scope: dict[str, Any] = {"c": 2.0}
+        exec(f"def function(x): return {body}", scope)
+        compiled = nt.compile(scope["function"])
+        assert compiled(ones(1)).tolist() == [2.0]
+        scope["c"] = 3.0
+        assert compiled(ones(1)).tolist() == [3.0]
 
 
 def test_variables_of_enclosing_functions_are_seen() -> None:
@@ -400,3 +411,11 @@ def test_a_function_that_seeds_draws_the_same_each_time() -> None:
     assert draw().tolist() == draw().tolist() == first
     nt.manual_seed(1)
     assert nt.rand(3, device="cpu").tolist() == first
+
+
+def test_a_function_of_ours_is_walked_in_few_places() -> None:
+    net = model()
+    guards = guards_of(lambda x: net(x), [])
+    kinds = [(place.kind, place.key) for place in guards.places]
+    assert kinds == [("variable", "net")]  # of modules nothing is looked at before one changes
+    assert {type(place.owner) for place in guards.tracked} == {type(m) for m in net.modules()}
