@@ -177,9 +177,8 @@ def guards_of(function: Any, arguments: Iterable[Any]) -> Guards:
     """The places that `function` may read, by itself and through its arguments."""
     seen = Changes.last
     walk = _Walk()
-    walk.visit(function)
-    for argument in arguments:
-        walk.visit(argument)
+    for value in (function, *arguments):
+        walk.visit_first(value)
     walk.run()
     return Guards(walk.places.values(), seen)
 
@@ -216,6 +215,17 @@ def _is_opaque(module: str | None) -> bool:
     if names[0] == _OURS:
         return len(names) < 2 or names[1] not in _READ_AS_USERS
     return names[0] in _LIBRARIES or names[0] in sys.stdlib_module_names
+
+
+def _top(module: str | None) -> str:
+    return (module or "").split(".")[0]
+
+
+@functools.lru_cache
+def _is_installed(module: str | None) -> bool:
+    """Whether a module is of a package that was installed, and not of a program's own files."""
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return not _is_ours(module) and ("site-packages" in file or "dist-packages" in file)
 
 
 @functools.lru_cache
@@ -282,6 +292,7 @@ class _Walk:
         self._any_attribute = False
         self._seen: dict[int, Any] = {}  # and what has the id is held, so that it stays its own
         self._todo: list[Any] = []
+        self._own: set[str] = set()  # packages that what is traced is part of
         self._instances: list[Any] = []
         self._modules: list[ModuleType] = []
         self._classes: list[type] = []
@@ -292,6 +303,11 @@ class _Walk:
         if not _is_leaf(kind) and id(value) not in self._seen:
             self._seen[id(value)] = value
             self._todo.append(value)
+
+    def visit_first(self, value: Any) -> None:
+        """Look into a value later, and into all code of its package."""
+        self._own.add(_top(getattr(value, "__module__", None)))
+        self.visit(value)
 
     def run(self) -> None:
         """Look into everything until no new name leads to something new."""
@@ -349,10 +365,10 @@ class _Walk:
             if value.flags.writeable:
                 self._place("array", value, value.shape)
         elif isinstance(value, type):
-            if not _is_opaque(value.__module__):
+            if not self._is_foreign(value.__module__):
                 self._classes += [kind for kind in value.__mro__ if self._is_new(kind, value)]
         elif isinstance(value, ModuleType):
-            if not _is_ours(value.__name__) and not _is_opaque(value.__name__):
+            if not _is_ours(value.__name__) and not self._is_foreign(value.__name__):
                 self._modules.append(value)
         else:
             self._object(value)
@@ -361,7 +377,13 @@ class _Walk:
         if kind is not of and id(kind) in self._seen:
             return False
         self._seen[id(kind)] = kind
-        return not _is_opaque(kind.__module__)
+        return not self._is_foreign(kind.__module__)
+
+    def _is_foreign(self, module: str | None) -> bool:
+        """Whether code is not looked into: that of libraries which what is traced is no part of."""
+        if _is_opaque(module):
+            return True
+        return _is_installed(module) and _top(module) not in self._own
 
     def _each(self, values: Iterable[Any]) -> None:
         for value in values:
@@ -381,7 +403,7 @@ class _Walk:
         cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         self._each(function.__defaults__ or ())
         self._each((function.__kwdefaults__ or {}).values())
-        if _is_opaque(module):
+        if self._is_foreign(module):
             self._each(_in_cell(cell, name) for name, cell in cells.items())
         elif _is_ours(module):
             names = names_of(code)
@@ -412,6 +434,8 @@ class _Walk:
             self._each(getattr(value, "__dict__", {}).values())
             self.visit(kind)
         else:
+            if isinstance(value, Tracked):
+                self._own.add(_top(kind.__module__))
             self._wrapped(value)
             self._instances.append(value)
             self.visit(kind)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import importlib
 import types
 import warnings
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -419,3 +421,32 @@ def test_a_function_of_ours_is_walked_in_few_places() -> None:
     kinds = [(place.kind, place.key) for place in guards.places]
     assert kinds == [("variable", "net")]  # of modules nothing is looked at before one changes
     assert {type(place.owner) for place in guards.tracked} == {type(m) for m in net.modules()}
+
+
+def test_state_of_installed_libraries_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "library_of_layers.py").write_text(
+        "import numbatorch as nt\n"
+        "COUNTS = [0]\n"
+        "def doubled(x):\n"
+        "    COUNTS[0] = COUNTS[0] * 2 + 1\n"
+        "    return x * 2\n"
+        "class Scale(nt.nn.Module):\n"
+        "    def __init__(self, factor):\n"
+        "        self.factor = factor\n"
+        "    def forward(self, x):\n"
+        "        return x * self.factor\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    library = importlib.import_module("library_of_layers")
+    compiled = nt.compile(lambda x: library.doubled(x))
+    assert [compiled(ones(1)).item() for _ in range(3)] == [2.0] * 3
+    assert compiled.traces == 1
+    layer = library.Scale(2.0)
+    scaled = nt.compile(lambda x: layer(x))
+    assert scaled(ones(1)).item() == 2.0
+    layer.factor = 3.0
+    assert scaled(ones(1)).item() == 3.0

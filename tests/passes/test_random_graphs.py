@@ -130,3 +130,41 @@ def compare_gradients(data: Any, device: str) -> None:
         assert (want is None) == (got is None)
         if want is not None:
             assert_close(got.numpy(), want.numpy(), kind="model")
+
+
+@settings(max_examples=4)
+@given(st.data())
+def test_gradients_of_compiled_results_and_reference_agree(data: Any) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=2, max_size=3)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
+    steps, decisions = data.draw(st.integers(1, 6)), []
+
+    def decide(strategy: Any) -> Any:
+        decisions.append(data.draw(strategy))
+        return decisions[-1]
+
+    def program(values: list[Any], draw: Any) -> Any:
+        for _ in range(steps):
+            values.append(grow(draw, values))
+        return values[-1].tanh().mean()
+
+    leaves = [nt.tensor(a, device="numpy", requires_grad=True) for a in arrays]
+    program(list(leaves), decide).backward()
+    expected = [leaf.grad for leaf in leaves]
+
+    taken, outside = (nt.tensor(a, device="cpu", requires_grad=True) for a in arrays)
+
+    def replayed(taken: Any) -> Any:
+        rest = iter(decisions)
+        return program([taken, outside], lambda _strategy: next(rest))
+
+    compiled = nt.compile(replayed)
+    for how in ("computed again", "from results that are kept", "as a graph"):
+        taken.grad = outside.grad = None
+        compiled(taken).backward(create_graph=how == "as a graph")
+        for want, leaf in zip(expected, (taken, outside), strict=True):
+            assert (want is None) == (leaf.grad is None), how
+            if want is not None and leaf.grad is not None:
+                assert_close(leaf.grad.detach().numpy(), want.numpy(), kind="model")
+    assert compiled.traces == 1
