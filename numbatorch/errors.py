@@ -85,6 +85,13 @@ def rename(error: Exception, operator: str) -> None:
         error.args = (f"{operator}: {rest}",)
 
 
+def host_out_of_memory(operator: str, error: MemoryError, *rows: str) -> OutOfMemory:
+    """The error of an operator for which NumPy, or the device, has not enough memory."""
+    if isinstance(error, OutOfMemory):
+        return error.within(operator, *rows)
+    return OutOfMemory(message(operator, "out of memory on device cpu", *rows, str(error)))
+
+
 def out_of_memory(device: str, requested: int, free: int, total: int) -> OutOfMemory:
     """The error of a device that has not `requested` bytes left; a `total` of 0 is not known.
 

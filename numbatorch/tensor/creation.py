@@ -12,7 +12,14 @@ from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
+from numbatorch.errors import (
+    DTypeError,
+    GradientError,
+    OutOfRange,
+    ShapeError,
+    host_out_of_memory,
+    message,
+)
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
@@ -59,11 +66,14 @@ def tensor(
             out = out.to(device=where, dtype=asked)
             return out.requires_grad_() if requires_grad else out
         data, device = out.numpy(), where
-    array = _array(data, asked)
-    target = asked or dt.from_numpy(array.dtype)
-    if target.kind == "q":
-        raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
-    node = host_node(converted("tensor", array, target), target, as_device(device))
+    try:
+        array = _array(data, asked)
+        target = asked or dt.from_numpy(array.dtype)
+        if target.kind == "q":
+            raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
+        node = host_node(converted("tensor", array, target), target, as_device(device))
+    except MemoryError as err:
+        raise host_out_of_memory("tensor", err) from err
     return finished(node, requires_grad)
 
 
@@ -150,8 +160,12 @@ def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Te
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(message("from_numpy", f"takes an array, not {type(array).__name__}"))
-    array = _native(array if share else unchanging(array))
-    return Tensor(host_node(array, dt.from_numpy(array.dtype), as_device(device)))
+    try:
+        array = _native(array if share else unchanging(array))
+        node = host_node(array, dt.from_numpy(array.dtype), as_device(device))
+    except MemoryError as err:
+        raise host_out_of_memory("from_numpy", err) from err
+    return Tensor(node)
 
 
 def from_blocks(
@@ -343,7 +357,10 @@ def linspace(
     """
     target = _asked("linspace", dtype) or dt.float32
     (steps,) = _shape("linspace", (steps,))
-    array = converted("linspace", np.linspace(start, end, steps), target)
+    try:
+        array = converted("linspace", np.linspace(start, end, steps), target)
+    except MemoryError as err:
+        raise host_out_of_memory("linspace", err) from err
     return finished(host_node(array, target, as_device(device)), requires_grad)
 
 

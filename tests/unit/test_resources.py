@@ -68,6 +68,14 @@ def test_out_of_memory_of_a_numpy_function_names_its_operator(
         nt.linalg.eigh(x)[0].tolist()
 
 
+@pytest.mark.parametrize("name", ["tensor", "from_numpy", "linspace"])
+def test_out_of_memory_while_a_tensor_is_made_names_the_function(name: str) -> None:
+    large = np.broadcast_to(np.float32(1), (HUGE,))
+    arguments = (0, 1, HUGE >> 4) if name == "linspace" else (large,)
+    with pytest.raises(nt.OutOfMemory, match=rf"^{name}: out of memory on device cpu\n"):
+        getattr(nt, name)(*arguments)
+
+
 def test_what_no_machine_has_is_refused_before_it_is_promised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
