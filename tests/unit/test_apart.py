@@ -69,8 +69,7 @@ gc.collect()
 assert values == [[[0.5, 0.5]]], values
 """
 # The collector may start in any thread, also in one that compiles.
-COMPILING = """
-import gc
+MADE = """
 from numbatorch.backends.cpu import compiler, pack
 from numbatorch.language.kernel import Pointer, kernel
 
@@ -79,7 +78,9 @@ def made(number):
     def store(out: Pointer["int64"], part: int, parts: int) -> None:
         out[0] = number
     return store()
-
+"""
+COMPILING = """
+import gc
 found = []
 
 class Garbage:
@@ -121,6 +122,33 @@ thread.join()
 """
 
 
+FORK_OF_COMPILER = """
+import warnings
+warnings.simplefilter("ignore")
+begun = threading.Event()
+within = threading.Lock()  # as compilers have
+real = compiler.compile_object
+
+def compile_object(spec, cpu):
+    with within:
+        begun.set()
+        time.sleep(0.3)
+        return real(spec, cpu)
+
+compiler.compile_object = compile_object
+thread = threading.Thread(target=lambda: pack.addresses([made(1)]))
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(7 if all(pack.addresses([made(2)]).values()) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+thread.join()
+assert all(pack.addresses([made(3)]).values())
+"""
+
+
 def run(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PREPARED + program], capture_output=True, text=True, timeout=60
@@ -141,12 +169,20 @@ def test_a_finalizer_that_needs_a_kernel_while_one_is_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path))
-    run(COMPILING)
+    run(MADE + COMPILING)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_that_is_forked_while_another_thread_imports() -> None:
     run(FORK)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_another_thread_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path))
+    run(MADE + FORK_OF_COMPILER)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

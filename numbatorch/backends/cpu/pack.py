@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds that a fork waits for a compiler, at most
 
 _lock = threading.RLock()
 _filing = threading.RLock()  # of the pack's file and LLVM's linker; taken apart only
-_held = False  # by a thread that forks
+_held: set[int] = set()  # threads that hold it while they fork
 _addresses: dict[str, int] = {}
 _libraries: list[Any] = []  # keep the loaded code alive
 _numbers = itertools.count()  # of libraries: what failed or was interrupted has used up its name
@@ -158,13 +158,16 @@ def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
     """Object code of what compiles, and the first error."""
     from tqdm import tqdm
 
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # the thread that watches bars would stay
+
     by_key = {spec.key: spec for spec in specs}
     objects: Objects = {}
     error: KernelError | None = None
     show = None if sys.stderr is not None else True  # None: only on a terminal
     columns, lines = shutil.get_terminal_size()  # a terminal that tells no size hides the bar
     size = {"ncols": columns, "nrows": lines}
-    with tqdm(
+    with Bar(
         total=len(specs), desc="compiling kernels", delay=0.5, leave=False, disable=show, **size
     ) as bar:
         one_at_a_time = threading.Lock()
@@ -236,12 +239,13 @@ def _pack_file() -> PackFile:
 
 def _before_fork() -> None:
     """Wait for another thread that compiles: its compiler's locks would stay taken in the child."""
-    global _held
-    _held = _lock.acquire(timeout=PATIENCE)
+    if _lock.acquire(timeout=PATIENCE):
+        _held.add(threading.get_ident())
 
 
 def _after_fork_in_parent() -> None:
-    if _held:
+    if threading.get_ident() in _held:
+        _held.discard(threading.get_ident())
         _lock.release()
 
 
@@ -249,6 +253,7 @@ def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock."""
     global _lock, _filing
     _lock, _filing = threading.RLock(), threading.RLock()
+    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):
