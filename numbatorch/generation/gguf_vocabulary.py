@@ -28,7 +28,8 @@ _READ = """
     model pre tokens token_type scores merges add_space_prefix add_bos_token add_eos_token
     bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id
 
-    cls_token_id mask_token_id padding_token_id seperator_token_id token_type_count
+    cls_token_id mask_token_id padding_token_id separator_token_id seperator_token_id
+    token_type_count
     fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
     fim_suf_token_id middle_token_id prefix_token_id suffix_token_id
 """.split()
@@ -96,9 +97,9 @@ def _byte_level(
         _fail(file, "tokenizer.ggml.add_space_prefix is True in a vocabulary of kind gpt2")
     merges = []
     for text in file.field("tokenizer.ggml.merges", list):
-        cut = text.find(" ", 1)  # a token may itself begin with a space
+        cut = text.find(" ", 1) if isinstance(text, str) else -1  # a token may begin with a space
         if cut < 0:
-            _fail(file, f"merge {text!r} has no space")
+            _fail(file, f"merge {text!r} is not two tokens with a space between them")
         merges.append((text[:cut], text[cut + 1 :]))
     library = Tokenizer(_bpe(file, tokens, merges, ignore_merges=pre.ignore_merges))
     if pre.nfc:

@@ -17,6 +17,7 @@ from numbatorch.generation import gguf_vocabulary, library
 from numbatorch.generation.vocabulary import Vocabulary, byte_of_character
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_object, short
+from numbatorch.models.config import Fields
 
 if TYPE_CHECKING:
     import tokenizers
@@ -324,8 +325,12 @@ def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
 
     def id_of(name: str) -> int | None:
         token = _content(config.get(f"{name}_token"))
-        if isinstance(token, str):
-            return tokenizer.token_to_id(token)
+        if token:
+            id = tokenizer.token_to_id(token) if isinstance(token, str) else None
+            if id is None:
+                problem = f"{name}_token is {short(repr(token), 60)}, which is no token"
+                raise FormatError(message("tokenizer", problem, f"folder {folder}"))
+            return id
         return next(iter(_ids(model, f"{name}_token_id", folder)), None)
 
     bos, eos = id_of("bos"), id_of("eos")
@@ -335,14 +340,16 @@ def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
         *([] if eos is None else [eos]),
     ]
     framed = tokenizer.encode("", add_special_tokens=True).ids
-    add_bos = config.get("add_bos_token", bos is not None if not config else False)
+    adds = Fields("tokenizer", config, place=str(folder / "tokenizer_config.json"))
+    add_bos = adds.flag("add_bos_token", bos is not None if not config else False)
+    add_eos = adds.flag("add_eos_token", False)
     return Vocabulary(
         tokenizer,
         bos_id=bos,
         eos_id=eos,
         end_ids=frozenset(ends),
-        add_bos=bool(add_bos) and bos not in framed,
-        add_eos=bool(config.get("add_eos_token", False)) and eos not in framed,
+        add_bos=add_bos and bos not in framed,
+        add_eos=add_eos and eos not in framed,
     )
 
 
@@ -372,8 +379,8 @@ def _check_config(tokenizer: "tokenizers.Tokenizer", config: dict[str, Any], pat
         for key, value in means.items()
         if key in config and _content(config[key]) != value
     ]
-    added = config.get("added_tokens_decoder")
-    for id, token in added.items() if isinstance(added, dict) else ():
+    added = Fields("tokenizer", config, place=str(path)).mapping("added_tokens_decoder")
+    for id, token in added.values.items() if added is not None else ():
         text = _content(token)
         if isinstance(text, str) and str(tokenizer.token_to_id(text)) != id:
             problems.append(f"token {short(repr(text), 60)} has id {short(id)}")

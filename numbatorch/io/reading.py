@@ -6,6 +6,7 @@ Readers of all formats begin here.
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # as JSON spells it
 _DIGITS = 4300  # of an integer, as many as Python reads
 
 
@@ -115,11 +117,18 @@ def parse_json(raw: bytes, constant: Callable[[str], Any] | None = None) -> Any:
         ValueError: it is not JSON, or says a key twice.
     """
     try:
-        return json.loads(
+        found = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=constant
         )
+        if _SURROGATE.search(raw):  # two that make up a character are fine
+            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("arrays or objects are nested too deep") from None
+    except UnicodeEncodeError as error:
+        found, place = error.object, error.start
+        where = f"U+{ord(found[place]):04X} behind {found[max(place - 40, 0) : place]!a}"
+        raise ValueError(f"a text holds a lone surrogate, {where}") from None
+    return found
 
 
 def short(text: object, limit: int = 80) -> str:

@@ -75,8 +75,7 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     names = names if isinstance(names, list) else [names]
     cls = _find("hf", "architectures", names, task, folder / "config.json")
     kind = config.get("model_type")
-    other = find("hf", kind) if isinstance(kind, str) else None
-    if other not in (None, cls):
+    if kind is not None and (not isinstance(kind, str) or find("hf", kind) is not cls):
         problem = f"architectures is {', '.join(map(str, names))}, but model_type is {kind}"
         raise FormatError(message("models", problem, f"file {folder / 'config.json'}"))
     with skip_init():

@@ -56,8 +56,8 @@ def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[An
     Args:
         task: what a model does: "text-generation" (the class is a `CausalLM`) or
             "feature-extraction" (a `TextEncoder`). The class gets it as `task`.
-        hf: names under `architectures` in config.json, and the `model_type` of those without;
-            the class has `from_hf(config, weights, device)`.
+        hf: names under `architectures` in config.json, and its `model_type`, which has to be one
+            of them where a file has it; the class has `from_hf(config, weights, device)`.
         gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
     Raises:
         ValueError: another class has the name, or an unknown task.

@@ -148,9 +148,10 @@ def _transformer(folder: Path, positions: int) -> tuple[int, bool]:
 
 def _pooling(fields: Fields, size: int) -> tuple[str, bool]:
     """A key of WEIGHTS, and whether the tokens of a prompt count."""
-    mode = fields.get("pooling_mode", ())
+    modes = fields.get("pooling_mode", [])
+    modes = modes if isinstance(modes, list) else [modes]
     on = [name for key, name in MODES.items() if fields.flag(key, False)]
-    on = sorted({*on, mode} if isinstance(mode, str) else {*on, *map(str, mode)})
+    on = sorted({*on, *map(str, modes)})
     if len(on) != 1 or on[0] not in WEIGHTS:
         fields.fail(f"pooling is {', '.join(on) or 'none'}", f"one of: {', '.join(WEIGHTS)}")
     counts_prompt = fields.flag("include_prompt", True)
@@ -163,7 +164,7 @@ def _prompt(fields: Fields) -> str:
     prompts = fields.get("prompts", {})
     fields.require("model_type", "SentenceTransformer", ("SentenceTransformer",))
     fields.refuse_unread(("__version__", "similarity_fn_name"))
-    if not name:
+    if name == "":
         return ""
     text = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
     if not isinstance(text, str):

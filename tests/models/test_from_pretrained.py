@@ -255,10 +255,11 @@ def test_wavelengths_are_finite(theta: str, tmp_path: Path) -> None:
         Rope(1024, theta=1e-320)
 
 
-def test_a_model_type_that_contradicts_is_named(tmp_path: Path) -> None:
-    config = llama_config(model_type="bert")
+@pytest.mark.parametrize("kind", ["bert", "mistral", 3])
+def test_a_model_type_that_contradicts_is_named(kind: Any, tmp_path: Path) -> None:
+    config = llama_config(model_type=kind)
     folder = write_folder(tmp_path, config, llama_weights(config))
-    fails(folder, "architectures is LlamaForCausalLM, but model_type is bert")
+    fails(folder, f"architectures is LlamaForCausalLM, but model_type is {kind}")
 
 
 @pytest.mark.parametrize("layers", [3, 10**9])

@@ -206,6 +206,16 @@ def test_tokenizer_config_says_what_is_added(folder, tmp_path):
     assert ids(add_bos_token=False) == plain
     assert ids(add_bos_token=True, add_eos_token=True) == [0, *plain, 1]
     assert ids(bos_token={"content": "</s>"}, add_bos_token=True) == [1, *plain]
+    for config, problem in (
+        ({"bos_token": "<nobody>"}, "bos_token is '<nobody>', which is no token"),
+        ({"eos_token": 5}, "eos_token is 5, which is no token"),
+        ({"add_bos_token": "false"}, "add_bos_token is 'false', neither true nor false"),
+        ({"add_eos_token": 0}, "add_eos_token is 0, neither true nor false"),
+        ({"added_tokens_decoder": 3}, "added_tokens_decoder is 3, not an object"),
+    ):
+        with pytest.raises(FormatError, match=problem):
+            ids(**config)
+    ids()
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [1, 7]}')
     assert Tokenizer.from_folder(tmp_path).end_ids == {1, 7}
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": "seven"}')
@@ -298,7 +308,8 @@ def test_control_tokens_that_end_a_turn_end_a_generation(tmp_path):
     ("keys", "problem"),
     [
         ({"model": "bert"}, "vocabulary of kind 'bert'"),
-        ({"merges": ["ab"]}, "merge 'ab' has no space"),
+        ({"merges": ["ab"]}, "merge 'ab' is not two tokens with a space between them"),
+        ({"merges": [[1], [2]]}, "is not two tokens"),
         ({"merges": ["a zz"]}, "Token `zz` out of vocabulary"),
         ({"bos_token_id": 9999}, "bos_token_id is 9999"),
         ({"add_bos_token": True}, "add_bos_token is set, but"),
