@@ -10,6 +10,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.backends.cpu import memory
+from numbatorch.backends.cpu import threads as team
 from numbatorch.backends.cpu.memory import POOL, HostPool
 from numbatorch.graph import find
 
@@ -93,7 +94,7 @@ def test_empty_cache_gives_memory_back_and_keeps_what_is_held() -> None:
     (nt.ones(3 << 20) * 2).realize()
     assert POOL.allocate(12 << 20).owner is not None
     nt.empty_cache()
-    assert not POOL._free and not POOL._returned
+    assert not any(POOL._free.values())
     assert held[-1].item() == 2
 
 
@@ -111,6 +112,25 @@ def test_the_number_of_threads_is_what_was_set(threads: None) -> None:
         nt.set_num_threads(number)  # type: ignore[arg-type]
         assert nt.get_num_threads() == number
         assert f(x).item() == 3 << 18 and (x + x).sum().item() == 2 << 18
+
+
+def test_a_number_that_changes_between_planning_and_running_harms_nothing(
+    threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another Python thread does. A sum's memory is for as many shares as were planned for."""
+    x = nt.tensor(np.arange(1 << 18, dtype=np.int64))
+    real = team.run
+
+    def run(*arguments: Any) -> None:
+        team.set_num_threads(5)
+        real(*arguments)
+
+    for number in (1, 2):
+        nt.set_num_threads(number)
+        with monkeypatch.context() as patch:
+            patch.setattr(team, "run", run)
+            assert (x + x).sum().item() == (1 << 18) * ((1 << 18) - 1)
+        assert nt.get_num_threads() == 5
 
 
 @pytest.mark.parametrize("number", [0, -1, 4097, 99999999999])

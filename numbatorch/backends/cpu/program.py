@@ -14,7 +14,6 @@ from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Array, Frame, Program
-from numbatorch.errors import message
 from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 
@@ -116,15 +115,7 @@ class CPUProgram(Program[CPUFrame]):
         self, frame: CPUFrame, first: int, last: int, held: Sequence[Buffer], outcome: Outcome
     ) -> None:
         """Run launches on the team."""
-        if threads.num_threads() > self.parts:
-            raise RuntimeError(
-                message(
-                    "plan",
-                    "the number of threads changed between planning and running",
-                    f"planned for {self.parts}, now {threads.num_threads()}",
-                )
-            )
-        threads.run(frame.rows[first:last], outcome)
+        threads.run(frame.rows[first:last], outcome, self.parts)
 
 
 def _touch(some: Sequence[Memory], others: Sequence[Memory]) -> bool:

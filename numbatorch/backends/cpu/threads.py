@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Team:
         self._threads: list[threading.Thread] = []
         self._locks: list[int] = []
         self._configure(entries["spin"])
-        self.state[loop.PARTS] = parts
+        self.state[loop.PARTS] = self.parts = parts
         self.state[loop.THREADS] = self.size = 1
         for number in range(1, min(parts, settings.processors())):
             if not self._start(number):
@@ -219,7 +220,9 @@ _wakes: dict[int, int] = {}  # nanoseconds until so many parked threads work
 _ending = False  # no thread can be started any more
 
 
-def run(program: np.ndarray, outcome: Outcome | None = None) -> None:
+def run(
+    program: np.ndarray, outcome: Outcome | None = None, parts: int = settings.MOST_THREADS
+) -> None:
     """Run a program on the team, in the order of its rows.
 
     Calls from several Python threads wait for each other. The caller keeps the program and its
@@ -231,11 +234,22 @@ def run(program: np.ndarray, outcome: Outcome | None = None) -> None:
             many simple operations it is; then four words in which the loop notes how long a run
             from this row on takes, zeros at first.
         outcome: becomes final when the program runs.
+        parts: for how many shares its memory is. Where another thread has asked for a larger team
+            since the program was planned, the caller runs it alone.
     """
     address, count = program.__array_interface__["data"][0], len(program)
     outcome = outcome or Outcome()
     with _lock:
-        (_team or team()).run(address, count, outcome)
+        found = _team or team()
+        if found.parts > parts:
+            found = _alone()
+        found.run(address, count, outcome)
+
+
+@cache
+def _alone() -> Team:
+    """A team of the caller only."""
+    return Team(1)
 
 
 def team() -> Team:
