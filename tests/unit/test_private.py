@@ -129,6 +129,20 @@ def test_source_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert victim.read_text() == "precious" and path.read_text() == "text"
 
 
+def test_code_of_gpus_that_others_can_write_is_compiled_again(tmp_path: Path) -> None:
+    from numbatorch.backends.cuda import compiler
+
+    path = tmp_path / "cuda" / "sm_90" / "kernel.bin"
+    compiler._write(path, b"image")
+    assert compiler._read(path) == b"image" and mode_of(path) == 0o600
+    path.chmod(0o622)
+    assert compiler._read(path) is None
+    compiler._write(path, b"again")
+    assert compiler._read(path) == b"again"
+    path.parent.chmod(0o777)
+    assert compiler._read(path) is None
+
+
 def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(pack: PackFile) -> None:
     pack.path.parent.mkdir(parents=True, mode=0o700)
     os.mkfifo(pack.path, 0o600)
