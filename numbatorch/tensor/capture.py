@@ -28,8 +28,9 @@ from numbatorch.tensor.base import (
     running,
     tracing,
 )
-from numbatorch.tensor.guards import ATTRIBUTES, Guards, guards_of, is_mutable
+from numbatorch.tensor.guards import ATTRIBUTES, Guards
 from numbatorch.tensor.random import recorded_draws
+from numbatorch.tensor.reachable import guards_of, is_mutable
 from numbatorch.tensor.trace import (
     LEAVES_NONE,
     STAYS,

@@ -14,7 +14,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import nn
-from numbatorch.tensor.guards import guards_of
+from numbatorch.tensor.reachable import guards_of
 from tests.compare import assert_close
 
 SCALE = 2.0
