@@ -90,7 +90,7 @@ def tracing() -> Iterator[Updates]:
                 for handle, node in updates.held():
                     handle.node = node
                     handle.let_views_go()
-                for handle, gradient in updates.gradients():
+                for handle, gradient, _read in updates.gradients():
                     handle._grad = gradient
                 Clock.last = next(numbers)  # another thread may have seen what they held
                 break
@@ -121,10 +121,10 @@ def is_tracing() -> bool:
     return _limit.updates is not None
 
 
-def touches_gradient(handle: Handle) -> None:
-    """Note, while a function is traced, that the `.grad` of a tensor is read or changed."""
+def touches_gradient(handle: Handle, read: bool) -> None:
+    """Note, while a function is traced, that the `.grad` of a tensor is read or else set."""
     if _limit.updates is not None:
-        _limit.updates.note_gradient(handle)
+        _limit.updates.note_gradient(handle, read)
 
 
 def before_replays(call: Callable[[], None]) -> None:

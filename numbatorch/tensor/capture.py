@@ -217,7 +217,7 @@ class Compiled:
             del result, returned  # what nobody holds now is a value on the way, and no state
             changed = [(handle, old, handle.node) for handle, old in updates.held()]
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
-            own = {id(t) for handle, old in updates.gradients() for t in (old, handle._grad)}
+            own = {id(t) for handle, old, _ in updates.gradients() for t in (old, handle._grad)}
         changed = [entry for entry in changed if id(entry[0]) not in own]
         for handle, old, _new in changed:
             if any(handle is given for given in stand_ins):
@@ -265,7 +265,7 @@ def _gradients(
     found: list[Gradient] = []
     before: list[Node | None] = []
     left: list[Node] = []
-    for handle, old in updates.gradients():
+    for handle, old, read in updates.gradients():
         argument = position.get(id(handle))
         if any(handle is given for given in tensors):
             problem = "the gradient of an argument is used, which the function has from outside too"
@@ -274,12 +274,13 @@ def _gradients(
         changed = old is not None and handle._grad is old and node is not old.node
         after = STAYS
         if handle._grad is None:
-            after = STAYS if old is None else LEAVES_NONE
+            after = STAYS if old is None and read else LEAVES_NONE
         elif handle._grad is not old or changed:
             after = first + len(left)
             left.append(handle._grad.node)
         of = handle if argument is None else argument
-        found.append(Gradient(of, None if node is None else kind_of(node), changed, after))
+        kind = None if node is None else kind_of(node)
+        found.append(Gradient(of, kind if read else "any", changed, after))
         before.append(node)
     for node in left:
         if node.requires_grad:

@@ -78,14 +78,14 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             TypeError, ShapeError, DTypeError, DeviceError: what is assigned is not None, and no
                 tensor of this shape, dtype and device.
         """
-        touches_gradient(self)
+        touches_gradient(self, read=True)
         return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             check_gradient(self, value)
-        touches_gradient(self)
+        touches_gradient(self, read=False)
         self._grad = value
 
     @property

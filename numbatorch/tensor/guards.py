@@ -28,6 +28,7 @@ ABSENT = _Absent()
 
 
 def in_cell(owner: CellType, _key: str) -> Any:
+    """What a variable of an enclosing function holds, or `ABSENT`."""
     try:
         return owner.cell_contents
     except ValueError:

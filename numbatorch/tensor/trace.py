@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import Outcome, note_finished
@@ -50,14 +50,15 @@ class Gradient(NamedTuple):
 
     Attributes:
         of: the tensor, or the number of the argument.
-        before: what the gradient before the trace was, or None.
+        before: what the gradient before the trace was, or None; whatever it was where the
+            function sets it first.
         changed: whether that is changed in place.
         after: number of the result that is left there; -1 where the gradient stays, or -2 where
             None is left.
     """
 
     of: Handle | int
-    before: Kind | None
+    before: Kind | Literal["any"] | None
     changed: bool
     after: int
 
@@ -68,6 +69,8 @@ class Gradient(NamedTuple):
 
     def fits(self, tensors: Sequence[Any]) -> bool:
         """Whether there is a gradient where there was one before the trace, and of its kind."""
+        if self.before == "any":
+            return True
         found = self.owner(tensors)._grad
         return (None if found is None else kind_of(found.node)) == self.before
 

@@ -61,7 +61,7 @@ class Updates:
 
     def __init__(self) -> None:
         self._found: dict[int, tuple[weakref.ref[Handle], Node]] = {}
-        self._gradients: dict[int, tuple[weakref.ref[Handle], Tensor | None]] = {}
+        self._gradients: dict[int, tuple[weakref.ref[Handle], Tensor | None, bool]] = {}
         self.read: list[Node] = []
         self.before: list[Callable[[], None]] = []
 
@@ -76,16 +76,20 @@ class Updates:
         found = ((reference(), node) for reference, node in self._found.values())
         return [(handle, node) for handle, node in found if handle is not None]
 
-    def note_gradient(self, handle: Handle) -> None:
-        """Note the `.grad` of `handle`, which is read or changed, unless it was noted before."""
+    def note_gradient(self, handle: Handle, read: bool) -> None:
+        """Note the `.grad` of `handle`, which is read or else set, unless it was noted before."""
         known = self._gradients.get(id(handle))
         if known is None or known[0]() is None:
-            self._gradients[id(handle)] = weakref.ref(handle), handle._grad
+            self._gradients[id(handle)] = weakref.ref(handle), handle._grad, read
 
-    def gradients(self) -> list[tuple[Handle, Tensor | None]]:
-        """The tensors that somebody holds, each with the `.grad` that it had before."""
-        found = ((reference(), before) for reference, before in self._gradients.values())
-        return [(handle, before) for handle, before in found if handle is not None]
+    def gradients(self) -> list[tuple[Handle, Tensor | None, bool]]:
+        """The tensors that somebody holds, each with its `.grad` before, and whether it was read.
+
+        It was not if it was set first, as by `zero_grad`.
+        """
+        noted = self._gradients.values()
+        found = ((reference(), before, read) for reference, before, read in noted)
+        return [(handle, before, read) for handle, before, read in found if handle is not None]
 
 
 @dataclass(eq=False, repr=False, slots=True)

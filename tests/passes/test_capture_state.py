@@ -341,80 +341,6 @@ def test_a_warning_says_what_changed() -> None:
             assert compiled(ones(1)).item() == number
 
 
-def test_floats_may_be_dynamic() -> None:
-    def step(x: Any, rate: float, n: int = 2) -> Any:
-        return x - (1 - rate / 2) * x + rate**2, (x * n).clamp(max=rate), rate - x
-
-    compiled = nt.compile(step, dynamic=("rate", "n"))
-    rng = np.random.default_rng(0)
-    for dtype in (nt.float32, nt.float64, nt.float16):
-        x = nt.tensor(rng.standard_normal(5), device="cpu").to(dtype)
-        for rate in (0.5, 0.25, -3.0, 1e-3):
-            for n in (2, 5):
-                for found, expected in zip(compiled(x, rate, n), step(x, rate, n), strict=True):
-                    assert found.dtype is expected.dtype is dtype
-                    assert found.tolist() == expected.tolist()
-    assert compiled.traces == 3
-    whole = nt.compile(lambda x, c: x * c, dynamic=("c",))
-    assert whole(nt.tensor([1, 2], device="cpu"), 0.5).tolist() == [0.5, 1.0]
-    assert whole(nt.tensor([1, 2], device="cpu"), 3).tolist() == [3, 6]
-    assert whole(nt.tensor([1, 2], device="cpu"), 0.25).tolist() == [0.25, 0.5]
-
-
-@pytest.mark.parametrize(
-    "freeze",
-    [
-        lambda x, c: x * 2 if c > 1 else x,
-        lambda x, c: x * float(c),
-        lambda x, c: x * np.sqrt(c),
-        lambda x, c: x * __import__("math").sqrt(c),
-        lambda x, c: x * round(c),
-        lambda x, c: x * int(f"{c:.0f}"),
-        lambda x, c: x if c else -x,
-        lambda x, c: x * {0.5: 1}[c],
-    ],
-)
-def test_what_would_freeze_a_float_is_an_error(freeze: Any) -> None:
-    with pytest.raises((TypeError, KeyError)):
-        nt.compile(freeze, dynamic=("c",))(ones(2), 0.5)
-
-
-def test_random_numbers_are_those_of_a_call() -> None:
-    own = nt.Generator(3)
-
-    def draw(x: Any) -> Any:
-        nt.rand(3, device="cpu")  # drawn and not used
-        seeded = nt.Generator(7)
-        return (
-            nn.functional.dropout(x, 0.5),
-            nt.randn(4, device="cpu"),
-            nt.rand(2, generator=own, device="cpu"),
-            nt.rand(2, generator=seeded, device="cpu"),
-            nt.randperm(9, device="cpu"),
-        )
-
-    found = []
-    for function in (draw, nt.compile(draw)):
-        nt.manual_seed(5)
-        own.manual_seed(3)
-        found.append([[t.tolist() for t in function(ones(50))] for _ in range(4)])
-    assert found[0] == found[1]
-    streams = [[repr(call[i]) for call in found[1]] for i in range(5)]
-    assert [len(set(stream)) for stream in streams] == [4, 4, 4, 1, 4]
-
-
-def test_a_function_that_seeds_draws_the_same_each_time() -> None:
-    @nt.compile
-    def draw() -> Any:
-        nt.manual_seed(1)
-        return nt.rand(3, device="cpu")
-
-    first = draw().tolist()
-    assert draw().tolist() == draw().tolist() == first
-    nt.manual_seed(1)
-    assert nt.rand(3, device="cpu").tolist() == first
-
-
 def test_a_function_of_ours_is_walked_in_few_places() -> None:
     net = model()
     guards = guards_of(lambda x: net(x), [])
@@ -450,3 +376,63 @@ def test_state_of_installed_libraries_is_theirs(
     assert scaled(ones(1)).item() == 2.0
     layer.factor = 3.0
     assert scaled(ones(1)).item() == 3.0
+
+
+class Changeable(nn.Module):
+    """A module whose result depends on state of every kind."""
+
+    def __init__(self) -> None:
+        self.first, self.layers = nn.Linear(3, 3), [nn.Linear(3, 3), nn.Tanh()]
+        self.by_name = {"scale": 2.0, "shift": nt.tensor([1.0, 2.0, 3.0], device="cpu")}
+        self.gain, self.box, self.activation = 1.5, Box(), nt.relu
+        self.weight = nn.Parameter(ones(3))
+        self.flags = {"twice"}
+
+    def forward(self, x: Any) -> Any:
+        x = self.activation(self.first(x)) * self.gain
+        for layer in self.layers:
+            x = layer(x)
+        if "twice" in self.flags:
+            x = x * 2
+        x = x * self.by_name["scale"] + self.by_name["shift"]
+        return self.box.times(x) * self.weight if self.training else x * SCALE
+
+
+def random_change(net: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change one thing that the forward pass reads, or may set it to what it was."""
+    number = float(rng.integers(1, 4))
+    vector = nt.full((3,), number, device="cpu")
+    changes: list[Any] = [
+        lambda: net.train(bool(rng.integers(2))),
+        lambda: setattr(net, "gain", number),
+        lambda: setattr(net.box, "scale", number),
+        lambda: setattr(net, "activation", [nt.relu, nt.tanh, nt.exp][int(number) - 1]),
+        lambda: setattr(net, "weight", nn.Parameter(vector)),
+        lambda: net.weight.data.mul_(number),
+        lambda: net.by_name.update(scale=number),
+        lambda: net.by_name.update(shift=vector),
+        lambda: net.by_name["shift"].mul_(number),
+        lambda: net.layers.reverse(),
+        lambda: net.layers.__setitem__(0, nn.Linear(3, 3)),
+        lambda: net.layers.append(nn.Sigmoid()) if len(net.layers) < 4 else net.layers.pop(),
+        lambda: net.flags.symmetric_difference_update({"twice"}),
+        lambda: setattr(net.first, "bias", None if number > 2 else nn.Parameter(vector)),
+        lambda: net.load_state_dict(net.state_dict()),
+        lambda: setattr(net, "box", Box(number)),
+        lambda: monkeypatch.setitem(globals(), "SCALE", number),
+        lambda: monkeypatch.setattr(Box, "times", lambda self, x: x + self.scale * number),
+        lambda: net.requires_grad_(bool(rng.integers(2))),
+    ]
+    changes[rng.integers(len(changes))]()
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.filterwarnings("ignore:compile. .* is traced:RuntimeWarning")
+def test_random_changes_are_all_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    net, x = Changeable(), nt.tensor(rng.standard_normal((2, 3)).astype(np.float32), device="cpu")
+    compiled = nt.compile(net)
+    for _ in range(40):
+        random_change(net, rng, monkeypatch)
+        for _ in range(int(rng.integers(1, 3))):
+            assert_close(compiled(x).detach(), net(x).detach().numpy(), kind="model")
