@@ -25,7 +25,8 @@ def set_num_threads(number: int, /) -> None:
     """Compute with this many threads on the CPU from now on, the calling one included.
 
     What runs meanwhile in other Python threads is waited for. The number changes no bit of a
-    result. A compiled function is traced anew for it.
+    result. A compiled function is traced anew for it. Of more threads than cores only as many are
+    started as there are cores, and work is cut into as many pieces as were asked for.
 
     Args:
         number: 1 to 4,096.

@@ -57,6 +57,7 @@ TAKEN = LINE  # generation and number of rows of which this part's share is begu
 LOOKS = 20  # that a thread takes before it sleeps
 FEW = 4  # up to this many threads watch the finished shares themselves
 ROW_BITS = 20  # of the number of rows in TAKEN
+LAST_GENERATION = (1 << 62 - ROW_BITS) - 2  # then they begin again
 PACE = 16  # simple operations of a launch's work in a nanosecond, about, until it is measured
 SLACK = 300_000  # nanoseconds by which a run may be late whatever its length
 LONGEST_REST = 500_000_000  # nanoseconds for which a program goes alone before the team is tried
@@ -268,6 +269,10 @@ def is_parked(state: int) -> int:
 @helper
 def begin(state: int, program: int, count: int) -> int:
     """Show a program to the threads; returns its generation."""
+    if get(state, GENERATION) >= LAST_GENERATION:  # no thread is inside of a program
+        put(state, GENERATION, 0)
+        for part in range(get(state, PARTS)):
+            put(state, SEAT + part * 2 * LINE + TAKEN, 0)
     put(state, PROGRAM, program)
     put(state, COUNT, count)
     put(state, DONE, 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch.backends.arguments import float64_word
 from numbatorch.backends.cpu import pack, threads
-from numbatorch.backends.cpu.loop import BARRIER, ROW, SERIAL, WORK
+from numbatorch.backends.cpu.loop import BARRIER, ROW, ROW_BITS, SERIAL, WORK
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
@@ -19,7 +19,7 @@ from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 
 
 class CPUFrame(Frame):
-    """With the rows that the loop walks: (function, argument block, flags, unused)."""
+    """With the rows that the loop walks, and in which it notes how long that takes (`loop.ROW`)."""
 
     def __init__(self, program: CPUProgram) -> None:
         super().__init__(program)
@@ -48,6 +48,7 @@ class CPUProgram(Program[CPUFrame]):
         self._addresses = pack.addresses(specs) if specs else {}
         starts = {launch: self._block(launch) for launch in launches}
         self.arguments.finish()
+        assert len(plan.launches) < 1 << ROW_BITS
         self.rows = np.zeros((len(plan.launches), ROW), np.int64)
         for row, launch, flags in zip(self.rows, plan.launches, self._flags(), strict=True):
             if launch in starts:
