@@ -15,7 +15,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
@@ -53,6 +54,16 @@ class _Pause:
 _lock = Lock()  # of the two below
 _pauses: set[int] = set()
 _was_enabled = True
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Within a block no finalizer of cyclic garbage runs, in any thread."""
+    pause = _Pause()
+    try:
+        yield
+    finally:
+        pause.end()
 
 
 class Call(Generic[Result]):
@@ -152,11 +163,8 @@ def whole(function: Callable[[], Result]) -> Result:
         call = Call(function)
         raise_once(call, "late")
         return call.result
-    pause = _Pause()
-    try:
+    with collector_at_rest():
         return function()
-    finally:
-        pause.end()
 
 
 def _must_not_wait() -> bool:

@@ -305,10 +305,14 @@ def grad_mode(enabled: bool) -> Iterator[None]:
 
 
 @contextmanager
-def trace_mode() -> Iterator[int]:
-    """Within a block, nodes that this thread makes carry the number of a new trace; yields it."""
+def trace_mode(number: int | None = None) -> Iterator[int]:
+    """Within a block, nodes that this thread makes carry the number of a trace; yields it.
+
+    Args:
+        number: a new one unless given; 0 is no trace.
+    """
     before = _mode.trace
-    _mode.trace = next(_traces)
+    _mode.trace = next(_traces) if number is None else number
     try:
         yield _mode.trace
     finally:

@@ -101,6 +101,17 @@ def tracing() -> Iterator[Updates]:
 
 
 @contextmanager
+def untraced() -> Iterator[None]:
+    """Within a block, for this thread, no function is traced, also where one is around it."""
+    updates, depth = _limit.updates, _limit.depth
+    _limit.updates, _limit.depth = None, DEPTH_LIMIT
+    try:
+        yield
+    finally:
+        _limit.updates, _limit.depth = updates, depth
+
+
+@contextmanager
 def any_depth() -> Iterator[None]:
     """Within a block, for this thread, deep graphs are not realized by themselves."""
     before = _limit.depth

@@ -28,6 +28,7 @@ from numbatorch.tensor.base import (
     running,
     tracing,
 )
+from numbatorch.tensor.between import nothing_in_between
 from numbatorch.tensor.guards import ATTRIBUTES, Guards
 from numbatorch.tensor.random import recorded_draws
 from numbatorch.tensor.reachable import guards_of, is_mutable
@@ -208,7 +209,12 @@ class Compiled:
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)
-        with trace_mode() as trace, tracing() as updates, recorded_draws() as draws:
+        with (
+            nothing_in_between(),
+            trace_mode() as trace,
+            tracing() as updates,
+            recorded_draws() as draws,
+        ):
             result = self._function(*call.args, **call.kwargs)
             returned: list[Any] = []
             _flatten(result, returned)

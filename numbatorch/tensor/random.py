@@ -130,6 +130,16 @@ def recorded_draws() -> Iterator[list[Draw]]:
         _recorded.draws = before
 
 
+@contextmanager
+def unrecorded_draws() -> Iterator[None]:
+    """What is taken from generators within the block is not listed."""
+    before, _recorded.draws = _recorded.draws, None
+    try:
+        yield
+    finally:
+        _recorded.draws = before
+
+
 def _key(where: Device, generator: Generator | None = None) -> Node:
     """The key of the next stream."""
     source = default_generator if generator is None else generator
