@@ -109,6 +109,12 @@ class Compiled:
         """Number of traces that are kept."""
         return len(self._keys)
 
+    def __getattr__(self, name: str) -> Any:
+        """What the function has by this name, so that a compiled module has `eval` and the like."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._function, name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new or state has changed."""
         bound = self._signature.bind(*args, **kwargs)

@@ -35,6 +35,17 @@ def in_cell(owner: CellType, _key: str) -> Any:
         return ABSENT
 
 
+def _state_of(generator: Any, _key: str) -> bytes:
+    """Where Python's or NumPy's generator of random numbers has got to."""
+    import pickle  # which few programs need
+
+    if hasattr(generator, "getstate"):
+        return pickle.dumps(generator.getstate())
+    if hasattr(generator, "get_state"):
+        return pickle.dumps(generator.get_state(legacy=False))
+    return pickle.dumps(getattr(generator, "bit_generator", generator).state)
+
+
 ATTRIBUTES = "number of attributes"
 
 # How what stands in a place is read.
@@ -48,6 +59,8 @@ READERS: dict[str, Callable[[Any, Any], Any]] = {
     "entries": lambda owner, _key: (*owner.keys(), *owner.values()),
     ATTRIBUTES: lambda owner, shadowed: len(vars(owner)) - len(shadowed & vars(owner).keys()),
     "array": lambda owner, _key: owner.tobytes(),
+    "generator": _state_of,
+    "iterator": lambda _owner, _key: object(),  # nobody can tell where it is
     "value": lambda owner, _key: host_array(moved_to(owner)).tobytes(),
 }
 
@@ -57,7 +70,8 @@ class Place(NamedTuple):
 
     Attributes:
         kind: how it is read, a key of `READERS`.
-        owner: the cell, dict, object, list, array, or node of a tensor.
+        owner: the cell, dict, object, list, array, generator of random numbers, or node of a
+            tensor.
         key: name or key in the owner; what names the place to people where there is none.
         expected: what stood there; for all elements or entries a tuple of them.
     """
@@ -96,7 +110,9 @@ class Place(NamedTuple):
 
     def problem(self) -> str:
         """What changed there, for a warning."""
-        if self.kind in ("elements", "entries", "array", "value"):
+        if self.kind == "iterator":
+            return f"{self} may have moved on"
+        if self.kind in ("elements", "entries", "array", "generator", "value"):
             return f"{self} changed"
         return f"{self} was {_shown(self.expected)} and is {_shown(self.read())}"
 

@@ -12,7 +12,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from types import FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,6 +203,11 @@ class _Walk:
         elif isinstance(value, MethodType | classmethod | staticmethod):
             self.visit(value.__func__)
             self.visit(getattr(value, "__self__", None))
+        elif isinstance(value, BuiltinMethodType):
+            if not isinstance(value.__self__, ModuleType):
+                self.visit(value.__self__)
+        elif isinstance(value, weakref.ref):
+            self.visit(value())
         elif isinstance(value, property):
             self.visit(value.fget)
         elif isinstance(value, functools.partial):
@@ -220,10 +225,18 @@ class _Walk:
             if not self._is_foreign(value.__module__):
                 self._classes += [kind for kind in value.__mro__ if self._is_new(kind, value)]
         elif isinstance(value, ModuleType):
-            if not _is_ours(value.__name__) and not self._is_foreign(value.__name__):
-                self._modules.append(value)
+            self._module(value)
         else:
             self._object(value)
+
+    def _module(self, module: ModuleType) -> None:
+        name = module.__name__
+        if name == "random":
+            self.visit(module.random.__self__)
+        elif name == "numpy.random":
+            self.visit(module.mtrand._rand)
+        elif not _is_ours(name) and not self._is_foreign(name):
+            self._modules.append(module)
 
     def _is_new(self, kind: type, of: type) -> bool:
         if kind is not of and id(kind) in self._seen:
@@ -271,15 +284,23 @@ class _Walk:
             for name in reads.cells & cells.keys():
                 self._place("variable", cells[name], name)
             for name in reads.variables & function.__globals__.keys():
-                self._place("global", function.__globals__, name)
+                found = self._place("global", function.__globals__, name)
+                if found is np and "random" in reads.attributes:
+                    self.visit(np.random)
 
     def _object(self, value: Any) -> None:
         kind = type(value)
         if isinstance(value, Handle):
-            if getattr(value, "__dict__", None):
+            if hasattr(value, "__dict__") and (value.__dict__ or self._any_attribute):
                 self._instances.append(value)
         elif kind.__module__.startswith("numpy"):
-            return
+            if not {"bit_generator", "state", "get_state"}.isdisjoint(dir(kind)):
+                self._place("generator", value, "")
+        elif hasattr(kind, "getstate"):
+            self._place("generator", value, "")
+        elif hasattr(kind, "__next__") and _is_opaque(kind.__module__):
+            if not hasattr(kind, "write"):  # it is no file
+                self._place("iterator", value, "")
         elif _is_ours(kind.__module__) and _is_opaque(kind.__module__):
             self._wrapped(value)
         elif _is_frozen(kind):
@@ -324,4 +345,8 @@ class _Walk:
                 if _is_ours(kind.__module__):
                     self.visit(value)
                 else:
+                    self._place("attribute", kind, name)
+        for base in kind.__mro__[1:]:  # what a class inherits it may have itself later
+            if not _is_ours(kind.__module__) and base in self._classes:
+                for name in (self._names & vars(base).keys()) - vars(kind).keys():
                     self._place("attribute", kind, name)

@@ -3,8 +3,11 @@
 import dataclasses
 import functools
 import importlib
+import itertools
+import random
 import types
 import warnings
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -104,6 +107,23 @@ def cases() -> Any:
     compiled = nt.compile(lambda x: x * box.scale)
     yield "nested", lambda x: compiled(x) + 1, lambda: setattr(box, "scale", 11.0)
     yield "gradient", nt.grad(lambda x: (x * box.scale).sum()), lambda: setattr(box, "scale", 13.0)
+    base, derived = type("Base", (), {"scale": 2.0}), Box()
+    heir = type("Heir", (base,), {})
+    yield "inherited", lambda x: x * heir.scale, lambda: setattr(heir, "scale", 15.0)
+    reference = weakref.ref(derived)
+    yield (
+        "weak reference",
+        lambda x: x * reference().scale,
+        (  # type: ignore[union-attr]
+            lambda: setattr(derived, "scale", 17.0)
+        ),
+    )
+    tagged = nn.Parameter(nt.ones(2, device="cpu"))
+    yield (
+        "attribute of a tensor",
+        lambda x: x * getattr(tagged, "tag", 1.0),
+        (lambda: setattr(tagged, "tag", 19.0)),
+    )
     layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
     yield "list of modules", lambda x: layers[1](layers[0](x)), lambda: layers.reverse()
 
@@ -181,9 +201,12 @@ def test_eval_and_train_are_seen_and_both_traces_kept() -> None:
         drop.eval()
         assert compiled(x).tolist() == x.tolist()
     assert compiled.traces == 2
-    drop.train()
+    compiled.train()
+    assert drop.training
     drop.p = 0.0
     assert compiled(x).tolist() == x.tolist()
+    with pytest.raises(AttributeError, match="missing"):
+        compiled.missing  # noqa: B018
 
 
 def test_replaced_parameters_and_modules_are_seen() -> None:
@@ -294,6 +317,21 @@ def test_state_that_a_function_changes_itself_is_traced_until_it_stays() -> None
 
     compiled = nt.compile(counted)
     assert [compiled(ones(1)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_iterators_and_random_numbers_of_others_are_read_at_each_call() -> None:
+    numbers, own = itertools.count(1), np.random.default_rng(0)
+    functions: list[Any] = [
+        lambda x: x * next(numbers),
+        lambda x: x * float(own.random()),
+        lambda x: x * random.random(),
+        lambda x: x * float(np.random.rand()),
+        lambda x: x * float(legacy.rand()),
+    ]
+    legacy = np.random.RandomState(0)
+    for function in functions:
+        compiled = nt.compile(function)
+        assert len({compiled(ones(1)).item() for _ in range(4)}) == 4
 
 
 def test_a_value_of_the_arguments_that_is_kept_is_an_error() -> None:
