@@ -103,9 +103,8 @@ def _check_merges(raw: bytes, path: Path) -> None:
         return
     prefix: Any = model.get(PREFIX)
     for merge in model["merges"] if isinstance(prefix, str) else ():
-        right = merge[-1] if isinstance(merge, list) and merge else merge
-        if not isinstance(right, str):
-            continue
-        if not right.rpartition(" ")[2].startswith(prefix):
+        pair = merge.split(" ") if isinstance(merge, str) else merge  # both ways of writing it
+        right = pair[-1] if isinstance(pair, list) and pair else None
+        if not isinstance(right, str) or not right.startswith(prefix):
             problem = f"merge {short(merge)!r} does not go on with {PREFIX} {short(prefix)!r}"
             raise FormatError(message("tokenizer", problem, f"file {path}"))

@@ -19,7 +19,7 @@ from numbatorch.pipelines.embedder import Embedder
 WORDS = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
 BPE = {
     "type": "BPE",
-    "vocab": {"a": 0, "\u00e9": 1, "a\u00e9": 2, "#a": 3, "aa": 4},
+    "vocab": {"a": 0, "\u00e9": 1, "a\u00e9": 2, "#a": 3, "aa": 4, "\u00e9 x": 5, "x b": 6},
     "merges": ["a \u00e9"],
 }
 
@@ -33,6 +33,7 @@ def write(folder: Path, model: Any, **parts: Any) -> Path:
 ABORTS = {
     "within a character": {"continuing_subword_prefix": "x"},
     "merges as pairs": {"continuing_subword_prefix": "x", "merges": [["a", "\u00e9"]]},
+    "space in a pair": {"continuing_subword_prefix": "x", "merges": [["a", "\u00e9 x"]]},
     "beyond the token": {"continuing_subword_prefix": "xxxx"},
     "bytes of another": {"continuing_subword_prefix": "##"},
     "second of two": {"continuing_subword_prefix": "#", "merges": ["a #a", "a \u00e9"]},
@@ -75,6 +76,9 @@ def test_merges_that_the_library_would_abort_at_are_refused(tmp_path: Path) -> N
 def test_merges_that_go_on_with_the_prefix_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, BPE | {"continuing_subword_prefix": "#", "merges": ["a #a"]})
     assert Tokenizer.from_file(path).encode("aa") == [4]
+    spaced = {**BPE["vocab"], "a b": 7}  # type: ignore[dict-item]
+    prefixed = {"continuing_subword_prefix": "x", "vocab": spaced, "merges": [["a", "x b"]]}
+    assert Tokenizer.from_file(write(tmp_path, BPE | prefixed)).encode("a") == [0]
 
 
 def template(**changes: Any) -> dict[str, Any]:
