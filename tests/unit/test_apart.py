@@ -45,11 +45,12 @@ def softmax():
     return nt.tensor([[1.0, 1.0]], device="numpy").softmax(-1).tolist()
 """
 HANDLER = """
+x = nt.tensor([[1.0, 2.0]], device="numpy")
 values = []
-signal.signal(signal.SIGUSR1, lambda *_: values.append(softmax()))
-Slow("numbatorch.ops.softmax", lambda: (os.kill(os.getpid(), signal.SIGUSR1), time.sleep(0.2)))
-assert softmax() == [[0.5, 0.5]]
-assert values == [[[0.5, 0.5]]], values
+signal.signal(signal.SIGUSR1, lambda *_: values.append({call}))
+Slow("{module}", lambda: (os.kill(os.getpid(), signal.SIGUSR1), time.sleep(0.1)))
+wanted = {call}
+assert values == [wanted], (values, wanted)
 """
 FINALIZER = """
 import gc
@@ -157,8 +158,21 @@ def run(program: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
-def test_a_signal_handler_that_needs_the_family_which_loads() -> None:
-    run(HANDLER)
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        ("numbatorch.ops.softmax", "x.softmax(-1).tolist()"),
+        ("numbatorch.ops.compact", "(x > 1).nonzero().tolist()"),
+        ("numbatorch.ops.blocks", "nt.quantize(x.expand(1, 2).repeat(1, 16), 'Q8_0').shape"),
+        ("numbatorch.ops.random", "nt.rand(2, device='numpy').shape"),
+        ("numbatorch.ops.complex", "(x.to(nt.complex64) ** 2).tolist()"),
+        ("numbatorch.linalg", "nt.linalg.eigh(x.T @ x)[0].shape"),
+        ("numbatorch.tensor.capture", "nt.compile(lambda y: y + 1)(x).tolist()"),
+        ("numbatorch.backends.cpu.backend", "nt.ones(2).numpy().shape"),
+    ],
+)
+def test_a_signal_handler_that_needs_what_is_being_loaded(module: str, call: str) -> None:
+    run(HANDLER.format(module=module, call=call))
 
 
 def test_a_finalizer_that_needs_the_family_which_loads() -> None:
