@@ -197,7 +197,7 @@ def _is_importing() -> bool:
 
 
 # What numbatorch imports when it is needed; a user's own module may take for ever to import.
-_OURS = {"numbatorch", "numba", "llvmlite", "numpy", "ml_dtypes", "tqdm", *sys.stdlib_module_names}
+_OURS = {"numbatorch", "numba", "llvmlite", "numpy", "ml_dtypes", "tqdm"}
 PATIENCE = 10.0  # seconds that a fork waits for imports, at most
 
 
@@ -207,7 +207,9 @@ def _others_import() -> bool:
     me = threading.get_ident()
     for name, reference in list(locks.items()):
         owner = getattr(reference(), "owner", None)
-        if owner is not None and owner != me and str(name).partition(".")[0] in _OURS:
+        package = str(name).partition(".")[0]
+        needed = package in _OURS or package in sys.stdlib_module_names
+        if owner is not None and owner != me and needed:
             return True
     return False
 
