@@ -117,6 +117,21 @@ def test_a_parked_team_is_not_woken_for_what_one_thread_does_sooner(two: threads
     assert run(25_000, 600_000) == 2
 
 
+def test_a_slow_first_run_does_not_keep_the_team_asleep(two: threads.Team) -> None:
+    """It may have met fresh memory: after some runs alone the team is tried again."""
+    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
+    two.state[loop.WAKE] = 200_000
+    watch, run = measured(two, loop.PACE * 4_500_000)
+    assert run(12_000_000, 4_500_000) == 2
+    ran = []
+    for _ in range(100):
+        watch.nanoseconds += 10**7
+        while two.state[parked] == 0:
+            time.sleep(0.0005)
+        ran.append(run(2_500_000, 4_500_000))
+    assert 1 in ran and set(ran[60:]) == {2}
+
+
 def test_what_waking_takes_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, str] = {}
     monkeypatch.setattr(threads, "_wakes", {})

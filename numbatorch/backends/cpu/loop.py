@@ -20,7 +20,8 @@ from numbatorch.language.kernel import helper, kernel, view
 from numbatorch.language.primitives import int64, truncdiv
 
 # Words of a program's row, and bits of its flags. A run notes in its first row how long it takes,
-# in nanoseconds: on the team at best, on one thread, until when it goes alone, how long that was.
+# in nanoseconds: on the team when that goes well, on one thread, until when it goes alone, how long
+# that was.
 FUNCTION, ARGUMENTS, FLAGS, WORK, BEST, LONE, UNTIL, REST, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
 SERIAL, BARRIER = 1, 2
 
@@ -354,10 +355,19 @@ def note_team(state: int, program: int, took: int, time: int) -> None:
         rest = min(max(2 * rest, 2 * took), LONGEST_REST)
         notes[UNTIL] = time + rest
     else:
-        notes[BEST] = took if best == 0 else min(best, took)
+        notes[BEST] = took if best == 0 or took < best else best + ((took - best) >> 3)
         notes[LONE] = min(lone, threads * took)
         rest -= rest >> 3
     notes[REST] = rest
+
+
+@helper
+def note_alone(program: int, took: int) -> None:
+    """A run on one thread took so long; what the team would take is known a little less."""
+    notes = view(program, int64)
+    lone = notes[LONE]
+    notes[LONE] = took if lone == 0 else (lone + took) >> 1
+    notes[BEST] -= notes[BEST] >> 5
 
 
 # The block of these kernels is one word, the state. The two words after it mean what each says.
@@ -396,9 +406,7 @@ def run(state: int, part: int, parts: int) -> None:
     if goes_alone(state, program, work, start):
         walk_alone(program, count)
         time = now(state)
-        notes = view(program, int64)
-        lone, took = notes[LONE], time - start
-        notes[LONE] = took if lone == 0 else (lone + took) >> 1
+        note_alone(program, time - start)
     else:
         generation = begin(state, program, count)
         walk(state, generation, 0)
