@@ -27,6 +27,7 @@ from numbatorch.graph import (
 from numbatorch.ops.operands import BUFFER, as_node, describe, zeros_like
 from numbatorch.ops.view import reshape
 from numbatorch.tensor.base import buffer_node, realize_nodes, running
+from numbatorch.variable import current, is_variable
 
 
 def _no_reference(*_leaves: Any, call: Any) -> Any:
@@ -109,21 +110,28 @@ class Differentiable:
             self._programs[key] = program, [number[leaf] for leaf in plan.leaves], reached
         return self._programs[key]
 
-    def over(self, leaves: Sequence[Node]) -> list[Node]:
-        """The outputs, as a graph over other leaves."""
+    def over(self, leaves: Sequence[Node], numbers: dict[str, Any]) -> list[Node]:
+        """The outputs, as a graph over other leaves, with numbers for plan variables."""
         copies = dict(zip(self.leaves, leaves, strict=True))
         with grad_mode(True):
             for node in toposort(self.outputs):
                 if node not in copies:
-                    copies[node] = _over(node, tuple(copies[x] for x in node.inputs))
+                    copies[node] = _over(node, tuple(copies[x] for x in node.inputs), numbers)
         return [copies[node] for node in self.outputs]
 
 
 @dataclass(eq=False)
 class Call:
-    """What a gradient needs of one call: buffers of leaves that are read, and of saved results."""
+    """What a gradient needs of one call.
+
+    Attributes:
+        buffers: of the leaves that are read.
+        saved, saved_buffers: results on the way.
+        numbers: values of the plan variables.
+    """
 
     of: Differentiable
+    numbers: dict[str, Any]
     buffers: list[Any]
     saved: list[Node]
     saved_buffers: list[Any]
@@ -196,7 +204,8 @@ def _compiled_vjp(
         buffers = [*call.buffers, *call.saved_buffers, *(c.buffer for c in given)]
         outcome = Outcome()
         outcome.settle(
-            lambda _buffers: None, lambda: program.run([buffers[i] for i in places], outcome)
+            lambda _buffers: None,
+            lambda: program.run([buffers[i] for i in places], outcome, call.numbers),
         )
     found: list[Node | None] = [None for _ in inputs]
     for number, buffer in zip(reached, outcome.buffers, strict=True):
@@ -217,15 +226,17 @@ def _as_graph(g: Sequence[Node], inputs: Sequence[Node], call: Call) -> list[Nod
             leaves[i] = aliases[i]
         elif buffer is not None:
             leaves[i] = buffer_node(buffer, x.shape, x.dtype, x.device)
-    return gradients(of.over(leaves), g, list(aliases.values()))
+    return gradients(of.over(leaves, call.numbers), g, list(aliases.values()))
 
 
 def _leaf(node: Node) -> Node:
     return Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
 
 
-def _over(node: Node, inputs: tuple[Node, ...]) -> Node:
+def _over(node: Node, inputs: tuple[Node, ...], numbers: dict[str, Any]) -> Node:
     """The same operator on other inputs, through which gradients flow where they did."""
     found = node.over(inputs)
+    if any(map(is_variable, node.attrs.values())):
+        found.attrs = {name: current(value, numbers) for name, value in node.attrs.items()}
     found.requires_grad = node.requires_grad
     return found

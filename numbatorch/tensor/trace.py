@@ -238,7 +238,7 @@ class Trace:
             partial(self._note, tensors, set()),
             partial(self.program.run, [leaves[i] for i in self.order], outcome, numbers),
         )
-        return self.build(self._returned(tensors, leaves, outcome.buffers))
+        return self.build(self._returned(tensors, leaves, outcome.buffers, numbers))
 
     def _leaves(self, tensors: Sequence[Any]) -> list[Any]:
         """The buffer of each leaf."""
@@ -298,7 +298,11 @@ class Trace:
             noted.add(i)
 
     def _returned(
-        self, tensors: Sequence[Any], leaves: list[Any], buffers: list[Any]
+        self,
+        tensors: Sequence[Any],
+        leaves: list[Any],
+        buffers: list[Any],
+        numbers: dict[str, Any],
     ) -> list[Node]:
         """The nodes of what the function returns, which keep those of `leaves` that they need."""
         found = []
@@ -315,7 +319,7 @@ class Trace:
                 given[i] = tensors[number].node
             for i in d.unread:
                 leaves[i] = None
-            call = Call(d, leaves, self.saved, buffers[len(self._roots) :])
+            call = Call(d, numbers, leaves, self.saved, buffers[len(self._roots) :])
             inputs = [given[i] for i in d.wanted]
             nodes = result_nodes(call, inputs, [buffers[i] for i in d.numbers])
             for i, node in zip(d.numbers, nodes, strict=True):

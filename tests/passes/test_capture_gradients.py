@@ -290,3 +290,20 @@ def test_options_of_an_optimizer_are_followed() -> None:
     traced, run = losses(True)
     assert_close(traced, eager, kind="composite")
     assert run.traces == 3  # the options as given; weight_decay; momentum
+
+
+def test_gradients_are_of_the_numbers_of_their_call() -> None:
+    def function(x: Any, factor: float, n: int) -> Any:
+        return (x * x * (factor * 2)).sum() + (x * n).sum()
+
+    compiled = nt.compile(function, dynamic=("factor", "n"))
+    x = rand(3).requires_grad_()
+    array = x.detach().numpy()
+    for _ in range(2):
+        results = [(compiled(x, f, n), f, n) for f, n in ((0.5, 1), (2.0, 3), (-1.0, 7))]
+        for result, factor, n in results:
+            for graph in (False, True):
+                x.grad = None
+                result.backward(create_graph=graph)
+                assert_close(x.grad.detach(), 4 * array * factor + n, kind="gradient")
+    assert compiled.traces == 1
