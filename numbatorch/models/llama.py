@@ -76,7 +76,7 @@ class LlamaConfig:
             num_attention_heads=heads,
             num_key_value_heads=fields.integer("num_key_value_heads", heads),
             max_position_embeddings=fields.integer("max_position_embeddings", 2048),
-            rope=Rope.from_hf(fields, fields.integer("head_dim", hidden // heads)),
+            rope=Rope.from_hf(fields, fields.integer("head_dim", hidden // heads or None)),
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
             tie_word_embeddings=fields.flag("tie_word_embeddings", False),
             attention_bias=fields.flag("attention_bias", False),
@@ -96,7 +96,7 @@ class LlamaConfig:
         fields = Fields("llama", file.metadata, prefix="llama.", place=str(file.path))
         hidden = fields.integer("embedding_length")
         heads = fields.integer("attention.head_count")
-        size = fields.integer("attention.key_length", hidden // heads)
+        size = fields.integer("attention.key_length", hidden // heads or None)
         fields.require("attention.value_length", size, (size,))
         embedding = file.tensors.get("token_embd.weight")
         rows = embedding.shape[0] if embedding is not None and embedding.shape else 0

@@ -1,10 +1,13 @@
-"""Vocabularies of GGUF files against llama.cpp's reading of the same files."""
+"""Vocabularies of GGUF files beside llama.cpp; tokenizer_config.json beside transformers."""
 
+import json
 import random
+import shutil
 
 import gguf
 import pytest
 
+from numbatorch.errors import FormatError
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.io.gguf import GGUFFile
 
@@ -69,3 +72,38 @@ def test_sentencepiece_vocabulary(prefix, fixtures, tmp_path):
     source = fixtures / "sentencepiece" / "vocabulary.gguf"
     changes = {"tokenizer.ggml.add_space_prefix": prefix}
     assert_same_ids(with_vocabulary_of(source, tmp_path / "v.gguf", **changes))
+
+
+CONFIGS = {
+    "as it is": {},
+    "cased": {"do_lower_case": False},
+    "accents": {"strip_accents": False},
+    "no accents": {"strip_accents": True},
+    "han": {"tokenize_chinese_chars": False},
+    "another unknown": {"unk_token": "[PAD]"},
+    "split special": {"split_special_tokens": True},
+    "plain class": {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False},
+    "older class": {"tokenizer_class": "BertTokenizerFast", "do_lower_case": False},
+    "cleaned": {"clean_up_tokenization_spaces": True},
+    "left": {"padding_side": "left"},
+    "never split": {"never_split": ["[MASK]"]},
+    "added": {"added_tokens_decoder": {"40000": {"content": "hello", "special": True}}},
+}
+
+
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
+def test_a_key_of_tokenizer_config_is_refused_or_gives_the_ids_of_transformers(
+    changes, minilm, tmp_path
+):
+    transformers = pytest.importorskip("transformers", reason="pip install transformers")
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copyfile(minilm / name, tmp_path / name)
+    config = json.loads((minilm / "tokenizer_config.json").read_text("utf-8"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, **changes}))
+    try:
+        ours = Tokenizer.from_folder(tmp_path)
+    except FormatError:
+        return
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in [*texts(50), "Caf\u00e9 H\u00e9llo", "\u4f60\u597d [MASK] hello"]:
+        assert ours.encode(text) == theirs(text)["input_ids"], text
