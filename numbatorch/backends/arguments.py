@@ -38,7 +38,7 @@ class Arguments:
 
     def __init__(self, plan: Plan, float_word: Callable[[float], int]) -> None:
         self.number = {m: i for i, m in enumerate(plan.memories)}
-        self._float_word = float_word
+        self.float_word = float_word
         self._words: list[int] = []
         self.places: list[tuple[int, Place]] = []
         # and whether the word is a float
@@ -63,7 +63,7 @@ class Arguments:
             self._words.append(0)
             self.variables.append((word, argument, kind == "float"))
         elif kind == "float":
-            self._words.append(self._float_word(float(argument)))
+            self._words.append(self.float_word(float(argument)))
         else:
             self._words.append(_signed(int(argument)))
 
@@ -95,7 +95,7 @@ class Arguments:
             words[word] = base + sum(v.at(values) * scale for v, scale in place.moving)
         for word, variable, real in self.variables:
             value = variable.at(values)
-            words[word] = self._float_word(float(value)) if real else value
+            words[word] = self.float_word(float(value)) if real else value
 
 
 def _signed(value: int) -> int:

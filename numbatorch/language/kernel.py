@@ -101,6 +101,10 @@ class KernelSpec:
         """The function and, for each parameter before `part`, an element type, "int" or "float"."""
         raise NotImplementedError
 
+    def llvm(self) -> str | None:
+        """Text for LLVM, of a function that is not written in kernels' language."""
+        return None
+
     def task(self) -> tuple[Any, ...] | None:
         """What a worker process needs to find this kernel again, or None."""
         return None

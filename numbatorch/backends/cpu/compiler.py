@@ -181,6 +181,13 @@ def module(spec: KernelSpec, cpu: CPU) -> Any:
 
 
 def _module(spec: KernelSpec, cpu: CPU) -> Any:
+    text = spec.llvm()
+    if text is not None:
+        layout = target.machine(cpu).target_data
+        head = f'target triple = "{cpu.triple}"\ntarget datalayout = "{layout}"\n'
+        written = llvm.parse_assembly(head + text)
+        _optimise(written, spec.symbol, cpu)
+        return written
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
     tail = call_parameters(function)

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from numbatorch.backends.arguments import float64_word
-from numbatorch.backends.cpu import pack, threads
+from numbatorch.backends.cpu import native, pack, threads
+from numbatorch.backends.cpu.direct import Way
 from numbatorch.backends.cpu.loop import BARRIER, ROW, ROW_BITS, SERIAL, WORK
 from numbatorch.backends.cpu.memory import POOL
+from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Array, Frame, Program
+from numbatorch.backends.watched import is_watched
+from numbatorch.errors import OutOfMemory
 from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
+from numbatorch.variable import NO_VALUES, Values
 
 
 class CPUFrame(Frame):
-    """With the rows that the loop walks, and in which it notes how long that takes (`loop.ROW`)."""
+    """With the rows that the loop walks, and what a call of compiled code reads.
+
+    The loop notes in the rows how long that takes (`loop.ROW`).
+
+    Attributes:
+        headers: addresses of what is passed for the launches that can fail, and for the rest.
+    """
 
     def __init__(self, program: CPUProgram) -> None:
         super().__init__(program)
@@ -28,6 +39,10 @@ class CPUFrame(Frame):
             self.words[word] = base + 8 * start
         self.rows = program.rows.copy()
         self.rows[:, 1] = base + 8 * self.rows[:, 1]
+        self._moves = program.way.moves(program, self)
+        self._headers = program.way.headers(self, self._moves, len(program.plan.statuses))
+        first = self._headers.__array_interface__["data"][0]
+        self.headers = first, first + self._headers.strides[0]
 
 
 class CPUProgram(Program[CPUFrame]):
@@ -55,9 +70,71 @@ class CPUProgram(Program[CPUFrame]):
                 address = self._addresses[launch.spec.key]
                 row[: WORK + 1] = address, starts[launch], flags, int(launch.work)
 
+        self.way = Way(self)
+        self._run = None if plan.host_steps else native.runner()
+        self._results = [
+            (m.kind == "output", self._output_memories.index(m) if m.kind == "output" else m.index)
+            for m in plan.outputs
+        ]
+
     def frame(self) -> CPUFrame:
         """A frame that no run has."""
         return CPUFrame(self)
+
+    def run(self, leaves: Sequence[Buffer], outcome: Outcome, values: Values = NO_VALUES) -> None:
+        """Run once, by the short way unless a debug tool watches."""
+        run = self._run
+        if run is None or is_watched():
+            super().run(leaves, outcome, values)
+            return
+        try:
+            frame = self._frames.pop()
+        except IndexError:
+            frame = self.frame()
+        made = self.allocate()
+        words = [leaf.address for leaf in leaves]
+        words += [buffer.address for buffer in made]
+        if values:
+            words += self.way.numbers(values)
+        outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
+        self.call(run, frame, words, [*made, *leaves], outcome)
+        self._frames.append(frame)
+
+    def call(
+        self,
+        run: Callable[..., int],
+        frame: CPUFrame,
+        words: list[int],
+        held: Sequence[Buffer],
+        outcome: Outcome,
+    ) -> None:
+        """Patch and run, given the addresses and numbers of a run."""
+        way = self.way
+        first, last = frame.headers
+        if way.checked or not way.short:
+            if run(first, *words) != DONE:
+                self._check_status(frame)
+            if not way.short:
+                self._walk_all(frame, held, outcome)
+                outcome.final = True
+                return
+            arguments: tuple[int, ...] = (last,)
+        else:
+            arguments = (first, *words)
+        # No other code runs between this and the launches, and nothing is allocated.
+        outcome.final = True
+        run(*arguments)
+
+    def allocate(self) -> list[Buffer]:
+        """Outputs, and the arena if there is one."""
+        allocate = self.pool.allocate
+        try:
+            made = [allocate(memory.nbytes) for memory in self._output_memories]
+            if self.plan.arena:
+                made.append(allocate(self.plan.arena))
+        except OutOfMemory as err:
+            raise self._named(err) from err
+        return made
 
     def _block(self, launch: Launch) -> int:
         """Append the argument block of a launch; returns its first word's number.
