@@ -5,21 +5,20 @@ What it does the long way does too, in `Program.run`, for debug tools and steps 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 
+from numbatorch.backends.arguments import Arguments, Array
 from numbatorch.backends.cpu import native
 from numbatorch.backends.cpu.loop import ROW
+from numbatorch.backends.memory import Buffer
+from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.variable import Values
 
-if TYPE_CHECKING:
-    from numbatorch.backends.cpu.program import CPUFrame, CPUProgram
-
-SHORT_BYTES = (
-    1 << 18
-)  # what a program touches, and computes, that runs under the interpreter's lock
+# What a program touches and computes at most that runs under the interpreter's lock.
+SHORT_BYTES = 1 << 18
 SHORT_WORK = 1 << 20
 FEW = 64  # launches
 
@@ -44,46 +43,37 @@ class Way:
         short: whether the call runs the launches, too.
     """
 
-    def __init__(self, program: CPUProgram) -> None:
-        plan = program.plan
+    def __init__(self, plan: Plan, arguments: Arguments) -> None:
         self.short = is_short(plan)
         self.checked = plan.checkpoint if self.short else 0
-        kinds = ("leaf", "output")
-        ordered = [
-            memory
-            for kind in kinds
-            for memory in sorted(
-                (m for m in plan.memories if m.kind == kind),
-                key=lambda m: m.index if kind == "leaf" else 0,
-            )
-        ]
+        leaves = [memory for memory in plan.memories if memory.kind == "leaf"]
+        leaves.sort(key=lambda memory: memory.index)
+        ordered = [*leaves, *(memory for memory in plan.memories if memory.kind == "output")]
         self._number = {memory: 1 + i for i, memory in enumerate(ordered)}
         self._arena = 1 + len(ordered)
         self._first_number = self._arena + bool(plan.arena)
-        arguments = program.arguments
-        self._real = [real for _word, _variable, real in arguments.variables]
-        self._numbers = [variable for _word, variable, _real in arguments.variables]
+        self._arguments = arguments
         self._moving = [v for _word, place in arguments.places for v, _scale in place.moving]
-        self._word = arguments.float_word
+        self._statuses = len(plan.statuses)
 
     def numbers(self, values: Values) -> list[int]:
         """What a call passes for plan variables."""
         found = []
-        for variable, real in zip(self._numbers, self._real, strict=True):
+        for _word, variable, real in self._arguments.variables:
             value = variable.at(values)
-            found.append(self._word(float(value)) if real else int(value))
-        return found + [int(variable.at(values)) for variable in self._moving]
+            found.append(self._arguments.float_word(float(value)) if real else int(value))
+        return found + [v.at(values) for v in self._moving]
 
-    def moves(self, program: CPUProgram, frame: CPUFrame) -> np.ndarray:
+    def moves(self, words: Array, zeroed: Mapping[Memory, Buffer]) -> Array:
         """What native.py does with the numbers that a call passes, in the words of a frame."""
-        base = frame.words.__array_interface__["data"][0]
+        base = words.__array_interface__["data"][0]
         rows = []
-        moving = self._first_number + len(self._numbers)
-        for word, place in program.arguments.places:
+        moving = self._first_number + len(self._arguments.variables)
+        for word, place in self._arguments.places:
             memory, offset = place.memory, place.offset
             at = base + 8 * word
             if memory.kind == "zeroed":
-                rows.append((0, at, 0, frame.zeroed[memory].address + offset, 0))
+                rows.append((0, at, 0, zeroed[memory].address + offset, 0))
             elif memory.kind == "temporary":
                 rows.append((self._arena, at, 1, memory.offset + offset, 0))
             else:
@@ -91,25 +81,25 @@ class Way:
             for _v, scale in place.moving:
                 rows.append((moving, at, scale, 0, 1))
                 moving += 1
-        for i, (word, _variable, _real) in enumerate(program.arguments.variables):
+        for i, (word, _variable, _real) in enumerate(self._arguments.variables):
             rows.append((self._first_number + i, base + 8 * word, 1, 0, 0))
         return np.array(rows, np.int64).reshape(-1, native.MOVE)
 
-    def headers(self, frame: CPUFrame, moves: np.ndarray, statuses: int) -> np.ndarray:
-        """Two: what can fail, with all the patching, and the rest."""
+    def headers(self, moves: Array, rows: Array, status: Buffer) -> Array:
+        """Two: for what can fail, with all the patching, and for the rest."""
         found = np.zeros((2, native.HEADER), np.int64)
-        rows = frame.rows.__array_interface__["data"][0]
+        rows_at = rows.__array_interface__["data"][0]
         found[:, native.CHECKED] = -1
         found[0, native.MOVES] = len(moves)
         found[0, native.MOVES_AT] = moves.__array_interface__["data"][0]
-        found[:, native.ROWS] = rows
+        found[:, native.ROWS] = rows_at
         if not self.short:
             return found
         if self.checked:
             found[0, native.COUNT] = found[0, native.CHECKED] = self.checked
-            found[0, native.STATUS] = frame.status.address
-            found[0, native.STATUS_WORDS] = 2 * statuses
-            found[1, native.ROWS] = rows + 8 * ROW * self.checked
+            found[0, native.STATUS] = status.address
+            found[0, native.STATUS_WORDS] = 2 * self._statuses
+            found[1, native.ROWS] = rows_at + 8 * ROW * self.checked
         last = 1 if self.checked else 0
-        found[last, native.COUNT] = len(frame.rows) - self.checked
+        found[last, native.COUNT] = len(rows) - self.checked
         return found

@@ -39,8 +39,8 @@ class CPUFrame(Frame):
             self.words[word] = base + 8 * start
         self.rows = program.rows.copy()
         self.rows[:, 1] = base + 8 * self.rows[:, 1]
-        self._moves = program.way.moves(program, self)
-        self._headers = program.way.headers(self, self._moves, len(program.plan.statuses))
+        self._moves = program.way.moves(self.words, self.zeroed)
+        self._headers = program.way.headers(self._moves, self.rows, self.status)
         first = self._headers.__array_interface__["data"][0]
         self.headers = first, first + self._headers.strides[0]
 
@@ -70,7 +70,7 @@ class CPUProgram(Program[CPUFrame]):
                 address = self._addresses[launch.spec.key]
                 row[: WORK + 1] = address, starts[launch], flags, int(launch.work)
 
-        self.way = Way(self)
+        self.way = Way(plan, self.arguments)
         self._run = None if plan.host_steps else native.runner()
         self._results = [
             (m.kind == "output", self._output_memories.index(m) if m.kind == "output" else m.index)
