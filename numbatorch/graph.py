@@ -288,6 +288,11 @@ _traces = itertools.count(1)
 _mode = _Mode()
 
 
+def thread_mode() -> _Mode:
+    """What new nodes record, for each thread: `grad` and `trace`."""
+    return _mode
+
+
 def grad_enabled() -> bool:
     """Whether new nodes record that a gradient may flow through them."""
     return _mode.grad

@@ -6,7 +6,7 @@ No other module reads `os.environ` for settings of numbatorch.
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numbatorch.errors import message
 
@@ -53,9 +53,15 @@ def _integer(name: str) -> int:
         raise _refused(name, f"{shown!r} is not an integer") from None
 
 
+_DEBUG = os.environ.encodekey("NUMBATORCH_DEBUG")
+_VARIABLES: Any = vars(os.environ)[
+    "_data"
+]  # looked into at every call, which `os.environ` takes too long for
+
+
 def debug() -> int:
     """Debug level, 0 to 4."""
-    return _integer("DEBUG")
+    return _integer("DEBUG") if _DEBUG in _VARIABLES else 0
 
 
 def threads() -> int:

@@ -49,7 +49,7 @@ class Pool:
 
     def __init__(self, limit: int) -> None:
         self._free: dict[int, list[Any]] = {}
-        self._held = 0
+        self.held = 0
         self._limit = limit  # not read from a module, which may be gone when buffers die
 
     def fresh(self, size: int) -> Any:
@@ -84,7 +84,7 @@ class Pool:
         size = self.size_of(nbytes)
         try:
             owner = self.waiting(size).pop()
-            self._held -= size
+            self.held -= size
         except IndexError:
             try:
                 owner = self.fresh(size)
@@ -96,8 +96,8 @@ class Pool:
     def release(self, owner: Any) -> None:
         """Keep memory for the next buffer of its size, or let it go."""
         size = owner.nbytes
-        if self._held + size <= self._limit:
-            self._held += size
+        if self.held + size <= self._limit:
+            self.held += size
             self.waiting(size).append(owner)
 
     def clear(self) -> None:
@@ -105,6 +105,6 @@ class Pool:
         for waiting in list(self._free.values()):
             while waiting:
                 try:
-                    self._held -= waiting.pop().nbytes
+                    self.held -= waiting.pop().nbytes
                 except IndexError:  # somebody else took the last
                     break

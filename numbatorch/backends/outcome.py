@@ -71,7 +71,7 @@ class Outcome:
         """
         late: KeyboardInterrupt | None = None
         self.note = note
-        lasting = _here.lasting
+        lasting = here.lasting
         lasting.append(self)
         try:
             run()
@@ -97,7 +97,7 @@ class _Here(threading.local):
         self.lasting: list[Outcome] = []
 
 
-_here = _Here()
+here = _Here()
 
 
 def note_finished() -> None:
@@ -106,7 +106,7 @@ def note_finished() -> None:
     Finalizers and handlers of signals come in between; what they compute begins here, for they may
     read what such a run has overwritten.
     """
-    for outcome in list(_here.lasting):
+    for outcome in list(here.lasting):
         if outcome.final and not outcome.noted and outcome.note is not None:
             outcome.note(outcome.buffers)
             outcome.noted = True

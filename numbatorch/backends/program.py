@@ -76,7 +76,7 @@ class Program(Generic[AnyFrame]):
         self.pool = pool
         self.arguments = Arguments(plan, float_word)
         self.leaf_order: list[int] = []
-        self._frames: list[AnyFrame] = []
+        self.frames: list[AnyFrame] = []
         number = self.arguments.number
         leaves = sorted((m for m in plan.memories if m.kind == "leaf"), key=lambda m: m.index)
         self._leaf_memories = leaves
@@ -134,7 +134,7 @@ class Program(Generic[AnyFrame]):
             values: of the plan's variables.
         """
         try:
-            frame = self._frames.pop()
+            frame = self.frames.pop()
         except IndexError:
             frame = self.frame()
         try:
@@ -155,7 +155,7 @@ class Program(Generic[AnyFrame]):
         else:
             self._walk_all(frame, held, outcome)
         outcome.final = True
-        self._frames.append(frame)
+        self.frames.append(frame)
 
     def _bind(self, frame: AnyFrame, leaves: Sequence[Buffer]) -> list[Buffer]:
         """Give every memory of the plan an address; returns outputs, the arena and leaves."""

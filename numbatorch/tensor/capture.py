@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
@@ -29,6 +30,7 @@ from numbatorch.tensor.base import (
     tracing,
 )
 from numbatorch.tensor.between import nothing_in_between
+from numbatorch.tensor.fast_call import MISS, FastCall, fast_call
 from numbatorch.tensor.guards import ATTRIBUTES, Guards
 from numbatorch.tensor.random import recorded_draws
 from numbatorch.tensor.reachable import guards_of, is_mutable
@@ -75,6 +77,8 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     return Compiled(function, tuple(dynamic))
 
 
+SOON = 2  # replays of a trace after which the next ones take a short way
+QUICK = 4  # traces that are tried for it
 KEPT = 64  # traces of a function that are kept
 MANY = 8  # traces of a function at which it is warned
 
@@ -103,6 +107,7 @@ class Compiled:
         self._keys: OrderedDict[Trace, Any] = OrderedDict()  # the last used last
         self._eager: set[Any] = set()  # signatures whose tensors are on several devices
         self._lock = Lock()
+        self._fast: dict[int, list[tuple[Trace, FastCall]]] = {}  # by number of arguments
 
     @property
     def traces(self) -> int:
@@ -117,6 +122,11 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new or state has changed."""
+        if not kwargs:
+            for _trace, fast in self._fast.get(len(args), ()):
+                result = fast(*args)
+                if result is not MISS:
+                    return result
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = bound.arguments
@@ -135,8 +145,22 @@ class Compiled:
                 found = self._find(key, bound, tensors, numbers)
                 if found is not None:
                     with running:
-                        return found.replay(tensors, numbers)
+                        result = found.replay(tensors, numbers)
+                    if found.replays == SOON and not kwargs:
+                        self._quicken(found, args, runner)
+                    return result
         return self._function(*args, **kwargs)
+
+    def _quicken(self, trace: Trace, args: tuple[Any, ...], runner: PlanBackend) -> None:
+        """Have calls like this one take a short way from now on."""
+        parameters = self._signature.parameters.values()
+        if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in parameters):
+            return
+        given = list(zip(self._signature.parameters, args, strict=False))
+        made = fast_call(trace, given, self._dynamic, runner, grad_enabled())
+        if made is not None:
+            known = self._fast.get(len(args), [])
+            self._fast[len(args)] = [(trace, made), *known[: QUICK - 1]]
 
     def _find(
         self, key: Any, bound: inspect.BoundArguments, tensors: list[Any], numbers: dict[str, Any]
@@ -168,6 +192,8 @@ class Compiled:
 
     def _drop(self, trace: Trace) -> None:
         key = self._keys.pop(trace)
+        for count, known in self._fast.items():
+            self._fast[count] = [entry for entry in known if entry[0] is not trace]
         self._traces[key].remove(trace)
         if not self._traces[key]:
             del self._traces[key]
@@ -225,7 +251,7 @@ class Compiled:
             returned: list[Any] = []
             _flatten(result, returned)
             nodes = [t.node for t in returned]
-            build = _rebuilder(result)
+            build, single = _rebuilder(result), isinstance(result, Handle)
             del result, returned  # what nobody holds now is a value on the way, and no state
             changed = [(handle, old, handle.node) for handle, old in updates.held()]
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
@@ -249,6 +275,7 @@ class Compiled:
             left,
             draws,
             updates.before,
+            single,
         )
 
 

@@ -98,6 +98,7 @@ class Traced:
         left: nodes that it leaves there.
         draws: what it takes from generators of random numbers.
         before: what is called before each replay.
+        single: whether it returned one tensor, and not a nest.
     """
 
     number: int
@@ -111,6 +112,7 @@ class Traced:
     left: list[Node]
     draws: list[Draw]
     before: list[Callable[[], None]]
+    single: bool
 
 
 class Trace:
@@ -131,6 +133,11 @@ class Trace:
         results: shape and dtype of what is returned, then of gradients.
         variables, checks: plan variables, and nodes whose shape rules are asked again.
         before: what is called first.
+        single: whether one tensor is returned, and not a nest.
+        buffers: by number of the leaf, those of tensors from outside that are read, as they were
+            at `seen`.
+        seen: number of the last update of a tensor then.
+        replays: how often it was replayed.
     """
 
     def __init__(self, traced: Traced, guards: Guards) -> None:
@@ -159,7 +166,9 @@ class Trace:
         self._saves = False
         self._plan()
         self._place(traced, leaves, state_of)
-        self._seen = -1
+        self.seen = -1
+        self.single = traced.single
+        self.replays = 0
         self._replayed = False
 
     def _plan(self, saved: Sequence[Node] = ()) -> None:
@@ -201,7 +210,7 @@ class Trace:
         keys = [-1 if draw.key is None else number.get(draw.key, -1) for draw in traced.draws]
         self.draws = list(zip(traced.draws, keys, strict=True))
         self._nodes: list[Any] = [None for _ in leaves]
-        self._buffers: list[Any] = [None for _ in leaves]
+        self.buffers: list[Any] = [None for _ in leaves]
 
     def problem(self, tensors: Sequence[Any]) -> tuple[str, Any]:
         """What is not as it was before the trace, in words, and what stood there; or nothing."""
@@ -210,7 +219,7 @@ class Trace:
             return place.problem(), place.expected
         if not all(gradient.fits(tensors) for gradient in self.gradients):
             return "a gradient came, went or is of another kind", None
-        if self._seen != moves():
+        if self.seen != moves():
             for _i, (node, kind) in self.captured:
                 found = moved_to(node)
                 if kind_of(found) != kind:
@@ -223,6 +232,7 @@ class Trace:
     def replay(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
         """Run the program for these arguments; returns what the function does."""
         note_finished()
+        self.replays += 1
         for node in self.checks:
             _check_variables(node, numbers)
         for call in self.before:
@@ -243,12 +253,12 @@ class Trace:
     def _leaves(self, tensors: Sequence[Any]) -> list[Any]:
         """The buffer of each leaf."""
         seen = moves()
-        if self._seen != seen:
+        if self.seen != seen:
             self.captured = [(i, Captured(_current(x.node), x.kind)) for i, x in self.captured]
             for i, captured in self.captured:
-                self._nodes[i], self._buffers[i] = captured.node, captured.node.buffer
-            self._seen = seen
-        leaves = self._buffers.copy()
+                self._nodes[i], self.buffers[i] = captured.node, captured.node.buffer
+            self.seen = seen
+        leaves = self.buffers.copy()
         for i, handle in self.states:
             leaves[i] = _owned(handle)
         for i, number in self.arguments:

@@ -71,7 +71,7 @@ class CPUProgram(Program[CPUFrame]):
                 row[: WORK + 1] = address, starts[launch], flags, int(launch.work)
 
         self.way = Way(plan, self.arguments)
-        self._run = None if plan.host_steps else native.runner()
+        self.run_native = None if plan.host_steps else native.runner()
         self._results = [
             (m.kind == "output", self._output_memories.index(m) if m.kind == "output" else m.index)
             for m in plan.outputs
@@ -83,12 +83,12 @@ class CPUProgram(Program[CPUFrame]):
 
     def run(self, leaves: Sequence[Buffer], outcome: Outcome, values: Values = NO_VALUES) -> None:
         """Run once, by the short way unless a debug tool watches."""
-        run = self._run
+        run = self.run_native
         if run is None or is_watched():
             super().run(leaves, outcome, values)
             return
         try:
-            frame = self._frames.pop()
+            frame = self.frames.pop()
         except IndexError:
             frame = self.frame()
         made = self.allocate()
@@ -98,7 +98,7 @@ class CPUProgram(Program[CPUFrame]):
             words += self.way.numbers(values)
         outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
         self.call(run, frame, words, [*made, *leaves], outcome)
-        self._frames.append(frame)
+        self.frames.append(frame)
 
     def call(
         self,
@@ -124,6 +124,20 @@ class CPUProgram(Program[CPUFrame]):
         # No other code runs between this and the launches, and nothing is allocated.
         outcome.final = True
         run(*arguments)
+
+    def makes_all_results(self) -> bool:
+        """Whether each result is memory of its own that a run allocates."""
+        places = [i for new, i in self._results if new]
+        return len(set(places)) == len(self._results)
+
+    def result_numbers(self) -> list[int]:
+        """The number of each result among what `allocate` gives."""
+        return [i for _new, i in self._results]
+
+    def sizes(self) -> list[int]:
+        """Bytes of what `allocate` gives."""
+        arena = [self.plan.arena] if self.plan.arena else []
+        return [memory.nbytes for memory in self._output_memories] + arena
 
     def allocate(self) -> list[Buffer]:
         """Outputs, and the arena if there is one."""

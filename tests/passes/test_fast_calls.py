@@ -1,0 +1,169 @@
+"""Calls that take the short way give what the long way gives, and leave it when state changes."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug
+from numbatorch.backends.cpu import native
+from numbatorch.tensor.fast_call import MISS
+
+scale = 2.0
+
+
+class Model:
+    def __init__(self) -> None:
+        self.bias = 1.0
+        self.weights = [nt.tensor([1.0, 2.0, 3.0])]
+
+    def __call__(self, x: Any) -> Any:
+        return (x * self.weights[0] + self.bias) * scale
+
+
+def quick(function: Callable[..., Any], *args: Any) -> Any:
+    """The function compiled, after calls that let it take the short way."""
+    compiled = nt.compile(function)
+    for _ in range(4):
+        compiled(*args)
+    assert takes_the_short_way(compiled, *args)
+    return compiled
+
+
+def takes_the_short_way(compiled: Any, *args: Any) -> bool:
+    known = compiled._fast.get(len(args), [])
+    return any(fast(*args) is not MISS for _trace, fast in known)
+
+
+def test_the_function_of_native_code_is_there() -> None:
+    assert native.runner() is not None
+
+
+def rebind_global(model: Model) -> None:
+    global scale
+    scale = 3.0 if scale == 2.0 else 2.0
+
+
+def change_attribute(model: Model) -> None:
+    model.bias = 5.0
+
+
+def change_element(model: Model) -> None:
+    model.weights[0] = nt.tensor([0.0, 1.0, 0.5])
+
+
+def add_element(model: Model) -> None:
+    model.weights.append(nt.ones(3))
+
+
+def change_in_place(model: Model) -> None:
+    model.weights[0].mul_(2)
+
+
+def change_through_a_view(model: Model) -> None:
+    model.weights[0][1:].add_(1)
+
+
+def add_attribute(model: Model) -> None:
+    model.extra = 1  # type: ignore[attr-defined]
+
+
+CHANGES = (
+    *(rebind_global, change_attribute, change_element, add_element, change_in_place),
+    *(change_through_a_view, add_attribute),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_are_seen(change: Callable[[Model], None]) -> None:
+    model, x = Model(), nt.tensor([1.0, 2.0, 3.0])
+    compiled = quick(model, x)
+    for _ in range(2):
+        change(model)
+        for _ in range(4):
+            assert compiled(x).tolist() == model(x).tolist()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        nt.tensor([1.0, 2.0]),
+        nt.tensor([[1.0, 2.0, 3.0]]),
+        nt.tensor([1, 2, 3]),
+        nt.tensor([1.0, 2.0, 3.0], dtype=nt.float64),
+        nt.tensor([1.0, 2.0, 3.0], device="numpy"),
+        nt.tensor([5.0, 1.0, 3.0]) + 1,
+        nt.arange(6.0)[::2],
+    ],
+    ids=str,
+)
+def test_other_arguments_are_right(x: nt.Tensor) -> None:
+    def function(x: nt.Tensor) -> nt.Tensor:
+        return x * 2 + 1
+
+    compiled = quick(function, nt.tensor([1.0, 2.0, 3.0]))
+    for _ in range(4):
+        assert compiled(x).tolist() == function(x).tolist()
+        assert compiled(x).dtype is function(x).dtype
+
+
+def test_gradients_are_recorded_where_they_are_wanted() -> None:
+    compiled = quick(lambda x: x * x, nt.tensor([3.0]))
+    x = nt.tensor([3.0], requires_grad=True)
+    for _ in range(4):
+        x.grad = None
+        compiled(x).sum().backward()
+        assert x.grad is not None and x.grad.tolist() == [6.0]
+        with nt.no_grad():
+            assert not compiled(x).requires_grad
+        assert not compiled(x.detach()).requires_grad
+
+
+def test_debug_tools_see_each_launch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = nt.ones(3)
+    compiled = quick(lambda x: x * 2 + 1, x)
+    monkeypatch.setenv("NUMBATORCH_DEBUG", "1")
+    compiled(x)
+    assert "cpu" in capsys.readouterr().err
+    monkeypatch.delenv("NUMBATORCH_DEBUG")
+    with debug.validate():
+        assert not takes_the_short_way(compiled, x)
+    with debug.no_fuse():
+        assert not takes_the_short_way(compiled, x)
+        assert compiled(x).tolist() == [3.0] * 3
+    assert takes_the_short_way(compiled, x)
+
+
+def test_indices_out_of_range_are_found_and_harm_no_later_call() -> None:
+    table = nt.arange(6.0).reshape(3, 2)
+    compiled = quick(lambda i: nt.nn.functional.embedding(i, table) * 2, nt.tensor([0]))
+    for number in (2, 3, 1, -1, 0):
+        if 0 <= number < 3:
+            wanted = (np.arange(6.0).reshape(3, 2)[[number]] * 2).tolist()
+            assert compiled(nt.tensor([number])).tolist() == wanted
+        else:
+            with pytest.raises(nt.OutOfRange, match=f"index {number} is out of range"):
+                compiled(nt.tensor([number]))
+
+
+def test_threads_call_one_function() -> None:
+    compiled = quick(lambda x: x * 2 + 1, nt.ones(64))
+    wrong: list[float] = []
+
+    def work(number: int) -> None:
+        x = nt.full((64,), float(number))
+        for _ in range(500):
+            if compiled(x).tolist() != [2.0 * number + 1] * 64:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
