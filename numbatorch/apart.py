@@ -70,7 +70,8 @@ class Call(Generic[Result]):
     """A call in a thread of its own; making this waits until it is over.
 
     A thread that imports or holds a compiler's lock makes the call itself: another one would wait
-    for it. That is a signal handler that came while the interpreter dropped what LLVM had made.
+    for it. That is a signal handler that came while the interpreter dropped what LLVM had made. So
+    does a finalizer while the interpreter ends, when other threads do not run any more.
 
     Args:
         function: what is called; what it raises is raised here.
@@ -168,8 +169,11 @@ def whole(function: Callable[[], Result]) -> Result:
 
 
 def _must_not_wait() -> bool:
-    """Whether this thread has what another one needs: half a module, or a compiler's lock."""
-    return _is_importing() or any(_owns(*names) for names in _COMPILERS)
+    """Whether another thread would not come to an end.
+
+    This one has what it needs, half a module or a compiler's lock, or the interpreter is ending.
+    """
+    return sys.is_finalizing() or _is_importing() or any(_owns(*names) for names in _COMPILERS)
 
 
 # Where the locks of LLVM and of Numba's compiler are.

@@ -145,6 +145,8 @@ def _worker_count(specs: list[KernelSpec]) -> int:
     few = _FEW_WHEN_WARM if "numba" in sys.modules else _FEW
     if len(specs) <= few or not sys.executable or getattr(sys, "frozen", False):
         return 0
+    if sys.is_finalizing():  # no thread would read what they answer
+        return 0
     return min(settings.threads() - 1, len(specs) // 3, 15)
 
 
