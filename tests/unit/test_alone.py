@@ -79,9 +79,9 @@ def test_a_program_that_is_late_goes_alone_for_a_while(two: threads.Team) -> Non
     millisecond = 10**6
     watch, run = measured(two, 10**9)
     assert [run(3 * millisecond, 5 * millisecond) for _ in range(3)] == [2, 2, 2]
-    assert run(20 * millisecond, 5 * millisecond) == 2
-    alone = [run(20 * millisecond, 5 * millisecond) for _ in range(500)]
-    assert alone[0] == 1 and alone.count(2) < 20  # tried ever more rarely
+    assert run(100 * millisecond, 5 * millisecond) == 2
+    ran = [run(20 * millisecond, 5 * millisecond) for _ in range(500)]
+    assert ran[0] == 1 and 0 < ran.count(2) < 25  # it is asked again and again, and seldom
     watch.nanoseconds += 10**9
     again = [run(3 * millisecond, 5 * millisecond) for _ in range(50)]
     assert set(again) == {2}

@@ -20,9 +20,9 @@ from numbatorch.language.kernel import helper, kernel, view
 from numbatorch.language.primitives import int64, truncdiv
 
 # Words of a program's row, and bits of its flags. A run notes in its first row how long it takes,
-# in nanoseconds: on the team when that goes well, on one thread, until when it goes alone, how long
-# that was.
-FUNCTION, ARGUMENTS, FLAGS, WORK, BEST, LONE, UNTIL, REST, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
+# in nanoseconds: on the team when that goes well, on one thread, until when it goes alone, how much
+# has been lost of late by asking the team.
+FUNCTION, ARGUMENTS, FLAGS, WORK, BEST, LONE, UNTIL, LOST, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
 SERIAL, BARRIER = 1, 2
 
 # Words of the team's state; what different threads write stands on different cache lines.
@@ -61,7 +61,9 @@ ROW_BITS = 20  # of the number of rows in TAKEN
 LAST_GENERATION = (1 << 62 - ROW_BITS) - 2  # then they begin again
 PACE = 16  # simple operations of a launch's work in a nanosecond, about, until it is measured
 SLACK = 300_000  # nanoseconds by which a run may be late whatever its length
-LONGEST_REST = 500_000_000  # nanoseconds for which a program goes alone before the team is tried
+LOSSES = 8  # times of one thread that are lost before a program goes alone
+REST = 16  # times what was lost for which it goes alone, at most LONGEST_REST nanoseconds
+LONGEST_REST = 500_000_000
 
 
 def words(parts: int) -> int:
@@ -343,22 +345,25 @@ def goes_alone(state: int, program: int, work: int, start: int) -> int:
 
 @helper
 def note_team(state: int, program: int, took: int, time: int) -> None:
-    """A run on the team took so long until `time`; one slower than on one thread makes it rest.
+    """A run on the team took so long until `time`; those slower than on one thread make it rest.
 
-    The time on one thread is known, or at most the sum of the threads' times.
+    The time on one thread is known, or at most the sum of the threads' times. A few late runs are
+    taken in, for the system needs some time to give the threads cores of their own.
     """
     notes = view(program, int64)
-    best, lone, rest = notes[BEST], notes[LONE], notes[REST]
+    best, lone, lost = notes[BEST], notes[LONE], notes[LOST]
     threads = get(state, THREADS)
     limit = lone if lone > 0 else (threads + 1) * best
     if best > 0 and took > limit + (limit >> 3) + SLACK:
-        rest = min(max(2 * rest, 2 * took), LONGEST_REST)
-        notes[UNTIL] = time + rest
+        lost += took - limit
+        if lost > LOSSES * limit:
+            notes[UNTIL] = time + min(REST * lost, LONGEST_REST)
+            lost = 0
     else:
         notes[BEST] = took if best == 0 or took < best else best + ((took - best) >> 3)
         notes[LONE] = min(lone, threads * took)
-        rest -= rest >> 3
-    notes[REST] = rest
+        lost -= lost >> 3
+    notes[LOST] = lost
 
 
 @helper
