@@ -7,20 +7,22 @@ from types import FrameType
 from typing import Any
 
 
-def interruptions(call: Callable[[], Any]) -> Iterator[int]:
+def interruptions(call: Callable[[], Any], step: int = 1) -> Iterator[int]:
     """Calls `call` again and again, interrupted a little later each time; yields after each.
 
     The interpreter looks for signals where a Python function begins and where a C function has
     returned, and in loops. A profiler is called at the first two, and what it raises comes out
     there. Ends with the first call that is not interrupted.
 
+    Args:
+        step: how many moments later the next interrupt comes.
     Yields:
         number of the moment.
     """
     moment = 0
     while _interrupted(call, moment):
         yield moment
-        moment += 1
+        moment += step
 
 
 def is_moment(frame: FrameType, event: str) -> bool:

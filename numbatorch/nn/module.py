@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from numbatorch.dtype import promote
 from numbatorch.errors import DTypeError, ShapeError, message
@@ -40,6 +40,7 @@ class Module(Tracked):
     """
 
     training: bool = True
+    untraced: ClassVar = frozenset(("_buffers",))  # which of the buffers are saved
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes."""

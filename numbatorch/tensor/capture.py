@@ -103,7 +103,7 @@ class Compiled:
         self._dynamic = dynamic
         self._kept = kept
         self._made = 0
-        self._traces: dict[Any, list[Trace]] = {}  # by signature, the last used of each last
+        self._traces: dict[Any, list[Trace]] = {}  # by signature
         self._keys: OrderedDict[Trace, Any] = OrderedDict()  # the last used last
         self._eager: set[Any] = set()  # signatures whose tensors are on several devices
         self._lock = Lock()
@@ -173,6 +173,7 @@ class Compiled:
         for found in reversed(self._traces.get(key, [])):
             reason, before = found.problem(tensors)
             if not reason:
+                self._keys[found] = key
                 self._keys.move_to_end(found)
                 return found
             if isinstance(before, Handle | Tracked | Node):
@@ -181,8 +182,8 @@ class Compiled:
         if made is None:
             self._eager.add(key)
             return None
-        self._traces.setdefault(key, []).append(made)
         self._keys[made] = key
+        self._traces[key] = [*self._traces.get(key, ()), made]
         if len(self._keys) > self._kept:
             self._drop(next(iter(self._keys)))
         self._made += 1
@@ -191,12 +192,16 @@ class Compiled:
         return made
 
     def _drop(self, trace: Trace) -> None:
-        key = self._keys.pop(trace)
-        for count, known in self._fast.items():
+        """Forget a trace; a call from a signal handler may have forgotten it meanwhile."""
+        for count, known in list(self._fast.items()):
             self._fast[count] = [entry for entry in known if entry[0] is not trace]
-        self._traces[key].remove(trace)
-        if not self._traces[key]:
-            del self._traces[key]
+        key = self._keys.get(trace)
+        kept = [other for other in self._traces.get(key, ()) if other is not trace]
+        if kept:
+            self._traces[key] = kept
+        else:
+            self._traces.pop(key, None)
+        self._keys.pop(trace, None)
 
     def _warn(self, reason: str, bound: inspect.BoundArguments) -> None:
         name = getattr(self._function, "__qualname__", type(self._function).__name__)

@@ -183,8 +183,8 @@ class _Walk:
                 self._class(kind)
         for instance in instances:
             shape = _shape(type(instance))
-            if hasattr(instance, "__dict__") and not shape.untraced:
-                self._place(ATTRIBUTES, instance, shape.data & self._names)
+            if hasattr(instance, "__dict__"):
+                self._place(ATTRIBUTES, instance, (shape.data & self._names) | shape.untraced)
 
     def _place(self, kind: str, owner: Any, key: Any) -> Any:
         """Note a place, and look into what stands there later; returns that."""

@@ -22,9 +22,9 @@ class Tracked:
     if not TYPE_CHECKING:  # a type checker would take any attribute for right
 
         def __setattr__(self, name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
+            super().__setattr__(name, value)
             Changes.last = next(_numbers)
 
         def __delattr__(self, name: str) -> None:
-            object.__delattr__(self, name)
+            super().__delattr__(name)
             Changes.last = next(_numbers)

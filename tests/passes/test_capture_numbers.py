@@ -1,4 +1,4 @@
-"""numbatorch.compile: floats that are dynamic, and random numbers, which are those of a call."""
+"""numbatorch.compile: dynamic floats, random numbers as in a call, interrupts of a new trace."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from tests.interrupts import interruptions
 
 
 def ones(*shape: int) -> Any:
@@ -84,3 +85,23 @@ def test_a_function_that_seeds_draws_the_same_each_time() -> None:
     assert draw().tolist() == draw().tolist() == first
     nt.manual_seed(1)
     assert nt.rand(3, device="cpu").tolist() == first
+
+
+@pytest.mark.filterwarnings("ignore:compile. .* is traced:RuntimeWarning")
+def test_interrupts_of_new_traces_leave_a_function_that_goes_on(seed: int) -> None:
+    scale, x = [2.0], ones(2)
+    compiled = nt.compile(lambda x: x * scale[0])
+    compiled(x)
+
+    def change() -> None:
+        scale[0] = 5.0 - scale[0]
+        compiled._drop(next(iter(compiled._keys)))
+        compiled(x)
+
+    moments = 0
+    for _moment in interruptions(change, step=29 + seed % 8):
+        moments += 1
+        for scale[0] in (2.0, 3.0):
+            assert compiled(x).tolist() == [scale[0]] * 2
+    assert moments > 5
+    assert compiled.traces == sum(map(len, compiled._traces.values())) == 2
