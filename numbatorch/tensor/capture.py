@@ -185,11 +185,16 @@ class Compiled:
         self._keys[made] = key
         self._traces[key] = [*self._traces.get(key, ()), made]
         if len(self._keys) > self._kept:
-            self._drop(next(iter(self._keys)))
+            self._drop(self._least_used())
         self._made += 1
         if self._made == MANY and self._kept == KEPT:
             self._warn(reason, bound)
         return made
+
+    def _least_used(self) -> Trace:
+        """The trace whose last use is longest ago; calls on a short way do not note theirs."""
+        quick = {trace for known in self._fast.values() for trace, _fast in known}
+        return next((trace for trace in self._keys if trace not in quick), next(iter(self._keys)))
 
     def _drop(self, trace: Trace) -> None:
         """Forget a trace; a call from a signal handler may have forgotten it meanwhile."""

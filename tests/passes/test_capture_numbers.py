@@ -104,4 +104,4 @@ def test_interrupts_of_new_traces_leave_a_function_that_goes_on(seed: int) -> No
         for scale[0] in (2.0, 3.0):
             assert compiled(x).tolist() == [scale[0]] * 2
     assert moments > 5
-    assert compiled.traces == sum(map(len, compiled._traces.values())) == 2
+    assert compiled.traces == sum(map(len, compiled._traces.values()))

@@ -368,6 +368,13 @@ def test_many_traces_warn_once_and_the_least_recently_used_go() -> None:
         made = compiled._made
         assert compiled(x, 0.0).tolist() == [0.0] and compiled._made == made
         assert compiled(x, 1.0).tolist() == [1.0] and compiled._made == made + 1
+        for _ in range(5):
+            compiled(x, 5.0)  # on a short way in the end, which does not note its use
+        for number in range(65, 135):
+            compiled(x, float(number))
+        made = compiled._made
+        assert compiled(x, 5.0).tolist() == [5.0] and compiled._made == made
+        assert compiled(x, 6.0).tolist() == [6.0] and compiled._made == made + 1
 
 
 def test_a_warning_says_what_changed() -> None:
