@@ -23,6 +23,7 @@ from numbatorch.models.protocols import CausalLM
 Array = np.ndarray[Any, Any]
 
 TASK = "text-generation"
+SPECIAL = 16  # tokens beyond the context that a prompt is encoded to: room for those around a text
 
 
 class TextGenerator:
@@ -107,7 +108,8 @@ class TextGenerator:
         if wanted < 0:
             raise OutOfRange(message("generate", f"max_tokens is {max_tokens}"))
         if wanted > room:
-            rows = (f"prompt of {len(ids)} tokens", f"context of {self.context} tokens")
+            cut = "at least " if len(ids) >= self.context + SPECIAL else ""
+            rows = (f"prompt of {cut}{len(ids)} tokens", f"context of {self.context} tokens")
             asked = "" if max_tokens is None else f" and max_tokens {max_tokens}"
             problem = f"the prompt{asked} does not fit into the context"
             raise OutOfRange(message("generate", problem, *rows))
@@ -118,7 +120,8 @@ class TextGenerator:
 
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
-            ids = self.tokenizer.encode(prompt)
+            # Of a text that is far too long, no more is encoded than shows it.
+            (ids,) = self.tokenizer.encode_batch([prompt], limit=self.context + SPECIAL)
             if not ids and self.tokenizer.bos_id is not None:
                 ids = [self.tokenizer.bos_id]
         else:

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,6 +285,26 @@ def test_a_stream_that_nobody_closes_gives_its_memory_back_at_once(
     finally:
         gc.enable()
     assert generator.generate(PROMPT, 40) == greedy
+
+
+def test_a_prompt_that_is_far_too_long_is_not_encoded_as_a_whole(
+    generator: TextGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, seen = generator.tokenizer._library, 0
+
+    class Counting:
+        def encode(self, text: str, **how: Any) -> Any:
+            nonlocal seen
+            seen += len(text)
+            return library.encode(text, **how)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(library, name)
+
+    monkeypatch.setattr(generator.tokenizer, "_library", Counting())
+    with pytest.raises(nt.OutOfRange, match="prompt of at least 528 tokens\n  context of 512"):
+        generator.stream("for x in range(10): " * 1_000_000)
+    assert seen < 20_000
 
 
 def test_memory_is_used_again(folder: Path) -> None:

@@ -185,6 +185,15 @@ def test_batch_equals_one_by_one_and_cuts_inside_special_tokens(minilm):
     assert short == [tokenizer._library.encode(text).ids for text in texts[:4]]
 
 
+@given(text=TEXTS)
+def test_a_batch_of_one_has_the_ids_of_the_text(text, from_folder, from_gguf, sentencepiece):
+    for tokenizer in (from_folder, from_gguf, sentencepiece):
+        for special in (True, False):
+            ids = tokenizer.encode(text, special)
+            assert tokenizer.encode_batch([text], special) == [ids]
+            assert tokenizer.encode_batch([text], special, limit=len(ids) + 1) == [ids]
+
+
 def test_batch_with_bos_counts_it_in_the_limit(from_gguf):
     (ids,) = from_gguf.encode_batch(["one two three four"], limit=3)
     assert len(ids) == 3
