@@ -57,7 +57,7 @@ def fast_call(
         return None
     scope = writer.scope
     exec(compile(writer.text(len(given), grad), "<call of a trace>", "exec"), scope)
-    found: FastCall = scope["fast"]
+    found: FastCall = scope.pop("fast")  # which would hold itself, and the trace, for a collector
     return found
 
 
