@@ -22,6 +22,7 @@ from numbatorch.tensor.base import (
     LeafNode,
     depth_is_limited,
     detached,
+    is_leaf,
     realize_nodes,
 )
 
@@ -92,7 +93,7 @@ def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> Gr
     for found in recorded([node]):
         if isinstance(found, LeafNode):
             owner = found.owner()
-            if owner is not None and owner.node is found:
+            if owner is not None and _is_same_leaf(found, owner.node):
                 leaves.append((found, owner))
     if depth_is_limited():
         _outputs.unread.add(output)
@@ -108,12 +109,20 @@ def _accumulate(
     reached = [(t, part) for t, part in zip(owners, parts, strict=True) if part is not None]
     if depth_is_limited():
         realize_nodes([owner.grad.node for owner, _ in reached if owner.grad is not None])
-    store = {}
+    store: dict[Any, Any] = {}
     for owner, part in reached:
         gradient = owner._tensor(part)
         owner.grad = gradient if owner.grad is None else owner.grad + gradient
-        store[owner] = gradient
+        store[owner] = store[owner] + gradient if owner in store else gradient
     return GradientStore(store)
+
+
+def _is_same_leaf(found: LeafNode, now: Node) -> bool:
+    """Whether the tensor of a leaf is one still; its value may have been changed in place."""
+    if now is found:
+        return True
+    kept = (now.shape, now.dtype, now.device) == (found.shape, found.dtype, found.device)
+    return kept and is_leaf(now)
 
 
 def check_gradient(tensor: Handle, gradient: Any) -> None:

@@ -276,3 +276,20 @@ def test_gradients_follow_a_module_to_another_dtype() -> None:
         assert parameter.grad is not None and parameter.grad.dtype is nt.float64
     layer(nt.ones(1, 2, dtype=nt.float64)).sum().backward()
     assert layer.bias.grad.tolist() == [2, 2, 2]
+
+
+def test_a_leaf_that_was_changed_in_place_gets_its_gradient() -> None:
+    w = nt.tensor([1.0, 2.0], requires_grad=True)
+    first = (w * w).sum()
+    with nt.no_grad():
+        w.mul_(5.0)
+    both = first + (w * w).sum()
+    first.backward()
+    assert w.grad is not None and w.grad.tolist() == [2.0, 4.0]
+    w.grad = None
+    assert both.backward()[w].tolist() == [12.0, 24.0]
+    assert w.grad is not None and w.grad.tolist() == [12.0, 24.0]
+    w.grad = None
+    w.requires_grad_(False)
+    first.backward()
+    assert w.grad is None
