@@ -21,6 +21,8 @@ from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from numbatorch.locks import Lock
 
 STACK = 16 << 20  # bytes; some systems give threads too little for a compiler
@@ -64,6 +66,17 @@ def collector_at_rest() -> Iterator[None]:
         yield
     finally:
         pause.end()
+
+
+@contextmanager
+def numpy_ignores_errors() -> Iterator[None]:
+    """`np.errstate(all="ignore")`, while no finalizer of cyclic garbage runs.
+
+    NumPy keeps its error state in a context variable. A finalizer that sets it while it is being
+    set leaves NumPy with memory that was freed, and operators on the host set it.
+    """
+    with collector_at_rest(), np.errstate(all="ignore"):
+        yield
 
 
 class Call(Generic[Result]):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.apart import import_module
+from numbatorch.apart import import_module, numpy_ignores_errors
 from numbatorch.dtype import DType
 from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
@@ -83,7 +83,7 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
         viewed: Array = node.op.reference(*inputs, **node.attrs)
         return viewed
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
-    with np.errstate(all="ignore"):
+    with numpy_ignores_errors():
         try:
             attrs = {name: current(value, values) for name, value in node.attrs.items()}
             out = node.op.reference(*wide, **attrs)

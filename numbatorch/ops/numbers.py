@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.apart import numpy_ignores_errors
 from numbatorch.dtype import DType, from_numpy
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.ops.operands import require_in_range
@@ -68,8 +69,10 @@ def converted(operator: str, array: Array, dtype: DType) -> Array:
         if kind != "b":
             require_in_range(operator, int(array.min()), dtype)
             require_in_range(operator, int(array.max()), dtype)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return array.astype(dtype.numpy, copy=False)
+    if array.dtype == dtype.numpy:
+        return array
+    with numpy_ignores_errors():
+        return array.astype(dtype.numpy)
 
 
 def _require_whole(operator: str, array: Array, dtype: DType) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.apart import numpy_ignores_errors
 from numbatorch.graph import PART, Node, TupleNode, find, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const
 from numbatorch.ops.reduction import Reduction
@@ -96,7 +97,7 @@ def fold_constants(node: Node) -> Node | None:
         np.asarray(v).astype(x.dtype.compute.numpy)
         for v, x in zip(values, node.inputs, strict=True)
     ]
-    with np.errstate(all="ignore"):
+    with numpy_ignores_errors():
         out = np.asarray(node.op.reference(*arrays, **node.attrs)).astype(node.dtype.numpy)
     return const(out.item(), node.dtype, node.device, node.shape)
 

@@ -150,6 +150,30 @@ assert all(pack.addresses([made(3)]).values())
 """
 
 
+# NumPy's error state does not survive that a finalizer sets it while it is being set.
+ERROR_STATE = """
+import gc
+x = nt.tensor([[2.0, 1.0], [1.0, 2.0]], device="numpy")
+wrong = []
+
+def compute():
+    if nt.linalg.eigh(x)[0].round().tolist() != [1.0, 3.0] or (x + 1).sum().item() != 10:
+        wrong.append(1)
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        compute()
+
+compute()
+for i in range(600):
+    Garbage()
+    gc.set_threshold(1 + i % 90)
+    compute()
+gc.set_threshold(700)
+assert not wrong
+"""
 # The last finalizers run when no other thread does any more, and nothing more can be imported.
 ENDING = """
 x, other = nt.tensor([1.0, 2.0]), nt.tensor([1.0, 2.0], dtype=nt.float64)
@@ -230,6 +254,10 @@ def test_a_fork_does_not_wait_for_an_import_that_never_ends(
     if child == 0:
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_finalizers_while_numpy_computes() -> None:
+    run(ERROR_STATE)
 
 
 def test_a_finalizer_that_needs_a_kernel_when_the_interpreter_ends(

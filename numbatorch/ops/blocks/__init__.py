@@ -13,7 +13,7 @@ import numpy as np
 
 from numbatorch import dtype as dtypes
 from numbatorch import entry_points
-from numbatorch.apart import import_module
+from numbatorch.apart import import_module, numpy_ignores_errors
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.ops.blocks.layout import Array, Bits, BlockType, Factor, Packed
@@ -107,7 +107,7 @@ def dequantize(data: Array, kind: DType, shape: Sequence[int]) -> Array:
     blocks = raw.view(block.layout)
     out = np.empty((blocks.size, kind.block), np.float32)
     step = CHUNK // kind.block
-    with np.errstate(all="ignore"):  # a scale may be anything, also infinite
+    with numpy_ignores_errors():  # a scale may be anything, also infinite
         for start in range(0, blocks.size, step):
             out[start : start + step] = block.decode(blocks[start : start + step])
     return out.reshape(shape)
@@ -128,7 +128,7 @@ def quantize(values: Array, kind: DType) -> Array:
     flat = np.ascontiguousarray(values, np.float32).reshape(-1, kind.block)
     out = np.empty(len(flat), block.layout)
     step = CHUNK // kind.block
-    with np.errstate(all="ignore"):
+    with numpy_ignores_errors():
         for start in range(0, len(flat), step):
             out[start : start + step] = block.encoded(flat[start : start + step])
     return out.view(np.uint8).reshape(*rows, kind.nbytes(columns))
