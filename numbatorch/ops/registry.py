@@ -78,7 +78,8 @@ class Elementwise(Op):
     @cached_property
     def public(self) -> Callable[..., Any]:
         """The public function that it has unless one is written: operands, then attributes."""
-        return surface.function_of(self, self.operands, self.attributes, self.places[0])
+        place = self.places[0] if self.places else "nt"  # an operator of ours alone
+        return surface.function_of(self, self.operands, self.attributes, place)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Its public function."""

@@ -121,7 +121,8 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_compiled_functions_refuse_them(name: str) -> None:
     replay = nt.compile(lambda x: CALLS[name](x + 1) * 2)
-    with pytest.raises(ShapeError, match=rf"(?s)compile: the shape of {name}'s result.*hint"):
+    said = "compile" if name == "index" else name  # brackets are no function with a name
+    with pytest.raises(ShapeError, match=rf"(?s)^{said}: the shape of {name}'s result.*hint"):
         replay(nt.tensor(rand(5)))
 
 
