@@ -7,12 +7,13 @@ import ctypes
 import numpy as np
 
 from numbatorch.backends.cpu import threads
-from numbatorch.backends.cpu.memory import POOL, array_of, wrap
+from numbatorch.backends.cpu.memory import POOL, array_of, copied, wrap
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import Array, PlanBackend
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
+from numbatorch.layout import Layout
 from numbatorch.passes.plan import Plan
 
 
@@ -36,6 +37,10 @@ class CPUBackend(PlanBackend):
     def to_numpy(self, buffer: Buffer, node: Node) -> Array:
         """A read-only array over the buffer's memory, which it keeps alive."""
         return array_of(buffer, node)
+
+    def view_to_numpy(self, buffer: Buffer, dtype: DType, layout: Layout) -> Array:
+        """A copy of the elements of a buffer that a layout names, which are some."""
+        return copied(buffer, dtype, layout)
 
     def copy(self, buffer: Buffer) -> Buffer:
         """A buffer of the pool with the same bytes."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any
 
 import numpy as np
 
 from numbatorch.backends.memory import ALIGNMENT, Buffer, Pool
+from numbatorch.dtype import DType
 from numbatorch.errors import out_of_memory
 from numbatorch.graph import Node
+from numbatorch.layout import Layout
+from numbatorch.shape import numel
 
 POOL_BYTES = 1 << 29  # freed memory that is kept for the next buffers, at most
 LARGE = 1 << 30  # from here on what the machine has is looked at before it is asked
@@ -107,3 +111,14 @@ def array_of(buffer: Buffer, node: Node) -> Array:
     known = dtype.kind in "fiubc" and dtype.isbuiltin == 1
     plain = dtype if known else np.dtype(f"u{dtype.itemsize}")
     return np.asarray(Exposed(buffer, node.shape, plain.str)).view(dtype)
+
+
+def copied(buffer: Buffer, dtype: DType, layout: Layout) -> Array:
+    """A copy of the elements of a buffer that a layout names, which are some."""
+    size = dtype.itemsize
+    if layout.is_contiguous:
+        data = ctypes.string_at(buffer.address + layout.offset * size, numel(layout.shape) * size)
+        return np.frombuffer(data, dtype.numpy).reshape(layout.shape)
+    whole: Any = (ctypes.c_uint8 * buffer.nbytes).from_address(buffer.address)
+    strides = tuple([stride * size for stride in layout.strides])
+    return np.ndarray(layout.shape, dtype.numpy, whole, layout.offset * size, strides).copy()
