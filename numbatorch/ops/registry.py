@@ -17,10 +17,11 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, register
+from numbatorch.graph import Node, Op, register, thread_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import surface
 from numbatorch.ops.operands import (
+    CONST,
     as_node,
     common_device,
     const,
@@ -101,6 +102,46 @@ class Elementwise(Op):
             return self.result(dtype, attrs)
         return dt.bool_ if self.result == "bool" else dtype
 
+    def alike(self, a: Node, b: Node) -> Node | None:
+        """What `apply(a, b)` gives for two operands of one dtype, shape and device.
+
+        None where it takes more to tell that: a dtype that is converted, a gradient.
+        """
+        dtype = a.dtype
+        if (
+            b.dtype is not dtype
+            or (b.shape is not a.shape and b.shape != a.shape)
+            or b.device is not a.device
+            or dtype not in self.quick
+            or a.requires_grad
+            or b.requires_grad
+        ):
+            return None
+        depth = 0 if a.buffer is not None else a.depth
+        if b.buffer is None and b.depth > depth:
+            depth = b.depth
+        return _node(self, (a, b), {}, a, depth + 1)
+
+    def with_number(self, a: Node, number: Any, first: bool = False) -> Node | None:
+        """What `apply(a, number)` gives, or `apply(number, a)` if that comes first; None as above.
+
+        The numbers are those that a float type holds for certain, rounded.
+        """
+        dtype = a.dtype
+        plain = number.__class__ is float or (number.__class__ is int and -SURE < number < SURE)
+        if dtype.kind != "f" or dtype not in self.quick or a.requires_grad or not plain:
+            return None
+        other = _node(CONST, (), {"value": number}, a, 1)
+        depth = 1 if a.buffer is not None else a.depth
+        return _node(self, (other, a) if first else (a, other), {}, a, depth + 1)
+
+    @cached_property
+    def quick(self) -> frozenset[DType]:
+        """The dtypes of operands of which `alike` knows the result: of the same dtype."""
+        if self.result != "same" or self.fixed or self.attribute_names:
+            return frozenset()
+        return frozenset(self.dtypes)
+
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """Promote, broadcast, infer."""
         if len(operands) != self.arity:
@@ -163,6 +204,27 @@ class Elementwise(Op):
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
+SURE = 1 << 15
+_new = object.__new__
+
+
+def _node(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], like: Node, depth: int) -> Node:
+    """A node of the shape, dtype and device of another, through which no gradient flows."""
+    node = _new(Node)
+    node.op = op
+    node.inputs = inputs
+    node.attrs = attrs
+    node.shape = like.shape
+    node.dtype = like.dtype
+    node.device = like.device
+    node.buffer = None
+    node.trace = _MODE.trace
+    node.requires_grad = False
+    node.depth = depth
+    return node
+
+
+_MODE = thread_mode()
 _COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 

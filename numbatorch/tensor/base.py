@@ -158,6 +158,12 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
         _refuse_traced(wanted)
     with running:
         note_finished()
+        if len(wanted) == 1:
+            quick: Any = getattr(backend(wanted[0].device), "realize_small", None)
+            if quick is not None and quick(wanted[0]):
+                if _detached:
+                    _settle_detached()
+                return
         wanted += pending_leaves(wanted)
         wanted += results_to_keep([node for node in wanted if node.buffer is None])
         pending: dict[Device, list[Node]] = {}

@@ -9,11 +9,14 @@ import numpy as np
 from numbatorch.backends.cpu import threads
 from numbatorch.backends.cpu.memory import POOL, array_of, copied, wrap
 from numbatorch.backends.cpu.program import CPUProgram
+from numbatorch.backends.cpu.small import SmallGraphs
 from numbatorch.backends.memory import Buffer
-from numbatorch.backends.planned import Array, PlanBackend
+from numbatorch.backends.planned import Array, PlanBackend, placeholder_graph
+from numbatorch.backends.watched import is_watched
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
+from numbatorch.ops.operands import settle
 from numbatorch.passes.plan import Plan
 
 
@@ -21,6 +24,26 @@ class CPUBackend(PlanBackend):
     """Buffers lie in host memory; block types are bytes, one row of blocks a row."""
 
     target = "cpu"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._small = SmallGraphs(self._make_small)
+
+    def realize_small(self, root: Node) -> bool:
+        """Compute a small elementwise graph; False, and nothing done, for any other."""
+        if is_watched():
+            return False
+        buffer = self._small.buffer(root, self.state())
+        if buffer is None:
+            return False
+        if root.buffer is None:
+            settle(root, buffer)
+        return True
+
+    def _make_small(self, order: list[Node], root: Node) -> CPUProgram:
+        program = self._make(placeholder_graph(order), [root], frozenset())
+        assert isinstance(program, CPUProgram)
+        return program
 
     def parts(self) -> int:
         """Threads of the team."""

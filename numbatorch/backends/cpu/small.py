@@ -1,0 +1,129 @@
+"""The short way for small elementwise graphs that are read at once: a walk gives their key.
+
+Nothing is donated here: what a result of this size would save costs less than finding out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numbatorch.backends.cpu.native import DONE
+from numbatorch.backends.cpu.program import CPUProgram
+from numbatorch.backends.memory import Buffer
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.operands import CONST
+from numbatorch.ops.registry import Elementwise
+from numbatorch.shape import numel
+from numbatorch.variable import attribute_key
+
+MOST_NODES = 48
+MOST_BYTES = 1 << 16  # of the result
+KEPT = 1024  # programs
+
+Entry = tuple[CPUProgram, Callable[..., int], list[int], int, int, list[Any]]
+
+
+class SmallGraphs:
+    """Programs of small graphs, by what `walk` gives.
+
+    Args:
+        make: (order, root) -> the program, with its leaves by number of the realized nodes.
+    """
+
+    def __init__(self, make: Callable[[list[Node], Node], CPUProgram]) -> None:
+        self._make = make
+        self._known: dict[tuple[Any, ...], Entry | None] = {}
+
+    def buffer(self, root: Node, state: Any) -> Buffer | None:
+        """The value of `root`, computed now; None where the graph has to go the long way.
+
+        Args:
+            state: what programs depend on beside their graph.
+        """
+        key: list[Any] = [state]
+        leaves: list[Node] = []
+        number: dict[Node, int] = {}
+        if not walk(root, key, leaves, number):
+            return None
+        found = tuple(key)
+        try:
+            entry = self._known[found]
+        except KeyError:
+            entry = self._remember(found, root, leaves)
+        if entry is None:
+            return None
+        program, run, places, nbytes, size, waiting = entry
+        try:
+            frame = program.frames.pop()
+        except IndexError:
+            frame = program.frame()
+        pool = program.pool
+        try:
+            owner = waiting.pop()
+        except IndexError:
+            buffer = pool.allocate(nbytes)
+        else:
+            pool.held -= size
+            buffer = Buffer(owner, owner.address, nbytes, pool)
+        addresses = [leaves[i].buffer.address for i in places]
+        if run(frame.headers[0], *addresses, buffer.address) != DONE:
+            return None
+        program.frames.append(frame)
+        return buffer
+
+    def _remember(self, key: tuple[Any, ...], root: Node, leaves: list[Node]) -> Entry | None:
+        """Plan a graph that was not seen yet."""
+        order = toposort([root])
+        realized = [node for node in order if node.buffer is not None]
+        entry: Entry | None = None
+        if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized:
+            program = self._make(order, root)
+            run, way = program.run_native, program.way
+            if run is not None and way.short and not way.checked and len(program.sizes()) == 1:
+                place = {node: i for i, node in enumerate(leaves)}
+                places = [place[realized[i]] for i in program.leaf_order]
+                (nbytes,) = program.sizes()
+                size = program.pool.size_of(nbytes)
+                entry = program, run, places, nbytes, size, program.pool.waiting(size)
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        self._known[key] = entry
+        return entry
+
+
+def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]) -> bool:
+    """Append what the program of a graph depends on; False where the graph is not a small one.
+
+    Args:
+        leaves: realized nodes in the order in which they are met.
+        number: of each node met so far.
+    """
+    if node.buffer is not None:
+        leaves.append(node)
+        key.append(node.dtype)
+        key.append(node.shape)
+        number[node] = len(number)
+        return True
+    op = node.op
+    if type(op) is Elementwise:
+        if len(number) > MOST_NODES:
+            return False
+        at = []
+        for operand in node.inputs:
+            if operand not in number and not walk(operand, key, leaves, number):
+                return False
+            at.append(number[operand])
+        key.append(op)
+        key += at
+        if node.attrs:
+            key.append(tuple([(k, attribute_key(v)) for k, v in node.attrs.items()]))
+    elif op is CONST:
+        key.append(op)
+        key.append(attribute_key(node.attrs["value"]))
+    else:
+        return False
+    key.append(node.dtype)
+    key.append(node.shape)
+    number[node] = len(number)
+    return True
