@@ -20,13 +20,13 @@ from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.graph import Node, Op, current_trace, grad_enabled, grad_mode, toposort
-from numbatorch.layout import Layout
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
-from numbatorch.shape import Shape, numel
+from numbatorch.shape import Shape
+from numbatorch.tensor.host_views import read_as_view
 from numbatorch.tensor.keep import results_to_keep
 from numbatorch.tensor.views import (
     Alias,
@@ -298,41 +298,13 @@ def host_array(node: Node) -> Array:
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)
     with running:
-        if node.buffer is None:
-            array = _read_as_view(node)
+        if node.buffer is None and not is_tracing():
+            array = read_as_view(node)
             if array is not None:
                 return array
         realize_nodes([node])
         array = backend(node.device).to_numpy(node.buffer, node).view()
     array.flags.writeable = False
-    return array
-
-
-# A view of so many elements at most is read where it lies; copying more is worth a plan.
-FEW_ELEMENTS = 1 << 14
-
-
-def _read_as_view(node: Node) -> Array | None:
-    """The elements of a small view of a realized value in host memory; None for anything else."""
-    views = []
-    source = node
-    while source.buffer is None:
-        if not isinstance(source.op, View) or source.op.reinterprets or is_tracing():
-            return None
-        views.append(source)
-        (source,) = source.inputs
-    read: Any = getattr(backend(source.device), "view_to_numpy", None)
-    few = 0 < numel(node.shape) <= FEW_ELEMENTS
-    if read is None or not few or source.dtype.kind not in "biuf":
-        return None
-    layout = Layout.contiguous(source.shape)
-    for view in reversed(views):
-        assert isinstance(view.op, View)
-        found = view.op.layout(layout, **view.attrs)
-        if found is None:
-            return None
-        layout = found
-    array: Array = read(source.buffer, source.dtype, layout)
     return array
 
 

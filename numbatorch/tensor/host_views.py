@@ -1,0 +1,42 @@
+"""Small views of values in host memory, read where they lie: a plan would cost more than the copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbatorch.backends.base import backend
+from numbatorch.graph import Node
+from numbatorch.layout import Layout
+from numbatorch.ops.registry import View
+from numbatorch.shape import numel
+
+Array = np.ndarray[Any, Any]
+
+# A view of so many elements at most is read where it lies; copying more is worth a plan.
+FEW_ELEMENTS = 1 << 14
+
+
+def read_as_view(node: Node) -> Array | None:
+    """The elements of a small view of a realized value in host memory; None for anything else."""
+    views = []
+    source = node
+    while source.buffer is None:
+        if not isinstance(source.op, View) or source.op.reinterprets:
+            return None
+        views.append(source)
+        (source,) = source.inputs
+    read: Any = getattr(backend(source.device), "view_to_numpy", None)
+    few = 0 < numel(node.shape) <= FEW_ELEMENTS
+    if read is None or not few or source.dtype.kind not in "biuf":
+        return None
+    layout = Layout.contiguous(source.shape)
+    for view in reversed(views):
+        assert isinstance(view.op, View)
+        found = view.op.layout(layout, **view.attrs)
+        if found is None:
+            return None
+        layout = found
+    array: Array = read(source.buffer, source.dtype, layout)
+    return array
