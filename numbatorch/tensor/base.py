@@ -26,7 +26,7 @@ from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
-from numbatorch.tensor.host_views import read_as_view
+from numbatorch.tensor.host import read_as_view
 from numbatorch.tensor.keep import results_to_keep
 from numbatorch.tensor.views import (
     Alias,
@@ -268,19 +268,6 @@ def buffer_node(buffer: Any, shape: Shape, dtype: DType, device: Device) -> Node
     node = Node(BUFFER, (), {}, shape, dtype, device)
     node.buffer = buffer
     return node
-
-
-def unchanging(array: Array) -> Array:
-    """The array if nobody can write to its memory by NumPy, else a copy of it.
-
-    What is computed later must not depend on what a user does with an array meanwhile.
-    """
-    seen: Any = array
-    while isinstance(seen, np.ndarray):
-        if seen.flags.writeable:
-            return np.array(array, order="C")
-        seen = seen.base
-    return array
 
 
 def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = None) -> Node:

@@ -26,8 +26,9 @@ from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import describe, require_in_range, scalar_dtype
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape, sizes_of
-from numbatorch.tensor.base import Array, Handle, host_array, host_node, unchanging
+from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
+from numbatorch.tensor.host import unchanging
 
 Where = Device | str | None
 

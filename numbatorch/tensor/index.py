@@ -21,8 +21,9 @@ from numbatorch.ops import view as views
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
-from numbatorch.tensor.base import Array, Handle, host_array, host_node, unchanging
+from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.dynamic import mask_on_host, selected
+from numbatorch.tensor.host import unchanging
 from numbatorch.variable import Variable
 
 

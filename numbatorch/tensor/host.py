@@ -1,4 +1,4 @@
-"""Small views of values in host memory, read where they lie: a plan would cost more than the copy."""
+"""Arrays of the host: small views are read where they lie, and what may change is copied."""
 
 from __future__ import annotations
 
@@ -39,4 +39,17 @@ def read_as_view(node: Node) -> Array | None:
             return None
         layout = found
     array: Array = read(source.buffer, source.dtype, layout)
+    return array
+
+
+def unchanging(array: Array) -> Array:
+    """The array if nobody can write to its memory by NumPy, else a copy of it.
+
+    What is computed later must not depend on what a user does with an array meanwhile.
+    """
+    seen: Any = array
+    while isinstance(seen, np.ndarray):
+        if seen.flags.writeable:
+            return np.array(array, order="C")
+        seen = seen.base
     return array
