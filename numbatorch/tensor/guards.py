@@ -114,7 +114,8 @@ class Place(NamedTuple):
             return f"{self} may have moved on"
         if self.kind in ("elements", "entries", "array", "generator", "value"):
             return f"{self} changed"
-        return f"{self} was {_shown(self.expected)} and is {_shown(self.read())}"
+        before, now = _shown(self.expected), _shown(self.read())
+        return f"{self} was {before} and is {now if now != before else 'another'}"
 
 
 def _shown(value: Any) -> str:

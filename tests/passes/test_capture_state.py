@@ -384,6 +384,12 @@ def test_a_warning_says_what_changed() -> None:
         for number in range(8):
             box.scale = float(number)
             assert compiled(ones(1)).item() == number
+    box.scale = ones(1)  # type: ignore[assignment]
+    replaced = nt.compile(lambda x: x * box.scale)
+    with pytest.warns(RuntimeWarning, match=r"attribute scale of Box was a Tensor and is another"):
+        for number in range(8):
+            box.scale = ones(1) * number
+            replaced(ones(1))
 
 
 def test_a_function_of_ours_is_walked_in_few_places() -> None:
