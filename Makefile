@@ -10,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 WORKERS ?= 2
 ARGS ?=
-, := ,
+, := ,# a comma within arguments of call
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
