@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.backends.cpu import threads
 from numbatorch.backends.cpu.memory import POOL
+from numbatorch.backends.cpu.program import CPUProgram
+from numbatorch.tensor.core import realize
 from tests.conftest import GPUS, SIMULATED
 from tests.interrupts import interruptions
 
@@ -36,18 +37,20 @@ def ones(device: str = "cpu") -> nt.Tensor:
 
 
 def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call in which the interrupt comes while the team runs a program."""
-    ones()
-    team = threads._team
-    assert team is not None
-    run = team._run
+    """A call in which the interrupt comes while the launches of a program run."""
+    own = CPUProgram.call
 
-    def late(*arguments: int) -> None:
-        run(*arguments)
-        raise KeyboardInterrupt
+    def interrupted(
+        program: CPUProgram, run: Callable[..., int], frame: Any, words: Any, *rest: Any
+    ) -> None:
+        def late(*arguments: int) -> int:
+            run(*arguments)
+            raise KeyboardInterrupt
+
+        own(program, late, frame, words, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(team, "_run", late)
+        patch.setattr(CPUProgram, "call", interrupted)
         call()
 
 
@@ -58,9 +61,9 @@ def sum_over_donated(device: str = "cpu") -> nt.Tensor:
 
 
 def test_an_interrupt_during_a_run_keeps_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    total = sum_over_donated()
-    interrupted(total.realize, monkeypatch)
-    assert (total == 2).all()
+    total, other = sum_over_donated(), ones() * 3  # two, for a small graph overwrites nothing
+    interrupted(lambda: realize(total, other), monkeypatch)
+    assert (total == 2).all() and (other == 3).all()
 
 
 def test_an_interrupt_at_any_moment_of_realizing(compiled: str) -> None:
