@@ -197,7 +197,7 @@ class CPUProgram(Program[CPUFrame]):
     def read(self, buffer: Buffer, nbytes: int, offset: int = 0) -> Array:
         """Bytes of a buffer, in its memory."""
         memory = (ctypes.c_uint8 * nbytes).from_address(buffer.address + offset)
-        return np.ctypeslib.as_array(memory)
+        return np.ndarray(nbytes, np.uint8, memoryview(memory))  # np.ctypeslib loads when named
 
     def write(self, buffer: Buffer, data: Array, offset: int = 0) -> None:
         """Put bytes into a buffer."""
