@@ -15,7 +15,7 @@ import numpy as np
 
 from numbatorch.backends.arguments import float32_word, float64_word
 from numbatorch.backends.memory import Buffer, Pool
-from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.outcome import Outcome, Stale
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.program import Frame, Program, as_elements
 from numbatorch.determinism import are_deterministic_algorithms_enabled
@@ -276,6 +276,8 @@ class GPUProgram(Program[GPUFrame]):
         self, frame: GPUFrame, first: int, last: int, held: Sequence[Buffer], outcome: Outcome
     ) -> None:
         """Run launches in order."""
+        if outcome.clock.last != outcome.seen:
+            raise Stale
         recording = self._recording(frame, first, last)
         words, owners = frame.words, self._owners(frame, held)
         if isinstance(recording, CompleteRecording):

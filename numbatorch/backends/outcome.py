@@ -6,8 +6,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any
 
 from numbatorch.backends.memory import Buffer
+
+
+class Stale(Exception):
+    """What a run was prepared from has changed: it has to be prepared again."""
+
+
+class Never:
+    """Attributes:
+    last: what never changes.
+    """
+
+    last = None
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -22,12 +35,16 @@ class Outcome:
         final: whether the launches that may overwrite operands were made.
         noted: whether the results were noted.
         note: notes them. It may be called again after an interrupt, so calls must not add up.
+        clock, seen: a run is begun only while `clock.last` is `seen`. Else something that it
+            depends on has changed since, and it raises `Stale`.
     """
 
     buffers: list[Buffer] = field(default_factory=list)
     final: bool = False
     noted: bool = False
     note: Callable[[list[Buffer]], None] | None = None
+    clock: Any = Never
+    seen: int | None = None
 
     def complete(self, launch: Callable[[], None]) -> None:
         """Make launches, after which this is final; an interrupt comes before them or after them.

@@ -351,7 +351,7 @@ class Handle:
         """`op` of this tensor and other operands."""
         return self._of(op.apply(self.node, *(unwrap(x) for x in operands), **attrs))
 
-    def _become_leaf(self, node: Node) -> None:
+    def _become_leaf(self, node: Node, instead: Node | None = None) -> None:
         """Hold the value of `node` as a leaf that requires a gradient."""
         if node.dtype.kind not in "fc":
             raise DTypeError(
@@ -360,7 +360,7 @@ class Handle:
                     f"only floats and complex numbers have gradients, not {describe(node)}",
                 )
             )
-        self._put(self._leaf(node))
+        self._put(self._leaf(node), instead)
 
     def _leaf(self, node: Node) -> LeafNode:
         realized = node.buffer is not None and not is_tracing()
@@ -398,11 +398,14 @@ class Handle:
             check_write(operator, alias, self.node, node)
         self.hold(node)
 
-    def hold(self, node: Node) -> None:
+    def hold(self, node: Node, instead: Node | None = None) -> None:
         """Hold another value from now on: a leaf if it was one, and through what it is a view of.
 
         Where gradients are not recorded they go on to flow as they did through the old value.
         A value of another dtype or on another device becomes its own; views keep the old one.
+
+        Args:
+            instead: of which node; where this tensor does not hold that any more, it stays.
         """
         old = self.node
         alias = alias_of(self)
@@ -418,21 +421,22 @@ class Handle:
         elif has_history(old) and node is not old and not grad_enabled():
             node = with_history(old, node)
         if is_leaf(old):
-            self._become_leaf(node)
+            self._become_leaf(node, instead)
         else:
-            self._put(node)
+            self._put(node, instead)
 
-    def _put(self, node: Node) -> None:
+    def _put(self, node: Node, instead: Node | None = None) -> None:
         """Hold another node, and let views and compiled functions know, which go on from it."""
         if _limit.updates is not None:
             _limit.updates.note(self)
         self.let_views_go()  # before an interrupt may come, and so that their memory is free
         moved[self.node] = weakref.ref(self)
         number = next(numbers)
-        # No interrupt comes in between these two. The number is stored last, and never again: who
-        # has read it finds the node.
-        self.node = node
-        Clock.last = number
+        # Nothing comes in between these. The number is stored last, and never again: who has read
+        # it finds the node.
+        if instead is None or self.node is instead:
+            self.node = node
+            Clock.last = number
         self.let_views_go()  # of those that another thread has taken again meanwhile
         if node.buffer is None and node.depth > _limit.depth:
             realize_nodes([node])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from numbatorch.apart import import_module
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
 from numbatorch.errors import DTypeError, GradientError, message
@@ -30,7 +31,6 @@ from numbatorch.tensor.base import (
     tracing,
 )
 from numbatorch.tensor.between import nothing_in_between
-from numbatorch.tensor.fast_call import MISS, FastCall, fast_call
 from numbatorch.tensor.guards import ATTRIBUTES, Guards
 from numbatorch.tensor.random import recorded_draws
 from numbatorch.tensor.reachable import guards_of, is_mutable
@@ -107,7 +107,7 @@ class Compiled:
         self._keys: OrderedDict[Trace, Any] = OrderedDict()  # the last used last
         self._eager: set[Any] = set()  # signatures whose tensors are on several devices
         self._lock = Lock()
-        self._fast: dict[int, list[tuple[Trace, FastCall]]] = {}  # by number of arguments
+        self._fast: dict[int, list[tuple[Trace, Callable[..., Any]]]] = {}  # by number of arguments
 
     @property
     def traces(self) -> int:
@@ -125,7 +125,7 @@ class Compiled:
         if not kwargs:
             for _trace, fast in self._fast.get(len(args), ()):
                 result = fast(*args)
-                if result is not MISS:
+                if result is not NotImplemented:  # as for a call that is not foreseen
                     return result
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -157,6 +157,9 @@ class Compiled:
         if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in parameters):
             return
         given = list(zip(self._signature.parameters, args, strict=False))
+        import_module("numbatorch.tensor.fast_call")
+        from numbatorch.tensor.fast_call import fast_call  # which a first call does not wait for
+
         made = fast_call(trace, given, self._dynamic, runner, grad_enabled())
         if made is not None:
             known = self._fast.get(len(args), [])

@@ -1,6 +1,7 @@
 """A generated function for the calls of one trace: it looks at what the trace depends on, and runs.
 
-It gives `MISS` for any other call, which goes the long way, as do calls that debug tools watch.
+It gives `NotImplemented` for any other call, which goes the long way, as do calls that debug tools
+watch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from numbatorch.variable import attribute_key
 if TYPE_CHECKING:
     from numbatorch.tensor.trace import Trace
 
-MISS = object()
 FastCall = Callable[..., Any]
 
 _PLAIN = (bool, int, str, bytes, type(None))
@@ -72,7 +72,6 @@ class _Writer:
         self.tensors: list[str] = []
         self.numbers: list[str] = []
         self.scope: dict[str, Any] = {
-            "MISS": MISS,
             "ABSENT": ABSENT,
             "TRACE": trace,
             "GUARDS": trace.guards,
@@ -133,7 +132,11 @@ class _Writer:
         return True
 
     def _tensor(self, i: int, node: Node) -> None:
-        self.head += [f"if type(a{i}) is not Tensor:", "    return MISS", f"n{i} = a{i}.node"]
+        self.head += [
+            f"if type(a{i}) is not Tensor:",
+            "    return NotImplemented",
+            f"n{i} = a{i}.node",
+        ]
         self.checks += [
             f"n{i}.buffer is not None",
             f"n{i}.dtype is {self.name(node.dtype, 'D')}",
@@ -182,12 +185,12 @@ class _Writer:
             *self.head,
             "try:",
             f"    if not ({' and '.join(checks)}):",
-            "        return MISS",
+            "        return NotImplemented",
             "except ValueError:  # a variable that holds nothing now",
-            "    return MISS",
+            "    return NotImplemented",
             *(["if CLOCK.last == TRACE.seen:", *alone] if alone else []),
             f"if {moved}TRACE.problem({given})[0]:",
-            "    return MISS",
+            "    return NotImplemented",
             "with RUNNING:",
             f"    return TRACE.replay({given}, {{{', '.join(self.numbers)}}})",
         ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from numbatorch.backends.base import backend
-from numbatorch.backends.outcome import Outcome, note_finished
+from numbatorch.backends.outcome import Outcome, Stale, note_finished
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
@@ -34,7 +35,7 @@ from numbatorch.tensor.compiled_gradient import (
 )
 from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.random import Draw
-from numbatorch.tensor.views import moved_to, moves
+from numbatorch.tensor.views import Clock, moved_to, moves
 from numbatorch.variable import FloatVariable, Values, Variable, attribute_key, current
 
 Kind = tuple[Device, DType, Shape, bool]
@@ -242,10 +243,22 @@ class Trace:
         if self.differentiable is not None and self.differentiable.asked and not self._saves:
             self._saves = True
             self._plan(self.differentiable.results_to_save())
+        while True:
+            with suppress(Stale):
+                return self._run(tensors, numbers)
+
+    def _run(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
+        """Run the program.
+
+        Raises:
+            Stale: another call, within this one, has changed what this one was to change.
+        """
+        seen = moves()
         leaves = self._leaves(tensors)
-        outcome = Outcome()
+        held = [handle.node for handle, _kept in self.updated]
+        outcome = Outcome(clock=Clock, seen=seen) if self.updated else Outcome()
         outcome.settle(
-            partial(self._note, tensors, set()),
+            partial(self._note, tensors, held, set()),
             partial(self.program.run, [leaves[i] for i in self.order], outcome, numbers),
         )
         return self.build(self._returned(tensors, leaves, outcome.buffers, numbers))
@@ -276,22 +289,26 @@ class Trace:
         self._replayed = True
         return leaves
 
-    def _note(self, tensors: Sequence[Any], noted: set[int], buffers: list[Any]) -> None:
+    def _note(
+        self, tensors: Sequence[Any], held: list[Node], noted: set[int], buffers: list[Any]
+    ) -> None:
         """Give what the function changes its new values, but for those in place.
 
         Args:
-            noted: numbers of results that have their place. What holds one may change again.
+            held: what each tensor that is changed held. One that does not hold that any more was
+                noted, and may have changed since.
+            noted: numbers of the gradients that have their place.
         """
         first, last = len(self.results), len(self._roots)
-        for i, (handle, kept) in enumerate(self.updated, first):
-            if i in noted:
+        for (handle, kept), old, buffer in zip(
+            self.updated, held, buffers[first:last], strict=True
+        ):
+            if handle.node is not old:
                 continue
-            if kept:
+            if kept and old.buffer is buffer:
                 handle.let_views_go()
             else:
-                node = handle.node
-                handle.hold(buffer_node(buffers[i], node.shape, node.dtype, node.device))
-            noted.add(i)
+                handle.hold(buffer_node(buffer, old.shape, old.dtype, old.device), old)
         for i, gradient in enumerate(self.gradients, last):
             owner, number = gradient.owner(tensors), gradient.after
             if i in noted:
@@ -391,9 +408,7 @@ def _owned(handle: Handle) -> Any:
     if shared or not buffer.pooled:
         runner = plans_on(node.device)
         assert runner is not None, node
-        fresh = runner.copy(buffer)
-        handle.hold(buffer_node(fresh, node.shape, node.dtype, node.device))
-        return fresh
+        return runner.copy(buffer)  # which `handle` holds when the run is noted
     return buffer
 
 

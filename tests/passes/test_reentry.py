@@ -116,6 +116,35 @@ def test_each_of_two_calls_is_right_whenever_one_comes_within_the_other(
     assert len(within) > 20
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["in place", "held by a view"])
+def test_no_step_of_a_state_is_lost_or_done_twice(held: bool) -> None:
+    state = nt.zeros(SIZE)
+    kept = []
+
+    @nt.compile
+    def step(x: nt.Tensor) -> nt.Tensor:
+        state.add_(x)
+        return state * 1
+
+    one, two = ones(1), ones(2)
+    total = 0.0
+    for _ in range(3):
+        step(one)
+        step(two)
+        total += 3
+    results: list[float] = []
+
+    def call() -> None:
+        if held:
+            kept.append(state * 1)
+        results.append(step(one)[0].item())
+
+    for moment in intrusions(call, lambda: results.append(step(two)[0].item())):
+        total += 3
+        assert state.tolist() == [total] * SIZE, moment
+        assert sorted(results[-2:])[-1] == total, moment
+
+
 def test_a_pool_gives_no_memory_twice() -> None:
     held: list[Any] = []
 

@@ -14,7 +14,7 @@ from numbatorch.backends.cpu.loop import BARRIER, ROW, ROW_BITS, SERIAL, WORK
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.memory import Buffer
-from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.outcome import Outcome, Stale
 from numbatorch.backends.program import Array, Frame, Program
 from numbatorch.backends.watched import is_watched
 from numbatorch.errors import OutOfMemory
@@ -122,6 +122,8 @@ class CPUProgram(Program[CPUFrame]):
         else:
             arguments = (first, *words)
         # No other code runs between this and the launches, and nothing is allocated.
+        if outcome.clock.last != outcome.seen:
+            raise Stale
         outcome.final = True
         run(*arguments)
 

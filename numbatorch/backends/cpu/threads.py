@@ -17,7 +17,7 @@ import numpy as np
 
 from numbatorch import settings
 from numbatorch.backends.cpu import loop, pack
-from numbatorch.backends.outcome import Outcome
+from numbatorch.backends.outcome import Outcome, Stale
 from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
@@ -62,6 +62,8 @@ class Team:
         """Run the `count` rows at an address; returns when every part is done."""
         function, block = self._run, self._block_address
         # An interrupt is seen before this or when the call has ended, not in between.
+        if outcome.clock.last != outcome.seen:
+            raise Stale
         outcome.final = True
         function(block, program, count)
 
