@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numbatorch.backends.memory import Buffer
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 
 class Stale(Exception):
@@ -159,6 +161,8 @@ def _helper() -> SimpleQueue[_Task] | None:
     """What the helper thread takes tasks from; None where no thread can be started any more."""
     global _serving
     if _serving is None or not _serving[0].is_alive():  # in a forked child it is not
+        from queue import SimpleQueue  # with heapq, for GPUs only
+
         tasks: SimpleQueue[_Task] = SimpleQueue()
         thread = threading.Thread(
             target=_serve, args=(tasks,), name="numbatorch-launches", daemon=True
