@@ -105,7 +105,8 @@ class Elementwise(Op):
     def alike(self, a: Node, b: Node) -> Node | None:
         """What `apply(a, b)` gives for two operands of one dtype, shape and device.
 
-        None where it takes more to tell that: a dtype that is converted, a gradient.
+        None where it takes more to tell that, and where the graph gets so deep that it may have to
+        be computed.
         """
         dtype = a.dtype
         if (
@@ -113,14 +114,23 @@ class Elementwise(Op):
             or (b.shape is not a.shape and b.shape != a.shape)
             or b.device is not a.device
             or dtype not in self.quick
-            or a.requires_grad
-            or b.requires_grad
         ):
             return None
         depth = 0 if a.buffer is not None else a.depth
         if b.buffer is None and b.depth > depth:
             depth = b.depth
-        return _node(self, (a, b), {}, a, depth + 1)
+        if depth > DEEP:
+            return None
+        reached = a.requires_grad or b.requires_grad
+        return _node(self, (a, b), {}, a, depth + 1, reached and self._records(dtype))
+
+    def of_one(self, a: Node) -> Node | None:
+        """What `apply(a)` gives; None as above."""
+        depth = 0 if a.buffer is not None else a.depth
+        if a.dtype not in self.quick or depth > DEEP:
+            return None
+        required = a.requires_grad and self._records(a.dtype)
+        return _node(self, (a,), {}, a, depth + 1, required)
 
     def with_number(self, a: Node, number: Any, first: bool = False) -> Node | None:
         """What `apply(a, number)` gives, or `apply(number, a)` if that comes first; None as above.
@@ -129,15 +139,20 @@ class Elementwise(Op):
         """
         dtype = a.dtype
         plain = number.__class__ is float or (number.__class__ is int and -SURE < number < SURE)
-        if dtype.kind != "f" or dtype not in self.quick or a.requires_grad or not plain:
-            return None
-        other = _node(CONST, (), {"value": number}, a, 1)
         depth = 1 if a.buffer is not None else a.depth
-        return _node(self, (other, a) if first else (a, other), {}, a, depth + 1)
+        if dtype.kind != "f" or dtype not in self.quick or not plain or depth > DEEP:
+            return None
+        other = _node(CONST, (), {"value": number}, a, 1, False)
+        inputs = (other, a) if first else (a, other)
+        return _node(self, inputs, {}, a, depth + 1, a.requires_grad and self._records(dtype))
+
+    def _records(self, dtype: DType) -> bool:
+        """Whether a gradient flows to operands that require one."""
+        return _MODE.grad and self.differentiable and dtype.kind in "fc"
 
     @cached_property
     def quick(self) -> frozenset[DType]:
-        """The dtypes of operands of which `alike` knows the result: of the same dtype."""
+        """The dtypes of operands of which the result is known to have the same."""
         if self.result != "same" or self.fixed or self.attribute_names:
             return frozenset()
         return frozenset(self.dtypes)
@@ -205,11 +220,20 @@ class Elementwise(Op):
 
 
 SURE = 1 << 15
+DEEP = 1990  # steps from a realized node, beyond which the constructors decide what is computed
 _new = object.__new__
+_MODE = thread_mode()
 
 
-def _node(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], like: Node, depth: int) -> Node:
-    """A node of the shape, dtype and device of another, through which no gradient flows."""
+def _node(
+    op: Op,
+    inputs: tuple[Node, ...],
+    attrs: dict[str, Any],
+    like: Node,
+    depth: int,
+    requires_grad: bool,
+) -> Node:
+    """A node of the shape, dtype and device of another."""
     node = _new(Node)
     node.op = op
     node.inputs = inputs
@@ -219,12 +243,11 @@ def _node(op: Op, inputs: tuple[Node, ...], attrs: dict[str, Any], like: Node, d
     node.device = like.device
     node.buffer = None
     node.trace = _MODE.trace
-    node.requires_grad = False
+    node.requires_grad = requires_grad
     node.depth = depth
     return node
 
 
-_MODE = thread_mode()
 _COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 

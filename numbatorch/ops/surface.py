@@ -223,8 +223,24 @@ def function_of(
     function.__module__ = getattr(op, "function", op.reference).__module__
     function.__signature__ = shown  # type: ignore[attr-defined]
     found = on_tensors(function, op.name)
+    if len(operands) == 1:
+        found = _quick(op, found)
     found.__module__ = MODULES.get(place, function.__module__)
     return found
+
+
+def _quick(op: Any, general: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of one operand, with a short way for a tensor alone."""
+
+    @functools.wraps(general)
+    def call(*args: Any, **options: Any) -> Any:
+        if len(args) == 1 and not options and isinstance(args[0], _handles):
+            node = op.of_one(args[0].node)
+            if node is not None:
+                return _handles._fresh(node)
+        return general(*args, **options)
+
+    return call
 
 
 def _bound(

@@ -27,7 +27,7 @@ from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.host import read_as_view
-from numbatorch.tensor.keep import results_to_keep
+from numbatorch.tensor.keep import refuse_traced, results_to_keep
 from numbatorch.tensor.views import (
     Alias,
     Clock,
@@ -155,7 +155,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     if all(node.buffer is not None for node in wanted):
         return
     if is_tracing():
-        _refuse_traced(wanted)
+        refuse_traced(wanted)
     with running:
         note_finished()
         if len(wanted) == 1:
@@ -174,24 +174,6 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
             backend(device).realize(group)
         _pending.difference_update(wanted)
         _settle_detached()
-
-
-def _refuse_traced(nodes: Iterable[Node]) -> None:
-    """Raise if values of a traced function are computed now, from ones that change between calls.
-
-    Each later call would go on with what they are now.
-    """
-    trace = current_trace()
-    for node in toposort(nodes):
-        made_here = node.buffer is None and node.trace == trace
-        if made_here and any(x.trace != trace or x.op is BUFFER for x in node.inputs):
-            raise RuntimeError(
-                message(
-                    "compile",
-                    "a value is read while its function is traced: return it instead",
-                    describe(node),
-                )
-            )
 
 
 def pending_leaves(roots: Iterable[Node]) -> list[Node]:
@@ -340,6 +322,15 @@ class Handle:
                 if steps is not None:
                     return given._view(node, steps)
         return cls._tensor(node)
+
+    @classmethod
+    def _fresh(cls, node: Node) -> Tensor:
+        """A tensor on a node that is neither deep nor a view."""
+        made = object.__new__(cls._tensor)
+        made.node = node
+        made._grad = None
+        made._place = None
+        return made
 
     def _view(self, node: Node, steps: tuple[Step, ...]) -> Tensor:
         """A tensor on `node`, which `steps` make of this one's, as a view of it."""

@@ -1,10 +1,12 @@
-"""Which intermediate results of a graph are worth a buffer, so that none is computed twice."""
+"""Which results of a graph are worth a buffer, so that none is computed twice, or may get none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from numbatorch.graph import PART, Node, TupleNode, toposort
+from numbatorch.errors import message
+from numbatorch.graph import PART, Node, TupleNode, current_trace, toposort
+from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.references import outside_holders
 
 
@@ -39,3 +41,21 @@ def results_to_keep(roots: Sequence[Node]) -> list[Node]:
             else:
                 held.update(node.inputs)
     return found
+
+
+def refuse_traced(nodes: Iterable[Node]) -> None:
+    """Raise if values of a traced function are computed now, from ones that change between calls.
+
+    Each later call would go on with what they are now.
+    """
+    trace = current_trace()
+    for node in toposort(nodes):
+        made_here = node.buffer is None and node.trace == trace
+        if made_here and any(x.trace != trace or x.op is BUFFER for x in node.inputs):
+            raise RuntimeError(
+                message(
+                    "compile",
+                    "a value is read while its function is traced: return it instead",
+                    describe(node),
+                )
+            )

@@ -12,7 +12,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import Node, find
+from numbatorch.graph import find
 from numbatorch.ops import families
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import as_method
@@ -79,19 +79,6 @@ class Methods(Handle, metaclass=Found):
     __hash__ = object.__hash__
 
 
-_new = object.__new__
-LONG = 1000  # a graph so deep goes through the constructor, which may compute it
-
-
-def _fresh(kind: type[Tensor], node: Node) -> Tensor:
-    """What `kind(node)` gives."""
-    made = _new(kind)
-    made.node = node
-    made._grad = None
-    made._place = None
-    return made
-
-
 def _refused(name: str, other: Any) -> Any:
     """Python tries the other operand, unless that is an array: NumPy would answer for it."""
     if isinstance(other, np.ndarray):
@@ -115,15 +102,15 @@ def _binary(name: str) -> Callable[[Handle, Any], Any]:
         op = op or find(name)
         if isinstance(other, Handle):  # the usual case, and so a quick one
             node = op.alike(self.node, other.node)
-            if node is None or node.depth > LONG:
+            if node is None:
                 return self._tensor(op.apply(self.node, other.node))
-            return _fresh(self._tensor, node)
+            return self._fresh(node)
         if not is_operand(other):
             return _refused(name, other)
         node = op.with_number(self.node, other)
-        if node is None or node.depth > LONG:
+        if node is None:
             return self._tensor(op.apply(self.node, unwrap(other)))
-        return _fresh(self._tensor, node)
+        return self._fresh(node)
 
     return method
 
@@ -137,9 +124,9 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
             return _refused(name, other)
         op = op or find(name)
         node = op.with_number(self.node, other, first=True)
-        if node is None or node.depth > LONG:
+        if node is None:
             return self._tensor(op.apply(unwrap(other), self.node))
-        return _fresh(self._tensor, node)
+        return self._fresh(node)
 
     return method
 

@@ -41,6 +41,8 @@ class SmallGraphs:
         Args:
             state: what programs depend on beside their graph.
         """
+        if root.depth > MOST_NODES:
+            return None
         key: list[Any] = [state]
         leaves: list[Node] = []
         number: dict[Node, int] = {}
