@@ -16,7 +16,17 @@ from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.operands import describe
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import numel
-from numbatorch.tensor.base import Array, Handle, detached, host_array, host_node, is_leaf
+from numbatorch.tensor.base import (
+    Array,
+    Handle,
+    detached,
+    host_array,
+    host_node,
+    is_leaf,
+    is_tracing,
+    running,
+)
+from numbatorch.tensor.host import number
 from numbatorch.tensor.views import Alias
 
 if TYPE_CHECKING:
@@ -154,7 +164,13 @@ class ConversionMethods(Handle):
             raise ShapeError(
                 message("item", "only a tensor of one element is a number", describe(self.node))
             )
-        return _plain(host_array(self.node)).item()
+        node = self.node
+        if node.buffer is not None and not is_tracing():
+            with running:
+                found = number(node)
+            if found is not None:
+                return found
+        return _plain(host_array(node)).item()
 
     def __bool__(self) -> builtins.bool:
         if numel(self.node.shape) != 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,31 @@ from numbatorch.ops.registry import View
 from numbatorch.shape import numel
 
 Array = np.ndarray[Any, Any]
+
+_CODES = {
+    "bool": "?",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+}
+_UNPACK = {name: struct.Struct(f"={code}").unpack for name, code in _CODES.items()}
+
+
+def number(node: Node) -> Any:
+    """The one element of a realized value in host memory, as a Python number; None for others."""
+    unpack = _UNPACK.get(node.dtype.name)
+    if unpack is None or node.device.kind != "cpu":
+        return None
+    return unpack(ctypes.string_at(node.buffer.address, node.dtype.itemsize))[0]
+
 
 # A view of so many elements at most is read where it lies; copying more is worth a plan.
 FEW_ELEMENTS = 1 << 14

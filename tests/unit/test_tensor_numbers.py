@@ -172,3 +172,23 @@ def test_shapes_that_no_memory_holds_are_refused() -> None:
     ):
         with pytest.raises(ShapeError, match=r"has 2\*\*63 elements or more"):
             make()
+
+
+@pytest.mark.parametrize("dtype", nt.dtype.PLAIN, ids=lambda dtype: dtype.name)
+def test_an_element_is_the_number_that_numpy_reads(dtype: nt.dtype.DType) -> None:
+    x = nt.tensor([1, 0, 100]).to(dtype)
+    array = np.array(x.numpy().astype(np.float64))
+    assert [x[i].item() for i in range(3)] == array.tolist()
+    realized = (x[2:] * 1 if dtype is not nt.bool else x[2:]).clone().realize()
+    assert realized.item() == array[2]
+    assert isinstance(realized.item(), type(realized.numpy().astype(object).item()))
+
+
+def test_a_long_chain_is_computed_at_once_and_in_steps() -> None:
+    x = nt.tensor([1.0], requires_grad=True)
+    total = x
+    for _ in range(5000):
+        total = total + x
+    assert total.item() == 5001
+    total.sum().backward()
+    assert x.grad is not None and x.grad.item() == 5001
