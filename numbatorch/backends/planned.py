@@ -104,6 +104,10 @@ class PlanBackend:
             self._programs.popitem(last=False)
         return program
 
+    def forget_programs(self) -> None:
+        """Plan every graph anew, as after an operator was changed."""
+        self._programs.clear()
+
     def state(self) -> Any:
         """What plans depend on beside their graph."""
         return self.parts(), debugging.fusing()

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from numbatorch.backends.base import backend
+from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device
 from numbatorch.language.kernel import EmittedKernel, Kernel, digest
 
@@ -34,9 +35,9 @@ def rewritten(function: FunctionType, old: str, new: str) -> FunctionType:
 
 def forget_plans(device: str) -> None:
     """Let a device plan everything anew."""
-    programs = getattr(backend(Device(device)), "_programs", None)
-    if programs is not None:
-        programs.clear()
+    found = backend(Device(device))
+    if isinstance(found, PlanBackend):
+        found.forget_programs()
 
 
 @contextmanager

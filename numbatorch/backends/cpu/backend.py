@@ -40,6 +40,11 @@ class CPUBackend(PlanBackend):
             settle(root, buffer)
         return True
 
+    def forget_programs(self) -> None:
+        """Plan every graph anew, small ones too."""
+        super().forget_programs()
+        self._small.clear()
+
     def _make_small(self, order: list[Node], root: Node) -> CPUProgram:
         program = self._make(placeholder_graph(order), [root], frozenset())
         assert isinstance(program, CPUProgram)

@@ -35,6 +35,10 @@ class SmallGraphs:
         self._make = make
         self._known: dict[tuple[Any, ...], Entry | None] = {}
 
+    def clear(self) -> None:
+        """Forget all programs."""
+        self._known.clear()
+
     def buffer(self, root: Node, state: Any) -> Buffer | None:
         """The value of `root`, computed now; None where the graph has to go the long way.
 
