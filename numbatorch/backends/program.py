@@ -35,6 +35,7 @@ class Frame:
         leaves: addresses that stand in `bases`.
         values: of the variables in this run.
         lies: the buffer of each memory, while the run is watched or on the host.
+        unasked: whether an exception left statuses that nobody has asked for or cleared.
     """
 
     def __init__(self, program: Program[Any]) -> None:
@@ -45,6 +46,7 @@ class Frame:
         self.leaves: list[int] = []
         self.values: Values = NO_VALUES
         self.lies: dict[Memory, Buffer] = {}
+        self.unasked = False
         for memory in plan.memories:
             if memory.kind == "zeroed":
                 buffer = self.zeroed[memory] = program.allocate_state(memory)
@@ -60,9 +62,8 @@ class Program(Generic[AnyFrame]):
     """One plan with its argument blocks; `run` binds memory and walks it.
 
     A run may begin while another one lasts: in another thread, or in a finalizer or a handler of a
-    signal that comes in between. So what a run changes is a frame, which it takes and gives back;
-    one that an exception cuts short does not give it back. A device's own program says how
-    launches run and how memory is read.
+    signal that comes in between. So what a run changes is a frame, which it takes and gives back. A
+    device's own program says how launches run and how memory is read.
 
     Attributes:
         device: its name, for people.
@@ -133,10 +134,33 @@ class Program(Generic[AnyFrame]):
             outcome: filled; if it is final when an exception comes, the buffers are the results.
             values: of the plan's variables.
         """
+        frame = self.taken()
+        try:
+            self._run(frame, leaves, outcome, values)
+        except BaseException:
+            frame.unasked = True
+            raise
+        finally:
+            self.frames.append(frame)
+
+    def taken(self) -> AnyFrame:
+        """A frame that no run has, its statuses clear; whoever takes it puts it back."""
         try:
             frame = self.frames.pop()
         except IndexError:
-            frame = self.frame()
+            return self.frame()
+        if frame.unasked:
+            try:
+                self.clear(frame.status)
+            except BaseException:
+                self.frames.append(frame)
+                raise
+            frame.unasked = False
+        return frame
+
+    def _run(
+        self, frame: AnyFrame, leaves: Sequence[Buffer], outcome: Outcome, values: Values
+    ) -> None:
         try:
             held = self._bind(frame, leaves)
         except OutOfMemory as err:
@@ -155,7 +179,6 @@ class Program(Generic[AnyFrame]):
         else:
             self._walk_all(frame, held, outcome)
         outcome.final = True
-        self.frames.append(frame)
 
     def _bind(self, frame: AnyFrame, leaves: Sequence[Buffer]) -> list[Buffer]:
         """Give every memory of the plan an address; returns outputs, the arena and leaves."""

@@ -87,18 +87,20 @@ class CPUProgram(Program[CPUFrame]):
         if run is None or is_watched():
             super().run(leaves, outcome, values)
             return
+        frame = self.taken()
         try:
-            frame = self.frames.pop()
-        except IndexError:
-            frame = self.frame()
-        made = self.allocate()
-        words = [leaf.address for leaf in leaves]
-        words += [buffer.address for buffer in made]
-        if values:
-            words += self.way.numbers(values)
-        outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
-        self.call(run, frame, words, [*made, *leaves], outcome)
-        self.frames.append(frame)
+            made = self.allocate()
+            words = [leaf.address for leaf in leaves]
+            words += [buffer.address for buffer in made]
+            if values:
+                words += self.way.numbers(values)
+            outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
+            self.call(run, frame, words, [*made, *leaves], outcome)
+        except BaseException:
+            frame.unasked = True
+            raise
+        finally:
+            self.frames.append(frame)
 
     def call(
         self,
