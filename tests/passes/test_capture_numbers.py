@@ -87,6 +87,8 @@ def test_a_function_that_seeds_draws_the_same_each_time() -> None:
     assert nt.rand(3, device="cpu").tolist() == first
 
 
+# What interrupts a finalizer goes no further.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:compile. .* is traced:RuntimeWarning")
 def test_interrupts_of_new_traces_leave_a_function_that_goes_on(seed: int) -> None:
     scale, x = [2.0], ones(2)
