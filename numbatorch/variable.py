@@ -176,6 +176,6 @@ def attribute_key(value: Any) -> Any:
         return ("variable", id(value))
     if isinstance(value, tuple):
         return tuple(map(attribute_key, value))
-    if isinstance(value, float):
+    if isinstance(value, float | complex):
         return repr(value)
     return value

@@ -18,8 +18,10 @@ class Stale(Exception):
 
 
 class Never:
-    """Attributes:
-    last: what never changes.
+    """A clock that stands still.
+
+    Attributes:
+        last: its time.
     """
 
     last = None

@@ -267,12 +267,11 @@ def host_array(node: Node) -> Array:
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)
     with running:
-        if node.buffer is None and not is_tracing():
-            array = read_as_view(node)
-            if array is not None:
-                return array
-        realize_nodes([node])
-        array = backend(node.device).to_numpy(node.buffer, node).view()
+        viewed = node.buffer is None and not is_tracing()
+        array = read_as_view(node) if viewed else None
+        if array is None:
+            realize_nodes([node])
+            array = backend(node.device).to_numpy(node.buffer, node).view()
     array.flags.writeable = False
     return array
 

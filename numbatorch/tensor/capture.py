@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, update_wrapper
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -146,17 +147,26 @@ class Compiled:
                 if found is not None:
                     with running:
                         result = found.replay(tensors, numbers)
-                    if found.replays == SOON and not kwargs:
+                    if found.replays >= SOON and not kwargs and not found.quickened:
                         self._quicken(found, args, runner)
                     return result
         return self._function(*args, **kwargs)
 
     def _quicken(self, trace: Trace, args: tuple[Any, ...], runner: PlanBackend) -> None:
         """Have calls like this one take a short way from now on."""
-        parameters = self._signature.parameters.values()
-        if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in parameters):
-            return
-        given = list(zip(self._signature.parameters, args, strict=False))
+        trace.quickened = True
+        parameters = self._signature.parameters
+        bound = self._signature.bind(*args).arguments
+        left = {name: p.default for name, p in parameters.items() if name not in bound}
+        tensors: list[Any] = []
+        for default in left.values():
+            if default is not inspect.Parameter.empty:
+                _flatten(default, tensors)
+        if tensors or any(name in left for name in self._dynamic):
+            return  # the trace depends on what such a call does not pass
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [name for name, p in parameters.items() if p.kind in by_position]
+        given = list(zip_longest(names[: len(args)], args, fillvalue=""))  # "" is one of *args
         import_module("numbatorch.tensor.fast_call")
         from numbatorch.tensor.fast_call import fast_call  # which a first call does not wait for
 

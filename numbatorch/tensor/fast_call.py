@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from numbatorch import debugging
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
 from numbatorch.graph import Node, thread_mode
 from numbatorch.ops.operands import BUFFER
-from numbatorch.tensor.base import Handle, is_tracing, running
+from numbatorch.tensor.base import Handle, is_tracing, realize_nodes, running
 from numbatorch.tensor.guards import ABSENT, ATTRIBUTES, Place
 from numbatorch.tensor.reachable import is_mutable
 from numbatorch.tensor.tracked import Changes
@@ -81,14 +80,13 @@ class _Writer:
             "RUNNER": runner,
             "STATE": runner.state(),
             "RUNNING": running,
+            "REALIZE": realize_nodes,
             "MODE": thread_mode(),
             "CHANGES": Changes,
             "CLOCK": Clock,
-            "FUSING": debugging.fusing,
             "POOL": program.pool,
             "FRAMES": program.frames,
             "RUN": program.run_native,
-            "ALLOCATE": program.allocate,
             "NEW": object.__new__,
             "Tensor": Handle._tensor,
             "Node": Node,
@@ -138,7 +136,6 @@ class _Writer:
             f"n{i} = a{i}.node",
         ]
         self.checks += [
-            f"n{i}.buffer is not None",
             f"n{i}.dtype is {self.name(node.dtype, 'D')}",
             f"n{i}.shape == {self.name(node.shape, 'S')}",
             f"(n{i}.device is DEVICE or n{i}.device == DEVICE)",
@@ -180,6 +177,11 @@ class _Writer:
         ]
         given = f"({''.join(f'{tensor}, ' for tensor in self.tensors)})"
         alone = [f"    {line}" for line in self._alone()] if self._changes_nothing() else []
+        late = [
+            line
+            for tensor in self.tensors
+            for line in (f"if n{tensor[1:]}.buffer is None:", f"    REALIZE([n{tensor[1:]}])")
+        ]
         moved = "" if self.trace.gradients else "CLOCK.last != TRACE.seen and "
         lines = [
             *self.head,
@@ -188,6 +190,7 @@ class _Writer:
             "        return NotImplemented",
             "except ValueError:  # a variable that holds nothing now",
             "    return NotImplemented",
+            *late,
             *(["if CLOCK.last == TRACE.seen:", *alone] if alone else []),
             f"if {moved}TRACE.problem({given})[0]:",
             "    return NotImplemented",
@@ -247,7 +250,7 @@ class _Writer:
             f"    POOL.held -= {size}",
             f"    m{i} = Buffer(o{i}, o{i}.address, {nbytes}, POOL)",
             "except IndexError:",
-            f"    m{i} = ALLOCATE()[{i}]",
+            f"    m{i} = POOL.allocate({nbytes})",
         ]
 
     def _node(self, name: str, shape: str, dtype: str, buffer: str) -> list[str]:

@@ -89,7 +89,9 @@ def _refused(name: str, other: Any) -> Any:
 
 def _unary(name: str) -> Callable[[Handle], Any]:
     def method(self: Handle) -> Any:
-        return self._of(find(name).apply(self.node))
+        op: Any = find(name)
+        node = op.of_one(self.node)
+        return self._of(op.apply(self.node)) if node is None else self._fresh(node)
 
     return method
 

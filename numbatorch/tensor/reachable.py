@@ -327,7 +327,7 @@ class _Walk:
             found |= {name for name, held in own.items() if isinstance(held, Handle | Tracked)}
         for name in found - shape.untraced:
             self._place("attribute", value, name)
-        members = shape.data - own.keys() if own else frozenset()
+        members = shape.data - own.keys() if hasattr(value, "__dict__") else frozenset()
         for name in (members & self._names) | shape.slots:
             if wanted is None or name in wanted:
                 self._place("member", value, name)

@@ -139,6 +139,7 @@ class Trace:
             at `seen`.
         seen: number of the last update of a tensor then.
         replays: how often it was replayed.
+        quickened: whether a short way for its calls was looked for.
     """
 
     def __init__(self, traced: Traced, guards: Guards) -> None:
@@ -170,6 +171,7 @@ class Trace:
         self.seen = -1
         self.single = traced.single
         self.replays = 0
+        self.quickened = False
         self._replayed = False
 
     def _plan(self, saved: Sequence[Node] = ()) -> None:

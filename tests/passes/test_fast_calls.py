@@ -166,3 +166,81 @@ def test_threads_call_one_function() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def put(x: Any, start: int = 1) -> Any:
+    out = nt.zeros(6)
+    out[start : start + 1] = x
+    return out
+
+
+def scaled(x: Any, by: float = 2.0) -> Any:
+    return x * by
+
+
+WEIGHT = nt.tensor([1.0, 2.0, 3.0])
+
+
+def weighted(x: Any, weight: Any = WEIGHT) -> Any:
+    return x * weight + 1
+
+
+def of_all(*xs: Any, by: float = 2.0) -> Any:
+    return [x * by for x in xs]
+
+
+@pytest.mark.parametrize(
+    ("function", "dynamic", "calls"),
+    [
+        (put, ["start"], [(nt.ones(1),), (nt.ones(1), 3), (nt.ones(1), 0)]),
+        (scaled, ["by"], [(nt.ones(3),), (nt.ones(3), 0.5), (nt.ones(3), -1.5)]),
+        (weighted, [], [(nt.ones(3),), (nt.ones(3), nt.arange(3.0))]),
+        (of_all, [], [(nt.ones(3), nt.arange(2.0)), (nt.ones(3),)]),
+        (nt.nn.Linear(3, 2), [], [(nt.ones(4, 3),), (nt.ones(1, 3),)]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_arguments_that_are_left_out_or_gathered(
+    function: Callable[..., Any], dynamic: list[str], calls: list[tuple[Any, ...]]
+) -> None:
+    compiled = nt.compile(function, dynamic=dynamic)
+    for _ in range(5):
+        for args in calls:
+            found, wanted = compiled(*args), function(*args)
+            found, wanted = (x if isinstance(x, list) else [x] for x in (found, wanted))
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-6)
+
+
+def test_a_keyword_first_does_not_spoil_the_short_way() -> None:
+    compiled = nt.compile(lambda x: x * 2)
+    for _ in range(4):
+        compiled(x=nt.ones(3))
+    for _ in range(3):
+        compiled(nt.ones(3))
+    assert takes_the_short_way(compiled, nt.ones(3))
+
+
+def test_an_attribute_of_its_own_shadows_that_of_the_class() -> None:
+    class Kept:
+        factor = 2.0
+
+    kept = Kept()
+    compiled = nt.compile(lambda x: x * kept.factor)
+    for _ in range(4):
+        assert compiled(nt.ones(2)).tolist() == [2.0, 2.0]
+    kept.factor = 5.0
+    assert compiled(nt.ones(2)).tolist() == [5.0, 5.0]
+
+
+def test_constants_of_complex_zeros_keep_their_signs() -> None:
+    x = nt.tensor([complex(-0.0, -0.0)])
+    for constant in (complex(-0.0, -0.0), complex(0.0, 0.0), complex(-0.0, 0.0)):
+        found = (x + constant).item()
+        wanted = np.complex64(complex(-0.0, -0.0)) + np.complex64(constant)
+        assert str(np.complex64(found)) == str(wanted)
+
+
+def test_arrays_of_views_are_read_only() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        nt.arange(6.0).realize()[::2].numpy()[0] = 9.0

@@ -145,6 +145,23 @@ def test_no_step_of_a_state_is_lost_or_done_twice(held: bool) -> None:
         assert sorted(results[-2:])[-1] == total, moment
 
 
+def test_a_node_on_the_way_may_be_read_within_the_reading_of_a_result() -> None:
+    x = nt.arange(8.0).realize()
+    found: list[Any] = []
+    number = 0.0
+
+    def call() -> None:
+        nonlocal number
+        number += 1
+        held.append(x * number)
+        found.append((held[-1] + 1).tolist())
+
+    held: list[nt.Tensor] = []
+    for moment in intrusions(call, lambda: held and held[-1].tolist()):
+        assert found[-1] == [number * i + 1 for i in range(8)], moment
+        assert held[-1].tolist() == [number * i for i in range(8)], moment
+
+
 def test_a_pool_gives_no_memory_twice() -> None:
     held: list[Any] = []
 

@@ -135,7 +135,7 @@ class CPUProgram(Program[CPUFrame]):
         return len(set(places)) == len(self._results)
 
     def result_numbers(self) -> list[int]:
-        """The number of each result among what `allocate` gives."""
+        """The number of each result among what `allocate` gives, if a run makes all results."""
         return [i for _new, i in self._results]
 
     def sizes(self) -> list[int]:

@@ -81,10 +81,14 @@ class SmallGraphs:
     def _remember(self, key: tuple[Any, ...], root: Node, leaves: list[Node]) -> Entry | None:
         """Plan a graph that was not seen yet."""
         order = toposort([root])
-        realized = [node for node in order if node.buffer is not None]
+        met = set(leaves)
+        realized = [node for node in order if node in met]
+        inner = [node for node in order if node not in met]
         entry: Entry | None = None
         if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized:
             program = self._make(order, root)
+            if any(node.buffer is not None for node in inner):
+                return None  # a finalizer or a signal's handler came in between
             run, way = program.run_native, program.way
             if run is not None and way.short and not way.checked and len(program.sizes()) == 1:
                 place = {node: i for i, node in enumerate(leaves)}
@@ -105,28 +109,28 @@ def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]
         leaves: realized nodes in the order in which they are met.
         number: of each node met so far.
     """
+    op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
     if node.buffer is not None:
         leaves.append(node)
         key.append(node.dtype)
         key.append(node.shape)
         number[node] = len(number)
         return True
-    op = node.op
     if type(op) is Elementwise:
         if len(number) > MOST_NODES:
             return False
         at = []
-        for operand in node.inputs:
+        for operand in inputs:
             if operand not in number and not walk(operand, key, leaves, number):
                 return False
             at.append(number[operand])
         key.append(op)
         key += at
-        if node.attrs:
-            key.append(tuple([(k, attribute_key(v)) for k, v in node.attrs.items()]))
+        if attrs:
+            key.append(tuple([(k, attribute_key(v)) for k, v in attrs.items()]))
     elif op is CONST:
         key.append(op)
-        key.append(attribute_key(node.attrs["value"]))
+        key.append(attribute_key(attrs["value"]))
     else:
         return False
     key.append(node.dtype)
