@@ -53,17 +53,12 @@ class Pool:
         self._limit = limit  # not read from a module, which may be gone when buffers die
 
     def fresh(self, size: int) -> Any:
-        """New memory: an object with `nbytes`, at least `size` aligned bytes.
+        """New memory: an object with `address` and `nbytes`, at least `size` aligned bytes.
 
         Raises:
             MemoryError: the device has not that much.
         """
         raise NotImplementedError
-
-    def address_of(self, owner: Any) -> int:
-        """Where memory lies."""
-        address: int = owner.address
-        return address
 
     @staticmethod
     def size_of(nbytes: int) -> int:
@@ -91,7 +86,7 @@ class Pool:
             except MemoryError:
                 self.clear()
                 owner = self.fresh(size)
-        return Buffer(owner, self.address_of(owner), nbytes, self)
+        return Buffer(owner, owner.address, nbytes, self)
 
     def release(self, owner: Any) -> None:
         """Keep memory for the next buffer of its size, or let it go."""

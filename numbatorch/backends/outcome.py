@@ -110,8 +110,10 @@ class Outcome:
 
 
 class _Here(threading.local):
-    """Attributes:
-    lasting: what this thread runs now, the last begun one last.
+    """The runs of a thread.
+
+    Attributes:
+        lasting: those that have not ended, the last begun one last.
     """
 
     def __init__(self) -> None:

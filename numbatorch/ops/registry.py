@@ -219,8 +219,10 @@ class Elementwise(Op):
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
-SURE = 1 << 15
-DEEP = 1990  # steps from a realized node, beyond which the constructors decide what is computed
+SURE = 1 << 15  # numbers below it are in the range of every float type that computes
+# Steps from a realized node beyond which the long way decides what is computed; fewer than those
+# at which tensor/base.py computes a graph by itself.
+DEEP = 1990
 _new = object.__new__
 _MODE = thread_mode()
 

@@ -129,7 +129,8 @@ class Trace:
         captured: (number of the leaf, tensor from outside that is read).
         states: (number of the leaf, tensor that is changed).
         sources: (number of the leaf, gradient that is read).
-        keys: (what is drawn, number of the leaf that it is for, or -1).
+        gradients: what is done with `.grad`; `sources` are those that are read.
+        draws: (what is drawn, number of the leaf that it is for, or -1).
         updated: tensors that are changed, and whether in place.
         results: shape and dtype of what is returned, then of gradients.
         variables, checks: plan variables, and nodes whose shape rules are asked again.

@@ -9,8 +9,10 @@ _numbers = itertools.count(1)
 
 
 class Changes:
-    """Attributes:
-    last: number of the last change of an attribute of something that is `Tracked`.
+    """Counts changes of attributes of what is `Tracked`.
+
+    Attributes:
+        last: number of the last one.
     """
 
     last = 0

@@ -30,8 +30,10 @@ numbers = itertools.count(1)
 
 
 class Clock:
-    """Attributes:
-    last: number of the last update of a tensor.
+    """Counts updates of tensors, so that a replay need not look at each.
+
+    Attributes:
+        last: number of the last one.
     """
 
     last = 0
