@@ -46,9 +46,12 @@ def device(name: "str | Device | None" = None) -> Device:
     if kind not in KINDS or (colon and not (kind == "cuda" and index.isdigit())):
         source = "NUMBATORCH_DEVICE" if name is None else "device"
         raise DeviceError(message(source, f"there is no device {text!r}", _NAMES))
-    return Device(kind, int(index or 0))
+    place = kind, int(index or 0)
+    return _known.setdefault(place, Device(*place))
 
 
+# One object for each, so that what asks whether two values are on one device is answered at once.
+_known: dict[tuple[str, int], Device] = {}
 _NAMES = f"devices are {AUTO}, {', '.join(KINDS)}; one of several GPUs is cuda:0, cuda:1, ..."
 
 

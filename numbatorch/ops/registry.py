@@ -112,7 +112,7 @@ class Elementwise(Op):
         if (
             b.dtype is not dtype
             or (b.shape is not a.shape and b.shape != a.shape)
-            or b.device is not a.device
+            or (b.device is not a.device and b.device != a.device)
             or dtype not in self.quick
         ):
             return None
