@@ -57,7 +57,7 @@ class Way:
         self._statuses = len(plan.statuses)
 
     def numbers(self, values: Values) -> list[int]:
-        """What a call passes for plan variables."""
+        """What a call passes for plan variables, all of them: compiled code reads each."""
         found = []
         for _word, variable, real in self._arguments.variables:
             value = variable.at(values)

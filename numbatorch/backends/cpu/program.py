@@ -20,7 +20,7 @@ from numbatorch.backends.watched import is_watched
 from numbatorch.errors import OutOfMemory
 from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
-from numbatorch.variable import NO_VALUES, Values
+from numbatorch.variable import Values
 
 
 class CPUFrame(Frame):
@@ -81,26 +81,20 @@ class CPUProgram(Program[CPUFrame]):
         """A frame that no run has."""
         return CPUFrame(self)
 
-    def run(self, leaves: Sequence[Buffer], outcome: Outcome, values: Values = NO_VALUES) -> None:
-        """Run once, by the short way unless a debug tool watches."""
+    def _run(
+        self, frame: CPUFrame, leaves: Sequence[Buffer], outcome: Outcome, values: Values
+    ) -> None:
+        """By the short way, unless a debug tool watches."""
         run = self.run_native
         if run is None or is_watched():
-            super().run(leaves, outcome, values)
+            super()._run(frame, leaves, outcome, values)
             return
-        frame = self.taken()
-        try:
-            made = self.allocate()
-            words = [leaf.address for leaf in leaves]
-            words += [buffer.address for buffer in made]
-            if values:
-                words += self.way.numbers(values)
-            outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
-            self.call(run, frame, words, [*made, *leaves], outcome)
-        except BaseException:
-            frame.unasked = True
-            raise
-        finally:
-            self.frames.append(frame)
+        made = self.allocate()
+        words = [leaf.address for leaf in leaves]
+        words += [buffer.address for buffer in made]
+        words += self.way.numbers(values)
+        outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
+        self.call(run, frame, words, [*made, *leaves], outcome)
 
     def call(
         self,
