@@ -17,6 +17,10 @@ from numbatorch.dtype import PLAIN, DType, float64
 from numbatorch.errors import DTypeError, message
 from numbatorch.shape import Shape
 
+# A graph deeper than this is realized when a tensor is made of it, so that a sum that is kept in
+# a loop and never read stays flat in memory.
+DEPTH_LIMIT = 2000
+
 
 class Op:
     """What a node applies: shape rule, NumPy reference, gradient and source in one record.

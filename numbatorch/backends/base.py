@@ -11,6 +11,7 @@ from numbatorch.apart import import_module
 from numbatorch.device import Device, answer_auto
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
+from numbatorch.layout import Layout
 
 Array = np.ndarray[Any, Any]
 
@@ -21,11 +22,17 @@ class Backend(Protocol):
     def realize(self, nodes: Sequence[Node]) -> None:
         """Give every node of `nodes` a buffer that holds its value."""
 
+    def realize_small(self, root: Node) -> bool:
+        """Give a small graph its value by a short way, if there is one; whether it was done."""
+
     def from_numpy(self, array: Array, dtype: DType) -> Any:
         """A buffer with the array's elements; shares memory where it can."""
 
     def to_numpy(self, buffer: Any, node: Node) -> Array:
         """The buffer's elements under the node's shape and dtype; may share memory."""
+
+    def view_to_numpy(self, buffer: Any, dtype: DType, layout: Layout) -> Array | None:
+        """A copy of the elements of a buffer that a layout names; None where it takes a plan."""
 
     def empty_cache(self) -> None:
         """Give memory that waits to be used again back to the device."""

@@ -18,6 +18,7 @@ from numbatorch.backends.program import Program
 from numbatorch.dtype import DType
 from numbatorch.errors import message
 from numbatorch.graph import Node, toposort
+from numbatorch.layout import Layout
 from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
 from numbatorch.passes.planner import SERIAL_WORK, make_plan
@@ -50,6 +51,14 @@ class PlanBackend:
     def program(self, plan: Plan) -> Program[Any]:
         """A plan made ready to run."""
         raise NotImplementedError
+
+    def realize_small(self, root: Node) -> bool:
+        """There is no short way."""
+        return False
+
+    def view_to_numpy(self, buffer: Buffer, dtype: DType, layout: Layout) -> Array | None:
+        """It takes a plan."""
+        return None
 
     def from_numpy(self, array: Array, dtype: DType) -> Buffer:
         """A buffer with the array's elements; shares memory where it can."""

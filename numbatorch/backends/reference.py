@@ -11,6 +11,7 @@ from numbatorch.apart import import_module, numpy_ignores_errors
 from numbatorch.dtype import DType
 from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
+from numbatorch.layout import Layout
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, settle
 from numbatorch.ops.registry import View
 from numbatorch.variable import NO_VALUES, Values, current
@@ -31,6 +32,14 @@ class ReferenceBackend:
             if node.buffer is None:
                 with memory_for(node):
                     settle(node, np.ascontiguousarray(values[node]).reshape(node.shape))
+
+    def realize_small(self, root: Node) -> bool:
+        """There is no short way."""
+        return False
+
+    def view_to_numpy(self, buffer: Array, dtype: DType, layout: Layout) -> Array | None:
+        """It takes a plan."""
+        return None
 
     def from_numpy(self, array: Array, dtype: DType) -> Array:
         """The array itself, row-major."""

@@ -17,7 +17,7 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, register, thread_mode
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, register, thread_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import surface
 from numbatorch.ops.operands import (
@@ -220,9 +220,7 @@ class Elementwise(Op):
 
 
 SURE = 1 << 15  # numbers below it are in the range of every float type that computes
-# Steps from a realized node beyond which the long way decides what is computed; fewer than those
-# at which tensor/base.py computes a graph by itself.
-DEEP = 1990
+DEEP = DEPTH_LIMIT - 1  # beyond it the long way decides what is computed
 _new = object.__new__
 _MODE = thread_mode()
 

@@ -19,7 +19,7 @@ from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, Op, current_trace, grad_enabled, grad_mode, toposort
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, current_trace, grad_enabled, grad_mode, toposort
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
 
 Array = np.ndarray[Any, Any]
-
-# A graph deeper than this is realized when a tensor is made of it, so that a sum that is kept in
-# a loop and never read stays flat in memory.
-DEPTH_LIMIT = 2000
 
 # Held while values are computed, overwritten in place, or made readable.
 running = Lock()
@@ -159,8 +155,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     with running:
         note_finished()
         if len(wanted) == 1:
-            quick: Any = getattr(backend(wanted[0].device), "realize_small", None)
-            if quick is not None and quick(wanted[0]):
+            if backend(wanted[0].device).realize_small(wanted[0]):
                 if _detached:
                     _settle_detached()
                 return

@@ -54,9 +54,8 @@ def read_as_view(node: Node) -> Array | None:
             return None
         views.append(source)
         (source,) = source.inputs
-    read: Any = getattr(backend(source.device), "view_to_numpy", None)
     few = 0 < numel(node.shape) <= FEW_ELEMENTS
-    if read is None or not few or source.dtype.kind not in "biuf":
+    if not few or source.dtype.kind not in "biuf":
         return None
     layout = Layout.contiguous(source.shape)
     for view in reversed(views):
@@ -65,8 +64,7 @@ def read_as_view(node: Node) -> Array | None:
         if found is None:
             return None
         layout = found
-    array: Array = read(source.buffer, source.dtype, layout)
-    return array
+    return backend(source.device).view_to_numpy(source.buffer, source.dtype, layout)
 
 
 def unchanging(array: Array) -> Array:

@@ -9,8 +9,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.backends import base
-from numbatorch.graph import find
-from numbatorch.tensor.base import DEPTH_LIMIT
+from numbatorch.graph import DEPTH_LIMIT, find
 
 
 class Counting:
