@@ -98,6 +98,11 @@ class FloatVariable:
 
     __class__ = property(lambda self: float)
 
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is not the variable itself, but comes of arithmetic with it."""
+        return self._compute is not None
+
     def at(self, values: Values) -> float:
         """The value in a replay whose variables have these values; in none that of the trace."""
         if self._compute is not None:

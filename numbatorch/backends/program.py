@@ -134,9 +134,13 @@ class Program(Generic[AnyFrame]):
             outcome: filled; if it is final when an exception comes, the buffers are the results.
             values: of the plan's variables.
         """
+        self.with_frame(self._run, leaves, outcome, values)
+
+    def with_frame(self, run: Callable[..., None], *args: Any) -> None:
+        """`run(frame, *args)` with a frame that no other run has."""
         frame = self.taken()
         try:
-            self._run(frame, leaves, outcome, values)
+            run(frame, *args)
         except BaseException:
             frame.unasked = True
             raise
@@ -175,7 +179,7 @@ class Program(Generic[AnyFrame]):
             frame.lies = self._where_all_lies(frame, held)
             run_watched(self, frame, lambda row: self._run_row(frame, row, held))
             frame.lies = {}
-            self._check_status(frame)
+            self.check_status(frame)
         else:
             self._walk_all(frame, held, outcome)
         outcome.final = True
@@ -232,12 +236,12 @@ class Program(Generic[AnyFrame]):
         for row in self.plan.host_steps:
             if done < row:
                 self.walk(frame, done, row, held, Outcome())
-                self._check_status(frame)  # an index out of range left values undefined
+                self.check_status(frame)  # an index out of range left values undefined
             self._run_on_host(frame, row, held)
             done = row + 1
         if done < first:
             self.walk(frame, done, first, held, Outcome())
-            self._check_status(frame)
+            self.check_status(frame)
         if first < count:
             self.walk(frame, first, count, held, outcome)
 
@@ -280,7 +284,8 @@ class Program(Generic[AnyFrame]):
         """The memory of each node of the plan."""
         return self.plan.where
 
-    def _check_status(self, frame: AnyFrame) -> None:
+    def check_status(self, frame: AnyFrame) -> None:
+        """Raise if a launch of the run found something wrong."""
         if not self.plan.statuses:
             return
         words = self.read(frame.status, 16 * len(self.plan.statuses)).view(np.int64)

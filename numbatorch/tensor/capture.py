@@ -7,9 +7,9 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from numbatorch.tensor.reachable import guards_of, is_mutable
 from numbatorch.tensor.trace import (
     LEAVES_NONE,
     STAYS,
+    Changed,
     Gradient,
     Trace,
     Traced,
@@ -108,7 +109,8 @@ class Compiled:
         self._keys: OrderedDict[Trace, Any] = OrderedDict()  # the last used last
         self._eager: set[Any] = set()  # signatures whose tensors are on several devices
         self._lock = Lock()
-        self._fast: dict[int, list[tuple[Trace, Callable[..., Any]]]] = {}  # by number of arguments
+        # By the number of positional arguments, and the names of the others.
+        self._fast: dict[Any, list[tuple[Trace, Callable[..., Any]]]] = {}
 
     @property
     def traces(self) -> int:
@@ -123,11 +125,11 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new or state has changed."""
-        if not kwargs:
-            for _trace, fast in self._fast.get(len(args), ()):
-                result = fast(*args)
-                if result is not NotImplemented:  # as for a call that is not foreseen
-                    return result
+        form = (len(args), *kwargs) if kwargs else len(args)
+        for _trace, fast in self._fast.get(form, ()):
+            result = fast(*args, *kwargs.values()) if kwargs else fast(*args)
+            if result is not NotImplemented:  # as for a call that is not foreseen
+                return result
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = bound.arguments
@@ -140,40 +142,46 @@ class Compiled:
         runner = plans_on(where)
         if is_tracing() or runner is None or _elsewhere(where, [t.node for t in tensors]):
             return self._function(*args, **kwargs)
+        if running._is_owned():  # type: ignore[attr-defined]  # also by the one who waits for it
+            return self._function(*args, **kwargs)  # a finalizer must not wait for who traces
         key = (signature, *kinds, grad_enabled(), where, runner.state())
         with self._lock:
-            if key not in self._eager:
+            while key not in self._eager:
                 found = self._find(key, bound, tensors, numbers)
-                if found is not None:
+                if found is None:
+                    break
+                with suppress(Changed):
                     with running:
                         result = found.replay(tensors, numbers)
-                    if found.replays >= SOON and not kwargs and not found.quickened:
-                        self._quicken(found, args, runner)
+                    if found.replays >= SOON and form not in found.quickened:
+                        found.quickened.add(form)
+                        self._quicken(found, form, args, kwargs, runner)
                     return result
         return self._function(*args, **kwargs)
 
-    def _quicken(self, trace: Trace, args: tuple[Any, ...], runner: PlanBackend) -> None:
+    def _quicken(
+        self,
+        trace: Trace,
+        form: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        runner: PlanBackend,
+    ) -> None:
         """Have calls like this one take a short way from now on."""
-        trace.quickened = True
-        parameters = self._signature.parameters
-        bound = self._signature.bind(*args).arguments
-        left = {name: p.default for name, p in parameters.items() if name not in bound}
-        tensors: list[Any] = []
-        for default in left.values():
-            if default is not inspect.Parameter.empty:
-                _flatten(default, tensors)
-        if tensors or any(name in left for name in self._dynamic):
-            return  # the trace depends on what such a call does not pass
-        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        names = [name for name, p in parameters.items() if p.kind in by_position]
-        given = list(zip_longest(names[: len(args)], args, fillvalue=""))  # "" is one of *args
         import_module("numbatorch.tensor.fast_call")
         from numbatorch.tensor.fast_call import fast_call  # which a first call does not wait for
 
-        made = fast_call(trace, given, self._dynamic, runner, grad_enabled())
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        count = len(args) + len(kwargs)
+        names = [f"a{i}" for i in range(count)]
+        by_name = dict(zip(kwargs, names[len(args) :], strict=True))
+        given = self._signature.bind(*names[: len(args)], **by_name).arguments
+        values = bound.arguments
+        made = fast_call(trace, count, given, values, self._dynamic, runner, grad_enabled())
         if made is not None:
-            known = self._fast.get(len(args), [])
-            self._fast[len(args)] = [(trace, made), *known[: QUICK - 1]]
+            known = [entry for entry in self._fast.get(form, ()) if entry[0] is not trace]
+            self._fast[form] = [(trace, made), *known[: QUICK - 1]]
 
     def _find(
         self, key: Any, bound: inspect.BoundArguments, tensors: list[Any], numbers: dict[str, Any]
@@ -211,8 +219,8 @@ class Compiled:
 
     def _drop(self, trace: Trace) -> None:
         """Forget a trace; a call from a signal handler may have forgotten it meanwhile."""
-        for count, known in list(self._fast.items()):
-            self._fast[count] = [entry for entry in known if entry[0] is not trace]
+        for form, known in list(self._fast.items()):
+            self._fast[form] = [entry for entry in known if entry[0] is not trace]
         key = self._keys.get(trace)
         kept = [other for other in self._traces.get(key, ()) if other is not trace]
         if kept:

@@ -6,265 +6,182 @@ watch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import sys
+from collections.abc import Callable, Mapping
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from numbatorch.backends.cpu.program import CPUProgram
-from numbatorch.backends.memory import Buffer
+from numbatorch import settings
+from numbatorch.backends.outcome import here
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
-from numbatorch.graph import Node, thread_mode
-from numbatorch.ops.operands import BUFFER
-from numbatorch.tensor.base import Handle, is_tracing, realize_nodes, running
-from numbatorch.tensor.guards import ABSENT, ATTRIBUTES, Place
+from numbatorch.graph import thread_mode
+from numbatorch.tensor.base import Handle, is_tracing
+from numbatorch.tensor.fast_run import Arguments, Scope, statements
+from numbatorch.tensor.guards import ABSENT, Place
 from numbatorch.tensor.reachable import is_mutable
+from numbatorch.tensor.trace import Trace
 from numbatorch.tensor.tracked import Changes
-from numbatorch.tensor.views import Clock
 from numbatorch.variable import attribute_key
-
-if TYPE_CHECKING:
-    from numbatorch.tensor.trace import Trace
 
 FastCall = Callable[..., Any]
 
-_PLAIN = (bool, int, str, bytes, type(None))
+_made = itertools.count()
 
 
 def fast_call(
     trace: Trace,
-    given: Sequence[tuple[str, Any]],
-    dynamic: Sequence[str],
+    count: int,
+    given: Mapping[str, Any],
+    values: Mapping[str, Any],
+    dynamic: tuple[str, ...],
     runner: PlanBackend,
     grad: bool,
 ) -> FastCall | None:
-    """The function of positional arguments like these; None where something is not foreseen.
+    """The function of arguments like these; None where a look at one of them would take long.
 
     Args:
-        given: names and values of the arguments.
+        count: of its arguments, which are called a0, a1 and so on.
+        given: the names of these, in the nest in which each parameter gets them; parameters that
+            have their default are left out.
+        values: what parameters got, in the order in which the function has them.
         dynamic: names of those that may change.
         grad: whether gradients are recorded.
     """
-    program = trace.program
-    if not isinstance(program, CPUProgram) or program.run_native is None:
-        return None
-    writer = _Writer(trace, program, runner)
-    for i, (name, value) in enumerate(given):
-        if not writer.argument(i, value, name if name in dynamic else ""):
+    writer = _Checks(trace, runner)
+    for name, value in values.items():
+        source = given[name] if name in given else writer.scope.name(value, "default")
+        if not writer.argument(source, value, name if name in dynamic else ""):
             return None
     if not all(map(writer.guard, trace.guards.places)):
         return None
-    scope = writer.scope
-    exec(compile(writer.text(len(given), grad), "<call of a trace>", "exec"), scope)
-    found: FastCall = scope.pop("fast")  # which would hold itself, and the trace, for a collector
-    return found
+    lines = [*writer.lines(grad), *statements(trace, writer.scope, writer.arguments)]
+    head = f"def fast({', '.join(f'a{i}' for i in range(count))}):"
+    text = "\n".join([head, *(f"    {line}" for line in lines), ""])
+    if settings.debug() >= 3:
+        print(text, file=sys.stderr)
+    return writer.scope.function("fast", text, f"numbatorch call {next(_made)}")
 
 
-class _Writer:
-    """Writes the function: what is looked at, then a run."""
+class _Checks:
+    """Writes what is looked at before a run."""
 
-    def __init__(self, trace: Trace, program: CPUProgram, runner: PlanBackend) -> None:
+    def __init__(self, trace: Trace, runner: PlanBackend) -> None:
         self.trace = trace
-        self.program = program
-        self.head: list[str] = []
-        self.checks: list[str] = []
-        self.tensors: list[str] = []
-        self.numbers: list[str] = []
-        self.scope: dict[str, Any] = {
-            "ABSENT": ABSENT,
-            "TRACE": trace,
-            "GUARDS": trace.guards,
-            "DEVICE": trace.device,
-            "BUFFERS": trace.buffers,
-            "BUILD": trace.build,
-            "RUNNER": runner,
-            "STATE": runner.state(),
-            "RUNNING": running,
-            "REALIZE": realize_nodes,
-            "MODE": thread_mode(),
-            "CHANGES": Changes,
-            "CLOCK": Clock,
-            "POOL": program.pool,
-            "FRAMES": program.frames,
-            "RUN": program.run_native,
-            "NEW": object.__new__,
-            "Tensor": Handle._tensor,
-            "Node": Node,
-            "Buffer": Buffer,
-            "BUFFER": BUFFER,
-            "is_tracing": is_tracing,
-            "is_watched": is_watched,
-            "is_": is_,
-            "key": attribute_key,
-        }
+        self.arguments = Arguments()
+        self._checks: list[str] = []
+        self._cells: list[str] = []
+        self._locals = itertools.count()
+        self.scope = Scope(
+            ABSENT=ABSENT,
+            CHANGES=Changes,
+            DEVICE=trace.device,
+            GUARDS=trace.guards,
+            HERE=here,
+            MODE=thread_mode(),
+            RUNNER=runner,
+            STATE=runner.state(),
+            Handle=Handle,
+            is_=is_,
+            is_tracing=is_tracing,
+            is_watched=is_watched,
+            key=attribute_key,
+        )
 
-    def name(self, value: Any, stem: str) -> str:
-        """A name for a value."""
-        found = f"{stem}{len(self.scope)}"
-        self.scope[found] = value
-        return found
-
-    def argument(self, i: int, value: Any, dynamic: str) -> bool:
-        """Look at one argument; False where its kind is not foreseen.
+    def argument(self, source: Any, value: Any, dynamic: str = "") -> bool:
+        """Look at what a parameter got; False where its kind is not foreseen.
 
         Args:
-            dynamic: its name if it may change.
+            source: an expression, or a tuple or dict of such for a tuple or dict of values.
+            dynamic: the parameter's name if it may change.
         """
         kind: Any = type(value)
+        if isinstance(source, tuple):
+            return all(map(self.argument, source, value))
+        if isinstance(source, dict):
+            return all(self.argument(source[name], value[name]) for name in value)
         if dynamic:
-            self.checks.append(f"type(a{i}) is {kind.__name__}")
-            self.numbers.append(f"{dynamic!r}: a{i}")
+            self._checks.append(f"type({source}) is {kind.__name__}")
+            self.arguments.numbers[dynamic] = source
             return kind in (int, float)
-        if kind is Handle._tensor:
-            self._tensor(i, value.node)
-        elif kind in _PLAIN:
-            constant = self.name(value, "V")
-            self.checks.append(f"type(a{i}) is type({constant}) and a{i} == {constant}")
-        elif kind is float:
-            constant = self.name(attribute_key(value), "V")
-            self.checks.append(f"type(a{i}) is float and key(a{i}) == {constant}")
-        elif is_mutable(kind) and not isinstance(value, Handle | list | tuple | dict):
-            self.checks.append(f"a{i} is {self.name(value, 'V')}")
-        else:
-            return False
+        if isinstance(value, Handle):
+            return self._tensor(source, value)
+        if isinstance(value, list | tuple | dict):
+            return self._nest(source, value)
+        constant = self.scope.name(value, "value")
+        check = f"{source} is {constant}"
+        if not is_mutable(kind):
+            type_, key = self.scope.name(kind, "type"), self.scope.name(attribute_key(value), "key")
+            check = f"({check} or type({source}) is {type_} and key({source}) == {key})"
+        self._checks.append(check)
         return True
 
-    def _tensor(self, i: int, node: Node) -> None:
-        self.head += [
-            f"if type(a{i}) is not Tensor:",
-            "    return NotImplemented",
-            f"n{i} = a{i}.node",
+    def _nest(self, source: str, value: Any) -> bool:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        whole = f"v{next(self._locals)}"
+        self._checks.append(f"type({whole} := {source}) is {self.scope.name(type(value), 'type')}")
+        self._checks.append(f"len({whole}) == {len(value)}")
+        if isinstance(value, dict):
+            self._checks.append(f"list({whole}) == {self.scope.name(keys, 'keys')}")
+        names = [f"v{next(self._locals)}" for _key in keys]
+        places = [self.scope.name(key, "at") for key in keys]
+        if names:  # a tuple that is bound, and true
+            taken = (f"{name} := {whole}[{at}], " for name, at in zip(names, places, strict=True))
+            self._checks.append(f"({''.join(taken)})")
+        return all(map(self.argument, names, (value[key] for key in keys)))
+
+    def _tensor(self, source: str, value: Handle) -> bool:
+        node, name = value.node, f"n{len(self.arguments.tensors)}"
+        kind = self.scope.name(type(value), "type")
+        self._checks += [
+            f"(type({source}) is {kind} or isinstance({source}, Handle))",
+            f"({name} := {source}.node).dtype is {self.scope.name(node.dtype, 'dtype')}",
+            f"{name}.shape == {self.scope.name(node.shape, 'shape')}",
+            f"({name}.device is DEVICE or {name}.device == DEVICE)",
+            f"{name}.requires_grad is {node.requires_grad}",
+            f"{name}.ends_gradient is {node.ends_gradient}",
         ]
-        self.checks += [
-            f"n{i}.dtype is {self.name(node.dtype, 'D')}",
-            f"n{i}.shape == {self.name(node.shape, 'S')}",
-            f"(n{i}.device is DEVICE or n{i}.device == DEVICE)",
-            f"n{i}.requires_grad is {node.requires_grad}",
-            f"n{i}.ends_gradient is {node.ends_gradient}",
-        ]
-        self.tensors.append(f"a{i}")
+        self.arguments.tensors.append((source, name))
+        return True
 
     def guard(self, place: Place) -> bool:
-        """Look at a place that the trace depends on; False where that would take long."""
-        owner, expected = self.name(place.owner, "O"), self.name(place.expected, "E")
-        by_key = f"{owner}.get({self.name(place.key, 'K')}, ABSENT)"
-        read = {
-            "variable": f"{owner}.cell_contents",
-            "global": by_key,
-            "entry": by_key,
-            "attribute": f"{owner}.__dict__.get({self.name(place.key, 'K')}, ABSENT)",
-        }
-        if place.kind in read:
-            self.checks.append(f"{read[place.kind]} is {expected}")
+        """Look at a place that the trace depends on; False where no look tells."""
+        name = self.scope.name
+        owner, expected = name(place.owner, "owner"), name(place.expected, "expected")
+        if place.kind == "variable":
+            self._cells.append(f"{owner}.cell_contents is {expected}")
+        elif place.kind in ("global", "entry"):
+            self._checks.append(f"{owner}.get({name(place.key, 'key')}, ABSENT) is {expected}")
+        elif place.kind == "attribute":
+            found = f"{owner}.__dict__.get({name(place.key, 'key')}, ABSENT)"
+            self._checks.append(f"{found} is {expected}")
         elif place.kind == "elements":
             size = len(place.expected)
-            self.checks.append(f"len({owner}) == {size} and all(map(is_, {owner}, {expected}))")
-        elif place.kind == ATTRIBUTES and not place.key:
-            self.checks.append(f"len({owner}.__dict__) == {place.expected}")
+            self._checks.append(f"len({owner}) == {size} and all(map(is_, {owner}, {expected}))")
         else:
-            self.checks.append(f"{self.name(place, 'P')}.holds()")
-        return place.kind not in ("array", "value")
+            self._checks.append(f"{name(place, 'place')}.holds()")
+        return place.kind != "iterator"
 
-    def text(self, count: int, grad: bool) -> str:
-        """The function of `count` arguments."""
+    def lines(self, grad: bool) -> list[str]:
+        """Statements that leave the function where a call is not foreseen."""
         checks = [
-            *self.checks,
-            "CHANGES.last == GUARDS.seen",
+            *self._checks,
+            "(CHANGES.last == GUARDS.seen or GUARDS.changed() is None)",
             f"MODE.grad is {grad}",
             "not is_tracing()",
             "not is_watched()",
+            "not HERE.lasting",
             "RUNNER.state() == STATE",
         ]
-        given = f"({''.join(f'{tensor}, ' for tensor in self.tensors)})"
-        alone = [f"    {line}" for line in self._alone()] if self._changes_nothing() else []
-        late = [
-            line
-            for tensor in self.tensors
-            for line in (f"if n{tensor[1:]}.buffer is None:", f"    REALIZE([n{tensor[1:]}])")
-        ]
-        moved = "" if self.trace.gradients else "CLOCK.last != TRACE.seen and "
-        lines = [
-            *self.head,
+        found = [f"if not ({' and '.join(checks)}):", "    return NotImplemented"]
+        if not self._cells:
+            return found
+        return [
             "try:",
-            f"    if not ({' and '.join(checks)}):",
+            f"    if not ({' and '.join(self._cells)}):",
             "        return NotImplemented",
             "except ValueError:  # a variable that holds nothing now",
             "    return NotImplemented",
-            *late,
-            *(["if CLOCK.last == TRACE.seen:", *alone] if alone else []),
-            f"if {moved}TRACE.problem({given})[0]:",
-            "    return NotImplemented",
-            "with RUNNING:",
-            f"    return TRACE.replay({given}, {{{', '.join(self.numbers)}}})",
+            *found,
         ]
-        head = f"def fast({', '.join(f'a{i}' for i in range(count))}):"
-        return "\n".join([head, *(f"    {line}" for line in lines), ""])
-
-    def _changes_nothing(self) -> bool:
-        """Whether a run is one short call that makes results, and nothing has to be noted."""
-        trace, way = self.trace, self.program.way
-        more = (
-            *(trace.updated, trace.gradients, trace.draws, trace.before, trace.checks),
-            *(trace.sources, trace.variables, trace.differentiable),
-        )
-        required = any(required for _shape, _dtype, required in trace.results)
-        new = self.program.makes_all_results()
-        return not any(more) and not required and way.short and not way.checked and new
-
-    def _alone(self) -> list[str]:
-        """Statements that run and return."""
-        argument = dict(self.trace.arguments)
-        words = [
-            f"n{self.tensors[argument[i]][1:]}.buffer.address"
-            if i in argument
-            else f"BUFFERS[{i}].address"
-            for i in self.trace.order
-        ]
-        sizes = self.program.sizes()
-        words += [f"m{i}.address" for i in range(len(sizes))]
-        lines = [
-            "with RUNNING:",
-            "    try:",
-            "        frame = FRAMES.pop()",
-            "    except IndexError:",
-            "        frame = TRACE.program.frame()",
-        ]
-        for i, nbytes in enumerate(sizes):
-            lines += [f"    {line}" for line in self._memory(i, nbytes)]
-        lines += [f"    RUN(frame.headers[0], {', '.join(words)})", "    FRAMES.append(frame)"]
-        for i, place in enumerate(self.program.result_numbers()):
-            shape, dtype, _required = self.trace.results[i]
-            lines += self._node(f"r{i}", self.name(shape, "S"), self.name(dtype, "D"), f"m{place}")
-        if not self.trace.single:
-            results = ", ".join(f"r{i}" for i in range(len(self.trace.results)))
-            return [*lines, f"return BUILD([{results}])"]
-        slots = ("node = r0", "_grad = None", "_place = None")
-        return [*lines, "t = NEW(Tensor)", *(f"t.{slot}" for slot in slots), "return t"]
-
-    def _memory(self, i: int, nbytes: int) -> list[str]:
-        """Statements that take memory from the pool."""
-        size = self.program.pool.size_of(nbytes)
-        return [
-            "try:",
-            f"    o{i} = {self.name(self.program.pool.waiting(size), 'W')}.pop()",
-            f"    POOL.held -= {size}",
-            f"    m{i} = Buffer(o{i}, o{i}.address, {nbytes}, POOL)",
-            "except IndexError:",
-            f"    m{i} = POOL.allocate({nbytes})",
-        ]
-
-    def _node(self, name: str, shape: str, dtype: str, buffer: str) -> list[str]:
-        """Statements that make what `buffer_node` does."""
-        slots = {
-            "op": "BUFFER",
-            "inputs": "()",
-            "attrs": "{}",
-            "shape": shape,
-            "dtype": dtype,
-            "device": "DEVICE",
-            "buffer": buffer,
-            "trace": "0",
-            "requires_grad": "False",
-            "depth": "1",
-        }
-        return [f"{name} = NEW(Node)", *(f"{name}.{slot} = {v}" for slot, v in slots.items())]

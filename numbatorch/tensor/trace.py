@@ -68,6 +68,13 @@ class Gradient(NamedTuple):
         found: Handle = tensors[self.of] if isinstance(self.of, int) else self.of
         return found
 
+    def buffer(self, tensors: Sequence[Any]) -> Any:
+        """Where the gradient lies."""
+        found = self.owner(tensors)._grad
+        assert found is not None
+        realize_nodes([found.node])
+        return found.node.buffer
+
     def fits(self, tensors: Sequence[Any]) -> bool:
         """Whether there is a gradient where there was one before the trace, and of its kind."""
         if self.before == "any":
@@ -132,15 +139,17 @@ class Trace:
         gradients: what is done with `.grad`; `sources` are those that are read.
         draws: (what is drawn, number of the leaf that it is for, or -1).
         updated: tensors that are changed, and whether in place.
-        results: shape and dtype of what is returned, then of gradients.
+        results: shape and dtype of what is returned, then of gradients, and whether each has one.
+        count: how many of them are returned.
         variables, checks: plan variables, and nodes whose shape rules are asked again.
         before: what is called first.
         single: whether one tensor is returned, and not a nest.
         buffers: by number of the leaf, those of tensors from outside that are read, as they were
             at `seen`.
         seen: number of the last update of a tensor then.
-        replays: how often it was replayed.
-        quickened: whether a short way for its calls was looked for.
+        allowed: values of the plan variables that shape rules were asked about.
+        replays: how often it was replayed by this program.
+        quickened: the forms of calls for which a short way was looked for.
     """
 
     def __init__(self, traced: Traced, guards: Guards) -> None:
@@ -156,11 +165,11 @@ class Trace:
         self.device = roots[0].device if roots else device(None)
         self.build, self.gradients = traced.build, traced.gradients
         self.results = [(node.shape, node.dtype, node.requires_grad) for node in results]
-        self.returned = len(traced.returned)
+        self.count = len(traced.returned)
         self.variables, self.before = traced.variables, list(dict.fromkeys(traced.before))
-        self._refusal = refusal(results, state_of)
+        self.refusal = refusal(results, state_of)
         self.differentiable: Differentiable | None = None
-        if not self._refusal:
+        if not self.refusal:
             self.differentiable = differentiable(copies, leaves, results)
         self._roots = [copies[root] for root in roots]
         self._donated = frozenset(copies[old] for old in state_of if old in copies)
@@ -171,8 +180,7 @@ class Trace:
         self._place(traced, leaves, state_of)
         self.seen = -1
         self.single = traced.single
-        self.replays = 0
-        self.quickened = False
+        self.allowed: set[Any] = set()
         self._replayed = False
 
     def _plan(self, saved: Sequence[Node] = ()) -> None:
@@ -189,6 +197,8 @@ class Trace:
         ]
         self.program = runner.program(plan)
         self.checks = _distinct(plan.variable_nodes)
+        self.replays = 0
+        self.quickened: set[Any] = set()
 
     def _place(self, traced: Traced, leaves: list[Node], state_of: dict[Node, Handle]) -> None:
         """Note where the value of each leaf that is needed comes from."""
@@ -223,22 +233,52 @@ class Trace:
             return place.problem(), place.expected
         if not all(gradient.fits(tensors) for gradient in self.gradients):
             return "a gradient came, went or is of another kind", None
-        if self.seen != moves():
-            for _i, (node, kind) in self.captured:
-                found = moved_to(node)
-                if kind_of(found) != kind:
-                    return f"a tensor was {_shown(kind)} and is {_shown(kind_of(found))}", node
-            for _i, handle in self.states:
-                if handle.node.device != self.device:
-                    return f"a tensor was on {self.device} and is on {handle.node.device}", None
+        return self.moved() if self.seen != moves() else ("", None)
+
+    def moved(self) -> tuple[str, Any]:
+        """What is of another kind now among tensors from outside, as `problem` tells it.
+
+        Where nothing is, `buffers` are theirs.
+        """
+        seen = moves()
+        for _i, handle in self.states:
+            if handle.node.device != self.device:
+                return f"a tensor was on {self.device} and is on {handle.node.device}", None
+        found = [(i, Captured(moved_to(node), kind)) for i, (node, kind) in self.captured]
+        for (_i, (now, kind)), (_j, (node, _kind)) in zip(found, self.captured, strict=True):
+            if now is not node and kind_of(now) != kind:
+                return f"a tensor was {_shown(kind)} and is {_shown(kind_of(now))}", node
+        realize_nodes([node for _i, (node, _kind) in found])
+        self.captured = found
+        for i, (node, _kind) in found:
+            self._nodes[i], self.buffers[i] = node, node.buffer
+        self.seen = seen
         return "", None
 
-    def replay(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
-        """Run the program for these arguments; returns what the function does."""
-        note_finished()
-        self.replays += 1
+    def notes(self) -> bool:
+        """Whether a run changes what others may read."""
+        return bool(self.updated) or any(x.after != STAYS for x in self.gradients)
+
+    def check(self, numbers: dict[str, Any]) -> None:
+        """Ask shape rules about values of the plan variables, once about each; they may raise."""
+        key = tuple([numbers[name] for name in self.variables])
+        if key in self.allowed:
+            return
         for node in self.checks:
             _check_variables(node, numbers)
+        if len(self.allowed) >= _ALLOWED:
+            self.allowed.clear()
+        self.allowed.add(key)
+
+    def replay(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
+        """Run the program for these arguments; returns what the function does.
+
+        Raises:
+            Changed: the trace does not hold any more.
+        """
+        note_finished()
+        if self.checks:
+            self.check(numbers)
         for call in self.before:
             call()
         refuse_history(handle.node for handle, _kept in self.updated)
@@ -246,6 +286,7 @@ class Trace:
         if self.differentiable is not None and self.differentiable.asked and not self._saves:
             self._saves = True
             self._plan(self.differentiable.results_to_save())
+        self.replays += 1
         while True:
             with suppress(Stale):
                 return self._run(tensors, numbers)
@@ -261,38 +302,36 @@ class Trace:
         held = [handle.node for handle, _kept in self.updated]
         outcome = Outcome(clock=Clock, seen=seen) if self.updated else Outcome()
         outcome.settle(
-            partial(self._note, tensors, held, set()),
+            partial(self.note, tensors, held, set()),
             partial(self.program.run, [leaves[i] for i in self.order], outcome, numbers),
         )
-        return self.build(self._returned(tensors, leaves, outcome.buffers, numbers))
+        return self.build(self.returned(tensors, leaves, outcome.buffers, numbers))
 
     def _leaves(self, tensors: Sequence[Any]) -> list[Any]:
         """The buffer of each leaf."""
-        seen = moves()
-        if self.seen != seen:
-            self.captured = [(i, Captured(_current(x.node), x.kind)) for i, x in self.captured]
-            for i, captured in self.captured:
-                self._nodes[i], self.buffers[i] = captured.node, captured.node.buffer
-            self.seen = seen
+        if self.seen != moves() and self.moved()[0]:
+            raise Changed
         leaves = self.buffers.copy()
         for i, handle in self.states:
-            leaves[i] = _owned(handle)
+            leaves[i] = owned(handle)
         for i, number in self.arguments:
             leaves[i] = tensors[number].node.buffer
         for i, gradient in self.sources:
-            found = gradient.owner(tensors)._grad
-            assert found is not None
-            realize_nodes([found.node])
-            leaves[i] = found.node.buffer
+            leaves[i] = gradient.buffer(tensors)
         if self._replayed:
             for draw, i in self.draws:
-                key = draw.again()
-                if key is not None and i >= 0:
-                    leaves[i] = host_node(key, uint32, self.device).buffer
+                drawn = self.drawn(draw)
+                if i >= 0:
+                    leaves[i] = drawn
         self._replayed = True
         return leaves
 
-    def _note(
+    def drawn(self, draw: Draw) -> Any:
+        """Do to the generator what was done in the trace; returns where a key lies, if one came."""
+        key = draw.again()
+        return None if key is None else host_node(key, uint32, self.device).buffer
+
+    def note(
         self, tensors: Sequence[Any], held: list[Node], noted: set[int], buffers: list[Any]
     ) -> None:
         """Give what the function changes its new values, but for those in place.
@@ -327,7 +366,7 @@ class Trace:
                     owner._grad = Handle._tensor(node)
             noted.add(i)
 
-    def _returned(
+    def returned(
         self,
         tensors: Sequence[Any],
         leaves: list[Any],
@@ -338,8 +377,8 @@ class Trace:
         found = []
         for (shape, dtype, required), buffer in zip(self.results, buffers, strict=False):
             node = buffer_node(buffer, shape, dtype, self.device)
-            if required and self._refusal:
-                node.op, node.attrs = COMPILED, {"refusal": self._refusal}
+            if required and self.refusal:
+                node.op, node.attrs = COMPILED, {"refusal": self.refusal}
                 node.requires_grad = True
             found.append(node)
         d = self.differentiable
@@ -354,10 +393,16 @@ class Trace:
             nodes = result_nodes(call, inputs, [buffers[i] for i in d.numbers])
             for i, node in zip(d.numbers, nodes, strict=True):
                 found[i] = node
-        return found[: self.returned]
+        return found[: self.count]
 
 
 STAYS, LEAVES_NONE = -1, -2
+
+_ALLOWED = 4096  # values of plan variables that are remembered
+
+
+class Changed(Exception):
+    """A trace does not hold any more: something has changed since it was chosen."""
 
 
 def _shown(kind: Kind) -> str:
@@ -393,14 +438,7 @@ def _distinct(nodes: Sequence[Node]) -> list[Node]:
     return list(found.values())
 
 
-def _current(node: Node) -> Node:
-    found = moved_to(node)
-    if found.buffer is None:
-        realize_nodes([found])
-    return found
-
-
-def _owned(handle: Handle) -> Any:
+def owned(handle: Handle) -> Any:
     """The buffer of a tensor that is written in place; a copy if anything else could see it."""
     if handle.node.buffer is None:
         realize_nodes([handle.node])

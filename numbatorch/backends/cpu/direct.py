@@ -15,7 +15,7 @@ from numbatorch.backends.cpu.loop import ROW
 from numbatorch.backends.memory import Buffer
 from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
-from numbatorch.variable import Values
+from numbatorch.variable import FloatVariable, Values, Variable
 
 # What a program touches and computes at most that runs under the interpreter's lock.
 SHORT_BYTES = 1 << 18
@@ -56,13 +56,16 @@ class Way:
         self._moving = [v for _word, place in arguments.places for v, _scale in place.moving]
         self._statuses = len(plan.statuses)
 
+    def variables(self) -> list[tuple[Variable | FloatVariable, bool]]:
+        """The plan variables that a call passes, and whether as the bits of a float."""
+        found = [(variable, real) for _word, variable, real in self._arguments.variables]
+        return found + [(variable, False) for variable in self._moving]
+
     def numbers(self, values: Values) -> list[int]:
         """What a call passes for plan variables, all of them: compiled code reads each."""
-        found = []
-        for _word, variable, real in self._arguments.variables:
-            value = variable.at(values)
-            found.append(self._arguments.float_word(float(value)) if real else int(value))
-        return found + [v.at(values) for v in self._moving]
+        word = self._arguments.float_word
+        found = [(variable.at(values), real) for variable, real in self.variables()]
+        return [word(float(value)) if real else int(value) for value, real in found]
 
     def moves(self, words: Array, zeroed: Mapping[Memory, Buffer]) -> Array:
         """What native.py does with the numbers that a call passes, in the words of a frame."""

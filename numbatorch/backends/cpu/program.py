@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class CPUProgram(Program[CPUFrame]):
     Attributes:
         rows: of a frame, with the number of its first word in place of a block's address.
         nested: words that point to an argument block, and the number of its first word.
+        results: of each, whether a run allocates it, and its number among that or among leaves.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -72,7 +73,9 @@ class CPUProgram(Program[CPUFrame]):
 
         self.way = Way(plan, self.arguments)
         self.run_native = None if plan.host_steps else native.runner()
-        self._results = [
+        arena = [plan.arena] if plan.arena else []
+        self._sizes = [memory.nbytes for memory in self._output_memories] + arena
+        self.results = [
             (m.kind == "output", self._output_memories.index(m) if m.kind == "output" else m.index)
             for m in plan.outputs
         ]
@@ -89,27 +92,23 @@ class CPUProgram(Program[CPUFrame]):
         if run is None or is_watched():
             super()._run(frame, leaves, outcome, values)
             return
-        made = self.allocate()
+        made = [self.memory(i) for i in range(len(self._sizes))]
         words = [leaf.address for leaf in leaves]
         words += [buffer.address for buffer in made]
         words += self.way.numbers(values)
-        outcome.buffers = [made[i] if new else leaves[i] for new, i in self._results]
-        self.call(run, frame, words, [*made, *leaves], outcome)
+        outcome.buffers = [made[i] if new else leaves[i] for new, i in self.results]
+        self.call(frame, words, [*made, *leaves], outcome)
 
     def call(
-        self,
-        run: Callable[..., int],
-        frame: CPUFrame,
-        words: list[int],
-        held: Sequence[Buffer],
-        outcome: Outcome,
+        self, frame: CPUFrame, words: list[int], held: Sequence[Buffer], outcome: Outcome
     ) -> None:
         """Patch and run, given the addresses and numbers of a run."""
-        way = self.way
+        run, way = self.run_native, self.way
+        assert run is not None
         first, last = frame.headers
         if way.checked or not way.short:
             if run(first, *words) != DONE:
-                self._check_status(frame)
+                self.check_status(frame)
             if not way.short:
                 self._walk_all(frame, held, outcome)
                 outcome.final = True
@@ -123,30 +122,16 @@ class CPUProgram(Program[CPUFrame]):
         outcome.final = True
         run(*arguments)
 
-    def makes_all_results(self) -> bool:
-        """Whether each result is memory of its own that a run allocates."""
-        places = [i for new, i in self._results if new]
-        return len(set(places)) == len(self._results)
-
-    def result_numbers(self) -> list[int]:
-        """The number of each result among what `allocate` gives, if a run makes all results."""
-        return [i for _new, i in self._results]
-
     def sizes(self) -> list[int]:
-        """Bytes of what `allocate` gives."""
-        arena = [self.plan.arena] if self.plan.arena else []
-        return [memory.nbytes for memory in self._output_memories] + arena
+        """Bytes of the outputs, and of the arena if there is one: what a run allocates."""
+        return self._sizes
 
-    def allocate(self) -> list[Buffer]:
-        """Outputs, and the arena if there is one."""
-        allocate = self.pool.allocate
+    def memory(self, i: int) -> Buffer:
+        """Memory of one of these sizes."""
         try:
-            made = [allocate(memory.nbytes) for memory in self._output_memories]
-            if self.plan.arena:
-                made.append(allocate(self.plan.arena))
+            return self.pool.allocate(self._sizes[i])
         except OutOfMemory as err:
             raise self._named(err) from err
-        return made
 
     def _block(self, launch: Launch) -> int:
         """Append the argument block of a launch; returns its first word's number.
