@@ -20,6 +20,11 @@ class _State(threading.local):
 _state = _State()
 
 
+def thread_flags() -> _State:
+    """What the tools below were asked for, in each thread: `fuse` and `tolerance`."""
+    return _state
+
+
 def fusing() -> bool:
     """Whether plans fuse operators, for this thread."""
     return _state.fuse

@@ -64,6 +64,11 @@ def debug() -> int:
     return _integer("DEBUG") if _DEBUG in _VARIABLES else 0
 
 
+def debug_variable() -> tuple[Any, Any]:
+    """A key and a mapping: the debug level is 0 while the mapping has no such key."""
+    return _DEBUG, _VARIABLES
+
+
 def threads() -> int:
     """Number of threads of the CPU team, 1 to `MOST_THREADS`."""
     asked = _integer("THREADS")

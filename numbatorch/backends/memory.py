@@ -29,7 +29,10 @@ class Buffer:
         return self.pool is not None
 
     def __del__(self) -> None:
-        pool = getattr(self, "pool", None)  # absent if an interrupt came before it was set
+        try:
+            pool = self.pool
+        except AttributeError:  # an interrupt came before it was set
+            return
         if pool is not None:
             pool.release(self.owner)
 
@@ -91,9 +94,13 @@ class Pool:
     def release(self, owner: Any) -> None:
         """Keep memory for the next buffer of its size, or let it go."""
         size = owner.nbytes
-        if self.held + size <= self._limit:
-            self.held += size
-            self.waiting(size).append(owner)
+        held = self.held + size
+        if held <= self._limit:
+            self.held = held
+            try:
+                self._free[size].append(owner)
+            except KeyError:
+                self.waiting(size).append(owner)
 
     def clear(self) -> None:
         """Give all waiting memory back to the device."""

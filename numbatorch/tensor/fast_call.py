@@ -16,8 +16,9 @@ from numbatorch import settings
 from numbatorch.backends.outcome import here
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
+from numbatorch.debugging import thread_flags
 from numbatorch.graph import thread_mode
-from numbatorch.tensor.base import Handle, is_tracing
+from numbatorch.tensor.base import Handle
 from numbatorch.tensor.fast_run import Arguments, Scope, statements
 from numbatorch.tensor.guards import ABSENT, Place
 from numbatorch.tensor.reachable import is_mutable
@@ -73,18 +74,21 @@ class _Checks:
         self._checks: list[str] = []
         self._cells: list[str] = []
         self._locals = itertools.count()
+        self._runner = runner
+        debug, variables = settings.debug_variable()
         self.scope = Scope(
             ABSENT=ABSENT,
             CHANGES=Changes,
+            DEBUG=debug,
             DEVICE=trace.device,
+            FLAGS=thread_flags(),
             GUARDS=trace.guards,
             HERE=here,
             MODE=thread_mode(),
             RUNNER=runner,
-            STATE=runner.state(),
+            VARIABLES=variables,
             Handle=Handle,
             is_=is_,
-            is_tracing=is_tracing,
             is_watched=is_watched,
             key=attribute_key,
         )
@@ -169,10 +173,12 @@ class _Checks:
             *self._checks,
             "(CHANGES.last == GUARDS.seen or GUARDS.changed() is None)",
             f"MODE.grad is {grad}",
-            "not is_tracing()",
-            "not is_watched()",
+            "not MODE.trace",
+            "(DEBUG not in VARIABLES or not is_watched())",
+            "FLAGS.tolerance is None",
+            f"FLAGS.fuse is {thread_flags().fuse}",
+            f"RUNNER.parts() == {self._runner.parts()}",
             "not HERE.lasting",
-            "RUNNER.state() == STATE",
         ]
         found = [f"if not ({' and '.join(checks)}):", "    return NotImplemented"]
         if not self._cells:

@@ -98,12 +98,16 @@ def statements(trace: Trace, scope: Scope, arguments: Arguments) -> list[str]:
     lines = []
     for _tensor, node in arguments.tensors:
         lines += [f"if {node}.buffer is None:", f"    REALIZE([{node}])"]
-    lines += [f"given = {arguments.given()}", f"values = {arguments.values()}"]
+    program = trace.program
+    native = isinstance(program, CPUProgram) and program.run_native is not None
+    if not native or trace.gradients or trace.notes() or trace.differentiable is not None:
+        lines.append(f"given = {arguments.given()}")
+    if not native or trace.variables or trace.differentiable is not None:
+        lines.append(f"values = {arguments.values()}")
     for gradient in trace.gradients:
         fits = f"{scope.name(gradient, 'gradient')}.fits(given)"
         lines += [f"if not {fits}:", "    return NotImplemented"]
-    program = trace.program
-    if not isinstance(program, CPUProgram) or program.run_native is None:
+    if not isinstance(program, CPUProgram) or not native:
         return [
             *lines,
             "try:",
