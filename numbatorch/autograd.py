@@ -15,6 +15,7 @@ def gradients(
     outputs: Sequence[Node],
     cotangents: Sequence[Node],
     wrt: Sequence[Node],
+    order: list[Node] | None = None,
 ) -> list[Node | None]:
     """Cotangent of every node in `wrt`, for cotangents of `outputs`; None where none flows.
 
@@ -22,6 +23,7 @@ def gradients(
         outputs: nodes to differentiate.
         cotangents: one per output, of its shape and dtype.
         wrt: nodes that `outputs` depend on.
+        order: what `recorded` gives, if that is known.
     Raises:
         GradientError: an operator on the way has no gradient.
     """
@@ -38,7 +40,8 @@ def gradients(
             )
         _accumulate(found, output, cotangent)
     targets = set(wrt)
-    order = recorded(outputs, targets)
+    if order is None:
+        order = recorded(outputs, targets)
     _refuse_compiled(order)
     needed = _between(order, targets)
     collected: dict[Node, list[Node | None]] = {}  # cotangents of the outputs of a node

@@ -24,10 +24,10 @@ from numbatorch.graph import (
     grad_mode,
     toposort,
 )
-from numbatorch.ops.operands import BUFFER, as_node, describe, zeros_like
+from numbatorch.ops.operands import BUFFER, CONST, as_node, const, describe, zeros_like
 from numbatorch.ops.view import reshape
 from numbatorch.tensor.base import buffer_node, realize_nodes, running
-from numbatorch.variable import current, is_variable
+from numbatorch.variable import attribute_key, current, is_variable
 
 
 def _no_reference(*_leaves: Any, call: Any) -> Any:
@@ -57,13 +57,13 @@ class Differentiable:
     outputs: list[Node]
     numbers: list[int]
     asked: bool = False
-    _parts: list[Node | None] | None = None
-    _cotangents: list[Node] = field(default_factory=list)
+    _parts: dict[Any, tuple[list[Node], list[Node | None]]] = field(default_factory=dict)
     _programs: dict[Any, tuple[Any, list[int], list[int]]] = field(default_factory=dict)
 
     def results_to_save(self) -> list[Node]:
         """The costly results on the way that the gradients are computed from."""
-        parts = [part for part in self._gradients() if part is not None]
+        _cotangents, found_parts = self._gradients([None for _ in self.outputs])
+        parts = [part for part in found_parts if part is not None]
         forward = set(toposort(self.outputs))
         found: dict[Node, None] = {}
         seen: set[Node] = set()
@@ -79,32 +79,44 @@ class Differentiable:
                 todo.extend(node.inputs)
         return list(found)
 
-    def _gradients(self) -> list[Node | None]:
-        """Gradients at the wanted leaves, of cotangents that are leaves too."""
-        if self._parts is None:
-            self._cotangents = [_leaf(node) for node in self.outputs]
+    def _gradients(self, constants: Sequence[Any]) -> tuple[list[Node], list[Node | None]]:
+        """The cotangents, and the gradients at the wanted leaves.
+
+        Args:
+            constants: what each cotangent is everywhere; None for one that is a leaf.
+        """
+        key = attribute_key(tuple(constants))
+        if key not in self._parts:
+            cotangents = [
+                _leaf(node) if value is None else const(value, node.dtype, node.device, node.shape)
+                for node, value in zip(self.outputs, constants, strict=True)
+            ]
             wanted = [self.leaves[number] for number in self.wanted]
             with grad_mode(False):
-                self._parts = gradients(self.outputs, self._cotangents, wanted)
-        return self._parts
+                self._parts[key] = cotangents, gradients(self.outputs, cotangents, wanted)
+        return self._parts[key]
 
-    def program(self, saved: Sequence[Node]) -> tuple[Any, list[int], list[int]]:
+    def program(
+        self, saved: Sequence[Node], constants: Sequence[Any]
+    ) -> tuple[Any, list[int], list[int]]:
         """The program that computes the gradients, given the results `saved`.
 
+        Args:
+            constants: as for `_gradients`.
         Returns:
             the program; for each of its leaves its number among leaves, saved and cotangents; and
             for each of its results the number of the wanted leaf.
         """
         runner = backend(self.outputs[0].device)
         assert isinstance(runner, PlanBackend), runner
-        key = len(saved), runner.state()
+        key = len(saved), attribute_key(tuple(constants)), runner.state()
         if key not in self._programs:
-            parts = self._gradients()
+            cotangents, parts = self._gradients(constants)
             reached = [i for i, part in enumerate(parts) if part is not None]
             order = toposort([part for part in parts if part is not None], stop=set(saved))
             copies, _leaves = placeholder_graph(order, stop=set(saved))
             plan = runner.plan([copies[part] for part in parts if part is not None])
-            given = [*self.leaves, *saved, *self._cotangents]
+            given = [*self.leaves, *saved, *cotangents]
             number = {copies[node]: i for i, node in enumerate(given) if node in copies}
             program = runner.program(plan)
             self._programs[key] = program, [number[leaf] for leaf in plan.leaves], reached
@@ -199,14 +211,12 @@ def _compiled_vjp(
         return _as_graph(given, inputs, call)
     with running:
         given = [as_node(c, y.dtype, y.device) for c, y in zip(given, of.outputs, strict=True)]
-        realize_nodes(given)
-        program, places, reached = of.program(call.saved)
+        constants = [_constant(c) for c in given]
+        realize_nodes([c for c, value in zip(given, constants, strict=True) if value is None])
+        program, places, reached = of.program(call.saved, constants)
         buffers = [*call.buffers, *call.saved_buffers, *(c.buffer for c in given)]
         outcome = Outcome()
-        outcome.settle(
-            lambda _buffers: None,
-            lambda: program.run([buffers[i] for i in places], outcome, call.numbers),
-        )
+        program.run([buffers[i] for i in places], outcome, call.numbers)
     found: list[Node | None] = [None for _ in inputs]
     for number, buffer in zip(reached, outcome.buffers, strict=True):
         x = inputs[number]
@@ -227,6 +237,12 @@ def _as_graph(g: Sequence[Node], inputs: Sequence[Node], call: Call) -> list[Nod
         elif buffer is not None:
             leaves[i] = buffer_node(buffer, x.shape, x.dtype, x.device)
     return gradients(of.over(leaves, call.numbers), g, list(aliases.values()))
+
+
+def _constant(cotangent: Node) -> Any:
+    """What a cotangent is everywhere; None where that is not known, or it lies in memory."""
+    value = cotangent.attrs.get("value") if cotangent.op is CONST else None
+    return None if cotangent.buffer is not None or is_variable(value) else value
 
 
 def _leaf(node: Node) -> Node:

@@ -209,7 +209,7 @@ class _Run:
         """The addresses and numbers that compiled code gets."""
         words = [f"l{i}.address" for i in self.trace.order]
         words += [f"m{i}.address" for i in range(len(self.program.sizes()))]
-        for variable, real in self.program.way.variables():
+        for variable, real in self.program.way.variables:
             words.append(self.arguments.number(variable, real, self.scope))
         return ", ".join(words)
 

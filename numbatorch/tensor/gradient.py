@@ -90,7 +90,8 @@ def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> Gr
         )
     start = _cotangent("backward", node) if cotangent is None else cotangent.node
     leaves: list[tuple[LeafNode, Any]] = []
-    for found in recorded([node]):
+    order = recorded([node])
+    for found in order:
         if isinstance(found, LeafNode):
             owner = found.owner()
             if owner is not None and _is_same_leaf(found, owner.node):
@@ -98,7 +99,7 @@ def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> Gr
     if depth_is_limited():
         _outputs.unread.add(output)
     with grad_mode(create_graph):
-        parts = gradients([node], [start], [leaf for leaf, _ in leaves])
+        parts = gradients([node], [start], [leaf for leaf, _ in leaves], order)
         return _accumulate([owner for _, owner in leaves], parts, type(output))
 
 

@@ -41,6 +41,8 @@ class Way:
 
     Attributes:
         short: whether the call runs the launches, too.
+        checked: how many of them run before statuses are looked at.
+        variables: plan variables that a call passes, and whether as the bits of a float.
     """
 
     def __init__(self, plan: Plan, arguments: Arguments) -> None:
@@ -53,18 +55,18 @@ class Way:
         self._arena = 1 + len(ordered)
         self._first_number = self._arena + bool(plan.arena)
         self._arguments = arguments
-        self._moving = [v for _word, place in arguments.places for v, _scale in place.moving]
+        found = [(variable, real) for _word, variable, real in arguments.variables]
+        moving = [v for _word, place in arguments.places for v, _scale in place.moving]
+        self.variables: list[tuple[Variable | FloatVariable, bool]] = [
+            *found,
+            *((variable, False) for variable in moving),
+        ]
         self._statuses = len(plan.statuses)
-
-    def variables(self) -> list[tuple[Variable | FloatVariable, bool]]:
-        """The plan variables that a call passes, and whether as the bits of a float."""
-        found = [(variable, real) for _word, variable, real in self._arguments.variables]
-        return found + [(variable, False) for variable in self._moving]
 
     def numbers(self, values: Values) -> list[int]:
         """What a call passes for plan variables, all of them: compiled code reads each."""
         word = self._arguments.float_word
-        found = [(variable.at(values), real) for variable, real in self.variables()]
+        found = [(variable.at(values), real) for variable, real in self.variables]
         return [word(float(value)) if real else int(value) for value, real in found]
 
     def moves(self, words: Array, zeroed: Mapping[Memory, Buffer]) -> Array:
