@@ -148,7 +148,7 @@ class Compiled:
         with self._lock:
             while key not in self._eager:
                 found = self._find(key, bound, tensors, numbers)
-                if found is None:
+                if found is None or found.overlaps(tensors):
                     break
                 with suppress(Changed):
                     with running:

@@ -19,7 +19,7 @@ from numbatorch.graph import Node
 from numbatorch.ops.operands import BUFFER, COMPILED
 from numbatorch.tensor.base import Handle, realize_nodes, running
 from numbatorch.tensor.trace import Changed, Trace, owned, refuse_history
-from numbatorch.tensor.views import Clock
+from numbatorch.tensor.views import Clock, share_memory
 from numbatorch.variable import FloatVariable, Variable
 
 
@@ -94,7 +94,14 @@ class Arguments:
 
 def statements(trace: Trace, scope: Scope, arguments: Arguments) -> list[str]:
     """What runs a trace, and returns what its function does."""
-    scope.update(CLOCK=Clock, Changed=Changed, REALIZE=realize_nodes, RUNNING=running, TRACE=trace)
+    scope.update(
+        CLOCK=Clock,
+        Changed=Changed,
+        REALIZE=realize_nodes,
+        RUNNING=running,
+        SHARE=share_memory,
+        TRACE=trace,
+    )
     lines = []
     for _tensor, node in arguments.tensors:
         lines += [f"if {node}.buffer is None:", f"    REALIZE([{node}])"]
@@ -104,6 +111,11 @@ def statements(trace: Trace, scope: Scope, arguments: Arguments) -> list[str]:
         lines.append(f"given = {arguments.given()}")
     if not native or trace.variables or trace.differentiable is not None:
         lines.append(f"values = {arguments.values()}")
+    for handle, _kept in trace.updated:
+        state = scope.name(handle, "state")
+        for tensor, _node in arguments.tensors:
+            shared = f"{tensor}._place is not None and SHARE({tensor}, {state})"
+            lines += [f"if {tensor} is {state} or ({shared}):", "    return NotImplemented"]
     for gradient in trace.gradients:
         fits = f"{scope.name(gradient, 'gradient')}.fits(given)"
         lines += [f"if not {fits}:", "    return NotImplemented"]

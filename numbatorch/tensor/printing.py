@@ -14,7 +14,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.device import device
-from numbatorch.graph import Node
+from numbatorch.graph import PART, Node
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, host_array, is_leaf
 
@@ -46,7 +46,8 @@ def text(node: Node) -> str:
         if node.dtype not in _UNNAMED:
             suffixes.append(f"dtype={node.dtype!r}")
     if node.requires_grad:
-        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{node.op.name}>")
+        made_by = node.inputs[0].op if node.op is PART else node.op
+        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{made_by.name}>")
     return _joined(_PREFIX + body, suffixes)
 
 

@@ -35,7 +35,7 @@ from numbatorch.tensor.compiled_gradient import (
 )
 from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.random import Draw
-from numbatorch.tensor.views import Clock, moved_to, moves
+from numbatorch.tensor.views import Clock, moved_to, moves, share_memory
 from numbatorch.variable import FloatVariable, Values, Variable, attribute_key, current
 
 Kind = tuple[Device, DType, Shape, bool]
@@ -259,6 +259,14 @@ class Trace:
         """Whether a run changes what others may read."""
         return bool(self.updated) or any(x.after != STAYS for x in self.gradients)
 
+    def overlaps(self, tensors: Sequence[Any]) -> bool:
+        """Whether an argument is what a run changes, or shares memory with it.
+
+        In the trace they were apart: what comes after a change would read the argument as it was.
+        """
+        changed = [handle for handle, _kept in self.updated]
+        return any(share_memory(x, handle) for handle in changed for x in tensors)
+
     def check(self, numbers: dict[str, Any]) -> None:
         """Ask shape rules about values of the plan variables, once about each; they may raise."""
         key = tuple([numbers[name] for name in self.variables])
@@ -440,12 +448,14 @@ def _distinct(nodes: Sequence[Node]) -> list[Node]:
 
 def owned(handle: Handle) -> Any:
     """The buffer of a tensor that is written in place; a copy if anything else could see it."""
-    if handle.node.buffer is None:
-        realize_nodes([handle.node])
-    handle.let_views_go()
-    shared = not owns_node(handle)
-    node = handle.node
-    buffer = node.buffer
+    buffer = None
+    while buffer is None:  # a finalizer or a signal's handler may have changed the tensor meanwhile
+        if handle.node.buffer is None:
+            realize_nodes([handle.node])
+        handle.let_views_go()
+        shared = not owns_node(handle)
+        node = handle.node
+        buffer = node.buffer
     if shared or not buffer.pooled:
         runner = plans_on(node.device)
         assert runner is not None, node

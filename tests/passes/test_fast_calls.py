@@ -1,8 +1,11 @@
 """Calls that take the short way give what the long way gives, and leave it when state changes."""
 
+import re
 import threading
+import traceback
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,9 +35,10 @@ def quick(function: Callable[..., Any], *args: Any) -> Any:
     return compiled
 
 
-def takes_the_short_way(compiled: Any, *args: Any) -> bool:
-    known = compiled._fast.get(len(args), [])
-    return any(fast(*args) is not NotImplemented for _trace, fast in known)
+def takes_the_short_way(compiled: Any, *args: Any, **named: Any) -> bool:
+    known = compiled._fast.get((len(args), *named) if named else len(args), [])
+    given = (*args, *named.values())
+    return any(fast(*given) is not NotImplemented for _trace, fast in known)
 
 
 def test_the_function_of_native_code_is_there() -> None:
@@ -210,6 +214,119 @@ def test_arguments_that_are_left_out_or_gathered(
             found, wanted = (x if isinstance(x, list) else [x] for x in (found, wanted))
             for one, other in zip(found, wanted, strict=True):
                 np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), rtol=1e-6)
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+class State:
+    """What the functions below read and change: two of these are used alike."""
+
+    def __init__(self) -> None:
+        self.table = nt.arange(12.0).reshape(4, 3).realize()
+        self.total = nt.zeros(3)
+        self.weight = nt.tensor([0.5, -1.0, 2.0], requires_grad=True)
+        self.parameter = nt.nn.Parameter(nt.tensor([1.0, 2.0, 3.0]))
+        self.generator = nt.Generator(7)
+        self.optimizer = nt.optim.SGD([self.weight], lr=0.1)
+        self.model = Model()
+
+    def values(self) -> list[Any]:
+        gradient = self.weight.grad
+        found = [self.table, self.total, self.weight, *([] if gradient is None else [gradient])]
+        return [x.tolist() for x in found]
+
+
+def step(state: State, x: Any) -> Any:
+    loss = (state.weight * x).square().sum()
+    state.optimizer.zero_grad()
+    loss.backward()
+    state.optimizer.step()
+    return loss
+
+
+def write(state: State, x: Any, position: int) -> None:
+    state.table[position : position + 1] = x
+
+
+X = nt.tensor([1.0, 2.0, 3.0])
+EVERY_KIND: dict[str, tuple[Callable[..., Any], Callable[[State], list[Any]], dict[str, Any]]] = {
+    "state": (lambda s, x: s.total.add_(x) * 2, lambda s: [X], {}),
+    "state at a position": (write, lambda s: [X], {"position": 2}),
+    "number by its name": (lambda s, x, by: x * by, lambda s: [X], {"by": 0.5}),
+    "indices": (lambda s, i: s.table[i], lambda s: [nt.tensor([3, 0])], {}),
+    "random numbers": (lambda s, x: x + nt.rand(3, generator=s.generator), lambda s: [X], {}),
+    "list": (lambda s, xs: [x * 2 for x in xs], lambda s: [[X, X + 1]], {}),
+    "empty list": (lambda s, xs, x: [x * 2, *xs], lambda s: [[], X], {}),
+    "dict": (lambda s, xs: {k: x * 2 for k, x in xs.items()}, lambda s: [{"a": X, "b": 2}], {}),
+    "named tuple": (lambda s, p: Point(p.x * p.y, p.x), lambda s: [Point(X, 3)], {}),
+    "nest": (lambda s, xs: xs[1]["k"][0] + xs[0], lambda s: [(X, {"k": [X]})], {}),
+    "parameter": (lambda s, w: w * 2, lambda s: [s.parameter], {}),
+    "object": (lambda s, m, x: m(x), lambda s: [s.model, X], {}),
+    "dtype and shape": (lambda s, x, d, n: x.to(d).reshape(n), lambda s: [X, nt.int32, (3, 1)], {}),
+    "gradient of a result": (lambda s, x: s.weight * x, lambda s: [X], {}),
+    "training step": (step, lambda s: [X], {}),
+    "large": (lambda s, x: (x @ x).sum(0), lambda s: [nt.ones(300, 300)], {}),
+    "given back": (lambda s, x: (x, x * 2), lambda s: [X], {}),
+    "no tensor": (lambda s, n: s.total * n, lambda s: [3], {}),
+}
+
+
+def shown(result: Any) -> str:
+    """A nest of results as text, but for the operators that made them."""
+    return re.sub("grad_fn=<.*?>", "grad_fn", repr(result))
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_kind_of_call_takes_the_short_way(kind: str) -> None:
+    function, given, named = EVERY_KIND[kind]
+    state, other = State(), State()
+    dynamic = [name for name in named if name in ("position", "by")]
+    compiled = nt.compile(partial(function, state), dynamic=dynamic)
+
+    def call() -> None:
+        found, wanted = compiled(*given(state), **named), function(other, *given(other), **named)
+        assert shown(found) == shown(wanted)
+        assert state.values() == other.values()
+
+    for _ in range(5):
+        call()
+    assert takes_the_short_way(compiled, *given(state), **named)
+    function(other, *given(other), **named)
+    for _ in range(3):
+        call()
+
+
+def test_an_argument_may_be_what_the_function_changes() -> None:
+    def function(state: State, x: Any) -> Any:
+        state.total.add_(1)
+        return x * 2
+
+    state, other = State(), State()
+    compiled = nt.compile(partial(function, state))
+    for _ in range(4):
+        compiled(X)
+        function(other, X)
+    for choose in (
+        lambda s: s.total,
+        lambda s: s.total[1:],
+        lambda s: X,
+        lambda s: s.total.view(3),
+    ):
+        for _ in range(4):
+            found, wanted = compiled(choose(state)), function(other, choose(other))
+            assert found.tolist() == wanted.tolist()
+            assert state.values() == other.values()
+
+
+def test_tracebacks_show_the_generated_function() -> None:
+    table = nt.arange(6.0).reshape(3, 2)
+    compiled = quick(lambda i: table[i], nt.tensor([0]))
+    with pytest.raises(nt.OutOfRange) as caught:
+        compiled(nt.tensor([5]))
+    assert "PROGRAM.check_status(frame)" in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_keyword_first_does_not_spoil_the_short_way() -> None:

@@ -40,14 +40,17 @@ def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Non
     """A call in which the interrupt comes while the launches of a program run."""
     own = CPUProgram.call
 
-    def interrupted(
-        program: CPUProgram, run: Callable[..., int], frame: Any, words: Any, *rest: Any
-    ) -> None:
+    def interrupted(program: CPUProgram, *args: Any) -> None:
+        run = program.run_native
+        assert run is not None
+
         def late(*arguments: int) -> int:
             run(*arguments)
             raise KeyboardInterrupt
 
-        own(program, late, frame, words, *rest)
+        with monkeypatch.context() as patch:
+            patch.setattr(program, "run_native", late)
+            own(program, *args)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CPUProgram, "call", interrupted)
