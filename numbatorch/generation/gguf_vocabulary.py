@@ -14,6 +14,7 @@ from numbatorch.generation import pretokenizers
 from numbatorch.generation.library import refused
 from numbatorch.generation.vocabulary import Vocabulary
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.mapping import Array
 from numbatorch.io.reading import short
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def build(file: GGUFFile) -> Vocabulary:
     if model not in ("gpt2", "llama"):
         _fail(file, f"vocabulary of kind {model!r}, where gpt2 and llama are read")
     tokens = _tokens(file)
-    types = _array(file, "tokenizer.ggml.token_type", len(tokens))
-    kinds: list[int] = types.tolist() if types is not None else [1] * len(tokens)
+    kinds = _array(file, "tokenizer.ggml.token_type", len(tokens))
+    if kinds is None:
+        kinds = np.ones(len(tokens), np.int32)
     if model == "gpt2":
         # Files older than this key were cut in this way.
         pre = pretokenizers.lookup(file.field("tokenizer.ggml.pre", str, "default"))
@@ -68,7 +70,7 @@ def build(file: GGUFFile) -> Vocabulary:
     bos = _id(file, "bos", len(tokens), defaults[0])
     eos = _id(file, "eos", len(tokens), defaults[1])
     ends = {eos, _id(file, "eot", len(tokens)), _id(file, "eom", len(tokens))}
-    ends |= {id for id, kind in enumerate(kinds) if kind == CONTROL and tokens[id] in END_TEXTS}
+    ends |= {id for id in _of_kinds(kinds, CONTROL) if tokens[id] in END_TEXTS}
     return Vocabulary(
         library,
         bos_id=bos,
@@ -111,7 +113,7 @@ def _byte_level(
     return library
 
 
-def _sentence_piece(file: GGUFFile, tokens: list[str], kinds: list[int]) -> "tokenizers.Tokenizer":
+def _sentence_piece(file: GGUFFile, tokens: list[str], kinds: Array) -> "tokenizers.Tokenizer":
     from tokenizers import Tokenizer, decoders, normalizers
 
     scores = _array(file, "tokenizer.ggml.scores", len(tokens))
@@ -119,7 +121,7 @@ def _sentence_piece(file: GGUFFile, tokens: list[str], kinds: list[int]) -> "tok
         _fail(file, "metadata key 'tokenizer.ggml.scores' is missing")
     if not np.isfinite(scores).all():
         _fail(file, "tokenizer.ggml.scores holds NaN or infinity")
-    merges = _merges_by_score(tokens, kinds, scores.tolist())
+    merges = _merges_by_score(tokens, kinds.tolist(), scores.tolist())
     unknown = _id(file, "unknown", len(tokens), 0)
     model = _bpe(
         file,
@@ -179,15 +181,20 @@ def _bpe(
         return models.BPE(vocab=vocabulary, merges=merges, **options)
 
 
-def _add_tokens(library: "tokenizers.Tokenizer", tokens: list[str], kinds: list[int]) -> None:
+def _of_kinds(kinds: Array, *wanted: int) -> list[int]:
+    """The ids of tokens of some kinds."""
+    found: list[int] = np.flatnonzero(np.isin(kinds, wanted)).tolist()
+    return found
+
+
+def _add_tokens(library: "tokenizers.Tokenizer", tokens: list[str], kinds: Array) -> None:
     """Tokens that are found in a text before anything else cuts it."""
     from tokenizers import AddedToken
 
     def of(*wanted: int, special: bool) -> list[Any]:
         return [
-            AddedToken(token, special=special, normalized=False)
-            for token, kind in zip(tokens, kinds, strict=True)
-            if kind in wanted
+            AddedToken(tokens[id], special=special, normalized=False)
+            for id in _of_kinds(kinds, *wanted)
         ]
 
     library.add_special_tokens(of(UNKNOWN, CONTROL, special=True))
@@ -198,10 +205,12 @@ def _tokens(file: GGUFFile) -> list[str]:
     tokens = file.field("tokenizer.ggml.tokens", list)
     if not tokens or not isinstance(tokens[0], str):
         _fail(file, "tokenizer.ggml.tokens is not a list of strings")
-    return [token or f"[EMPTY_{id}]" for id, token in enumerate(tokens)]
+    if "" in tokens:
+        return [token or f"[EMPTY_{id}]" for id, token in enumerate(tokens)]
+    return tokens
 
 
-def _array(file: GGUFFile, key: str, count: int) -> np.ndarray[Any, np.dtype[Any]] | None:
+def _array(file: GGUFFile, key: str, count: int) -> Array | None:
     if key not in file.metadata:
         return None
     values = file.field(key, np.ndarray)

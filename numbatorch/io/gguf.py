@@ -150,11 +150,12 @@ class _Cursor:
     def string(self, what: str) -> str:
         length: int = self.number(10, f"length of {what}")
         start = self.take(length, what)
-        return self.text(start, length, what)
+        return self.decoded(self.buffer[start : start + length], start, what)
 
-    def text(self, start: int, length: int, what: str) -> str:
+    def decoded(self, data: memoryview, start: int, what: str) -> str:
+        """The text of bytes that stand in the file from `start` on."""
         try:
-            return str(self.buffer[start : start + length], "utf-8")
+            return str(data, "utf-8")
         except UnicodeDecodeError as error:
             self.fail(f"{what} is not UTF-8: {error.reason}", at=start + error.start)
 
@@ -204,37 +205,41 @@ class _Cursor:
         return self.fail(f"{what} has elements of the unknown type {kind}", at=self.position - 4)
 
     def strings(self, count: int, what: str) -> list[str]:
-        """`count` strings; a vocabulary has 32000 and more of them, hence two ways.
+        """`count` strings; a vocabulary has 32000 and more of them, hence two ways."""
+        return self.short_strings(count, what) or self.strings_one_by_one(count, what)
 
-        Where every string is shorter than 128 bytes, the whole run is ASCII-framed UTF-8: each
-        length is one ASCII byte and seven NULs, so that one decode checks and one split cuts it.
+    def short_strings(self, count: int, what: str) -> list[str] | None:
+        """As `strings` where all have 1 to 255 bytes and none holds a NUL, else None.
+
+        Then seven NULs follow the one byte of each length, and no other byte is NUL: with the
+        lengths made NUL too, one decode checks the whole run and one split cuts it.
         """
-        start = position = self.position
-        unpack, buffer, end = STRUCTS[10].unpack_from, self.buffer, self.end
-        longest = 0
-        for _ in range(count):
-            if position + 8 > end:
-                self.fail(f"{what} goes beyond the end of the file", at=position)
-            (length,) = unpack(buffer, position)
-            position += 8 + length
-            if length > longest:
-                longest = length
-        if position > end:
-            self.fail(f"{what} goes beyond the end of the file, {end} bytes", at=start)
-        self.position = position
-        if count and longest < 128:
-            run = self.text(start, position - start, what)
-            parts = run.split("\0" * 7)
-            if len(parts) == count + 1 and run.count("\0") == 7 * count:
-                return [part[:-1] for part in parts[1:-1]] + [parts[-1]]
-        return self.strings_one_by_one(start, count, what)
+        start, size = self.position, 24 * count
+        while True:
+            run = np.frombuffer(self.buffer, np.uint8, min(size, self.end - start), start)
+            nuls = np.flatnonzero(run == 0)[: 7 * count]
+            if len(nuls) == 7 * count or size >= min(263 * count, self.end - start):
+                break
+            size *= 2
+        if not count or len(nuls) < 7 * count or not nuls[0]:
+            return None
+        frames = nuls[::7] - 1  # where lengths are
+        after = frames + 8 + run[frames]
+        framed = frames[0] == 0 and bool((after[:-1] == frames[1:]).all())
+        if not framed or (nuls[6::7] - frames != 7).any() or after[-1] > len(run):
+            return None
+        text = run[: after[-1]].copy()
+        text[frames] = 0
+        self.position += len(text)
+        found = self.decoded(text.data, start, what).split("\0" * 8, count)
+        return found[1:]
 
-    def strings_one_by_one(self, start: int, count: int, what: str) -> list[str]:
+    def strings_one_by_one(self, count: int, what: str) -> list[str]:
         found = []
         for _ in range(count):
-            (length,) = STRUCTS[10].unpack_from(self.buffer, start)
-            found.append(self.text(start + 8, length, what))
-            start += 8 + length
+            if self.position + 8 > self.end:
+                self.fail(f"{what} goes beyond the end of the file")
+            found.append(self.string(what))
         return found
 
     def tensor(self) -> TensorInfo:

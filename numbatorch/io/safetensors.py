@@ -5,7 +5,6 @@ The format: https://github.com/huggingface/safetensors#format
 
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
@@ -255,7 +254,7 @@ def save_safetensors(
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
     try:
         save_file(arrays, temporary, None if metadata is None else dict(metadata))
         os.replace(temporary, path)

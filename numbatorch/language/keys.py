@@ -3,13 +3,17 @@
 No file is read. Bytecode differs between versions of Python, which packs keep apart.
 """
 
-import hashlib
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from numbatorch.language.words import Helper, Intrinsic, Table
+
+try:
+    from _blake2 import blake2b as blake2b  # without the 3 ms that hashlib takes to load OpenSSL
+except ImportError:
+    from hashlib import blake2b as blake2b
 
 Known = dict[FunctionType, str]
 
@@ -20,7 +24,7 @@ _PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None)))
 def digest(*parts: str) -> str:
     """A short hash of texts."""
     text = "".join([f"{len(part)} {part}" for part in parts])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 _finished: dict[FunctionType, str] = {}

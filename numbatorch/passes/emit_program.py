@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.language.kernel import function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar_program import Pair, Value, print_numba
-from numbatorch.ops.scalar_reader import Builder
 from numbatorch.passes.groups import Apply, Load, Number, Term, sorted_terms
 from numbatorch.passes.target import Target
 from numbatorch.shape import Shape
 from numbatorch.variable import is_variable
+
+if TYPE_CHECKING:
+    from numbatorch.ops.scalar_reader import Builder
 
 # Constants that are printed as literals; all others are arguments, so that a new learning rate
 # does not compile a new kernel.
@@ -238,6 +241,9 @@ class Program:
         Args:
             cores: names of the values that the kernel holds, in the order of `bind`.
         """
+        import_module("numbatorch.ops.scalar_reader")
+        from numbatorch.ops.scalar_reader import Builder  # which a warm start does not wait for
+
         builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
         values: dict[int, Any] = {}
         lines: list[str] = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
+from numbatorch.language.keys import blake2b
 from numbatorch.passes.groups import Group
 
 HEADER = """from numbatorch.language.kernel import Pointer, share
@@ -18,11 +18,13 @@ from numbatorch.language.primitives import inf, nan
 @cache
 def fingerprint() -> str:
     """Hash of the files that printed text follows from."""
-    here = Path(__file__).parent
-    state = hashlib.blake2b(digest_size=8)
-    files = [*sorted(here.glob("emit*.py")), *sorted((here.parent / "ops").glob("scalar*.py"))]
-    for file in files:
-        state.update(file.read_bytes())
+    here = os.path.dirname(__file__)
+    state = blake2b(digest_size=8)
+    for folder, stem in ((here, "emit"), (os.path.join(here, "..", "ops"), "scalar")):
+        for name in sorted(os.listdir(folder)):
+            if name.startswith(stem) and name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb") as file:
+                    state.update(file.read())
     return state.hexdigest()
 
 

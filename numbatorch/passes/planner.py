@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from numbatorch.apart import import_module
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
 from numbatorch.errors import KernelError, message
@@ -17,8 +18,6 @@ from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import View
 from numbatorch.ops.structured import Structured
 from numbatorch.passes import emit
-from numbatorch.passes.emit_reduce import reduction
-from numbatorch.passes.emit_scan import scan
 from numbatorch.passes.fuse import chain, fuse, keep_order
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.memory import Memory, pack_arena
@@ -285,8 +284,7 @@ class Planner:
                 return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
             writes = self._writes(group)
-            form = scan if core.op.scans else reduction
-            kernels = form(self.target, group, self.operand, writes, self.parts, scratch)
+            kernels = _form(core.op)(self.target, group, self.operand, writes, self.parts, scratch)
             work = float(numel(core.inputs[0].shape)) * 3
             for spec, arguments, grid in kernels:
                 self._launch(group, spec, arguments, [*memories, *scratches], work, grid)
@@ -334,6 +332,19 @@ class Planner:
         launch = Launch(spec, words, serial, touched, writes, group, nbytes, work)
         launch.items, launch.groups, launch.threads = grid
         self.add(launch)
+
+
+def _form(op: Reduction) -> Callable[..., Any]:
+    """What emits kernels of a reduction or a scan; loaded by the first."""
+    if op.scans:
+        import_module("numbatorch.passes.emit_scan")
+        from numbatorch.passes.emit_scan import scan
+
+        return scan
+    import_module("numbatorch.passes.emit_reduce")
+    from numbatorch.passes.emit_reduce import reduction
+
+    return reduction
 
 
 @dataclass(eq=False)

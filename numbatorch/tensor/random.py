@@ -7,7 +7,7 @@ numbers in float64 may differ in their last places between devices.
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ class Generator:
         """Start again with a seed that nobody can tell, which is returned."""
         if _recorded.draws is not None:
             _recorded.draws.append(Draw(self, None, None))
-        return self._start(secrets.randbits(64)).initial_seed()
+        return self._start(int.from_bytes(os.urandom(8), "little")).initial_seed()
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again with `seed`, an integer taken modulo 2**64."""

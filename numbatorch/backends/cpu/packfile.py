@@ -4,7 +4,6 @@ Records are appended under a lock. A damaged one is as good as absent; a foreign
 others can write, is replaced.
 """
 
-import hashlib
 import os
 import struct
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from numbatorch import logs, private
+from numbatorch.language.keys import blake2b
 
 # Symbol and object code by kernel key.
 Objects = dict[str, tuple[str, bytes]]
@@ -46,7 +46,7 @@ class PackFile:
 
     def __init__(self, path: Path, identity: str) -> None:
         self.path = path
-        self._identity = hashlib.blake2b(identity.encode(), digest_size=32).digest()
+        self._identity = blake2b(identity.encode(), digest_size=32).digest()
         self._places: dict[str, Place] = {}
         self._end = 0
 
@@ -149,7 +149,7 @@ class PackFile:
         return code if self._checksum(key, place.symbol, code) == place.checksum else None
 
     def _checksum(self, key: str, symbol: str, code: bytes) -> bytes:
-        state = hashlib.blake2b(self._identity, digest_size=16)
+        state = blake2b(self._identity, digest_size=16)
         state.update(f"{key} {symbol} {len(code)} ".encode())
         state.update(code)
         return state.digest()

@@ -5,7 +5,7 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h; formulas of deco
 https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c.
 """
 
-import pkgutil
+import os
 from collections.abc import Sequence
 from functools import cache
 
@@ -48,7 +48,7 @@ def register(block: BlockType) -> BlockType:
 @cache
 def _files() -> dict[DType, str]:
     """The module of each type that has one here."""
-    found = {module.name for module in pkgutil.iter_modules(__path__)}
+    found = {file.removesuffix(".py") for file in os.listdir(__path__[0])}
     own = {kind: kind.name.lower() for kind in dtypes.BLOCKS}
     return {kind: f"{__name__}.{name}" for kind, name in own.items() if name in found}
 
