@@ -15,7 +15,8 @@ from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
 from numbatorch.errors import GradientError, message
 from numbatorch.graph import Node, toposort
-from numbatorch.ops.operands import BUFFER, COMPILED, describe
+from numbatorch.ops.numbers import fitting
+from numbatorch.ops.operands import BUFFER, COMPILED, CONST, describe
 from numbatorch.references import owns_node
 from numbatorch.shape import Shape, list_shape
 from numbatorch.tensor.base import (
@@ -442,7 +443,7 @@ def _distinct(nodes: Sequence[Node]) -> list[Node]:
     for node in nodes:
         attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
         shapes = tuple(x.shape for x in node.inputs)
-        found.setdefault((node.op, attrs, shapes), node)
+        found.setdefault((node.op, attrs, shapes, node.dtype), node)
     return list(found.values())
 
 
@@ -464,7 +465,12 @@ def owned(handle: Handle) -> Any:
 
 
 def _check_variables(node: Node, values: Values) -> None:
-    """Ask the shape rule again with the variables' present values; it raises what a call would."""
+    """Ask the shape rule again with the variables' present values; it raises what a call would.
+
+    A constant must be a value of its dtype.
+    """
+    if node.op is CONST:
+        fitting("compile", current(node.attrs["value"], values), node.dtype)
     rule = getattr(node.op, "rule", None)
     if rule is not None:
         rule(*node.inputs, **{k: current(v, values) for k, v in node.attrs.items()})

@@ -321,6 +321,27 @@ def test_an_argument_may_be_what_the_function_changes() -> None:
             assert state.values() == other.values()
 
 
+@pytest.mark.parametrize("number", [300, -1, 2**40, 2**63, 2**70, -(2**70)])
+@pytest.mark.parametrize("dtype", [nt.int8, nt.uint8, nt.int32, nt.int64, nt.float32])
+@pytest.mark.parametrize("name", ["add", "lt", "where", "floor_divide"])
+def test_dynamic_integers_are_never_cut(name: str, dtype: nt.DType, number: int) -> None:
+    def function(x: Any, number: int) -> Any:
+        return nt.where(x > 0, x, number) if name == "where" else getattr(nt, name)(x, number)
+
+    x, holds = nt.tensor([1, 0]).to(dtype), dtype.kind == "f"
+    if not holds:
+        limits = np.iinfo(dtype.numpy)
+        holds = limits.min <= number <= limits.max
+    compiled = nt.compile(function, dynamic=["number"])
+    for _ in range(4):
+        assert repr(compiled(x, 3)) == repr(function(x, 3))
+        if holds:
+            assert repr(compiled(x, number)) == repr(function(x, number))
+        else:
+            with pytest.raises(nt.OutOfRange, match=f"{number} does not fit {dtype.name}"):
+                compiled(x, number)
+
+
 def test_tracebacks_show_the_generated_function() -> None:
     table = nt.arange(6.0).reshape(3, 2)
     compiled = quick(lambda i: table[i], nt.tensor([0]))
