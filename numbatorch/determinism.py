@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from numbatorch.settings import note_question
 
-class _State:
+
+class State:
+    """The mode, which is one for all threads."""
+
     deterministic = False
 
 
@@ -19,9 +23,10 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     True
     >>> use_deterministic_algorithms(False)
     """
-    _State.deterministic = bool(mode)
+    State.deterministic = bool(mode)
 
 
 def are_deterministic_algorithms_enabled() -> bool:
     """The mode that `use_deterministic_algorithms` set; False at first, as in PyTorch."""
-    return _State.deterministic
+    note_question()
+    return State.deterministic

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.variable import attribute_key
+
 
 def map_leaves(function: Callable[[Any], Any], nest: Any) -> Any:
     """The nest with `function(leaf)` in place of all that is no list, tuple or dict.
@@ -27,7 +29,15 @@ def structure(key: Callable[[Any], Any], nest: Any) -> Any:
     (<class 'list'>, <class 'int'>, (<class 'tuple'>, <class 'float'>))
     """
     if isinstance(nest, dict):
-        return (dict, *((name, structure(key, value)) for name, value in nest.items()))
+        items = nest.items()
+        return (dict, *((name_key(name), structure(key, value)) for name, value in items))
     if isinstance(nest, list | tuple):
         return (type(nest), *(structure(key, value) for value in nest))
     return key(nest)
+
+
+def name_key(name: Any) -> Any:
+    """What a key of a dict counts as: 1, 1.0 and True, which compare equal, are three."""
+    if isinstance(name, tuple):
+        return (type(name), *map(name_key, name))
+    return type(name), attribute_key(name)

@@ -3,6 +3,7 @@
 No other module reads `os.environ` for settings of numbatorch.
 """
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -54,19 +55,24 @@ def _integer(name: str) -> int:
 
 
 _DEBUG = os.environ.encodekey("NUMBATORCH_DEBUG")
-_VARIABLES: Any = vars(os.environ)[
-    "_data"
-]  # looked into at every call, which `os.environ` takes too long for
+DEVICE = os.environ.encodekey("NUMBATORCH_DEVICE")
+# Looked into at every call, which `os.environ` takes too long for.
+VARIABLES: Any = vars(os.environ)["_data"]
+
+
+def reads_variables(value: Any) -> bool:
+    """Whether a value is what programs read the variables of their environment with."""
+    return value is os.environ or value is os.getenv
 
 
 def debug() -> int:
     """Debug level, 0 to 4."""
-    return _integer("DEBUG") if _DEBUG in _VARIABLES else 0
+    return _integer("DEBUG") if _DEBUG in VARIABLES else 0
 
 
 def debug_variable() -> tuple[Any, Any]:
     """A key and a mapping: the debug level is 0 while the mapping has no such key."""
-    return _DEBUG, _VARIABLES
+    return _DEBUG, VARIABLES
 
 
 def threads() -> int:
@@ -87,7 +93,16 @@ def processors() -> int:
 
 def device() -> str:
     """Name of the device on which new tensors are made."""
+    note_question()
     return SETTINGS["DEVICE"].read()
+
+
+_questions = itertools.count()
+
+
+def note_question() -> int:
+    """A number that is one more than the last if no default that may change was asked for since."""
+    return next(_questions)
 
 
 def cuda_simulator() -> bool:

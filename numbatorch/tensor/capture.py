@@ -22,6 +22,7 @@ from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
 from numbatorch.locks import Lock
 from numbatorch.nest import map_leaves, structure
 from numbatorch.ops.operands import BUFFER, describe
+from numbatorch.settings import note_question
 from numbatorch.tensor.base import (
     Handle,
     LeafNode,
@@ -32,9 +33,10 @@ from numbatorch.tensor.base import (
     tracing,
 )
 from numbatorch.tensor.between import nothing_in_between
-from numbatorch.tensor.guards import ATTRIBUTES, Guards
+from numbatorch.tensor.classes import argument_key
+from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
 from numbatorch.tensor.random import recorded_draws
-from numbatorch.tensor.reachable import guards_of, is_mutable
+from numbatorch.tensor.reachable import declarations_of, guards_of
 from numbatorch.tensor.trace import (
     LEAVES_NONE,
     STAYS,
@@ -48,7 +50,7 @@ from numbatorch.tensor.trace import (
 )
 from numbatorch.tensor.tracked import Tracked
 from numbatorch.tensor.views import Updates
-from numbatorch.variable import attribute_key, variable
+from numbatorch.variable import variable
 
 
 def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str] = ()) -> Any:
@@ -98,11 +100,8 @@ class Compiled:
         """`kept` traces; more than usual means that many are no surprise."""
         update_wrapper(self, function, updated=())
         self._function = function
-        self._signature = inspect.signature(function)
-        unknown = [name for name in dynamic if name not in self._signature.parameters]
-        if unknown:
-            raise TypeError(message("compile", f"the function has no parameter {unknown[0]!r}"))
         self._dynamic = dynamic
+        self._declare()
         self._kept = kept
         self._made = 0
         self._traces: dict[Any, list[Trace]] = {}  # by signature
@@ -111,6 +110,29 @@ class Compiled:
         self._lock = Lock()
         # By the number of positional arguments, and the names of the others.
         self._fast: dict[Any, list[tuple[Trace, Callable[..., Any]]]] = {}
+
+    def _declare(self) -> None:
+        """Look at which arguments the function takes, and what it takes for those left out."""
+        self._declared = declarations_of(self._function)
+        self._signature = inspect.signature(self._function)
+        unknown = [name for name in self._dynamic if name not in self._signature.parameters]
+        if unknown:
+            raise TypeError(message("compile", f"the function has no parameter {unknown[0]!r}"))
+
+    def _is_as_declared(self) -> bool:
+        return all(place.holds() for place in self._declared)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        """The arguments by name, with what the function takes for those left out."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError:
+            if self._is_as_declared():
+                raise
+            self._declare()
+            bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound
 
     @property
     def traces(self) -> int:
@@ -130,8 +152,7 @@ class Compiled:
             result = fast(*args, *kwargs.values()) if kwargs else fast(*args)
             if result is not NotImplemented:  # as for a call that is not foreseen
                 return result
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+        bound = self._bind(args, kwargs)
         values = bound.arguments
         numbers = {name: _number(name, values[name]) for name in self._dynamic}
         tensors: list[Any] = []
@@ -188,7 +209,8 @@ class Compiled:
     ) -> Trace | None:
         """The trace for a signature in which all is as it was; a new one if there is none.
 
-        None where the function has to be called, as its tensors are on several devices.
+        None where the function has to be called, as its tensors are on several devices or it takes
+        other arguments by now.
         """
         reason = ""
         for found in reversed(self._traces.get(key, [])):
@@ -199,6 +221,9 @@ class Compiled:
                 return found
             if isinstance(before, Handle | Tracked | Node):
                 self._drop(found)  # it would keep memory that nobody may need any more
+        if not self._is_as_declared():
+            self._declare()
+            return None
         made = self._trace(bound, tensors, numbers)
         if made is None:
             self._eager.add(key)
@@ -278,7 +303,10 @@ class Compiled:
             tracing() as updates,
             recorded_draws() as draws,
         ):
+            question = note_question()
             result = self._function(*call.args, **call.kwargs)
+            if note_question() != question + 1:
+                guards.defaults()
             returned: list[Any] = []
             _flatten(result, returned)
             nodes = [t.node for t in returned]
@@ -366,7 +394,7 @@ def _refuse_kept(guards: Guards, trace: int) -> None:
     """
     for place in guards.all():
         found = place.read()
-        if found is not place.expected:
+        if not same(found, place.expected):
             values = found if isinstance(found, tuple) else (found,)
             if place.kind == ATTRIBUTES:
                 values = tuple(vars(place.owner).values())
@@ -426,11 +454,10 @@ def _leaf_key(tensors: list[Any], value: Any) -> Any:
         node = value.node
         return (Handle, node.shape, node.dtype, node.requires_grad, node.ends_gradient)
     try:
-        hash(value)
+        return argument_key(value)
     except TypeError:
         kind = type(value).__name__
         raise DTypeError(message("compile", f"an argument of type {kind} has no hash")) from None
-    return (type(value), _Same(value) if is_mutable(value.__class__) else attribute_key(value))
 
 
 def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
@@ -445,19 +472,6 @@ def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
         return map_leaves(lambda x: x.tensor(next(rest)) if isinstance(x, _Hole) else x, form)
 
     return build
-
-
-class _Same:
-    """Stands for an object that counts as itself alone, whatever it compares equal to."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other._value is self._value
-
-    def __hash__(self) -> int:
-        return id(self._value)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
 from numbatorch.debugging import thread_flags
 from numbatorch.graph import thread_mode
+from numbatorch.nest import name_key
 from numbatorch.tensor.base import Handle
+from numbatorch.tensor.classes import argument_key, is_mutable
 from numbatorch.tensor.fast_run import Arguments, Scope, statements
-from numbatorch.tensor.guards import ABSENT, Place
-from numbatorch.tensor.reachable import is_mutable
+from numbatorch.tensor.guards import ABSENT, ATTRIBUTES, PLAIN, Place
 from numbatorch.tensor.trace import Trace
 from numbatorch.tensor.tracked import Changes
 from numbatorch.variable import attribute_key
@@ -91,6 +92,8 @@ class _Checks:
             is_=is_,
             is_watched=is_watched,
             key=attribute_key,
+            key_name=name_key,
+            whole_key=argument_key,
         )
 
     def argument(self, source: Any, value: Any, dynamic: str = "") -> bool:
@@ -116,8 +119,9 @@ class _Checks:
         constant = self.scope.name(value, "value")
         check = f"{source} is {constant}"
         if not is_mutable(kind):
-            type_, key = self.scope.name(kind, "type"), self.scope.name(attribute_key(value), "key")
-            check = f"({check} or type({source}) is {type_} and key({source}) == {key})"
+            key_of, how = (attribute_key, "key") if kind in PLAIN else (argument_key, "whole_key")
+            type_, key = self.scope.name(kind, "type"), self.scope.name(key_of(value), "key")
+            check = f"({check} or type({source}) is {type_} and {how}({source}) == {key})"
         self._checks.append(check)
         return True
 
@@ -127,7 +131,10 @@ class _Checks:
         self._checks.append(f"type({whole} := {source}) is {self.scope.name(type(value), 'type')}")
         self._checks.append(f"len({whole}) == {len(value)}")
         if isinstance(value, dict):
-            self._checks.append(f"list({whole}) == {self.scope.name(keys, 'keys')}")
+            named = all(type(key) is str for key in keys)
+            known = keys if named else list(map(name_key, keys))
+            found = f"list({whole})" if named else f"list(map(key_name, {whole}))"
+            self._checks.append(f"{found} == {self.scope.name(known, 'keys')}")
         names = [f"v{next(self._locals)}" for _key in keys]
         places = [self.scope.name(key, "at") for key in keys]
         if names:  # a tuple that is bound, and true
@@ -160,6 +167,12 @@ class _Checks:
         elif place.kind == "attribute":
             found = f"{owner}.__dict__.get({name(place.key, 'key')}, ABSENT)"
             self._checks.append(f"{found} is {expected}")
+        elif place.kind == "member":
+            self._checks.append(f"getattr({owner}, {name(place.key, 'key')}, ABSENT) is {expected}")
+        elif place.kind == ATTRIBUTES and not place.key:
+            self._checks.append(f"(*{owner}.__dict__,) == {expected}")
+        elif place.kind == "absent":
+            self._checks.append(f"{owner}.keys().isdisjoint({name(place.key, 'names')})")
         elif place.kind == "elements":
             size = len(place.expected)
             self._checks.append(f"len({owner}) == {size} and all(map(is_, {owner}, {expected}))")

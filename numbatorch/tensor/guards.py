@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numbatorch import determinism, settings
 from numbatorch.graph import Node
 from numbatorch.tensor.base import host_array
 from numbatorch.tensor.tracked import Changes, Tracked
@@ -46,7 +47,22 @@ def _state_of(generator: Any, _key: str) -> bytes:
     return pickle.dumps(getattr(generator, "bit_generator", generator).state)
 
 
-ATTRIBUTES = "number of attributes"
+def _contents_of(memory: Any, _key: str) -> Any:
+    """What an array or anything else that shows its memory holds."""
+    if not isinstance(memory, np.ndarray):
+        return memoryview(memory).tobytes()
+    held = tuple(memory.flat) if memory.dtype.hasobject else memory.tobytes()
+    return memory.shape, memory.dtype.str, held
+
+
+def _attributes_of(owner: Any, left_out: frozenset[str]) -> tuple[str, ...]:
+    """Names of the attributes that an object has itself, in order."""
+    if left_out:
+        return tuple(name for name in vars(owner) if name not in left_out)
+    return tuple(vars(owner))
+
+
+ATTRIBUTES = "names of attributes"
 
 # How what stands in a place is read.
 READERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -57,8 +73,11 @@ READERS: dict[str, Callable[[Any, Any], Any]] = {
     "member": lambda owner, key: getattr(owner, key, ABSENT),
     "elements": lambda owner, _key: tuple(owner),
     "entries": lambda owner, _key: (*owner.keys(), *owner.values()),
-    ATTRIBUTES: lambda owner, shadowed: len(vars(owner)) - len(shadowed & vars(owner).keys()),
-    "array": lambda owner, _key: owner.tobytes(),
+    "keys": lambda owner, _key: tuple(owner),
+    ATTRIBUTES: _attributes_of,
+    "absent": lambda owner, names: owner.keys().isdisjoint(names),
+    "array": _contents_of,
+    "context": lambda owner, _key: owner.get(ABSENT),
     "generator": _state_of,
     "iterator": lambda _owner, _key: object(),  # nobody can tell where it is
     "value": lambda owner, _key: host_array(moved_to(owner)).tobytes(),
@@ -106,13 +125,19 @@ class Place(NamedTuple):
             return f"attribute {self.key} of {kind}"
         if self.kind in ("variable", "global", "entry"):
             return f"{self.kind} {self.key}"
+        if self.kind == "absent":
+            return f"a global among {', '.join(sorted(self.key))}"
+        if self.kind == ATTRIBUTES:
+            return f"attributes of {getattr(self.owner, '__name__', type(self.owner).__name__)}"
         return f"{self.kind} of {type(self.owner).__name__} {self.key}".rstrip()
 
     def problem(self) -> str:
         """What changed there, for a warning."""
         if self.kind == "iterator":
             return f"{self} may have moved on"
-        if self.kind in ("elements", "entries", "array", "generator", "value"):
+        if self.kind in ("absent", ATTRIBUTES):
+            return f"{self} came or went"
+        if self.kind in ("elements", "entries", "keys", "array", "generator", "value"):
             return f"{self} changed"
         before, now = _shown(self.expected), _shown(self.read())
         return f"{self} was {before} and is {now if now != before else 'another'}"
@@ -175,6 +200,14 @@ class Guards:
         """Depend on the values of tensors too, which the function read."""
         for node in dict.fromkeys(nodes):
             self.places.append(Place("value", node, "", READERS["value"](node, "")))
+
+    def defaults(self) -> None:
+        """Depend on what a program may set for all that it calls."""
+        for kind, owner, key in (
+            ("entry", settings.VARIABLES, settings.DEVICE),
+            ("attribute", determinism.State, "deterministic"),
+        ):
+            self.places.append(Place(kind, owner, key, READERS[kind](owner, key)))
 
     def all(self) -> Iterator[Place]:
         """All places."""

@@ -6,21 +6,43 @@ It looks at names and not at what runs, so it may find more than is read.
 
 from __future__ import annotations
 
-import enum
 import functools
+import operator
 import sys
 import weakref
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterable
-from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from contextlib import suppress
+from contextvars import ContextVar
+from importlib.util import resolve_name
+from types import (
+    BuiltinMethodType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
 
 import numpy as np
 
-from numbatorch.device import Device
-from numbatorch.dtype import DType
+from numbatorch import settings
 from numbatorch.tensor.base import Handle
-from numbatorch.tensor.guards import ATTRIBUTES, PLAIN, READERS, Guards, Place, in_cell
+from numbatorch.tensor.classes import (
+    GROWING,
+    Shape,
+    has_bytes,
+    is_frozen,
+    is_installed,
+    is_leaf,
+    is_opaque,
+    is_ours,
+    is_standard,
+    may_change,
+    package_of,
+    shape_of,
+)
+from numbatorch.tensor.guards import ATTRIBUTES, READERS, Guards, Place, in_cell
 from numbatorch.tensor.reads import names_of, reads_of
 from numbatorch.tensor.tracked import Changes, Tracked
 
@@ -35,104 +57,39 @@ def guards_of(function: Any, arguments: Iterable[Any]) -> Guards:
     return Guards(walk.places.values(), seen)
 
 
-_OURS = "numbatorch"
-_READ_AS_USERS = ("nn", "optim", "models", "generation", "pipelines")  # packages that hold state
-_LIBRARIES = frozenset(("builtins", "numpy", "numba", "llvmlite", "torch", "jax"))
-_LEAVES = (*PLAIN, DType, Device, np.generic, enum.Enum, range, slice)
+def declarations_of(function: Any) -> list[Place]:
+    """The places that say which arguments a function takes, and what stands for those left out."""
+    found: list[Place] = []
+
+    def note(kind: str, owner: Any, *keys: str) -> None:
+        found.extend(Place(kind, owner, key, READERS[kind](owner, key)) for key in keys)
+
+    while function is not None:
+        inner = getattr(function, "__func__", None)
+        if isinstance(function, functools.partial):
+            note("member", function, "func", "args")
+            note("entries", function.keywords, "")
+            inner = function.func
+        elif isinstance(function, FunctionType):
+            note("member", function, "__code__", "__defaults__", "__kwdefaults__", "__wrapped__")
+            if function.__kwdefaults__:
+                note("entries", function.__kwdefaults__, "")
+            inner = getattr(function, "__wrapped__", None)
+        elif inner is None and not isinstance(function, type | BuiltinMethodType):
+            note("member", type(function), "__call__")
+            called = found[-1].expected
+            inner = called if isinstance(called, FunctionType) else None
+        function = inner
+    return found
+
+
+_CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 _NOT_CALLED = frozenset(
-    "__init__ __new__ __init_subclass__ __del__ __repr__ __str__ __hash__ __setattr__ __delattr__ "
-    "__getstate__ __setstate__ __reduce__ __reduce_ex__".split()
+    "__init_subclass__ __del__ __delattr__ __getstate__ __setstate__ __reduce__ "
+    "__reduce_ex__".split()
 )
-
-
-@functools.lru_cache
-def is_mutable(kind: Any) -> bool:
-    """Whether objects of a class may change while they compare equal to others."""
-    if issubclass(kind, (*_LEAVES, type, FunctionType)) or _is_frozen(kind):
-        return False
-    return "__dict__" in dir(kind) or "__slots__" in dir(kind)
-
-
-@functools.lru_cache
-def _is_leaf(kind: Any) -> bool:
-    return issubclass(kind, _LEAVES)
-
-
-@functools.lru_cache
-def _is_opaque(module: str | None) -> bool:
-    """Whether the code of a module is not looked into: it keeps no state that traces read."""
-    if module is None:  # of code that was executed outside of any module
-        return False
-    names = module.split(".")
-    if names[0] == _OURS:
-        return len(names) < 2 or names[1] not in _READ_AS_USERS
-    return names[0] in _LIBRARIES or names[0] in sys.stdlib_module_names
-
-
-def _top(module: str | None) -> str:
-    return (module or "").split(".")[0]
-
-
-@functools.lru_cache
-def _is_installed(module: str | None) -> bool:
-    """Whether a module is of a package that was installed, and not of a program's own files."""
-    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
-    return not _is_ours(module) and ("site-packages" in file or "dist-packages" in file)
-
-
-@functools.lru_cache
-def _is_ours(module: str | None) -> bool:
-    return module is not None and module.split(".")[0] == _OURS
-
-
-def _is_data(value: Any) -> bool:
-    """Whether an attribute of a class is a value, which an object's own may stand in for."""
-    return not hasattr(type(value), "__get__")
-
-
-def _is_frozen(kind: type) -> bool:
-    parameters = getattr(kind, "__dataclass_params__", None)
-    return parameters is not None and bool(parameters.frozen)
-
-
-class _Shape(NamedTuple):
-    """What the classes of an object say about its attributes.
-
-    Attributes:
-        ours: whether the class is of this package, whose code spells all that it reads.
-        tracked: whether it counts changes.
-        untraced: those that a trace does not depend on.
-        slots: those that are no entries of a dict.
-        data: those that the classes have values for.
-    """
-
-    ours: bool
-    tracked: bool
-    untraced: frozenset[str]
-    slots: frozenset[str]
-    data: frozenset[str]
-
-
-def _shape(kind: type) -> _Shape:
-    known, size = _shapes.get(kind), sum(len(vars(base)) for base in kind.__mro__)
-    if known is None or known[0] != size:
-        bases = [vars(base) for base in kind.__mro__ if not _is_opaque(base.__module__)]
-        slots = [base.get("__slots__", ()) for base in bases]
-        untraced: frozenset[str] = getattr(kind, "untraced", frozenset())
-        found = _Shape(
-            _is_ours(kind.__module__),
-            issubclass(kind, Tracked),
-            untraced,
-            frozenset(name for s in slots for name in ((s,) if isinstance(s, str) else s))
-            - untraced
-            - {"__dict__", "__weakref__"},
-            frozenset(name for base in bases for name, value in base.items() if _is_data(value)),
-        )
-        _shapes[kind] = known = size, found
-    return known[1]
-
-
-_shapes: weakref.WeakKeyDictionary[type, tuple[int, _Shape]] = weakref.WeakKeyDictionary()
+_OURS_NOT_CALLED = frozenset(("__repr__", "__str__", "__hash__", "__setattr__"))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 class _Walk:
@@ -141,24 +98,29 @@ class _Walk:
     def __init__(self) -> None:
         self.places: dict[tuple[str, int, Any], Place] = {}
         self._names: set[str] = set()
+        self._grown: set[str] = set()  # names of what code adds to; read unless it is a container
         self._any_attribute = False
+        self._any_class = False  # whether code may make objects of the classes of others
         self._seen: dict[int, Any] = {}  # and what has the id is held, so that it stays its own
         self._todo: list[Any] = []
         self._own: set[str] = set()  # packages that what is traced is part of
         self._instances: list[Any] = []
         self._modules: list[ModuleType] = []
-        self._classes: list[type] = []
+        self._classes: dict[type, None] = {}
+        self._constructed: set[type] = set()  # classes that code may call
+        self._absent: dict[int, tuple[dict[str, Any], set[str]]] = {}  # names of no global
+        self._shapes: dict[type, Shape] = {}
 
     def visit(self, value: Any) -> None:
         """Look into a value later."""
         kind: Any = type(value)
-        if not _is_leaf(kind) and id(value) not in self._seen:
+        if not is_leaf(kind) and id(value) not in self._seen:
             self._seen[id(value)] = value
             self._todo.append(value)
 
     def visit_first(self, value: Any) -> None:
         """Look into a value later, and into all code of its package."""
-        self._own.add(_top(getattr(value, "__module__", None)))
+        self._own.add(package_of(getattr(value, "__module__", None)))
         self.visit(value)
 
     def run(self) -> None:
@@ -182,23 +144,41 @@ class _Walk:
             for kind in self._classes:
                 self._class(kind)
         for instance in instances:
-            shape = _shape(type(instance))
+            shape = self._shape(type(instance))
+            left_out = shape.untraced
+            if shape.ours or not self._any_attribute:  # else their order counts too
+                left_out |= shape.data & self._names
             if hasattr(instance, "__dict__"):
-                self._place(ATTRIBUTES, instance, (shape.data & self._names) | shape.untraced)
+                self._place(ATTRIBUTES, instance, left_out)
+        for variables, names in self._absent.values():
+            self._place("absent", variables, frozenset(names))
 
-    def _place(self, kind: str, owner: Any, key: Any) -> Any:
-        """Note a place, and look into what stands there later; returns that."""
+    def _shape(self, kind: type) -> Shape:
+        found = self._shapes.get(kind)
+        if found is None:
+            found = self._shapes[kind] = shape_of(kind)
+        return found
+
+    def _place(self, kind: str, owner: Any, key: Any, look: bool = True) -> Any:
+        """Note a place, and `look` into what stands there later; returns that."""
         index = kind, id(owner), key
         if index not in self.places:
             expected = READERS[kind](owner, key)
             self.places[index] = Place(kind, owner, key, expected)
-            self.visit(expected)
+            if look:
+                self.visit(expected)
         return self.places[index].expected
 
     def _look_into(self, value: Any) -> None:
-        if isinstance(value, Tracked | Handle):
+        if type(value) in weakref.ProxyTypes:
+            with suppress(ReferenceError):
+                self.visit(value.__init__.__self__)
+        elif isinstance(value, Tracked | Handle) or not (self._calls(value) or self._holds(value)):
             self._object(value)
-        elif isinstance(value, FunctionType):
+
+    def _calls(self, value: Any) -> bool:
+        """Look into what may be called, or has what is called; False for anything else."""
+        if isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, MethodType | classmethod | staticmethod):
             self.visit(value.__func__)
@@ -206,28 +186,46 @@ class _Walk:
         elif isinstance(value, BuiltinMethodType):
             if not isinstance(value.__self__, ModuleType):
                 self.visit(value.__self__)
-        elif isinstance(value, weakref.ref):
-            self.visit(value())
         elif isinstance(value, property):
             self.visit(value.fget)
         elif isinstance(value, functools.partial):
-            self._each((value.func, *value.args, *value.keywords.values()))
-        elif isinstance(value, tuple | frozenset):
-            self._each(value)
-        elif isinstance(value, list | deque | set):
-            self._each(self._place("elements", value, ""))
-        elif isinstance(value, dict):
-            self._dict(value)
-        elif isinstance(value, np.ndarray):
-            if value.flags.writeable:
-                self._place("array", value, value.shape)
+            self._place("member", value, "func")
+            self._place("member", value, "args")
+            self.visit(value.keywords)
+            self._instances.append(value)
+        elif isinstance(value, operator.attrgetter | operator.methodcaller):
+            self._any_attribute = True
         elif isinstance(value, type):
-            if not self._is_foreign(value.__module__):
-                self._classes += [kind for kind in value.__mro__ if self._is_new(kind, value)]
+            self._constructed.add(value)
+            self._kind(value)
         elif isinstance(value, ModuleType):
             self._module(value)
         else:
+            return False
+        return True
+
+    def _holds(self, value: Any) -> bool:
+        """Look into a container; False for anything else."""
+        if isinstance(value, tuple | frozenset):
+            self._each(value)
+        elif isinstance(value, (*GROWING, *_VIEWS)):
+            self._each(self._place("elements", value, ""))
+        elif isinstance(value, dict):
+            self._dict(value)
+        elif isinstance(value, MappingProxyType):
+            self._each(self._place("entries", value, ""))
+        elif isinstance(value, np.ndarray):
+            if may_change(value):
+                self._place("array", value, "")
+            if value.dtype.hasobject:
+                self._each(value.flat)
+        elif isinstance(value, weakref.ref):
+            self.visit(value())
+        else:
+            return False
+        if not is_opaque(type(value).__module__):
             self._object(value)
+        return True
 
     def _module(self, module: ModuleType) -> None:
         name = module.__name__
@@ -235,20 +233,14 @@ class _Walk:
             self.visit(module.random.__self__)
         elif name == "numpy.random":
             self.visit(module.mtrand._rand)
-        elif not _is_ours(name) and not self._is_foreign(name):
+        elif is_standard(name) or not (is_ours(name) or self._is_foreign(name)):
             self._modules.append(module)
-
-    def _is_new(self, kind: type, of: type) -> bool:
-        if kind is not of and id(kind) in self._seen:
-            return False
-        self._seen[id(kind)] = kind
-        return not self._is_foreign(kind.__module__)
 
     def _is_foreign(self, module: str | None) -> bool:
         """Whether code is not looked into: that of libraries which what is traced is no part of."""
-        if _is_opaque(module):
+        if is_opaque(module):
             return True
-        return _is_installed(module) and _top(module) not in self._own
+        return is_installed(module) and package_of(module) not in self._own
 
     def _each(self, values: Iterable[Any]) -> None:
         for value in values:
@@ -258,6 +250,8 @@ class _Walk:
         untraced = getattr(type(value), "untraced", None)
         if untraced is None:
             self._each(self._place("entries", value, ""))
+            if isinstance(value, defaultdict):
+                self._place("member", value, "default_factory")
             return
         for key in value:
             if key not in untraced:
@@ -270,7 +264,9 @@ class _Walk:
         self._each((function.__kwdefaults__ or {}).values())
         if self._is_foreign(module):
             self._each(in_cell(cell, name) for name, cell in cells.items())
-        elif _is_ours(module):
+            if settings.reads_variables(function):
+                self.visit(settings.VARIABLES)
+        elif is_ours(module):
             names = names_of(code)
             self._names |= names
             for name, cell in cells.items():
@@ -278,40 +274,91 @@ class _Walk:
             for name in names & function.__globals__.keys():
                 self.visit(function.__globals__[name])
         else:
-            reads = reads_of(code)
-            self._names |= reads.attributes
-            self._any_attribute = self._any_attribute or reads.any_attribute
-            for name in reads.cells & cells.keys():
-                self._place("variable", cells[name], name)
-            for name in reads.variables & function.__globals__.keys():
-                found = self._place("global", function.__globals__, name)
-                if found is np and "random" in reads.attributes:
-                    self.visit(np.random)
+            self._users(function, cells)
+
+    def _users(self, function: FunctionType, cells: dict[str, Any]) -> None:
+        """Look into a function of a program, which may be given other code."""
+        self._place("member", function, "__code__")
+        for name in ("__defaults__", "__kwdefaults__"):
+            if getattr(function, name) is not None:
+                self._place("member", function, name)
+        if vars(function):
+            self._instances.append(function)
+        reads, variables = reads_of(function.__code__), function.__globals__
+        self._names |= reads.attributes
+        self._grown |= reads.grown
+        self._any_attribute = self._any_attribute or reads.any_attribute
+        self._any_class = self._any_class or "type" in reads.variables
+        for name, cell in cells.items():
+            if name in reads.cells or self._is_grown(name, in_cell(cell, name), reads.grown):
+                self._place("variable", cell, name)
+        wanted = reads.variables & variables.keys()
+        if reads.any_variable:
+            wanted = set(self._place("keys", variables, ""))
+        grown = reads.grown & variables.keys()
+        wanted |= {name for name in grown if self._is_grown(name, variables[name], grown)}
+        for name in wanted:
+            found = self._place("global", variables, name)
+            if found is np and "random" in reads.attributes:
+                self.visit(np.random)
+        absent = reads.variables - variables.keys()
+        if absent:
+            self._absent.setdefault(id(variables), (variables, set()))[1].update(absent)
+        for level, name in reads.imports:
+            self._imported(level, name, variables)
+
+    @staticmethod
+    def _is_grown(name: str, value: Any, grown: set[str]) -> bool:
+        """Whether code calls `append` or `add` of something that is no container."""
+        return name in grown and not isinstance(value, GROWING)
+
+    def _imported(self, level: int, name: str, variables: dict[str, Any]) -> None:
+        """Look into a module that a function imports, and into those that it is in."""
+        if level:
+            name = resolve_name("." * level + name, variables.get("__package__") or "")
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            outer = ".".join(parts[:count])
+            if is_opaque(outer) or (outer in sys.modules and self._is_foreign(outer)):
+                self.visit(sys.modules.get(outer))
+            else:
+                self._place("entry", sys.modules, outer)
 
     def _object(self, value: Any) -> None:
         kind = type(value)
+        module = kind.__module__
         if isinstance(value, Handle):
             if hasattr(value, "__dict__") and (value.__dict__ or self._any_attribute):
                 self._instances.append(value)
-        elif kind.__module__.startswith("numpy"):
+        elif module.startswith("numpy"):
             if not {"bit_generator", "state", "get_state"}.isdisjoint(dir(kind)):
                 self._place("generator", value, "")
         elif hasattr(kind, "getstate"):
             self._place("generator", value, "")
-        elif hasattr(kind, "__next__") and _is_opaque(kind.__module__):
+        elif kind is ContextVar:
+            self._place("context", value, "")
+        elif hasattr(kind, "__next__") and is_opaque(module):
             if not hasattr(kind, "write"):  # it is no file
                 self._place("iterator", value, "")
-        elif _is_ours(kind.__module__) and _is_opaque(kind.__module__):
+        elif is_ours(module) and is_opaque(module):
             self._wrapped(value)
-        elif _is_frozen(kind):
+        elif settings.reads_variables(value):
+            self.visit(settings.VARIABLES)
+        elif is_opaque(module) and has_bytes(value):
+            self._place("array", value, "")
+        elif is_frozen(kind):
+            slots = self._shape(kind).slots
             self._each(getattr(value, "__dict__", {}).values())
-            self.visit(kind)
+            self._each(getattr(value, name, None) for name in slots)
+            self._kind(kind)
         else:
             if isinstance(value, Tracked):
-                self._own.add(_top(kind.__module__))
+                self._own.add(package_of(module))
+            if not isinstance(value, tuple) and not self._is_foreign(module):
+                self._place("member", value, "__class__", look=False)
             self._wrapped(value)
             self._instances.append(value)
-            self.visit(kind)
+            self._kind(kind)
 
     def _wrapped(self, value: Any) -> None:
         """The function that a compiled or cached one calls."""
@@ -319,34 +366,60 @@ class _Walk:
 
     def _attributes(self, value: Any, names: set[str] | None) -> None:
         """The attributes of an object under some names, or under any where that is None."""
-        shape = _shape(type(value))
+        shape = self._shape(type(value))
         own = getattr(value, "__dict__", {})
         wanted = self._names if names is None and shape.ours else names
-        found = set(own) if wanted is None else own.keys() & wanted
+        found = set(own) if wanted is None or shape.any else own.keys() & wanted
+        grown = own.keys() & self._grown
+        found |= {name for name in grown if self._is_grown(name, own[name], grown)}
         if shape.tracked:  # it may go through its parameters and modules without naming them
             found |= {name for name, held in own.items() if isinstance(held, Handle | Tracked)}
         for name in found - shape.untraced:
             self._place("attribute", value, name)
         members = shape.data - own.keys() if hasattr(value, "__dict__") else frozenset()
         for name in (members & self._names) | shape.slots:
-            if wanted is None or name in wanted:
+            if wanted is None or name in wanted or name in self._grown:
                 self._place("member", value, name)
 
     def _of_names(self, module: ModuleType) -> None:
-        for name in self._names & vars(module).keys():
-            self._place("attribute", module, name)
+        """What a module holds under the names; of one of Python's what can change in place."""
+        held = vars(module)
+        standard = is_standard(module.__name__)
+        for name in (self._names | self._grown) & held.keys():
+            value = held[name]
+            if not standard:
+                if name in self._names or self._is_grown(name, value, self._grown):
+                    self._place("attribute", module, name)
+            elif value is not sys.modules and (
+                isinstance(value, (*GROWING, dict)) or settings.reads_variables(value)
+            ):
+                self.visit(value)
+
+    def _kind(self, kind: type) -> None:
+        """Look into a class, those that it inherits from, and its own class."""
+        if kind in self._classes or self._is_foreign(kind.__module__):
+            return
+        for base in kind.__mro__:
+            if not self._is_foreign(base.__module__):
+                self._classes[base] = None
+        self._kind(type(kind))
 
     def _class(self, kind: type) -> None:
+        ours = is_ours(kind.__module__)
+        if not ours:
+            self._place("member", kind, "__mro__", look=False)
+            self._place(ATTRIBUTES, kind, frozenset())
+        constructs = not ours and (kind in self._constructed or self._any_class)
         for name, value in list(vars(kind).items()):
-            special = name.startswith("__") and name.endswith("__")
-            if special and name not in _NOT_CALLED and isinstance(value, FunctionType):
+            if name.startswith("__") and name.endswith("__"):
+                skipped = name in _NOT_CALLED or (name in _CONSTRUCTORS and not constructs)
+                skipped = skipped or (ours and name in _OURS_NOT_CALLED)
+                read = isinstance(value, FunctionType) and not skipped
+            else:
+                any_name = self._any_attribute and not ours
+                read = any_name or name in self._names
+                read = read or self._is_grown(name, value, self._grown)
+            if read and ours:
                 self.visit(value)
-            elif not special and name in self._names:
-                if _is_ours(kind.__module__):
-                    self.visit(value)
-                else:
-                    self._place("attribute", kind, name)
-        for base in kind.__mro__[1:]:  # what a class inherits it may have itself later
-            if not _is_ours(kind.__module__) and base in self._classes:
-                for name in (self._names & vars(base).keys()) - vars(kind).keys():
-                    self._place("attribute", kind, name)
+            elif read:
+                self._place("attribute", kind, name)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dis
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
 
 # Names by which code reads attributes whose names it does not spell.
-_ANY_ATTRIBUTE = frozenset("getattr vars __dict__ attrgetter asdict __getattribute__".split())
+_ANY_ATTRIBUTE = frozenset(
+    "getattr vars __dict__ attrgetter methodcaller asdict astuple replace getmembers copy deepcopy "
+    "__getattribute__ eval exec".split()
+)
 
-# Calls of these leave what they are called on unread.
+# Functions that read variables whose names code does not spell.
+_ANY_VARIABLE = frozenset(("eval", "exec", "globals"))
+
+# Calls of these leave a container that they are called on unread.
 _ADDERS = frozenset(("append", "add"))
 
 # What may stand between reading a counter and writing it: `count += 1`, `counts["calls"] += 1`.
@@ -27,13 +32,19 @@ class Reads:
         variables: names of globals.
         cells: names of variables of enclosing functions.
         attributes: names after a dot, and strings that may be names of attributes.
+        grown: names after which `append` or `add` is called, which may do no more than that.
+        imports: modules that it imports, with how many packages up from its own.
         any_attribute: whether it may read attributes by names that it computes.
+        any_variable: whether it may read globals by names that it computes.
     """
 
     variables: set[str] = field(default_factory=set)
     cells: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
+    imports: set[tuple[int, str]] = field(default_factory=set)
     any_attribute: bool = False
+    any_variable: bool = False
 
 
 _known: dict[CodeType, Reads] = {}
@@ -70,24 +81,26 @@ def names_of(code: CodeType) -> set[str]:
 def _read(code: CodeType, found: Reads) -> None:
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
+        if step.opname == "IMPORT_NAME":
+            found.imports.add((steps[i - 2].argval, step.argval))
+        elif step.opname == "IMPORT_FROM":
+            found.attributes.add(step.argval)
         if not step.opname.startswith("LOAD_") or not isinstance(step.argval, str):
             continue
         if step.opname == "LOAD_CONST":
             if step.argval.isidentifier():
                 found.attributes.add(step.argval)
-        elif not _only_writes(steps, i):
+        elif _adds(steps, i):
+            found.grown.add(step.argval)
+        elif not _only_counts(steps, i):
             _kind(step.opname, found).add(step.argval)
-    if "globals" in code.co_names:
-        found.variables.update(filter(_is_text, code.co_consts))
+    if not _ANY_VARIABLE.isdisjoint(code.co_names):
+        found.any_variable = True
     if not _ANY_ATTRIBUTE.isdisjoint(code.co_names):
         found.any_attribute = True
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             _read(constant, found)
-
-
-def _is_text(constant: Any) -> bool:
-    return isinstance(constant, str)
 
 
 def _kind(opname: str, found: Reads) -> set[str]:
@@ -100,15 +113,31 @@ def _kind(opname: str, found: Reads) -> set[str]:
     return set()  # a local variable
 
 
-def _only_writes(steps: list[dis.Instruction], i: int) -> bool:
-    """Whether what step `i` loads is only appended to or counted up."""
-    name, counted = steps[i].argval, False
+def _adds(steps: list[dis.Instruction], i: int) -> bool:
+    """Whether a method that adds to a container is called of what step `i` loads."""
+    after = steps[i + 1]
+    return after.opname in ("LOAD_ATTR", "LOAD_METHOD") and after.argval in _ADDERS
+
+
+# How what is loaded is stored again.
+_STORES = {
+    "LOAD_GLOBAL": "STORE_GLOBAL",
+    "LOAD_NAME": "STORE_NAME",
+    "LOAD_DEREF": "STORE_DEREF",
+    "LOAD_ATTR": "STORE_ATTR",
+}
+
+
+def _only_counts(steps: list[dis.Instruction], i: int) -> bool:
+    """Whether what step `i` loads is only counted up, and what is counted not read on the way."""
+    load, counted = steps[i], False
     for step in steps[i + 1 :]:
-        if step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            return step.argval in _ADDERS and step is steps[i + 1]
+        if step.opname == "STORE_SUBSCR":
+            return counted
         if step.opname.startswith("STORE_"):
-            return counted and (step.opname == "STORE_SUBSCR" or step.argval == name)
-        if step.opname not in _COUNTING:
+            same = step.opname == _STORES.get(load.opname) and step.argval == load.argval
+            return counted and same
+        if step.opname not in _COUNTING or (counted and step.opname == "COPY"):
             return False
         counted = counted or step.opname == "BINARY_OP"
     return False
