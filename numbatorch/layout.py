@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from numbatorch.shape import Shape, contiguous_strides, numel
@@ -21,7 +22,7 @@ class Layout(NamedTuple):
     @staticmethod
     def contiguous(shape: Shape) -> Layout:
         """Row-major from the buffer's start."""
-        return Layout(shape, contiguous_strides(shape))
+        return _contiguous(shape)
 
     @property
     def is_contiguous(self) -> bool:
@@ -94,6 +95,15 @@ class Layout(NamedTuple):
         strides = tuple(stride * step for stride, step in zip(self.strides, steps, strict=True))
         return Layout(sizes, strides, offset)
 
+    def select(self, dim: int, index: int) -> Layout:
+        """Element `index` of dimension `dim`, which goes."""
+        shape, strides, offset = self
+        return Layout(
+            shape[:dim] + shape[dim + 1 :],
+            strides[:dim] + strides[dim + 1 :],
+            offset + index * strides[dim],
+        )
+
     def reshape(self, shape: Shape) -> Layout | None:
         """The same elements in order under another shape, or None if no strides express it."""
         if numel(shape) == 0 or self.is_contiguous:
@@ -116,6 +126,11 @@ class Layout(NamedTuple):
             left //= size
             step *= size
         return Layout(shape, tuple(out), self.offset)
+
+
+@lru_cache(maxsize=1024)
+def _contiguous(shape: Shape) -> Layout:
+    return Layout(shape, contiguous_strides(shape))
 
 
 def _merged(shape: Shape, strides: Shape) -> tuple[list[int], list[int]]:

@@ -33,7 +33,7 @@ from numbatorch.ops.operands import (
     scalar_dtype,
 )
 from numbatorch.ops.signature import Parameters
-from numbatorch.shape import broadcast
+from numbatorch.shape import Shape, broadcast
 from numbatorch.variable import Variable
 
 ELEMENTWISE_PROMOTES = dt.float32
@@ -80,7 +80,8 @@ class Elementwise(Op):
     def public(self) -> Callable[..., Any]:
         """The public function that it has unless one is written: operands, then attributes."""
         place = self.places[0] if self.places else "nt"  # an operator of ours alone
-        return surface.function_of(self, self.operands, self.attributes, place)
+        short = self.of_one if self.arity == 1 else None
+        return surface.function_of(self, self.operands, self.attributes, place, short)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Its public function."""
@@ -364,6 +365,14 @@ class View(Inferred):
         """Decorator: `function(input, value, **attrs)` is the input with `value` as its view."""
         self.write = function
         return self
+
+    def known(self, x: Node, attrs: dict[str, Any], shape: Shape) -> Node:
+        """What `apply` gives for attributes that are known to fit, and then have this shape."""
+        depth = 0 if x.buffer is not None else x.depth
+        required = x.requires_grad and _MODE.grad and self.differentiable
+        node = _node(self, (x,), attrs, x, depth + 1, required)
+        node.shape = shape
+        return node
 
     def changes_nothing(self, node: Node) -> bool:
         """Whether the result is the input, element by element."""

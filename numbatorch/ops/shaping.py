@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,7 +178,7 @@ def select(input: Node, dim: int, index: int) -> Node:
     size = input.shape[axis] if input.shape else 0
     if not -size <= index < size:
         raise OutOfRange(message("select", f"index {index} of a dimension of {size}"))
-    return views.squeeze(views.narrow(input, axis, index % size, 1), axis)
+    return views.element(input, axis, index % size)
 
 
 @public()
@@ -198,7 +199,8 @@ def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[No
         sizes = list(wanted)
         if sum(sizes) != total or any(size < 0 for size in sizes):
             raise ShapeError(message("split", f"{sizes} do not add up to {total}"))
-    return tuple(narrow(tensor, axis, sum(sizes[:i]), size) for i, size in enumerate(sizes))
+    first = itertools.accumulate(sizes, initial=0)
+    return tuple([narrow(tensor, axis, start, n) for start, n in zip(first, sizes, strict=False)])
 
 
 @public()
@@ -216,8 +218,7 @@ def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
     axis = normalize_dim("unbind", dim, len(input.shape))
     if not input.shape:
         raise OutOfRange(message("unbind", "a 0-d tensor has no dimensions"))
-    total = input.shape[axis]
-    return tuple(select(input, dim, i) for i in range(total))
+    return tuple([views.element(input, axis, i) for i in range(input.shape[axis])])
 
 
 @public("Tensor")

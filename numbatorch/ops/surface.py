@@ -191,12 +191,17 @@ def _wrapped(out: Any, held: list[Any]) -> Any:
 
 
 def function_of(
-    op: Op, operands: tuple[str, ...], attributes: Parameters, place: str
+    op: Op,
+    operands: tuple[str, ...],
+    attributes: Parameters,
+    place: str,
+    short: Callable[[Node], Node | None] | None = None,
 ) -> Callable[..., Any]:
     """The public function of an operator that needs none written: operands, then attributes.
 
     Args:
         place: one where users find it.
+        short: what makes the node of a call with one operand, or None where `op.apply` has to.
     """
     kinds = inspect.Parameter
     operand = "Tensor | Number" if len(operands) > 1 else "Tensor"
@@ -223,19 +228,19 @@ def function_of(
     function.__module__ = getattr(op, "function", op.reference).__module__
     function.__signature__ = shown  # type: ignore[attr-defined]
     found = on_tensors(function, op.name)
-    if len(operands) == 1:
-        found = _quick(op, found)
+    if short is not None:
+        found = _quick(short, found)
     found.__module__ = MODULES.get(place, function.__module__)
     return found
 
 
-def _quick(op: Any, general: Callable[..., Any]) -> Callable[..., Any]:
+def _quick(short: Callable[[Node], Node | None], general: Callable[..., Any]) -> Callable[..., Any]:
     """The function of one operand, with a short way for a tensor alone."""
 
     @functools.wraps(general)
     def call(*args: Any, **options: Any) -> Any:
         if len(args) == 1 and not options and isinstance(args[0], _handles):
-            node = op.of_one(args[0].node)
+            node = short(args[0].node)
             if node is not None:
                 return _handles._fresh(node)
         return general(*args, **options)

@@ -179,7 +179,7 @@ FAMILIES = {
         "special": "erf expm1 log1p ndtr round",
     },
     "ops.view": {
-        "records": "clone detach permute reinterpret reshape slice slice_update",
+        "records": "clone detach permute reinterpret reshape select slice slice_update",
     },
     "tensor.dynamic": {
         "Tensor": "argwhere masked_select nonzero unique",

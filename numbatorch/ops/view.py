@@ -128,6 +128,49 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((start + rows + 1, 2 * cols + 1))], attrs
 
 
+@view(lambda layout, *, dim, index: layout.select(dim, index))
+def select(x: Array, *, dim: int, index: int) -> Array:
+    """Element `index` of dimension `dim`, which goes."""
+    out: Array = x[(slice(None),) * dim + (index,)]
+    return out
+
+
+@select.infer
+def _(x: Node, *, dim: int, index: int) -> tuple[Shape, DType]:
+    reject_blocks("select", x)
+    assert 0 <= dim < len(x.shape), "counted from the front before the operator sees it"
+    if not 0 <= index < x.shape[dim]:
+        problem = f"index {index} is out of range for dimension {dim} of size {x.shape[dim]}"
+        raise OutOfRange(message("select", problem, f"tensor {describe(x)}"))
+    return x.shape[:dim] + x.shape[dim + 1 :], x.dtype
+
+
+@select.vjp
+def _(g: Node, y: Node, x: Node, *, dim: int, index: int) -> Node:
+    return _selected(const(0.0, x.dtype, x.device, x.shape), g, dim, index)
+
+
+@select.writes
+def _(x: Node, value: Node, *, dim: int, index: int) -> Node:
+    return _selected(x, value, dim, index)
+
+
+@select.samples
+def _(rng: Draw) -> Any:
+    shape = rng.dims((0, 0, 0), (4, 4, 4))
+    dim = int(rng.integers(0, 3))
+    shape = tuple(n + (i == dim) for i, n in enumerate(shape))
+    return [rng.standard_normal(shape)], {"dim": dim, "index": int(rng.integers(0, shape[dim]))}
+
+
+def _selected(base: Node, value: Node, dim: int, index: int) -> Node:
+    """`base` with `value` as its element `index` of dimension `dim`."""
+    before, after = base.shape[:dim], base.shape[dim + 1 :]
+    starts = tuple([index if i == dim else 0 for i in range(len(base.shape))])
+    value = reshape.apply(value, shape=(*before, 1, *after))
+    return slice_update.apply(base, value, starts=starts, steps=(1,) * len(starts))
+
+
 @view(
     lambda layout, *, dtype, source: layout.reinterpret(source.itemsize, dtype.itemsize),
     keeps_order=True,
@@ -326,6 +369,19 @@ def narrow(x: Node, dim: int, start: int, length: int, step: int = 1) -> Node:
     sizes = tuple(length if i == axis else size for i, size in enumerate(x.shape))
     steps = tuple(step if i == axis else 1 for i in range(rank))
     return slice_.apply(x, starts=starts, sizes=sizes, steps=steps)
+
+
+def part(x: Node, starts: Shape, sizes: Shape, steps: Shape) -> Node:
+    """A slice that is known to be in range."""
+    reject_blocks("slice", x)
+    return slice_.known(x, {"starts": starts, "sizes": sizes, "steps": steps}, sizes)
+
+
+def element(x: Node, dim: int, index: int) -> Node:
+    """Element `index` of dimension `dim`, which goes; both are known to be in range."""
+    reject_blocks("select", x)
+    shape = x.shape
+    return select.known(x, {"dim": dim, "index": index}, shape[:dim] + shape[dim + 1 :])
 
 
 def squeeze(x: Node, dims: int | Sequence[int] | None = None) -> Node:

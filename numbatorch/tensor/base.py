@@ -259,6 +259,7 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
 
 def host_array(node: Node) -> Array:
     """The realized elements, read-only where they may share memory with the buffer."""
+    note_finished()
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)
     with running:
@@ -328,7 +329,9 @@ class Handle:
 
     def _view(self, node: Node, steps: tuple[Step, ...]) -> Tensor:
         """A tensor on `node`, which `steps` make of this one's, as a view of it."""
-        view = self._tensor(node)
+        if node.buffer is None and node.depth > _limit.depth:
+            realize_nodes([node])
+        view = self._fresh(node)
         enter_view(self, view, steps)
         return view
 
@@ -460,6 +463,11 @@ class Handle:
             alias.memory.add(self)  # another thread may have let go of it in between
             if alias.memory.owner() is base and base.node is source:
                 return node
+
+    def _noted(self) -> Node:
+        """The node, with the value that a run gave it or this tensor which this comes within."""
+        note_finished()
+        return self.node
 
     def _take_here(self) -> None:
         """Before a change: hold what was made so far, and within a trace what the base is there."""

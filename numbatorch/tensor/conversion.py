@@ -137,7 +137,7 @@ class ConversionMethods(Handle):
                     hint="use detach().numpy()",
                 )
             )
-        return host_array(self.node)
+        return host_array(self._noted())
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array = self.numpy()
@@ -152,7 +152,7 @@ class ConversionMethods(Handle):
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; one number for a 0-d tensor."""
-        return _plain(host_array(self.node)).tolist()
+        return _plain(host_array(self._noted())).tolist()
 
     def item(self) -> Any:
         """The only element, as a Python number.
@@ -160,12 +160,12 @@ class ConversionMethods(Handle):
         Raises:
             ShapeError: there is not exactly one element.
         """
-        if numel(self.node.shape) != 1:
+        node = self._noted()
+        if numel(node.shape) != 1:
             raise ShapeError(
-                message("item", "only a tensor of one element is a number", describe(self.node))
+                message("item", "only a tensor of one element is a number", describe(node))
             )
-        node = self.node
-        if node.buffer is not None and not is_tracing():
+        if not is_tracing():
             with running:
                 found = number(node)
             if found is not None:

@@ -16,7 +16,7 @@ from numbatorch.ops import families
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import handles_are
-from numbatorch.ops.view import clone, permute, reinterpreted
+from numbatorch.ops.view import clone, permute, reinterpreted, select
 from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -254,6 +254,10 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         return backward(self, gradient, create_graph)
 
     def __getitem__(self, key: Any) -> Tensor:
+        if key.__class__ is int:  # the usual case, and so a quick one
+            node = index.element(self.node, key)
+            if node is not None:
+                return self._view(node, ((select, node.attrs),))
         return self._of(index.get(self.node, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -276,7 +280,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
     def __iter__(self) -> Iterator[Tensor]:
         if not self.node.shape:
             raise TypeError(message("iter", "a 0-d tensor has no elements in a row"))
-        return iter(self.unbind(0))
+        return map(self.__getitem__, range(self.node.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, Tensor | int | float | complex | np.generic):
@@ -308,12 +312,12 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         return self.fill_(0)
 
     def __repr__(self) -> str:
-        return printing.text(self.node)
+        return printing.text(self._noted())
 
     def _repr_html_(self) -> str:
         from numbatorch.tensor.notebook import tensor_html
 
-        return tensor_html(self.node)
+        return tensor_html(self._noted())
 
     def __format__(self, spec: str) -> str:
         if spec and not self.node.shape:
@@ -339,7 +343,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         return self.__deepcopy__({})
 
     def __reduce__(self) -> Any:
-        node = self.node
+        node = self._noted()
         array = host_array(node)
         if array.dtype.kind not in "fiubc":
             array = array.view(f"u{array.dtype.itemsize}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,33 +13,58 @@ from numbatorch.backends.base import backend
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops.registry import View
+from numbatorch.ops.view import select
+from numbatorch.ops.write_through import Step, layout_through
 from numbatorch.shape import numel
 
 Array = np.ndarray[Any, Any]
 
-_CODES = {
-    "bool": "?",
-    "float16": "e",
-    "float32": "f",
-    "float64": "d",
-    "int8": "b",
-    "int16": "h",
-    "int32": "i",
-    "int64": "q",
-    "uint8": "B",
-    "uint16": "H",
-    "uint32": "I",
-    "uint64": "Q",
+
+def _half(bits: int) -> Any:
+    return struct.unpack("=e", struct.pack("=H", bits))[0]
+
+
+def _bfloat16(bits: int) -> Any:
+    return struct.unpack("=f", struct.pack("=I", bits << 16))[0]
+
+
+# The type of C that one element of a dtype lies in memory as, and what makes a number of its value.
+_AT: dict[str, tuple[Callable[[int], Any], Callable[[Any], Any] | None]] = {
+    "bool": (ctypes.c_bool.from_address, None),
+    "float16": (ctypes.c_uint16.from_address, _half),
+    "bfloat16": (ctypes.c_uint16.from_address, _bfloat16),
+    "float32": (ctypes.c_float.from_address, None),
+    "float64": (ctypes.c_double.from_address, None),
+    "int8": (ctypes.c_int8.from_address, None),
+    "int16": (ctypes.c_int16.from_address, None),
+    "int32": (ctypes.c_int32.from_address, None),
+    "int64": (ctypes.c_int64.from_address, None),
+    "uint8": (ctypes.c_uint8.from_address, None),
+    "uint16": (ctypes.c_uint16.from_address, None),
+    "uint32": (ctypes.c_uint32.from_address, None),
+    "uint64": (ctypes.c_uint64.from_address, None),
 }
-_UNPACK = {name: struct.Struct(f"={code}").unpack for name, code in _CODES.items()}
 
 
 def number(node: Node) -> Any:
-    """The one element of a realized value in host memory, as a Python number; None for others."""
-    unpack = _UNPACK.get(node.dtype.name)
-    if unpack is None or node.device.kind != "cpu":
+    """The element of a node of one, as a Python number, if it lies in host memory; else None."""
+    known = _AT.get(node.dtype.name)
+    if known is None or node.device.kind != "cpu":
         return None
-    return unpack(ctypes.string_at(node.buffer.address, node.dtype.itemsize))[0]
+    at, of_bits = known
+    attrs, inputs, op = node.attrs, node.inputs, node.op  # in this order, as in `_place`
+    buffer, offset = node.buffer, 0
+    if buffer is None:
+        if op is select and inputs[0].buffer is not None:
+            buffer, offset = inputs[0].buffer, attrs["index"]  # of the one long dimension
+        else:
+            place = _place(node)
+            if place is None:
+                return None
+            source, layout = place
+            buffer, offset = source.buffer, layout.offset
+    value = at(buffer.address + offset * node.dtype.itemsize).value
+    return value if of_bits is None else of_bits(value)
 
 
 # A view of so many elements at most is read where it lies; copying more is worth a plan.
@@ -47,24 +73,31 @@ FEW_ELEMENTS = 1 << 14
 
 def read_as_view(node: Node) -> Array | None:
     """The elements of a small view of a realized value in host memory; None for anything else."""
-    views = []
-    source = node
-    while source.buffer is None:
-        if not isinstance(source.op, View) or source.op.reinterprets:
-            return None
-        views.append(source)
-        (source,) = source.inputs
-    few = 0 < numel(node.shape) <= FEW_ELEMENTS
-    if not few or source.dtype.kind not in "biuf":
+    if not 0 < numel(node.shape) <= FEW_ELEMENTS or node.dtype.kind not in "biuf":
         return None
-    layout = Layout.contiguous(source.shape)
-    for view in reversed(views):
-        assert isinstance(view.op, View)
-        found = view.op.layout(layout, **view.attrs)
-        if found is None:
-            return None
-        layout = found
+    place = _place(node)
+    if place is None:
+        return None
+    source, layout = place
     return backend(source.device).view_to_numpy(source.buffer, source.dtype, layout)
+
+
+def _place(node: Node) -> tuple[Node, Layout] | None:
+    """The realized value that a node is a view of, and where its elements lie in that.
+
+    None where it is no view, where no strides express it, and where it reads bytes as of another
+    dtype.
+    """
+    views: list[Step] = []
+    while node.buffer is None:
+        # In this order: what a finalizer settles meanwhile is no view any more.
+        attrs, inputs, op = node.attrs, node.inputs, node.op
+        if not isinstance(op, View) or op.reinterprets:
+            return None
+        views.append((op, attrs))
+        (node,) = inputs
+    layout = layout_through(Layout.contiguous(node.shape), views[::-1])
+    return None if layout is None else (node, layout)
 
 
 def unchanging(array: Array) -> Array:

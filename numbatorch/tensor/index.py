@@ -60,8 +60,47 @@ class _Selection:
         self.origin.append(-1)
 
 
+def element(node: Node, index: int) -> Node | None:
+    """node[index] by a short way; None where the long one finds what is wrong."""
+    size = node.shape[0] if node.shape else 0
+    if not -size <= index < size or node.dtype.kind == "q":
+        return None
+    return views.element(node, 0, index + size if index < 0 else index)
+
+
+def basic(node: Node, key: Any) -> Node | None:
+    """node[key] for ints and slices by a short way; None for others, and as above."""
+    items = key if key.__class__ is tuple else (key,)
+    if len(items) > len(node.shape) or node.dtype.kind == "q":
+        return None
+    taken: list[range] = []  # of the dimensions that stay
+    for item in items:
+        size = node.shape[len(taken)]
+        if item.__class__ is int:
+            if not -size <= item < size:
+                return None
+            node = views.element(node, len(taken), item + size if item < 0 else item)
+        elif item.__class__ is slice:
+            for bound in (item.start, item.stop, item.step):
+                if bound is not None and bound.__class__ is not int:
+                    return None
+            taken.append(range(size)[item])
+        else:
+            return None
+    taken += map(range, node.shape[len(taken) :])
+    sizes = tuple([len(places) for places in taken])
+    steps = tuple([places.step if places else 1 for places in taken])
+    if sizes == node.shape and steps == (1,) * len(steps):
+        return node
+    starts = tuple([places.start if places else 0 for places in taken])
+    return views.part(node, starts, sizes, steps)
+
+
 def get(node: Node, key: Any) -> Node:
     """node[key]."""
+    found = basic(node, key)
+    if found is not None:
+        return found
     mask = _leading_mask(node, key)
     if mask is not None:
         return selected("index", node, mask)
@@ -252,13 +291,17 @@ def _read_picks(node: Node, item: Any, chosen: _Selection) -> None:
 
 
 def _sliced(node: Node, chosen: _Selection) -> Node:
-    if tuple(chosen.sizes) != node.shape or any(step != 1 for step in chosen.steps):
-        node = views.slice_.apply(
-            node,
-            starts=tuple(chosen.starts),
-            sizes=tuple(chosen.sizes),
-            steps=tuple(chosen.steps),
-        )
+    kept = [axis for axis in chosen.origin if axis >= 0]
+    for axis in reversed(range(len(chosen.sizes))):
+        if axis not in kept:
+            node = views.element(node, axis, chosen.starts[axis])
+    sizes = tuple([chosen.sizes[axis] for axis in kept])
+    steps = tuple([chosen.steps[axis] for axis in kept])
+    if sizes != node.shape or any(step != 1 for step in steps):
+        starts = tuple([chosen.starts[axis] for axis in kept])
+        moves = any(isinstance(start, Variable) for start in starts)
+        sliced = views.slice_.apply if moves else views.part  # where a variable leads is not known
+        node = sliced(node, starts=starts, sizes=sizes, steps=steps)
     shape = tuple(chosen.shape)
     return node if shape == node.shape else views.reshape.apply(node, shape=shape)
 
@@ -403,6 +446,7 @@ def _positions(lead: Shape, chosen: _Selection, tail: int) -> Array:
         chosen.sizes[:rank],
         chosen.steps[:rank],
         chosen.shape[: len(chosen.shape) - tail],
+        chosen.origin[: len(chosen.shape) - tail],
     )
     for axis, pick in chosen.picks.items():
         moved = host_array(pick) if isinstance(pick, Node) else pick

@@ -1,5 +1,6 @@
 """What a finalizer, a generator's end or a signal's handler computes in the midst of anything."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,6 +161,55 @@ def test_a_node_on_the_way_may_be_read_within_the_reading_of_a_result() -> None:
     for moment in intrusions(call, lambda: held and held[-1].tolist()):
         assert found[-1] == [number * i + 1 for i in range(8)], moment
         assert held[-1].tolist() == [number * i for i in range(8)], moment
+
+
+READS: dict[str, Callable[[nt.Tensor], Any]] = {
+    "tolist": lambda x: x.tolist(),
+    "numpy": lambda x: x.numpy().tolist(),
+    "item": lambda x: [x[i].item() for i in range(len(x))],
+    "iter": lambda x: [float(value) for value in x],
+    "printing": lambda x: [float(part) for part in repr(x)[8:-2].split(",")],
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)).tolist(),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_view_is_read_right_within_a_run_that_overwrites_what_it_views(read: str) -> None:
+    """Its value was copied before, and is not noted yet."""
+    held: list[nt.Tensor] = []
+    within: list[Any] = []
+
+    def call() -> None:
+        x = (nt.arange(8.0) + 1).realize()
+        held[:] = [x[2:5], x * 2]
+        del x
+        nt.realize(*held)
+
+    for moment in intrusions(call, lambda: within.append(READS[read](held[0]) if held else None)):
+        assert within[-1] in (None, [3.0, 4.0, 5.0]), (moment, within[-1])
+        assert held[0].tolist() == [3, 4, 5] and held[1].tolist() == [2 * i + 2 for i in range(8)]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_state_and_views_of_it_are_read_right_within_the_step_that_changes_them(
+    read: str,
+) -> None:
+    """Either as before the step or as after it, and never one so and the other so."""
+    state = nt.zeros(3).realize()
+    view = state[:]
+    part = state[1:]
+    step = nt.compile(lambda: state.add_(1))
+    found: list[Any] = []
+
+    def both() -> None:
+        found.append((READS[read](part), READS[read](state)))
+
+    step()
+    number = 1.0
+    for moment in intrusions(step, both):
+        number += 1
+        assert found[-1] in [([n] * 2, [n] * 3) for n in (number - 1, number)], moment
+        assert state.tolist() == [number] * 3 and view.tolist() == state.tolist(), moment
 
 
 def test_a_pool_gives_no_memory_twice() -> None:

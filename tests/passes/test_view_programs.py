@@ -31,6 +31,9 @@ VIEWS: tuple[Callable[[Any, int, int], Any], ...] = (
     lambda x, a, b: x.reshape(-1),
     lambda x, a, b: half(x),
     lambda x, a, b: x.squeeze(),
+    lambda x, a, b: x[a % x.shape[0] - x.shape[0] * (b % 2)] if x.ndim > 1 else x[...],
+    lambda x, a, b: x[b % x.shape[0] :, a % x.shape[1]] if x.ndim > 1 else x[...],
+    lambda x, a, b: list(x)[a % x.shape[0]] if x.ndim > 1 else x[...],
 )
 
 
