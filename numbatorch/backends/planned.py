@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -30,23 +31,36 @@ Array = np.ndarray[Any, Any]
 PLANS = 512  # plans that are kept
 
 
+@dataclass
+class Sharing:
+    """How many threads share each launch; plans depend on it.
+
+    Attributes:
+        parts: their number; 0 until it is asked for.
+    """
+
+    parts: int
+
+
 class PlanBackend:
     """What devices that run kernels have in common.
 
     Attributes:
+        sharing: how many threads share each launch.
         target: name of the kernels' target: "cpu", "cuda" or "metal".
         serial_work: below this many simple operations a launch stays on one thread.
     """
 
     target: str
     serial_work = SERIAL_WORK
+    sharing = Sharing(1)
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Any, Program[Any]] = OrderedDict()
 
     def parts(self) -> int:
-        """How many threads share each launch; plans depend on it."""
-        return 1
+        """How many threads share each launch."""
+        return self.sharing.parts
 
     def program(self, plan: Plan) -> Program[Any]:
         """A plan made ready to run."""

@@ -86,7 +86,7 @@ class _Checks:
             GUARDS=trace.guards,
             HERE=here,
             MODE=thread_mode(),
-            RUNNER=runner,
+            SHARING=runner.sharing,
             VARIABLES=variables,
             Handle=Handle,
             is_=is_,
@@ -190,7 +190,7 @@ class _Checks:
             "(DEBUG not in VARIABLES or not is_watched())",
             "FLAGS.tolerance is None",
             f"FLAGS.fuse is {thread_flags().fuse}",
-            f"RUNNER.parts() == {self._runner.parts()}",
+            f"SHARING.parts == {self._runner.parts()}",
             "not HERE.lasting",
         ]
         found = [f"if not ({' and '.join(checks)}):", "    return NotImplemented"]

@@ -257,7 +257,7 @@ def test_idle_time_that_ends_as_a_program_comes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_size_of_the_team(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_size", None)
+    monkeypatch.setattr(threads.sharing, "parts", 0)
     monkeypatch.setenv("NUMBATORCH_THREADS", "5")
     assert threads.num_threads() == 5
     threads.set_num_threads(2)

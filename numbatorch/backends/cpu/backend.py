@@ -24,6 +24,7 @@ class CPUBackend(PlanBackend):
     """Buffers lie in host memory; block types are bytes, one row of blocks a row."""
 
     target = "cpu"
+    sharing = threads.sharing
 
     def __init__(self) -> None:
         super().__init__()

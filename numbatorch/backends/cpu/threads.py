@@ -18,6 +18,7 @@ import numpy as np
 from numbatorch import settings
 from numbatorch.backends.cpu import loop, pack
 from numbatorch.backends.outcome import Outcome, Stale
+from numbatorch.backends.planned import Sharing
 from numbatorch.errors import message
 
 IDLE_MICROSECONDS = 200  # an idle thread spins this long, then parks
@@ -217,7 +218,7 @@ def _clock(memory: int) -> tuple[int, int, int, int]:
 
 _lock = threading.RLock()  # a finalizer may run a program in the thread that holds it
 _team: Team | None = None
-_size: int | None = None
+sharing = Sharing(0)
 _wakes: dict[int, int] = {}  # nanoseconds until so many parked threads work
 _ending = False  # no thread can be started any more
 
@@ -268,19 +269,17 @@ def team() -> Team:
 
 def num_threads() -> int:
     """Threads of the team, the caller included."""
-    global _size
-    if _size is None:
-        _size = settings.threads()  # asked once: plans in memory are made for this many
-    return _size
+    if not sharing.parts:
+        sharing.parts = settings.threads()  # asked once: plans in memory are made for this many
+    return sharing.parts
 
 
 def set_num_threads(threads: int) -> None:
     """Set the size of the team; a running one ends and the next program starts another."""
-    global _size
     if threads < 1:
         raise ValueError(message("set_num_threads", f"{threads} threads, at least 1 is needed"))
     with _lock:
-        _size = threads
+        sharing.parts = threads
         _close()
 
 
