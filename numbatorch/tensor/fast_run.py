@@ -23,13 +23,20 @@ from numbatorch.tensor.views import Clock, share_memory
 from numbatorch.variable import FloatVariable, Variable
 
 
-class Scope(dict[str, Any]):
+class Scope:
     """The names that a generated function knows beside its arguments."""
+
+    def __init__(self, **names: Any) -> None:
+        self._names = names  # a dict of no other class, in which the interpreter is quick
+
+    def update(self, **names: Any) -> None:
+        """Know more."""
+        self._names.update(names)
 
     def name(self, value: Any, stem: str) -> str:
         """A name for a value."""
-        found = f"{stem}_{len(self)}"
-        self[found] = value
+        found = f"{stem}_{len(self._names)}"
+        self._names[found] = value
         return found
 
     def function(self, name: str, text: str, file: str) -> Callable[..., Any]:
@@ -38,10 +45,10 @@ class Scope(dict[str, Any]):
         Args:
             file: its name there.
         """
-        self["__name__"], self["__loader__"] = file, _Text(text)  # where linecache looks
-        exec(compile(text, file, "exec"), self)
+        self.update(__name__=file, __loader__=_Text(text))  # where linecache looks
+        exec(compile(text, file, "exec"), self._names)
         # Else it would hold itself, and the trace, for a collector.
-        found: Callable[..., Any] = self.pop(name)
+        found: Callable[..., Any] = self._names.pop(name)
         return found
 
 
@@ -212,7 +219,11 @@ class _Run:
             "try:",
             f"    o{i} = {self.scope.name(self.program.pool.waiting(size), 'waiting')}.pop()",
             f"    POOL.held -= {size}",
-            f"    m{i} = Buffer(o{i}, o{i}.address, {nbytes}, POOL)",
+            f"    m{i} = NEW(Buffer)",
+            f"    m{i}.owner = o{i}",
+            f"    m{i}.address = o{i}.address",
+            f"    m{i}.nbytes = {nbytes}",
+            f"    m{i}.pool = POOL",
             "except IndexError:",
             f"    m{i} = PROGRAM.memory({i})",
         ]
