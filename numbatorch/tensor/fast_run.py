@@ -15,6 +15,7 @@ from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome, Stale
+from numbatorch.backends.program import Runs
 from numbatorch.graph import Node
 from numbatorch.ops.operands import BUFFER, COMPILED
 from numbatorch.tensor.base import Handle, realize_nodes, running
@@ -167,6 +168,7 @@ class _Run:
             POOL=program.pool,
             PROGRAM=program,
             RUN=program.run_native,
+            RUNS=Runs,
             Stale=Stale,
             Tensor=Handle._tensor,
             WORD=program.arguments.float_word,
@@ -182,8 +184,10 @@ class _Run:
         lines += [f"{self.scope.name(call, 'before')}()" for call in trace.before]
         if trace.notes():
             run = ["while True:", *_indented(self._prepare() + self._settle())]
+        elif self.program.way.short and not self.program.way.checked:
+            return [*lines, *self._prepare(), *self._alone(), *self._results()]
         elif self.program.way.short:
-            run = self._prepare() + self._alone()
+            run = self._prepare() + self._checked()
         else:
             call = f"PROGRAM.with_frame(PROGRAM.call, [{self._words()}], [{self._held()}], outcome)"
             run = [*self._prepare(), "outcome = Outcome()", call]
@@ -247,17 +251,29 @@ class _Run:
         return [f"m{i}" if new else f"l{order[i]}" for new, i in self.program.results]
 
     def _alone(self) -> list[str]:
-        """A run of short launches that changes nothing but its results."""
+        """A run of short launches that changes nothing but its results.
+
+        It holds the interpreter's lock, and so needs no other unless a run without it lasts, which
+        may be writing to what this one reads. No other code runs between that look and the run.
+        """
         words = self._words()
-        if not self.program.way.checked:
-            return [
-                "try:",
-                "    frame = FRAMES.pop()",
-                "except IndexError:",
-                "    frame = PROGRAM.frame()",
-                f"RUN(frame.headers[0], {words})" if words else "RUN(frame.headers[0])",
-                "FRAMES.append(frame)",
-            ]
+        run = f"RUN(frame.headers[0], {words})" if words else "RUN(frame.headers[0])"
+        return [
+            "try:",
+            "    frame = FRAMES.pop()",
+            "except IndexError:",
+            "    frame = PROGRAM.frame()",
+            "if RUNS.lasting:",
+            "    with RUNNING:",
+            f"        {run}",
+            "else:",
+            f"    {run}",
+            "FRAMES.append(frame)",
+        ]
+
+    def _checked(self) -> list[str]:
+        """The same where launches can fail, whose statuses are looked at in between."""
+        words = self._words()
         return [
             "frame = PROGRAM.taken()",
             "try:",
