@@ -4,6 +4,7 @@ Kernels read a row in steps of 256 values, one block or several. A step may have
 last run of 32 values that there is, and the blocks after that which holds it repeat it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,43 +106,70 @@ def code_words(codes: Numbers, step: Step) -> Intrinsic:
     return Intrinsic(codes_of, True)
 
 
-def factors(
-    byte: int, numbers: Numbers | None, count: int, lanes: int, negative: bool, step: Step
-) -> Intrinsic:
-    """A word (block, last) -> the scales of a step, one for each of `lanes` groups of values.
+@dataclass(frozen=True)
+class Factors:
+    """The scales of a step, or what is subtracted: one for each of `lanes` groups of values.
 
-    Args:
+    Attributes:
         byte: of the block, where a float16 stands.
         numbers: `count` integers that it is multiplied with, if there are any.
         negative: the scales are minus that.
     """
 
-    def scales_of(typingctx: Any, block: Any, last: Any) -> Any:
+    byte: int
+    numbers: Numbers | None
+    count: int
+    lanes: int
+    negative: bool
+    step: Step
+
+    def word(self) -> Intrinsic:
+        """A word (block, last) -> these."""
+
+        def scales_of(typingctx: Any, block: Any, last: Any) -> Any:
+            return self._signature(block), self._codegen(None)
+
+        return Intrinsic(scales_of, True)
+
+    def pair_word(self) -> Intrinsic:
+        """A word (block, last, pair) -> of these only those that code_words' `pair` needs.
+
+        The others are undefined.
+        """
+
+        def pair_scales_of(typingctx: Any, block: Any, last: Any, pair: Any) -> Any:
+            return self._signature(block, pair), self._codegen(pair.literal_value)
+
+        return Intrinsic(pair_scales_of, True)
+
+    def _signature(self, block: Any, *pair: Any) -> Any:
         from numba.core import types
         from numba.core.typing.templates import signature
 
         from numbatorch.language.simd import types as simd_types
 
-        result = simd_types.VecType("float32", lanes)
+        return signature(simd_types.VecType("float32", self.lanes), block, types.int64, *pair)
+
+    def _codegen(self, pair: int | None) -> Any:
+        numbers, step, lanes = self.numbers, self.step, self.lanes
         call = _caller(numbers)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            found = _block_halves(builder, args[0], args[1], byte, step)
+            found = _block_halves(builder, args[0], args[1], self.byte, step, pair)
             if numbers is not None:
                 parts = []
                 for i in range(step.blocks):
                     place = step.place(builder, args[0], args[1], i)
-                    integers = _integers(builder, numbers, call, context, place, count)
-                    parts.append(builder.fmul(integers, simd.take(builder, found, [i] * count)))
+                    integers = _integers(builder, numbers, call, context, place, self.count)
+                    spread = simd.take(builder, found, [i] * self.count)
+                    parts.append(builder.fmul(integers, spread))
                 found = _joined(builder, parts)
             if found.type.count != lanes:
                 have = found.type.count
                 found = simd.take(builder, found, [i * have // lanes for i in range(lanes)])
-            return builder.fneg(found) if negative else found
+            return builder.fneg(found) if self.negative else found
 
-        return signature(result, block, types.int64), codegen
-
-    return Intrinsic(scales_of, True)
+        return codegen
 
 
 def _looked_up(builder: Any, words: Any, table: Table) -> Any:
@@ -296,21 +324,28 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
     return parts[0]
 
 
-def _block_halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
-    """IR of the float16 at a byte of each block, as a float32 vector."""
+def _block_halves(
+    builder: Any, pointer: Any, last: Any, byte: int, step: Step, pair: int | None
+) -> Any:
+    """IR of the float16 at a byte of each block, or each of a pair, as a float32 vector."""
     from llvmlite import ir
 
     from numbatorch.language import elements
 
+    all_blocks = range(step.blocks)
+    if pair is not None and step.blocks == 8:
+        halves = _halves(builder, pointer, last, byte, step, (2 * pair, 2 * pair + 1))
+        return elements.widen(builder, "float16", halves)
     if step.blocks != 8 or not current_cpu().has("avx512bw"):
-        return elements.widen(builder, "float16", _halves(builder, pointer, last, byte, step))
+        halves = _halves(builder, pointer, last, byte, step, all_blocks)
+        return elements.widen(builder, "float16", halves)
     all_there = builder.icmp_signed(">=", last, ir.IntType(64)(7))
     with builder.if_else(all_there) as (then, otherwise):
         with then:
             picked = _picked_halves(builder, pointer, byte, step.nbytes)
             picked_at = builder.block
         with otherwise:
-            inserted = _halves(builder, pointer, last, byte, step)
+            inserted = _halves(builder, pointer, last, byte, step, all_blocks)
             inserted_at = builder.block
     out = builder.phi(picked.type)
     out.add_incoming(picked, picked_at)
@@ -318,13 +353,15 @@ def _block_halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) 
     return elements.widen(builder, "float16", out)
 
 
-def _halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
-    """IR of 16-bit numbers, loaded one by one."""
+def _halves(
+    builder: Any, pointer: Any, last: Any, byte: int, step: Step, blocks: Iterable[int]
+) -> Any:
+    """IR of a 16-bit number of each block of a step, those of `blocks` loaded one by one."""
     from llvmlite import ir
 
     half = ir.IntType(16)
     out = ir.Constant(ir.VectorType(half, step.blocks), ir.Undefined)
-    for i in range(step.blocks):
+    for i in blocks:
         block = step.place(builder, pointer, last, i)
         place = builder.gep(block, [ir.IntType(64)(byte)], inbounds=True)
         code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)

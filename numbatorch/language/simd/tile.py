@@ -206,9 +206,23 @@ def tile_sums(typingctx: Any, tile: Any) -> Any:
     count = tile.rows * tile.columns
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return _gather(builder, _sums(builder, tile, values[0]), 0, count)
+        vectors = [builder.extract_value(values[0], i) for i in range(count)]
+        return _gather(builder, _sums(builder, vectors), 0, count)
 
     return signature(simd_types.VecType(tile.element, count), tile), codegen
+
+
+@intrinsic
+def four_sums(typingctx: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """A vector of the sum over the lanes of each of four vectors, added as `vsum` does."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language.simd import types as simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return _gather(builder, _sums(builder, list(values)), 0, 4)
+
+    return signature(simd_types.VecType(a.element, 4), a, b, c, d), codegen
 
 
 @intrinsic(literal=True)
@@ -232,14 +246,13 @@ def vstore_rows(
     return signature(types.void, out, i64, value, width, i64, i64), codegen
 
 
-def _sums(builder: Any, tile: Any, value: Any) -> list[Any]:
-    """Vectors whose lanes, counted through all, are the sums of the tile's vectors in order.
+def _sums(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Vectors whose lanes, counted through all, are the sums of those given in order.
 
     Two vectors become one whose lower half of segments belongs to the first; a segment halves
     each time, until it is one lane.
     """
-    vectors = [builder.extract_value(value, i) for i in range(tile.rows * tile.columns)]
-    segment = tile.lanes
+    segment = vectors[0].type.count
     while segment > 1 and len(vectors) % 2 == 0:
         vectors = [
             _fold(builder, vectors[i], vectors[i + 1], segment) for i in range(0, len(vectors), 2)

@@ -15,12 +15,13 @@ def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
     M, K = x.shape
     N = weight.shape[0]
     kind = weight.dtype
-    work = 0.25 * M * N * K
     if M == 1:
         planes = launcher.scratch(launcher.parts * row_planes_bytes(K))
         spec = quant_row(T=kind)
+        work = 1.0 * N * K  # memory gives a value in about the time of an operation
         launcher.launch(spec, out, x, weight, planes, N, K, *launcher.epilogue, work=work)
         return
+    work = 0.25 * M * N * K
     planes = launcher.scratch(planes_bytes(M, K, blocks.find("quant_matmul", kind).group))
     workspace = launcher.scratch(launcher.parts * WORKSPACE)
     launcher.launch(quantize_rows(T=kind), planes, x, weight, M, K, work=2.0 * M * K)

@@ -9,7 +9,7 @@ from typing import Any
 from numbatorch.language.kernel import Intrinsic
 from numbatorch.language.simd import vectors as simd
 from numbatorch.language.simd.int8 import signed_bias
-from numbatorch.language.simd.packed import STEP, Numbers, Step, code_words, factors
+from numbatorch.language.simd.packed import STEP, Factors, Numbers, Step, code_words
 from numbatorch.language.words import Word
 from numbatorch.ops.blocks.kernel import BlockKernel, block_kernel
 from numbatorch.ops.blocks.layout import BlockType, Factor, Packed
@@ -17,6 +17,7 @@ from numbatorch.ops.blocks.layout import BlockType, Factor, Packed
 # Words of kernels of `vector_kernel`, and of the helpers that they call.
 codes_of: Any = Word("codes_of", "(block, last, pair): see simd/packed.py, code_words.")
 scales_of: Any = Word("scales_of", "(block, last): float32, one for each group of values.")
+pair_scales_of: Any = Word("pair_scales_of", "(block, last, pair): of scales_of, a pair's only.")
 mins_of: Any = Word("mins_of", "(block, last): as scales_of, of types that have mins.")
 bias: Any = Word("bias", "(block): of the codes, which may depend on the processor.")
 GROUP, GROUPS = 32, 8  # values that share a scale, 16 or 32, and how many groups a step has
@@ -28,8 +29,9 @@ def meanings(block: BlockType) -> dict[str, Any]:
     """What these names mean for a block type."""
     return {
         "codes_of": code_words(_numbers(block, block.codes), _step(block)),
-        "scales_of": _factors(block, block.scale),
-        "mins_of": _factors(block, block.least or block.scale),
+        "scales_of": _factors(block, block.scale).word(),
+        "pair_scales_of": _factors(block, block.scale).pair_word(),
+        "mins_of": _factors(block, block.least or block.scale).word(),
         "bias": _bias(_numbers(block, block.codes)),
         "GROUP": block.group,
         "GROUPS": STEP // block.group,
@@ -53,11 +55,11 @@ def _numbers(block: BlockType, packed: Packed) -> Numbers:
     return Numbers(planes, packed.four, packed.signed, packed.bias, packed.table)
 
 
-def _factors(block: BlockType, factor: Factor) -> Intrinsic:
+def _factors(block: BlockType, factor: Factor) -> Factors:
     numbers = None if factor.numbers is None else _numbers(block, factor.numbers)
     lanes = STEP // block.group
     byte = block.offset(factor.field)
-    return factors(byte, numbers, factor.count, lanes, factor.negative, _step(block))
+    return Factors(byte, numbers, factor.count, lanes, factor.negative, _step(block))
 
 
 def _bias(codes: Numbers) -> Intrinsic:

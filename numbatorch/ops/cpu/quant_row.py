@@ -1,7 +1,7 @@
 """Kernel of one row times weight.T with the weight in GGML blocks: the step of decoding a text.
 
-It reads each row of the weight once, in order, as fast as memory gives it. The row of x is rounded
-to 8 bits first, by every thread for itself, into planes whose length is rounded up to STEP:
+It reads each row of the weight once, four at a time, as fast as memory gives them. The row of x is
+rounded to 8 bits first, by every thread for itself, into planes whose length is rounded up to STEP:
     codes: int8 (K)
     sums: int32 (K / 4), how much the bias of the weight's codes adds to what four codes give,
         negated and shared equally among the lanes of a group
@@ -14,7 +14,7 @@ from typing import Any
 from numbatorch.language.kernel import Pointer, T, helper, share, view
 from numbatorch.language.simd.int8 import add_dots, quantize_block
 from numbatorch.language.simd.packed import STEP
-from numbatorch.language.simd.tile import tile_zero
+from numbatorch.language.simd.tile import four_sums, tile_zero, vstore_rows
 from numbatorch.language.simd.vectors import (
     call_epilogue,
     fma,
@@ -22,7 +22,6 @@ from numbatorch.language.simd.vectors import (
     splat,
     vload,
     vstore,
-    vsum,
 )
 from numbatorch.language.simd.words import repeat_to
 from numbatorch.language.words import float32, int32, uint8, uint32
@@ -35,6 +34,7 @@ from numbatorch.ops.cpu.quant_blocks import (
     bias,
     codes_of,
     mins_of,
+    pair_scales_of,
     scales_of,
     vector_kernel,
 )
@@ -103,46 +103,83 @@ def dot_rest(
     sums: Pointer[int32],
     scales: Pointer[float32],
 ) -> Any:
-    """As `dot_step`, for less than a step; see BlockForm for `last`."""
-    found = scales_of(block, last)
+    """As `dot_step`, for less than a step; `last` is as in simd/packed.py."""
+    found = pair_scales_of(block, last, 0)
     both = found * repeat_to(vload(scales, 8), found)
     total = add_dots(total, codes_of(block, last, 0), codes, sums, both, 0, bias(block))
     if last > 1:
+        found = pair_scales_of(block, last, 1)
+        both = found * repeat_to(vload(scales, 8), found)
         total = add_dots(total, codes_of(block, last, 1), codes, sums, both, 1, bias(block))
     if last > 3:
+        found = pair_scales_of(block, last, 2)
+        both = found * repeat_to(vload(scales, 8), found)
         total = add_dots(total, codes_of(block, last, 2), codes, sums, both, 2, bias(block))
     if last > 5:
+        found = pair_scales_of(block, last, 3)
+        both = found * repeat_to(vload(scales, 8), found)
         total = add_dots(total, codes_of(block, last, 3), codes, sums, both, 3, bias(block))
     return total
 
 
 @helper
-def row_product(block: Pointer[T], planes: Pointer[uint8], K: int, padded: int) -> Any:
-    """The product of a row of the weight with x."""
+def add_mins(least: Any, block: Pointer[T], last: int, mins: Pointer[float32]) -> Any:
+    """Add the products of a step's mins with the sums of x."""
+    if HAS_MINS != 0:
+        return fma(mins_of(block, last), vload(mins, GROUPS), least)
+    return least
+
+
+@helper
+def four_products(
+    block: Pointer[T],
+    length: int,
+    last_row: int,
+    ahead: int,
+    planes: Pointer[uint8],
+    K: int,
+    padded: int,
+) -> Any:
+    """The products of four rows of the weight with x; those after `last_row` repeat it.
+
+    Args:
+        block: of the first row.
+        length: of a row, in blocks.
+        ahead: bytes from what is computed on to what is fetched.
+    """
     codes = view(planes, uint32)
     sums = view(planes + padded, int32)
     scales = view(planes + 2 * padded, float32)
     mins = scales + padded // 32
-    total = splat(float32(0.0), 16)
-    least = splat(float32(0.0), GROUPS)
+    first = second = third = fourth = splat(float32(0.0), 16)
+    least = least_2 = least_3 = least_4 = splat(float32(0.0), GROUPS)
+    row_2, row_3, row_4 = min(1, last_row) * length, min(2, last_row) * length, last_row * length
     blocks = STEP // BLOCK_VALUES
     for _ in range(K // STEP):
-        for byte in range(0, blocks * BLOCK_BYTES, 64):
-            prefetch(view(block, uint8) + (AHEAD + byte))
-        total = dot_step(total, block, codes, sums, scales)
-        if HAS_MINS != 0:
-            least = fma(mins_of(block, 7), vload(mins, GROUPS), least)
-        block = block + blocks
-        codes = codes + 64
-        sums = sums + 64
-        scales = scales + 8
-        mins = mins + GROUPS
+        for row in range(4):
+            for byte in range(0, blocks * BLOCK_BYTES, 64):
+                prefetch(view(block + row * length, uint8) + (ahead + byte))
+        first = dot_step(first, block, codes, sums, scales)
+        second = dot_step(second, block + row_2, codes, sums, scales)
+        third = dot_step(third, block + row_3, codes, sums, scales)
+        fourth = dot_step(fourth, block + row_4, codes, sums, scales)
+        least = add_mins(least, block, 7, mins)
+        least_2 = add_mins(least_2, block + row_2, 7, mins)
+        least_3 = add_mins(least_3, block + row_3, 7, mins)
+        least_4 = add_mins(least_4, block + row_4, 7, mins)
+        block, codes, sums = block + blocks, codes + 64, sums + 64
+        scales, mins = scales + 8, mins + GROUPS
     if K < padded:
         last = (K - (padded - STEP)) // 32 - 1
-        total = dot_rest(total, block, last, codes, sums, scales)
-        if HAS_MINS != 0:
-            least = fma(mins_of(block, last), vload(mins, GROUPS), least)
-    return vsum(total) + vsum(least)
+        first = dot_rest(first, block, last, codes, sums, scales)
+        second = dot_rest(second, block + row_2, last, codes, sums, scales)
+        third = dot_rest(third, block + row_3, last, codes, sums, scales)
+        fourth = dot_rest(fourth, block + row_4, last, codes, sums, scales)
+        least = add_mins(least, block, last, mins)
+        least_2 = add_mins(least_2, block + row_2, last, mins)
+        least_3 = add_mins(least_3, block + row_3, last, mins)
+        least_4 = add_mins(least_4, block + row_4, last, mins)
+    return four_sums(first, second, third, fourth) + four_sums(least, least_2, least_3, least_4)
 
 
 @vector_kernel
@@ -163,11 +200,19 @@ def quant_row(
     planes = planes + part * (2 * padded + padded // 8 + padded // 4)
     lo, hi = share((N + ROWS - 1) // ROWS, part, parts)
     if lo < hi:
-        quantize_row(weight, planes, x, K, padded)
         start = lo * ROWS
         end = min(N, hi * ROWS)
         length = K // BLOCK_VALUES
-        for row in range(start, end):
-            out[row] = row_product(weight + row * length, planes, K, padded)
+        line = length * BLOCK_BYTES
+        for byte in range(0, min(AHEAD, (end - start) * line), 64):  # while x is rounded
+            prefetch(view(weight + start * length, uint8) + byte)
+        quantize_row(weight, planes, x, K, padded)
+        rows_ahead = (AHEAD + 4 * line - 1) // max(1, 4 * line) * 4
+        for row in range(start, end, 4):
+            ahead = rows_ahead * line if row + rows_ahead < end else 0
+            last = min(3, end - 1 - row)
+            block = weight + row * length
+            found = four_products(block, length, last, ahead, planes, K, padded)
+            vstore_rows(out + row, 0, found, 4, 1, last + 1)
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, 0, 0, 1, start, end)
