@@ -19,6 +19,7 @@ from numbatorch.ops.registry import View
 from numbatorch.ops.structured import Structured
 from numbatorch.passes import emit
 from numbatorch.passes.fuse import chain, fuse, keep_order
+from numbatorch.passes.gather import SMALL, gather
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.memory import Memory, pack_arena
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Place, Plan, Status
@@ -28,6 +29,10 @@ from numbatorch.shape import numel
 from numbatorch.variable import Variable, is_variable
 
 SERIAL_WORK = 32768.0  # below this many simple operations a launch stays on one thread
+
+# Launches for which small temporaries stay after their last use: what took their memory at once
+# would have to wait until all threads are done with them.
+LINGER = 4
 
 
 class _Launcher:
@@ -145,6 +150,9 @@ class Planner:
         for root in roots:
             self.plan.outputs.append(self.memory(root))
         self.status.nbytes = 16 * len(self.plan.statuses)
+        for memory in self.plan.memories:
+            if self.parts > 1 and memory.kind == "temporary" and memory.nbytes <= SMALL:
+                memory.last += LINGER
         self.plan.arena = pack_arena(self.plan.memories)
         self.plan.where = self.where
         return self.plan
@@ -409,15 +417,21 @@ def make_plan(
     show_pass("tracing", lambda: describe_graph(roots))
     simple = simplify(roots, lambda node: runs(target, node))
     show_pass("simplify", lambda: describe_graph(simple))
-    groups = fuse(simple, fusing)
+    groups = _groups(simple, fusing, parts)
     show_pass("fuse", lambda: describe_groups(groups))
     planner = Planner(TARGETS[target], parts, donated, serial_work)
     plan = planner.run(simple, groups)
     if any(m.kind == "leaf" for step in plan.launches[: plan.checkpoint] for m in step.writes):
         # An index out of range, or an error on the host, must leave everything as it was.
         planner = Planner(TARGETS[target], parts, frozenset(), serial_work)
-        plan = planner.run(simple, fuse(simple, fusing))
+        plan = planner.run(simple, _groups(simple, fusing, parts))
     plan.variable_nodes = [
         node for node in toposort(simple) if any(map(is_variable, node.attrs.values()))
     ]
     return plan
+
+
+def _groups(roots: Sequence[Node], fusing: bool, parts: int) -> list[Group]:
+    """Groups in order of execution; one thread alone waits for nobody."""
+    groups = fuse(roots, fusing)
+    return gather(groups) if parts > 1 else groups
