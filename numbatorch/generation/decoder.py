@@ -8,7 +8,7 @@ import numpy as np
 from numbatorch.errors import OutOfRange, message
 from numbatorch.models.blocks.cache import KVCache
 from numbatorch.models.protocols import CausalLM
-from numbatorch.tensor import Tensor, from_numpy, no_grad, realize
+from numbatorch.tensor import Tensor, from_numpy, no_grad
 from numbatorch.tensor.capture import Compiled
 
 Array = np.ndarray[Any, Any]
@@ -59,9 +59,10 @@ class Decoder:
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
-            chunk = from_numpy(np.array([ids[start : start + size]], np.int64))
-            logits: Tensor = self._step(chunk.to(device=self.model.device), self.position, last)
-            realize(*self._cache.tensors())  # a replay has done so already
+            chunk = np.array([ids[start : start + size]], np.int64)  # which nobody else has
+            given = from_numpy(chunk, self._cache.device, share=True)
+            logits: Tensor = self._step(given, self.position, last)
+            self._cache.settle()
             self.position += size
             start += size
             if last:
