@@ -2,12 +2,13 @@
 
 Both may call numbatorch again. Within the compiler they would wait for a lock that their own thread
 waits to get back, within an import they would find half a module. Handlers run in the main thread
-only, so another thread makes the call; finalizers of cyclic garbage run in any thread, so the
-collector pauses.
+only: those that come within an import wait, and what takes long, compiling, is done by another
+thread meanwhile. Finalizers of cyclic garbage run in any thread, so the collector pauses.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # `signal` without its enumerations
 import _thread
 import gc
 import importlib
@@ -45,9 +46,9 @@ class _Pause:
         """Let the collector go on, unless another pause lasts."""
         with _lock:
             if id(self) in _pauses:
-                _pauses.discard(id(self))
-                if not _pauses and _was_enabled:
+                if len(_pauses) == 1 and _was_enabled:
                     gc.enable()
+                _pauses.discard(id(self))  # before this, an interrupt leaves it to `__del__`
 
     def __del__(self) -> None:
         self.end()
@@ -77,6 +78,57 @@ def numpy_ignores_errors() -> Iterator[None]:
     """
     with collector_at_rest(), np.errstate(all="ignore"):
         yield
+
+
+_waiting: dict[int, Any] = {}  # handlers that wait, by signal
+_came: dict[int, None] = {}  # signals that have come meanwhile
+
+
+def _note(number: int, _frame: FrameType | None) -> None:
+    _came[number] = None
+
+
+@contextmanager
+def handlers_waiting() -> Iterator[None]:
+    """Signal handlers that come within a block are called when it is over.
+
+    They are called in the main thread only. Within such a block, another one changes nothing.
+    """
+    if _waiting or threading.get_ident() != threading.main_thread().ident:
+        yield
+        return
+    try:
+        for number in _signal.valid_signals():
+            handler = _signal.getsignal(number)
+            if callable(handler):
+                _waiting[number] = handler
+                _signal.signal(number, _note)
+        yield
+    finally:
+        _let_handlers_come()
+
+
+def are_handlers_waiting() -> bool:
+    """Whether what raises an interrupt waits for the end of a block."""
+    return _note is _signal.getsignal(_signal.SIGINT)
+
+
+def _let_handlers_come() -> None:
+    """Put the handlers back, then give them the signals that came; goes on after one that raises.
+
+    Python looks for signals after a call, and so not between `del` and `raise_signal`.
+    """
+    try:
+        for number, handler in list(_waiting.items()):
+            if _signal.getsignal(number) is _note:  # else the block has set another
+                _signal.signal(number, handler)
+            _waiting.pop(number, None)
+        for number in list(_came):
+            del _came[number]
+            _signal.raise_signal(number)
+    finally:
+        if _waiting or _came:
+            _let_handlers_come()
 
 
 class Call(Generic[Result]):
@@ -172,12 +224,7 @@ def whole(function: Callable[[], Result]) -> Result:
 
     What a signal handler raises meanwhile is raised when the call is over.
     """
-    handlers_come = threading.get_ident() == threading.main_thread().ident
-    if handlers_come and not _must_not_wait():
-        call = Call(function)
-        raise_once(call, "late")
-        return call.result
-    with collector_at_rest():
+    with collector_at_rest(), handlers_waiting():
         return function()
 
 
@@ -244,7 +291,8 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    """In a child no other thread is left that a pause would be for."""
+    """In a child no other thread is left that a pause would be for, or that handlers wait for."""
+    _let_handlers_come()
     if _pauses:
         _pauses.clear()
         if _was_enabled:

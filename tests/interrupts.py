@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from numbatorch import apart
+
 
 def interruptions(call: Callable[[], Any], step: int = 1) -> Iterator[int]:
     """Calls `call` again and again, interrupted a little later each time; yields after each.
@@ -29,9 +31,10 @@ def is_moment(frame: FrameType, event: str) -> bool:
     """Whether the interpreter looks for signals, and for other threads, at this profiler event.
 
     Generators are left out: the event of one that is closed looks like that of one that goes on.
-    So is the import system: an interrupt there can leave its lock held, for all other threads.
+    So is the import system: an interrupt there can leave its lock held, for all other threads; and
+    where handlers wait, none comes.
     """
-    if frame.f_code.co_filename.startswith("<frozen importlib"):
+    if frame.f_code.co_filename.startswith("<frozen importlib") or apart.are_handlers_waiting():
         return False
     if event == "call":
         return not frame.f_code.co_flags & inspect.CO_GENERATOR

@@ -45,6 +45,8 @@ def _wrap_handlers() -> dict[int, partial[Any]]:
 
 
 def _unwrap_handlers(own: dict[int, partial[Any]]) -> None:
+    if not own:
+        return
     import signal
 
     for number, wrapped in own.items():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.apart import import_module
+from numbatorch.apart import collector_at_rest, import_module
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
 from numbatorch.errors import DTypeError, GradientError, message
@@ -224,7 +224,8 @@ class Compiled:
         if not self._is_as_declared():
             self._declare()
             return None
-        made = self._trace(bound, tensors, numbers)
+        with collector_at_rest():  # all that a trace and its plan are made of stays
+            made = self._trace(bound, tensors, numbers)
         if made is None:
             self._eager.add(key)
             return None

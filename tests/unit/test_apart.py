@@ -15,6 +15,7 @@ import pytest
 
 from numbatorch import apart
 from numbatorch.apart import Call, import_module, whole
+from tests.interrupts import interruptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -273,7 +274,10 @@ def test_a_call_gives_its_result_and_raises_its_error() -> None:
     assert Call(lambda: 3).result == 3
     with pytest.raises(ZeroDivisionError):
         Call(lambda: 1 // 0)
-    assert whole(lambda: threading.current_thread()) is not threading.main_thread()
+    assert Call(lambda: threading.current_thread()).result is not threading.main_thread()
+    assert whole(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        whole(lambda: 1 // 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
@@ -292,6 +296,44 @@ def test_an_interrupt_is_raised_when_the_call_is_over() -> None:
     with pytest.raises(KeyboardInterrupt):
         whole(work)
     assert ended == [True, True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_handlers_come_when_the_call_is_over_also_after_one_that_raises() -> None:
+    came: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        came.append(number)
+        raise ValueError(number)
+
+    def work() -> None:
+        for number in before:
+            signal.raise_signal(number)
+        whole(lambda: signal.raise_signal(signal.SIGUSR1))
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        came.append(0)
+
+    before = {n: signal.signal(n, handler) for n in (signal.SIGUSR1, signal.SIGUSR2)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        with pytest.raises(ValueError):
+            whole(work)
+        assert came[0] == 0 and sorted(came[1:]) == [signal.SIGUSR1, signal.SIGUSR2]
+        assert signal.getsignal(signal.SIGUSR1) is signal.getsignal(signal.SIGUSR2) is handler
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN  # what the call has set stays
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_at_any_moment_leaves_handlers_and_collector_as_they_were() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    moments = 0
+    for _ in interruptions(lambda: whole(lambda: None)):
+        assert signal.getsignal(signal.SIGINT) is handler and gc.isenabled()
+        moments += 1
+    assert moments > 10
 
 
 def test_the_collector_pauses_and_goes_on() -> None:

@@ -24,7 +24,7 @@ from numbatorch.language.kernel import KernelSpec, digest
 PATIENCE = 60.0  # seconds that a fork waits for a compiler, at most
 
 _lock = threading.RLock()
-_filing = threading.RLock()  # of the pack's file and LLVM's linker; taken apart only
+_filing = threading.RLock()  # of the pack's file and LLVM's linker; nothing comes in between
 _held: set[int] = set()  # threads that hold it while they fork
 _addresses: dict[str, int] = {}
 _libraries: list[Any] = []  # keep the loaded code alive
@@ -77,12 +77,14 @@ class _Loaded(NamedTuple):
 
 
 def _load(specs: list[KernelSpec]) -> None:
-    """Read or compile, and link: apart, so that no other code comes in between.
+    """Read or compile, and link, so that no other code comes in between: compile apart.
 
     An interrupt that came while Numba works would leave Numba unusable. A signal handler or a
     finalizer that needs a kernel would wait for the compiler's or LLVM's lock, which its own thread
     holds. After an interrupt no other kernel is begun; those that were finished are kept.
     """
+    if whole(lambda: _link_known(specs)):
+        return
     workers.stop.clear()
     call = Call(lambda: _load_here(specs), workers.stop.set)
     found = call.result
@@ -94,6 +96,16 @@ def _load(specs: list[KernelSpec]) -> None:
     raise_once(call, "late")
     if found.error is not None:
         raise found.error
+
+
+def _link_known(specs: list[KernelSpec]) -> bool:
+    """Link kernels if the pack has all of them."""
+    objects = _read([spec.key for spec in specs])
+    if any(spec.key not in objects for spec in specs):
+        return False
+    with _filing:
+        _link(specs, objects)
+    return True
 
 
 def _load_here(specs: list[KernelSpec]) -> _Loaded:
