@@ -196,7 +196,9 @@ class _Run:
     def _prepare(self) -> list[str]:
         """Statements that find leaves and take memory."""
         trace = self.trace
+        states = [self.scope.name(handle, "state") for _i, handle in trace.states]
         lines = [
+            *(f"if {state}._place is not None: {state}.let_views_go()" for state in states),
             "seen = CLOCK.last",
             "if seen != TRACE.seen and TRACE.moved()[0]:",
             "    return NotImplemented",
@@ -205,8 +207,8 @@ class _Run:
             lines.append(f"l{i} = {self.arguments.tensors[number][1]}.buffer")
         for i, _captured in trace.captured:
             lines.append(f"l{i} = BUFFERS[{i}]")
-        for i, handle in trace.states:
-            lines.append(f"l{i} = OWNED({self.scope.name(handle, 'state')})")
+        for (i, _handle), state in zip(trace.states, states, strict=True):
+            lines.append(f"l{i} = OWNED({state})")
         for i, gradient in trace.sources:
             lines.append(f"l{i} = {self.scope.name(gradient, 'gradient')}.buffer(given)")
         for draw, i in trace.draws:

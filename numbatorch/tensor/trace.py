@@ -306,6 +306,8 @@ class Trace:
         Raises:
             Stale: another call, within this one, has changed what this one was to change.
         """
+        for _i, handle in self.states:
+            handle.let_views_go()  # before some are read here, for that moves the clock
         seen = moves()
         leaves = self._leaves(tensors)
         held = [handle.node for handle, _kept in self.updated]
@@ -448,12 +450,14 @@ def _distinct(nodes: Sequence[Node]) -> list[Node]:
 
 
 def owned(handle: Handle) -> Any:
-    """The buffer of a tensor that is written in place; a copy if anything else could see it."""
+    """The buffer of a tensor that is written in place; a copy if anything else could see it.
+
+    Its views have let go of it before.
+    """
     buffer = None
     while buffer is None:  # a finalizer or a signal's handler may have changed the tensor meanwhile
         if handle.node.buffer is None:
             realize_nodes([handle.node])
-        handle.let_views_go()
         shared = not owns_node(handle)
         node = handle.node
         buffer = node.buffer

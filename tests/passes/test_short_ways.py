@@ -1,0 +1,256 @@
+"""Calls that take a short way do what the long way and the function itself do: random programs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import debug
+from tests.compare import assert_close
+from tests.random_programs import (
+    Arguments,
+    Long,
+    Program,
+    Quick,
+    World,
+    array_of,
+    leaves,
+    random_arguments,
+    random_program,
+    tensors_of,
+)
+
+CALLS = 10
+KINDS = ("state", "state", "gradient", "training")
+
+
+def add_attribute(world: World) -> None:
+    world.s.extra = len(vars(world.s))
+
+
+def replace(name: str, value: Callable[[World], Any]) -> Callable[[World], None]:
+    return lambda world: setattr(world.s, name, value(world))
+
+
+def replace_entry(world: World) -> None:
+    world.s.named["bias"] = world.s.total * 0.5
+
+
+def replace_element(world: World) -> None:
+    world.s.parts[1] = world.tensor([0.125] * world.program.size)
+
+
+def rebind_global(world: World) -> None:
+    world.names["SCALE"] += 0.25
+
+
+def freeze(world: World) -> None:
+    if world.program.kind != "training":  # whose backward would find nothing
+        world.s.w.requires_grad_(not world.s.w.requires_grad)
+
+
+def replace_parameter(world: World) -> None:
+    s = world.s
+    s.w = (s.w.detach() * 0.5).requires_grad_()
+    s.optimizer = nt.optim.SGD([s.w, s.v], 0.05)
+
+
+def change_rate(world: World) -> None:
+    world.s.optimizer.param_groups[0]["lr"] *= 0.5
+
+
+def hold_array(world: World) -> None:
+    found = world.s.kept.numpy()
+    world.read.append((found, found.copy()))
+
+
+def backward(world: World) -> None:
+    for held in world.held:
+        if held.requires_grad and world.program.kind == "gradient":
+            (held * 0.5).sum().backward()
+
+
+# What happens between calls, in each world. The first ones leave traces as they are.
+BETWEEN: dict[str, Callable[[World], Any]] = {
+    "change in place": lambda world: world.s.total.mul_(0.5),
+    "change through a view": lambda world: world.s.ring[3].add_(0.25),
+    "change a view": lambda world: world.s.row.mul_(-0.5),
+    "change what is read": lambda world: world.s.named["bias"].mul_(0.75),
+    "share memory": lambda world: world.s.parts[0].copy_(world.s.parts[1]),
+    "hold a value": lambda world: world.held.append(world.s.total.clone()),
+    "hold what reads it": lambda world: world.held.append(world.s.kept + 1),
+    "hold a view": lambda world: world.held.append(world.s.ring[1:3]),
+    "hold an array": hold_array,
+    "drop what is held": lambda world: world.held.clear(),
+    "backward": backward,
+    "no gradients": lambda world: [setattr(x, "grad", None) for x in (world.s.w, world.s.v)],
+}
+RETRACED: dict[str, Callable[[World], Any]] = {
+    "a float": replace("factor", lambda world: world.s.factor + 0.25),
+    "a bool": replace("on", lambda world: not world.s.on),
+    "a tensor that is read": replace("square", lambda world: world.s.square * 0.5),
+    "a tensor that is changed": replace("total", lambda world: world.s.kept * 0.5),
+    "a view": replace("row", lambda world: world.s.ring[4]),
+    "an attribute more": add_attribute,
+    "an entry": replace_entry,
+    "an element": replace_element,
+    "a global": rebind_global,
+    "a frozen parameter": freeze,
+    "a parameter": replace_parameter,
+    "a learning rate": change_rate,
+}
+
+
+class History:
+    """A program in three worlds, side by side: plain, quick, and always the long way.
+
+    Attributes:
+        calls: of the quick one.
+        exact: whether both compiled ones give the same bits. Not after a call on state itself, in
+            which the function is called on arguments that one has realized and one has not.
+        log: what happened, for the message of a failure.
+    """
+
+    def __init__(self, program: Program, seed: int) -> None:
+        self.program = program
+        self.seed = seed
+        self.plain = World(program, seed, None, "cpu" if seed % 5 == 0 else "numpy")
+        self.quick, self.long = (World(program, seed, kind) for kind in (Quick, Long))
+        self.worlds = self.plain, self.quick, self.long
+        self.calls = 0
+        self.exact = True
+        self.log: list[str] = []
+
+    def between(self, name: str, change: Callable[[World], Any], lazy: bool) -> None:
+        self.log.append(name)
+        for world in self.worlds:
+            change(world)
+            if not lazy:
+                for tensor in tensors_of(world.s).values():
+                    if tensor is not None:
+                        tensor.realize()
+
+    def call(self, arguments: Arguments, bad: bool, watched: bool, grad: bool, keep: bool) -> None:
+        """Call the program in each world, and compare what it gives or raises."""
+        self.log.append(f"call {arguments}, watched={watched}, grad={grad}")
+        self.calls += 1
+        self.exact = self.exact and not arguments.aliased
+        problem = self.problem(arguments) if bad else None
+        with contextlib.ExitStack() as stack:
+            if not grad and self.program.kind != "training":
+                stack.enter_context(nt.no_grad())
+            if problem is not None:
+                messages = [failure(w, arguments) for w in (self.quick, self.long)]
+                assert messages == [messages[0]] * 2 and messages[0], messages
+                assert messages[0][0] is problem[0], (messages, problem)
+                return
+            results = [list(leaves(self.plain.run(arguments)))]
+            with watching() if watched else contextlib.nullcontext():
+                results.append(list(leaves(self.quick.run(arguments))))
+            results.append(list(leaves(self.long.run(arguments))))
+        if keep:
+            for world, found in zip(self.worlds, results, strict=True):
+                world.held += found
+        else:
+            self.same(*([array_of(x) for x in found] for found in results))
+
+    def problem(self, arguments: Arguments) -> Any:
+        """What the function itself raises for these arguments, in a world of its own."""
+        world = World(self.program, self.seed, None)
+        world.s.on = self.plain.s.on
+        return failure(world, arguments)
+
+    def same(self, plain: list[Any], quick: list[Any], long: list[Any]) -> None:
+        for wanted, found, other in zip(plain, quick, long, strict=True):
+            assert (wanted is None) == (found is None) == (other is None)
+            if wanted is not None:
+                assert_close(found, other, kind="exact" if self.exact else "gradient")
+                assert_close(found, wanted, kind="gradient", seed=self.seed)
+
+    def compare(self) -> None:
+        """All state, and what is held."""
+        states = [world.values() for world in self.worlds]
+        for name in states[0]:
+            self.log.append(f"compare {name}")
+            self.same(*([state[name]] for state in states))
+            self.log.pop()
+        self.same(*([array_of(x) for x in world.held] for world in self.worlds))
+        for world in self.worlds:
+            for array, copy in world.read:
+                np.testing.assert_array_equal(array, copy)
+
+
+def failure(world: World, arguments: Arguments) -> Any:
+    """Class and text of what a call raises, or None."""
+    held = list(world.held)
+    try:
+        for found in leaves(world.run(arguments)):
+            array_of(found)
+        world.values()
+    except nt.OutOfRange as error:
+        return type(error), str(error)
+    finally:
+        world.held = held
+    return None
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[None]:
+    """Debug tools watch each launch, so calls go the long way."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
+        patch.setenv("NUMBATORCH_DEBUG", "1")
+        yield
+
+
+def run(seed: int, kind: str, size: int = 4) -> History:
+    """A random program in a random history."""
+    rng = np.random.default_rng(seed)
+    program = random_program(rng, kind, size)
+    history = History(program, seed)
+    arguments = None
+    try:
+        for _ in range(CALLS):
+            for _ in range(int(rng.integers(0, 3))):
+                events = RETRACED if rng.random() < 0.04 else BETWEEN
+                name = list(events)[int(rng.integers(len(events)))]
+                history.between(name, events[name], rng.random() < 0.3)
+            bad = program.indexed and rng.random() < 0.15
+            arguments = random_arguments(rng, program, bad, arguments)
+            watched, grad, keep, compared = rng.random(4) < (0.07, 0.97, 0.4, 0.25)
+            history.call(arguments, bad, watched, grad, keep)
+            if compared:
+                history.compare()
+        history.compare()
+    except BaseException as error:
+        error.add_note("\n".join([f"seed {seed}", str(program), *history.log]))
+        raise
+    assert history.long.call.long == history.calls
+    return history
+
+
+@pytest.mark.parametrize("first", range(0, 320, 20))
+def test_random_histories(first: int) -> None:
+    with debug.no_fuse():  # each operator is a kernel, so that few are compiled
+        histories = [run(seed, KINDS[seed % 4]) for seed in range(first, first + 20)]
+    short = sum(history.calls - history.quick.call.long for history in histories)
+    assert short > 0.3 * sum(history.calls for history in histories)
+
+
+def test_a_view_is_read_before_what_it_views_is_changed() -> None:
+    ring = nt.ones(6, 4)
+    row = ring[2]
+
+    @nt.compile
+    def step(x: Any) -> Any:
+        found = row * x
+        ring[1:3] = ring[1:3] + x
+        return found
+
+    for call in range(5):
+        assert step(nt.full((4,), 2.0)).tolist() == [2.0 + 4 * call] * 4
