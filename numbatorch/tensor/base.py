@@ -15,7 +15,7 @@ import numpy as np
 
 import numbatorch.ops.families  # noqa: F401  (loads operators that are asked for)
 from numbatorch.backends.base import backend
-from numbatorch.backends.outcome import note_finished
+from numbatorch.backends.outcome import here, note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
@@ -52,8 +52,8 @@ running = Lock()
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()
 
 # Detached values whose source had no buffer yet: a running sum of losses must not hold on to the
-# graph of each loss. Threads add to it while another walks it, which a WeakSet does not allow.
-_detached: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
+# graph of each loss. Threads add to it while another walks a copy of it.
+_detached: dict[weakref.ref[Node], None] = {}
 
 
 class _Limit(threading.local):
@@ -147,18 +147,18 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     What was costly on the way and may be read again gets a buffer too. A realized node that no
     gradient flows through drops its inputs.
     """
-    wanted = list(dict.fromkeys(nodes))
-    if all(node.buffer is not None for node in wanted):
+    wanted = [node for node in dict.fromkeys(nodes) if node.buffer is None]
+    if not wanted:
         return
-    if is_tracing():
+    if _limit.updates is not None:
         refuse_traced(wanted)
     with running:
-        note_finished()
-        if len(wanted) == 1:
-            if backend(wanted[0].device).realize_small(wanted[0]):
-                if _detached:
-                    _settle_detached()
-                return
+        if here.lasting:
+            note_finished()
+        if len(wanted) == 1 and backend(wanted[0].device).realize_small(wanted[0]):
+            if _detached:
+                _settle_detached()
+            return
         wanted += pending_leaves(wanted)
         wanted += results_to_keep([node for node in wanted if node.buffer is None])
         pending: dict[Device, list[Node]] = {}
@@ -193,15 +193,14 @@ def pending_leaves(roots: Iterable[Node]) -> list[Node]:
 
 def _settle_detached() -> None:
     """Give detached values the buffers that their sources have got, and let the sources go."""
-    for reference in _detached.keyrefs():
+    for reference in list(_detached):
         node = reference()
-        if node is None:
-            continue
-        source = node.inputs[0] if node.inputs else node
-        if node.buffer is None and source.buffer is not None:
-            settle(node, source.buffer)
-        if node.buffer is not None:
-            _detached.pop(node, None)
+        if node is not None:
+            source = node.inputs[0] if node.inputs else node
+            if node.buffer is None and source.buffer is not None:
+                settle(node, source.buffer)
+        if node is None or node.buffer is not None:
+            _detached.pop(reference, None)
 
 
 class LeafNode(Node):
@@ -235,7 +234,7 @@ def detached(node: Node) -> Node:
     if node.buffer is None or is_tracing():
         found = detach.apply(node)
         if depth_is_limited():  # a traced graph stays as it was written
-            _detached[found] = None
+            _detached[weakref.ref(found)] = None
         return found
     return buffer_node(node.buffer, node.shape, node.dtype, node.device)
 

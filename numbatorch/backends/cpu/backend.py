@@ -13,11 +13,14 @@ from numbatorch.backends.cpu.small import SmallGraphs
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import Array, PlanBackend, placeholder_graph
 from numbatorch.backends.watched import is_watched
+from numbatorch.debugging import thread_flags
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import settle
 from numbatorch.passes.plan import Plan
+
+_FLAGS = thread_flags()
 
 
 class CPUBackend(PlanBackend):
@@ -34,7 +37,7 @@ class CPUBackend(PlanBackend):
         """Compute a small elementwise graph; False, and nothing done, for any other."""
         if is_watched():
             return False
-        buffer = self._small.buffer(root, self.state())
+        buffer = self._small.buffer(root, self.sharing.parts or self.parts(), _FLAGS.fuse)
         if buffer is None:
             return False
         if root.buffer is None:

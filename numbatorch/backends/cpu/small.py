@@ -39,15 +39,15 @@ class SmallGraphs:
         """Forget all programs."""
         self._known.clear()
 
-    def buffer(self, root: Node, state: Any) -> Buffer | None:
+    def buffer(self, root: Node, parts: int, fuse: bool) -> Buffer | None:
         """The value of `root`, computed now; None where the graph has to go the long way.
 
         Args:
-            state: what programs depend on beside their graph.
+            parts, fuse: what programs depend on beside their graph.
         """
         if root.depth > MOST_NODES:
             return None
-        key: list[Any] = [state]
+        key: list[Any] = [parts, fuse]
         leaves: list[Node] = []
         number: dict[Node, int] = {}
         if not walk(root, key, leaves, number):
@@ -105,6 +105,8 @@ class SmallGraphs:
 def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]) -> bool:
     """Append what the program of a graph depends on; False where the graph is not a small one.
 
+    Dtypes and shapes within the graph follow from those of its leaves.
+
     Args:
         leaves: realized nodes in the order in which they are met.
         number: of each node met so far.
@@ -131,9 +133,9 @@ def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]
     elif op is CONST:
         key.append(op)
         key.append(attribute_key(attrs["value"]))
+        key.append(node.dtype)
+        key.append(node.shape)
     else:
         return False
-    key.append(node.dtype)
-    key.append(node.shape)
     number[node] = len(number)
     return True
