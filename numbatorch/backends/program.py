@@ -108,6 +108,7 @@ class Program(Generic[AnyFrame]):
         except OutOfMemory as err:
             launches = self.plan.launches
             users = [x.spec.name for x in launches if any(m is memory for m in x.writes)]
+            users += [x.spec.name for x in launches]  # of what all share, such as a status
             raise err.within(users[0] if users else "plan") from err
 
     def clear(self, buffer: Buffer) -> None:

@@ -13,7 +13,7 @@ from numbatorch.backends.outcome import Outcome, Stale, note_finished
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
 from numbatorch.dtype import DType, uint32
-from numbatorch.errors import GradientError, message
+from numbatorch.errors import GradientError, OutOfMemory, message
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import BUFFER, COMPILED, CONST, describe
@@ -464,7 +464,14 @@ def owned(handle: Handle) -> Any:
     if shared or not buffer.pooled:
         runner = plans_on(node.device)
         assert runner is not None, node
-        return runner.copy(buffer)  # which `handle` holds when the run is noted
+        try:
+            return runner.copy(buffer)  # which `handle` holds when the run is noted
+        except OutOfMemory as err:
+            rows = (
+                f"tensor {describe(node)}",
+                "copied, for others hold what it is changed in place of",
+            )
+            raise err.within("compile", *rows) from err
     return buffer
 
 

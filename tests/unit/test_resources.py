@@ -69,6 +69,66 @@ def test_out_of_memory_of_a_numpy_function_names_its_operator(
         nt.linalg.eigh(x)[0].tolist()
 
 
+def changed_while_others_see_it(x: Any, y: Any) -> Any:
+    """A compiled function whose state is seen by another tensor too, so that it is copied."""
+    state = nt.zeros(len(x)).realize()
+
+    def add(x: Any) -> Any:
+        state[...] = state + x
+        return x
+
+    compiled = nt.compile(add)
+    for _ in range(4):
+        compiled(x)
+    seen = state.detach()
+    return lambda: (compiled(x), seen)
+
+
+# Ways to a result, made ready while there is memory.
+WAYS: dict[str, Any] = {
+    "small graph": lambda x, y: lambda: (x * y + x).realize(),
+    "values": lambda x, y: lambda: (x * y).tolist(),
+    "array": lambda x, y: lambda: (x * y).numpy(),
+    "text": lambda x, y: lambda: repr(x * 2),
+    "reduction": lambda x, y: lambda: x.sum().item(),
+    "product": lambda x, y: lambda: (x.reshape(-1, 4) @ y.reshape(4, -1)).realize(),
+    "several results": lambda x, y: lambda: nt.sort(x)[0].realize(),
+    "compiled": lambda x, y: called(nt.compile(lambda x, y: x * y + x), x, y),
+    "compiled, several": lambda x, y: called(nt.compile(lambda x: (x.sum() + x, x * 2)), x),
+    "compiled now": lambda x, y: lambda: nt.compile(lambda x: x * 3)(x),
+    "compiled state": changed_while_others_see_it,
+    "assignment": lambda x, y: lambda: (x[:], x.__setitem__(0, 1.0), x.realize()),
+    "in place": lambda x, y: lambda: (x[:], x.add_(1).realize()),
+    "cast": lambda x, y: lambda: x.to(nt.float16).realize(),
+    "random": lambda x, y: lambda: nt.rand(len(x)).realize(),
+}
+
+
+def called(compiled: Any, *arguments: Any) -> Any:
+    for _ in range(4):  # the last ones on a short way
+        compiled(*arguments)
+    return lambda: compiled(*arguments)
+
+
+@pytest.mark.parametrize("size", [4, 1 << 16])
+@pytest.mark.parametrize("name", WAYS)
+def test_out_of_memory_names_its_operator_on_every_way(
+    name: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Any, size: int) -> None:
+        raise memory.out_of_memory("cpu", size, 0, 0)
+
+    x, y = nt.ones(size).realize(), (nt.ones(size) * 2).realize()
+    way = WAYS[name](x, y)
+    POOL.clear()
+    with monkeypatch.context() as without_memory:
+        without_memory.setattr(memory.HostMemory, "__init__", refuse)
+        named = r"^(?!cpu|plan)\w+: out of memory on device cpu\n(.|\n)*  requested"
+        with pytest.raises(nt.OutOfMemory, match=named):
+            way()
+    way()
+
+
 @pytest.mark.parametrize("name", ["tensor", "from_numpy", "linspace"])
 def test_out_of_memory_while_a_tensor_is_made_names_the_function(name: str) -> None:
     large = np.broadcast_to(np.float32(1), (HUGE,))

@@ -68,7 +68,7 @@ class SmallGraphs:
         try:
             owner = waiting.pop()
         except IndexError:
-            buffer = pool.allocate(nbytes)
+            buffer = program.memory(0)
         else:
             pool.held -= size
             buffer = Buffer(owner, owner.address, nbytes, pool)
