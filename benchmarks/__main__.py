@@ -12,7 +12,6 @@ and PyTorch compute on a GPU, and peers that cannot are left out.
 import argparse
 import sys
 from pathlib import Path
-from tempfile import gettempdir
 
 from benchmarks import checkpoints, comparison, machine, processes
 from benchmarks.controller import Row, Worker, measure, timestamp
@@ -133,8 +132,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--files",
         type=Path,
-        default=Path(gettempdir(), "numbatorch-bench"),
-        help="folder of the checkpoints, written on first use (2 GB, and 13 GB for 1b)",
+        help="folder of the checkpoints, written on first use (2 GB, and 13 GB for 1b); by default "
+        "one below the user's cache",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument(
@@ -164,6 +163,10 @@ def side_by_side(before: Path, after: Path) -> int:
 
 def measure_groups(options: argparse.Namespace) -> None:
     """Run the groups asked for, and keep what was measured."""
+    try:
+        options.files = checkpoints.folder_of_files(options.files)
+    except OSError as err:
+        raise SystemExit(f"--files: {err}") from err
     groups = options.groups or (GROUPS if options.device == "cpu" else ON_GPU)
     workers = Workers(options)
     found = machine.describe()

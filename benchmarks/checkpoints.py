@@ -5,11 +5,15 @@ byte-level vocabulary (256 byte tokens and one merge), so that every engine can 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.worker import FILES_VARIABLE
+from numbatorch import private, settings
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,18 @@ def write_safetensors(folder: Path, shape: Shape) -> None:
         "torch_dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def folder_of_files(path: Path | None) -> Path:
+    """The folder of what the benchmarks write, made for this user alone where it is absent.
+
+    Args:
+        path: None is one below the user's cache. What others can write is not used: another folder
+            is made beside it.
+    """
+    with private.make(path or settings.cache_dir() / "benchmarks") as folder:
+        os.environ[FILES_VARIABLE] = str(folder.path.resolve())
+        return folder.path
 
 
 def gguf_file(folder: Path, size: str, kind: str) -> Path:

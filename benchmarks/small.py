@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -260,3 +261,17 @@ WITH_GRADIENTS = (
     "training step, compiled",
     "building a loss of 20,000 terms",
 )
+
+
+def jobs(
+    api: Api, wait: Callable[[], object] | None = None
+) -> tuple[Callable[[str], Work], Callable[[int], Work]]:
+    """The jobs `small` and `idle` of an engine, whose device `wait` waits for."""
+
+    def call(name: str) -> Work:
+        """One of the calls in which little is computed."""
+        work = CALLS[name](api)
+        work.wait = wait
+        return work
+
+    return call, partial(idle, api)

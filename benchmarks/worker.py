@@ -31,6 +31,7 @@ THREAD_VARIABLES = (
 
 # Engines that compute on more than the CPU have DEVICE and HARDWARE, and follow this.
 DEVICE_VARIABLE = "NUMBATORCH_DEVICE"
+FILES_VARIABLE = "BENCHMARK_FILES"  # the folder for what they write
 
 
 class Answers:

@@ -8,7 +8,7 @@ import ik_llama_cpp
 from ik_llama_cpp._ctypes_api import llama_batch_free
 from ik_llama_cpp._internals import make_batch_range
 
-from benchmarks.timing import Work
+from benchmarks import language
 
 VERSION = ik_llama_cpp.__version__
 CONTEXT = 512
@@ -22,21 +22,20 @@ class Session:
         self.model = ik_llama_cpp.IkLlama(file, n_ctx=CONTEXT, n_threads=threads, verbose=False)
         self.context = self.model._context  # evaluates tokens without sampling
         self.position = 0
-        self.one = make_batch_range([0], pos_start=0)
+        self.one = make_batch_range([0], pos_start=0)  # kept, for making one takes time
 
     def clear(self) -> None:
         """Forget all positions."""
         self.context.kv_cache_clear()
         self.position = 0
 
-    def evaluate(self, token: int) -> None:
-        """Append a token and wait for its logits."""
-        self.one.token[0], self.one.pos[0] = token, self.position
-        self._decode(self.one)
-
-    def prompt(self, tokens: Sequence[int]) -> None:
+    def feed(self, ids: Sequence[int]) -> None:
         """Append tokens and wait for the last one's logits."""
-        batch = make_batch_range(list(tokens), pos_start=self.position)
+        if len(ids) == 1:
+            self.one.token[0], self.one.pos[0] = ids[0], self.position
+            self._decode(self.one)
+            return
+        batch = make_batch_range(list(ids), pos_start=self.position)
         self._decode(batch)
         llama_batch_free(batch)
 
@@ -47,29 +46,4 @@ class Session:
         self.position += batch.n_tokens
 
 
-@lru_cache(1)
-def _session(file: str) -> Session:
-    return Session(file)
-
-
-def decode(file: str, tokens: int) -> Work:
-    """A token after a short prompt."""
-    session = _session(file)
-
-    def begin() -> None:
-        session.clear()
-        session.prompt([1] * 8)
-
-    return Work(lambda: session.evaluate(5), begin=begin, most=tokens)
-
-
-def prefill(file: str, tokens: int) -> Work:
-    """A prompt."""
-    session = _session(file)
-    ids = [position * 7 % 250 for position in range(tokens)]
-
-    def run() -> None:
-        session.clear()
-        session.prompt(ids)
-
-    return Work(run, units=tokens)
+decode, prefill = language.jobs(lru_cache(1)(Session))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import llama_cpp as ll
 
-from benchmarks.timing import Work
+from benchmarks import language
 
 VERSION = ll.__version__
 CONTEXT = 512
@@ -37,37 +37,12 @@ class Session:
         """Forget all positions."""
         ll.llama_memory_clear(ll.llama_get_memory(self.context), True)
 
-    def evaluate(self, tokens: Sequence[int]) -> None:
+    def feed(self, ids: Sequence[int]) -> None:
         """Append tokens and wait for the last one's logits."""
-        array = (ll.llama_token * len(tokens))(*tokens)
-        if ll.llama_decode(self.context, ll.llama_batch_get_one(array, len(tokens))) != 0:
+        array = (ll.llama_token * len(ids))(*ids)
+        if ll.llama_decode(self.context, ll.llama_batch_get_one(array, len(ids))) != 0:
             raise RuntimeError("llama_decode failed")
         ll.llama_get_logits_ith(self.context, -1)
 
 
-@lru_cache(1)
-def _session(file: str) -> Session:
-    return Session(file)
-
-
-def decode(file: str, tokens: int) -> Work:
-    """A token after a short prompt."""
-    session = _session(file)
-
-    def begin() -> None:
-        session.clear()
-        session.evaluate([1] * 8)
-
-    return Work(lambda: session.evaluate([5]), begin=begin, most=tokens)
-
-
-def prefill(file: str, tokens: int) -> Work:
-    """A prompt."""
-    session = _session(file)
-    ids = [position * 7 % 250 for position in range(tokens)]
-
-    def run() -> None:
-        session.clear()
-        session.evaluate(ids)
-
-    return Work(run, units=tokens)
+decode, prefill = language.jobs(lru_cache(1)(Session))

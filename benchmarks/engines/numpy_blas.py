@@ -17,6 +17,4 @@ def matmul(size: int) -> Work:
     return Work(lambda: np.matmul(lhs, rhs, out=out))
 
 
-def small(name: str) -> Work:
-    """One of the calls in which little is computed."""
-    return calls.CALLS[name](API)
+small, _idle = calls.jobs(API)

@@ -4,13 +4,13 @@ import os
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from tempfile import gettempdir
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
 from benchmarks.timing import Work
+from benchmarks.worker import FILES_VARIABLE
 
 VERSION = onnxruntime.__version__
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
@@ -47,14 +47,15 @@ def _export(folder: str, path: Path) -> None:
 
 @lru_cache(1)
 def _session(folder: str) -> onnxruntime.InferenceSession:
-    path = Path(gettempdir(), "numbatorch-bench", "minilm.onnx")
+    path = Path(os.environ[FILES_VARIABLE], "minilm.onnx")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
         try:
-            _export(folder, path)
+            _export(folder, partial)
         except Exception as err:
-            path.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise NotImplementedError(f"the export needs torch, transformers, onnx: {err}") from err
+        partial.replace(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
     return onnxruntime.InferenceSession(str(path), options)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 import numbatorch as nt
+from benchmarks import language
 from benchmarks import small as calls
 from benchmarks.timing import Work
 from numbatorch.backends.base import backend
@@ -20,32 +21,16 @@ HARDWARE = next(found.name for found in describe() if found.device == DEVICE)
 WAIT = _BACKEND.runtime.synchronize if isinstance(_BACKEND, GPUBackend) else None
 
 
-@lru_cache(1)
-def _decoder(file: str) -> Decoder:
-    return Decoder(nt.TextGenerator(file, device=DEVICE).model)
+class Session(Decoder):
+    """A model and its cache."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(nt.TextGenerator(file, device=DEVICE).model)
+
+    clear = Decoder.reset
 
 
-def decode(file: str, tokens: int) -> Work:
-    """A token after a short prompt."""
-    decoder = _decoder(file)
-
-    def begin() -> None:
-        decoder.reset()
-        decoder.feed([1] * 8)
-
-    return Work(lambda: decoder.feed([5]), begin=begin, most=tokens)
-
-
-def prefill(file: str, tokens: int) -> Work:
-    """A prompt."""
-    decoder = _decoder(file)
-    ids = [position * 7 % 250 for position in range(tokens)]
-
-    def run() -> None:
-        decoder.reset()
-        decoder.feed(ids)
-
-    return Work(run, units=tokens)
+decode, prefill = language.jobs(lru_cache(1)(Session))
 
 
 @lru_cache(1)
@@ -95,15 +80,4 @@ API = calls.Api(
     read=lambda call: lambda: call().realize(),
     library=nt,
 )
-
-
-def small(name: str) -> Work:
-    """One of the calls in which little is computed."""
-    work = calls.CALLS[name](API)
-    work.wait = WAIT
-    return work
-
-
-def idle(size: int) -> Work:
-    """x * y + x after a moment in which the team has gone to sleep."""
-    return calls.idle(API, size)
+small, idle = calls.jobs(API, WAIT)

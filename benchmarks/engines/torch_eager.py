@@ -1,11 +1,13 @@
 """PyTorch eager, with transformers for the models."""
 
 import os
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from benchmarks import language
 from benchmarks import small as calls
 from benchmarks.timing import Work
 
@@ -35,7 +37,6 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 torch.set_grad_enabled(False)
 
 
-@lru_cache(1)
 def _llama(file: str):
     """The model of a GGUF file, from the safetensors beside it."""
     import transformers
@@ -46,28 +47,26 @@ def _llama(file: str):
     return transformers.LlamaForCausalLM.from_pretrained(Path(file).parent, dtype=dtype).to(WHERE)
 
 
-def decode(file: str, tokens: int) -> Work:
-    """A token after a short prompt, with the KV cache."""
-    model = _llama(file)
-    prompt, ids = torch.ones(1, 8, dtype=torch.long), torch.tensor([[5]])
-    state = None
+class Session:
+    """A model and its cache."""
 
-    def begin() -> None:
-        nonlocal state
-        state = model(prompt.to(WHERE), use_cache=True).past_key_values
+    def __init__(self, file: str) -> None:
+        self.model = _llama(file)
+        self.cache = None
 
-    def run() -> torch.Tensor:
-        return model(ids.to(WHERE), past_key_values=state, use_cache=True).logits.cpu()
+    def clear(self) -> None:
+        """Forget all positions."""
+        self.cache = None
 
-    return Work(run, begin=begin, most=tokens)
+    def feed(self, ids: Sequence[int]) -> torch.Tensor:
+        """Append tokens and wait for the last one's logits."""
+        given = torch.tensor([ids], device=WHERE)
+        found = self.model(given, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        self.cache = found.past_key_values
+        return found.logits.cpu()
 
 
-def prefill(file: str, tokens: int) -> Work:
-    """A prompt."""
-    model = _llama(file)
-    ids = torch.arange(tokens, device=WHERE)[None] * 7 % 250
-    run = partial(model, ids, use_cache=True, logits_to_keep=1)
-    return Work(lambda: run().logits.cpu(), units=tokens)
+decode, prefill = language.jobs(lru_cache(1)(Session))
 
 
 @lru_cache(1)
@@ -128,15 +127,4 @@ API = calls.Api(
     library=torch,
     gradients=torch.enable_grad,
 )
-
-
-def small(name: str) -> Work:
-    """One of the calls in which little is computed."""
-    work = calls.CALLS[name](API)
-    work.wait = WAIT
-    return work
-
-
-def idle(size: int) -> Work:
-    """x * y + x after a moment in which OpenMP's threads have gone to sleep."""
-    return calls.idle(API, size)
+small, idle = calls.jobs(API, WAIT)

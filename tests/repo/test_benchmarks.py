@@ -4,7 +4,9 @@ import argparse
 import ast
 import doctest
 import importlib
+import inspect
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,12 +19,23 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from benchmarks import checkpoints, comparison, machine, peaks, report, rows, small, timing
+from benchmarks import (
+    checkpoints,
+    comparison,
+    language,
+    machine,
+    peaks,
+    report,
+    rows,
+    small,
+    timing,
+)
 from benchmarks.controller import Measured, Row, Worker, busy_cores, measure
 from benchmarks.timing import Work
-from benchmarks.worker import JOBS, Answers
+from benchmarks.worker import FILES_VARIABLE, JOBS, Answers
 from numbatorch import debug
 from numbatorch.language.simd.vectors import native_lanes
+from numbatorch.private import HAS_OWNERS
 
 ROOT = Path(__file__).parents[2]
 PEER = "tests.repo.benchmark_peer"
@@ -275,14 +288,23 @@ def test_the_call_of_ten_launches_makes_ten() -> None:
     assert len(debug.kernels(value)) == small.LAUNCHES
 
 
+# What engines share: several jobs, made at once.
+MADE = {"language.jobs": language.jobs(SimpleNamespace), "calls.jobs": small.jobs(OURS)}
+
+
 def jobs_of(engine: str) -> dict[str, set[str]]:
     """The names of an engine's jobs and of their arguments, without importing its library."""
     path = ROOT / "benchmarks" / "engines" / f"{engine}.py"
-    return {
-        node.name: {argument.arg for argument in node.args.args}
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-    }
+    found: dict[str, set[str]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = {argument.arg for argument in node.args.args}
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            names = ast.unparse(node.targets[0]).strip("()").split(", ")
+            jobs = MADE.get(ast.unparse(node.value.func), ())
+            for name, job in zip(names, jobs, strict=bool(jobs)):
+                found[name] = set(inspect.signature(job).parameters)
+    return {name: given for name, given in found.items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("group", rows.PEERS)
@@ -416,3 +438,39 @@ def test_examples_of_the_benchmarks_run(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
     assert found.attempted > 0
     assert not found.failed
+
+
+def test_files_are_not_written_where_others_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(FILES_VARIABLE, raising=False)
+    found = checkpoints.folder_of_files(None)
+    assert tmp_path in found.parents and found.is_dir()
+    monkeypatch.setenv("NUMBATORCH_CACHE", str(tmp_path))
+    if not HAS_OWNERS:
+        return
+    assert found.stat().st_mode & 0o777 == 0o700
+    shared, foreign = tmp_path / "benchmarks", tmp_path / "foreign"
+    foreign.mkdir()
+    shared.symlink_to(foreign)  # as who can write beside it would have it
+    other = checkpoints.folder_of_files(None)
+    shared.unlink()
+    shared.mkdir()
+    shared.chmod(0o777)
+    assert shared not in (other, checkpoints.folder_of_files(None))
+    assert not list(foreign.iterdir()) and other.stat().st_mode & 0o777 == 0o700
+    assert os.environ[FILES_VARIABLE] == str(checkpoints.folder_of_files(None))
+
+
+def test_jobs_of_a_language_model_ask_for_the_same_tokens() -> None:
+    asked: list[Any] = []
+    session = SimpleNamespace(clear=lambda: asked.append("clear"), feed=asked.append)
+    decode, prefill = language.jobs(lambda file: session)
+    work = decode("a file", 3)
+    work.begin()
+    work.call()
+    assert asked == ["clear", language.PROMPT, [language.TOKEN]] and work.most == 3
+    asked.clear()
+    prefill("a file", 3).call()
+    assert asked == ["clear", [0, 7, 14]]
