@@ -181,7 +181,15 @@ class _Run:
         if trace.checks:
             key = f"({''.join(f'{self.arguments.numbers[name]}, ' for name in trace.variables)})"
             lines += [f"if {key} not in TRACE.allowed:", "    TRACE.check(values)"]
+        if trace.before or trace.draws:
+            lines += [
+                "if CLOCK.last != TRACE.seen and TRACE.moved()[0]:",
+                "    return NotImplemented",
+            ]
         lines += [f"{self.scope.name(call, 'before')}()" for call in trace.before]
+        for draw, i in trace.draws:
+            drawn = f"TRACE.drawn({self.scope.name(draw, 'draw')})"
+            lines.append(f"d{i} = {drawn}" if i >= 0 else drawn)
         if trace.notes():
             run = ["while True:", *_indented(self._prepare() + self._settle())]
         elif self.program.way.short and not self.program.way.checked:
@@ -205,15 +213,13 @@ class _Run:
         ]
         for i, number in trace.arguments:
             lines.append(f"l{i} = {self.arguments.tensors[number][1]}.buffer")
+        drawn = {i for _draw, i in trace.draws}
         for i, _captured in trace.captured:
-            lines.append(f"l{i} = BUFFERS[{i}]")
+            lines.append(f"l{i} = d{i}" if i in drawn else f"l{i} = BUFFERS[{i}]")
         for (i, _handle), state in zip(trace.states, states, strict=True):
             lines.append(f"l{i} = OWNED({state})")
         for i, gradient in trace.sources:
             lines.append(f"l{i} = {self.scope.name(gradient, 'gradient')}.buffer(given)")
-        for draw, i in trace.draws:
-            drawn = f"TRACE.drawn({self.scope.name(draw, 'draw')})"
-            lines.append(f"l{i} = {drawn}" if i >= 0 else drawn)
         for i, nbytes in enumerate(self.program.sizes()):
             lines += self._memory(i, nbytes)
         return lines

@@ -286,6 +286,8 @@ class Trace:
             Changed: the trace does not hold any more.
         """
         note_finished()
+        if self.seen != moves() and self.moved()[0]:
+            raise Changed
         if self.checks:
             self.check(numbers)
         for call in self.before:
@@ -296,13 +298,18 @@ class Trace:
             self._saves = True
             self._plan(self.differentiable.results_to_save())
         self.replays += 1
+        drawn = self._all_drawn()
         while True:
             with suppress(Stale):
-                return self._run(tensors, numbers)
+                return self._run(tensors, numbers, drawn)
 
-    def _run(self, tensors: Sequence[Any], numbers: dict[str, Any]) -> Any:
+    def _run(
+        self, tensors: Sequence[Any], numbers: dict[str, Any], drawn: list[tuple[int, Any]]
+    ) -> Any:
         """Run the program.
 
+        Args:
+            drawn: leaves of random numbers, and where they lie.
         Raises:
             Stale: another call, within this one, has changed what this one was to change.
         """
@@ -310,6 +317,8 @@ class Trace:
             handle.let_views_go()  # before some are read here, for that moves the clock
         seen = moves()
         leaves = self._leaves(tensors)
+        for i, key in drawn:
+            leaves[i] = key
         held = [handle.node for handle, _kept in self.updated]
         outcome = Outcome(clock=Clock, seen=seen) if self.updated else Outcome()
         outcome.settle(
@@ -329,13 +338,15 @@ class Trace:
             leaves[i] = tensors[number].node.buffer
         for i, gradient in self.sources:
             leaves[i] = gradient.buffer(tensors)
-        if self._replayed:
-            for draw, i in self.draws:
-                drawn = self.drawn(draw)
-                if i >= 0:
-                    leaves[i] = drawn
-        self._replayed = True
         return leaves
+
+    def _all_drawn(self) -> list[tuple[int, Any]]:
+        """Each leaf that is drawn, and where it lies; the first replay has what the trace drew."""
+        again, self._replayed = self._replayed, True
+        if not again:
+            return []
+        found = [(i, self.drawn(draw)) for draw, i in self.draws]
+        return [(i, key) for i, key in found if i >= 0]
 
     def drawn(self, draw: Draw) -> Any:
         """Do to the generator what was done in the trace; returns where a key lies, if one came."""
