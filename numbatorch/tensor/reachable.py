@@ -89,6 +89,8 @@ _NOT_CALLED = frozenset(
     "__reduce_ex__".split()
 )
 _OURS_NOT_CALLED = frozenset(("__repr__", "__str__", "__hash__", "__setattr__"))
+_STATE = (Tracked, Handle)
+_METHODS = (MethodType, classmethod, staticmethod)  # a tuple is found sooner than a union
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -127,15 +129,18 @@ class _Walk:
         """Look into everything until no new name leads to something new."""
         known: set[str] = set()
         instances: list[Any] = []
+        looked_for: tuple[int, int, bool] | None = None
         while self._todo:
             while self._todo:
                 self._look_into(self._todo.pop())
             # What was looked into under the names that are known is so under new ones only.
             fresh, known = self._names - known, set(self._names)
             any_name = self._any_attribute
-            for instance in instances:
+            before, looked_for = looked_for, (len(known), len(self._grown), any_name)
+            for instance in instances if looked_for != before else ():
                 self._attributes(instance, None if any_name else fresh)
             for instance in self._instances:
+                self._parts(instance)
                 self._attributes(instance, None if any_name else known)
             instances += self._instances
             self._instances = []
@@ -173,14 +178,14 @@ class _Walk:
         if type(value) in weakref.ProxyTypes:
             with suppress(ReferenceError):
                 self.visit(value.__init__.__self__)
-        elif isinstance(value, Tracked | Handle) or not (self._calls(value) or self._holds(value)):
+        elif isinstance(value, _STATE) or not (self._calls(value) or self._holds(value)):
             self._object(value)
 
     def _calls(self, value: Any) -> bool:
         """Look into what may be called, or has what is called; False for anything else."""
         if isinstance(value, FunctionType):
             self._function(value)
-        elif isinstance(value, MethodType | classmethod | staticmethod):
+        elif isinstance(value, _METHODS):
             self.visit(value.__func__)
             self.visit(getattr(value, "__self__", None))
         elif isinstance(value, BuiltinMethodType):
@@ -193,7 +198,7 @@ class _Walk:
             self._place("member", value, "args")
             self.visit(value.keywords)
             self._instances.append(value)
-        elif isinstance(value, operator.attrgetter | operator.methodcaller):
+        elif isinstance(value, (operator.attrgetter, operator.methodcaller)):
             self._any_attribute = True
         elif isinstance(value, type):
             self._constructed.add(value)
@@ -206,7 +211,7 @@ class _Walk:
 
     def _holds(self, value: Any) -> bool:
         """Look into a container; False for anything else."""
-        if isinstance(value, tuple | frozenset):
+        if isinstance(value, (tuple, frozenset)):
             self._each(value)
         elif isinstance(value, (*GROWING, *_VIEWS)):
             self._each(self._place("elements", value, ""))
@@ -364,6 +369,14 @@ class _Walk:
         """The function that a compiled or cached one calls."""
         self.visit(getattr(value, "__dict__", {}).get("__wrapped__"))
 
+    def _parts(self, value: Any) -> None:
+        """What an object may go through without naming it: its parameters and modules."""
+        shape = self._shape(type(value))
+        if shape.tracked:
+            for name, held in vars(value).items():
+                if isinstance(held, _STATE) and name not in shape.untraced:
+                    self._place("attribute", value, name)
+
     def _attributes(self, value: Any, names: set[str] | None) -> None:
         """The attributes of an object under some names, or under any where that is None."""
         shape = self._shape(type(value))
@@ -372,8 +385,6 @@ class _Walk:
         found = set(own) if wanted is None or shape.any else own.keys() & wanted
         grown = own.keys() & self._grown
         found |= {name for name in grown if self._is_grown(name, own[name], grown)}
-        if shape.tracked:  # it may go through its parameters and modules without naming them
-            found |= {name for name, held in own.items() if isinstance(held, Handle | Tracked)}
         for name in found - shape.untraced:
             self._place("attribute", value, name)
         members = shape.data - own.keys() if hasattr(value, "__dict__") else frozenset()
