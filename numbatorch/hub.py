@@ -24,7 +24,7 @@ PATTERNS = (
     "config_sentence_transformers.json",
     "*_Pooling/config.json",
 )
-REPOSITORY = re.compile(r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?", re.ASCII)
+REPOSITORY = r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?"
 
 TRANSPORTS = ("requests", "httpx", "httpx2")  # what versions of huggingface_hub download with
 
@@ -60,7 +60,7 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         hint = f"its folder is {path.parent}" if path.suffix == ".safetensors" else None
         problem = "a model is a folder or a .gguf file"
         raise FormatError(message("resolve", problem, f"file {path}", hint=hint))
-    match = REPOSITORY.fullmatch(text)
+    match = re.fullmatch(REPOSITORY, text, re.ASCII)
     if match is None or _is_path(text):
         row = f"path {short(text)!r}"
         raise FileNotFoundError(message("resolve", "no such file or folder", row))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 PREFIX = "continuing_subword_prefix"
 
-_PREFIXED = re.compile(rf'"{PREFIX}"\s*:\s*"[^"]'.encode())
-_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
+_PREFIXED = rf'"{PREFIX}"\s*:\s*"[^"]'.encode()
+_ESCAPED_LETTER = rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])"
 
 
 def load(path: Path) -> "tokenizers.Tokenizer":
@@ -83,9 +83,11 @@ def refused(problem: str, path: Path) -> Iterator[None]:
 
 def _may_prefix_merges(raw: bytes) -> bool:
     """Whether a tokenizer.json may have merges and a prefix: if not, it need not be read twice."""
-    if b'"merges"' in raw and _PREFIXED.search(raw):
+    if b'"merges"' in raw and re.search(_PREFIXED, raw):
         return True
-    return b"\\u00" in raw and _ESCAPED_LETTER.search(raw) is not None  # in the keys, as it seems
+    return (
+        b"\\u00" in raw and re.search(_ESCAPED_LETTER, raw) is not None
+    )  # in the keys, as it seems
 
 
 def _check_merges(raw: bytes, path: Path) -> None:

@@ -23,7 +23,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # as JSON spells it
+_SURROGATE = rb"\\u[dD][89a-fA-F]"  # as JSON spells it
 _DIGITS = 4300  # of an integer, as many as Python reads
 
 
@@ -120,7 +120,7 @@ def parse_json(raw: bytes, constant: Callable[[str], Any] | None = None) -> Any:
         found = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_constant=constant
         )
-        if _SURROGATE.search(raw):  # two that make up a character are fine
+        if re.search(_SURROGATE, raw):  # two that make up a character are fine
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("arrays or objects are nested too deep") from None

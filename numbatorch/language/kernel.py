@@ -312,16 +312,20 @@ def call_parameters(function: FunctionType) -> tuple[str, ...]:
     They are `part, parts`, or for an epilogue `batch, row0, row1, col0, col1`; none for a kernel
     of groups.
     """
-    names = tuple(inspect.signature(function).parameters)
+    names = _names(function)
     for tail in (SHARE, TILE):
         if names[-len(tail) :] == tail:
             return tail
     return ()
 
 
+def _names(function: FunctionType) -> tuple[str, ...]:
+    return function.__code__.co_varnames[: function.__code__.co_argcount]
+
+
 def _words(function: FunctionType, types: dict[str, tuple[str, ...]]) -> tuple[Any, ...]:
     """What each parameter before those of the caller is: a PointerTo, "int" or "float"."""
-    names = list(inspect.signature(function).parameters)
+    names = _names(function)
     tail = call_parameters(function)
     words: list[Any] = []
     for name in names[: len(names) - len(tail)]:

@@ -18,7 +18,7 @@ from numbatorch.graph import Node, Op, TupleNode, register
 from numbatorch.ops.operands import describe
 from numbatorch.ops.scalar import Form, ScalarFunction
 from numbatorch.ops.scalar_program import Operand, Program, Value
-from numbatorch.ops.signature import Parameters
+from numbatorch.ops.signature import Parameters, defaults_of
 from numbatorch.ops.surface import on_tensors
 from numbatorch.shape import Shape
 
@@ -169,11 +169,7 @@ class Reduction(Op):
         self.result = result
         self.empty = True
         self.by_parts = False
-        self.defaults = {
-            p.name: p.default
-            for p in inspect.signature(reference).parameters.values()
-            if p.default is not p.empty
-        }
+        self.defaults = defaults_of(reference)
 
     @cached_property
     def attributes(self) -> Parameters:

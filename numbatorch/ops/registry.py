@@ -6,7 +6,6 @@ records stand in files of their own, take elementwise work along or have kernels
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator as python
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from numbatorch.ops.operands import (
     result_type,
     scalar_dtype,
 )
-from numbatorch.ops.signature import Parameters
+from numbatorch.ops.signature import Parameters, defaults_of
 from numbatorch.shape import Shape, broadcast
 from numbatorch.variable import Variable
 
@@ -63,13 +62,12 @@ class Elementwise(Op):
         self.domain: tuple[float, float] = (-4.0, 4.0)
         self.largest = math.inf
         self.places: tuple[str, ...] = surface.EVERYWHERE
-        parameters = inspect.signature(body).parameters.values()
-        operands = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        names, count = body.__code__.co_varnames, body.__code__.co_argcount
+        operands = names[:count]
         self.arity = len(operands)
         self.operands = ("input", "other")[: self.arity] if self.arity <= 2 else operands
-        attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        self.attribute_names = tuple(attributes)
-        self.defaults = {k: v for k, v in attributes.items() if v is not inspect.Parameter.empty}
+        self.attribute_names = names[count : count + body.__code__.co_kwonlyargcount]
+        self.defaults: dict[str, Any] = dict(body.__kwdefaults__ or {})
 
     @cached_property
     def attributes(self) -> Parameters:
@@ -306,11 +304,7 @@ class Inferred(Op):
     def __init__(self, reference: Callable[..., Any], source: str):
         super().__init__(reference.__name__, reference, source)
         self.rule: Callable[..., Any] | None = None
-        self.defaults = {
-            p.name: p.default
-            for p in inspect.signature(reference).parameters.values()
-            if p.default is not p.empty
-        }
+        self.defaults = defaults_of(reference)
 
     @cached_property
     def attributes(self) -> Parameters:

@@ -89,6 +89,17 @@ def _read(annotation: Any, classes: set[type], values: list[Any]) -> bool:
     return True
 
 
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters that may be left out, and what stands for them."""
+    if type(function) is types.FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__  # without `inspect`: importing asks this of each operator
+        ordered, values = code.co_varnames[: code.co_argcount], function.__defaults__ or ()
+        first = len(ordered) - len(values)
+        return dict(zip(ordered[first:], values, strict=True)) | (function.__kwdefaults__ or {})
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 class Parameters:
     """The parameters of a function, in order, and what each takes.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 ALIGNMENT = 64
 
@@ -49,15 +51,20 @@ def pack_arena(memories: Iterable[Memory]) -> int:
     for memory in sorted(temporaries, key=lambda m: (-m.nbytes, m.first)):
         size = _aligned(memory.nbytes)
         at = 0
-        rivals = [p for p in placed if p.first <= memory.last and memory.first <= p.last]
-        for rival in sorted(rivals, key=lambda p: p.offset):
+        first, last = memory.first, memory.last
+        for rival in placed:  # by offset
+            if rival.first > last or first > rival.last:
+                continue
             if rival.offset >= at + size:
                 break
             at = max(at, rival.offset + _aligned(rival.nbytes))
         memory.offset = at
         total = max(total, at + size)
-        placed.append(memory)
+        insort(placed, memory, key=_offset)
     return total
+
+
+_offset = attrgetter("offset")
 
 
 def _aligned(nbytes: int) -> int:
