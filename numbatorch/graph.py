@@ -399,18 +399,24 @@ def toposort(
     """
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(list(roots))]
+    entered: list[Node] = []  # nodes whose inputs come first, and None in the stack below these
+    stack: list[Node | None] = [*roots]
+    stack.reverse()
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
-            continue
-        if node in seen:
-            continue
-        seen.add(node)
-        stack.append((node, True))
-        if (node.buffer is None or through_realized) and node not in stop:
-            stack.extend((x, False) for x in reversed(node.inputs) if x not in seen)
+        node = stack.pop()
+        if node is None:
+            order.append(entered.pop())
+        elif node not in seen:
+            seen.add(node)
+            inputs = node.inputs
+            if not inputs or (node.buffer is not None and not through_realized) or node in stop:
+                order.append(node)
+                continue
+            entered.append(node)
+            stack.append(None)
+            for x in reversed(inputs):
+                if x not in seen:
+                    stack.append(x)
     return order
 
 

@@ -175,6 +175,8 @@ def current(value: Any, values: Values) -> Any:
 
 def attribute_key(value: Any) -> Any:
     """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
+    if type(value) is float:  # a fraction equals nothing but itself, and 0.0 equals -0.0 and 0
+        return value if value % 1.0 and value - value == 0.0 else repr(value)
     if isinstance(value, Variable):
         return ("variable", id(value.cell), value.offset)
     if isinstance(value, FloatVariable):

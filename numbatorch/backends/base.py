@@ -19,8 +19,12 @@ Array = np.ndarray[Any, Any]
 class Backend(Protocol):
     """One device's memory and execution."""
 
-    def realize(self, nodes: Sequence[Node]) -> None:
-        """Give every node of `nodes` a buffer that holds its value."""
+    def realize(self, nodes: Sequence[Node], order: list[Node] | None = None) -> None:
+        """Give every node of `nodes` a buffer that holds its value.
+
+        Args:
+            order: all that they need, inputs before users, where it is known.
+        """
 
     def realize_small(self, root: Node) -> bool:
         """Give a small graph its value by a short way, if there is one; whether it was done."""

@@ -90,13 +90,13 @@ class PlanBackend:
         """Give memory that waits to be used again back to the device."""
         raise NotImplementedError
 
-    def realize(self, nodes: Sequence[Node]) -> None:
+    def realize(self, nodes: Sequence[Node], order: list[Node] | None = None) -> None:
         """Compute every node that `nodes` need in one plan."""
         while True:
             roots = [node for node in dict.fromkeys(nodes) if node.buffer is None]
             if not roots:
                 return
-            order = toposort(roots)
+            order = order or toposort(roots)
             inner = [node for node in order if node.buffer is None]
             key, leaves = structure(order, roots)
             donated = _donated(order, roots, leaves, inner)
@@ -105,10 +105,12 @@ class PlanBackend:
             if program is None:
                 copied = placeholder_graph(order)
                 if _any_settled(inner):
+                    order = None
                     continue
                 program = self._keep(key, self._make(copied, roots, donated))
             if not _any_settled(inner):
                 break
+            order = None
         used = [leaves[number].buffer for number in program.leaf_order]
         outcome = Outcome()
         run = partial(program.run, used, outcome)
@@ -180,23 +182,29 @@ def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[N
         the key, and the realized nodes in the order in which it counts them.
     """
     number: dict[Node, int] = {}
-    rows: list[Any] = []
+    key: list[Any] = []  # flat: what each node appends ends with its shape and dtype
     leaves = []
     for node in order:
-        number[node] = len(number)
-        if node.op is BUFFER and node.buffer is None:
+        op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
+        if node.buffer is not None:
+            leaves.append(node)
+        elif op is BUFFER:
             raise RuntimeError(
                 message(
                     "compile", "a value is read while its function is traced: return it instead"
                 )
             )
-        if node.buffer is not None:
-            leaves.append(node)
-            rows.append((node.shape, node.dtype))
-            continue
-        attrs = tuple((k, attribute_key(v)) for k, v in node.attrs.items())
-        rows.append((node.op, tuple(number[x] for x in node.inputs), attrs, node.shape, node.dtype))
-    return (tuple(rows), tuple(number[root] for root in roots)), leaves
+        else:
+            key.append(op)
+            for operand in inputs:
+                key.append(number[operand])
+            if attrs:
+                key.append(tuple([(k, attribute_key(v)) for k, v in attrs.items()]))
+        key.append(node.shape)
+        key.append(node.dtype)
+        number[node] = len(number)
+    key += [number[root] for root in roots]
+    return tuple(key), leaves
 
 
 def placeholder_graph(
@@ -229,20 +237,30 @@ def _donated(
     Args:
         inner: the other nodes, as the caller holds them.
     """
-    holders = outside_holders(order, leaves, inner)
     wanted = set(roots)
+    free = [i for i, node in enumerate(leaves) if node not in wanted and _is_ours(node)]
+    if free:
+        free = _without_gradient(free, leaves, inner)
+    if not free:
+        return frozenset()
     pinned: set[Node] = set()
+    holders = outside_holders(order, leaves, inner)
     for node, count in zip(reversed(order), reversed(holders), strict=True):
-        if node in wanted:
-            held = node.requires_grad
-        else:
-            held = count > 0 or node.requires_grad
+        held = node.requires_grad or (count > 0 and node not in wanted)
         if held or node in pinned:
             pinned.add(node)
             pinned.update(node.inputs)
-    found = []
-    for i, node in enumerate(leaves):
-        alone = node.buffer.pooled and owns_buffer(node)
-        if alone and node not in pinned and node not in wanted:
-            found.append(i)
-    return frozenset(found)
+    return frozenset([i for i in free if leaves[i] not in pinned])
+
+
+def _without_gradient(
+    numbers: list[int], leaves: Sequence[Node], inner: Sequence[Node]
+) -> list[int]:
+    """Those of the leaves that no gradient will be computed from."""
+    walked = {x for node in inner if node.requires_grad for x in node.inputs}
+    return [i for i in numbers if leaves[i] not in walked]
+
+
+def _is_ours(leaf: Node) -> bool:
+    """Whether the memory of a realized node is of the pool, and nobody else has it."""
+    return leaf.buffer.pooled and owns_buffer(leaf)

@@ -22,10 +22,10 @@ Array = np.ndarray[Any, Any]
 class ReferenceBackend:
     """Buffers are NumPy arrays; block types are arrays of bytes, one row of blocks a row."""
 
-    def realize(self, nodes: Sequence[Node]) -> None:
+    def realize(self, nodes: Sequence[Node], order: list[Node] | None = None) -> None:
         """Compute every node that `nodes` need, once, in order."""
         values: dict[Node, Any] = {}
-        for node in toposort(nodes):
+        for node in order or toposort(nodes):
             with memory_for(node):
                 values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
         for node in nodes:

@@ -68,6 +68,7 @@ class Elementwise(Op):
         self.operands = ("input", "other")[: self.arity] if self.arity <= 2 else operands
         self.attribute_names = names[count : count + body.__code__.co_kwonlyargcount]
         self.defaults: dict[str, Any] = dict(body.__kwdefaults__ or {})
+        self._last: Node | None = None  # of `_constant`
 
     @cached_property
     def attributes(self) -> Parameters:
@@ -121,7 +122,7 @@ class Elementwise(Op):
         if depth > DEEP:
             return None
         reached = a.requires_grad or b.requires_grad
-        return _node(self, (a, b), {}, a, depth + 1, reached and self._records(dtype))
+        return _node(self, (a, b), NO_ATTRIBUTES, a, depth + 1, reached and self._records(dtype))
 
     def of_one(self, a: Node) -> Node | None:
         """What `apply(a)` gives; None as above."""
@@ -129,7 +130,7 @@ class Elementwise(Op):
         if a.dtype not in self.quick or depth > DEEP:
             return None
         required = a.requires_grad and self._records(a.dtype)
-        return _node(self, (a,), {}, a, depth + 1, required)
+        return _node(self, (a,), NO_ATTRIBUTES, a, depth + 1, required)
 
     def with_number(self, a: Node, number: Any, first: bool = False) -> Node | None:
         """What `apply(a, number)` gives, or `apply(number, a)` if that comes first; None as above.
@@ -141,9 +142,27 @@ class Elementwise(Op):
         depth = 1 if a.buffer is not None else a.depth
         if dtype.kind != "f" or dtype not in self.quick or not plain or depth > DEEP:
             return None
-        other = _node(CONST, (), {"value": number}, a, 1, False)
+        other = self._constant(number, a)
         inputs = (other, a) if first else (a, other)
-        return _node(self, inputs, {}, a, depth + 1, a.requires_grad and self._records(dtype))
+        return _node(
+            self, inputs, NO_ATTRIBUTES, a, depth + 1, a.requires_grad and self._records(dtype)
+        )
+
+    def _constant(self, number: Any, like: Node) -> Node:
+        """`number` in the shape, dtype and device of a node; in a loop one node for the same."""
+        last = self._last
+        if (
+            last is not None
+            and last.buffer is None
+            and last.attrs["value"] is number
+            and last.dtype is like.dtype
+            and last.shape == like.shape
+            and last.device is like.device
+            and last.trace == _MODE.trace
+        ):
+            return last
+        self._last = found = _node(CONST, (), {"value": number}, like, 1, False)
+        return found
 
     def _records(self, dtype: DType) -> bool:
         """Whether a gradient flows to operands that require one."""
@@ -218,6 +237,7 @@ class Elementwise(Op):
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
+NO_ATTRIBUTES: dict[str, Any] = {}  # one for all nodes, which do not change theirs
 SURE = 1 << 15  # numbers below it are in the range of every float type that computes
 DEEP = DEPTH_LIMIT - 1  # beyond it the long way decides what is computed
 _new = object.__new__

@@ -160,13 +160,16 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
                 _settle_detached()
             return
         wanted += pending_leaves(wanted)
-        wanted += results_to_keep([node for node in wanted if node.buffer is None])
+        roots = [node for node in wanted if node.buffer is None]
+        order = toposort(roots)
+        kept = results_to_keep(roots, order)
         pending: dict[Device, list[Node]] = {}
-        for node in wanted:
+        for node in [*roots, *kept]:
             if node.buffer is None:
                 pending.setdefault(node.device, []).append(node)
+        alone = len(pending) == 1 and not kept
         for device, group in pending.items():
-            backend(device).realize(group)
+            backend(device).realize(group, order if alone else None)
         _pending.difference_update(wanted)
         _settle_detached()
 
@@ -485,6 +488,9 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+_OPERANDS = (Handle, bool, int, float, complex, np.bool_, np.number)
+
+
 def is_operand(value: Any) -> bool:
     """Whether `value` may stand beside a tensor in an operator."""
-    return isinstance(value, Handle | bool | int | float | complex | np.bool_ | np.number)
+    return isinstance(value, _OPERANDS)

@@ -10,7 +10,7 @@ from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.references import outside_holders
 
 
-def results_to_keep(roots: Sequence[Node]) -> list[Node]:
+def results_to_keep(roots: Sequence[Node], order: list[Node]) -> list[Node]:
     """Unrealized results under `roots` that cost much and may be read again.
 
     A tensor, or another graph such as that of a gradient, may hold a node under `roots`, or one
@@ -18,10 +18,12 @@ def results_to_keep(roots: Sequence[Node]) -> list[Node]:
     the gradient is still to come. Products, reductions and the like are then computed with the
     roots and kept. Elementwise work is not: doing it again costs less than memory. Of a node with
     several outputs all that somebody holds are kept, for one launch computes them.
+
+    Args:
+        order: all that the roots need, inputs before users.
     """
-    if all(x.buffer is not None for root in roots for x in root.inputs):
+    if not any(node.op.costly or node.op is PART for node in order):
         return []
-    order = toposort(roots)
     holders = outside_holders(order)
     gradient_follows = all(root.requires_grad for root in roots)
     wanted = set(roots)

@@ -107,12 +107,12 @@ def _binary(name: str) -> Callable[[Handle, Any], Any]:
             if node is None:
                 return self._tensor(op.apply(self.node, other.node))
             return self._fresh(node)
+        node = op.with_number(self.node, other)
+        if node is not None:
+            return self._fresh(node)
         if not is_operand(other):
             return _refused(name, other)
-        node = op.with_number(self.node, other)
-        if node is None:
-            return self._tensor(op.apply(self.node, unwrap(other)))
-        return self._fresh(node)
+        return self._tensor(op.apply(self.node, unwrap(other)))
 
     return method
 
@@ -122,13 +122,13 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
 
     def method(self: Handle, other: Any) -> Any:
         nonlocal op
-        if not is_operand(other):
-            return _refused(name, other)
         op = op or find(name)
         node = op.with_number(self.node, other, first=True)
-        if node is None:
-            return self._tensor(op.apply(unwrap(other), self.node))
-        return self._fresh(node)
+        if node is not None:
+            return self._fresh(node)
+        if not is_operand(other):
+            return _refused(name, other)
+        return self._tensor(op.apply(unwrap(other), self.node))
 
     return method
 

@@ -19,9 +19,9 @@ class Counting:
         self.inner = inner
         self.plans: list[int] = []
 
-    def realize(self, nodes):  # type: ignore[no-untyped-def]
+    def realize(self, nodes, order=None):  # type: ignore[no-untyped-def]
         self.plans.append(len(nodes))
-        self.inner.realize(nodes)
+        self.inner.realize(nodes, order)
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         return getattr(self.inner, name)
