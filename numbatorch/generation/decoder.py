@@ -36,6 +36,8 @@ class Decoder:
         self.position = 0
         self._cache: KVCache | None = None
         self._step: Any = None
+        self._id = np.zeros((1, 1), np.int64)
+        self._one: Tensor | None = None  # over the memory of `_id`
 
     @property
     def traces(self) -> int:
@@ -59,14 +61,26 @@ class Decoder:
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
-            chunk = np.array([ids[start : start + size]], np.int64)  # which nobody else has
-            given = from_numpy(chunk, self._cache.device, share=True)
-            logits: Tensor = self._step(given, self.position, last)
+            logits: Tensor = self._step(self._given(ids[start : start + size]), self.position, last)
             self._cache.settle()
             self.position += size
             start += size
             if last:
                 return logits.numpy()
+
+    def _given(self, ids: Sequence[int]) -> Tensor:
+        """Ids as a batch of one text (1, T).
+
+        A single one on the CPU stands where the one before stood, of which all is computed.
+        """
+        assert self._cache is not None
+        device = self._cache.device
+        if len(ids) != 1 or device.kind != "cpu":
+            return from_numpy(np.array([ids], np.int64), device, share=True)
+        if self._one is None:
+            self._one = from_numpy(self._id, device, share=True)
+        self._id[0, 0] = ids[0]
+        return self._one
 
     def reserve(self, tokens: int) -> None:
         """Have memory for a text of so many tokens, or as many as fit into the context."""
