@@ -104,6 +104,39 @@ def score_rows(
 
 
 @helper
+def add_values_to_row(
+    sums: Pointer[V],
+    scores: Pointer[V],
+    values: Pointer[T],
+    values_row: int,
+    count: int,
+    E: int,
+) -> None:
+    """sums += sum of scores[key] * values[key]."""
+    n = lanes(sums)
+    col = 0
+    while col + 4 * n <= E:
+        four = tile_load(tile_zero(sums, 1, 4), sums + col, 0)
+        for key in range(count):
+            four = tile_outer(four, scores + key, 0, 0, values + (key * values_row + col), -1)
+        tile_store(sums + col, 0, four, 1, 4 * n)
+        col += 4 * n
+    while col + 2 * n <= E:
+        pair = tile_load(tile_zero(sums, 1, 2), sums + col, 0)
+        for key in range(count):
+            pair = tile_outer(pair, scores + key, 0, 0, values + (key * values_row + col), -1)
+        tile_store(sums + col, 0, pair, 1, 2 * n)
+        col += 2 * n
+    while col < E:
+        last = tile_load(tile_zero(sums, 1, 1), sums + col, 0)
+        for key in range(count):
+            value = values + (key * values_row + col)
+            last = tile_outer(last, scores + key, 0, 0, value, E - col)
+        tile_store(sums + col, 0, last, 1, n)
+        col += n
+
+
+@helper
 def add_values(
     sums: Pointer[V],
     sums_row: int,
@@ -117,12 +150,9 @@ def add_values(
     """sums[i] += sum of scores[i, key] * values[key]; rows of sums are rounded up to four."""
     n = lanes(sums)
     col = 0
-    while rows == 1 and col + 4 * n <= E:
-        single = tile_load(tile_zero(sums, 1, 4), sums + col, sums_row)
-        for key in range(count):
-            single = tile_outer(single, scores + key, 0, 0, values + (key * values_row + col), -1)
-        tile_store(sums + col, sums_row, single, 1, 4 * n)
-        col += 4 * n
+    if rows == 1:
+        add_values_to_row(sums, scores, values, values_row, count, E)
+        return
     while col + 2 * n <= E:
         for row in range(0, rows, 4):
             place, weights = sums + (row * sums_row + col), scores + row * CHUNK
