@@ -62,7 +62,7 @@ class Decoder:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
             logits: Tensor = self._step(self._given(ids[start : start + size]), self.position, last)
-            self._cache.settle()
+            self._cache.memory.realize()  # a replay has done so already
             self.position += size
             start += size
             if last:

@@ -4,6 +4,7 @@ Letters: B batch, T tokens, S keys, H query heads, G key/value heads, D head siz
 """
 
 from numbatorch import nn
+from numbatorch.models.blocks.cache import LayerCache
 from numbatorch.models.blocks.rotary import Rope
 from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
@@ -47,27 +48,24 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         tables: tuple[Tensor, Tensor],
-        memory: tuple[Tensor, Tensor] | None,
+        memory: LayerCache | None,
         position: int,
     ) -> Tensor:
         """x: (B, T, C) -> (B, T, C).
 
         Args:
             tables: cos and sin (positions, D/2).
-            memory: keys and values (B, G, S, D) of all positions, written from `position` on.
+            memory: keys and values of all positions, written from `position` on.
             position: of the first of the T.
         """
-        T, size, interleaved = x.shape[1], self.rope.size, self.rope.interleaved
+        size, interleaved = self.rope.size, self.rope.interleaved
         q = split_heads(self.q_proj(x), size)  # (B, H, T, D)
         k = split_heads(self.k_proj(x), size)  # (B, G, T, D)
         v = split_heads(self.v_proj(x), size)
         q = F.rope(q, *tables, position=position, interleaved=interleaved)
         k = F.rope(k, *tables, position=position, interleaved=interleaved)
         if memory is not None:
-            keys, values = memory
-            keys[:, :, position : position + T] = k
-            values[:, :, position : position + T] = v
-            k, v = memory
+            k, v = memory.extended(k, v, position)  # (B, G, S, D)
         heads = F.attention(q, k, v, causal=True, position=position)  # (B, H, T, D)
         out: Tensor = self.o_proj(merge_heads(heads))
         return out

@@ -1,15 +1,19 @@
 """The memory of a text that a decoder goes on with."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 from numbatorch.device import Device
-from numbatorch.tensor import Tensor, realize, zeros
+from numbatorch.tensor import Tensor, zeros
 
 
 class KVCache:
-    """Keys and values of the tokens so far, one pair of tensors a layer.
+    """Keys and values of the tokens so far, of all layers in one tensor: a step changes only that.
 
     Attributes:
         capacity: S, tokens that fit.
-        layers: keys and values, (B, G, S, D) float32 each, a layer.
+        memory: keys and values, (layers, 2, B, G, S, D) float32.
         tables: cos and sin of the rotary angles, (S, D/2) each.
         device: where they are.
     """
@@ -23,23 +27,34 @@ class KVCache:
     ) -> None:
         """Zeros of `shape` (B, G, S, D) for each of so many layers."""
         self.capacity = shape[2]
-        self.layers = [
-            (zeros(*shape, device=device), zeros(*shape, device=device)) for _ in range(layers)
-        ]
+        self.memory = zeros(layers, 2, *shape, device=device)
         self.tables = tables
         self.device = device
 
-    def copy_from(self, other: "KVCache", tokens: int) -> None:
+    def layer(self, number: int) -> LayerCache:
+        """What attention of a layer reads and writes."""
+        return LayerCache(self, number)
+
+    def copy_from(self, other: KVCache, tokens: int) -> None:
         """Take over the first `tokens` of another cache."""
-        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
-            mine[:, :, :tokens] = theirs[:, :, :tokens]
-        realize(*self.tensors())
+        self.memory[..., :tokens, :] = other.memory[..., :tokens, :]
+        self.memory.realize()
 
-    def settle(self) -> None:
-        """Compute what was written last; where plans are replayed, that is done already."""
-        if self.layers and self.layers[-1][1].node.buffer is None:
-            realize(*self.tensors())
 
-    def tensors(self) -> list[Tensor]:
-        """Keys and values of all layers."""
-        return [tensor for pair in self.layers for tensor in pair]
+@dataclass(frozen=True)
+class LayerCache:
+    """The part of a cache that belongs to one layer."""
+
+    cache: KVCache
+    number: int
+
+    def extended(self, k: Tensor, v: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Write keys and values (B, G, T, D) from a position on.
+
+        Returns:
+            those of all positions, (B, G, S, D) each.
+        """
+        memory, number, end = self.cache.memory, self.number, position + k.shape[2]
+        memory[number, 0, :, :, position:end] = k
+        memory[number, 1, :, :, position:end] = v
+        return memory[number, 0], memory[number, 1]

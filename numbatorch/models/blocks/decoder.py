@@ -13,7 +13,7 @@ from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
 from numbatorch.models.blocks.batch import batch_shape
-from numbatorch.models.blocks.cache import KVCache
+from numbatorch.models.blocks.cache import KVCache, LayerCache
 from numbatorch.models.blocks.rotary import Rope
 from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor, no_grad, tensor
@@ -68,7 +68,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         tables: tuple[Tensor, Tensor],
-        memory: tuple[Tensor, Tensor] | None,
+        memory: LayerCache | None,
         position: int,
     ) -> Tensor:
         """x: (B, T, C) -> (B, T, C); the rest is as in `Attention`."""
@@ -152,7 +152,7 @@ class CausalDecoder(nn.Module):
         x: Tensor = self.model.embed_tokens(ids)
         x = x.to(x.dtype.compute)  # half types are computed on in float32
         for number, layer in enumerate(self.model.layers):
-            memory = None if cache is None else cache.layers[number]
+            memory = None if cache is None else cache.layer(number)
             x = layer(x, tables, memory, position)
         return x
 
