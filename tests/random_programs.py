@@ -64,6 +64,7 @@ WEIGHTED = (
     "{n} = nt.tanh(({a}.reshape(-1, 4) @ s.v).reshape(-1))",
     "{n} = {a} * {b}.detach()",
 )
+COUNTS = ("s.count.add_(1)",)
 ASIDE = (
     "s.total.mul_(0.5).add_(nt.tanh({a}.detach()))",
     "s.ring[start : start + 1] = nt.tanh({a}.detach())",
@@ -111,7 +112,8 @@ class Program:
     """Text of a function `program`, and what it does.
 
     Attributes:
-        kind: "state", "gradient" of results, or "training" within the function.
+        kind: "state"; "gradient" of results; "training" within the function; or "reading", which
+            counts up at most.
         signature: key of `SIGNATURES`.
         dynamic: names of arguments that change without a new trace.
         indexed: whether indices may be out of range.
@@ -140,6 +142,7 @@ def random_program(rng: np.random.Generator, kind: str, size: int = 4) -> Progra
         "state": (PLAIN, PLAIN, INDEXED, UPDATES, UPDATES, UPDATES),
         "gradient": (PLAIN, INDEXED, WEIGHTED, WEIGHTED, ASIDE),
         "training": (PLAIN, WEIGHTED, WEIGHTED, ASIDE),
+        "reading": (PLAIN, PLAIN, INDEXED, COUNTS),
     }[kind]
     reads = READS if kind == "state" else ("s.named['bias']", "s.w")
     for number in range(int(rng.integers(2, 7))):
@@ -375,9 +378,13 @@ WAYS |= ALIASES
 
 
 def random_arguments(
-    rng: np.random.Generator, program: Program, bad: bool, like: Arguments | None
+    rng: np.random.Generator,
+    program: Program,
+    bad: bool,
+    like: Arguments | None,
+    steady: bool = False,
 ) -> Arguments:
-    """Arguments; those that make a new trace are as in `like`, as a rule."""
+    """Arguments; those that make a new trace are as in `like`, as a rule (steady: always)."""
     ways = [way for way in WAYS if way != "leaf" or program.kind == "gradient"]
     if bad:  # a plain call fails late, when its state has changed
         ways = [way for way in ways if way not in ALIASES]
@@ -389,7 +396,7 @@ def random_arguments(
     index = tuple(int(i) for i in rng.integers(0, 4, 2))
     if bad:
         index = (index[0], _one(rng, (ROWS, -1, 77)))
-    fixed = like if like is not None and rng.random() < 0.96 else None
+    fixed = like if like is not None and (steady or rng.random() < 0.96) else None
     start, by = int(rng.integers(0, SLOTS)), float(np.float32(rng.uniform(-1, 1)))
     if fixed is not None:
         start = start if "start" in program.dynamic else fixed.start

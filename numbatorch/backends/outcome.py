@@ -93,18 +93,20 @@ class Outcome:
         late: KeyboardInterrupt | None = None
         self.note = note
         lasting = here.lasting
-        lasting.append(self)
         try:
+            lasting.append(self)
             run()
         finally:
-            while self.final and not self.noted:
-                try:
-                    note(self.buffers)
-                    self.noted = True
-                except KeyboardInterrupt as interrupt:
-                    late = interrupt
-            if self in lasting:
-                lasting.remove(self)
+            try:
+                while self.final and not self.noted:
+                    try:
+                        note(self.buffers)
+                        self.noted = True
+                    except KeyboardInterrupt as interrupt:
+                        late = interrupt
+            finally:
+                if self in lasting:
+                    lasting.remove(self)
             if late is not None:
                 raise late
 

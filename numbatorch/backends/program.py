@@ -259,6 +259,8 @@ class Program(Generic[AnyFrame]):
             self.walk(frame, first, count, held, outcome)
 
     def _run_row(self, frame: AnyFrame, row: int, held: Sequence[Buffer]) -> None:
+        if row == self.plan.checkpoint or row in self.plan.host_steps:
+            self.check_status(frame)
         if row in self.plan.host_steps:
             self._run_on_host(frame, row, held)
         else:

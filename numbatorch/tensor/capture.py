@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.apart import collector_at_rest, import_module
+from numbatorch.backends.outcome import note_finished
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
 from numbatorch.errors import DTypeError, GradientError, message
@@ -164,6 +165,7 @@ class Compiled:
         if is_tracing() or runner is None or _elsewhere(where, [t.node for t in tensors]):
             return self._function(*args, **kwargs)
         if running._is_owned():  # type: ignore[attr-defined]  # also by the one who waits for it
+            note_finished()
             return self._function(*args, **kwargs)  # a finalizer must not wait for who traces
         key = (signature, *kinds, grad_enabled(), where, runner.state())
         with self._lock:

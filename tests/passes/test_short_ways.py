@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import debug
+from numbatorch import debug, nn
 from tests.compare import assert_close
 from tests.random_programs import (
     Arguments,
@@ -146,7 +146,9 @@ class History:
             if not grad and self.program.kind != "training":
                 stack.enter_context(nt.no_grad())
             if problem is not None:
-                messages = [failure(w, arguments) for w in (self.quick, self.long)]
+                with watching() if watched else contextlib.nullcontext():
+                    messages = [failure(self.quick, arguments)]
+                messages.append(failure(self.long, arguments))
                 assert messages == [messages[0]] * 2 and messages[0], messages
                 assert messages[0][0] is problem[0], (messages, problem)
                 return
@@ -254,3 +256,19 @@ def test_a_view_is_read_before_what_it_views_is_changed() -> None:
 
     for call in range(5):
         assert step(nt.full((4,), 2.0)).tolist() == [2.0 + 4 * call] * 4
+
+
+def test_an_index_out_of_range_leaves_state_alone_where_launches_are_watched() -> None:
+    total, table = nt.zeros(4), nt.ones(5, 4)
+
+    @nt.compile
+    def step(index: Any) -> Any:
+        total.add_(1)
+        return nn.functional.embedding(index, table) + total
+
+    for _ in range(3):
+        step(nt.tensor([1]))
+    with watching(), pytest.raises(nt.OutOfRange, match="index 9"):
+        step(nt.tensor([9]))
+    assert total.tolist() == [3.0] * 4
+    assert step(nt.tensor([1])).tolist() == [[5.0] * 4]
