@@ -149,20 +149,49 @@ class Tokenizer:
         found = self._encode_whole([text[:size] for text in texts])
         for row, text in enumerate(texts):
             taken = size
-            while taken < len(text) and self._settled(found[row], taken) < room:
+            while taken < len(text) and self._settled(found[row], taken, room) < room:
                 taken *= 4
                 found[row] = self._library.encode(text[:taken], add_special_tokens=False)
         return found
 
-    def _settled(self, encoding: "tokenizers.Encoding", size: int) -> int:
+    def _settled(self, encoding: "tokenizers.Encoding", size: int, room: int) -> int:
         """How many tokens at the beginning of a text that was cut at `size` characters stay as
-        they are, whatever follows: not those of its last word, nor those next to the cut."""
+        they are, whatever follows: not those of its last word, nor those next to the cut.
+
+        A vocabulary without words, as SentencePiece's, joins what some token has side by side.
+
+        Args:
+            room: where so many are settled, no more are looked for.
+        """
         words, offsets = encoding.word_ids, encoding.offsets
         count, last = len(words), words[-1] if words else None
         margin = max(MARGIN, self._longest_added)
-        while count and (words[count - 1] == last or offsets[count - 1][1] > size - margin):
+        while count and offsets[count - 1][1] > size - margin:
             count -= 1
-        return count
+        whole = count
+        while whole and words[whole - 1] == last:
+            whole -= 1
+        if whole >= room or self._neighbours is None:
+            return whole
+        tokens, count = encoding.tokens, min(count, len(words) - 1)
+        while count > whole and tokens[count - 1][-1:] + tokens[count][:1] in self._neighbours:
+            count -= 1
+        return max(count, whole)
+
+    @cached_property
+    def _neighbours(self) -> frozenset[str] | None:
+        """Characters that stand side by side in a token: no token goes over any other seam. None
+        where the tokens of a text are not chosen by what the vocabulary spells."""
+        model: Any = self._library.model
+        kind = type(model).__name__
+        if kind not in ("BPE", "Unigram"):
+            return None
+        if kind == "BPE" and (model.continuing_subword_prefix or model.end_of_word_suffix):
+            return None
+        found: set[str] = set()
+        for token in self._library.get_vocab(with_added_tokens=False):
+            found.update(map(str.__add__, token, token[1:]))
+        return frozenset(found)
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD.

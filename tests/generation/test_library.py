@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tokenizers as tokenizers_library
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import models, normalizers
 
 from numbatorch.errors import FormatError
 from numbatorch.generation import tokenizer as module
 from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.generation.vocabulary import Vocabulary
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.pipelines.embedder import Embedder
 
@@ -139,13 +143,27 @@ def test_what_is_no_text_is_a_type_error(minilm: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tokenizers(minilm: Path, fixtures: Path) -> list[Tokenizer]:
-    """Word pieces, byte-level BPE, and SentencePiece's, which does not cut words."""
-    file = GGUFFile(fixtures / "sentencepiece" / "vocabulary.gguf")
+    """Word pieces, byte-level BPE, and SentencePiece's two, which do not cut words."""
     return [
         Tokenizer.from_folder(minilm),
         Tokenizer.from_folder(fixtures / "pydoc-llama"),
-        Tokenizer.from_gguf(file),
+        joining(fixtures),
+        unigram(fixtures),
     ]
+
+
+def joining(fixtures: Path) -> Tokenizer:
+    return Tokenizer.from_gguf(GGUFFile(fixtures / "sentencepiece" / "vocabulary.gguf"))
+
+
+def unigram(fixtures: Path) -> Tokenizer:
+    """The most likely pieces of those that the other has, of which none goes over a seam."""
+    pieces = sorted(joining(fixtures)._library.get_vocab(with_added_tokens=False).items())
+    scores = np.random.default_rng(0).uniform(-9, -1, len(pieces))
+    rows = [(piece, score) for (piece, _id), score in zip(pieces, scores, strict=True)]
+    library = tokenizers_library.Tokenizer(models.Unigram(rows, unk_id=0))
+    library.normalizer = normalizers.Replace(" ", "\u2581")
+    return Tokenizer(Vocabulary(library))
 
 
 PIECES = ["a", "unbelievably", " ", "  ", "\n", "x" * 40, "\u4f60", "e\u0301", "[SEP]", "<s>", "'s"]
@@ -179,6 +197,20 @@ class Counting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.library, name)
+
+
+@pytest.mark.parametrize("make", [joining, unigram])
+@pytest.mark.parametrize("text", ["the cat sat on a mat. " * 900_000, "the\n" * 5_000_000])
+def test_a_long_text_without_words_is_cut_before_it_is_encoded(
+    text: str, make: Any, fixtures: Path
+) -> None:
+    tokenizer = make(fixtures)
+    (whole,) = tokenizer.encode_batch([text[:20_000]])
+    counting = Counting(tokenizer._library)
+    tokenizer._library = counting
+    (found,) = tokenizer.encode_batch([text], limit=256)
+    assert found[:256] == whole[:256]
+    assert counting.seen < 20_000
 
 
 @pytest.mark.parametrize("text", ["the cat sat on a mat. " * 900_000, "the\n" * 5_000_000])
