@@ -248,13 +248,9 @@ class Compiled:
     def _drop(self, trace: Trace) -> None:
         """Forget a trace; a call from a signal handler may have forgotten it meanwhile."""
         for form, known in list(self._fast.items()):
-            self._fast[form] = [entry for entry in known if entry[0] is not trace]
+            _put(self._fast, form, [entry for entry in known if entry[0] is not trace])
         key = self._keys.get(trace)
-        kept = [other for other in self._traces.get(key, ()) if other is not trace]
-        if kept:
-            self._traces[key] = kept
-        else:
-            self._traces.pop(key, None)
+        _put(self._traces, key, [x for x in self._traces.get(key, ()) if x is not trace])
         self._keys.pop(trace, None)
 
     def _warn(self, reason: str, bound: inspect.BoundArguments) -> None:
@@ -339,6 +335,14 @@ class Compiled:
             updates.before,
             single,
         )
+
+
+def _put(lists: dict[Any, list[Any]], key: Any, kept: list[Any]) -> None:
+    """Keep a list, unless it is empty."""
+    if kept:
+        lists[key] = kept
+    else:
+        lists.pop(key, None)
 
 
 def _stand_in(tensor: Any) -> Any:
