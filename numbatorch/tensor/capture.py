@@ -36,7 +36,7 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.between import nothing_in_between
 from numbatorch.tensor.classes import argument_key
 from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
-from numbatorch.tensor.random import recorded_draws
+from numbatorch.tensor.random import recorded_draws, take_back
 from numbatorch.tensor.reachable import declarations_of, guards_of
 from numbatorch.tensor.trace import (
     LEAVES_NONE,
@@ -272,10 +272,14 @@ class Compiled:
         outside = [*traced.returned, *traced.left, *(old for _handle, old, _new in changed)]
         used = [*given, *outside]
         if used and (plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
+            take_back(traced.draws)
             return None
         roots = [*traced.returned, *traced.left, *(new for _h, _o, new in changed)]
         realize_nodes(_captured_pending(roots, traced.number))
-        return Trace(traced, guards)
+        trace = Trace(traced, guards)
+        if trace.overlaps(tensors):
+            trace.take_back_draws()
+        return trace
 
     def _run(
         self,

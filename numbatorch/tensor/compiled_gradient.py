@@ -27,7 +27,7 @@ from numbatorch.graph import (
 from numbatorch.ops.operands import BUFFER, CONST, as_node, const, describe, zeros_like
 from numbatorch.ops.view import reshape
 from numbatorch.tensor.base import buffer_node, realize_nodes, running
-from numbatorch.variable import attribute_key, current, is_variable
+from numbatorch.variable import Values, attribute_key, current, is_variable
 
 
 def _no_reference(*_leaves: Any, call: Any) -> Any:
@@ -122,7 +122,7 @@ class Differentiable:
             self._programs[key] = program, [number[leaf] for leaf in plan.leaves], reached
         return self._programs[key]
 
-    def over(self, leaves: Sequence[Node], numbers: dict[str, Any]) -> list[Node]:
+    def over(self, leaves: Sequence[Node], numbers: Values) -> list[Node]:
         """The outputs, as a graph over other leaves, with numbers for plan variables."""
         copies = dict(zip(self.leaves, leaves, strict=True))
         with grad_mode(True):
@@ -143,7 +143,7 @@ class Call:
     """
 
     of: Differentiable
-    numbers: dict[str, Any]
+    numbers: Values
     buffers: list[Any]
     saved: list[Node]
     saved_buffers: list[Any]
@@ -249,7 +249,7 @@ def _leaf(node: Node) -> Node:
     return Node(BUFFER, (), {}, node.shape, node.dtype, node.device)
 
 
-def _over(node: Node, inputs: tuple[Node, ...], numbers: dict[str, Any]) -> Node:
+def _over(node: Node, inputs: tuple[Node, ...], numbers: Values) -> Node:
     """The same operator on other inputs, through which gradients flow where they did."""
     found = node.over(inputs)
     if any(map(is_variable, node.attrs.values())):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -68,6 +68,11 @@ class Generator:
         """The seed."""
         return self._seed
 
+    def take_back(self) -> None:
+        """Have the last stream come once more."""
+        with self._lock:
+            self._streams -= 1
+
     def key(self) -> Array:
         """The key of the next stream: two words of 32 bits."""
         import_module("numbatorch.ops.random")
@@ -101,6 +106,14 @@ class Draw(NamedTuple):
         else:
             self.generator.manual_seed(self.seed)
         return None
+
+
+def take_back(draws: Sequence[Draw]) -> None:
+    """Have generators give the keys that were drawn last once more, up to a new start."""
+    for draw in reversed(draws):
+        if draw.key is None:
+            return
+        draw.generator.take_back()
 
 
 class _Recorded(threading.local):

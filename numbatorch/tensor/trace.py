@@ -35,7 +35,7 @@ from numbatorch.tensor.compiled_gradient import (
     result_nodes,
 )
 from numbatorch.tensor.guards import Guards
-from numbatorch.tensor.random import Draw
+from numbatorch.tensor.random import Draw, take_back
 from numbatorch.tensor.views import Clock, moved_to, moves, share_memory
 from numbatorch.variable import FloatVariable, Values, Variable, attribute_key, current
 
@@ -348,6 +348,11 @@ class Trace:
         found = [(i, self.drawn(draw)) for draw, i in self.draws]
         return [(i, key) for i, key in found if i >= 0]
 
+    def take_back_draws(self) -> None:
+        """Undo what the trace took from generators: the function itself is called."""
+        take_back([draw for draw, _i in self.draws])
+        self._replayed = True
+
     def drawn(self, draw: Draw) -> Any:
         """Do to the generator what was done in the trace; returns where a key lies, if one came."""
         key = draw.again()
@@ -389,11 +394,7 @@ class Trace:
             noted.add(i)
 
     def returned(
-        self,
-        tensors: Sequence[Any],
-        leaves: list[Any],
-        buffers: list[Any],
-        numbers: dict[str, Any],
+        self, tensors: Sequence[Any], leaves: list[Any], buffers: list[Any], numbers: Values
     ) -> list[Node]:
         """The nodes of what the function returns, which keep those of `leaves` that they need."""
         found = []

@@ -342,6 +342,22 @@ def test_dynamic_integers_are_never_cut(name: str, dtype: nt.DType, number: int)
                 compiled(x, number)
 
 
+def test_the_function_itself_draws_random_numbers_once() -> None:
+    """Also where its trace finds that it has to be called: an argument is what it changes."""
+
+    def function(state: State, x: Any) -> Any:
+        state.total.add_(nt.rand(3, generator=state.generator))
+        return x + nt.rand(3, generator=state.generator)
+
+    state, other = State(), State()
+    compiled = nt.compile(partial(function, state))
+    for choose in (lambda s: s.total, lambda s: X, lambda s: s.total):
+        for _ in range(4):
+            found, wanted = compiled(choose(state)), function(other, choose(other))
+            assert found.tolist() == wanted.tolist()
+            assert state.values() == other.values()
+
+
 def test_tracebacks_show_the_generated_function() -> None:
     table = nt.arange(6.0).reshape(3, 2)
     compiled = quick(lambda i: table[i], nt.tensor([0]))
