@@ -4,6 +4,7 @@ Each subcommand imports what it needs when it runs.
 """
 
 import argparse
+import gc
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from numbatorch.cli import PACKAGED
 
 SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
+SELDOM = 100_000  # new objects between searches for garbage: what loading a model makes stays
 INTERRUPTED = 130  # exit code after an interrupt, as shells have it
 
 
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(SELDOM, *thresholds[1:])
     try:
         return run(options)
     except KeyboardInterrupt:
@@ -32,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _expected() as error:
         print(f"numbatorch: {error}", file=sys.stderr)
         return 1
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def run(options: argparse.Namespace) -> int:

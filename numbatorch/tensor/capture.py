@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from numbatorch.apart import collector_at_rest, import_module
+from numbatorch.apart import import_module
 from numbatorch.backends.outcome import note_finished
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
@@ -226,8 +226,7 @@ class Compiled:
         if not self._is_as_declared():
             self._declare()
             return None
-        with collector_at_rest():  # all that a trace and its plan are made of stays
-            made = self._trace(bound, tensors, numbers)
+        made = self._trace(bound, tensors, numbers)
         if made is None:
             self._eager.add(key)
             return None

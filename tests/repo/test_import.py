@@ -27,6 +27,18 @@ def test_import_loads_no_compiler_and_no_optional_package() -> None:
     assert not loaded & {*LAZY, *NEVER}
 
 
+def test_a_first_token_waits_for_no_module_that_it_does_not_need() -> None:
+    """Neither for what draws random numbers, nor for OpenSSL, nor for what prints kernels."""
+    code = (
+        "import json, sys, numbatorch; "
+        "import numbatorch.generation.text_generator; "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = set(json.loads(run(code)))
+    printers = {"numbatorch.ops.scalar_reader", "numbatorch.passes.emit_scan"}
+    assert not loaded & {"numpy.random", "_hashlib", "secrets", "signal", *printers}
+
+
 def test_import_is_quick(tmp_path: Path) -> None:
     """Processor time from compiled modules, and the best of some runs: other tests run beside."""
     code = (
