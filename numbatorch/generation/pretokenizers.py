@@ -4,13 +4,12 @@ A GGUF file names its pre-tokenizer only; the patterns are those of the models' 
 The names: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from numbatorch.errors import FormatError, message
 
 
-@dataclass(frozen=True)
-class PreTokenizer:
+class PreTokenizer(NamedTuple):
     """One way to cut text.
 
     Attributes:

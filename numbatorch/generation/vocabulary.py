@@ -1,15 +1,13 @@
 """What a tokenizer is made from: the library's object, and the special ids of the model."""
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import tokenizers
 
 
-@dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(NamedTuple):
     """A tokenizer of the library with what its file says beside it.
 
     Attributes:

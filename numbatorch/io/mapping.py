@@ -5,9 +5,8 @@ The readers of the formats hand out arrays over the mapping: nothing is read bef
 
 import mmap
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from numbatorch.shape import Shape
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Where a tensor stands in its file.
 
     Attributes:
