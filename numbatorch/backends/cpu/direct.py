@@ -35,19 +35,25 @@ def is_short(plan: Plan) -> bool:
     )
 
 
+def checks_are_short(plan: Plan) -> bool:
+    """Whether one thread is soon done with the launches that can fail, whatever comes after."""
+    first = plan.launches[: plan.checkpoint]
+    return len(first) <= FEW and not plan.host_steps and all(launch.serial for launch in first)
+
+
 class Way:
     """What a call of a program passes, in order: addresses of leaves, of outputs, of the arena,
     then numbers.
 
     Attributes:
         short: whether the call runs the launches, too.
-        checked: how many of them run before statuses are looked at.
+        checked: how many launches it runs before it looks at statuses.
         variables: plan variables that a call passes, and whether as the bits of a float.
     """
 
     def __init__(self, plan: Plan, arguments: Arguments) -> None:
         self.short = is_short(plan)
-        self.checked = plan.checkpoint if self.short else 0
+        self.checked = plan.checkpoint if self.short or checks_are_short(plan) else 0
         leaves = [memory for memory in plan.memories if memory.kind == "leaf"]
         leaves.sort(key=lambda memory: memory.index)
         ordered = [*leaves, *(memory for memory in plan.memories if memory.kind == "output")]
@@ -91,20 +97,19 @@ class Way:
         return np.array(rows, np.int64).reshape(-1, native.MOVE)
 
     def headers(self, moves: Array, rows: Array, status: Buffer) -> Array:
-        """Two: for what can fail, with all the patching, and for the rest."""
+        """Two: for what can fail, with all the patching, and for the rest if that is short."""
         found = np.zeros((2, native.HEADER), np.int64)
         rows_at = rows.__array_interface__["data"][0]
         found[:, native.CHECKED] = -1
         found[0, native.MOVES] = len(moves)
         found[0, native.MOVES_AT] = moves.__array_interface__["data"][0]
         found[:, native.ROWS] = rows_at
-        if not self.short:
-            return found
         if self.checked:
             found[0, native.COUNT] = found[0, native.CHECKED] = self.checked
             found[0, native.STATUS] = status.address
             found[0, native.STATUS_WORDS] = 2 * self._statuses
             found[1, native.ROWS] = rows_at + 8 * ROW * self.checked
-        last = 1 if self.checked else 0
-        found[last, native.COUNT] = len(rows) - self.checked
+        if self.short:
+            last = 1 if self.checked else 0
+            found[last, native.COUNT] = len(rows) - self.checked
         return found

@@ -110,7 +110,10 @@ class CPUProgram(Program[CPUFrame]):
             if run(first, *words) != DONE:
                 self.check_status(frame)
             if not way.short:
-                self._walk_all(frame, held, outcome)
+                if way.checked:
+                    self.walk(frame, way.checked, len(self.rows), held, outcome)
+                else:
+                    self._walk_all(frame, held, outcome)
                 outcome.final = True
                 return
             arguments: tuple[int, ...] = (last,)
