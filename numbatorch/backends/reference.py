@@ -79,8 +79,7 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
         held: Array = node.buffer
         return held
     if node.op is CONST:
-        value = np.asarray(node.attrs["value"]).astype(node.dtype.numpy)
-        return np.broadcast_to(value, node.shape)
+        return np.broadcast_to(_number(node.attrs["value"], node.dtype), node.shape)
     if node.op is IOTA:
         return np.arange(node.shape[0], dtype=np.int64)
     if node.op is EMPTY:
@@ -113,6 +112,15 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
 def operands(node: Node) -> list[str]:
     """A row of an error for each input."""
     return [f"operand {describe(x)}" for x in node.inputs]
+
+
+def _number(value: Any, dtype: DType) -> Array:
+    """A number in a dtype; in float32 if it is one that a half type does not hold, unrounded."""
+    with numpy_ignores_errors():
+        found = np.asarray(value).astype(dtype.compute.numpy)
+        narrow = found.astype(dtype.numpy)
+        same = narrow.astype(found.dtype) == found
+    return narrow if same or found != found else found
 
 
 def widen(array: Array, node: Node) -> Array:

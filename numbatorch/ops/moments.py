@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch.dtype import FLOATS, DType
 from numbatorch.graph import Node, find
-from numbatorch.ops.operands import as_node, const, expanded
+from numbatorch.ops.operands import as_node, expanded
 from numbatorch.ops.reduce import Array, mean, sample, sum_, two_words
 from numbatorch.ops.reduction import State, reduction
 from numbatorch.ops.scalar import Scalar
@@ -87,7 +87,7 @@ def _of_variance(g: Node, x: Node, dims: Shape, correction: float) -> Node:
     """2 * (x - mean) / (count - correction) for each g."""
     count = max(numel([x.shape[d] for d in dims]) - correction, 0.0)
     apart = x - expanded(mean(x, dims, keepdim=True), x.shape)
-    scale = g * 2.0 / const(count, g.dtype, g.device)
+    scale = g * 2.0 / count
     return expanded(scale, x.shape) * apart
 
 
@@ -108,7 +108,7 @@ def _(g: Any, y: Any, x: Node, *, dims: Shape, correction: float) -> Node | None
     if of_mean is None:
         return out
     count = float(numel([x.shape[d] for d in dims]))
-    part = expanded(of_mean / const(count, x.dtype, x.device), x.shape)
+    part = expanded(of_mean / count, x.shape)
     return part if out is None else out + part
 
 

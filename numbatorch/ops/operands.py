@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import numpy_ignores_errors
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
@@ -71,8 +72,23 @@ def settle(node: Node, buffer: Any) -> None:
 
 
 def const(value: Any, dtype: DType, device: Device, shape: Shape = ()) -> Node:
-    """`value` everywhere in `shape`."""
+    """`value`, as `dtype` holds it, everywhere in `shape`."""
+    if dtype.compute is not dtype:
+        value = rounded(value, dtype)
     return Node(CONST, (), {"value": value}, shape, dtype, device)
+
+
+def rounded(value: Any, dtype: DType) -> Any:
+    """A number as a half type holds it, for arithmetic that is done in float32."""
+    if is_variable(value):
+        return value
+    with numpy_ignores_errors():
+        return float(np.asarray(value).astype(dtype.numpy))
+
+
+def repeated(node: Node, shape: Shape) -> Node:
+    """A constant in another shape."""
+    return Node(CONST, (), node.attrs, shape, node.dtype, node.device)
 
 
 def zeros_like(x: Node) -> Node:
@@ -133,10 +149,14 @@ def result_type(operands: Sequence[Any]) -> DType:
 
 
 def as_node(value: Any, dtype: DType, device: Device) -> Node:
-    """`value` as a node of `dtype`: a number becomes a constant, a node is cast."""
+    """`value` as an operand of `dtype`: a node is cast, a number becomes a constant.
+
+    A number that meets a half type is not rounded to it: as on PyTorch's GPUs, arithmetic is done
+    with both in float32, and its result is rounded.
+    """
     if isinstance(value, Node):
         return value if value.dtype is dtype else elementary().cast().apply(value, dtype=dtype)
-    return const(value, dtype, device)
+    return Node(CONST, (), {"value": value}, (), dtype, device)
 
 
 def require_in_range(operator: str, number: int, dtype: DType) -> None:
@@ -159,5 +179,5 @@ def expanded(node: Node, shape: Shape) -> Node:
     if node.shape == shape:
         return node
     if node.op is CONST and not node.shape:
-        return const(node.attrs["value"], node.dtype, node.device, shape)
+        return repeated(node, shape)
     return elementary().expand().apply(node, shape=shape)

@@ -13,7 +13,7 @@ import numpy as np
 
 from numbatorch.apart import numpy_ignores_errors
 from numbatorch.graph import PART, Node, TupleNode, find, toposort
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, repeated
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
@@ -87,7 +87,7 @@ def fold_constants(node: Node) -> Node | None:
     if isinstance(node.op, View) and node.inputs[0].op is CONST:
         if node.op.reinterprets:
             return None
-        return const(node.inputs[0].attrs["value"], node.dtype, node.device, node.shape)
+        return repeated(node.inputs[0], node.shape)
     if not isinstance(node.op, Elementwise) or any(x.op is not CONST for x in node.inputs):
         return None
     values = [x.attrs["value"] for x in node.inputs]
