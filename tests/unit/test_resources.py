@@ -70,7 +70,7 @@ def test_out_of_memory_of_a_numpy_function_names_its_operator(
 
 
 def changed_while_others_see_it(x: Any, y: Any) -> Any:
-    """A compiled function whose state is seen by another tensor too, so that it is copied."""
+    """A compiled function whose state another tensor will be computed from, so that it is copied."""
     state = nt.zeros(len(x)).realize()
 
     def add(x: Any) -> Any:
@@ -80,8 +80,8 @@ def changed_while_others_see_it(x: Any, y: Any) -> Any:
     compiled = nt.compile(add)
     for _ in range(4):
         compiled(x)
-    seen = state.detach()
-    return lambda: (compiled(x), seen)
+    later = state * 2
+    return lambda: (compiled(x), later)
 
 
 # Ways to a result, made ready while there is memory.
