@@ -10,10 +10,11 @@ from numbatorch import dtype as dt
 from numbatorch.graph import Node, find
 from numbatorch.ops import scalar_math
 from numbatorch.ops.compare import eq, ge, logical_and, lt, where
-from numbatorch.ops.operands import is_constant, zeros_like
+from numbatorch.ops.operands import CONST, is_constant, zeros_like
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
+from numbatorch.variable import is_variable
 
 Pair = tuple[Node, Node]
 
@@ -136,7 +137,10 @@ def pow_(base: Scalar, exponent: Scalar) -> Scalar:
 
 
 @pow_.vjp
-def _(g: Node, y: Node, base: Node, exponent: Node) -> Pair:
+def _(g: Node, y: Node, base: Node, exponent: Node) -> tuple[Node, Node | None]:
+    value = exponent.attrs.get("value")
+    if exponent.op is CONST and not is_variable(value):  # as it nearly always is
+        return g * exponent * pow_.apply(base, value - 1.0 if value else 0.0), None
     # Unselected branches stay finite, so that the second derivative has no 0 * inf.
     lower = where.apply(eq.apply(exponent, 0.0), 0.0, exponent - 1.0)
     settled = logical_and.apply(eq.apply(base, 0.0), ge.apply(exponent, 0.0))

@@ -103,7 +103,7 @@ class Elementwise(Op):
         return dt.bool_ if self.result == "bool" else dtype
 
     def alike(self, a: Node, b: Node) -> Node | None:
-        """What `apply(a, b)` gives for two operands of one dtype, shape and device.
+        """What `promoted(a, b)` gives for two operands of one dtype, shape and device.
 
         None where it takes more to tell that, and where the graph gets so deep that it may have to
         be computed.
@@ -121,19 +121,21 @@ class Elementwise(Op):
             depth = b.depth
         if depth > DEEP:
             return None
-        reached = a.requires_grad or b.requires_grad
-        return _node(self, (a, b), NO_ATTRIBUTES, a, depth + 1, reached and self._records(dtype))
+        required = (a.requires_grad or b.requires_grad) and self._records(dtype)
+        node = _node(self, (a, b), NO_ATTRIBUTES, a, depth + 1, required)
+        return node if self.result == "same" else _truths(node)
 
     def of_one(self, a: Node) -> Node | None:
-        """What `apply(a)` gives; None as above."""
+        """What `promoted(a)` gives; None as above."""
         depth = 0 if a.buffer is not None else a.depth
         if a.dtype not in self.quick or depth > DEEP:
             return None
         required = a.requires_grad and self._records(a.dtype)
-        return _node(self, (a,), NO_ATTRIBUTES, a, depth + 1, required)
+        node = _node(self, (a,), NO_ATTRIBUTES, a, depth + 1, required)
+        return node if self.result == "same" else _truths(node)
 
     def with_number(self, a: Node, number: Any, first: bool = False) -> Node | None:
-        """What `apply(a, number)` gives, or `apply(number, a)` if that comes first; None as above.
+        """What `promoted(a, number)` gives, the number first if it comes so; None as above.
 
         The numbers are those that a float type holds for certain, rounded.
         """
@@ -144,9 +146,9 @@ class Elementwise(Op):
             return None
         other = self._constant(number, a)
         inputs = (other, a) if first else (a, other)
-        return _node(
-            self, inputs, NO_ATTRIBUTES, a, depth + 1, a.requires_grad and self._records(dtype)
-        )
+        required = a.requires_grad and self._records(dtype)
+        node = _node(self, inputs, NO_ATTRIBUTES, a, depth + 1, required)
+        return node if self.result == "same" else _truths(node)
 
     def _constant(self, number: Any, like: Node) -> Node:
         """`number` in the shape, dtype and device of a node; in a loop one node for the same."""
@@ -170,13 +172,32 @@ class Elementwise(Op):
 
     @cached_property
     def quick(self) -> frozenset[DType]:
-        """The dtypes of operands of which the result is known to have the same."""
-        if self.result != "same" or self.fixed or self.attribute_names:
+        """The dtypes of operands of which the result's is known: bool, or the same."""
+        if self.result not in ("same", "bool") or self.fixed or self.attribute_names:
             return frozenset()
         return frozenset(self.dtypes)
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """Promote, broadcast, infer."""
+        node = None if attrs else self._short(operands)
+        return self.promoted(*operands, **attrs) if node is None else node
+
+    def _short(self, operands: tuple[Any, ...]) -> Node | None:
+        """What `promoted` gives, where a short way gives it too."""
+        if len(operands) != self.arity:
+            return None
+        a = operands[0]
+        if self.arity == 1:
+            return self.of_one(a) if isinstance(a, Node) else None
+        if self.arity > 2:
+            return None
+        b = operands[1]
+        if not isinstance(a, Node):
+            return self.with_number(b, a, first=True) if isinstance(b, Node) else None
+        return self.alike(a, b) if isinstance(b, Node) else self.with_number(a, b)
+
+    def promoted(self, *operands: Any, **attrs: Any) -> Node:
+        """What `apply` gives, by the long way."""
         if len(operands) != self.arity:
             raise TypeError(f"{self.name} takes {self.arity} operands, not {len(operands)}")
         if attrs or self.attribute_names:
@@ -264,6 +285,13 @@ def _node(
     node.trace = _MODE.trace
     node.requires_grad = requires_grad
     node.depth = depth
+    return node
+
+
+def _truths(node: Node) -> Node:
+    """A new node, with truths for its elements."""
+    node.dtype = dt.bool_
+    node.requires_grad = False
     return node
 
 

@@ -99,14 +99,19 @@ class Group:
 def sorted_terms(roots: Sequence[Term]) -> list[Term]:
     """Distinct terms under `roots`, inputs before users."""
     order: dict[int, Term] = {}
-    stack = [(root, False) for root in reversed(roots)]
+    entered: list[Apply] = []  # terms whose inputs come first, and None in the stack below these
+    stack: list[Term | None] = [*reversed(roots)]
     while stack:
-        term, expanded = stack.pop()
-        if id(term) in order:
+        term = stack.pop()
+        if term is None:
+            last = entered.pop()
+            order[id(last)] = last
+        elif id(term) in order:
             continue
-        if expanded or not isinstance(term, Apply):
+        elif isinstance(term, Apply):
+            entered.append(term)
+            stack.append(None)
+            stack += reversed(term.terms)
+        else:
             order[id(term)] = term
-            continue
-        stack.append((term, True))
-        stack.extend((t, False) for t in reversed(term.terms))
     return list(order.values())

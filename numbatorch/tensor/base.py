@@ -274,6 +274,9 @@ def host_array(node: Node) -> Array:
     return array
 
 
+_new = object.__new__
+
+
 class Handle:
     """A handle on a node of the graph.
 
@@ -320,10 +323,10 @@ class Handle:
                     return given._view(node, steps)
         return cls._tensor(node)
 
-    @classmethod
-    def _fresh(cls, node: Node) -> Tensor:
+    @staticmethod
+    def _fresh(node: Node) -> Tensor:
         """A tensor on a node that is neither deep nor a view."""
-        made = object.__new__(cls._tensor)
+        made = _new(Handle._tensor)
         made.node = node
         made._grad = None
         made._place = None

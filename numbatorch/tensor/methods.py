@@ -65,6 +65,10 @@ class Methods(Handle, metaclass=Found):
         return self._of(find(name).apply(self.node))
 
     def __pow__(self, other: Any) -> Any:
+        op: Any = find("pow")
+        node = None if isinstance(other, Handle) else op.with_number(self.node, other)
+        if node is not None:
+            return self._fresh(node)
         return self.pow(other) if is_operand(other) else _refused("pow", other)
 
     def __rpow__(self, other: Any) -> Any:
@@ -105,14 +109,14 @@ def _binary(name: str) -> Callable[[Handle, Any], Any]:
         if isinstance(other, Handle):  # the usual case, and so a quick one
             node = op.alike(self.node, other.node)
             if node is None:
-                return self._tensor(op.apply(self.node, other.node))
+                return self._tensor(op.promoted(self.node, other.node))
             return self._fresh(node)
         node = op.with_number(self.node, other)
         if node is not None:
             return self._fresh(node)
         if not is_operand(other):
             return _refused(name, other)
-        return self._tensor(op.apply(self.node, unwrap(other)))
+        return self._tensor(op.promoted(self.node, unwrap(other)))
 
     return method
 
@@ -128,7 +132,7 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
             return self._fresh(node)
         if not is_operand(other):
             return _refused(name, other)
-        return self._tensor(op.apply(unwrap(other), self.node))
+        return self._tensor(op.promoted(unwrap(other), self.node))
 
     return method
 

@@ -164,6 +164,7 @@ class Alias:
     recorded: bool
     base: Handle | None = None
     leaf: bool = False
+    _from: tuple[Layout, tuple[Step, ...]] | None = None  # the view it was taken of, if of one
     _layout: Layout | None = None
 
     @property
@@ -173,7 +174,8 @@ class Alias:
         Most views are only read, so it is worked out when it is asked for.
         """
         if self._layout is None:
-            self._layout = layout_through(self.memory.layout, self.steps)
+            start, steps = self._from or (self.memory.layout, self.steps)
+            self._layout = layout_through(start, steps)
         return self._layout
 
     @property
@@ -213,7 +215,10 @@ def enter_view(parent: Handle, view: Handle, steps: tuple[Step, ...]) -> None:
     """Make `view`, which holds the node that `steps` make of that of `parent`, a view of it."""
     alias = alias_of(parent)
     recorded = grad_enabled()
+    whence = None
     if alias is not None:
+        assert alias.layout is not None
+        whence = alias.layout, steps
         memory, steps = alias.memory, _joined(alias.steps, steps)
         recorded = recorded and alias.recorded
     else:
@@ -222,7 +227,7 @@ def enter_view(parent: Handle, view: Handle, steps: tuple[Step, ...]) -> None:
             parent._place = Memory(weakref.ref(parent), whole, [])
         assert isinstance(parent._place, Memory)
         memory = parent._place
-    found = Alias(memory, steps, recorded)
+    found = Alias(memory, steps, recorded, _from=whence)
     if memory.fresh:
         found.base = memory.owner()
         if len(memory.fresh) == 1:

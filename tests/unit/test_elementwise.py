@@ -12,7 +12,7 @@ from numbatorch import dtype as dt
 from numbatorch.autograd import gradients, ones_like
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError
-from numbatorch.graph import Node
+from numbatorch.graph import Node, grad_mode
 from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.cast import cast
 from numbatorch.ops.families import all_ops
@@ -184,3 +184,59 @@ def test_cast_of_floats_out_of_range() -> None:
     assert value(cast.apply(x, dtype=dt.uint8)).tolist() == [255, 0, 0, 2, 0]
     assert value(cast.apply(x, dtype=dt.int8)).tolist() == [127, -1, 0, 2, -128]
     assert value(cast.apply(x, dtype=dt.bool_)).tolist() == [True] * 5
+
+
+SHORT = [op for op in all_ops() if isinstance(op, Elementwise) and op.quick and op.arity < 3]
+NUMBERS = (0.5, -0.0, 2.0, 3, -1, 0, 1 << 15, 1 << 40, True, 1e300, np.inf, 2j, np.float32(2))
+
+
+def shown(node: Node) -> Any:
+    """All that a node is, its inputs too."""
+    names = [name for name in Node.__slots__ if not name.startswith("__") and name != "inputs"]
+    found = [getattr(node, name) for name in names]
+    kinds = [(type(value), repr(value)) for value in node.attrs.values()]
+    inputs = [x if x.buffer is not None else shown(x) for x in node.inputs]
+    return type(node), found, kinds, inputs
+
+
+def outcome(call: Any, *operands: Any) -> Any:
+    try:
+        return shown(call(*operands))
+    except (DTypeError, TypeError, ValueError, IndexError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("op", SHORT, ids=lambda op: op.name)
+def test_the_short_ways_make_the_nodes_of_the_long_one(op: Elementwise) -> None:
+    """On operands of every dtype, alike and not, with numbers on either side."""
+    nodes = [
+        node_of(np.ones(shape, dtype.numpy))
+        for dtype in (dt.float64, dt.float32, dt.float16, dt.int64, dt.int8, dt.uint8, dt.bool_)
+        for shape in ((2, 3), (3,), ())
+    ] + [node_of(np.ones(2, np.complex64))]
+    for x in list(nodes):
+        if x.dtype.kind in "fc":
+            nodes.append(node_of(np.ones(x.shape, x.dtype.numpy)))
+            nodes[-1].requires_grad = True
+    for recorded in (True, False):
+        with grad_mode(recorded):
+            for x in nodes:
+                others = [()] if op.arity == 1 else [(y,) for y in (*nodes, *NUMBERS)]
+                for rest in others:
+                    for operands in {(x, *rest): 0, (*rest, x): 0}:
+                        assert outcome(op.apply, *operands) == outcome(op.promoted, *operands)
+
+
+def test_the_gradient_of_a_power_is_the_same_for_a_number_and_for_a_tensor() -> None:
+    for exponent in (2.0, 0.0, 1.0, 0.5, -1.0, np.nan, np.inf, 3.0):
+        base = np.array([0.0, 1.0, 2.0, -3.0, np.inf])
+        found = []
+        for other in (exponent, node_of(np.full(5, exponent))):
+            x = leaf(base)
+            y = binary.pow_.apply(x, other)
+            (gradient,) = gradients([y], [ones_like(y)], [x])
+            assert gradient is not None
+            (again,) = gradients([gradient], [ones_like(gradient)], [x])
+            found.append([value(gradient), 0 * base if again is None else value(again)])
+        np.testing.assert_array_equal(found[0][0], found[1][0], str(exponent))
+        np.testing.assert_allclose(found[0][1], found[1][1], 1e-12, err_msg=str(exponent))

@@ -2,7 +2,7 @@
 
 import itertools
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 import numbatorch as nt
 from numbatorch import dtype as dt
 from numbatorch.graph import DEPTH_LIMIT, Node, trace_mode
+from numbatorch.layout import Layout
 from numbatorch.ops.view import element, part, select, slice_
-from numbatorch.tensor import conversion, index
+from numbatorch.ops.write_through import Step, layout_through
+from numbatorch.tensor import conversion, index, views
 from numbatorch.tensor.base import any_depth
 from numbatorch.tensor.host import number
 from numbatorch.tensor.views import Alias, layout_of, memory_of
@@ -210,10 +212,49 @@ def test_a_loop_over_elements_and_many_views_keep_nothing() -> None:
     tracemalloc.stop()
     memory = memory_of(x)
     assert most < 100_000 and memory is not None and len(memory.fresh) < 20
-    views = list(x)
-    assert len(memory.fresh) < 3 * len(views)
-    views.clear()
+    held = list(x)
+    assert len(memory.fresh) < 3 * len(held)
+    held.clear()
     _last = x[0], x[1]
     for _ in range(9000):
         x[3]
     assert len(memory.fresh) < 20
+
+
+def test_each_view_of_a_view_is_placed_by_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = 0
+
+    def counting(layout: Layout, steps: Sequence[Step]) -> Layout | None:
+        nonlocal walked
+        walked += len(steps)
+        return layout_through(layout, steps)
+
+    monkeypatch.setattr(views, "layout_through", counting)
+    x = nt.zeros(400, device="cpu").realize()
+    rest = x
+    for i in range(300):
+        rest = rest[1:] if i % 2 else rest.reshape(-1, 1).T[0]
+    assert layout_of(rest) == Layout((250,), (1,), 150) and walked < 1000
+    rest += 1
+    assert x.sum().item() == 250 and x[149].item() == 0
+
+
+@given(st.data())
+def test_a_view_of_a_view_lies_where_all_its_steps_lead(data: st.DataObject) -> None:
+    x = nt.zeros(3, 4, 5, device="numpy")
+    view = x
+    for _ in range(4):
+        rank = view.ndim
+        kind = data.draw(st.integers(0, 3))
+        if kind == 0:
+            view = view[data.draw(basic_keys(view.shape))]
+        elif kind == 1:
+            view = view.permute(*data.draw(st.permutations(range(rank))))
+        elif kind == 2:
+            view = view.reshape(-1) if 0 not in view.shape else view
+        else:
+            view = view.unsqueeze(data.draw(st.integers(0, rank)))
+    place = view._place
+    if isinstance(place, Alias) and place.layout is not None:
+        whole = layout_through(place.memory.layout, place.steps)
+        assert whole is not None and whole.same_walk(place.layout)
