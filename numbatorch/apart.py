@@ -31,10 +31,14 @@ STACK = 16 << 20  # bytes; some systems give threads too little for a compiler
 Result = TypeVar("Result")
 
 
-class _Pause:
+class Pause:
     """The garbage collector rests until `end`, or until this is dropped by an interrupt."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Let the collector rest, again."""
         global _was_enabled
         with _lock:
             if not _pauses:
@@ -62,7 +66,7 @@ _was_enabled = True
 @contextmanager
 def collector_at_rest() -> Iterator[None]:
     """Within a block no finalizer of cyclic garbage runs, in any thread."""
-    pause = _Pause()
+    pause = Pause()
     try:
         yield
     finally:
@@ -157,7 +161,7 @@ class Call(Generic[Result]):
         self._over = False
         self._ended = threading.Lock()
         self._ended.acquire()
-        pause = _Pause()
+        pause = Pause()
         try:
             if _must_not_wait():
                 self._make(function)

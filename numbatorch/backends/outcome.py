@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from numbatorch.apart import Pause
 from numbatorch.backends.memory import Buffer
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Outcome:
         """Make launches, after which this is final; an interrupt comes before them or after them.
 
         It is raised in the main thread, wherever that is, so another thread makes the launches
-        meanwhile.
+        meanwhile. No finalizer of cyclic garbage runs there: it might compute, and wait for a lock
+        that the main thread has until the launches are made.
         """
 
         def make() -> None:
@@ -182,5 +184,10 @@ def _helper() -> SimpleQueue[_Task] | None:
 
 
 def _serve(tasks: SimpleQueue[_Task]) -> None:
+    pause = Pause()
     while True:
-        tasks.get().run()
+        pause.end()  # nothing that the collector counts is made before the next one begins
+        task = tasks.get()
+        pause.begin()
+        task.run()
+        del task

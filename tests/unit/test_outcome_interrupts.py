@@ -1,5 +1,6 @@
 """Launches that an interrupt cannot cut short, and results that are noted whatever comes."""
 
+import gc
 import os
 import threading
 from typing import Any
@@ -85,3 +86,29 @@ def test_results_are_noted_at_any_moment_of_a_run() -> None:
         assert bool(noted) == outcome.final
         moments += 1
     assert moments > 4
+
+
+def test_no_finalizer_runs_where_launches_are_made() -> None:
+    """It may wait for a lock that the main thread has until they are."""
+    where: list[str] = []
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            where.append(threading.current_thread().name)
+
+    def launch() -> None:
+        for _ in range(100):
+            Cycle()
+
+    before = gc.get_threshold()
+    gc.collect()
+    try:
+        gc.set_threshold(1)
+        Outcome().complete(launch)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert len(where) == 100 and "numbatorch-launches" not in where

@@ -70,7 +70,7 @@ def test_out_of_memory_of_a_numpy_function_names_its_operator(
 
 
 def changed_while_others_see_it(x: Any, y: Any) -> Any:
-    """A compiled function whose state another tensor will be computed from, so that it is copied."""
+    """A compiled function whose state a graph reads that is not computed yet, so it is copied."""
     state = nt.zeros(len(x)).realize()
 
     def add(x: Any) -> Any:
