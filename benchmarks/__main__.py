@@ -98,10 +98,11 @@ def whole_processes(
     group: str, rows: list[processes.ProcessRow], options: argparse.Namespace, run: Run
 ) -> None:
     """Measure and print rows about whole processes."""
-    engines = [OURS, *(processes.PEERS if group == "startup" else [])]
+    peers = processes.PEERS if group == "startup" else []
+    engines = [OURS, *(peer for peer in peers if peer in options.peers)]
     table = Table(engines, (row.name for row in rows))
     for row in rows:
-        measured = processes.measure(row, options.rounds)
+        measured = processes.measure(row, options.rounds, [*engines, FLOOR])
         table.add(measured)
         run.add(group, options.threads, measured)
 

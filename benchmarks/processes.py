@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ def run(command: list[str], **environment: str) -> str:
         Failed: it ended with an error.
     """
     settings = {**os.environ, **environment}
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)  # or all modules are compiled anew
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -138,13 +139,13 @@ def peak_memory(files: list[Path]) -> list[ProcessRow]:
     ]
 
 
-def measure(row: ProcessRow, rounds: int) -> Measured:
-    """Run the processes in turn; the first round fills the system's caches and is not counted."""
+def measure(row: ProcessRow, rounds: int, engines: Sequence[str]) -> Measured:
+    """Run the processes of engines in turn; the first round fills caches and is not counted."""
     found = Measured(Row(row.name, "process", {}, row.unit))
     counted = row.rounds or rounds
     for number in range(counted + (counted > 1)):
         for engine, cost in row.costs.items():
-            if engine in found.problems:
+            if engine in found.problems or engine not in engines:
                 continue
             try:
                 value = cost()
