@@ -13,8 +13,15 @@ from collections.abc import Sequence
 from numbatorch.cli import PACKAGED
 
 SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
-SELDOM = 100_000  # new objects between searches for garbage: what loading a model makes stays
+SELDOM = 100_000  # new objects between searches for garbage: what a model takes stays
 INTERRUPTED = 130  # exit code after an interrupt, as shells have it
+
+
+def command() -> int:
+    """The process `numbatorch`; what it still holds at its end goes without a search for garbage."""
+    code = main()
+    gc.freeze()
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,4 +125,4 @@ def _where(command: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())
