@@ -286,6 +286,10 @@ class _Mode(threading.local):
     trace = 0
 
 
+# Runs that have begun, in any thread. What comes within one, as a finalizer or a signal's handler
+# does, has its results noted before it looks at what a tensor holds (backends/outcome.py).
+runs: list[Any] = []
+
 _traces = itertools.count(1)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numbatorch.apart import Pause
 from numbatorch.backends.memory import Buffer
+from numbatorch.graph import runs
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -97,6 +98,7 @@ class Outcome:
         lasting = here.lasting
         try:
             lasting.append(self)
+            runs.append(self)
             run()
         finally:
             try:
@@ -107,8 +109,9 @@ class Outcome:
                     except KeyboardInterrupt as interrupt:
                         late = interrupt
             finally:
-                if self in lasting:
-                    lasting.remove(self)
+                for entered in (runs, lasting):
+                    if self in entered:
+                        entered.remove(self)
             if late is not None:
                 raise late
 

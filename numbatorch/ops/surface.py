@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from numbatorch.errors import message, rename
-from numbatorch.graph import Node, Op
+from numbatorch.graph import Node, Op, runs
 from numbatorch.ops.signature import Parameters
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -45,12 +45,19 @@ _functions: dict[str, dict[str, Callable[..., Any]]] = {place: {} for place in P
 class _NoHandle:
     """Stands for the class of tensors' handles until tensor/core.py names it."""
 
+    @staticmethod
+    def _note() -> None:
+        """There is nothing to note."""
+
 
 _handles: Any = _NoHandle
 
 
 def handles_are(kind: type) -> None:
-    """Let public functions take objects of this class, and give what its `_wrap` makes of nodes."""
+    """Let public functions take objects of this class, and give what its `_wrap` makes of nodes.
+
+    Within a run they call its `_note` before they look at what it holds.
+    """
     global _handles
     _handles = kind
 
@@ -120,6 +127,8 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         nonlocal parameters
+        if runs:
+            _handles._note()
         if parameters is None:
             parameters = Parameters(function)
         if spread and len(args) != 2 and not options:
@@ -240,6 +249,8 @@ def _quick(short: Callable[[Node], Node | None], general: Callable[..., Any]) ->
     @functools.wraps(general)
     def call(*args: Any, **options: Any) -> Any:
         if len(args) == 1 and not options and isinstance(args[0], _handles):
+            if runs:
+                _handles._note()
             node = short(args[0].node)
             if node is not None:
                 return _handles._fresh(node)

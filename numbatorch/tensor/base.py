@@ -19,7 +19,16 @@ from numbatorch.backends.outcome import here, note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import DEPTH_LIMIT, Node, Op, current_trace, grad_enabled, grad_mode, toposort
+from numbatorch.graph import (
+    DEPTH_LIMIT,
+    Node,
+    Op,
+    current_trace,
+    grad_enabled,
+    grad_mode,
+    runs,
+    toposort,
+)
 from numbatorch.locks import Lock
 from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.ops.registry import View
@@ -340,9 +349,9 @@ class Handle:
         enter_view(self, view, steps)
         return view
 
-    def _apply(self, op: Op, *operands: Any, **attrs: Any) -> Tensor:
-        """`op` of this tensor and other operands."""
-        return self._of(op.apply(self.node, *(unwrap(x) for x in operands), **attrs))
+    def _apply(self, op: Op, **attrs: Any) -> Tensor:
+        """`op` of this tensor."""
+        return self._of(op.apply(self._noted(), **attrs))
 
     def _become_leaf(self, node: Node, instead: Node | None = None) -> None:
         """Hold the value of `node` as a leaf that requires a gradient."""
@@ -469,9 +478,12 @@ class Handle:
             if alias.memory.owner() is base and base.node is source:
                 return node
 
+    _note = staticmethod(note_finished)
+
     def _noted(self) -> Node:
         """The node, with the value that a run gave it or this tensor which this comes within."""
-        note_finished()
+        if runs:
+            note_finished()
         return self.node
 
     def _take_here(self) -> None:
@@ -480,20 +492,3 @@ class Handle:
         alias = alias_of(self) if is_tracing() else None
         if alias is not None and self.node.trace != current_trace():
             alias.memory.drop(self)
-
-
-def unwrap(value: Any) -> Any:
-    """The node of a tensor; a NumPy scalar as a Python number; anything else as it is."""
-    if isinstance(value, Handle):
-        return value.node
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-_OPERANDS = (Handle, bool, int, float, complex, np.bool_, np.number)
-
-
-def is_operand(value: Any) -> bool:
-    """Whether `value` may stand beside a tensor in an operator."""
-    return isinstance(value, _OPERANDS)

@@ -72,13 +72,13 @@ class ConversionMethods(Handle):
             else:
                 problem = f"{target!r} is neither a dtype, a device nor a tensor"
                 raise TypeError(message("to", problem))
-        out = self._of(self.node)
+        out = self._of(self._noted())
         if device is not None:
             out = out._of(to_device(out.node, as_device(device)))
         return out if dtype is None else out._to_dtype(dt.named("to", dtype))
 
     def _to_dtype(self, dtype: DType) -> Tensor:
-        node = self.node
+        node = self._noted()
         if dtype is node.dtype:
             return self._of(node)
         if "q" not in (dtype.kind, node.dtype.kind):
@@ -204,7 +204,7 @@ class ConversionMethods(Handle):
 
     def detach(self) -> Tensor:
         """The same value, through which no gradient flows; it shares memory with this tensor."""
-        return self._view(detached(self.node), ((detach, {}),))
+        return self._view(detached(self._noted()), ((detach, {}),))
 
     @property
     def data(self) -> Tensor:
@@ -216,7 +216,7 @@ class ConversionMethods(Handle):
 
         Nothing is copied before one of the two changes.
         """
-        return self._of(clone.apply(self.node))
+        return self._of(clone.apply(self._noted()))
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Make this tensor a leaf whose `.grad` is filled by `backward`, or stop that; in place.
@@ -225,7 +225,7 @@ class ConversionMethods(Handle):
             DTypeError: the tensor is neither of floats nor of complex numbers.
             GradientError: the tensor was computed from ones that require a gradient.
         """
-        node = self.node
+        node = self._noted()
         if node.requires_grad != requires_grad:
             if requires_grad:
                 self._become_leaf(node)

@@ -125,7 +125,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         if dtype is not None:
             if shape:
                 raise TypeError(message("view", "takes a shape or a dtype, not both"))
-            out = self._of(reinterpreted(self.node, named("view", dtype)))
+            out = self._of(reinterpreted(self._noted(), named("view", dtype)))
             wanted, hint = f"dtype {out.node.dtype.name}", "use contiguous, which copies"
         else:
             out = self.reshape(*shape)
@@ -141,14 +141,15 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     def contiguous(self) -> Tensor:
         """This tensor, or a copy if it is a view whose elements are not in row-major order."""
-        in_order = layout_of(self).is_contiguous
-        return self._of(self.node if in_order else clone.apply(self.node))
+        node = self._noted()
+        return self._of(node if layout_of(self).is_contiguous else clone.apply(node))
 
     @property
     def T(self) -> Tensor:
         """Dimensions in reverse order."""
-        dims = tuple(reversed(range(len(self.node.shape))))
-        return self._of(permute.apply(self.node, dims=dims) if len(dims) > 1 else self.node)
+        node = self._noted()
+        dims = tuple(reversed(range(len(node.shape))))
+        return self._of(permute.apply(node, dims=dims) if len(dims) > 1 else node)
 
     @property
     def mT(self) -> Tensor:
@@ -237,7 +238,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     def realize(self) -> Tensor:
         """Compute the value now; returns this tensor."""
-        realize_nodes([self.node])
+        realize_nodes([self._noted()])
         return self
 
     def backward(
@@ -255,10 +256,10 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     def __getitem__(self, key: Any) -> Tensor:
         if key.__class__ is int:  # the usual case, and so a quick one
-            node = index.element(self.node, key)
+            node = index.element(self._noted(), key)
             if node is not None:
                 return self._view(node, ((select, node.attrs),))
-        return self._of(index.get(self.node, key))
+        return self._of(index.get(self._noted(), key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         operator = "index assignment"
@@ -329,7 +330,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             raise TypeError(message("format", problem, describe(self.node))) from None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        realize_nodes([self.node])
+        realize_nodes([self._noted()])
         copied = object.__new__(type(self))
         Handle.__init__(copied, detached(self.node))
         if self.requires_grad:

@@ -11,15 +11,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.backends.outcome import note_finished
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import find
+from numbatorch.graph import find, runs
 from numbatorch.ops import families
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import as_method
-from numbatorch.tensor.base import Handle, is_operand, unwrap
+from numbatorch.tensor.base import Handle
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
+
+
+def unwrap(value: Any) -> Any:
+    """The node of a tensor; a NumPy scalar as a Python number; anything else as it is."""
+    if isinstance(value, Handle):
+        return value.node
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+_OPERANDS = (Handle, bool, int, float, complex, np.bool_, np.number)
+
+
+def is_operand(value: Any) -> bool:
+    """Whether `value` may stand beside a tensor in an operator."""
+    return isinstance(value, _OPERANDS)
 
 
 class Found(type):
@@ -56,15 +74,17 @@ class Methods(Handle, metaclass=Found):
         return dir(type(self))
 
     def __pos__(self) -> Tensor:
-        return self._of(self.node)
+        return self._of(self._noted())
 
     def __invert__(self) -> Tensor:
-        if self.node.dtype.kind == "f":
+        if self._noted().dtype.kind == "f":
             raise DTypeError(message("~", f"needs integers or bool, not {describe(self.node)}"))
         name = "logical_not" if self.node.dtype is dt.bool_ else "bitwise_not"
         return self._of(find(name).apply(self.node))
 
     def __pow__(self, other: Any) -> Any:
+        if runs:
+            note_finished()
         op: Any = find("pow")
         node = None if isinstance(other, Handle) else op.with_number(self.node, other)
         if node is not None:
@@ -93,6 +113,8 @@ def _refused(name: str, other: Any) -> Any:
 
 def _unary(name: str) -> Callable[[Handle], Any]:
     def method(self: Handle) -> Any:
+        if runs:
+            note_finished()
         op: Any = find(name)
         node = op.of_one(self.node)
         return self._of(op.apply(self.node)) if node is None else self._fresh(node)
@@ -105,6 +127,8 @@ def _binary(name: str) -> Callable[[Handle, Any], Any]:
 
     def method(self: Handle, other: Any) -> Any:
         nonlocal op
+        if runs:
+            note_finished()
         op = op or find(name)
         if isinstance(other, Handle):  # the usual case, and so a quick one
             node = op.alike(self.node, other.node)
@@ -126,6 +150,8 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
 
     def method(self: Handle, other: Any) -> Any:
         nonlocal op
+        if runs:
+            note_finished()
         op = op or find(name)
         node = op.with_number(self.node, other, first=True)
         if node is not None:

@@ -1,5 +1,6 @@
 """What a finalizer, a generator's end or a signal's handler computes in the midst of anything."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -210,6 +211,54 @@ def test_a_state_and_views_of_it_are_read_right_within_the_step_that_changes_the
         number += 1
         assert found[-1] in [([n] * 2, [n] * 3) for n in (number - 1, number)], moment
         assert state.tolist() == [number] * 3 and view.tolist() == state.tolist(), moment
+
+
+WAYS: dict[str, Callable[[nt.Tensor], Any]] = {
+    **READS,
+    "an operator": lambda x: (x * 1).tolist(),
+    "a number first": lambda x: (0 + x).tolist(),
+    "of one": lambda x: abs(x).tolist(),
+    "a function": lambda x: nt.abs(x).tolist(),
+    "a power": lambda x: (x**1).tolist(),
+    "a reduction": lambda x: [x.sum().item() / 3],
+    "a view": lambda x: (x[1:] * 1).tolist(),
+    "a transposed one": lambda x: x.T.tolist(),
+    "joined": lambda x: nt.cat([x, x]).tolist(),
+    "a copy": lambda x: x.clone().tolist(),
+    "detached": lambda x: x.detach().tolist(),
+    "another dtype": lambda x: x.double().tolist(),
+    "another device": lambda x: x.to("numpy").tolist(),
+    "in place": lambda x: x.add_(0).tolist(),
+    "a deep copy": lambda x: copy.deepcopy(x).tolist(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("swapped", [False, True], ids=["counted", "swapped"])
+def test_two_states_are_of_one_step_whatever_looks_at_them_within_it(
+    way: str, swapped: bool
+) -> None:
+    """Their values lie in memory of each other, or of the results, until they are noted."""
+    a, b = nt.full((3,), 1.0).realize(), nt.full((3,), 2.0).realize()
+
+    @nt.compile
+    def step() -> None:
+        if swapped:
+            first = a * 1
+            a.copy_(b)
+            b.copy_(first)
+        else:
+            more = a + 1
+            b.copy_(a.cumsum(0) * 0 + more + 1)
+            a.copy_(more)
+
+    for _ in range(4):
+        step()
+    found: list[Any] = []
+    for moment in intrusions(step, lambda: found.append((WAYS[way](a), WAYS[way](b)))):
+        first, second = ({round(number, 3) for number in numbers} for numbers in found[-1])
+        assert len(first) == len(second) == 1, (moment, found[-1])
+        assert second.pop() - first.pop() in ((1, -1) if swapped else (1,)), (moment, found[-1])
 
 
 def test_a_pool_gives_no_memory_twice() -> None:
