@@ -18,7 +18,7 @@ INTERRUPTED = 130  # exit code after an interrupt, as shells have it
 
 
 def command() -> int:
-    """The process `numbatorch`; what it still holds at its end goes without a search for garbage."""
+    """The process `numbatorch`; what it holds at its end goes without a search for garbage."""
     code = main()
     gc.freeze()
     return code
