@@ -37,6 +37,7 @@ PLAIN = (
     "{n} = nt.tanh(({a}.reshape(-1, 4) @ s.square).reshape(-1))",
     "{n} = nt.cat([{a}[1:], {b}[:1]])",
 )
+ELEMENTWISE = 7  # the first ones, which take any shape and dtype
 INDEXED = (
     "{n} = nn.functional.embedding(index, s.table).sum(0)",
     "{n} = s.table[index][0] * {a}",
@@ -57,12 +58,17 @@ UPDATES = (
 )
 READS = (
     *("s.total", "s.kept", "s.row", "s.ring[0]", "s.ring.mean(0)", "s.parts[0]", "s.parts[1]"),
-    *("s.named['bias']", "s.count * y"),
+    *("s.named['bias']", "(s.count * y)"),
 )
 WEIGHTED = (
     "{n} = {a} * s.w",
     "{n} = nt.tanh(({a}.reshape(-1, 4) @ s.v).reshape(-1))",
     "{n} = {a} * {b}.detach()",
+)
+DRAWS = (
+    "{n} = {a} * nt.rand(*{a}.shape, device={a}.device)",
+    "{n} = {a} + nt.randn({a}.shape[0], device={a}.device)",
+    "{n} = nn.functional.dropout({a}, 0.5, s.on)",
 )
 COUNTS = ("s.count.add_(1)",)
 ASIDE = (
@@ -112,8 +118,8 @@ class Program:
     """Text of a function `program`, and what it does.
 
     Attributes:
-        kind: "state"; "gradient" of results; "training" within the function; or "reading", which
-            counts up at most.
+        kind: "state"; "gradient" of results; "training" within the function; "random", which draws
+            numbers; "reading", which counts up at most; or "elementwise", of any shape and dtype.
         signature: key of `SIGNATURES`.
         dynamic: names of arguments that change without a new trace.
         indexed: whether indices may be out of range.
@@ -129,6 +135,11 @@ class Program:
     size: int
     module: bool
 
+    @property
+    def starts(self) -> bool:
+        """Whether the number of a row to change may be out of range, which compiling refuses."""
+        return "start" in self.dynamic and "[start :" in self.text
+
     def __str__(self) -> str:
         return f"{self.text}# {self.kind}, dynamic={self.dynamic}, vectors of {self.size}"
 
@@ -143,8 +154,10 @@ def random_program(rng: np.random.Generator, kind: str, size: int = 4) -> Progra
         "gradient": (PLAIN, INDEXED, WEIGHTED, WEIGHTED, ASIDE),
         "training": (PLAIN, WEIGHTED, WEIGHTED, ASIDE),
         "reading": (PLAIN, PLAIN, INDEXED, COUNTS),
+        "random": (PLAIN, DRAWS, DRAWS, UPDATES),
+        "elementwise": (PLAIN[:ELEMENTWISE],),
     }[kind]
-    reads = READS if kind == "state" else ("s.named['bias']", "s.w")
+    reads = READS if kind in ("state", "random") else ("s.named['bias']", "s.w")
     for number in range(int(rng.integers(2, 7))):
         name = f"v{number}"
         line = _filled(rng, _one(rng, _one(rng, choices)), values, reads, name)
@@ -197,6 +210,13 @@ def fill_state(s: Any, size: int, seed: int, device: str) -> None:
     s.factor, s.on = 0.75, True
 
 
+def new_state(program: Program, seed: int, device: str) -> Any:
+    """A state for a program, with values of its own."""
+    found = type("State", (nn.Module if program.module else object,), {})()
+    fill_state(found, program.size, seed, device)
+    return found
+
+
 def tensors_of(s: Any) -> dict[str, Any]:
     """All state by name."""
     found = {name: getattr(s, name) for name in ("total", "kept", "ring", "row", "table", "count")}
@@ -241,9 +261,7 @@ class World:
     ) -> None:
         self.program, self.device = program, device
         self.compiled = compiled is not None
-        base = nn.Module if program.module else object
-        self.s: Any = type("State", (base,), {})()
-        fill_state(self.s, program.size, seed, device)
+        self.s = new_state(program, seed, device)
         self.names: dict[str, Any] = {
             "nt": nt,
             "nn": nn,
@@ -253,17 +271,26 @@ class World:
             "OTHER": self.tensor([0.5] * program.size),
         }
         exec(compile(program.text, "<random program>", "exec"), self.names)
-        function = self.names["make"](self.s)
-        self.call: Any = function if compiled is None else compiled(function, program.dynamic)
+        self.function = self.names["make"](self.s)
+        self.call: Any = self.function
+        if compiled is not None:
+            self.call = compiled(self.function, program.dynamic)
         self.held: list[Any] = []
         self.read: list[tuple[Array, Array]] = []
 
-    def run(self, arguments: Arguments) -> Any:
+    def use(self, s: Any) -> None:
+        """Have the function use another state from now on, in its variable or global."""
+        self.s = self.names["s"] = s
+        for cell in self.function.__closure__ or ():
+            cell.cell_contents = s
+
+    def run(self, arguments: Arguments, seed: int = 0) -> Any:
         """Call the program; results of a plain call are made values of their own.
 
         A compiled one makes a plain call where an argument is what it changes.
         """
         args, kwargs = arguments.made(self)
+        nt.manual_seed(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of the eighth trace
             found = self.call(*args, **kwargs)
@@ -363,11 +390,12 @@ WAYS: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "fresh": lambda world, array: world.tensor(array),
     "shared": lambda world, array: nt.from_numpy(array).to(world.device),
     "lazy": lambda world, array: world.tensor(array) * 1,
-    "view": lambda world, array: world.tensor(np.repeat(array, 2))[::2],
+    "view": lambda world, array: world.tensor(np.repeat(array, 2, 0))[::2],
     "result": _result,
     "captured": lambda world, array: world.s.named["bias"],
     "copy": lambda world, array: world.s.total.clone(),
     "leaf": lambda world, array: world.tensor(array).requires_grad_(),
+    "with history": lambda world, array: world.tensor(array).requires_grad_() * 0.5,
 }
 ALIASES: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "state": lambda world, array: world.s.total,
@@ -385,23 +413,33 @@ def random_arguments(
     steady: bool = False,
 ) -> Arguments:
     """Arguments; those that make a new trace are as in `like`, as a rule (steady: always)."""
-    ways = [way for way in WAYS if way != "leaf" or program.kind == "gradient"]
-    if bad:  # a plain call fails late, when its state has changed
+    differentiated = ("leaf", "with history")
+    ways = [way for way in WAYS if way not in differentiated or program.kind == "gradient"]
+    if bad or program.kind == "random":
+        # A plain call fails late, when its state has changed; after a trace it draws once more.
         ways = [way for way in ways if way not in ALIASES]
 
     def vector(extra: tuple[str, ...] = ()) -> tuple[Array, str]:
-        array = rng.uniform(-1, 1, program.size).astype(np.float32)
-        return array, _one(rng, [*ways, *extra])
+        shape: tuple[int, ...] = (program.size,)
+        dtype: Any = np.float32
+        if program.kind == "elementwise" and rng.random() < 0.3:
+            shape = _one(rng, ((program.size,), (1,), *(() if extra else ((2, 4), (0, 4)))))
+            dtype = _one(rng, (np.float32, np.float64, np.int64))
+        array = rng.uniform(-4, 4, shape) if dtype is np.int64 else rng.uniform(-1, 1, shape)
+        return array.astype(dtype), _one(rng, [*ways, *extra])
 
     index = tuple(int(i) for i in rng.integers(0, 4, 2))
-    if bad:
-        index = (index[0], _one(rng, (ROWS, -1, 77)))
     fixed = like if like is not None and (steady or rng.random() < 0.96) else None
     start, by = int(rng.integers(0, SLOTS)), float(np.float32(rng.uniform(-1, 1)))
     if fixed is not None:
         start = start if "start" in program.dynamic else fixed.start
         by = by if "by" in program.dynamic else fixed.by
+    if bad and program.starts and rng.integers(2):
+        start = _one(rng, (SLOTS, -1, 10**9))
+    elif bad:
+        index = (index[0], _one(rng, (ROWS, -1, 77)))
     named, left = (
         (fixed.named, fixed.left) if fixed else (int(n) for n in rng.integers(-2, 3, 2).clip(0))
     )
+    left = 0 if bad else left
     return Arguments(vector(), vector(("same",)), index, start, by, named, left)

@@ -133,7 +133,7 @@ def test_threads_call_one_program(seed: int) -> None:
     calls = [called(quick, x) for x in every]
     steps = long.program.text.count("count.add_")
     before = int(quick.s.count)
-    reads_count = "s.count *" in quick.program.text
+    reads_count = "(s.count *" in quick.program.text
     wrong: list[Any] = []
 
     def work(number: int) -> None:
