@@ -253,6 +253,7 @@ class World:
         call: the program.
         s: its state.
         held: results of calls, and what else somebody has.
+        leaves: arguments that get gradients.
         read: arrays of values that were read, with copies.
     """
 
@@ -276,6 +277,7 @@ class World:
         if compiled is not None:
             self.call = compiled(self.function, program.dynamic)
         self.held: list[Any] = []
+        self.leaves: list[nt.Tensor] = []
         self.read: list[tuple[Array, Array]] = []
 
     def use(self, s: Any) -> None:
@@ -303,8 +305,14 @@ class World:
         return nt.tensor(values, device=self.device)
 
     def values(self) -> dict[str, Any]:
-        """Copies of all state."""
-        return {name: array_of(x) for name, x in tensors_of(self.s).items()}
+        """Copies of all state, and of gradients of arguments."""
+        gradients = {f"leaf {i}.grad": x.grad for i, x in enumerate(self.leaves)}
+        return {name: array_of(x) for name, x in (tensors_of(self.s) | gradients).items()}
+
+    def leaf(self, array: Array) -> nt.Tensor:
+        """A new leaf of the gradient."""
+        self.leaves.append(self.tensor(array).requires_grad_())
+        return self.leaves[-1]
 
 
 def array_of(x: Any) -> Any:
@@ -394,8 +402,8 @@ WAYS: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "result": _result,
     "captured": lambda world, array: world.s.named["bias"],
     "copy": lambda world, array: world.s.total.clone(),
-    "leaf": lambda world, array: world.tensor(array).requires_grad_(),
-    "with history": lambda world, array: world.tensor(array).requires_grad_() * 0.5,
+    "leaf": lambda world, array: world.leaf(array),
+    "with history": lambda world, array: world.leaf(array) * 0.5,
 }
 ALIASES: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "state": lambda world, array: world.s.total,
@@ -415,8 +423,7 @@ def random_arguments(
     """Arguments; those that make a new trace are as in `like`, as a rule (steady: always)."""
     differentiated = ("leaf", "with history")
     ways = [way for way in WAYS if way not in differentiated or program.kind == "gradient"]
-    if bad or program.kind == "random":
-        # A plain call fails late, when its state has changed; after a trace it draws once more.
+    if bad:  # a plain call fails late, when its state has changed
         ways = [way for way in ways if way not in ALIASES]
 
     def vector(extra: tuple[str, ...] = ()) -> tuple[Array, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,6 +115,33 @@ RETRACED: dict[str, Callable[[World], Any]] = {
 }
 
 
+# What a program says that a change concerns.
+CONCERNED = {
+    "change in place": "s.total",
+    "change through a view": "s.ring",
+    "change a view": "s.row",
+    "change what is read": "s.named",
+    "share memory": "s.parts[0]",
+    "hold a value": "s.total",
+    "hold what reads it": "s.kept",
+    "hold a view": "s.ring",
+    "hold an array": "s.kept",
+    "backward": "s.w",
+    "no gradients": ".backward()",
+    "a float": "s.factor",
+    "a bool": "s.on",
+    "a tensor that is read": "s.square",
+    "a tensor that is changed": "s.total",
+    "a view": "s.row",
+    "an entry": "s.named",
+    "an element": "s.parts[1]",
+    "a global": "SCALE",
+    "a frozen parameter": "s.w",
+    "a parameter": "s.w",
+    "a learning rate": "s.optimizer.step",
+}
+
+
 class History:
     """A program in three worlds, side by side: plain, quick, and always the long way.
 
@@ -133,6 +161,15 @@ class History:
         self.calls = 0
         self.exact = True
         self.log: list[str] = []
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """What fails within says which program did what."""
+        try:
+            yield
+        except BaseException as error:
+            error.add_note("\n".join([f"seed {self.seed}", str(self.program), *self.log]))
+            raise
 
     def between(self, name: str, change: Callable[[World], Any], lazy: bool) -> None:
         self.log.append(name)
@@ -163,6 +200,8 @@ class History:
             with watching() if watched else contextlib.nullcontext():
                 results.append(list(leaves(self.quick.run(arguments, self.calls))))
             results.append(list(leaves(self.long.run(arguments, self.calls))))
+        required = [[x.requires_grad for x in found] for found in results]
+        assert required == [required[0]] * 3, required
         if keep:
             for world, found in zip(self.worlds, results, strict=True):
                 world.held += found
@@ -226,22 +265,19 @@ def run(seed: int, kind: str, size: int = 4, text: int | None = None) -> History
     program = random_program(np.random.default_rng(seed if text is None else text), kind, size)
     history = History(program, seed)
     arguments = None
-    try:
+    with history.told():
         for _ in range(CALLS):
             for _ in range(int(rng.integers(0, 3))):
                 events = RETRACED if rng.random() < 0.04 else BETWEEN
                 name = list(events)[int(rng.integers(len(events)))]
                 history.between(name, events[name], rng.random() < 0.3)
             bad = (program.indexed or program.starts) and rng.random() < 0.15
-            arguments = random_arguments(rng, program, bad, arguments)
+            arguments = random_arguments(rng, program, bool(bad), arguments)
             watched, grad, keep, compared = rng.random(4) < (0.07, 0.97, 0.4, 0.25)
             history.call(arguments, bool(bad), watched, grad, keep)
             if compared:
                 history.compare()
         history.compare()
-    except BaseException as error:
-        error.add_note("\n".join([f"seed {seed}", str(program), *history.log]))
-        raise
     assert history.long.call.long == history.calls
     return history
 
@@ -252,6 +288,45 @@ def test_random_histories(first: int) -> None:
         histories = [run(seed, KINDS[seed % 8]) for seed in range(first, first + 20)]
     short = sum(history.calls - history.quick.call.long for history in histories)
     assert short > 0.3 * sum(history.calls for history in histories)
+
+
+@pytest.mark.parametrize("name", [*BETWEEN, *RETRACED])
+def test_a_change_is_seen_on_the_short_way(name: str) -> None:
+    seeds = (seed for seed in itertools.count(800) if CONCERNED.get(name, "") in text_of(seed))
+    for seed in itertools.islice(seeds, 5):
+        rng = np.random.default_rng(seed)
+        history = History(random_program(rng, KINDS[seed % 8]), seed)
+        arguments = random_arguments(rng, history.program, False, None)
+        while arguments.aliased:
+            arguments = random_arguments(rng, history.program, False, None)
+        with debug.no_fuse(), history.told():
+            for call in range(8):
+                if call in (4, 6):
+                    history.between(name, (BETWEEN | RETRACED)[name], call == 4)
+                history.call(arguments, False, False, True, False)
+                history.compare()
+
+
+def text_of(seed: int) -> str:
+    return random_program(np.random.default_rng(seed), KINDS[seed % 8]).text
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS}))
+def test_calls_alike_take_the_short_way(kind: str) -> None:
+    """Whatever a program does, in any form of call: nothing has the long way for ever."""
+    for seed in range(700, 712):
+        rng = np.random.default_rng(seed)
+        world = World(random_program(rng, kind), seed, Quick)
+        arguments = random_arguments(rng, world.program, False, None)
+        while arguments.aliased:
+            arguments = random_arguments(rng, world.program, False, None)
+        with debug.no_fuse():
+            for call in range(12):
+                world.held = [x for x in leaves(world.run(arguments, call)) if call == 2]
+                backward(world)
+                if call == 6:
+                    world.call.long = 0
+        assert world.call.long == 0, str(world.program)
 
 
 @pytest.mark.parametrize("text", (1, 2, 3, 5))
