@@ -8,8 +8,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial, update_wrapper
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from numbatorch.tensor.classes import argument_key
 from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
 from numbatorch.tensor.random import recorded_draws, take_back
 from numbatorch.tensor.reachable import declarations_of, guards_of
+from numbatorch.tensor.results import rebuilder, tensors_of
 from numbatorch.tensor.trace import (
     LEAVES_NONE,
     STAYS,
@@ -145,6 +146,12 @@ class Compiled:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._function, name)
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        """As of the function: one of a class is a method of its objects."""
+        if owner is None or not hasattr(type(self._function), "__get__"):
+            return self
+        return MethodType(self, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the plan of this signature, tracing it first if it is new or state has changed."""
@@ -309,11 +316,9 @@ class Compiled:
             result = self._function(*call.args, **call.kwargs)
             if note_question() != question + 1:
                 guards.defaults()
-            returned: list[Any] = []
-            _flatten(result, returned)
-            nodes = [t.node for t in returned]
-            build, single = _rebuilder(result), isinstance(result, Handle)
-            del result, returned  # what nobody holds now is a value on the way, and no state
+            nodes = [t.node for t in tensors_of(result)]
+            build, single = rebuilder(result), isinstance(result, Handle)
+            del result  # what nobody holds now is a value on the way, and no state
             changed = [(handle, old, handle.node) for handle, old in updates.held()]
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
             own = {id(t) for handle, old, _ in updates.gradients() for t in (old, handle._grad)}
@@ -468,22 +473,3 @@ def _leaf_key(tensors: list[Any], value: Any) -> Any:
     except TypeError:
         kind = type(value).__name__
         raise DTypeError(message("compile", f"an argument of type {kind} has no hash")) from None
-
-
-def _rebuilder(result: Any) -> Callable[[list[Node]], Any]:
-    """The function that puts fresh results into the traced nest."""
-    form = map_leaves(lambda x: _Hole(type(x)._tensor) if isinstance(x, Handle) else x, result)
-    if isinstance(form, _Hole):
-        tensor = form.tensor
-        return lambda nodes: tensor(nodes[0])
-
-    def build(nodes: list[Node]) -> Any:
-        rest = iter(nodes)
-        return map_leaves(lambda x: x.tensor(next(rest)) if isinstance(x, _Hole) else x, form)
-
-    return build
-
-
-@dataclass(frozen=True)
-class _Hole:
-    tensor: Any

@@ -1,12 +1,13 @@
 """numbatorch.compile: replays equal calls, state is kept, plan variables move, errors rise."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import errors
+from numbatorch import errors, nn
 from tests.compare import assert_close
 
 
@@ -353,3 +354,51 @@ def test_a_function_over_several_devices_runs_eagerly() -> None:
         first, second = both(nt.zeros(2))
         assert first.tolist() == [1, 1] and second.device.kind == "numpy"
     assert len(calls) == 4  # once more, to find out
+
+
+def test_a_compiled_method_is_one() -> None:
+    class Scale:
+        factor = 2.0
+
+        @nt.compile
+        def times(self, x: Any) -> Any:
+            return x * self.factor
+
+        inverse = nt.compile(lambda self, x: x / self.factor)
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(3, 3)
+
+        @nt.compile
+        def forward(self, x: Any) -> Any:
+            return self.linear(x)
+
+    one, other, x = Scale(), Scale(), nt.ones(3)
+    other.factor = 3.0
+    for _ in range(4):
+        assert one.times(x).tolist() == [2.0] * 3 and other.times(x).tolist() == [3.0] * 3
+        assert Scale.times(other, x).tolist() == [3.0] * 3
+        assert one.inverse(x).tolist() == [0.5] * 3
+    one.factor = 5.0
+    assert one.times(x).tolist() == [5.0] * 3
+    layer = Layer()
+    for _ in range(4):
+        assert_close(layer(x).detach(), layer.linear(x).detach().numpy(), kind="composite")
+    Scale.layer = nt.compile(layer)  # type: ignore[attr-defined]
+    assert one.layer(x).shape == (3,)  # type: ignore[attr-defined]
+
+
+def test_what_calls_cannot_share_is_no_result() -> None:
+    def generator(x: Any) -> Any:
+        yield x * 2
+
+    shared: list[Any] = [generator, lambda x: map(abs, [x])]
+    shared += [lambda x: [{x * 2}], lambda x: (x, np.zeros(2)), lambda x: SimpleNamespace(x=x)]
+    for function in shared:
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"compile: the function returns a \w+, which all"):
+                nt.compile(function)(nt.ones(2))
+    assert nt.compile(lambda x: (x, None, "text", x.dtype))(nt.ones(2))[1:] == (
+        *(None, "text", nt.float32),
+    )
