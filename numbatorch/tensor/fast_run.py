@@ -334,6 +334,8 @@ class _Run:
         for i, (result, buffer) in enumerate(zip(trace.results, buffers, strict=False)):
             if i < trace.count:
                 lines += self._node(f"r{i}", buffer, *result)
+        if trace.count == 0 and trace.build([]) is None:
+            return ["return None"]
         if not trace.single:
             return [*lines, f"return BUILD([{', '.join(f'r{i}' for i in range(trace.count))}])"]
         slots = ("node = r0", "_grad = None", "_place = None")

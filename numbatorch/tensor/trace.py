@@ -375,7 +375,8 @@ class Trace:
             if handle.node is not old:
                 continue
             if kept and old.buffer is buffer:
-                handle.let_views_go()
+                if handle._place is not None:
+                    handle.let_views_go()
             else:
                 handle.hold(buffer_node(buffer, old.shape, old.dtype, old.device), old)
         for i, gradient in enumerate(self.gradients, last):
