@@ -26,8 +26,12 @@ class Backend(Protocol):
             order: all that they need, inputs before users, where it is known.
         """
 
-    def realize_small(self, root: Node) -> bool:
-        """Give a small graph its value by a short way, if there is one; whether it was done."""
+    def realize_small(self, root: Node, known: bool = False) -> bool:
+        """Give a small graph its value by a short way, if there is one; whether it was done.
+
+        Args:
+            known: do it only if nothing has to be made first and no run lasts; no lock is needed.
+        """
 
     def from_numpy(self, array: Array, dtype: DType) -> Any:
         """A buffer with the array's elements; shares memory where it can."""

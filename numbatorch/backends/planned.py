@@ -66,7 +66,7 @@ class PlanBackend:
         """A plan made ready to run."""
         raise NotImplementedError
 
-    def realize_small(self, root: Node) -> bool:
+    def realize_small(self, root: Node, known: bool = False) -> bool:
         """There is no short way."""
         return False
 

@@ -150,6 +150,17 @@ def before_replays(call: Callable[[], None]) -> None:
         _limit.updates.before.append(call)
 
 
+def realize_one(node: Node) -> None:
+    """What `realize_nodes` does for one node."""
+    if node.buffer is not None:
+        return
+    quick = _limit.updates is None and not here.lasting
+    if not (quick and backend(node.device).realize_small(node, known=True)):
+        realize_nodes([node])
+    elif _detached:
+        _settle_detached()
+
+
 def realize_nodes(nodes: Iterable[Node]) -> None:
     """Give every node a buffer, those of one device in one plan, and forget finished history.
 

@@ -27,6 +27,7 @@ from numbatorch.tensor.base import (
     host_node,
     is_leaf,
     realize_nodes,
+    realize_one,
     touches_gradient,
 )
 from numbatorch.tensor.conversion import ConversionMethods
@@ -238,7 +239,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
 
     def realize(self) -> Tensor:
         """Compute the value now; returns this tensor."""
-        realize_nodes([self._noted()])
+        realize_one(self._noted())
         return self
 
     def backward(
@@ -330,7 +331,7 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
             raise TypeError(message("format", problem, describe(self.node))) from None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        realize_nodes([self._noted()])
+        realize_one(self._noted())
         copied = object.__new__(type(self))
         Handle.__init__(copied, detached(self.node))
         if self.requires_grad:

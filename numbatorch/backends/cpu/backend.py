@@ -33,14 +33,16 @@ class CPUBackend(PlanBackend):
         super().__init__()
         self._small = SmallGraphs(self._make_small)
 
-    def realize_small(self, root: Node) -> bool:
+    def realize_small(self, root: Node, known: bool = False) -> bool:
         """Compute a small elementwise graph; False, and nothing done, for any other."""
         if is_watched():
             return False
-        buffer = self._small.buffer(root, self.sharing.parts or self.parts(), _FLAGS.fuse)
+        parts = self.sharing.parts or self.parts()
+        buffer = self._small.buffer(root, parts, _FLAGS.fuse, not known)
         if buffer is None:
             return False
         if root.buffer is None:
+            root.buffer = buffer  # at once: another thread may have computed it too
             settle(root, buffer)
         return True
 

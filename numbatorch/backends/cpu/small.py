@@ -11,6 +11,7 @@ from typing import Any
 from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
+from numbatorch.backends.program import Runs
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.operands import CONST
 from numbatorch.ops.registry import Elementwise
@@ -21,6 +22,7 @@ MOST_NODES = 48
 MOST_BYTES = 1 << 16  # of the result
 KEPT = 1024  # programs
 
+new = object.__new__
 Entry = tuple[CPUProgram, Callable[..., int], list[int], int, int, list[Any]]
 
 
@@ -39,11 +41,15 @@ class SmallGraphs:
         """Forget all programs."""
         self._known.clear()
 
-    def buffer(self, root: Node, parts: int, fuse: bool) -> Buffer | None:
+    def buffer(self, root: Node, parts: int, fuse: bool, locked: bool) -> Buffer | None:
         """The value of `root`, computed now; None where the graph has to go the long way.
+
+        The launches hold the interpreter's lock. Without any other, a run that does not hold it
+        could be writing to what they read, so then the graph goes the long way too.
 
         Args:
             parts, fuse: what programs depend on beside their graph.
+            locked: whether the lock of runs is held, within which programs are made.
         """
         if root.depth > MOST_NODES:
             return None
@@ -56,7 +62,7 @@ class SmallGraphs:
         try:
             entry = self._known[found]
         except KeyError:
-            entry = self._remember(found, root, leaves)
+            entry = self._remember(found, root, leaves) if locked else None
         if entry is None:
             return None
         program, run, places, nbytes, size, waiting = entry
@@ -64,16 +70,21 @@ class SmallGraphs:
             frame = program.frames.pop()
         except IndexError:
             frame = program.frame()
-        pool = program.pool
         try:
             owner = waiting.pop()
         except IndexError:
             buffer = program.memory(0)
         else:
+            buffer = new(Buffer)  # what Buffer() does
+            buffer.owner, buffer.address, buffer.nbytes = owner, owner.address, nbytes
+            buffer.pool = pool = program.pool
             pool.held -= size
-            buffer = Buffer(owner, owner.address, nbytes, pool)
         addresses = [leaves[i].buffer.address for i in places]
-        if run(frame.headers[0], *addresses, buffer.address) != DONE:
+        arguments = (frame.headers[0], *addresses, buffer.address)
+        if Runs.lasting and not locked:
+            program.frames.append(frame)
+            return None
+        if run(*arguments) != DONE:  # no other code has run since that look
             return None
         program.frames.append(frame)
         return buffer
