@@ -89,18 +89,35 @@ class Methods(Handle, metaclass=Found):
         node = None if isinstance(other, Handle) else op.with_number(self.node, other)
         if node is not None:
             return self._fresh(node)
-        return self.pow(other) if is_operand(other) else _refused("pow", other)
+        return self.pow(other) if _is_operand(other) else _refused("pow", other)
 
     def __rpow__(self, other: Any) -> Any:
-        if not is_operand(other):
+        if not _is_operand(other):
             return _refused("pow", other)
         power: Any = families.function("nt", "pow")
-        return power(unwrap(other), self)
+        return power(_unwrapped(other), self)
 
     def __matmul__(self, other: Any) -> Any:
         return self.matmul(other) if isinstance(other, Handle) else _refused("matmul", other)
 
     __hash__ = object.__hash__
+
+
+def _unwrapped(value: Any) -> Any:
+    """The node of a tensor; a NumPy scalar as a Python number; anything else as it is."""
+    if isinstance(value, Handle):
+        return value.node
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+_OPERANDS = (Handle, bool, int, float, complex, np.bool_, np.number)
+
+
+def _is_operand(value: Any) -> bool:
+    """Whether `value` may stand beside a tensor in an operator."""
+    return isinstance(value, _OPERANDS)
 
 
 def _refused(name: str, other: Any) -> Any:
@@ -138,9 +155,9 @@ def _binary(name: str) -> Callable[[Handle, Any], Any]:
         node = op.with_number(self.node, other)
         if node is not None:
             return self._fresh(node)
-        if not is_operand(other):
+        if not _is_operand(other):
             return _refused(name, other)
-        return self._tensor(op.promoted(self.node, unwrap(other)))
+        return self._tensor(op.promoted(self.node, _unwrapped(other)))
 
     return method
 
@@ -156,9 +173,9 @@ def _reflected(name: str) -> Callable[[Handle, Any], Any]:
         node = op.with_number(self.node, other, first=True)
         if node is not None:
             return self._fresh(node)
-        if not is_operand(other):
+        if not _is_operand(other):
             return _refused(name, other)
-        return self._tensor(op.promoted(unwrap(other), self.node))
+        return self._tensor(op.promoted(_unwrapped(other), self.node))
 
     return method
 
