@@ -55,16 +55,6 @@ class Frame:
         self.status = self.zeroed[plan.memories[0]]
 
 
-class Runs:
-    """Counts runs, of which one at a time begins: a lock is held meanwhile.
-
-    Attributes:
-        lasting: how many have begun and not ended, each but the first within another.
-    """
-
-    lasting = 0
-
-
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 
@@ -150,14 +140,12 @@ class Program(Generic[AnyFrame]):
     def with_frame(self, run: Callable[..., None], *args: Any) -> None:
         """`run(frame, *args)` with a frame that no other run has."""
         frame = self.taken()
-        Runs.lasting += 1
         try:
             run(frame, *args)
         except BaseException:
             frame.unasked = True
             raise
         finally:
-            Runs.lasting -= 1
             self.frames.append(frame)
 
     def taken(self) -> AnyFrame:

@@ -15,7 +15,7 @@ import numpy as np
 
 import numbatorch.ops.families  # noqa: F401  (loads operators that are asked for)
 from numbatorch.backends.base import backend
-from numbatorch.backends.outcome import here, note_finished
+from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
@@ -30,13 +30,13 @@ from numbatorch.graph import (
     toposort,
 )
 from numbatorch.locks import Lock
-from numbatorch.ops.operands import BUFFER, describe, settle
+from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.host import read_as_view
-from numbatorch.tensor.keep import refuse_traced, results_to_keep
+from numbatorch.tensor.keep import detached_later, refuse_traced, results_to_keep, settle_detached
 from numbatorch.tensor.views import (
     Alias,
     Clock,
@@ -59,10 +59,6 @@ running = Lock()
 
 # Leaves that have no buffer yet.
 _pending: weakref.WeakSet[Node] = weakref.WeakSet()
-
-# Detached values whose source had no buffer yet: a running sum of losses must not hold on to the
-# graph of each loss. Threads add to it while another walks a copy of it.
-_detached: dict[weakref.ref[Node], None] = {}
 
 
 class _Limit(threading.local):
@@ -154,11 +150,11 @@ def realize_one(node: Node) -> None:
     """What `realize_nodes` does for one node."""
     if node.buffer is not None:
         return
-    quick = _limit.updates is None and not here.lasting
+    quick = _limit.updates is None and not runs
     if not (quick and backend(node.device).realize_small(node, known=True)):
         realize_nodes([node])
-    elif _detached:
-        _settle_detached()
+    elif detached_later:
+        settle_detached()
 
 
 def realize_nodes(nodes: Iterable[Node]) -> None:
@@ -173,11 +169,11 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     if _limit.updates is not None:
         refuse_traced(wanted)
     with running:
-        if here.lasting:
+        if runs:
             note_finished()
         if len(wanted) == 1 and backend(wanted[0].device).realize_small(wanted[0]):
-            if _detached:
-                _settle_detached()
+            if detached_later:
+                settle_detached()
             return
         wanted += pending_leaves(wanted)
         roots = [node for node in wanted if node.buffer is None]
@@ -191,7 +187,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
         for device, group in pending.items():
             backend(device).realize(group, order if alone else None)
         _pending.difference_update(wanted)
-        _settle_detached()
+        settle_detached()
 
 
 def pending_leaves(roots: Iterable[Node]) -> list[Node]:
@@ -212,18 +208,6 @@ def pending_leaves(roots: Iterable[Node]) -> list[Node]:
         elif isinstance(node, LeafNode) and node.buffer is None:
             found.append(node)
     return found
-
-
-def _settle_detached() -> None:
-    """Give detached values the buffers that their sources have got, and let the sources go."""
-    for reference in list(_detached):
-        node = reference()
-        if node is not None:
-            source = node.inputs[0] if node.inputs else node
-            if node.buffer is None and source.buffer is not None:
-                settle(node, source.buffer)
-        if node is None or node.buffer is not None:
-            _detached.pop(reference, None)
 
 
 class LeafNode(Node):
@@ -257,7 +241,7 @@ def detached(node: Node) -> Node:
     if node.buffer is None or is_tracing():
         found = detach.apply(node)
         if depth_is_limited():  # a traced graph stays as it was written
-            _detached[weakref.ref(found)] = None
+            detached_later[weakref.ref(found)] = None
         return found
     return buffer_node(node.buffer, node.shape, node.dtype, node.device)
 

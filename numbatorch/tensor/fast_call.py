@@ -13,11 +13,10 @@ from operator import is_
 from typing import Any
 
 from numbatorch import settings
-from numbatorch.backends.outcome import here
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
 from numbatorch.debugging import thread_flags
-from numbatorch.graph import thread_mode
+from numbatorch.graph import runs, thread_mode
 from numbatorch.nest import name_key
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.classes import argument_key, is_mutable
@@ -84,8 +83,8 @@ class _Checks:
             DEVICE=trace.device,
             FLAGS=thread_flags(),
             GUARDS=trace.guards,
-            HERE=here,
             MODE=thread_mode(),
+            RUNS=runs,
             SHARING=runner.sharing,
             VARIABLES=variables,
             Handle=Handle,
@@ -191,7 +190,7 @@ class _Checks:
             "FLAGS.tolerance is None",
             f"FLAGS.fuse is {thread_flags().fuse}",
             f"SHARING.parts == {self._runner.parts()}",
-            "not HERE.lasting",
+            "not RUNS",
         ]
         found = [f"if not ({' and '.join(checks)}):", "    return NotImplemented"]
         if not self._cells:

@@ -15,7 +15,6 @@ from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.outcome import Outcome, Stale
-from numbatorch.backends.program import Runs
 from numbatorch.graph import Node
 from numbatorch.ops.operands import BUFFER, COMPILED
 from numbatorch.tensor.base import Handle, realize_nodes, running
@@ -168,7 +167,6 @@ class _Run:
             POOL=program.pool,
             PROGRAM=program,
             RUN=program.run_native,
-            RUNS=Runs,
             Stale=Stale,
             Tensor=Handle._tensor,
             WORD=program.arguments.float_word,
@@ -271,7 +269,7 @@ class _Run:
             "    frame = FRAMES.pop()",
             "except IndexError:",
             "    frame = PROGRAM.frame()",
-            "if RUNS.lasting:",
+            "if RUNS:",
             "    with RUNNING:",
             f"        {run}",
             "else:",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 
 from numbatorch.errors import message
 from numbatorch.graph import PART, Node, TupleNode, current_trace, toposort
-from numbatorch.ops.operands import BUFFER, describe
+from numbatorch.ops.operands import BUFFER, describe, settle
 from numbatorch.references import outside_holders
+
+# Detached values whose source had no buffer yet: a running sum of losses must not hold on to the
+# graph of each loss. Threads add to it while another walks a copy of it.
+detached_later: dict[weakref.ref[Node], None] = {}
 
 
 def results_to_keep(roots: Sequence[Node], order: list[Node]) -> list[Node]:
@@ -61,3 +66,15 @@ def refuse_traced(nodes: Iterable[Node]) -> None:
                     describe(node),
                 )
             )
+
+
+def settle_detached() -> None:
+    """Give detached values the buffers that their sources have got, and let the sources go."""
+    for reference in list(detached_later):
+        node = reference()
+        if node is not None:
+            source = node.inputs[0] if node.inputs else node
+            if node.buffer is None and source.buffer is not None:
+                settle(node, source.buffer)
+        if node is None or node.buffer is not None:
+            detached_later.pop(reference, None)

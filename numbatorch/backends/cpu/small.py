@@ -11,8 +11,7 @@ from typing import Any
 from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
-from numbatorch.backends.program import Runs
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import Node, runs, toposort
 from numbatorch.ops.operands import CONST
 from numbatorch.ops.registry import Elementwise
 from numbatorch.shape import numel
@@ -81,7 +80,7 @@ class SmallGraphs:
             pool.held -= size
         addresses = [leaves[i].buffer.address for i in places]
         arguments = (frame.headers[0], *addresses, buffer.address)
-        if Runs.lasting and not locked:
+        if runs and not locked:
             program.frames.append(frame)
             return None
         if run(*arguments) != DONE:  # no other code has run since that look
