@@ -53,7 +53,7 @@ def argument_key(value: Any) -> Any:
     if is_mutable(kind):
         return _Same(value)
     if is_frozen(kind):
-        return kind, tuple(argument_key(getattr(value, field.name)) for field in fields(value))
+        return kind, tuple(_field_key(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, tuple):
         return kind, tuple(map(argument_key, value))
     if isinstance(value, frozenset):
@@ -63,6 +63,14 @@ def argument_key(value: Any) -> Any:
     if kind.__module__ == "decimal":
         return kind, str(value)
     return kind, attribute_key(value)
+
+
+def _field_key(value: Any) -> Any:
+    """As of an argument; what has no hash is left out of that of its object, and counts as itself."""
+    try:
+        return argument_key(value)
+    except TypeError:
+        return _Same(value)
 
 
 class _Same:

@@ -101,6 +101,8 @@ class _Walk:
         self.places: dict[tuple[str, int, Any], Place] = {}
         self._names: set[str] = set()
         self._grown: set[str] = set()  # names of what code adds to; read unless it is a container
+        self._spelled: set[str] = set()  # those that a program's own code spells
+        self._partly: list[dict[Any, Any]] = []  # dicts of which not all is looked at
         self._any_attribute = False
         self._any_class = False  # whether code may make objects of the classes of others
         self._seen: dict[int, Any] = {}  # and what has the id is held, so that it stays its own
@@ -155,6 +157,9 @@ class _Walk:
                 left_out |= shape.data & self._names
             if hasattr(instance, "__dict__"):
                 self._place(ATTRIBUTES, instance, left_out)
+        for group in self._partly:  # what ours reads from tensors, others may read there
+            for key in self._spelled & group.keys():
+                self._place("entry", group, key)
         for variables, names in self._absent.values():
             self._place("absent", variables, frozenset(names))
 
@@ -261,6 +266,7 @@ class _Walk:
         for key in value:
             if key not in untraced:
                 self._place("entry", value, key)
+        self._partly.append(value)
 
     def _function(self, function: FunctionType) -> None:
         code, module = function.__code__, function.__module__
@@ -291,6 +297,7 @@ class _Walk:
             self._instances.append(function)
         reads, variables = reads_of(function.__code__), function.__globals__
         self._names |= reads.attributes
+        self._spelled |= reads.attributes
         self._grown |= reads.grown
         self._any_attribute = self._any_attribute or reads.any_attribute
         self._any_class = self._any_class or "type" in reads.variables

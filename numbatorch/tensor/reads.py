@@ -85,6 +85,8 @@ def _read(code: CodeType, found: Reads) -> None:
             found.imports.add((steps[i - 2].argval, step.argval))
         elif step.opname == "IMPORT_FROM":
             found.attributes.add(step.argval)
+        elif step.opname == "MATCH_CLASS":
+            found.any_attribute = True
         if not step.opname.startswith("LOAD_") or not isinstance(step.argval, str):
             continue
         if step.opname == "LOAD_CONST":

@@ -71,6 +71,22 @@ CODE = {
     "global in evaluated code": ("c = 2.0", "x * eval('c * 1')", "c = 3.0"),
     "global that is deleted": ("abs = lambda v: 5.0", "x * abs(-2.0)", "del abs"),
     "global over a builtin": ("", "x * abs(-2.0)", "abs = lambda v: 5.0"),
+    "attribute in a pattern": (
+        "box = Box()\ndef f(x):\n    match box:\n        case Box(scale=c): return x * c",
+        "f(x)",
+        "box.scale = 3.0",
+    ),
+    "attribute in a pattern without its name": (
+        "class A: __match_args__ = ('c',)\na = A()\na.c = 2.0\n"
+        "def f(x):\n    match a:\n        case A(c): return x * c",
+        "f(x)",
+        "a.c = 3.0",
+    ),
+    "rate of an optimizer": (
+        "o = nt.optim.SGD([nn.Parameter(ones(2))], lr=0.5)",
+        "x * o.param_groups[0]['lr']",
+        "o.param_groups[0]['lr'] = 0.25",
+    ),
     "local variable of an attribute's name": (
         "box = Box()\ndef f(x):\n    scale = box.scale * 2\n    return x * scale",
         "f(x)",

@@ -157,3 +157,18 @@ def test_arguments_that_compare_equal_are_told_apart(name: str) -> None:
         for argument in arguments:
             found, wanted = compiled(x, argument), scaled(x, argument)
             assert (found.dtype, found.tolist()) == (wanted.dtype, wanted.tolist())
+
+
+def test_a_list_in_a_frozen_argument_is_followed() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Sizes:
+        name: str
+        scales: list[float] = dataclasses.field(hash=False)
+
+    compiled = nt.compile(lambda x, sizes: x * sizes.scales[0])
+    one, other, x = Sizes("a", [2.0]), Sizes("a", [2.0]), nt.ones(1)
+    for _ in range(4):
+        assert compiled(x, one).item() == compiled(x, other).item() == 2.0
+    other.scales[0] = 3.0
+    for _ in range(4):
+        assert (compiled(x, one).item(), compiled(x, other).item()) == (2.0, 3.0)
