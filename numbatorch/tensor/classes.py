@@ -66,7 +66,7 @@ def argument_key(value: Any) -> Any:
 
 
 def _field_key(value: Any) -> Any:
-    """As of an argument; what has no hash is left out of that of its object, and counts as itself."""
+    """As of an argument; what has no hash counts as itself."""
     try:
         return argument_key(value)
     except TypeError:
