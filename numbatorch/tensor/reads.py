@@ -15,6 +15,9 @@ _ANY_ATTRIBUTE = frozenset(
 # Functions that read variables whose names code does not spell.
 _ANY_VARIABLE = frozenset(("eval", "exec", "globals"))
 
+# Names by which code finds modules whose names are texts.
+_MODULES_BY_TEXT = tuple(map(frozenset, (("sys", "modules"), ("import_module",), ("__import__",))))
+
 # Calls of these leave a container that they are called on unread.
 _ADDERS = frozenset(("append", "add"))
 
@@ -96,6 +99,9 @@ def _read(code: CodeType, found: Reads) -> None:
             found.grown.add(step.argval)
         elif not _only_counts(steps, i):
             _kind(step.opname, found).add(step.argval)
+    if any(names.issubset(code.co_names) for names in _MODULES_BY_TEXT):
+        texts = (text for text in code.co_consts if isinstance(text, str))
+        found.imports.update((0, text) for text in texts if text.replace(".", "").isidentifier())
     if not _ANY_VARIABLE.isdisjoint(code.co_names):
         found.any_variable = True
     if not _ANY_ATTRIBUTE.isdisjoint(code.co_names):

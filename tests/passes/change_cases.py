@@ -56,6 +56,16 @@ CODE = {
         "f(x)",
         "other.scale = 3.0",
     ),
+    "module by a text": (
+        "import module_of_cases as other\nother.scale = 2.0",
+        "x * sys.modules['module_of_cases'].scale",
+        "other.scale = 3.0",
+    ),
+    "module that is imported by a text": (
+        "import module_of_cases as other\nfrom importlib import import_module\nother.scale = 2.0",
+        "x * import_module('module_of_cases').scale",
+        "other.scale = 3.0",
+    ),
     "arguments of the program": (
         "sys.argv.append('2')",
         "x * float(sys.argv[-1])",
