@@ -8,8 +8,8 @@ from types import CodeType
 
 # Names by which code reads attributes whose names it does not spell.
 _ANY_ATTRIBUTE = frozenset(
-    "getattr vars __dict__ attrgetter methodcaller asdict astuple replace getmembers copy deepcopy "
-    "__getattribute__ eval exec".split()
+    "getattr vars __dict__ attrgetter methodcaller asdict astuple getmembers __getattribute__ "
+    "eval exec".split()
 )
 
 # Functions that read variables whose names code does not spell.

@@ -285,12 +285,14 @@ def test_what_is_not_read_makes_no_trace() -> None:
         counts["calls"] += 1
         calls_of_global += 1
         box.calls = 1
-        return net(x) * box.scale
+        named = {"a": "b"}.copy()
+        return net(x) * box.scale * len(named["a"].replace("b", "c"))
 
     compiled = nt.compile(step)
     for number in range(5):
         compiled(ones(3, 4))
         box.step, net.step = number, number  # type: ignore[attr-defined]
+        Box.made = number  # type: ignore[attr-defined]
     # An attribute that comes into being is looked at once, for code may ask whether it is there.
     assert compiled.traces <= 2
     assert len(calls) == counts["calls"] == calls_of_global == compiled.traces
