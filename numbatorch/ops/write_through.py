@@ -64,6 +64,24 @@ def layout_through(layout: Layout, steps: Sequence[Step]) -> Layout | None:
     return layout
 
 
+def place_in_memory(node: Node) -> tuple[Node, Layout] | None:
+    """The realized value that a node is a view of, and where its elements lie in that.
+
+    None where it is no view, where no strides express it, and where it reads bytes as of another
+    dtype.
+    """
+    views: list[Step] = []
+    while node.buffer is None:
+        # In this order: what a finalizer settles meanwhile is no view any more.
+        attrs, inputs, op = node.attrs, node.inputs, node.op
+        if not isinstance(op, View) or op.reinterprets:
+            return None
+        views.append((op, attrs))
+        (node,) = inputs
+    layout = layout_through(Layout.contiguous(node.shape), views[::-1])
+    return None if layout is None else (node, layout)
+
+
 def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
     """`base` with `value` in the place of the view of it that `steps` make.
 

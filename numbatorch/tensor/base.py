@@ -35,7 +35,7 @@ from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
-from numbatorch.tensor.host import read_as_view
+from numbatorch.tensor.host import read_as_view, viewed_value
 from numbatorch.tensor.keep import detached_later, refuse_traced, results_to_keep, settle_detached
 from numbatorch.tensor.views import (
     Alias,
@@ -269,8 +269,12 @@ def host_array(node: Node) -> Array:
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)
     with running:
-        viewed = node.buffer is None and not is_tracing()
-        array = read_as_view(node) if viewed else None
+        array = None
+        if node.buffer is None and not is_tracing():
+            source = viewed_value(node)
+            if source is not None:
+                realize_nodes([source])
+            array = read_as_view(node)
         if array is None:
             realize_nodes([node])
             array = backend(node.device).to_numpy(node.buffer, node).view()

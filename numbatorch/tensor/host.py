@@ -11,10 +11,9 @@ import numpy as np
 
 from numbatorch.backends.base import backend
 from numbatorch.graph import Node
-from numbatorch.layout import Layout
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import select
-from numbatorch.ops.write_through import Step, layout_through
+from numbatorch.ops.write_through import place_in_memory
 from numbatorch.shape import numel
 
 Array = np.ndarray[Any, Any]
@@ -52,13 +51,13 @@ def number(node: Node) -> Any:
     if known is None or node.device.kind != "cpu":
         return None
     at, of_bits = known
-    attrs, inputs, op = node.attrs, node.inputs, node.op  # in this order, as in `_place`
+    attrs, inputs, op = node.attrs, node.inputs, node.op  # in this order, as in `place_in_memory`
     buffer, offset = node.buffer, 0
     if buffer is None:
         if op is select and inputs[0].buffer is not None:
             buffer, offset = inputs[0].buffer, attrs["index"]  # of the one long dimension
         else:
-            place = _place(node)
+            place = place_in_memory(node)
             if place is None:
                 return None
             source, layout = place
@@ -75,29 +74,28 @@ def read_as_view(node: Node) -> Array | None:
     """The elements of a small view of a realized value in host memory; None for anything else."""
     if not 0 < numel(node.shape) <= FEW_ELEMENTS or node.dtype.kind not in "biuf":
         return None
-    place = _place(node)
+    place = place_in_memory(node)
     if place is None:
         return None
     source, layout = place
     return backend(source.device).view_to_numpy(source.buffer, source.dtype, layout)
 
 
-def _place(node: Node) -> tuple[Node, Layout] | None:
-    """The realized value that a node is a view of, and where its elements lie in that.
+# Of a value of so many elements at most all are computed when some are read: there is one plan for
+# whatever is read next, where making one for each view takes as long as computing all.
+MOST_ELEMENTS = 1 << 18
 
-    None where it is no view, where no strides express it, and where it reads bytes as of another
-    dtype.
-    """
-    views: list[Step] = []
-    while node.buffer is None:
-        # In this order: what a finalizer settles meanwhile is no view any more.
-        attrs, inputs, op = node.attrs, node.inputs, node.op
-        if not isinstance(op, View) or op.reinterprets:
-            return None
-        views.append((op, attrs))
-        (node,) = inputs
-    layout = layout_through(Layout.contiguous(node.shape), views[::-1])
-    return None if layout is None else (node, layout)
+
+def viewed_value(node: Node) -> Node | None:
+    """What a node is a view of, where that is to be computed before the view is read; else None."""
+    source = node
+    while source.buffer is None:
+        inputs, op = source.inputs, source.op  # in this order, as in `place_in_memory`
+        if not isinstance(op, View):
+            break
+        (source,) = inputs
+    small = source.device.kind == "cpu" and numel(source.shape) <= MOST_ELEMENTS
+    return source if small and source is not node and source.buffer is None else None
 
 
 def unchanging(array: Array) -> Array:

@@ -51,8 +51,8 @@ class CPUBackend(PlanBackend):
         super().forget_programs()
         self._small.clear()
 
-    def _make_small(self, order: list[Node], root: Node) -> CPUProgram:
-        program = self._make(placeholder_graph(order), [root], frozenset())
+    def _make_small(self, order: list[Node], root: Node, leaves: set[Node]) -> CPUProgram:
+        program = self._make(placeholder_graph(order, leaves), [root], frozenset())
         assert isinstance(program, CPUProgram)
         return program
 

@@ -13,7 +13,8 @@ from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
 from numbatorch.graph import Node, runs, toposort
 from numbatorch.ops.operands import CONST
-from numbatorch.ops.registry import Elementwise
+from numbatorch.ops.registry import Elementwise, View
+from numbatorch.ops.write_through import place_in_memory
 from numbatorch.shape import numel
 from numbatorch.variable import attribute_key
 
@@ -22,6 +23,7 @@ MOST_BYTES = 1 << 16  # of the result
 KEPT = 1024  # programs
 
 new = object.__new__
+Leaf = tuple[Node, Buffer, int]  # with the memory that it lies in, and its address
 Entry = tuple[CPUProgram, Callable[..., int], list[int], int, int, list[Any]]
 
 
@@ -29,10 +31,10 @@ class SmallGraphs:
     """Programs of small graphs, by what `walk` gives.
 
     Args:
-        make: (order, root) -> the program, with its leaves by number of the realized nodes.
+        make: (order, root, leaves) -> the program, with its leaves by number of those in order.
     """
 
-    def __init__(self, make: Callable[[list[Node], Node], CPUProgram]) -> None:
+    def __init__(self, make: Callable[[list[Node], Node, set[Node]], CPUProgram]) -> None:
         self._make = make
         self._known: dict[tuple[Any, ...], Entry | None] = {}
 
@@ -50,10 +52,10 @@ class SmallGraphs:
             parts, fuse: what programs depend on beside their graph.
             locked: whether the lock of runs is held, within which programs are made.
         """
-        if root.depth > MOST_NODES:
+        if root.depth > MOST_NODES or type(root.op) is not Elementwise:
             return None
         key: list[Any] = [parts, fuse]
-        leaves: list[Node] = []
+        leaves: list[Leaf] = []
         number: dict[Node, int] = {}
         if not walk(root, key, leaves, number):
             return None
@@ -78,7 +80,7 @@ class SmallGraphs:
             buffer.owner, buffer.address, buffer.nbytes = owner, owner.address, nbytes
             buffer.pool = pool = program.pool
             pool.held -= size
-        addresses = [leaves[i].buffer.address for i in places]
+        addresses = [leaves[i][2] for i in places]
         arguments = (frame.headers[0], *addresses, buffer.address)
         if runs and not locked:
             program.frames.append(frame)
@@ -88,20 +90,20 @@ class SmallGraphs:
         program.frames.append(frame)
         return buffer
 
-    def _remember(self, key: tuple[Any, ...], root: Node, leaves: list[Node]) -> Entry | None:
+    def _remember(self, key: tuple[Any, ...], root: Node, leaves: list[Leaf]) -> Entry | None:
         """Plan a graph that was not seen yet."""
-        order = toposort([root])
-        met = set(leaves)
+        met = {node for node, _buffer, _address in leaves}
+        order = toposort([root], stop=met)
         realized = [node for node in order if node in met]
         inner = [node for node in order if node not in met]
         entry: Entry | None = None
         if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized:
-            program = self._make(order, root)
+            program = self._make(order, root, met)
             if any(node.buffer is not None for node in inner):
                 return None  # a finalizer or a signal's handler came in between
             run, way = program.run_native, program.way
             if run is not None and way.short and not way.checked and len(program.sizes()) == 1:
-                place = {node: i for i, node in enumerate(leaves)}
+                place = {node: i for i, (node, _buffer, _address) in enumerate(leaves)}
                 places = [place[realized[i]] for i in program.leaf_order]
                 (nbytes,) = program.sizes()
                 size = program.pool.size_of(nbytes)
@@ -112,18 +114,19 @@ class SmallGraphs:
         return entry
 
 
-def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]) -> bool:
+def walk(node: Node, key: list[Any], leaves: list[Leaf], number: dict[Node, int]) -> bool:
     """Append what the program of a graph depends on; False where the graph is not a small one.
 
     Dtypes and shapes within the graph follow from those of its leaves.
 
     Args:
-        leaves: realized nodes in the order in which they are met.
+        leaves: realized nodes, and views whose elements lie in a row in one, as they are met.
         number: of each node met so far.
     """
     op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
-    if node.buffer is not None:
-        leaves.append(node)
+    buffer = node.buffer
+    if buffer is not None:
+        leaves.append((node, buffer, buffer.address))
         key.append(node.dtype)
         key.append(node.shape)
         number[node] = len(number)
@@ -143,6 +146,14 @@ def walk(node: Node, key: list[Any], leaves: list[Node], number: dict[Node, int]
     elif op is CONST:
         key.append(op)
         key.append(attribute_key(attrs["value"]))
+        key.append(node.dtype)
+        key.append(node.shape)
+    elif type(op) is View:
+        found = place_in_memory(node)
+        if found is None or not found[1].is_contiguous or 0 in node.shape:
+            return False
+        buffer, layout = found[0].buffer, found[1]
+        leaves.append((node, buffer, buffer.address + layout.offset * node.dtype.itemsize))
         key.append(node.dtype)
         key.append(node.shape)
     else:
