@@ -106,7 +106,7 @@ SIGNATURES = {
     "plain": ("x, y, index, start, by", ""),
     "keyword": ("x, y, *, index, start, by", ""),
     "list": ("pair, index, start, by", "x, y = pair"),
-    "dict": ("pair, index, start, by", "x, y = pair['x'], pair['y']"),
+    "dict": ("pair, index, start, by", "x, y = pair.values()"),
     "gathered": ("*xs, index, start, by", "x, y = xs"),
     "defaults": ("x, y=OTHER, index=INDEX, start=1, by=0.5", ""),
     "object": ("x, y, index, start, by, model", "s = model"),
@@ -254,6 +254,7 @@ class World:
         s: its state.
         held: results of calls, and what else somebody has.
         leaves: arguments that get gradients.
+        last: an argument of a call before.
         read: arrays of values that were read, with copies.
     """
 
@@ -278,6 +279,7 @@ class World:
             self.call = compiled(self.function, program.dynamic)
         self.held: list[Any] = []
         self.leaves: list[nt.Tensor] = []
+        self.last: nt.Tensor | None = None
         self.read: list[tuple[Array, Array]] = []
 
     def use(self, s: Any) -> None:
@@ -358,13 +360,16 @@ class Arguments:
     def made(self, world: World) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as tensors of a world."""
         x = WAYS[self.x[1]](world, self.x[0])
+        if self.x[1] in ("fresh", "shared", "lazy", "view"):
+            world.last = x
         y = x if self.y[1] == "same" else WAYS[self.y[1]](world, self.y[0])
         values = {"index": world.tensor(self.index), "start": self.start, "by": self.by}
         match world.program.signature:
             case "list":
                 return _by_keyword({"pair": [x, y], **values}, self.named)
             case "dict":
-                return _by_keyword({"pair": {"y": y, "x": x}, **values}, self.named)
+                pair = {"x": x, "y": y} if self.index[0] == 3 else {"y": y, "x": x}
+                return _by_keyword({"pair": pair, **values}, self.named)
             case "gathered":
                 return (x, y), values
             case "keyword":
@@ -393,6 +398,13 @@ def _result(world: World, array: Array) -> nt.Tensor:
     return world.tensor(array)
 
 
+def _again(world: World, array: Array) -> nt.Tensor:
+    """The argument of a call before."""
+    if world.last is None or world.last.shape != array.shape:
+        return world.tensor(array)
+    return world.last
+
+
 # How a tensor argument comes about.
 WAYS: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "fresh": lambda world, array: world.tensor(array),
@@ -400,6 +412,7 @@ WAYS: dict[str, Callable[[World, Array], nt.Tensor]] = {
     "lazy": lambda world, array: world.tensor(array) * 1,
     "view": lambda world, array: world.tensor(np.repeat(array, 2, 0))[::2],
     "result": _result,
+    "again": _again,
     "captured": lambda world, array: world.s.named["bias"],
     "copy": lambda world, array: world.s.total.clone(),
     "leaf": lambda world, array: world.leaf(array),

@@ -77,6 +77,28 @@ def hold_array(world: World) -> None:
     world.read.append((found, found.copy()))
 
 
+def change_held(world: World) -> None:
+    for held in world.held:
+        if held.dtype is nt.float32 and not held.requires_grad:
+            held.mul_(0.5)
+
+
+def change_argument(world: World) -> None:
+    if world.last is not None and world.last.dtype is nt.float32:
+        world.last.add_(0.25)
+
+
+def set_threads(world: World) -> None:
+    nt.set_num_threads(1 + len(world.held) % 2)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = nt.get_num_threads()
+    yield
+    nt.set_num_threads(before)
+
+
 def backward(world: World) -> None:
     for held in world.held:
         if held.requires_grad and world.program.kind == "gradient":
@@ -90,6 +112,9 @@ BETWEEN: dict[str, Callable[[World], Any]] = {
     "change a view": lambda world: world.s.row.mul_(-0.5),
     "change what is read": lambda world: world.s.named["bias"].mul_(0.75),
     "share memory": lambda world: world.s.parts[0].copy_(world.s.parts[1]),
+    "change what is held": change_held,
+    "change an argument": change_argument,
+    "change a default": lambda world: world.names["OTHER"].mul_(0.75),
     "hold a value": lambda world: world.held.append(world.s.total.clone()),
     "hold what reads it": lambda world: world.held.append(world.s.kept + 1),
     "hold a view": lambda world: world.held.append(world.s.ring[1:3]),
@@ -112,11 +137,13 @@ RETRACED: dict[str, Callable[[World], Any]] = {
     "a parameter": replace_parameter,
     "a learning rate": change_rate,
     "the whole state": other_state,
+    "a number of threads": set_threads,
 }
 
 
 # What a program says that a change concerns.
 CONCERNED = {
+    "change a default": "y=OTHER",
     "change in place": "s.total",
     "change through a view": "s.ring",
     "change a view": "s.row",
@@ -128,6 +155,7 @@ CONCERNED = {
     "hold an array": "s.kept",
     "backward": "s.w",
     "no gradients": ".backward()",
+    "within no_grad": "s.w",
     "a float": "s.factor",
     "a bool": "s.on",
     "a tensor that is read": "s.square",
@@ -239,7 +267,7 @@ class History:
 
 def failure(world: World, arguments: Arguments) -> Any:
     """Class and text of what a call raises, or None."""
-    held = list(world.held)
+    held, last = list(world.held), world.last
     try:
         for found in leaves(world.run(arguments)):
             array_of(found)
@@ -247,7 +275,7 @@ def failure(world: World, arguments: Arguments) -> Any:
     except nt.OutOfRange as error:
         return type(error), str(error)
     finally:
-        world.held = held
+        world.held, world.last = held, last
     return None
 
 
@@ -290,7 +318,7 @@ def test_random_histories(first: int) -> None:
     assert short > 0.3 * sum(history.calls for history in histories)
 
 
-@pytest.mark.parametrize("name", [*BETWEEN, *RETRACED])
+@pytest.mark.parametrize("name", [*BETWEEN, *RETRACED, "within no_grad", "watched"])
 def test_a_change_is_seen_on_the_short_way(name: str) -> None:
     seeds = (seed for seed in itertools.count(800) if CONCERNED.get(name, "") in text_of(seed))
     for seed in itertools.islice(seeds, 5):
@@ -301,9 +329,11 @@ def test_a_change_is_seen_on_the_short_way(name: str) -> None:
             arguments = random_arguments(rng, history.program, False, None)
         with debug.no_fuse(), history.told():
             for call in range(8):
-                if call in (4, 6):
+                now = call in (4, 6)
+                if now and name in BETWEEN | RETRACED:
                     history.between(name, (BETWEEN | RETRACED)[name], call == 4)
-                history.call(arguments, False, False, True, False)
+                watched, grad = now and name == "watched", not now or name != "within no_grad"
+                history.call(arguments, False, watched, grad, False)
                 history.compare()
 
 
