@@ -109,9 +109,12 @@ class Outcome:
                     except KeyboardInterrupt as interrupt:
                         late = interrupt
             finally:
-                for entered in (runs, lasting):
-                    if self in entered:
-                        entered.remove(self)
+                try:
+                    if self in runs:
+                        runs.remove(self)
+                finally:
+                    if self in lasting:
+                        lasting.remove(self)
             if late is not None:
                 raise late
 
