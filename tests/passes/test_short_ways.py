@@ -141,6 +141,8 @@ RETRACED: dict[str, Callable[[World], Any]] = {
 }
 
 
+MODES = ("within no_grad", "outside of no_grad", "watched")
+
 # What a program says that a change concerns.
 CONCERNED = {
     "change a default": "y=OTHER",
@@ -156,6 +158,7 @@ CONCERNED = {
     "backward": "s.w",
     "no gradients": ".backward()",
     "within no_grad": "s.w",
+    "outside of no_grad": "* s.w",
     "a float": "s.factor",
     "a bool": "s.on",
     "a tensor that is read": "s.square",
@@ -267,7 +270,7 @@ class History:
 
 def failure(world: World, arguments: Arguments) -> Any:
     """Class and text of what a call raises, or None."""
-    held, last = list(world.held), world.last
+    before = list(world.held), list(world.leaves), world.last
     try:
         for found in leaves(world.run(arguments)):
             array_of(found)
@@ -275,7 +278,7 @@ def failure(world: World, arguments: Arguments) -> Any:
     except nt.OutOfRange as error:
         return type(error), str(error)
     finally:
-        world.held, world.last = held, last
+        world.held, world.leaves, world.last = before
     return None
 
 
@@ -318,7 +321,7 @@ def test_random_histories(first: int) -> None:
     assert short > 0.3 * sum(history.calls for history in histories)
 
 
-@pytest.mark.parametrize("name", [*BETWEEN, *RETRACED, "within no_grad", "watched"])
+@pytest.mark.parametrize("name", [*BETWEEN, *RETRACED, *MODES])
 def test_a_change_is_seen_on_the_short_way(name: str) -> None:
     seeds = (seed for seed in itertools.count(800) if CONCERNED.get(name, "") in text_of(seed))
     for seed in itertools.islice(seeds, 5):
@@ -333,6 +336,7 @@ def test_a_change_is_seen_on_the_short_way(name: str) -> None:
                 if now and name in BETWEEN | RETRACED:
                     history.between(name, (BETWEEN | RETRACED)[name], call == 4)
                 watched, grad = now and name == "watched", not now or name != "within no_grad"
+                grad = now if name == "outside of no_grad" else grad
                 history.call(arguments, False, watched, grad, False)
                 history.compare()
 
