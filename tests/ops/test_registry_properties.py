@@ -66,11 +66,15 @@ def sampled(op: Op, seed: int) -> tuple[DType, ...]:
     return tuple(drawn if len(drawn) < 3 else (drawn[0], drawn[rng.integers(1, 3)]))
 
 
+def with_float32(dtypes: tuple[DType, ...], device: str) -> tuple[DType, ...]:
+    """The dtypes, with another one where the device lacks float64."""
+    add = device == "metal" and dt.float64 in dtypes and dt.float32 not in dtypes
+    return (dt.float32, *dtypes) if add else dtypes
+
+
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
 def test_operator_has_every_property(op: Op, device: str, seed: int) -> None:
-    dtypes = sampled(op, seed)
-    if device == "metal" and dt.float64 in dtypes:
-        dtypes = (dt.float32, *dtypes)
+    dtypes = with_float32(sampled(op, seed), device)
     if SIMULATED and op.name in SLOW_IN_THE_SIMULATOR:
         dtypes = (dt.float32,)
     examples, reaches = EXAMPLES[device], REACHED[device]
@@ -90,7 +94,8 @@ def test_elementwise_is_accurate_near_zero(op: Op, device: str, seed: int) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
 def test_operator_has_every_property_in_every_dtype(op: Op, device: str, seed: int) -> None:
-    assert check_op(op, device, seed=seed, examples=1, reaches=REACHED[device]) > 0
+    dtypes = with_float32(tuple(dtypes_of(op)), device)
+    assert check_op(op, device, dtypes=dtypes, seed=seed, examples=1, reaches=REACHED[device]) > 0
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
