@@ -162,11 +162,13 @@ def _pooling(fields: Fields, size: int) -> tuple[str, bool]:
 def _prompt(fields: Fields) -> str:
     name = fields.get("default_prompt_name", "")
     prompts = fields.get("prompts", {})
+    if not isinstance(prompts, dict):
+        fields.fail(f"prompts is {prompts!r}, not texts by name")
     fields.require("model_type", "SentenceTransformer", ("SentenceTransformer",))
     fields.refuse_unread(("__version__", "similarity_fn_name"))
     if name == "":
         return ""
-    text = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    text = prompts.get(name) if isinstance(name, str) else None
     if not isinstance(text, str):
         fields.fail(f"default_prompt_name is {name!r}, which prompts does not have")
     return text

@@ -147,6 +147,10 @@ class Compiled:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._function, name)
 
+    def __reduce__(self) -> Any:
+        """A copy, or what is pickled, has the function and no traces."""
+        return type(self), (self._function, self._dynamic, self._kept)
+
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         """As of the function: one of a class is a method of its objects."""
         if owner is None or not hasattr(type(self._function), "__get__"):
@@ -354,10 +358,11 @@ def _put(lists: dict[Any, list[Any]], key: Any, kept: list[Any]) -> None:
 
 
 def _stand_in(tensor: Any) -> Any:
-    """A tensor of the kind of an argument, without a value."""
+    """A tensor of the class and kind of an argument, without a value."""
     kind = LeafNode if is_leaf(tensor.node) else Node
     node = kind(BUFFER, (), {}, tensor.shape, tensor.dtype, tensor.device)
-    found = type(tensor)._tensor(node)
+    found = object.__new__(type(tensor))
+    Handle.__init__(found, node)
     found._grad = tensor._grad
     node.requires_grad = tensor.node.requires_grad and grad_enabled()
     if isinstance(node, LeafNode):
@@ -467,7 +472,7 @@ def _leaf_key(tensors: list[Any], value: Any) -> Any:
     if isinstance(value, Handle):
         tensors.append(value)
         node = value.node
-        return (Handle, node.shape, node.dtype, node.requires_grad, node.ends_gradient)
+        return (type(value), node.shape, node.dtype, node.requires_grad, node.ends_gradient)
     try:
         return argument_key(value)
     except TypeError:

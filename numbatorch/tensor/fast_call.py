@@ -145,7 +145,7 @@ class _Checks:
         node, name = value.node, f"n{len(self.arguments.tensors)}"
         kind = self.scope.name(type(value), "type")
         self._checks += [
-            f"(type({source}) is {kind} or isinstance({source}, Handle))",
+            f"type({source}) is {kind}",
             f"({name} := {source}.node).dtype is {self.scope.name(node.dtype, 'dtype')}",
             f"{name}.shape == {self.scope.name(node.shape, 'shape')}",
             f"({name}.device is DEVICE or {name}.device == DEVICE)",

@@ -1,5 +1,7 @@
 """Calls that take the short way give what the long way gives, and leave it when state changes."""
 
+import copy
+import pickle
 import re
 import threading
 import traceback
@@ -398,3 +400,23 @@ def test_constants_of_complex_zeros_keep_their_signs() -> None:
 def test_arrays_of_views_are_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         nt.arange(6.0).realize()[::2].numpy()[0] = 9.0
+
+
+def test_a_parameter_is_one_within_the_function() -> None:
+    def function(x: Any) -> Any:
+        return x * (3 if isinstance(x, nt.nn.Parameter) else 2)
+
+    compiled = nt.compile(function)
+    for _ in range(4):
+        for x in (nt.nn.Parameter(nt.ones(2)), nt.ones(2, requires_grad=True), nt.ones(2)):
+            assert compiled(x).tolist() == function(x).tolist()
+
+
+def test_copies_of_a_compiled_function_trace_for_themselves() -> None:
+    layer = nt.nn.Linear(2, 2)
+    compiled = quick(layer, nt.ones(1, 2))
+    for other in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
+        assert other.traces == 0
+        with nt.no_grad():
+            layer.weight.mul_(2)
+        assert other(nt.ones(1, 2)).tolist() != compiled(nt.ones(1, 2)).tolist()
