@@ -1,4 +1,4 @@
-"""Nodes that are made in a short way are those that `apply` makes, of every operator."""
+"""Nodes that are made in a short way are those that `promoted` makes, of every operator."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def told(node: Node | None, operands: tuple[Node, ...]) -> Any:
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_a_node_that_is_made_in_a_short_way_is_what_apply_makes(data: st.DataObject) -> None:
+def test_a_node_that_is_made_in_a_short_way_is_what_the_long_one_makes(data: st.DataObject) -> None:
     names = [name for name, op in OPERATORS.items() if op.arity in SHORT]
     op = OPERATORS[data.draw(st.sampled_from(names))]
     way = data.draw(st.sampled_from(SHORT[op.arity]))
@@ -75,7 +75,7 @@ def test_a_node_that_is_made_in_a_short_way_is_what_apply_makes(data: st.DataObj
         if short is None:
             return
         tensors = tuple(x for x in operands if isinstance(x, Node))
-        assert told(short, tensors) == told(op.apply(*operands), tensors)
+        assert told(short, tensors) == told(op.promoted(*operands), tensors)
 
 
 def test_each_short_way_is_taken_where_it_is_meant_for() -> None:
