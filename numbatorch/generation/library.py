@@ -85,9 +85,8 @@ def _may_prefix_merges(raw: bytes) -> bool:
     """Whether a tokenizer.json may have merges and a prefix: if not, it need not be read twice."""
     if b'"merges"' in raw and re.search(_PREFIXED, raw):
         return True
-    return (
-        b"\\u00" in raw and re.search(_ESCAPED_LETTER, raw) is not None
-    )  # in the keys, as it seems
+    # An escaped letter is in the keys, as it seems.
+    return b"\\u00" in raw and re.search(_ESCAPED_LETTER, raw) is not None
 
 
 def _check_merges(raw: bytes, path: Path) -> None:
