@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # `signal` without its enumerations
 import _thread
+import ctypes
 import gc
 import importlib
 import os
@@ -84,6 +85,22 @@ def numpy_ignores_errors() -> Iterator[None]:
         yield
 
 
+# `sigaction` of the C library; reading what it says and writing that back needs no layout of it.
+_sigaction: Any = getattr(ctypes.pythonapi, "sigaction", None)
+_ACTION = 512  # bytes, more than any system's
+
+
+def set_handler(number: int, handler: Any) -> None:
+    """`signal.signal` in the place of another handler: what `siginterrupt` has set stays."""
+    action = ctypes.create_string_buffer(_ACTION)
+    kept = _sigaction is not None and _sigaction(number, None, action) == 0
+    try:
+        _signal.signal(number, handler)
+    finally:  # also where the handler of another raises
+        if kept:
+            _sigaction(number, action, None)
+
+
 _waiting: dict[int, Any] = {}  # handlers that wait, by signal
 _came: dict[int, None] = {}  # signals that have come meanwhile
 
@@ -106,7 +123,7 @@ def handlers_waiting() -> Iterator[None]:
             handler = _signal.getsignal(number)
             if callable(handler):
                 _waiting[number] = handler
-                _signal.signal(number, _note)
+                set_handler(number, _note)
         yield
     finally:
         _let_handlers_come()
@@ -118,21 +135,30 @@ def are_handlers_waiting() -> bool:
 
 
 def _let_handlers_come() -> None:
-    """Put the handlers back, then give them the signals that came; goes on after one that raises.
+    """Put the handlers back, then call those whose signals came; goes on after one that raises.
 
-    Python looks for signals after a call, and so not between `del` and `raise_signal`.
+    The signals are not raised again: a descriptor that `set_wakeup_fd` has set was told of them
+    when they came. Python looks for signals after a call, so not between `del` and the handler.
     """
+    frame = sys._getframe(1)
     try:
         for number, handler in list(_waiting.items()):
             if _signal.getsignal(number) is _note:  # else the block has set another
-                _signal.signal(number, handler)
+                set_handler(number, handler)
             _waiting.pop(number, None)
         for number in list(_came):
+            handler = _signal.getsignal(number)
+            if not callable(handler):  # the block has set what the system does
+                handler = _raise
             del _came[number]
-            _signal.raise_signal(number)
+            handler(number, frame)
     finally:
         if _waiting or _came:
             _let_handlers_come()
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    _signal.raise_signal(number)
 
 
 class Call(Generic[Result]):
@@ -295,7 +321,11 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    """In a child no other thread is left that a pause would be for, or that handlers wait for."""
+    """In a child no other thread is left that a pause would be for, or that handlers wait for.
+
+    Signals that came before are the parent's.
+    """
+    _came.clear()
     _let_handlers_come()
     if _pauses:
         _pauses.clear()

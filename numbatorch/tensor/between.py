@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from numbatorch.apart import collector_at_rest
+from numbatorch.apart import collector_at_rest, set_handler
 from numbatorch.graph import trace_mode
 from numbatorch.tensor.base import untraced
 from numbatorch.tensor.random import unrecorded_draws
@@ -40,7 +40,7 @@ def _wrap_handlers() -> dict[int, partial[Any]]:
         handler = signal.getsignal(number)
         if callable(handler) and handler is not signal.default_int_handler:
             own[number] = partial(_outside, handler)
-            signal.signal(number, own[number])
+            set_handler(number, own[number])
     return own
 
 
@@ -52,7 +52,7 @@ def _unwrap_handlers(own: dict[int, partial[Any]]) -> None:
     for number, wrapped in own.items():
         handler = wrapped.args[0]
         if signal.getsignal(number) is wrapped:  # else the function has set another
-            signal.signal(number, handler)
+            set_handler(number, handler)
 
 
 def _outside(handler: Callable[[int, Any], Any], number: int, frame: Any) -> Any:

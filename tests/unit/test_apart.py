@@ -1,5 +1,6 @@
 """Calls and imports that nothing comes in between of; a fork that waits for imports."""
 
+import ctypes
 import gc
 import os
 import signal
@@ -7,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import numbatorch as nt
 from numbatorch import apart
 from numbatorch.apart import Call, import_module, whole
 from tests.interrupts import interruptions
@@ -324,6 +326,72 @@ def test_handlers_come_when_the_call_is_over_also_after_one_that_raises() -> Non
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@pytest.fixture
+def alarms() -> Iterator[list[int]]:
+    """The signals of SIGUSR1 that its handler was called for."""
+    if sys.platform == "win32":
+        pytest.skip("signals are sent otherwise there")
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _frame: came.append(number))
+    yield came
+    signal.signal(signal.SIGUSR1, before)
+
+
+def trace_of(work: Callable[[], Any]) -> None:
+    """Call it within a trace, where handlers are replaced too."""
+    nt.compile(lambda x: (work(), x * 2)[1])(nt.ones(2, device="cpu"))
+
+
+@pytest.mark.parametrize("block", [whole, trace_of])
+def test_a_signal_is_told_once_to_an_event_loop(
+    block: Callable[[Callable[[], Any]], Any], alarms: list[int]
+) -> None:
+    """Such as asyncio's: it learns of signals from the descriptor, and calls back for each byte."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing)
+    try:
+        block(lambda: signal.raise_signal(signal.SIGUSR1))
+        assert os.read(reading, 10) == bytes(alarms) == bytes([signal.SIGUSR1])
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize("block", [whole, trace_of])
+def test_what_siginterrupt_has_set_stays(
+    block: Callable[[Callable[[], Any]], Any], goes_on: bool, alarms: list[int]
+) -> None:
+    """Whether a call of the system goes on after a signal, within the block and after it."""
+    read = ctypes.CDLL(None, use_errno=True).read
+    found = []
+
+    def interrupted() -> None:
+        reading, writing = os.pipe()
+        main = threading.main_thread().ident
+        assert main is not None
+        timers = [
+            threading.Timer(0.05, lambda: signal.pthread_kill(main, signal.SIGUSR1)),
+            threading.Timer(0.15, lambda: os.write(writing, b"x")),
+        ]
+        for timer in timers:
+            timer.start()
+        found.append(read(reading, ctypes.create_string_buffer(1), 1))
+        for timer in timers:
+            timer.join()
+        os.close(reading)
+        os.close(writing)
+
+    signal.siginterrupt(signal.SIGUSR1, not goes_on)
+    block(interrupted)
+    interrupted()
+    assert found == [1 if goes_on else -1] * 2
+    assert alarms == [signal.SIGUSR1] * 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
