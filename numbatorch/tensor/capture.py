@@ -39,17 +39,8 @@ from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
 from numbatorch.tensor.random import recorded_draws, take_back
 from numbatorch.tensor.reachable import declarations_of, guards_of
 from numbatorch.tensor.results import rebuilder, tensors_of
-from numbatorch.tensor.trace import (
-    LEAVES_NONE,
-    STAYS,
-    Changed,
-    Gradient,
-    Trace,
-    Traced,
-    kind_of,
-    plans_on,
-    refuse_history,
-)
+from numbatorch.tensor.trace import Trace, plans_on, refuse_history
+from numbatorch.tensor.traced import LEAVES_NONE, STAYS, Changed, Gradient, Traced, kind_of
 from numbatorch.tensor.tracked import Tracked
 from numbatorch.tensor.views import Updates
 from numbatorch.variable import variable

@@ -18,7 +18,8 @@ from numbatorch.backends.outcome import Outcome, Stale
 from numbatorch.graph import Node
 from numbatorch.ops.operands import BUFFER, COMPILED
 from numbatorch.tensor.base import Handle, realize_nodes, running
-from numbatorch.tensor.trace import Changed, Trace, owned, refuse_history
+from numbatorch.tensor.trace import Trace, owned, refuse_history
+from numbatorch.tensor.traced import Changed
 from numbatorch.tensor.views import Clock, share_memory
 from numbatorch.variable import FloatVariable, Variable
 
@@ -142,6 +143,16 @@ def statements(trace: Trace, scope: Scope, arguments: Arguments) -> list[str]:
     return lines + _Run(trace, program, scope, arguments).lines()
 
 
+_LOOK = [
+    "outside = TRACE.outside",
+    "if outside.seen != CLOCK.last:",
+    "    try:",
+    "        outside = TRACE.now()",
+    "    except Changed:",
+    "        return NotImplemented",
+]
+
+
 class _Run:
     """Writes a run of one program."""
 
@@ -154,7 +165,6 @@ class _Run:
         self.arguments = arguments
         scope.update(
             BUFFER=BUFFER,
-            BUFFERS=trace.buffers,
             BUILD=trace.build,
             Buffer=Buffer,
             COMPILED=COMPILED,
@@ -180,10 +190,7 @@ class _Run:
             key = f"({''.join(f'{self.arguments.numbers[name]}, ' for name in trace.variables)})"
             lines += [f"if {key} not in TRACE.allowed:", "    TRACE.check(values)"]
         if trace.before or trace.draws:
-            lines += [
-                "if CLOCK.last != TRACE.seen and TRACE.moved()[0]:",
-                "    return NotImplemented",
-            ]
+            lines += _LOOK
         lines += [f"{self.scope.name(call, 'before')}()" for call in trace.before]
         for draw, i in trace.draws:
             drawn = f"TRACE.drawn({self.scope.name(draw, 'draw')})"
@@ -205,15 +212,13 @@ class _Run:
         states = [self.scope.name(handle, "state") for _i, handle in trace.states]
         lines = [
             *(f"if {state}._place is not None: {state}.let_views_go()" for state in states),
-            "seen = CLOCK.last",
-            "if seen != TRACE.seen and TRACE.moved()[0]:",
-            "    return NotImplemented",
+            *_LOOK,
         ]
         for i, number in trace.arguments:
             lines.append(f"l{i} = {self.arguments.tensors[number][1]}.buffer")
         drawn = {i for _draw, i in trace.draws}
-        for i, _captured in trace.captured:
-            lines.append(f"l{i} = d{i}" if i in drawn else f"l{i} = BUFFERS[{i}]")
+        for i, _kind in trace.captured:
+            lines.append(f"l{i} = d{i}" if i in drawn else f"l{i} = outside.buffers[{i}]")
         for (i, _handle), state in zip(trace.states, states, strict=True):
             lines.append(f"l{i} = OWNED({state})")
         for i, gradient in trace.sources:
@@ -305,7 +310,7 @@ class _Run:
                 f"if h{i}.requires_grad and not h{i}.ends_gradient:",
                 f"    REFUSE([h{i}])",
             ]
-        clock = ", clock=CLOCK, seen=seen" if held else ""
+        clock = ", clock=CLOCK, seen=outside.seen" if held else ""
         call = f"PROGRAM.with_frame, PROGRAM.call, [{self._words()}], [{self._held()}], outcome"
         return [
             *lines,
@@ -325,8 +330,8 @@ class _Run:
         if trace.differentiable is not None:
             sources = (trace.arguments, trace.captured, trace.states, trace.sources)
             needed = {i for source in sources for i, _what in source}
-            leaves = [f"l{i}" if i in needed else "None" for i in range(len(trace.buffers))]
-            given = f"given, [{', '.join(leaves)}], [{', '.join(buffers)}], values"
+            leaves = [f"l{i}" if i in needed else "None" for i in range(len(trace.outside.nodes))]
+            given = f"given, outside, [{', '.join(leaves)}], [{', '.join(buffers)}], values"
             return [f"return BUILD(TRACE.returned({given}))"]
         lines = []
         for i, (result, buffer) in enumerate(zip(trace.results, buffers, strict=False)):

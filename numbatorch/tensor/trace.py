@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import Outcome, Stale, note_finished
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.device import Device, device
-from numbatorch.dtype import DType, uint32
+from numbatorch.dtype import uint32
 from numbatorch.errors import GradientError, OutOfMemory, message
 from numbatorch.graph import Node, toposort
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import BUFFER, COMPILED, CONST, describe
 from numbatorch.references import owns_node
-from numbatorch.shape import Shape, list_shape
 from numbatorch.tensor.base import (
     Handle,
     buffer_node,
@@ -36,92 +34,19 @@ from numbatorch.tensor.compiled_gradient import (
 )
 from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.random import Draw, take_back
+from numbatorch.tensor.traced import (
+    LEAVES_NONE,
+    STAYS,
+    Changed,
+    Gradient,
+    Kind,
+    Outside,
+    Traced,
+    kind_of,
+    shown_kind,
+)
 from numbatorch.tensor.views import Clock, moved_to, moves, share_memory
-from numbatorch.variable import FloatVariable, Values, Variable, attribute_key, current
-
-Kind = tuple[Device, DType, Shape, bool]
-
-
-def kind_of(node: Node) -> Kind:
-    """Device, dtype, shape, and whether a gradient is required: a trace is right for these."""
-    return node.device, node.dtype, node.shape, node.requires_grad
-
-
-class Gradient(NamedTuple):
-    """The `.grad` of a tensor that a function reads or changes.
-
-    Attributes:
-        of: the tensor, or the number of the argument.
-        before: what the gradient before the trace was, or None; whatever it was where the
-            function sets it first.
-        changed: whether that is changed in place.
-        after: number of the result that is left there; -1 where the gradient stays, or -2 where
-            None is left.
-    """
-
-    of: Handle | int
-    before: Kind | Literal["any"] | None
-    changed: bool
-    after: int
-
-    def owner(self, tensors: Sequence[Any]) -> Handle:
-        """The tensor whose gradient it is."""
-        found: Handle = tensors[self.of] if isinstance(self.of, int) else self.of
-        return found
-
-    def buffer(self, tensors: Sequence[Any]) -> Any:
-        """Where the gradient lies."""
-        found = self.owner(tensors)._grad
-        assert found is not None
-        realize_nodes([found.node])
-        return found.node.buffer
-
-    def fits(self, tensors: Sequence[Any]) -> bool:
-        """Whether there is a gradient where there was one before the trace, and of its kind."""
-        if self.before == "any":
-            return True
-        found = self.owner(tensors)._grad
-        return (None if found is None else kind_of(found.node)) == self.before
-
-
-class Captured(NamedTuple):
-    """A tensor from outside that is read: its node, and what that was in the trace."""
-
-    node: Node
-    kind: Kind
-
-
-@dataclass(eq=False)
-class Traced:
-    """What a function did with stand-ins for its arguments.
-
-    Attributes:
-        number: of the trace.
-        inputs: nodes of the stand-ins.
-        variables: plan variables that it was given.
-        build: makes what it returns out of nodes.
-        returned: the nodes that it returned.
-        changed: tensors that it changes, with the nodes that they held before and after.
-        gradients: what it does with gradients.
-        found: node of each of these before the trace, or None.
-        left: nodes that it leaves there.
-        draws: what it takes from generators of random numbers.
-        before: what is called before each replay.
-        single: whether it returned one tensor, and not a nest.
-    """
-
-    number: int
-    inputs: list[Node]
-    variables: dict[str, Variable | FloatVariable]
-    build: Callable[[list[Node]], Any]
-    returned: list[Node]
-    changed: list[tuple[Handle, Node, Node]]
-    gradients: list[Gradient]
-    found: list[Node | None]
-    left: list[Node]
-    draws: list[Draw]
-    before: list[Callable[[], None]]
-    single: bool
+from numbatorch.variable import Values, attribute_key, current
 
 
 class Trace:
@@ -134,7 +59,7 @@ class Trace:
             gradient is computed from.
         order: number, among all leaves, of each leaf of the program.
         arguments: (number of the leaf, number of the tensor argument).
-        captured: (number of the leaf, tensor from outside that is read).
+        captured: (number of the leaf, what the tensor from outside was that is read).
         states: (number of the leaf, tensor that is changed).
         sources: (number of the leaf, gradient that is read).
         gradients: what is done with `.grad`; `sources` are those that are read.
@@ -145,9 +70,7 @@ class Trace:
         variables, checks: plan variables, and nodes whose shape rules are asked again.
         before: what is called first.
         single: whether one tensor is returned, and not a nest.
-        buffers: by number of the leaf, those of tensors from outside that are read, as they were
-            at `seen`.
-        seen: number of the last update of a tensor then.
+        outside: tensors from outside that are read, as they were when they were looked at last.
         allowed: values of the plan variables that shape rules were asked about.
         replays: how often it was replayed by this program.
         quickened: the forms of calls for which a short way was looked for.
@@ -179,7 +102,6 @@ class Trace:
         self._saves = False
         self._plan()
         self._place(traced, leaves, state_of)
-        self.seen = -1
         self.single = traced.single
         self.allowed: set[Any] = set()
         self._replayed = False
@@ -209,7 +131,7 @@ class Trace:
         if self.differentiable is not None:
             needed.update(set(range(len(leaves))) - set(self.differentiable.unread))
         self.arguments: list[tuple[int, int]] = []
-        self.captured: list[tuple[int, Captured]] = []
+        self.captured: list[tuple[int, Kind]] = []
         self.states: list[tuple[int, Handle]] = []
         self.sources: list[tuple[int, Gradient]] = []
         number = {node: i for i, node in enumerate(leaves) if i in needed}
@@ -221,11 +143,11 @@ class Trace:
             elif node in source:
                 self.sources.append((i, source[node]))
             else:
-                self.captured.append((i, Captured(node, kind_of(node))))
+                self.captured.append((i, kind_of(node)))
         keys = [-1 if draw.key is None else number.get(draw.key, -1) for draw in traced.draws]
         self.draws = list(zip(traced.draws, keys, strict=True))
-        self._nodes: list[Any] = [None for _ in leaves]
-        self.buffers: list[Any] = [None for _ in leaves]
+        outside = [leaf if number.get(leaf) == i else None for i, leaf in enumerate(leaves)]
+        self.outside = Outside(-1, outside, [])
 
     def problem(self, tensors: Sequence[Any]) -> tuple[str, Any]:
         """What is not as it was before the trace, in words, and what stood there; or nothing."""
@@ -234,27 +156,36 @@ class Trace:
             return place.problem(), place.expected
         if not all(gradient.fits(tensors) for gradient in self.gradients):
             return "a gradient came, went or is of another kind", None
-        return self.moved() if self.seen != moves() else ("", None)
+        try:
+            self.now()
+        except Changed as change:
+            return change.reason, change.before
+        return "", None
 
-    def moved(self) -> tuple[str, Any]:
-        """What is of another kind now among tensors from outside, as `problem` tells it.
+    def now(self) -> Outside:
+        """Tensors from outside as they are.
 
-        Where nothing is, `buffers` are theirs.
+        Raises:
+            Changed: one is of another kind than in the trace.
         """
         seen = moves()
+        if self.outside.seen == seen:
+            return self.outside
         for _i, handle in self.states:
             if handle.node.device != self.device:
-                return f"a tensor was on {self.device} and is on {handle.node.device}", None
-        found = [(i, Captured(moved_to(node), kind)) for i, (node, kind) in self.captured]
-        for (_i, (now, kind)), (_j, (node, _kind)) in zip(found, self.captured, strict=True):
-            if now is not node and kind_of(now) != kind:
-                return f"a tensor was {_shown(kind)} and is {_shown(kind_of(now))}", node
-        realize_nodes([node for _i, (node, _kind) in found])
-        self.captured = found
-        for i, (node, _kind) in found:
-            self._nodes[i], self.buffers[i] = node, node.buffer
-        self.seen = seen
-        return "", None
+                problem = f"a tensor was on {self.device} and is on {handle.node.device}"
+                raise Changed(problem)
+        nodes = self.outside.nodes.copy()
+        for i, kind in self.captured:
+            before = nodes[i]
+            nodes[i] = node = moved_to(before)
+            if node is not before and kind_of(node) != kind:
+                problem = f"a tensor was {shown_kind(kind)} and is {shown_kind(kind_of(node))}"
+                raise Changed(problem, before)
+        realize_nodes([nodes[i] for i, _kind in self.captured])
+        buffers = [None if node is None else node.buffer for node in nodes]
+        self.outside = found = Outside(seen, nodes, buffers)
+        return found
 
     def notes(self) -> bool:
         """Whether a run changes what others may read."""
@@ -286,8 +217,7 @@ class Trace:
             Changed: the trace does not hold any more.
         """
         note_finished()
-        if self.seen != moves() and self.moved()[0]:
-            raise Changed
+        self.now()  # before anything is done
         if self.checks:
             self.check(numbers)
         for call in self.before:
@@ -315,23 +245,21 @@ class Trace:
         """
         for _i, handle in self.states:
             handle.let_views_go()  # before some are read here, for that moves the clock
-        seen = moves()
-        leaves = self._leaves(tensors)
+        outside = self.now()
+        leaves = self._leaves(tensors, outside)
         for i, key in drawn:
             leaves[i] = key
         held = [handle.node for handle, _kept in self.updated]
-        outcome = Outcome(clock=Clock, seen=seen) if self.updated else Outcome()
+        outcome = Outcome(clock=Clock, seen=outside.seen) if self.updated else Outcome()
         outcome.settle(
             partial(self.note, tensors, held, set()),
             partial(self.program.run, [leaves[i] for i in self.order], outcome, numbers),
         )
-        return self.build(self.returned(tensors, leaves, outcome.buffers, numbers))
+        return self.build(self.returned(tensors, outside, leaves, outcome.buffers, numbers))
 
-    def _leaves(self, tensors: Sequence[Any]) -> list[Any]:
+    def _leaves(self, tensors: Sequence[Any], outside: Outside) -> list[Any]:
         """The buffer of each leaf."""
-        if self.seen != moves() and self.moved()[0]:
-            raise Changed
-        leaves = self.buffers.copy()
+        leaves = outside.buffers.copy()
         for i, handle in self.states:
             leaves[i] = owned(handle)
         for i, number in self.arguments:
@@ -395,7 +323,12 @@ class Trace:
             noted.add(i)
 
     def returned(
-        self, tensors: Sequence[Any], leaves: list[Any], buffers: list[Any], numbers: Values
+        self,
+        tensors: Sequence[Any],
+        outside: Outside,
+        leaves: list[Any],
+        buffers: list[Any],
+        numbers: Values,
     ) -> list[Node]:
         """The nodes of what the function returns, which keep those of `leaves` that they need."""
         found = []
@@ -407,7 +340,7 @@ class Trace:
             found.append(node)
         d = self.differentiable
         if d is not None:
-            given = self._nodes.copy()
+            given = outside.nodes.copy()
             for i, number in self.arguments:
                 given[i] = tensors[number].node
             for i in d.unread:
@@ -420,18 +353,7 @@ class Trace:
         return found[: self.count]
 
 
-STAYS, LEAVES_NONE = -1, -2
-
 _ALLOWED = 4096  # values of plan variables that are remembered
-
-
-class Changed(Exception):
-    """A trace does not hold any more: something has changed since it was chosen."""
-
-
-def _shown(kind: Kind) -> str:
-    where, dtype, shape, required = kind
-    return f"{list_shape(shape)} {dtype.name} on {where}{', with a gradient' if required else ''}"
 
 
 def refuse_history(changed: Iterable[Node]) -> None:
