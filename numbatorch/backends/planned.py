@@ -18,7 +18,7 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.program import Program
 from numbatorch.dtype import DType
 from numbatorch.errors import message
-from numbatorch.graph import Node, toposort
+from numbatorch.graph import Node, current_trace, toposort
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
@@ -189,11 +189,10 @@ def structure(order: Sequence[Node], roots: Sequence[Node]) -> tuple[Any, list[N
         if node.buffer is not None:
             leaves.append(node)
         elif op is BUFFER:
-            raise RuntimeError(
-                message(
-                    "compile", "a value is read while its function is traced: return it instead"
-                )
+            when = (
+                "while its function is traced" if current_trace() else "after its trace has ended"
             )
+            raise RuntimeError(message("compile", f"a value is read {when}: return it instead"))
         else:
             key.append(op)
             for operand in inputs:

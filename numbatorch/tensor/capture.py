@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 import weakref
 from collections import OrderedDict
@@ -69,9 +70,10 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     >>> double(nt.tensor([1.0, 2.0])).tolist()
     [2.0, 4.0]
     """
+    names = (dynamic,) if isinstance(dynamic, str) else tuple(dynamic)
     if function is None:
-        return lambda found: Compiled(found, tuple(dynamic))
-    return Compiled(function, tuple(dynamic))
+        return lambda found: Compiled(found, names)
+    return Compiled(function, names)
 
 
 SOON = 2  # replays of a trace after which the next ones take a short way
@@ -139,7 +141,12 @@ class Compiled:
         return getattr(self._function, name)
 
     def __reduce__(self) -> Any:
-        """A copy, or what is pickled, has the function and no traces."""
+        """As a function, by its name where it is found by that; else without traces."""
+        found: Any = sys.modules.get(self.__module__)
+        for name in self.__dict__.get("__qualname__", "").split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return self.__qualname__
         return type(self), (self._function, self._dynamic, self._kept)
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
@@ -232,10 +239,14 @@ class Compiled:
         if made is None:
             self._eager.add(key)
             return None
-        self._keys[made] = key
-        self._traces[key] = [*self._traces.get(key, ()), made]
-        if len(self._keys) > self._kept:
-            self._drop(self._least_used())
+        place = made.guards.changed()
+        if place is None:
+            self._keys[made] = key
+            self._traces[key] = [*self._traces.get(key, ()), made]
+            if len(self._keys) > self._kept:
+                self._drop(self._least_used())
+        else:  # by the function itself, which has to run again for that where this stands again
+            reason = f"the function changes what it reads: {place.problem()}"
         self._made += 1
         if self._made == MANY and self._kept == KEPT:
             self._warn(reason, bound)
@@ -301,6 +312,7 @@ class Compiled:
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)
+        before = structure(id, arguments)
         with (
             nothing_in_between(),
             trace_mode() as trace,
@@ -317,11 +329,17 @@ class Compiled:
             changed = [(handle, old, handle.node) for handle, old in updates.held()]
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
             own = {id(t) for handle, old, _ in updates.gradients() for t in (old, handle._grad)}
+        if structure(id, arguments) != before:
+            problem = "a list or dict among the arguments is changed: return what it should be"
+            raise TypeError(message("compile", problem))
         changed = [entry for entry in changed if id(entry[0]) not in own]
-        for handle, old, _new in changed:
+        for handle, old, new in changed:
             if any(handle is given for given in stand_ins):
                 problem = "an argument is changed in place: return its new value"
                 raise TypeError(message("compile", problem, describe(old)))
+            if is_leaf(old) is not is_leaf(new):
+                problem = "requires_grad of a tensor from outside is changed: set it outside"
+                raise TypeError(message("compile", problem, f"tensor {describe(old)}"))
         guards.values_of(updates.read)
         _refuse_kept(guards, trace)
         return Traced(
