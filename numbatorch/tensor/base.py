@@ -36,7 +36,13 @@ from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, steps_between, with_history, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.host import read_as_view, viewed_value
-from numbatorch.tensor.keep import detached_later, refuse_traced, results_to_keep, settle_detached
+from numbatorch.tensor.keep import (
+    detached_later,
+    forget_detached,
+    refuse_traced,
+    results_to_keep,
+    settle_detached,
+)
 from numbatorch.tensor.views import (
     Alias,
     Clock,
@@ -241,7 +247,7 @@ def detached(node: Node) -> Node:
     if node.buffer is None or is_tracing():
         found = detach.apply(node)
         if depth_is_limited():  # a traced graph stays as it was written
-            detached_later[weakref.ref(found)] = None
+            detached_later[weakref.ref(found, forget_detached)] = None
         return found
     return buffer_node(node.buffer, node.shape, node.dtype, node.device)
 

@@ -36,12 +36,21 @@ from numbatorch.tensor.base import (
 )
 from numbatorch.tensor.between import nothing_in_between
 from numbatorch.tensor.classes import argument_key
-from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
+from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.random import recorded_draws, take_back
 from numbatorch.tensor.reachable import declarations_of, guards_of
 from numbatorch.tensor.results import rebuilder, tensors_of
 from numbatorch.tensor.trace import Trace, plans_on, refuse_history
-from numbatorch.tensor.traced import LEAVES_NONE, STAYS, Changed, Gradient, Traced, kind_of
+from numbatorch.tensor.traced import (
+    LEAVES_NONE,
+    STAYS,
+    Changed,
+    Gradient,
+    Traced,
+    kind_of,
+    refuse_changed,
+    refuse_kept,
+)
 from numbatorch.tensor.tracked import Tracked
 from numbatorch.tensor.views import Updates
 from numbatorch.variable import variable
@@ -77,7 +86,7 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
 
 
 SOON = 2  # replays of a trace after which the next ones take a short way
-QUICK = 4  # traces that are tried for it
+QUICK = 16  # traces that are tried for it
 KEPT = 64  # traces of a function that are kept
 MANY = 8  # traces of a function at which it is warned
 
@@ -329,19 +338,10 @@ class Compiled:
             changed = [(handle, old, handle.node) for handle, old in updates.held()]
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
             own = {id(t) for handle, old, _ in updates.gradients() for t in (old, handle._grad)}
-        if structure(id, arguments) != before:
-            problem = "a list or dict among the arguments is changed: return what it should be"
-            raise TypeError(message("compile", problem))
         changed = [entry for entry in changed if id(entry[0]) not in own]
-        for handle, old, new in changed:
-            if any(handle is given for given in stand_ins):
-                problem = "an argument is changed in place: return its new value"
-                raise TypeError(message("compile", problem, describe(old)))
-            if is_leaf(old) is not is_leaf(new):
-                problem = "requires_grad of a tensor from outside is changed: set it outside"
-                raise TypeError(message("compile", problem, f"tensor {describe(old)}"))
+        refuse_changed(changed, stand_ins, structure(id, arguments) == before)
         guards.values_of(updates.read)
-        _refuse_kept(guards, trace)
+        refuse_kept(guards, trace)
         return Traced(
             trace,
             inputs,
@@ -414,32 +414,6 @@ def _gradients(
             problem = "a gradient that has a gradient itself is left in .grad"
             raise GradientError(message("compile", problem, describe(node), hint="return it"))
     return found, before, left
-
-
-def _refuse_kept(guards: Guards, trace: int) -> None:
-    """Raise if the function bound a value that depends on its arguments where it may read it.
-
-    That has to be state, which has a place of its own.
-    """
-    for place in guards.all():
-        found = place.read()
-        if not same(found, place.expected):
-            values = found if isinstance(found, tuple) else (found,)
-            if place.kind == ATTRIBUTES:
-                values = tuple(vars(place.owner).values())
-            for value in values:
-                if isinstance(value, Handle) and _depends_on_arguments(value.node, trace):
-                    place.restore()
-                    problem = f"{place} is bound to a value of the traced function"
-                    hint = "return it, or change a tensor in place: kept[...] = value"
-                    row = f"tensor {describe(value.node)}"
-                    raise RuntimeError(message("compile", problem, row, hint=hint))
-
-
-def _depends_on_arguments(node: Node, trace: int) -> bool:
-    if node.trace != trace:
-        return False
-    return any(x.op is BUFFER and x.buffer is None for x in toposort([node]))
 
 
 def _captured_pending(roots: list[Node], trace: int) -> list[Node]:

@@ -24,7 +24,7 @@ from numbatorch.graph import (
     grad_mode,
     toposort,
 )
-from numbatorch.ops.operands import BUFFER, CONST, as_node, const, describe, zeros_like
+from numbatorch.ops.operands import BUFFER, as_node, const, describe, is_constant, zeros_like
 from numbatorch.ops.view import reshape
 from numbatorch.tensor.base import buffer_node, realize_nodes, running
 from numbatorch.variable import Values, attribute_key, current, is_variable
@@ -240,9 +240,12 @@ def _as_graph(g: Sequence[Node], inputs: Sequence[Node], call: Call) -> list[Nod
 
 
 def _constant(cotangent: Node) -> Any:
-    """What a cotangent is everywhere; None where that is not known, or it lies in memory."""
-    value = cotangent.attrs.get("value") if cotangent.op is CONST else None
-    return None if cotangent.buffer is not None or is_variable(value) else value
+    """The 0 or 1 that a cotangent is everywhere; None for any other, so that plans stay few."""
+    if cotangent.buffer is None:
+        for value in (0.0, 1.0):
+            if is_constant(cotangent, value):
+                return value
+    return None
 
 
 def _leaf(node: Node) -> Node:

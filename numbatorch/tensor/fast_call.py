@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Any
 
+import numpy as np
+
 from numbatorch import settings
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.backends.watched import is_watched
@@ -29,6 +31,17 @@ from numbatorch.variable import attribute_key
 FastCall = Callable[..., Any]
 
 _made = itertools.count()
+
+
+def _as_int(value: Any) -> int | None:
+    return int(value) if isinstance(value, np.integer) else None
+
+
+def _as_float(value: Any) -> float | None:
+    return float(value) if isinstance(value, float | np.floating) else None
+
+
+_AS: dict[Any, Callable[[Any], Any]] = {int: _as_int, float: _as_float}
 
 
 def fast_call(
@@ -108,9 +121,7 @@ class _Checks:
         if isinstance(source, dict):
             return all(self.argument(source[name], value[name]) for name in value)
         if dynamic:
-            self._checks.append(f"type({source}) is {kind.__name__}")
-            self.arguments.numbers[dynamic] = source
-            return kind in (int, float)
+            return self._number(source, kind, dynamic)
         if isinstance(value, Handle):
             return self._tensor(source, value)
         if isinstance(value, list | tuple | dict):
@@ -123,6 +134,17 @@ class _Checks:
             check = f"({check} or type({source}) is {type_} and {how}({source}) == {key})"
         self._checks.append(check)
         return True
+
+    def _number(self, source: str, kind: Any, name: str) -> bool:
+        """A plan variable, which NumPy's numbers may be given for, as in a trace."""
+        plain = float if issubclass(kind, float | np.floating) else int
+        given, other = f"v{next(self._locals)}", self.scope.name(_AS[plain], "number")
+        self._checks.append(
+            f"({given} := {source} if type({source}) is {plain.__name__} else {other}({source}))"
+            " is not None"
+        )
+        self.arguments.numbers[name] = given
+        return issubclass(kind, int | float | np.integer | np.floating)
 
     def _nest(self, source: str, value: Any) -> bool:
         keys = list(value) if isinstance(value, dict) else range(len(value))

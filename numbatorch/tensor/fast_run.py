@@ -225,6 +225,8 @@ class _Run:
             lines.append(f"l{i} = {self.scope.name(gradient, 'gradient')}.buffer(given)")
         for i, nbytes in enumerate(self.program.sizes()):
             lines += self._memory(i, nbytes)
+        for i, (variable, real) in enumerate(self.program.way.variables):
+            lines.append(f"w{i} = {self.arguments.number(variable, real, self.scope)}")
         return lines
 
     def _memory(self, i: int, nbytes: int) -> list[str]:
@@ -247,8 +249,7 @@ class _Run:
         """The addresses and numbers that compiled code gets."""
         words = [f"l{i}.address" for i in self.trace.order]
         words += [f"m{i}.address" for i in range(len(self.program.sizes()))]
-        for variable, real in self.program.way.variables:
-            words.append(self.arguments.number(variable, real, self.scope))
+        words += [f"w{i}" for i in range(len(self.program.way.variables))]
         return ", ".join(words)
 
     def _held(self) -> str:

@@ -68,6 +68,11 @@ def refuse_traced(nodes: Iterable[Node]) -> None:
             )
 
 
+def forget_detached(reference: weakref.ref[Node]) -> None:
+    """Nobody holds this detached value any more."""
+    detached_later.pop(reference, None)
+
+
 def settle_detached() -> None:
     """Give detached values the buffers that their sources have got, and let the sources go."""
     for reference in list(detached_later):

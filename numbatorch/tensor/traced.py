@@ -8,9 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.graph import Node
+from numbatorch.errors import message
+from numbatorch.graph import Node, toposort
+from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.shape import Shape, list_shape
-from numbatorch.tensor.base import Handle, realize_nodes
+from numbatorch.tensor.base import Handle, is_leaf, realize_nodes
+from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
 from numbatorch.tensor.random import Draw
 from numbatorch.variable import FloatVariable, Variable
 
@@ -124,3 +127,50 @@ class Changed(Exception):
     def __init__(self, reason: str, before: Any = None) -> None:
         super().__init__(reason)
         self.reason, self.before = reason, before
+
+
+def refuse_changed(
+    changed: list[tuple[Handle, Node, Node]], stand_ins: list[Any], nests_stay: bool
+) -> None:
+    """Raise if the function changed arguments, or by Python what replays would not change.
+
+    Args:
+        changed: tensors that it changed, with their nodes before and after.
+        nests_stay: whether lists and dicts among the arguments are as they were.
+    """
+    if not nests_stay:
+        problem = "a list or dict among the arguments is changed: return what it should be"
+        raise TypeError(message("compile", problem))
+    for handle, old, new in changed:
+        if any(handle is given for given in stand_ins):
+            problem = "an argument is changed in place: return its new value"
+            raise TypeError(message("compile", problem, describe(old)))
+        if is_leaf(old) is not is_leaf(new):
+            problem = "requires_grad of a tensor from outside is changed: set it outside"
+            raise TypeError(message("compile", problem, f"tensor {describe(old)}"))
+
+
+def refuse_kept(guards: Guards, trace: int) -> None:
+    """Raise if the function bound a value that depends on its arguments where it may read it.
+
+    That has to be state, which has a place of its own.
+    """
+    for place in guards.all():
+        found = place.read()
+        if not same(found, place.expected):
+            values = found if isinstance(found, tuple) else (found,)
+            if place.kind == ATTRIBUTES:
+                values = tuple(vars(place.owner).values())
+            for value in values:
+                if isinstance(value, Handle) and _depends_on_arguments(value.node, trace):
+                    place.restore()
+                    problem = f"{place} is bound to a value of the traced function"
+                    hint = "return it, or change a tensor in place: kept[...] = value"
+                    row = f"tensor {describe(value.node)}"
+                    raise RuntimeError(message("compile", problem, row, hint=hint))
+
+
+def _depends_on_arguments(node: Node, trace: int) -> bool:
+    if node.trace != trace:
+        return False
+    return any(x.op is BUFFER and x.buffer is None for x in toposort([node]))
