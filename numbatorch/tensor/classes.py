@@ -22,10 +22,10 @@ _READ_AS_USERS = ("nn", "optim", "models", "generation", "pipelines")  # package
 _LIBRARIES = frozenset(("builtins", "numpy", "numba", "llvmlite", "torch", "jax"))
 _LEAVES = (*PLAIN, DType, Device, np.generic, range, slice, CodeType)
 
-# Modules of the standard library whose objects hold what users give them.
+# Modules of Python's and NumPy, whose objects hold what users give them.
 _CONTAINERS = frozenset(
-    "_thread argparse collections configparser contextlib functools queue string threading types "
-    "weakref".split()
+    "_thread argparse collections configparser contextlib functools numpy queue string threading "
+    "types weakref".split()
 )
 
 # Containers that a function may add to and not read.
@@ -140,6 +140,13 @@ def may_change(array: np.ndarray[Any, Any]) -> bool:
             return True
         base = base.base
     return base is not None and not isinstance(base, bytes)
+
+
+@functools.lru_cache
+def may_hide(kind: type) -> bool:
+    """Whether a class has state of one of Python's or a library's, which no attribute may show."""
+    modules = (base.__module__ for base in kind.__mro__ if base is not object)
+    return any(is_opaque(module) and not is_ours(module) for module in modules)
 
 
 def has_bytes(value: Any) -> bool:

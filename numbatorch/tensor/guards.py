@@ -5,6 +5,8 @@ A trace is replayed while in each place stands what stood there before it; reach
 
 from __future__ import annotations
 
+import functools
+from abc import get_cache_token
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from types import CellType, ModuleType
@@ -64,6 +66,29 @@ def _attributes_of(owner: Any, left_out: frozenset[str]) -> tuple[str, ...]:
 
 ATTRIBUTES = "names of attributes"
 
+# What objects of Python's classes say of themselves that they keep where no attribute shows it.
+_TELLERS: dict[str, Callable[[Any], Any]] = {
+    "logging.Logger": lambda x: (x.getEffectiveLevel(), x.manager.disable, x.disabled),
+    "_io.StringIO": lambda x: x.closed or (x.getvalue(), x.tell()),
+    "_io.BytesIO": lambda x: x.closed or (x.getvalue(), x.tell()),
+    "decimal.Context": lambda x: (x.prec, x.rounding, x.Emin, x.Emax, x.capitals, x.clamp),
+    "statistics.NormalDist": repr,
+}
+
+
+@functools.lru_cache
+def teller_of(kind: type) -> Callable[[Any], Any] | None:
+    """What tells the hidden state of objects of a class, if anything does."""
+    names = (f"{base.__module__}.{base.__name__}" for base in kind.__mro__)
+    return next((_TELLERS[name] for name in names if name in _TELLERS), None)
+
+
+def _state_told(owner: Any, _key: str) -> Any:
+    kind: Any = type(owner)
+    teller = teller_of(kind)
+    return ABSENT if teller is None else teller(owner)
+
+
 # How what stands in a place is read.
 READERS: dict[str, Callable[[Any, Any], Any]] = {
     "variable": in_cell,
@@ -79,6 +104,8 @@ READERS: dict[str, Callable[[Any, Any], Any]] = {
     "array": _contents_of,
     "context": lambda owner, _key: owner.get(ABSENT),
     "generator": _state_of,
+    "state": _state_told,
+    "registered": lambda _owner, _key: get_cache_token(),
     "iterator": lambda _owner, _key: object(),  # nobody can tell where it is
     "value": lambda owner, _key: host_array(moved_to(owner)).tobytes(),
 }
@@ -127,6 +154,8 @@ class Place(NamedTuple):
             return f"{self.kind} {self.key}"
         if self.kind == "absent":
             return f"a global among {', '.join(sorted(self.key))}"
+        if self.kind == "registered":
+            return "what counts as a subclass"
         if self.kind == ATTRIBUTES:
             return f"attributes of {getattr(self.owner, '__name__', type(self.owner).__name__)}"
         return f"{self.kind} of {type(self.owner).__name__} {self.key}".rstrip()
@@ -137,7 +166,7 @@ class Place(NamedTuple):
             return f"{self} may have moved on"
         if self.kind in ("absent", ATTRIBUTES):
             return f"{self} came or went"
-        if self.kind in ("elements", "entries", "keys", "array", "generator", "value"):
+        if self.kind in ("elements", "entries", "keys", "array", "generator", "value", "state"):
             return f"{self} changed"
         before, now = _shown(self.expected), _shown(self.read())
         return f"{self} was {before} and is {now if now != before else 'another'}"

@@ -10,6 +10,7 @@ import functools
 import operator
 import sys
 import weakref
+from abc import ABCMeta
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -39,10 +40,11 @@ from numbatorch.tensor.classes import (
     is_ours,
     is_standard,
     may_change,
+    may_hide,
     package_of,
     shape_of,
 )
-from numbatorch.tensor.guards import ATTRIBUTES, READERS, Guards, Place, in_cell
+from numbatorch.tensor.guards import ATTRIBUTES, READERS, Guards, Place, in_cell, teller_of
 from numbatorch.tensor.reads import names_of, reads_of
 from numbatorch.tensor.tracked import Changes, Tracked
 
@@ -109,6 +111,7 @@ class _Walk:
         self._todo: list[Any] = []
         self._own: set[str] = set()  # packages that what is traced is part of
         self._instances: list[Any] = []
+        self._seeded: list[Any] = []  # generators of random numbers of ours
         self._modules: list[ModuleType] = []
         self._classes: dict[type, None] = {}
         self._constructed: set[type] = set()  # classes that code may call
@@ -157,6 +160,8 @@ class _Walk:
                 left_out |= shape.data & self._names
             if hasattr(instance, "__dict__"):
                 self._place(ATTRIBUTES, instance, left_out)
+        for generator in self._seeded if "initial_seed" in self._names else ():
+            self._place("attribute", generator, "_seed")
         for group in self._partly:  # what ours reads from tensors, others may read there
             for key in self._spelled & group.keys():
                 self._place("entry", group, key)
@@ -337,7 +342,7 @@ class _Walk:
                 self._place("entry", sys.modules, outer)
 
     def _object(self, value: Any) -> None:
-        kind = type(value)
+        kind: Any = type(value)
         module = kind.__module__
         if isinstance(value, Handle):
             if hasattr(value, "__dict__") and (value.__dict__ or self._any_attribute):
@@ -345,25 +350,28 @@ class _Walk:
         elif module.startswith("numpy"):
             if not {"bit_generator", "state", "get_state"}.isdisjoint(dir(kind)):
                 self._place("generator", value, "")
+            elif hasattr(value, "__dict__"):
+                self._instances.append(value)
         elif hasattr(kind, "getstate"):
             self._place("generator", value, "")
         elif kind is ContextVar:
             self._place("context", value, "")
-        elif hasattr(kind, "__next__") and is_opaque(module):
-            if not hasattr(kind, "write"):  # it is no file
-                self._place("iterator", value, "")
+        elif hasattr(kind, "__next__") and is_opaque(module) and not hasattr(kind, "write"):
+            self._place("iterator", value, "")  # it is no file
         elif is_ours(module) and is_opaque(module):
             self._wrapped(value)
+            if hasattr(kind, "initial_seed"):
+                self._seeded.append(value)
         elif settings.reads_variables(value):
             self.visit(settings.VARIABLES)
-        elif is_opaque(module) and has_bytes(value):
-            self._place("array", value, "")
         elif is_frozen(kind):
             slots = self._shape(kind).slots
             self._each(getattr(value, "__dict__", {}).values())
             self._each(getattr(value, name, None) for name in slots)
             self._kind(kind)
         else:
+            if may_hide(kind):
+                self._hidden(value, kind)
             if isinstance(value, Tracked):
                 self._own.add(package_of(module))
             if not isinstance(value, tuple) and not self._is_foreign(module):
@@ -371,6 +379,13 @@ class _Walk:
             self._wrapped(value)
             self._instances.append(value)
             self._kind(kind)
+
+    def _hidden(self, value: Any, kind: type) -> None:
+        """What an object keeps where no attribute shows it."""
+        if has_bytes(value):
+            self._place("array", value, "")
+        if teller_of(kind) is not None:
+            self._place("state", value, "")
 
     def _wrapped(self, value: Any) -> None:
         """The function that a compiled or cached one calls."""
@@ -403,6 +418,10 @@ class _Walk:
         """What a module holds under the names; of one of Python's what can change in place."""
         held = vars(module)
         standard = is_standard(module.__name__)
+        if "__getattr__" in held and not standard:
+            self._place("attribute", module, "__getattr__")
+            absent = self._names - held.keys()
+            self._absent.setdefault(id(held), (held, set()))[1].update(absent)
         for name in (self._names | self._grown) & held.keys():
             value = held[name]
             if not standard:
@@ -427,6 +446,8 @@ class _Walk:
         if not ours:
             self._place("member", kind, "__mro__", look=False)
             self._place(ATTRIBUTES, kind, frozenset())
+            if isinstance(kind, ABCMeta):
+                self._place("registered", ABCMeta, "")
         constructs = not ours and (kind in self._constructed or self._any_class)
         for name, value in list(vars(kind).items()):
             if name.startswith("__") and name.endswith("__"):

@@ -20,6 +20,7 @@ import pytest
 import numbatorch as nt
 from numbatorch import nn
 from tests.passes.change_cases import CODE, OBJECTS
+from tests.passes.hidden_change_cases import HIDDEN
 
 TOOLS = (
     *(collections, dataclasses, enum, functools, operator, os, sys, threading, types, weakref),
@@ -57,9 +58,9 @@ def program(text: str, expression: str) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:compile. .* is traced:RuntimeWarning")
-@pytest.mark.parametrize("name", [*CODE, *OBJECTS])
+@pytest.mark.parametrize("name", [*CODE, *OBJECTS, *HIDDEN])
 def test_a_change_is_seen(name: str) -> None:
-    text, expression, change = (CODE | OBJECTS)[name]
+    text, expression, change = (CODE | OBJECTS | HIDDEN)[name]
     scope, again = program(text, expression), program(text, expression)
     x = nt.tensor([1.0, -2.0], device="cpu")
     compiled = nt.compile(scope["function"])
