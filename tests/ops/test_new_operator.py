@@ -11,7 +11,7 @@ from numbatorch.ops.scalar import Scalar
 from numbatorch.testing import assert_close, assert_launches, check_op
 
 
-@elementwise(numpy=lambda x, y: x * y / (1 + x * x), dtypes=FLOATS)
+@elementwise(numpy=lambda x, y: x * y / (1 + x * x), dtypes=FLOATS, largest=1e18)
 def damped_product(x: Scalar, y: Scalar) -> Scalar:
     """x * y / (1 + x^2)."""
     return x * y / (1.0 + x * x)
