@@ -11,7 +11,7 @@ import operator as python
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
@@ -258,7 +258,16 @@ class Elementwise(Op):
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
 
 
-NO_ATTRIBUTES: dict[str, Any] = {}  # one for all nodes, which do not change theirs
+class _Unchanged(dict[str, Any]):
+    """Attributes that nodes share, and so do not change."""
+
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TypeError("nodes that are there do not change their attributes")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse
+
+
+NO_ATTRIBUTES = _Unchanged()  # of all nodes without any; proxies make slower calls with `**`
 SURE = 1 << 15  # numbers below it are in the range of every float type that computes
 DEEP = DEPTH_LIMIT - 1  # beyond it the long way decides what is computed
 _new = object.__new__

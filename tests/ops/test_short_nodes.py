@@ -1,7 +1,10 @@
 """Nodes that are made in a short way are those that `promoted` makes, of every operator."""
 
+import copy
+import pickle
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +90,14 @@ def test_each_short_way_is_taken_where_it_is_meant_for() -> None:
         found = add.with_number(x, 0.1, first=True)
         assert found is not None and found.inputs[0].op is CONST
         assert found.inputs[0].attrs == as_node(0.1, dtype, x.device).attrs
+
+
+def test_what_nodes_share_does_not_change() -> None:
+    x = const(1.0, dt.float32, device("cpu"), (2,))
+    node = OPERATORS["neg"].of_one(x)
+    assert node is not None
+    with pytest.raises(TypeError, match="do not change"):
+        node.attrs["dim"] = 1
+    with pytest.raises(TypeError, match="do not change"):
+        node.attrs |= {"dim": 1}
+    assert not node.attrs and copy.deepcopy(node.attrs) == pickle.loads(pickle.dumps(node.attrs))
