@@ -23,11 +23,18 @@ def debug(area: str, text: str, *values: Any) -> None:
     _record(DEBUG, area, text, values)
 
 
+# By area: an interrupt within `getLogger` may leave its lock held, for all other threads.
+_loggers: dict[str, Any] = {}
+
+
 def _record(level: int, area: str, text: str, values: tuple[Any, ...]) -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return
-    top = logging.getLogger("numbatorch")
-    if not top.handlers:
-        top.addHandler(logging.NullHandler())
-    logging.getLogger(f"numbatorch.{area}").log(level, text, *values, stacklevel=3)
+    logger = _loggers.get(area)
+    if logger is None:
+        top = logging.getLogger("numbatorch")
+        if not top.handlers:
+            top.addHandler(logging.NullHandler())
+        logger = _loggers[area] = logging.getLogger(f"numbatorch.{area}")
+    logger.log(level, text, *values, stacklevel=3)
