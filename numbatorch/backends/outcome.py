@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,6 +132,15 @@ class _Here(threading.local):
 
 
 here = _Here()
+
+
+def _after_fork() -> None:
+    """In a child the runs of other threads never end."""
+    runs[:] = here.lasting
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def note_finished() -> None:

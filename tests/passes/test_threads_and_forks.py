@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.graph import runs
 
 
 def work(seed: int) -> float:
@@ -59,3 +60,39 @@ def test_child_forked_while_other_threads_run_plans() -> None:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_no_run_lasts_for_ever_in_a_child_forked_within_it() -> None:
+    """Calls would go the long way, for what a run that lasts has to note first."""
+    state, stop = nt.zeros(1 << 21, device="cpu"), threading.Event()
+    one = nt.ones(1, device="cpu")
+
+    @nt.compile
+    def step(x: nt.Tensor) -> nt.Tensor:
+        state[...] = (state + x).sin().cos().exp()
+        return state.sum()
+
+    def steps() -> None:
+        while not stop.is_set():
+            step(one)
+
+    step(one)
+    thread = threading.Thread(target=steps)
+    thread.start()
+    within = 0
+    try:
+        for _ in range(200):
+            within += bool(runs)  # it lasts for milliseconds
+            child = os.fork()
+            if child == 0:
+                os._exit(len(runs))
+            _pid, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+            if within == 5:
+                break
+    finally:
+        stop.set()
+        thread.join()
+    assert within == 5
+    assert not runs
