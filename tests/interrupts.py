@@ -6,10 +6,21 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from numbatorch import apart
 
 
-def interruptions(call: Callable[[], Any], step: int = 1) -> Iterator[int]:
+class TimeIsUp(Exception):
+    """What the handler of an alarm raises; only `KeyboardInterrupt` comes by itself."""
+
+
+KINDS = pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeIsUp])
+
+
+def interruptions(
+    call: Callable[[], Any], step: int = 1, kind: type[BaseException] = KeyboardInterrupt
+) -> Iterator[int]:
     """Calls `call` again and again, interrupted a little later each time; yields after each.
 
     The interpreter looks for signals where a Python function begins and where a C function has
@@ -18,11 +29,12 @@ def interruptions(call: Callable[[], Any], step: int = 1) -> Iterator[int]:
 
     Args:
         step: how many moments later the next interrupt comes.
+        kind: what is raised.
     Yields:
         number of the moment.
     """
     moment = 0
-    while _interrupted(call, moment):
+    while _interrupted(call, moment, kind):
         yield moment
         moment += step
 
@@ -41,7 +53,7 @@ def is_moment(frame: FrameType, event: str) -> bool:
     return event == "c_return"
 
 
-def _interrupted(call: Callable[[], Any], moment: int) -> bool:
+def _interrupted(call: Callable[[], Any], moment: int, kind: type[BaseException]) -> bool:
     left = moment
     raised = False
 
@@ -51,14 +63,14 @@ def _interrupted(call: Callable[[], Any], moment: int) -> bool:
             return
         if left == 0:
             raised = True
-            raise KeyboardInterrupt
+            raise kind
         left -= 1
 
     before = sys.getprofile()
     try:
         sys.setprofile(profile)
         call()
-    except KeyboardInterrupt:
+    except kind:
         pass
     finally:
         sys.setprofile(before)

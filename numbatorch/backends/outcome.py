@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from numbatorch.apart import Pause
+from numbatorch.apart import Pause, handlers_waiting
 from numbatorch.backends.memory import Buffer
 from numbatorch.graph import runs
 
@@ -87,14 +87,18 @@ class Outcome:
     def settle(
         self, note: Callable[[list[Buffer]], None], run: Callable[[], None] = lambda: None
     ) -> None:
-        """Run, and have final results noted; an interrupt meanwhile waits until that is done.
+        """Run, and have final results noted; what a handler raises waits until that is done.
+
+        A signal's handler may raise anything. So what comes out of the noting may be an error of
+        the noting itself, and is if it comes once more while handlers wait. Then it is raised.
 
         Args:
             note: as the attribute.
             run: makes this final. No function begins between it and the noting, where an interrupt
                 would be seen.
         """
-        late: KeyboardInterrupt | None = None
+        late: BaseException | None = None
+        undisturbed = False
         self.note = note
         lasting = here.lasting
         try:
@@ -105,10 +109,18 @@ class Outcome:
             try:
                 while self.final and not self.noted:
                     try:
-                        note(self.buffers)
-                        self.noted = True
-                    except KeyboardInterrupt as interrupt:
-                        late = interrupt
+                        if late is None:
+                            note(self.buffers)
+                            self.noted = True
+                        else:
+                            with handlers_waiting():
+                                undisturbed = True
+                                note(self.buffers)
+                                self.noted = True
+                    except BaseException as err:
+                        if undisturbed and not self.noted:
+                            raise
+                        late = err
             finally:
                 try:
                     if self in runs:
@@ -117,7 +129,10 @@ class Outcome:
                     if self in lasting:
                         lasting.remove(self)
             if late is not None:
-                raise late
+                try:
+                    raise late
+                finally:
+                    del late  # it holds this frame
 
 
 class _Here(threading.local):
@@ -153,6 +168,19 @@ def note_finished() -> None:
         if outcome.final and not outcome.noted and outcome.note is not None:
             outcome.note(outcome.buffers)
             outcome.noted = True
+
+
+def starts(thread: threading.Thread) -> bool:
+    """Start a thread; False if the system refuses.
+
+    Handlers wait: what they raise is no refusal, and would leave the thread's locks half released.
+    """
+    with handlers_waiting():
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+    return True
 
 
 class _Task:
@@ -191,9 +219,7 @@ def _helper() -> SimpleQueue[_Task] | None:
         thread = threading.Thread(
             target=_serve, args=(tasks,), name="numbatorch-launches", daemon=True
         )
-        try:
-            thread.start()
-        except RuntimeError:
+        if not starts(thread):
             return None
         _serving = thread, tasks
     return _serving[1]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 import numbatorch.ops.families  # noqa: F401  (loads operators that are asked for)
+from numbatorch.apart import handlers_waiting
 from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
@@ -92,18 +93,18 @@ def tracing() -> Iterator[Updates]:
             yield updates
     finally:
         _limit.updates = outer
-        late: KeyboardInterrupt | None = None
-        while True:  # an interrupt waits until it is done
+        late: BaseException | None = None
+        done = undisturbed = False
+        while not done:  # what a signal's handler raises waits until it is
             try:
-                for handle, node in updates.held():
-                    handle.node = node
-                    handle.let_views_go()
-                for handle, gradient, _read in updates.gradients():
-                    handle._grad = gradient
-                Clock.last = next(numbers)  # another thread may have seen what they held
-                break
-            except KeyboardInterrupt as interrupt:
-                late = interrupt
+                with nullcontext() if late is None else handlers_waiting():
+                    undisturbed = late is not None
+                    updates.take_back()
+                    done = True
+            except BaseException as err:
+                if undisturbed and not done:
+                    raise
+                late = err
         if late is not None:
             raise late
 

@@ -93,6 +93,15 @@ class Updates:
         found = ((reference(), before, read) for reference, before, read in noted)
         return [(handle, before, read) for handle, before, read in found if handle is not None]
 
+    def take_back(self) -> None:
+        """Have the tensors hold again what they held before; may be called again."""
+        for handle, node in self.held():
+            handle.node = node
+            handle.let_views_go()
+        for handle, gradient, _read in self.gradients():
+            handle._grad = gradient
+        Clock.last = next(numbers)  # another thread may have seen what they held
+
 
 @dataclass(eq=False, repr=False, slots=True)
 class Memory:

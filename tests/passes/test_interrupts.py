@@ -13,7 +13,7 @@ from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.tensor.core import realize
 from tests.conftest import GPUS, SIMULATED
-from tests.interrupts import interruptions
+from tests.interrupts import KINDS, interruptions
 
 SIZE = 8 if SIMULATED else 1000
 
@@ -36,7 +36,9 @@ def ones(device: str = "cpu") -> nt.Tensor:
     return (nt.zeros(SIZE, device=device) + 1).realize()
 
 
-def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(
+    call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
     """A call in which the interrupt comes while the launches of a program run."""
     own = CPUProgram.call
 
@@ -46,13 +48,13 @@ def interrupted(call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Non
 
         def late(*arguments: int) -> int:
             run(*arguments)
-            raise KeyboardInterrupt
+            raise kind
 
         with monkeypatch.context() as patch:
             patch.setattr(program, "run_native", late)
             own(program, *args)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(kind):
         patch.setattr(CPUProgram, "call", interrupted)
         call()
 
@@ -63,13 +65,17 @@ def sum_over_donated(device: str = "cpu") -> nt.Tensor:
     return y + x
 
 
-def test_an_interrupt_during_a_run_keeps_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+@KINDS
+def test_an_interrupt_during_a_run_keeps_its_results(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
     total, other = sum_over_donated(), ones() * 3  # two, for a small graph overwrites nothing
-    interrupted(lambda: realize(total, other), monkeypatch)
+    interrupted(lambda: realize(total, other), monkeypatch, kind)
     assert (total == 2).all() and (other == 3).all()
 
 
-def test_an_interrupt_at_any_moment_of_realizing(compiled: str) -> None:
+@KINDS
+def test_an_interrupt_at_any_moment_of_realizing(compiled: str, kind: type[BaseException]) -> None:
     total = sum_over_donated(compiled).realize()
 
     def compute() -> None:
@@ -77,7 +83,7 @@ def test_an_interrupt_at_any_moment_of_realizing(compiled: str) -> None:
         total = sum_over_donated(compiled)
         total.realize()
 
-    for _ in interruptions(compute):
+    for _ in interruptions(compute, kind=kind):
         np.testing.assert_array_equal(total.numpy(), np.full(SIZE, 2))
 
 
@@ -96,19 +102,23 @@ def counter(device: str = "cpu") -> tuple[nt.Tensor, nt.Tensor, Any]:
     return first, second, count
 
 
-def test_an_interrupt_during_a_replay_keeps_all_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+@KINDS
+def test_an_interrupt_during_a_replay_keeps_all_updates(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
     first, second, count = counter()
     one = ones()
-    interrupted(lambda: count(one), monkeypatch)
+    interrupted(lambda: count(one), monkeypatch, kind)
     assert (first == 3).all() and (second == 6).all()
     assert (count(one) == 4).all()
 
 
-def test_an_interrupt_at_any_moment_of_a_replay(compiled: str) -> None:
+@KINDS
+def test_an_interrupt_at_any_moment_of_a_replay(compiled: str, kind: type[BaseException]) -> None:
     first, second, count = counter(compiled)
     one = ones(compiled)
     calls = 2.0
-    for _ in interruptions(lambda: count(one)):
+    for _ in interruptions(lambda: count(one), kind=kind):
         reached = float(first[0])
         assert reached in (calls, calls + 1)
         np.testing.assert_array_equal(second.numpy(), np.full(SIZE, 2 * reached))
@@ -116,8 +126,9 @@ def test_an_interrupt_at_any_moment_of_a_replay(compiled: str) -> None:
         calls = reached + 1
 
 
+@KINDS
 def test_an_index_out_of_range_is_forgotten_after_an_interrupt(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     table = ones()
 
@@ -125,7 +136,7 @@ def test_an_index_out_of_range_is_forgotten_after_an_interrupt(
         return table[nt.tensor([index], device="cpu")]
 
     assert read(1).tolist() == [1.0]
-    interrupted(lambda: read(5000).tolist(), monkeypatch)
+    interrupted(lambda: read(5000).tolist(), monkeypatch, kind)
     assert read(2).tolist() == [1.0]
 
 
@@ -144,10 +155,37 @@ def test_an_index_out_of_range_is_forgotten_after_an_interrupt_at_any_moment(gpu
         assert read(2) == [1.0], moment
 
 
-def drops() -> Iterator[int]:
-    return interruptions(lambda: POOL.allocate(5000))
+@KINDS
+def test_states_and_gradients_are_of_one_step_after_an_interrupted_first_call(
+    kind: type[BaseException],
+) -> None:
+    """It traces: what the tensors hold then must not outlast the trace."""
+    states = [nt.zeros(2, device="cpu").realize() for _ in range(3)]
+    weight = nt.ones(2, device="cpu", requires_grad=True)
+    one = ones()[:2].realize()
+
+    def step(x: nt.Tensor) -> None:
+        for state in states:
+            state.add_(x)
+        (weight * x).sum().backward()
+
+    def first() -> None:
+        nt.compile(step)(one)
+
+    first()
+    for moment in interruptions(first, step=19, kind=kind):
+        counted = [state[0].item() for state in states]
+        assert weight.grad is not None
+        assert counted == [weight.grad[0].item()] * 3, moment
 
 
-def test_an_interrupt_when_memory_is_freed_leaves_the_pool_usable() -> None:
-    for _ in drops():
+def drops(kind: type[BaseException]) -> Iterator[int]:
+    return interruptions(lambda: POOL.allocate(5000), kind=kind)
+
+
+@KINDS
+def test_an_interrupt_when_memory_is_freed_leaves_the_pool_usable(
+    kind: type[BaseException],
+) -> None:
+    for _ in drops(kind):
         assert POOL.allocate(5000).nbytes == 5000

@@ -17,8 +17,9 @@ import pytest
 import numbatorch as nt
 from numbatorch import debug
 from numbatorch.backends.outcome import here
+from numbatorch.graph import runs
 from tests.compare import assert_close
-from tests.interrupts import interruptions, intrusions
+from tests.interrupts import TimeIsUp, interruptions, intrusions
 from tests.random_programs import (
     Arguments,
     Long,
@@ -38,7 +39,7 @@ def few_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: None)
     with debug.no_fuse():
         yield
-    assert not here.lasting
+    assert not here.lasting and not runs
 
 
 def quick_and_long(seed: int, kind: str, calls: int) -> tuple[World, World, list[Arguments]]:
@@ -87,7 +88,8 @@ def test_an_interrupt_leaves_old_state_or_new(seed: int) -> None:
     quick, long, (arguments, *_) = quick_and_long(seed, ("state", "training")[seed % 2], 3)
     call, other = called(quick, arguments), called(long, arguments)
     before = quick.call.long
-    for moment in interruptions(call, step=5 + seed % 3):
+    kind = (TimeIsUp, KeyboardInterrupt)[seed // 2 % 2]
+    for moment in interruptions(call, step=5 + seed % 3, kind=kind):
         old = long.values()
         other()
         new, found = long.values(), quick.values()

@@ -10,7 +10,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.tensor import base
-from tests.interrupts import interruptions, is_moment
+from tests.interrupts import KINDS, interruptions, is_moment
 
 
 @pytest.fixture(autouse=True)
@@ -47,18 +47,22 @@ def test_a_replay_during_an_update_does_not_keep_the_old_value() -> None:
         assert plus(one).tolist() == [3.0] * 4
 
 
-def test_a_replay_after_an_interrupted_update_reads_what_the_tensor_holds() -> None:
+@KINDS
+def test_a_replay_after_an_interrupted_update_reads_what_the_tensor_holds(
+    kind: type[BaseException],
+) -> None:
     weight, one = realized(1), realized(1)
     plus = nt.compile(lambda x: x + weight)
     plus(one)
     value = nt.full((4,), 5.0, device="cpu").realize()
-    for _ in interruptions(lambda: weight.copy_(value)):
+    for _ in interruptions(lambda: weight.copy_(value), kind=kind):
         np.testing.assert_array_equal(plus(one).numpy(), weight.numpy() + 1)
         weight.fill_(1)
         plus(one)
 
 
-def test_an_interrupted_trace_leaves_tensors_what_they_hold() -> None:
+@KINDS
+def test_an_interrupted_trace_leaves_tensors_what_they_hold(kind: type[BaseException]) -> None:
     tensors = [realized(i) for i in range(3)]
     nodes = [x.node for x in tensors]
 
@@ -69,7 +73,7 @@ def test_an_interrupted_trace_leaves_tensors_what_they_hold() -> None:
 
     trace()  # loads what it needs, at thousands of moments
     moments = 0
-    for _ in interruptions(trace):
+    for _ in interruptions(trace, kind=kind):
         assert [x.node for x in tensors] == nodes
         assert not base.is_tracing()
         moments += 1
@@ -109,12 +113,13 @@ def test_views_follow_when_another_thread_reads_them_during_an_update() -> None:
     assert plus(one).tolist() == [2.0, 3.0, 2.0]
 
 
-def test_views_and_base_agree_after_an_interrupted_update() -> None:
+@KINDS
+def test_views_and_base_agree_after_an_interrupted_update(kind: type[BaseException]) -> None:
     x = realized(1)
     views = [x[1:], x[::2]]
     views[1].add_(1)
     moments = 0
-    for _ in interruptions(lambda: views[1].add_(1)):
+    for _ in interruptions(lambda: views[1].add_(1), kind=kind):
         array = np.array(x.numpy())
         np.testing.assert_array_equal(views[0].numpy(), array[1:])
         np.testing.assert_array_equal(views[1].numpy(), array[::2])
@@ -122,7 +127,8 @@ def test_views_and_base_agree_after_an_interrupted_update() -> None:
     assert moments > 10
 
 
-def test_an_interrupted_trace_leaves_views_what_they_were() -> None:
+@KINDS
+def test_an_interrupted_trace_leaves_views_what_they_were(kind: type[BaseException]) -> None:
     x = realized(1)
     view = x[1:]
 
@@ -133,5 +139,5 @@ def test_an_interrupted_trace_leaves_views_what_they_were() -> None:
             assert view.node.shape == (3,)
 
     trace()
-    for _ in interruptions(trace):
+    for _ in interruptions(trace, kind=kind):
         assert x.tolist() == [1.0] * 4 and view.tolist() == [1.0] * 3

@@ -17,7 +17,7 @@ import numpy as np
 
 from numbatorch import settings
 from numbatorch.backends.cpu import loop, pack
-from numbatorch.backends.outcome import Outcome, Stale
+from numbatorch.backends.outcome import Outcome, Stale, starts
 from numbatorch.backends.planned import Sharing
 from numbatorch.errors import message
 
@@ -139,9 +139,7 @@ class Team:
             name=f"numbatorch-{number}",
             daemon=True,
         )
-        try:
-            thread.start()
-        except RuntimeError:
+        if not starts(thread):
             return False
         self._threads.append(thread)
         self.size += 1
