@@ -1,6 +1,7 @@
 """Calls that take the short way give what the long way gives, and leave it when state changes."""
 
 import copy
+import math
 import pickle
 import re
 import threading
@@ -14,7 +15,9 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import debug
+from numbatorch.backends.base import backend
 from numbatorch.backends.cpu import native
+from numbatorch.backends.cpu.backend import CPUBackend
 from tests.compare import assert_close
 
 scale = 2.0
@@ -421,3 +424,43 @@ def test_copies_of_a_compiled_function_trace_for_themselves() -> None:
         with nt.no_grad():
             layer.weight.mul_(2)
         assert other(nt.ones(1, 2)).tolist() != compiled(nt.ones(1, 2)).tolist()
+
+
+NUMBERS = (
+    0.1,
+    3,
+    7.25,
+    -0.0,
+    0.0,
+    1.0,
+    2,
+    1e-45,
+    3e38,
+    1e300,
+    math.inf,
+    -math.inf,
+    math.nan,
+    10**6,
+)
+
+
+@pytest.mark.parametrize("dtype", [nt.float16, nt.bfloat16, nt.float32, nt.float64])
+def test_numbers_beside_floats_share_a_program(dtype: nt.DType) -> None:
+    """And give what they give as part of a plan, which graphs of many elements have."""
+
+    def function(x: Any, c: float) -> Any:
+        return (x * c - 0.3).tanh() / (x * x + c)
+
+    few = nt.tensor([-2.0, 0.5, 3.0], dtype=dtype).realize()
+    many = nt.tensor([-2.0, 0.5, 3.0] * 40_000, dtype=dtype).realize()
+    runner = backend(few.device)
+    assert isinstance(runner, CPUBackend)
+    known = runner._small._known
+    function(few, 5.5).realize()
+    before = len(known)
+    for c in (0.7, 11, -4.25):
+        function(few, c).realize()
+    assert len(known) == before
+    for c in NUMBERS:
+        found, wanted = function(few, c), function(many, c)[:3]
+        assert repr(found.realize()) == repr(wanted.realize())

@@ -19,6 +19,7 @@ from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import settle
 from numbatorch.passes.plan import Plan
+from numbatorch.variable import FloatVariable
 
 _FLAGS = thread_flags()
 
@@ -51,8 +52,13 @@ class CPUBackend(PlanBackend):
         super().forget_programs()
         self._small.clear()
 
-    def _make_small(self, order: list[Node], root: Node, leaves: set[Node]) -> CPUProgram:
-        program = self._make(placeholder_graph(order, leaves), [root], frozenset())
+    def _make_small(
+        self, order: list[Node], root: Node, leaves: set[Node], constants: list[Node]
+    ) -> CPUProgram:
+        copies, placeholders = placeholder_graph(order, leaves)
+        for i, node in enumerate(constants):
+            copies[node].attrs = {"value": FloatVariable(str(i), [node.attrs["value"]])}
+        program = self._make((copies, placeholders), [root], frozenset())
         assert isinstance(program, CPUProgram)
         return program
 

@@ -1,6 +1,7 @@
 """The short way for small elementwise graphs that are read at once: a walk gives their key.
 
-Nothing is donated here: what a result of this size would save costs less than finding out.
+Nothing is donated here: what a result of this size would save costs less than finding out. Numbers
+beside floats are arguments of the program, so that `x * c` has one for all c.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.backends.arguments import float64_word
 from numbatorch.backends.cpu.native import DONE
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
@@ -15,6 +17,7 @@ from numbatorch.graph import Node, runs, toposort
 from numbatorch.ops.operands import CONST
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.write_through import place_in_memory
+from numbatorch.passes.emit_program import LITERALS
 from numbatorch.shape import numel
 from numbatorch.variable import attribute_key
 
@@ -24,17 +27,21 @@ KEPT = 1024  # programs
 
 new = object.__new__
 Leaf = tuple[Node, Buffer, int]  # with the memory that it lies in, and its address
-Entry = tuple[CPUProgram, Callable[..., int], list[int], int, int, list[Any]]
+Number = tuple[Node, float]  # a constant, and its value
+Entry = tuple[CPUProgram, Callable[..., int], list[int], list[int], int, int, list[Any]]
 
 
 class SmallGraphs:
     """Programs of small graphs, by what `walk` gives.
 
     Args:
-        make: (order, root, leaves) -> the program, with its leaves by number of those in order.
+        make: (order, root, leaves, constants) -> the program, with its leaves by number of those
+            in order, and a variable for each of the constants that is called by its number.
     """
 
-    def __init__(self, make: Callable[[list[Node], Node, set[Node]], CPUProgram]) -> None:
+    def __init__(
+        self, make: Callable[[list[Node], Node, set[Node], list[Node]], CPUProgram]
+    ) -> None:
         self._make = make
         self._known: dict[tuple[Any, ...], Entry | None] = {}
 
@@ -56,17 +63,17 @@ class SmallGraphs:
             return None
         key: list[Any] = [parts, fuse]
         leaves: list[Leaf] = []
-        number: dict[Node, int] = {}
-        if not walk(root, key, leaves, number):
+        numbers: list[Number] = []
+        if not walk(root, key, leaves, numbers, {}):
             return None
         found = tuple(key)
         try:
             entry = self._known[found]
         except KeyError:
-            entry = self._remember(found, root, leaves) if locked else None
+            entry = self._remember(found, root, leaves, numbers) if locked else None
         if entry is None:
             return None
-        program, run, places, nbytes, size, waiting = entry
+        program, run, places, varying, nbytes, size, waiting = entry
         try:
             frame = program.frames.pop()
         except IndexError:
@@ -80,8 +87,11 @@ class SmallGraphs:
             buffer.owner, buffer.address, buffer.nbytes = owner, owner.address, nbytes
             buffer.pool = pool = program.pool
             pool.held -= size
-        addresses = [leaves[i][2] for i in places]
-        arguments = (frame.headers[0], *addresses, buffer.address)
+        words = [leaves[i][2] for i in places]
+        words.append(buffer.address)
+        for i in varying:
+            words.append(float64_word(numbers[i][1]))
+        arguments = (frame.headers[0], *words)
         if runs and not locked:
             program.frames.append(frame)
             return None
@@ -90,37 +100,49 @@ class SmallGraphs:
         program.frames.append(frame)
         return buffer
 
-    def _remember(self, key: tuple[Any, ...], root: Node, leaves: list[Leaf]) -> Entry | None:
+    def _remember(
+        self, key: tuple[Any, ...], root: Node, leaves: list[Leaf], numbers: list[Number]
+    ) -> Entry | None:
         """Plan a graph that was not seen yet."""
         met = {node for node, _buffer, _address in leaves}
         order = toposort([root], stop=met)
         realized = [node for node in order if node in met]
         inner = [node for node in order if node not in met]
         entry: Entry | None = None
-        if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized:
-            program = self._make(order, root, met)
+        # Where only constants meet, they become one by NumPy when the graph is planned.
+        alone = any(node.inputs and all(x.op is CONST for x in node.inputs) for node in inner)
+        if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized and not alone:
+            program = self._make(order, root, met, [node for node, _value in numbers])
             if any(node.buffer is not None for node in inner):
                 return None  # a finalizer or a signal's handler came in between
             run, way = program.run_native, program.way
             if run is not None and way.short and not way.checked and len(program.sizes()) == 1:
                 place = {node: i for i, (node, _buffer, _address) in enumerate(leaves)}
                 places = [place[realized[i]] for i in program.leaf_order]
+                varying = [int(variable.name) for variable, _real in way.variables]
                 (nbytes,) = program.sizes()
                 size = program.pool.size_of(nbytes)
-                entry = program, run, places, nbytes, size, program.pool.waiting(size)
+                entry = program, run, places, varying, nbytes, size, program.pool.waiting(size)
         if len(self._known) >= KEPT:
             self._known.clear()
         self._known[key] = entry
         return entry
 
 
-def walk(node: Node, key: list[Any], leaves: list[Leaf], number: dict[Node, int]) -> bool:
+def walk(
+    node: Node,
+    key: list[Any],
+    leaves: list[Leaf],
+    numbers: list[Number],
+    number: dict[Node, int],
+) -> bool:
     """Append what the program of a graph depends on; False where the graph is not a small one.
 
     Dtypes and shapes within the graph follow from those of its leaves.
 
     Args:
         leaves: realized nodes, and views whose elements lie in a row in one, as they are met.
+        numbers: constants that are no part of the key, as they are met.
         number: of each node met so far.
     """
     op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
@@ -136,7 +158,7 @@ def walk(node: Node, key: list[Any], leaves: list[Leaf], number: dict[Node, int]
             return False
         at = []
         for operand in inputs:
-            if operand not in number and not walk(operand, key, leaves, number):
+            if operand not in number and not walk(operand, key, leaves, numbers, number):
                 return False
             at.append(number[operand])
         key.append(op)
@@ -144,8 +166,13 @@ def walk(node: Node, key: list[Any], leaves: list[Leaf], number: dict[Node, int]
         if attrs:
             key.append(tuple([(k, attribute_key(v)) for k, v in attrs.items()]))
     elif op is CONST:
+        value = attrs["value"]
+        real = value.__class__ is float or value.__class__ is int
+        if real and node.dtype.kind == "f" and value not in LITERALS:
+            numbers.append((node, float(value)))
+        else:
+            key.append(attribute_key(value))
         key.append(op)
-        key.append(attribute_key(attrs["value"]))
         key.append(node.dtype)
         key.append(node.shape)
     elif type(op) is View:
