@@ -23,23 +23,6 @@ if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
 
 
-def unwrap(value: Any) -> Any:
-    """The node of a tensor; a NumPy scalar as a Python number; anything else as it is."""
-    if isinstance(value, Handle):
-        return value.node
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-_OPERANDS = (Handle, bool, int, float, complex, np.bool_, np.number)
-
-
-def is_operand(value: Any) -> bool:
-    """Whether `value` may stand beside a tensor in an operator."""
-    return isinstance(value, _OPERANDS)
-
-
 class Found(type):
     """The class of Tensor: looks public functions up when they are first used."""
 
