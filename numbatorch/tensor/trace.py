@@ -146,7 +146,8 @@ class Trace:
                 self.captured.append((i, kind_of(node)))
         keys = [-1 if draw.key is None else number.get(draw.key, -1) for draw in traced.draws]
         self.draws = list(zip(traced.draws, keys, strict=True))
-        outside = [leaf if number.get(leaf) == i else None for i, leaf in enumerate(leaves)]
+        read = {i for i, _kind in self.captured}  # a state that is held here would be copied
+        outside = [leaf if i in read else None for i, leaf in enumerate(leaves)]
         self.outside = Outside(-1, outside, [])
 
     def problem(self, tensors: Sequence[Any]) -> tuple[str, Any]:
