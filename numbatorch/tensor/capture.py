@@ -256,6 +256,9 @@ class Compiled:
                 self._drop(self._least_used())
         else:  # by the function itself, which has to run again for that where this stands again
             reason = f"the function changes what it reads: {place.problem()}"
+        if made.overlaps(tensors):  # then the function itself is called
+            made.take_back_draws()
+            made.guards.restore()
         self._made += 1
         if self._made == MANY and self._kept == KEPT:
             self._warn(reason, bound)
@@ -294,13 +297,11 @@ class Compiled:
         used = [*given, *outside]
         if used and (plans_on(used[0].device) is None or _elsewhere(used[0].device, used)):
             take_back(traced.draws)
+            guards.restore()
             return None
         roots = [*traced.returned, *traced.left, *(new for _h, _o, new in changed)]
         realize_nodes(_captured_pending(roots, traced.number))
-        trace = Trace(traced, guards)
-        if trace.overlaps(tensors):
-            trace.take_back_draws()
-        return trace
+        return Trace(traced, guards)
 
     def _run(
         self,
@@ -321,7 +322,7 @@ class Compiled:
             for name, value in bound.arguments.items()
         }
         call = inspect.BoundArguments(self._signature, arguments)
-        before = structure(id, arguments)
+        before = {name: structure(id, value) for name, value in arguments.items()}
         with (
             nothing_in_between(),
             trace_mode() as trace,
@@ -339,7 +340,8 @@ class Compiled:
             gradients, found, left = _gradients(updates, tensors, stand_ins, len(nodes))
             own = {id(t) for handle, old, _ in updates.gradients() for t in (old, handle._grad)}
         changed = [entry for entry in changed if id(entry[0]) not in own]
-        refuse_changed(changed, stand_ins, structure(id, arguments) == before)
+        nests = [name for name, x in arguments.items() if structure(id, x) != before[name]]
+        refuse_changed(changed, stand_ins, nests)
         guards.values_of(updates.read)
         refuse_kept(guards, trace)
         return Traced(

@@ -82,7 +82,6 @@ class _Checks:
     """Writes what is looked at before a run."""
 
     def __init__(self, trace: Trace, runner: PlanBackend) -> None:
-        self.trace = trace
         self.arguments = Arguments()
         self._checks: list[str] = []
         self._cells: list[str] = []
@@ -100,7 +99,6 @@ class _Checks:
             RUNS=runs,
             SHARING=runner.sharing,
             VARIABLES=variables,
-            Handle=Handle,
             is_=is_,
             is_watched=is_watched,
             key=attribute_key,

@@ -225,6 +225,12 @@ class Guards:
                 return place
         return None
 
+    def restore(self) -> None:
+        """Put back what the function has bound; whole containers stay as they are."""
+        for place in self.all():
+            if not place.holds():
+                place.restore()
+
     def values_of(self, nodes: Iterable[Node]) -> None:
         """Depend on the values of tensors too, which the function read."""
         for node in dict.fromkeys(nodes):

@@ -130,17 +130,17 @@ class Changed(Exception):
 
 
 def refuse_changed(
-    changed: list[tuple[Handle, Node, Node]], stand_ins: list[Any], nests_stay: bool
+    changed: list[tuple[Handle, Node, Node]], stand_ins: list[Any], nests: list[str]
 ) -> None:
     """Raise if the function changed arguments, or by Python what replays would not change.
 
     Args:
         changed: tensors that it changed, with their nodes before and after.
-        nests_stay: whether lists and dicts among the arguments are as they were.
+        nests: names of arguments in which a list or dict is not as it was.
     """
-    if not nests_stay:
+    if nests:
         problem = "a list or dict among the arguments is changed: return what it should be"
-        raise TypeError(message("compile", problem))
+        raise TypeError(message("compile", problem, f"argument {', '.join(nests)}"))
     for handle, old, new in changed:
         if any(handle is given for given in stand_ins):
             problem = "an argument is changed in place: return its new value"
