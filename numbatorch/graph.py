@@ -39,9 +39,11 @@ class Op:
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
         rewrite: (node) -> a simpler node of the same value, or None.
         costly: whether its result, where it may be read again, is worth a buffer.
+        hides: whether it can be told to leave elements out; NaN among those may reach the result.
     """
 
     costly = False
+    hides = False
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
         self.name = name.rstrip("_")

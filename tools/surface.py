@@ -58,7 +58,8 @@ OPERATORS = {
 
 def families_of_source() -> list[str]:
     """Modules that hold records or public functions, from the files themselves."""
-    marks = ("@public(", "@elementwise(", "@structured(", "@reduction(", "@scan(", "@view(")
+    kinds = "public elementwise structured reduction scan view composed"
+    marks = [f"@{kind}(" for kind in kinds.split()]
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")

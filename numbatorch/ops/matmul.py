@@ -11,6 +11,7 @@ from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.structured import structured
@@ -138,6 +139,12 @@ def dot(input: Node, tensor: Node) -> Node:
     return matmul(input, tensor)
 
 
+def _two_vectors(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
+    M, N = rng.dims((0, 1), (9, 9))
+    return [rng.standard_normal(M), rng.standard_normal(N)], {}
+
+
+@composed(numpy=np.multiply.outer, sample=_two_vectors, dtypes=dt.NUMBERS + dt.COMPLEX)
 @public()
 def outer(input: Node, vec2: Node) -> Node:
     """input[i] * vec2[j] of two vectors."""

@@ -26,12 +26,10 @@ class Structured(Inferred):
         inplace: operand whose buffer the result may take over, or None.
         by_parts: whether of complex operands each part is computed by itself.
         emitted: whether the passes print its kernel, for every backend.
-        hides: whether it can be told to leave elements out; NaN among those may reach the result.
     """
 
     emitted = False
     costly = True
-    hides = False
 
     def __init__(self, reference: Callable[..., Any], source: str, family: str):
         super().__init__(reference, source)

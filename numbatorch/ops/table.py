@@ -79,7 +79,7 @@ FAMILIES = {
         "Tensor": "bmm dot matmul mm outer",
         "linalg": "matmul",
         "nt": "bmm dot matmul mm outer",
-        "records": "matmul",
+        "records": "matmul outer",
     },
     "ops.moments": {
         "records": "nanmean var var_mean",

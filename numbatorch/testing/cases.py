@@ -17,6 +17,7 @@ from numbatorch.dtype import DType
 from numbatorch.graph import Node, Op
 from numbatorch.ops import reduce
 from numbatorch.ops import view as views
+from numbatorch.ops.composed import Composed
 from numbatorch.ops.drawing import LONG, Draw
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
@@ -51,7 +52,7 @@ class Case:
 
     def apply(self, nodes: list[Node]) -> tuple[Node, ...]:
         """The operator on operands given as nodes: the node of each result."""
-        if isinstance(self.op, Structured | Reduction):
+        if isinstance(self.op, Structured | Reduction | Composed):
             return self.op.parts(*nodes, **self.attrs)
         return (self.op.apply(*nodes, **self.attrs),)
 
@@ -296,5 +297,5 @@ def kind_of(op: Op) -> str:
         return "exact"
     if isinstance(op, Reduction):
         return "reduction"
-    assert isinstance(op, Structured)
-    return "matmul" if op.family == "matmul" else "composite"
+    assert isinstance(op, Structured | Composed)
+    return "matmul" if isinstance(op, Structured) and op.family == "matmul" else "composite"
