@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from numbatorch.dtype import DType, float32, float64
-from numbatorch.errors import BackendUnavailable, DTypeError, GradientError, ShapeError, message
+from numbatorch.errors import DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.create import iota
+from numbatorch.ops.host import scipy
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.structured import structured
@@ -353,29 +352,19 @@ class LUResult(NamedTuple):
     U: Node
 
 
-@cache
-def _require_scipy(operator: str) -> None:
-    if find_spec("scipy") is None:
-        hint = "pip install numbatorch[linalg]"
-        raise BackendUnavailable(message(operator, "SciPy is not installed", hint=hint))
-
-
 @structured(
     dtypes=DTYPES,
     source="https://github.com/pytorch/pytorch/blob/main/torch/csrc/autograd/FunctionsManual.cpp",
 )
 def lu_(A: Array) -> tuple[Array, Array, Array]:
     """A = P L U with partial pivoting."""
-    from scipy.linalg import lu
-
-    P, L, U = lu(A, check_finite=False)
+    P, L, U = scipy("linalg").lu(A, check_finite=False)
     return P, L, U
 
 
 @lu_.infer
 def _(A: Node) -> Outputs:
     batch, M, N = _check("linalg.lu", A)
-    _require_scipy("linalg.lu")
     K = min(M, N)
     return [((*batch, *size), A.dtype) for size in ((M, M), (M, K), (K, N))]
 
@@ -418,7 +407,7 @@ lu_.peer = "torch.linalg.lu"
 
 @public("linalg")
 def lu(A: Node) -> LUResult:
-    """The decomposition A = P L U with partial pivoting. It needs SciPy.
+    """The decomposition A = P L U with partial pivoting.
 
     Args:
         A: (..., M, N).

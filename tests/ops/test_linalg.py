@@ -1,13 +1,12 @@
 """Linear algebra against NumPy's and SciPy's own functions, in every mode."""
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.errors import BackendUnavailable, DTypeError, GradientError, ShapeError
+from numbatorch.errors import DTypeError, GradientError, ShapeError
 from numbatorch.ops import linalg
 from numbatorch.testing import assert_close, gradcheck
 
@@ -99,13 +98,3 @@ def test_parts_without_gradient_say_so() -> None:
     assert_close(x.grad, U @ Vh, kind="gradient")
     with pytest.raises(GradientError, match=r"linalg.qr"):
         linalg.qr(x, "complete").R.sum().backward()
-
-
-def test_lu_says_that_scipy_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linalg, "find_spec", lambda name: None)
-    linalg._require_scipy.cache_clear()
-    with pytest.raises(BackendUnavailable, match=r"pip install numbatorch\[linalg\]"):
-        linalg.lu(nt.eye(2))
-    monkeypatch.undo()
-    linalg._require_scipy.cache_clear()
-    assert importlib.util.find_spec("scipy") is not None
