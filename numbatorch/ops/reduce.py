@@ -151,9 +151,13 @@ def min_(x: Array, *, dims: Shape) -> Array:
 
 
 def _tie_gradient(g: Node, y: Node, x: Node, *, dims: Shape) -> Node:
-    hit = as_node(find("eq").apply(x, expanded(y, x.shape)), x.dtype, x.device)
-    share = g / sum_.apply(hit, dims=dims)
-    return hit * expanded(share, x.shape)
+    """A share of the cotangent for each tie, which are counted in int64; every NaN is one."""
+    hit = find("eq").apply(x, expanded(y, x.shape))
+    if x.dtype.kind == "f":
+        hit = find("logical_or").apply(hit, find("ne").apply(x, x))
+    wide = x.dtype.compute
+    share = as_node(g, wide, x.device) / as_node(sum_.apply(hit, dims=dims), wide, x.device)
+    return as_node(find("where").apply(hit, expanded(share, x.shape), 0.0), x.dtype, x.device)
 
 
 max_.vjp(_tie_gradient)

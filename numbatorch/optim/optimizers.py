@@ -137,6 +137,16 @@ def _scalar(value: float, where: Device) -> Tensor:
     return full((), float(value), dtype=float64 if where.has_float64 else float32, device=where)
 
 
+def _wide(x: Tensor) -> Tensor:
+    """The value in the dtype of steps and of their state: float32 of half types."""
+    return x.detach().to(x.dtype.compute)
+
+
+def _hold(p: Tensor, value: Tensor) -> None:
+    """Give a parameter its new value, rounded once."""
+    p.hold(value.to(p.dtype).node)
+
+
 def _check_rate(name: str, rate: float) -> None:
     if not rate >= 0:
         raise OutOfRange(message(name, f"the learning rate {rate} is negative"))
@@ -178,17 +188,17 @@ class SGD(Optimizer):
         changed = list(params)
         for p in params:
             assert p.grad is not None
-            direction = p.grad
+            direction = _wide(p.grad)
             if group["weight_decay"]:
-                direction = direction + p.detach() * group["weight_decay"]
+                direction = direction + _wide(p) * group["weight_decay"]
             if group["momentum"]:
                 kept, share = self._moved(p)
                 kept.hold((kept * group["momentum"] + direction * share).node)
-                share.hold(_scalar(1 - group["dampening"], p.device).to(p.dtype).node)
+                share.hold(_scalar(1 - group["dampening"], p.device).to(p.dtype.compute).node)
                 changed += [kept, share]
                 ahead = direction + kept * group["momentum"]
                 direction = ahead if group["nesterov"] else kept
-            p.hold((p.detach() - direction * rate).node)
+            _hold(p, _wide(p) - direction * rate)
         return changed
 
     def _moved(self, p: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +208,8 @@ class SGD(Optimizer):
         compiled step is the same for the first time and later.
         """
         if p not in self._state:
-            self._state[p] = zeros_like(p), _scalar(1.0, p.device).to(p.dtype)
+            one = _scalar(1.0, p.device).to(p.dtype.compute)
+            self._state[p] = zeros_like(_wide(p)), one
         found: tuple[Tensor, Tensor] = self._state[p]
         return found
 
@@ -274,13 +285,13 @@ class AdamW(Optimizer):
         assert p.grad is not None
         size, root, decay = scalars
         beta1, beta2 = group["betas"]
-        moments, g = self._state[p], p.grad
+        moments, g = self._state[p], _wide(p.grad)
         mean = moments.mean + (g - moments.mean) * (1 - beta1)
         square = moments.square * beta2 + g * g * (1 - beta2)
         moments.mean.hold(mean.node)
         moments.square.hold(square.node)
         denominator = square.sqrt() / root + group["eps"]
-        p.hold((p.detach() * decay - size * (mean / denominator)).node)
+        _hold(p, _wide(p) * decay - size * (mean / denominator))
 
     def _clocks(self, params: list[Tensor]) -> dict[_Clock, list[Tensor]]:
         """`params` by the clock that they share, with new state where there is none."""
@@ -289,7 +300,7 @@ class AdamW(Optimizer):
             one = _scalar(1.0, fresh[0].device)
             clock = _Clock(one, one.clone().detach(), set(fresh))
             for p in fresh:
-                self._state[p] = _Moments(zeros_like(p), zeros_like(p), clock)
+                self._state[p] = _Moments(zeros_like(_wide(p)), zeros_like(_wide(p)), clock)
         found: dict[_Clock, list[Tensor]] = {}
         for p in params:
             found.setdefault(self._state[p].clock, []).append(p)
