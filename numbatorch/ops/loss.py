@@ -114,7 +114,9 @@ def _reduced(losses: Node, reduction: Mean, counts: Node | None = None) -> Node:
         return sum(losses)
     if counts is None:
         return mean(losses)
-    return sum(losses) / as_node(sum(counts), losses.dtype, losses.device)
+    wide, device = losses.dtype.compute, losses.device
+    total, count = (as_node(x, wide, device) for x in (losses, counts))
+    return as_node(sum(total) / sum(count), losses.dtype, device)
 
 
 @public("nn.functional")

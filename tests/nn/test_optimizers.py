@@ -199,3 +199,33 @@ def test_a_model_that_moves_after_a_step_is_a_mistake(device: str) -> None:
     net(nt.ones(1, 2, device=other)).sum().backward()
     with pytest.raises(nt.DeviceError, match=f"AdamW: parameters moved from {device} to {other}"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("dtype", [nt.float16, nt.bfloat16], ids=lambda d: d.name)
+def test_steps_of_half_types_are_taken_in_float32(dtype: Any) -> None:
+    start, slope = np.full(3, 0.01, np.float32), np.float32(1e-4)
+    for make in (
+        lambda ps: nt.optim.AdamW(ps, 1e-3),
+        lambda ps: nt.optim.SGD(ps, 0.5, momentum=0.9, dampening=0.1, weight_decay=0.1),
+    ):
+        results = []
+        for kind in (dtype, nt.float32):
+            p = nt.tensor(start).to(dtype).to(kind).requires_grad_()
+            optimizer = make([p])
+            p.grad = nt.full((3,), slope).to(dtype).to(kind)
+            optimizer.step()
+            state = optimizer._state[p]
+            kept = state[0] if isinstance(state, tuple) else state.mean
+            assert kept.dtype is nt.float32
+            results.append(p.detach().to(dtype).tolist())
+        assert results[0] == results[1]
+
+
+def test_adamw_of_half_types_stays_finite() -> None:
+    for gradient in (0.0, 1e-4, 6e-8):
+        p = nt.ones(3, dtype=nt.float16).requires_grad_()
+        optimizer = nt.optim.AdamW([p])
+        for _ in range(3):
+            p.grad = nt.full((3,), gradient, dtype=nt.float16)
+            optimizer.step()
+        assert p.isfinite().all() and (p > 0.99).all()
