@@ -1,4 +1,4 @@
-"""Writes what is made from the signatures of public functions: `ops/table.py`, and stubs.
+"""Writes what is made from public functions and records: `ops/table.py`, stubs, docs/operators.md.
 
 Run: make surface. The table says which module a name loads; the stubs let editors and type checkers
 see nt.gelu, Tensor.gelu and F.gelu, which are made when they are first used.
@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from numbatorch import graph  # noqa: E402
 from numbatorch.ops import families, surface  # noqa: E402
+from tools import operators  # noqa: E402
 
 PACKAGE = ROOT / "numbatorch"
 WIDTH = 100
@@ -219,7 +220,12 @@ def texts() -> dict[Path, str]:
         import_module(module)
     functions = places()
     written = {PACKAGE / STUBS[place]: stub(place, functions[place]) for place in STUBS}
-    return {PACKAGE / "ops/table.py": table(functions), **written}
+    page = operators.text(functions, graph.registered())
+    return {
+        PACKAGE / "ops/table.py": table(functions),
+        ROOT / "docs/operators.md": page,
+        **written,
+    }
 
 
 def main() -> int:
@@ -232,6 +238,7 @@ def main() -> int:
         if "--check" in sys.argv:
             wrong = 1
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return wrong
 

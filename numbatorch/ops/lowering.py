@@ -128,13 +128,19 @@ def lower(
 
 def lowering(target: str, op: Op, dtype: DType) -> Lowering | None:
     """The lowering of `op` with a result of `dtype` for a target, or None."""
+    place = place_of(target, op, dtype)
+    return None if place is None else _LOWERINGS[place, op][0]
+
+
+def place_of(target: str, op: Op, dtype: DType) -> str | None:
+    """Where a target finds the lowering of `op` with a result of `dtype`, or None."""
     for place in SEARCH[target]:
         _load_family(place, op.reference.__module__)
         function, dtypes = _LOWERINGS.get((place, op), (None, None))
         if function is not None and (
             not dtype.is_complex if dtypes is None else dtype.name in dtypes
         ):
-            return function
+            return place
     return None
 
 
