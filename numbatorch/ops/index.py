@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-def _check_index(op: str, x: Node, index: Node) -> None:
+def check_index(op: str, x: Node, index: Node) -> None:
+    """Raise DTypeError unless indices are integers, of elements that have places of their own."""
     if index.dtype.kind not in "iu":
         raise DTypeError(message(op, f"indices must be integers, not {index.dtype.name}"))
     if x.dtype.kind == "q":
@@ -32,7 +33,7 @@ def _check_sum(op: str, base: Node) -> None:
         raise DTypeError(message(op, "has no meaning for bool"))
 
 
-def _in_bounds(index: Array, bound: int) -> Array:
+def in_bounds(index: Array, bound: int) -> Array:
     """`index`, none of which may be negative: NumPy counts those from the end."""
     wrong = index[(index < 0) | (index >= bound)]
     if wrong.size:
@@ -50,12 +51,12 @@ def take(x: Array, index: Array) -> Array:
     Returns:
         (*index.shape, *x.shape[1:]).
     """
-    return x[_in_bounds(index, x.shape[0])]
+    return x[in_bounds(index, x.shape[0])]
 
 
 @take.infer
 def _(x: Node, index: Node) -> tuple[Shape, DType]:
-    _check_index("take", x, index)
+    check_index("take", x, index)
     if not x.shape:
         raise ShapeError(message("take", "a 0-d tensor has no rows"))
     return (*index.shape, *x.shape[1:]), x.dtype
@@ -76,14 +77,14 @@ def _(rng: Draw) -> Any:
 def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
-    rows = _in_bounds(index, base.shape[0]).reshape(-1)
+    rows = in_bounds(index, base.shape[0]).reshape(-1)
     np.add.at(out, rows, value.reshape(rows.size, *base.shape[1:]))
     return out
 
 
 @index_add.infer
 def _(base: Node, index: Node, value: Node) -> tuple[Shape, DType]:
-    _check_index("index_add", base, index)
+    check_index("index_add", base, index)
     _check_sum("index_add", base)
     fits = bool(base.shape) and value.shape == (*index.shape, *base.shape[1:])
     if not fits or value.dtype is not base.dtype:
@@ -114,12 +115,12 @@ def _(rng: Draw) -> Any:
 @structured(dtypes=dt.PLAIN, by_parts=True)
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
-    return np.take_along_axis(x, _in_bounds(index, x.shape[-1]), -1)
+    return np.take_along_axis(x, in_bounds(index, x.shape[-1]), -1)
 
 
 @gather.infer
 def _(x: Node, index: Node) -> tuple[Shape, DType]:
-    _check_index("gather", x, index)
+    check_index("gather", x, index)
     if not x.shape or len(index.shape) != len(x.shape) or index.shape[:-1] != x.shape[:-1]:
         raise ShapeError(
             message(
@@ -148,7 +149,7 @@ def scatter_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] added at index[..., j] of the last dimension, in order of j."""
     out, rows = base.copy(), numel(base.shape[:-1])
     count = index.shape[-1]
-    columns = _in_bounds(index, base.shape[-1]).reshape(rows, count)
+    columns = in_bounds(index, base.shape[-1]).reshape(rows, count)
     np.add.at(
         out.reshape(rows, base.shape[-1]),
         (np.arange(rows)[:, None], columns),
@@ -159,7 +160,7 @@ def scatter_add(base: Array, index: Array, value: Array) -> Array:
 
 @scatter_add.infer
 def _(base: Node, index: Node, value: Node) -> tuple[Shape, DType]:
-    _check_index("scatter_add", base, index)
+    check_index("scatter_add", base, index)
     _check_sum("scatter_add", base)
     fits = bool(base.shape) and len(base.shape) == len(index.shape)
     fits = fits and base.shape[:-1] == index.shape[:-1] and index.shape == value.shape

@@ -1,16 +1,17 @@
-"""Public functions that pick elements by index or by place: gather, scatter, triangles."""
+"""Public functions that read elements by index or by place: gather, take, triangles."""
 
 from __future__ import annotations
 
-from numbatorch.errors import ShapeError, message
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops import view as views
 from numbatorch.ops.create import iota
-from numbatorch.ops.operands import as_node, describe
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.surface import public
-from numbatorch.shape import Shape, normalize_dim, numel
+from numbatorch.shape import Shape, broadcast, normalize_dim, numel
 
 
 @public()
@@ -36,56 +37,123 @@ def _below(operator: str, input: Node, diagonal: int) -> Node:
 
 @public()
 def index_select(input: Node, dim: int, index: Node) -> Node:
-    """The elements of dimension `dim` that a 1-d tensor of integers lists."""
-    axis = normalize_dim("index_select", dim, len(input.shape))
+    """The elements of dimension `dim` that a 1-d tensor of integers lists.
+
+    >>> index_select(tensor([[1, 2], [3, 4]]), 1, tensor([1])).tolist()
+    [[2], [4]]
+    """
+    axis, x = axis_of("index_select", input, dim)
     if len(index.shape) > 1:
         raise ShapeError(message("index_select", "index must be 1-d", f"index {describe(index)}"))
-    rows = views.reshape.apply(index, shape=(numel(index.shape),))
-    order = (axis, *(i for i in range(len(input.shape)) if i != axis))
-    moved = input if axis == 0 else views.permute.apply(input, dims=order)
+    rows = flat(checked_index("index_select", index))
+    if not input.shape and rows.shape != (1,):
+        problem = "of a 0-d tensor one element can be taken"
+        raise ShapeError(message("index_select", problem, f"index {describe(index)}"))
+    moved, back = to_front(x, axis)
     taken = indexing.take.apply(moved, rows)
-    back = tuple(sorted(range(len(order)), key=order.__getitem__))
+    if not input.shape:
+        return views.reshape.apply(taken, shape=())
     return taken if axis == 0 else views.permute.apply(taken, dims=back)
 
 
 @public()
-def gather(input: Node, dim: int, index: Node) -> Node:
+def gather(input: Node, dim: int, index: Node, *, sparse_grad: bool = False) -> Node:
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on for the others.
+
+    Args:
+        sparse_grad: changes nothing: gradients are dense.
 
     >>> gather(tensor([[1, 2], [3, 4]]), 1, tensor([[1], [0]]))
     tensor([[2],
             [3]])
     """
-    axis = _axis("gather", input, dim)
-    _check_sizes("gather", input.shape, index.shape, axis)
-    x = _cut(input, index.shape, axis)
-    return _to_back(indexing.gather.apply(_to_back(x, axis), _to_back(index, axis)), axis)
+    axis, x = axis_of("gather", input, dim)
+    where = checked_index("gather", index)
+    if numel(where.shape) == 0:
+        return _nothing(input, where.shape)
+    where = where if where.shape else flat(where)
+    check_sizes("gather", x.shape, where.shape, axis)
+    taken = indexing.gather.apply(to_back(cut(x, where.shape, axis), axis), to_back(where, axis))
+    return views.reshape.apply(to_back(taken, axis), shape=index.shape)
 
 
 @public()
-def scatter_add(input: Node, dim: int, index: Node, src: Node) -> Node:
-    """input with src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on."""
-    axis = _axis("scatter_add", input, dim)
-    value = as_node(src, input.dtype, input.device)
-    _check_sizes("scatter_add", input.shape, index.shape, axis)
-    _check_sizes("scatter_add", value.shape, index.shape, None)
-    part = _cut(input, index.shape, axis)
-    operands = (part, index, _cut(value, index.shape, None))
-    found = indexing.scatter_add.apply(*(_to_back(node, axis) for node in operands))
-    out = _to_back(found, axis)
-    if part is input:
-        return out
-    rank = len(input.shape)
-    return views.slice_update.apply(input, out, starts=(0,) * rank, steps=(1,) * rank)
+def take(input: Node, index: Node) -> Node:
+    """The elements at `index` of the input as if it had one dimension; -1 is the last.
+
+    >>> take(tensor([[1, 2], [3, 4]]), tensor([3, -2]))
+    tensor([4, 3])
+    """
+    places = from_end(checked_index("take", index), numel(input.shape))
+    if not numel(index.shape):
+        return _nothing(input, index.shape)
+    return indexing.take.apply(flat(input), places)
 
 
-def _axis(operator: str, input: Node, dim: int) -> int:
-    if not input.shape:
-        raise ShapeError(message(operator, "needs a dimension", describe(input)))
-    return normalize_dim(operator, dim, len(input.shape))
+@public()
+def take_along_dim(input: Node, indices: Node, dim: int | None = None) -> Node:
+    """As `gather`, with the other dimensions broadcast; of all elements in a row without `dim`.
+
+    Index -1 is the last.
+
+    >>> take_along_dim(tensor([[1, 2], [3, 4]]), tensor([[1]]), 1).tolist()
+    [[2], [4]]
+    """
+    checked_index("take_along_dim", indices)
+    if dim is None:
+        return gather(flat(input), 0, from_end(flat(indices), numel(input.shape)))
+    axis, x = axis_of("take_along_dim", input, dim)
+    if len(x.shape) != len(indices.shape):
+        problem = "input and indices must have as many dimensions"
+        about = (f"input {describe(input)}", f"indices {describe(indices)}")
+        raise ShapeError(message("take_along_dim", problem, *about))
+    shapes = (_without(x.shape, axis), _without(indices.shape, axis))
+    kept = broadcast("take_along_dim", *shapes)
+    wide, where = (
+        expanded(node, (*kept[:axis], node.shape[axis], *kept[axis + 1 :])) for node in (x, indices)
+    )
+    return gather(wide, axis, from_end(where, x.shape[axis]))
 
 
-def _cut(node: Node, sizes: Shape, axis: int | None) -> Node:
+def _nothing(input: Node, shape: Shape) -> Node:
+    """None of the elements of the input, in a shape that holds none."""
+    return views.reshape.apply(views.narrow(flat(input), 0, 0, 0), shape=shape)
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    """A shape with 1 for one of its dimensions."""
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
+def axis_of(operator: str, input: Node, dim: int) -> tuple[int, Node]:
+    """The number of a dimension, and the input with at least one: a 0-d one is of one element."""
+    axis = normalize_dim(operator, dim, len(input.shape))
+    return axis, input if input.shape else flat(input)
+
+
+def flat(node: Node) -> Node:
+    """The elements in one dimension."""
+    shape = (numel(node.shape),)
+    return node if node.shape == shape else views.reshape.apply(node, shape=shape)
+
+
+def checked_index(operator: str, index: Node) -> Node:
+    """`index`, whose elements must be integers."""
+    if index.dtype.kind not in "iu":
+        problem = f"indices must be integers, not {index.dtype.name}"
+        raise DTypeError(message(operator, problem, f"index {describe(index)}"))
+    return index
+
+
+def from_end(index: Node, size: int) -> Node:
+    """Indices with `size` added to those below 0."""
+    if index.dtype.kind == "u":
+        return index
+    wide = as_node(index, dt.int64, index.device)
+    return compare.where.apply(compare.lt.apply(wide, 0), wide + size, wide)
+
+
+def cut(node: Node, sizes: Shape, axis: int | None) -> Node:
     """The leading elements of every dimension but `axis`, as many as `sizes` says."""
     for i, size in enumerate(sizes):
         if i != axis and size != node.shape[i]:
@@ -93,7 +161,8 @@ def _cut(node: Node, sizes: Shape, axis: int | None) -> Node:
     return node
 
 
-def _check_sizes(operator: str, shape: Shape, index: Shape, axis: int | None) -> None:
+def check_sizes(operator: str, shape: Shape, index: Shape, axis: int | None) -> None:
+    """Raise ShapeError unless an index stays within a tensor along all dimensions but `axis`."""
     fits = len(shape) == len(index) and all(
         i == axis or size <= n for i, (n, size) in enumerate(zip(shape, index, strict=True))
     )
@@ -102,5 +171,13 @@ def _check_sizes(operator: str, shape: Shape, index: Shape, axis: int | None) ->
         raise ShapeError(message(operator, problem, f"tensor {shape}", f"index {index}"))
 
 
-def _to_back(node: Node, axis: int) -> Node:
+def to_back(node: Node, axis: int) -> Node:
+    """`axis` and the last dimension exchanged."""
     return node if axis == len(node.shape) - 1 else views.transpose(node, axis, -1)
+
+
+def to_front(node: Node, axis: int) -> tuple[Node, Shape]:
+    """`axis` in front of the other dimensions, and the order that puts it back."""
+    order = (axis, *(i for i in range(len(node.shape)) if i != axis))
+    back = tuple(sorted(range(len(order)), key=order.__getitem__))
+    return node if axis == 0 else views.permute.apply(node, dims=order), back

@@ -119,9 +119,22 @@ FAMILIES = {
         "nt": "cummax cummin cumprod cumsum logcumsumexp",
         "records": "cummax cummin cumprod cumsum logcumsumexp",
     },
+    "ops.scatter": {
+        "records": "put_rows scatter_merge scatter_set",
+    },
+    "ops.scattering": {
+        "Tensor": (
+            "diagonal_scatter index_add index_copy index_fill index_reduce masked_scatter put "
+            "scatter scatter_add scatter_reduce select_scatter slice_scatter"
+        ),
+        "nt": (
+            "diagonal_scatter index_add index_copy index_fill index_reduce masked_scatter put "
+            "scatter scatter_add scatter_reduce select_scatter slice_scatter"
+        ),
+    },
     "ops.selecting": {
-        "Tensor": "gather index_select scatter_add tril triu",
-        "nt": "gather index_select scatter_add tril triu",
+        "Tensor": "gather index_select take take_along_dim tril triu",
+        "nt": "gather index_select take take_along_dim tril triu",
     },
     "ops.shaping": {
         "Tensor": (

@@ -26,6 +26,7 @@ from tests.peers.sides import torch, torch_dtype
 
 OPS = [op for op in all_ops() if not isinstance(op, Leaf)]
 GRADIENT = "a gradient: compared through the operator that it belongs to"
+REPEATED = "PyTorch leaves open which of equal indices counts: tests/peers/test_opinfo.py"
 PACKED = "PyTorch has no GGML blocks: tests/quantized compare with the package gguf"
 BASES = "signs and phases of vectors are free: the properties compare with LAPACK"
 NO_PEER = {
@@ -38,6 +39,7 @@ NO_PEER = {
     "eigh": BASES,
     "layer_norm_backward": GRADIENT,
     "log_softmax_backward": GRADIENT,
+    "put_rows": REPEATED,
     "qr": BASES,
     "quant_matmul": PACKED,
     "quant_take": PACKED,
@@ -47,6 +49,7 @@ NO_PEER = {
     "reinterpret": "x.view(dtype) is compared in test_views.py",
     "rms_norm_backward": GRADIENT,
     "rope": "PyTorch has none: tests/peers/test_configurations.py compare with transformers",
+    "scatter_set": REPEATED,
     "slice": "PyTorch has no negative steps: indexing is compared in test_operators.py",
     "slice_update": "index assignment is compared in test_operators.py",
     "softmax_backward": GRADIENT,
@@ -88,6 +91,9 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "permute": lambda peer: lambda x, *, dims: peer(x, dims),
     "reshape": lambda peer: lambda x, *, shape: peer(x, shape),
     "rms_norm": lambda peer: lambda x, weight, *, eps: peer(x, x.shape[-1:], weight, eps),
+    "scatter_merge": lambda peer: (
+        lambda base, index, value, *, reduce: peer(base, -1, index.long(), value, reduce)
+    ),
     "scatter_add": lambda peer: lambda base, index, value: peer(base, -1, index.long(), value),
     "softmax": lambda peer: lambda x: peer(x, -1),
     "take": lambda _peer: lambda x, index: x[index.long()],

@@ -23,6 +23,9 @@ OURS = {
 
 # Where the arguments differ on purpose. A call that PyTorch reads in another way raises.
 DIFFERENT = {
+    "index_reduce": "include_self is PyTorch's too, though its schema cannot be read",
+    "scatter": "one function for PyTorch's forms with src and with value",
+    "scatter_reduce": "include_self is PyTorch's too, though its schema cannot be read",
     "softmax": "dim has to be given: PyTorch's guess without it is deprecated",
     "log_softmax": "dim has to be given: PyTorch's guess without it is deprecated",
     "Tensor.split": "the method's first argument has the function's name",

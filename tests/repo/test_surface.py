@@ -138,7 +138,7 @@ def _second(function) -> str:  # type: ignore[no-untyped-def]
     return list(inspect.signature(function).parameters)[1]
 
 
-@pytest.mark.parametrize("name", ["buffer", "take", "cast", "slice", "gelu_tanh", "random_bits"])
+@pytest.mark.parametrize("name", ["buffer", "compact", "cast", "slice", "gelu_tanh", "random_bits"])
 def test_records_are_no_public_names(name: str) -> None:
     assert not hasattr(nt, name)
     assert not hasattr(nt.Tensor, name)

@@ -5,6 +5,7 @@ An index out of bounds is stored with a 1 before it in the two words of `status`
 
 from typing import Any
 
+from numbatorch import dtype as dt
 from numbatorch.language.kernel import Pointer, T, U, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
@@ -179,15 +180,18 @@ def launch_sums(
 ) -> None:
     """Launch a kernel that adds into `out`; half types are added up in float32 and rounded once.
 
+    Truths are bytes of 0 and 1.
+
     Args:
         sizes: the last arguments of the kernel; the last of them bounds the indices.
         grid: `items`, or `groups` and `threads`, as `launch` takes them.
     """
-    wide, size = out.dtype.compute, numel(out.shape)
-    total = in_type(launcher, out, wide)
+    truths, size = out.dtype is dt.bool_, numel(out.shape)
+    wide = dt.uint8 if truths else out.dtype.compute
+    total = out if truths else in_type(launcher, out, wide)
     where = wide_index(launcher, index)
     launcher.launch(
-        spec(T=wide, U=value.dtype),
+        spec(T=wide, U=dt.uint8 if truths else value.dtype),
         *(total, where, value, launcher.status(sizes[-1]), *sizes),
         work=2 * numel(value.shape),
         **grid,
