@@ -28,7 +28,12 @@ class Composed(Op):
         super().__init__(name, reference)
         self.function = inspect.unwrap(function)
         self.__doc__ = function.__doc__
+        self.public: Callable[..., Any] = function
         self.call: Call | None = None
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Its public function."""
+        return self.public(*operands, **attrs)
 
     def parts(self, *operands: Any, **attrs: Any) -> tuple[Node, ...]:
         """The nodes of what the function gives."""

@@ -53,10 +53,22 @@ FAMILIES = {
         "nt": "angle complex conj imag is_complex polar real sgn view_as_complex view_as_real",
         "records": "angle",
     },
+    "ops.conv": {
+        "records": "convolution convolution_input convolution_weight",
+    },
+    "ops.convolve": {
+        "nn.functional": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+        "nt": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+        "records": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+    },
     "ops.float_parts": {
         "Tensor": "frexp",
         "nt": "frexp",
         "records": "frexp",
+    },
+    "ops.folding": {
+        "nn.functional": "fold unfold",
+        "records": "fold fold_images unfold_images windows",
     },
     "ops.index": {
         "records": "gather index_add scatter_add take",

@@ -29,14 +29,19 @@ GRADIENT = "a gradient: compared through the operator that it belongs to"
 REPEATED = "PyTorch leaves open which of equal indices counts: tests/peers/test_opinfo.py"
 PACKED = "PyTorch has no GGML blocks: tests/quantized compare with the package gguf"
 BASES = "signs and phases of vectors are free: the properties compare with LAPACK"
+CONVOLVES = "with sizes and padding of its own; conv2d and its like are made of it"
 NO_PEER = {
     "attention": "position and hidden rows are not PyTorch's: tests/peers/test_operators.py",
     "attention_backward": GRADIENT,
     "cast": "PyTorch leaves floats out of an integer's range undefined: promotion is compared",
     "compact": "the part of nonzero that has a fixed shape",
     "component": "x.real and x.imag are compared in test_views.py",
+    "convolution": CONVOLVES,
+    "convolution_input": CONVOLVES,
+    "convolution_weight": CONVOLVES,
     "dequantize": PACKED,
     "eigh": BASES,
+    "fold": "windows without padding: fold_images, which is PyTorch's, is made of it",
     "layer_norm_backward": GRADIENT,
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
@@ -54,6 +59,7 @@ NO_PEER = {
     "slice_update": "index assignment is compared in test_operators.py",
     "softmax_backward": GRADIENT,
     "svd": BASES,
+    "windows": "without padding: unfold_images, which is PyTorch's, is made of it",
     "unique_rows": "the part of unique that has a fixed shape",
 }
 

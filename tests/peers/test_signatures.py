@@ -95,7 +95,9 @@ def differences(function: Any, theirs: Form, forms: list[Form]) -> list[str]:
 
 
 def _default(value: Any) -> Any:
-    """A default as both sides may write it: None for dimensions that are all, 1 for 1.0."""
+    """A default as both sides may write it: None for dimensions that are all, 1 for 1.0 and [1]."""
+    if isinstance(value, list) and len(set(value)) == 1:
+        return value[0]
     return None if value in (None, []) else value
 
 

@@ -39,7 +39,8 @@ def test_doctests_pass(name: str) -> None:
 def test_operator_is_documented_and_its_examples_run(op: Op) -> None:
     text = op.__doc__ or ""
     assert text.strip(), f"operator {op.name} has no docstring"
-    scope = {"nt": nt, "tensor": nt.tensor, op.name: op}
+    function = getattr(op, "function", op.reference).__name__.rstrip("_")
+    scope = {"nt": nt, "tensor": nt.tensor, function: op, op.name: op}
     example = doctest.DocTestParser().get_doctest(text, scope, op.name, None, None)
     assert doctest.DocTestRunner().run(example).failed == 0
 
