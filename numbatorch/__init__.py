@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
     from numbatorch.tensor.resources import empty_cache, get_num_threads, set_num_threads
+    from numbatorch.tensor.strides import as_strided
 
 __version__ = "0.1.0"
 
@@ -114,6 +115,7 @@ __all__ = [
     "TextGenerator",
     "arange",
     "are_deterministic_algorithms_enabled",
+    "as_strided",
     "bfloat16",
     "bool",
     "bool_",
@@ -194,6 +196,7 @@ _LAZY_MODULES = (
 _LAZY_NAMES = {
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
+    "as_strided": "numbatorch.tensor.strides",
     "compile": "numbatorch.tensor.capture",
     "empty_cache": "numbatorch.tensor.resources",
     "get_num_threads": "numbatorch.tensor.resources",

@@ -44,6 +44,35 @@ class Layout(NamedTuple):
         pairs = zip(self.shape, self.strides, other.strides, strict=True)
         return all(size == 1 or a == b for size, a, b in pairs)
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether two elements lie at one place.
+
+        >>> Layout((2, 2), (1, 1)).overlaps, Layout((2, 2), (3, 2)).overlaps
+        (True, False)
+        """
+        pairs = [(abs(t), n) for n, t in zip(self.shape, self.strides, strict=True) if n > 1]
+        if numel(self.shape) == 0 or not pairs:
+            return False
+        reach = 0
+        for stride, size in sorted(pairs):
+            if stride <= reach:
+                return self._repeats_a_place(pairs)
+            reach += (size - 1) * stride
+        return False
+
+    def _repeats_a_place(self, pairs: list[tuple[int, int]]) -> bool:
+        """As `overlaps`, of dimensions (stride, size) that reach into each other."""
+        if any(stride == 0 for stride, _size in pairs):
+            return True
+        places = {0}
+        for stride, size in pairs:
+            more = {place + i * stride for place in places for i in range(size)}
+            if len(more) < size * len(places):
+                return True
+            places = more
+        return False
+
     def permute(self, dims: Shape) -> Layout:
         """Dimension i of the result is dimension dims[i]."""
         shape = tuple(self.shape[d] for d in dims)

@@ -13,7 +13,8 @@ from numbatorch.ops.create import iota
 from numbatorch.ops.layers import dropout
 from numbatorch.ops.matmul import matmul
 from numbatorch.ops.operands import describe, expanded
-from numbatorch.ops.shaping import repeat_interleave, reshape, unsqueeze
+from numbatorch.ops.rearranging import interleaved
+from numbatorch.ops.shaping import reshape, unsqueeze
 from numbatorch.ops.softmax import softmax
 from numbatorch.ops.statistics import all
 from numbatorch.ops.surface import public
@@ -109,7 +110,7 @@ def _plain_attention(
     dropout_p: float,
 ) -> Node:
     repeat = q.shape[1] // k.shape[1]
-    keys, values = (node if repeat == 1 else repeat_interleave(node, repeat, 1) for node in (k, v))
+    keys, values = (node if repeat == 1 else interleaved(node, repeat, 1) for node in (k, v))
     scores = matmul(q, transpose(keys, -1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
     seen = _with_causal(None, q, k.shape[2]) if causal else None
     if mask is not None and mask.dtype is dt.bool_:

@@ -1,4 +1,4 @@
-"""Public functions that read elements by index or by place: gather, take, triangles."""
+"""Public functions that read elements by index or by place: gather, take."""
 
 from __future__ import annotations
 
@@ -8,31 +8,9 @@ from numbatorch.graph import Node
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops import view as views
-from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, broadcast, normalize_dim, numel
-
-
-@public()
-def tril(input: Node, diagonal: int = 0) -> Node:
-    """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""
-    return compare.where.apply(_below("tril", input, diagonal), input, 0)
-
-
-@public()
-def triu(input: Node, diagonal: int = 0) -> Node:
-    """Zeros below a diagonal of the last two dimensions, counted upwards from the main one."""
-    return compare.where.apply(_below("triu", input, diagonal - 1), 0, input)
-
-
-def _below(operator: str, input: Node, diagonal: int) -> Node:
-    """(M, N) bool: whether a place is on a diagonal or below it."""
-    if len(input.shape) < 2:
-        raise ShapeError(message(operator, "needs two dimensions", describe(input)))
-    M, N = input.shape[-2:]
-    rows = views.reshape.apply(iota(M, input.device) + diagonal, shape=(M, 1))
-    return compare.ge.apply(rows, iota(N, input.device))
 
 
 @public()

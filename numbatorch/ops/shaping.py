@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node, elementary
+from numbatorch.ops import strided
 from numbatorch.ops import view as views
-from numbatorch.ops.operands import describe, expanded
+from numbatorch.ops.operands import describe
+from numbatorch.ops.parts import conjugated
+from numbatorch.ops.reduce import reduced, sum_
 from numbatorch.ops.surface import public
 from numbatorch.shape import infer_reshape, normalize_dim, normalize_dims, numel, sizes_of
 
@@ -156,22 +157,6 @@ def unsqueeze(input: Node, dim: int) -> Node:
 
 
 @public()
-def narrow(input: Node, dim: int, start: int, length: int) -> Node:
-    """`length` elements of dimension `dim` from `start`."""
-    size = input.shape[normalize_dim("narrow", dim, len(input.shape))] if input.shape else 0
-    first = start + size if start < 0 else start
-    if length < 0 or first < 0 or first + length > size:
-        raise OutOfRange(
-            message(
-                "narrow",
-                f"{length} elements from {start} are not in a dimension of {size}",
-                f"input {describe(input)}, dim {dim}",
-            )
-        )
-    return views.narrow(input, dim, first, length)
-
-
-@public()
 def select(input: Node, dim: int, index: int) -> Node:
     """Element `index` of dimension `dim`, which goes."""
     axis = normalize_dim("select", dim, len(input.shape))
@@ -181,113 +166,45 @@ def select(input: Node, dim: int, index: int) -> Node:
     return views.element(input, axis, index % size)
 
 
-@public()
-def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[Node, ...]:
-    """Parts of one size along `dim`, the last one what is left; or parts of the sizes given.
+@public("Tensor")
+def unfold(input: Node, dimension: int, size: int, step: int) -> Node:
+    """Windows of `size` elements of a dimension, `step` apart, along a new last one: a view.
 
-    >>> [part.tolist() for part in split(tensor([1, 2, 3]), 2)]
-    [[1, 2], [3]]
+    >>> unfold(tensor([1, 2, 3, 4]), 0, 2, 1).tolist()
+    [[1, 2], [2, 3], [3, 4]]
     """
-    axis = normalize_dim("split", dim, len(tensor.shape))
-    total, wanted = tensor.shape[axis], split_size_or_sections
-    if isinstance(wanted, int):
-        if wanted <= 0:
-            raise ShapeError(message("split", f"parts of size {wanted}"))
-        starts = range(0, max(total, 1), wanted)
-        sizes = [min(wanted, total - start) for start in starts]
-    else:
-        sizes = list(wanted)
-        if sum(sizes) != total or any(size < 0 for size in sizes):
-            raise ShapeError(message("split", f"{sizes} do not add up to {total}"))
-    first = itertools.accumulate(sizes, initial=0)
-    return tuple([narrow(tensor, axis, start, n) for start, n in zip(first, sizes, strict=False)])
-
-
-@public()
-def chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
-    """At most `chunks` parts along `dim`, of equal size but for the last."""
-    if chunks <= 0:
-        raise ShapeError(message("chunk", f"{chunks} parts"))
-    total = input.shape[normalize_dim("chunk", dim, len(input.shape))]
-    return split(input, max(1, -(-total // chunks)), dim)
-
-
-@public()
-def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
-    """Every element of dimension `dim`, without that dimension."""
-    axis = normalize_dim("unbind", dim, len(input.shape))
-    if not input.shape:
-        raise OutOfRange(message("unbind", "a 0-d tensor has no dimensions"))
-    return tuple([views.element(input, axis, i) for i in range(input.shape[axis])])
+    axis = normalize_dim("unfold", dimension, len(input.shape))
+    return strided.sliding.apply(input, dim=axis, size=size, step=step)
 
 
 @public("Tensor")
-def repeat(input: Node, repeats: Sizes) -> Node:
-    """Copies side by side, repeats[i] of them along dimension i."""
-    counts = sizes_of("repeat", repeats)
-    lead = len(counts) - len(input.shape)
-    if lead < 0 or any(count < 0 for count in counts):
-        raise ShapeError(message("repeat", f"{counts} does not fit", f"input {describe(input)}"))
-    shape = (1,) * lead + input.shape
-    paired = [size for n in shape for size in (1, n)]
-    wide = [size for n, count in zip(shape, counts, strict=True) for size in (count, n)]
-    out = expanded(reshape(input, paired), tuple(wide))
-    out = reshape(out, [n * count for n, count in zip(shape, counts, strict=True)])
-    return views.clone.apply(out)
-
-
-@public()
-def repeat_interleave(input: Node, repeats: int, dim: int | None = None) -> Node:
-    """Each element of dimension `dim` `repeats` times in a row; of all elements if dim is None.
-
-    >>> repeat_interleave(tensor([1, 2]), 2)
-    tensor([1, 1, 2, 2])
-    """
-    x = flatten(input) if dim is None else input
-    axis = normalize_dim("repeat_interleave", 0 if dim is None else dim, len(x.shape))
-    before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    wide = expanded(views.unsqueeze(x, axis + 1), (*before, size, repeats, *after))
-    return views.clone.apply(reshape(wide, (*before, size * repeats, *after)))
-
-
-@public()
-def flip(input: Node, dims: Sizes) -> Node:
-    """A copy in reverse order along `dims`."""
-    shape = input.shape
-    axes = {normalize_dim("flip", d, len(shape)) for d in sizes_of("flip", dims)}
-    out = views.slice_.apply(
-        input,
-        starts=tuple(n - 1 if i in axes and n else 0 for i, n in enumerate(shape)),
-        sizes=shape,
-        steps=tuple(-1 if i in axes else 1 for i in range(len(shape))),
+def sum_to_size(input: Node, size: Sizes) -> Node:
+    """The sum over dimensions that broadcasting from `size` would repeat."""
+    asked = sizes_of("sum_to_size", size)
+    lead = len(input.shape) - len(asked)
+    fits = lead >= 0 and all(
+        wanted in (1, n) for n, wanted in zip(input.shape[lead:], asked, strict=True)
     )
-    return views.clone.apply(out)
-
-
-def _require_tensors(operator: str, tensors: Sequence[Any]) -> None:
-    for number, item in enumerate(tensors):
-        if not isinstance(item, Node):
-            shown = item if item is None else type(item).__name__
-            raise TypeError(message(operator, f"tensors[{number}] is {shown}, not a tensor"))
-
-
-@public("nt", aliases=("concat", "concatenate"))
-def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
-    """Join along `dim`; the other dimensions must agree.
-
-    >>> cat([tensor([1, 2]), tensor([3])])
-    tensor([1, 2, 3])
-    """
-    _require_tensors("cat", tensors)
-    whole = [node for node in tensors if node.shape != (0,)]
-    return views.cat(whole or tensors, dim)
+    if not fits:
+        problem = f"{asked} does not expand to {input.shape}"
+        raise ShapeError(message("sum_to_size", problem, f"input {describe(input)}"))
+    if not asked:
+        return reduced(sum_, input)
+    dims = tuple(
+        [i for i, n in enumerate(input.shape) if i < lead or (asked[i - lead] == 1 and n != 1)]
+    )
+    return reshape(reduced(sum_, input, dims, True), asked) if dims else input
 
 
 @public("nt")
-def stack(tensors: Sequence[Node], dim: int = 0) -> Node:
-    """Join along a new dimension; all shapes must agree."""
-    _require_tensors("stack", tensors)
-    shapes = {node.shape for node in tensors}
-    if len(shapes) > 1:
-        raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))
-    return views.stack(tensors, dim)
+def unsqueeze_copy(input: Node, dim: int) -> Node:
+    """As `unsqueeze`, as a value of its own."""
+    return views.clone.apply(views.unsqueeze(input, dim))
+
+
+@public()
+def adjoint(input: Node) -> Node:
+    """The last two dimensions exchanged, and complex numbers conjugated."""
+    if len(input.shape) < 2:
+        raise ShapeError(message("adjoint", "needs two dimensions", f"input {describe(input)}"))
+    return conjugated(views.transpose(input, -2, -1))

@@ -29,7 +29,7 @@ SPREAD: dict[str, str] = {
     for text, names in {
         "shape": "reshape",
         "dims": "permute flip tile",
-        "size": "expand broadcast_to",
+        "size": "expand broadcast_to sum_to_size",
         "repeats": "repeat",
     }.items()
     for name in names.split()

@@ -61,6 +61,11 @@ FAMILIES = {
         "nt": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "records": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
     },
+    "ops.diagonals": {
+        "Tensor": "diag diag_embed diagflat diagonal tril triu",
+        "nt": "diag diag_embed diagflat diagonal tril triu",
+        "records": "diag diag_embed",
+    },
     "ops.float_parts": {
         "Tensor": "frexp",
         "nt": "frexp",
@@ -72,6 +77,12 @@ FAMILIES = {
     },
     "ops.index": {
         "records": "gather index_add scatter_add take",
+    },
+    "ops.joining": {
+        "nt": (
+            "atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors cartesian_prod cat "
+            "column_stack concat concatenate dstack hstack meshgrid row_stack stack vstack"
+        ),
     },
     "ops.layers": {
         "nn.functional": "dropout embedding layer_norm normalize rms_norm",
@@ -113,6 +124,12 @@ FAMILIES = {
     "ops.random": {
         "records": "random_bits random_normal random_uniform",
     },
+    "ops.rearranging": {
+        "Tensor": "flip fliplr flipud repeat roll rot90 tile",
+        "nn.functional": "pixel_shuffle pixel_unshuffle",
+        "nt": "flip fliplr flipud pixel_shuffle pixel_unshuffle roll rot90 tile",
+        "records": "flip pixel_shuffle repeat roll rot90",
+    },
     "ops.reduce": {
         "records": (
             "all any argmax argmin expand logsumexp max max_with_index min min_with_index prod "
@@ -145,19 +162,18 @@ FAMILIES = {
         ),
     },
     "ops.selecting": {
-        "Tensor": "gather index_select take take_along_dim tril triu",
-        "nt": "gather index_select take take_along_dim tril triu",
+        "Tensor": "gather index_select take take_along_dim",
+        "nt": "gather index_select take take_along_dim",
     },
     "ops.shaping": {
         "Tensor": (
-            "broadcast_to chunk expand expand_as flatten flip moveaxis movedim narrow permute "
-            "ravel repeat repeat_interleave reshape reshape_as select split squeeze swapaxes "
-            "swapdims t transpose unbind unflatten unsqueeze"
+            "adjoint broadcast_to expand expand_as flatten moveaxis movedim permute ravel reshape "
+            "reshape_as select squeeze sum_to_size swapaxes swapdims t transpose unflatten unfold "
+            "unsqueeze"
         ),
         "nt": (
-            "broadcast_to cat chunk concat concatenate flatten flip moveaxis movedim narrow "
-            "permute ravel repeat_interleave reshape select split squeeze stack swapaxes swapdims "
-            "t transpose unbind unflatten unsqueeze"
+            "adjoint broadcast_to flatten moveaxis movedim permute ravel reshape select squeeze "
+            "swapaxes swapdims t transpose unflatten unsqueeze unsqueeze_copy"
         ),
     },
     "ops.softmax": {
@@ -172,6 +188,12 @@ FAMILIES = {
         "nt": "argsort msort sort topk",
         "records": "topk",
     },
+    "ops.splitting": {
+        "Tensor": (
+            "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split vsplit"
+        ),
+        "nt": "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split vsplit",
+    },
     "ops.statistics": {
         "Tensor": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
@@ -183,6 +205,9 @@ FAMILIES = {
             "norm prod std std_mean sum var var_mean"
         ),
         "special": "logsumexp",
+    },
+    "ops.strided": {
+        "records": "as_strided diagonal sliding",
     },
     "ops.unary": {
         "Tensor": (
@@ -214,5 +239,10 @@ FAMILIES = {
         "Tensor": "allclose equal where",
         "nn.functional": "one_hot",
         "nt": "allclose equal where",
+    },
+    "tensor.repeating": {
+        "Tensor": "narrow repeat_interleave tensor_split",
+        "nt": "combinations narrow narrow_copy repeat_interleave tensor_split unravel_index",
+        "records": "repeat_interleave",
     },
 }

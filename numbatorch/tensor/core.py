@@ -16,8 +16,8 @@ from numbatorch.ops import families
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import handles_are
-from numbatorch.ops.view import clone, permute, reinterpreted, select
-from numbatorch.shape import Shape, list_shape, normalize_dim, numel, sizes_of
+from numbatorch.ops.view import clone, select
+from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
@@ -33,7 +33,8 @@ from numbatorch.tensor.base import (
 from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import GradientStore, backward, check_gradient
 from numbatorch.tensor.in_place import InPlaceMethods
-from numbatorch.tensor.views import alias_of, layout_of, same_place, share_memory
+from numbatorch.tensor.strides import StrideMethods
+from numbatorch.tensor.views import alias_of, same_place, share_memory
 
 if TYPE_CHECKING:
     from numbatorch.tensor.functions import Functions as Methods
@@ -41,7 +42,7 @@ else:
     from numbatorch.tensor.methods import Methods
 
 
-class Tensor(ConversionMethods, InPlaceMethods, Methods):
+class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, Methods):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
@@ -109,64 +110,6 @@ class Tensor(ConversionMethods, InPlaceMethods, Methods):
         if not self.node.shape:
             raise ShapeError(message("size", "a 0-d tensor has no dimension"))
         return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
-
-    def view(self, *shape: Any, dtype: Like | None = None) -> Tensor:
-        """The elements under another shape, as a view; or, given a dtype, their bytes as of that.
-
-        The last dimension then grows or shrinks by the ratio of the sizes of an element.
-
-        Raises:
-            ShapeError: no view expresses it; reshape copies there.
-
-        >>> tensor([1.0, -2.0]).view(nt.int32)
-        tensor([ 1065353216, -1073741824], dtype=numbatorch.int32)
-        """
-        if dtype is None and len(shape) == 1 and isinstance(shape[0], DType):
-            dtype, shape = shape[0], ()
-        if dtype is not None:
-            if shape:
-                raise TypeError(message("view", "takes a shape or a dtype, not both"))
-            out = self._of(reinterpreted(self._noted(), named("view", dtype)))
-            wanted, hint = f"dtype {out.node.dtype.name}", "use contiguous, which copies"
-        else:
-            out = self.reshape(*shape)
-            wanted, hint = f"shape {list_shape(out.node.shape)}", "use reshape, which copies"
-        if not share_memory(self, out):
-            problem = f"no view of {describe(self.node)} has {wanted}"
-            raise ShapeError(message("view", problem, hint=hint))
-        return out
-
-    def view_as(self, other: Tensor) -> Tensor:
-        """The elements under the shape of `other`, as a view."""
-        return self.view(other.node.shape)
-
-    def contiguous(self) -> Tensor:
-        """This tensor, or a copy if it is a view whose elements are not in row-major order."""
-        node = self._noted()
-        return self._of(node if layout_of(self).is_contiguous else clone.apply(node))
-
-    @property
-    def T(self) -> Tensor:
-        """Dimensions in reverse order."""
-        node = self._noted()
-        dims = tuple(reversed(range(len(node.shape))))
-        return self._of(permute.apply(node, dims=dims) if len(dims) > 1 else node)
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two dimensions exchanged."""
-        if len(self.node.shape) < 2:
-            raise ShapeError(message("mT", "needs two dimensions", describe(self.node)))
-        return self.transpose(-1, -2)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the elements."""
-        return self.node.dtype.nbytes(self.numel())
-
-    def element_size(self) -> int:
-        """Bytes of one element, or of one block of packed ones."""
-        return self.node.dtype.itemsize
 
     def type_as(self, other: Tensor) -> Tensor:
         """The tensor with the dtype and on the device of `other`."""

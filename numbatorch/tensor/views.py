@@ -197,8 +197,7 @@ class Alias:
         """Whether several elements lie at one place."""
         layout = self.layout
         assert layout is not None
-        pairs = zip(layout.shape, layout.strides, strict=True)
-        return any(size > 1 and stride == 0 for size, stride in pairs)
+        return layout.overlaps
 
 
 def alias_of(handle: Handle) -> Alias | None:

@@ -82,6 +82,7 @@ def over(function: Callable[..., Any]) -> Callable[..., Any]:
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
 Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
+    "as_strided": lambda peer: lambda x, *, size, stride, offset: peer(x, size, stride, offset),
     "expand": lambda peer: lambda x, *, shape: peer(x, shape),
     "gather": lambda peer: lambda x, index: peer(x, -1, index.long()),
     "gelu_tanh": lambda peer: lambda x: peer(x, approximate="tanh"),
@@ -95,6 +96,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     ),
     "log_softmax": lambda peer: lambda x: peer(x, -1),
     "permute": lambda peer: lambda x, *, dims: peer(x, dims),
+    "repeat": lambda peer: lambda x, *, repeats: peer(x, repeats),
     "reshape": lambda peer: lambda x, *, shape: peer(x, shape),
     "rms_norm": lambda peer: lambda x, weight, *, eps: peer(x, x.shape[-1:], weight, eps),
     "scatter_merge": lambda peer: (
@@ -102,6 +104,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     ),
     "scatter_add": lambda peer: lambda base, index, value: peer(base, -1, index.long(), value),
     "softmax": lambda peer: lambda x: peer(x, -1),
+    "sliding": lambda peer: lambda x, *, dim, size, step: peer(x, dim, size, step),
     "take": lambda _peer: lambda x, index: x[index.long()],
 }
 

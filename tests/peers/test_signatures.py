@@ -26,6 +26,11 @@ DIFFERENT = {
     "index_reduce": "include_self is PyTorch's too, though its schema cannot be read",
     "scatter": "one function for PyTorch's forms with src and with value",
     "scatter_reduce": "include_self is PyTorch's too, though its schema cannot be read",
+    **dict.fromkeys(
+        ("hsplit", "vsplit", "dsplit", "tensor_split"),
+        "PyTorch's forms name the argument by its type, its documentation as here",
+    ),
+    "repeat_interleave": "repeats alone is a form of its own there",
     "softmax": "dim has to be given: PyTorch's guess without it is deprecated",
     "log_softmax": "dim has to be given: PyTorch's guess without it is deprecated",
     "Tensor.split": "the method's first argument has the function's name",
@@ -96,6 +101,7 @@ def differences(function: Any, theirs: Form, forms: list[Form]) -> list[str]:
 
 def _default(value: Any) -> Any:
     """A default as both sides may write it: None for dimensions that are all, 1 for 1.0 and [1]."""
+    value = list(value) if isinstance(value, tuple) else value
     if isinstance(value, list) and len(set(value)) == 1:
         return value[0]
     return None if value in (None, []) else value

@@ -59,6 +59,24 @@ def old_values_are_used(h: Any, w: Any) -> None:
     h[:, 1:3] = h[:, :2].clone() * 2
 
 
+def turned(h: Any, w: Any) -> None:
+    view = h[1:]
+    h.t_()
+    assert h.shape == (4, 3) and h.stride() == (1, 4) and view.shape == (2, 4)
+    h[1].mul_(w[:3])
+    view.unsqueeze_(1).add_(w)
+    view.squeeze_(1)
+    view[0] *= 2
+    assert view.storage_offset() == 4 and not h.is_contiguous()
+    h.transpose_(0, 1)
+
+
+def by_strides(h: Any, w: Any) -> None:
+    h.T[1:].as_strided((2, 3), (5, 1)).mul_(w[:3])
+    h[1:].as_strided((3,), (4,), 1).add_(w[0])
+    h[2].as_strided((2, 2), (1, 3), 0)[0].mul_(w[:2])
+
+
 CHANGES: dict[str, Callable[[Any, Any], Any]] = {
     "a row": lambda h, w: h[0].mul_(w),
     "a column": lambda h, w: h[:, 1].add_(w[:3]),
@@ -84,6 +102,12 @@ CHANGES: dict[str, Callable[[Any, Any], Any]] = {
     "views taken before": later_views,
     "old values": old_values_are_used,
     "parts of complex numbers": parts,
+    "a diagonal": lambda h, w: h.diagonal(1).mul_(w[:3]),
+    "a diagonal below, of a transpose": lambda h, w: h.T.diagonal(-2).add_(w[:2]),
+    "windows that stand apart": lambda h, w: h.unfold(1, 2, 2)[:, 1].mul_(w[:2]),
+    "places that strides give": by_strides,
+    "turned in place": turned,
+    "parts of a split": lambda h, w: [p.mul_(w[0]) for p in h.tensor_split([1], dim=1)],
 }
 
 
@@ -121,6 +145,9 @@ PLAIN: dict[str, Callable[[Any, Any], Any]] = {
     "split": lambda h, w: h.split([1, 3], dim=1)[1].add_(w[:3]),
     "select": lambda h, w: h.select(1, 2).zero_(),
     "bytes as another dtype": bits,
+    "the upper of two splits": lambda h, w: h.hsplit(2)[1].zero_(),
+    "at least three dimensions": lambda h, w: beside(h).atleast_3d(h)[0].add_(1),
+    "resized": lambda h, w: h.resize_(2, 3).mul_(w[:3]),
     "in place of a slice": lambda h, w: h[:, 1:].__setitem__((slice(None), 0), w[0]),
 }
 
@@ -146,6 +173,7 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "assignment to a leaf": lambda leaf, h: leaf.__setitem__(0, 1.0),
     "a view of a view of a leaf": lambda leaf, h: leaf.T[1:].add_(1),
     "an expanded view": lambda leaf, h: h[:1].expand(3, 4).mul_(2),
+    "a leaf turned in place": lambda leaf, h: leaf.t_(),
     "a view taken without gradients": lambda leaf, h: without_gradient(h).mul_(2),
     "a view of what no view expresses": lambda leaf, h: h.T.view(-1),
     "bytes that lie apart": lambda leaf, h: h.T.view(beside(h).uint8),

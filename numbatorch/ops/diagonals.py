@@ -1,0 +1,128 @@
+"""Public functions of diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.errors import ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops import compare, strided
+from numbatorch.ops import view as views
+from numbatorch.ops.composed import composed
+from numbatorch.ops.create import iota
+from numbatorch.ops.operands import const, describe
+from numbatorch.ops.surface import public
+from numbatorch.shape import normalize_dim, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
+Array = np.ndarray[Any, Any]
+ANY = dt.PLAIN + dt.COMPLEX
+
+
+@public()
+def diagonal(input: Node, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Node:
+    """Elements (i, i + offset) of two dimensions, which go, along a new last one: a view.
+
+    >>> diagonal(tensor([[1, 2], [3, 4]])).tolist()
+    [1, 4]
+    """
+    rank = len(input.shape)
+    first, second = (normalize_dim("diagonal", dim, rank) for dim in (dim1, dim2))
+    if rank < 2 or first == second:
+        problem = f"needs two dimensions, not {dim1} and {dim2}"
+        raise ShapeError(message("diagonal", problem, f"input {describe(input)}"))
+    return strided.diagonal.apply(input, offset=offset, dim1=first, dim2=second)
+
+
+def _sample(rng: Draw) -> Any:
+    shape = rng.dims((0, 0), (5, 6))
+    return [rng.standard_normal(shape)], {"diagonal": int(rng.integers(-3, 4))}
+
+
+@composed(numpy=lambda x, *, diagonal: np.diag(x, diagonal), sample=_sample, dtypes=ANY)
+@public()
+def diag(input: Node, diagonal: int = 0) -> Node:
+    """A copy of a diagonal of a matrix; or the matrix that has a vector as that.
+
+    >>> diag(tensor([1, 2])).tolist()
+    [[1, 0], [0, 2]]
+    """
+    if len(input.shape) == 1:
+        return diag_embed(input, diagonal)
+    if len(input.shape) != 2:
+        raise ShapeError(message("diag", "needs a vector or a matrix", f"input {describe(input)}"))
+    found = strided.diagonal.apply(input, offset=diagonal, dim1=0, dim2=1)
+    return views.clone.apply(found)
+
+
+def _embedded(x: Array, *, offset: int, dim1: int, dim2: int) -> Array:
+    size = x.shape[-1] + abs(offset)
+    out = np.zeros((*x.shape[:-1], size, size), x.dtype)
+    place = np.arange(x.shape[-1])
+    out[..., place + max(-offset, 0), place + max(offset, 0)] = x
+    return np.moveaxis(out, (-2, -1), (dim1, dim2))
+
+
+def _embed_sample(rng: Draw) -> Any:
+    attrs = {"offset": int(rng.integers(-2, 3)), "dim1": 0, "dim2": int(rng.integers(1, 3))}
+    return [rng.standard_normal(rng.dims((0, 0), (4, 5), most=300))], attrs
+
+
+@composed(numpy=_embedded, sample=_embed_sample, dtypes=ANY, peer="torch.diag_embed")
+@public()
+def diag_embed(input: Node, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Node:
+    """Matrices with the vectors of the last dimension as a diagonal, zeros elsewhere.
+
+    Args:
+        dim1, dim2: where the rows and the columns stand in the result.
+
+    >>> diag_embed(tensor([1, 2]), offset=1).tolist()
+    [[0, 1, 0], [0, 0, 2], [0, 0, 0]]
+    """
+    rank = len(input.shape) + 1
+    first, second = (normalize_dim("diag_embed", dim, rank) for dim in (dim1, dim2))
+    if first == second or not input.shape:
+        problem = f"needs a vector and two dimensions, not {dim1} and {dim2}"
+        raise ShapeError(message("diag_embed", problem, f"input {describe(input)}"))
+    size = input.shape[-1] + abs(offset)
+    rest = iter(input.shape[:-1])
+    shape = tuple([size if i in (first, second) else next(rest) for i in range(rank)])
+    zeros = const(0, input.dtype, input.device, shape)
+    return strided.with_diagonal(zeros, input, offset, first, second)
+
+
+@public()
+def diagflat(input: Node, offset: int = 0) -> Node:
+    """The matrix with all elements, in row-major order, as a diagonal."""
+    return diag_embed(views.reshape.apply(input, shape=(numel(input.shape),)), offset)
+
+
+@public()
+def tril(input: Node, diagonal: int = 0) -> Node:
+    """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""
+    return compare.where.apply(below("tril", input, diagonal), input, _zero(input))
+
+
+@public()
+def triu(input: Node, diagonal: int = 0) -> Node:
+    """Zeros below a diagonal of the last two dimensions, counted upwards from the main one."""
+    return compare.where.apply(below("triu", input, diagonal - 1), _zero(input), input)
+
+
+def _zero(input: Node) -> bool | int:
+    """0 as a number that does not change the dtype."""
+    return False if input.dtype is dt.bool_ else 0
+
+
+def below(operator: str, input: Node, diagonal: int) -> Node:
+    """(M, N) bool: whether a place is on a diagonal or below it."""
+    if len(input.shape) < 2:
+        raise ShapeError(message(operator, "needs two dimensions", describe(input)))
+    M, N = input.shape[-2:]
+    rows = views.reshape.apply(iota(M, input.device) + diagonal, shape=(M, 1))
+    return compare.ge.apply(rows, iota(N, input.device))
