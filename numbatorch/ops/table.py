@@ -14,6 +14,20 @@ FAMILIES = {
         "nn.functional": "attention",
         "records": "attention attention_backward",
     },
+    "ops.averaging": {
+        "nn.functional": (
+            "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d avg_pool2d "
+            "avg_pool3d lp_pool1d lp_pool2d lp_pool3d"
+        ),
+        "nt": "adaptive_avg_pool1d avg_pool1d",
+        "records": (
+            "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d avg_pool2d "
+            "avg_pool3d lp_pool1d lp_pool2d lp_pool3d"
+        ),
+    },
+    "ops.bands": {
+        "records": "banded",
+    },
     "ops.binary": {
         "Tensor": (
             "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
@@ -115,6 +129,19 @@ FAMILIES = {
     },
     "ops.parts": {
         "records": "complex component conj imag real sgn",
+    },
+    "ops.pool": {
+        "records": "max_windows",
+    },
+    "ops.pooling": {
+        "nn.functional": (
+            "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool1d max_pool2d "
+            "max_pool3d"
+        ),
+        "records": (
+            "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool1d max_pool2d "
+            "max_pool3d"
+        ),
     },
     "ops.quant": {
         "Tensor": "dequantize",

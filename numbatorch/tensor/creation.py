@@ -32,6 +32,8 @@ from numbatorch.tensor.host import unchanging
 
 Where = Device | str | None
 
+create.leaves_come_from(host_node)
+
 
 def finished(node: Node, requires_grad: bool) -> Tensor:
     """A tensor on `node`, a leaf if it requires a gradient."""

@@ -33,6 +33,7 @@ CONVOLVES = "with sizes and padding of its own; conv2d and its like are made of 
 NO_PEER = {
     "attention": "position and hidden rows are not PyTorch's: tests/peers/test_operators.py",
     "attention_backward": GRADIENT,
+    "banded": "a map that interpolation and average pooling are made of",
     "cast": "PyTorch leaves floats out of an integer's range undefined: promotion is compared",
     "compact": "the part of nonzero that has a fixed shape",
     "component": "x.real and x.imag are compared in test_views.py",
@@ -45,6 +46,7 @@ NO_PEER = {
     "layer_norm_backward": GRADIENT,
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
+    "max_windows": "pooling is compared",
     "qr": BASES,
     "quant_matmul": PACKED,
     "quant_take": PACKED,

@@ -54,6 +54,8 @@ def schemas(place: str, name: str) -> Iterator[Form]:
     theirs = getattr(torch.Tensor if place == "Tensor" else module, name, None)
     if theirs is None:
         return
+    if inspect.isfunction(theirs):  # one of two by an argument of the call
+        theirs = torch._jit_internal.boolean_dispatched.get(theirs, {"if_true": theirs})["if_true"]
     try:
         found = inspect.signature(theirs).parameters.values()
         if not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found):

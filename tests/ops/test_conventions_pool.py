@@ -1,0 +1,80 @@
+"""Corner cases of pooling, interpolation and what is beside them, as PyTorch has them."""
+
+import math
+
+import pytest
+
+import numbatorch as nt
+from numbatorch.errors import DTypeError, ShapeError
+
+F = nt.nn.functional
+
+
+@pytest.fixture(autouse=True)
+def _default_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", device)
+
+
+def test_largest_of_a_window_is_the_first_of_equals_and_the_last_nan() -> None:
+    x = nt.tensor([[[2.0, 2.0, 1.0, math.nan], [2.0, 0.0, math.nan, math.inf]]])
+    values, indices = F.max_pool2d(x, 2, return_indices=True)
+    assert indices.tolist() == [[[0, 6]]]
+    assert values[0, 0, 0].item() == 2.0 and math.isnan(values[0, 0, 1].item())
+    lowest = F.max_pool1d(nt.full((1, 1, 2), -math.inf), 2, return_indices=True)
+    assert [part.tolist() for part in lowest] == [[[[-math.inf]]], [[[0]]]]
+
+
+def test_padding_is_no_element_of_a_largest_and_a_zero_of_a_mean() -> None:
+    x = nt.tensor([[[-3.0, -1.0, -2.0]]])
+    assert F.max_pool1d(x, 2, 2, 1).tolist() == [[[-3.0, -1.0]]]
+    assert F.avg_pool1d(x, 2, 2, 1).tolist() == [[[-1.5, -1.5]]]
+    assert F.avg_pool1d(x, 2, 2, 1, count_include_pad=False).tolist() == [[[-3.0, -1.5]]]
+    assert F.avg_pool1d(x, 2, 2, 0, True).tolist() == [[[-2.0, -2.0]]]  # one element in the last
+    inf = nt.tensor([[[math.inf, 1.0, 2.0, 3.0]]])
+    assert F.adaptive_avg_pool1d(inf, 3).tolist() == [[[math.inf, 1.5, 2.5]]]
+
+
+def test_means_of_integers_are_truncated_and_divisors_are_exact() -> None:
+    x = nt.tensor([[-7, 2, 4, 5]])
+    assert F.avg_pool1d(x, 2).tolist() == [[-2, 4]]
+    for count in (3, 7, 41):
+        assert F.avg_pool1d(nt.ones(1, 1, count), count).item() == 1.0
+        assert F.adaptive_avg_pool2d(nt.ones(1, count, 3), (2, 2)).tolist() == [[[1.0] * 2] * 2]
+
+
+def test_pooling_of_no_images_has_gradients() -> None:
+    for pool in (F.max_pool2d, F.avg_pool2d, F.adaptive_max_pool2d, F.adaptive_avg_pool2d):
+        x = nt.zeros(0, 3, 4, 4, requires_grad=True)
+        out = pool(x, 2)
+        out.sum().backward()
+        assert out.shape == (0, 3, 2, 2) and x.grad is not None and x.grad.shape == x.shape
+
+
+def test_pooling_has_second_derivatives() -> None:
+    x = nt.tensor([[1.0, 3.0, 2.0, 5.0]], requires_grad=True)
+    pooled = F.max_pool1d(x, 2) + F.avg_pool1d(x, 2)
+    (pooled**3).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    first.sum().backward()
+    assert first.tolist() == [[37.5, 112.5, 108.375, 325.125]]
+    assert x.grad.tolist() == [[30.0, 90.0, 51.0, 153.0]]
+
+
+def test_pooling_refuses_what_has_no_meaning() -> None:
+    x = nt.ones(1, 1, 4)
+    for call in (
+        lambda: F.max_pool1d(x, 0),
+        lambda: F.max_pool1d(x, 2, 0),
+        lambda: F.max_pool1d(x, 2, 2, 2),
+        lambda: F.max_pool1d(x, 5),
+        lambda: F.max_pool1d(nt.ones(4), 2),
+        lambda: F.avg_pool1d(nt.ones(2, 0, 4), 2),
+        lambda: F.avg_pool1d(x, (2, 2)),
+        lambda: F.adaptive_avg_pool1d(x, -1),
+    ):
+        with pytest.raises(ShapeError):
+            call()
+    with pytest.raises(DTypeError, match="int32"):
+        F.avg_pool1d(x.int(), 2)
+    with pytest.raises(IndexError, match="divisor_override"):
+        F.avg_pool2d(nt.ones(1, 4, 4), 2, divisor_override=0)
