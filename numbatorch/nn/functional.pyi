@@ -35,6 +35,7 @@ __all__ = [
     "embedding",
     "fold",
     "gelu",
+    "interpolate",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
@@ -62,6 +63,9 @@ __all__ = [
     "softplus",
     "tanh",
     "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
 def adaptive_avg_pool1d(input: Tensor, output_size: int | Sequence[int]) -> Tensor: ...
@@ -194,6 +198,15 @@ def fold(
     stride: Sizes = 1,
 ) -> Tensor: ...
 def gelu(input: Tensor, *, approximate: Literal['none', 'tanh'] = 'none') -> Tensor: ...
+def interpolate(
+    input: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: Literal['nearest', 'linear', 'bilinear', 'bicubic', 'trilinear', 'area', 'nearest-exact', 'lanczos'] = 'nearest',
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Tensor: ...
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -311,4 +324,21 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 def tanh(input: Tensor) -> Tensor: ...
 def unfold(
     input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+) -> Tensor: ...
+def upsample(
+    input: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: Literal['nearest', 'linear', 'bilinear', 'bicubic', 'trilinear', 'area', 'nearest-exact', 'lanczos'] = 'nearest',
+    align_corners: bool | None = None,
+) -> Tensor: ...
+def upsample_bilinear(
+    input: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> Tensor: ...
+def upsample_nearest(
+    input: Tensor,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
 ) -> Tensor: ...

@@ -92,6 +92,10 @@ FAMILIES = {
     "ops.index": {
         "records": "gather index_add scatter_add take",
     },
+    "ops.interpolate": {
+        "nn.functional": "interpolate upsample upsample_bilinear upsample_nearest",
+        "records": "interpolate",
+    },
     "ops.joining": {
         "nt": (
             "atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors cartesian_prod cat "

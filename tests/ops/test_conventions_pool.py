@@ -78,3 +78,43 @@ def test_pooling_refuses_what_has_no_meaning() -> None:
         F.avg_pool1d(x.int(), 2)
     with pytest.raises(IndexError, match="divisor_override"):
         F.avg_pool2d(nt.ones(1, 4, 4), 2, divisor_override=0)
+
+
+def test_interpolation_meets_pixels_and_edges() -> None:
+    x = nt.tensor([[[1.0, math.inf, 5.0]]])
+    kept = F.interpolate(x, 5, mode="linear", align_corners=True)
+    assert kept.tolist() == [[[1.0, math.inf, math.inf, math.inf, 5.0]]]
+    assert F.interpolate(x, scale_factor=1.2, mode="linear").tolist() == x.tolist()
+    assert F.interpolate(x, 2).tolist() == [[[1.0, math.inf]]]
+    assert F.interpolate(x, 2, mode="nearest-exact").tolist() == [[[1.0, 5.0]]]
+    assert F.interpolate(x, 1, mode="linear", align_corners=True).tolist() == [[[1.0]]]
+    one = F.interpolate(nt.ones(1, 1, 1, 1), (3, 2), mode="bicubic")
+    assert one.tolist() == [[[[1.0, 1.0]] * 3]]
+
+
+def test_interpolated_bytes_are_those_of_pillow() -> None:
+    x = nt.tensor([[[[0, 255], [10, 3]]]], dtype=nt.uint8)
+    out = F.interpolate(x, (3, 3), mode="bilinear")
+    assert out.dtype is nt.uint8 and out.tolist() == [[[[0, 128, 255], [5, 68, 129], [10, 7, 3]]]]
+    smoothed = F.interpolate(x, (1, 1), mode="bicubic", antialias=True)
+    assert smoothed.tolist() == [[[[68]]]]
+
+
+def test_interpolation_refuses_what_has_no_meaning() -> None:
+    x = nt.ones(1, 1, 4)
+    for options in (
+        {},
+        {"size": 2, "scale_factor": 2.0},
+        {"size": (2, 2)},
+        {"size": 0},
+        {"size": 2, "align_corners": True},
+        {"size": 2, "mode": "bilinear"},
+        {"size": 2, "antialias": True},
+        {"size": 2, "recompute_scale_factor": True},
+    ):
+        with pytest.raises(ShapeError):
+            F.interpolate(x, **options)
+    with pytest.raises(ValueError, match="nearest-exact"):
+        F.interpolate(x, 2, mode="cubic")
+    with pytest.raises(DTypeError):
+        F.interpolate(x.long(), 2)
