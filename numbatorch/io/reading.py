@@ -141,6 +141,18 @@ def short(text: object, limit: int = 80) -> str:
     return whole if len(whole) <= limit else whole[: limit - 3] + "..."
 
 
+def short_repr(value: object, limit: int = 80) -> str:
+    """How Python writes a value, in at most `limit` characters, for a message.
+
+    >>> short_repr(("a", 10**5000))
+    'a tuple with integers too long to write'
+    """
+    try:
+        return short(repr(value), limit)
+    except ValueError:  # Python writes no integers of so many digits
+        return f"a {type(value).__name__} with integers too long to write"
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:

@@ -16,7 +16,8 @@ from numbatorch import dtype
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
-from numbatorch.io.reading import check_replaceable, parse_json, read_json, short
+from numbatorch.io.reading import parse_json, read_json, short
+from numbatorch.io.writing import replaced
 
 TYPES = {
     "C64": dtype.complex64,
@@ -245,8 +246,6 @@ def save_safetensors(
     """
     from safetensors.numpy import save_file
 
-    path = Path(path)
-    check_replaceable(path, "save_safetensors")
     for name, array in tensors.items():
         try:
             if dtype.from_numpy(array.dtype) not in TYPES.values():
@@ -254,12 +253,8 @@ def save_safetensors(
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}")
-    try:
+    with replaced(path, "save_safetensors") as temporary:
         save_file(arrays, temporary, None if metadata is None else dict(metadata))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _refuse(constant: str) -> NoReturn:
