@@ -75,10 +75,26 @@ FAMILIES = {
         "nt": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "records": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
     },
+    "ops.covariance": {
+        "Tensor": "corrcoef cov renorm",
+        "nt": "corrcoef cov renorm",
+        "records": "corrcoef cov renorm",
+    },
     "ops.diagonals": {
         "Tensor": "diag diag_embed diagflat diagonal tril triu",
         "nt": "diag diag_embed diagflat diagonal tril triu",
         "records": "diag diag_embed",
+    },
+    "ops.distance": {
+        "Tensor": "dist",
+        "nn.functional": "bilinear cosine_similarity pairwise_distance pdist",
+        "nt": "bilinear cdist cosine_similarity dist pairwise_distance pdist",
+        "records": "bilinear cdist cosine_similarity pairwise_distance pdist",
+    },
+    "ops.einsum": {
+        "Tensor": "trace",
+        "nt": "einsum tensordot trace",
+        "records": "einsum tensordot trace",
     },
     "ops.float_parts": {
         "Tensor": "frexp",
@@ -145,6 +161,14 @@ FAMILIES = {
         "records": (
             "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool1d max_pool2d "
             "max_pool3d"
+        ),
+    },
+    "ops.products": {
+        "Tensor": "addbmm addmm addmv addr baddbmm cross inner kron mv vdot",
+        "linalg": "cross vecdot",
+        "nt": "addbmm addmm addmv addr baddbmm cross inner kron mv vdot",
+        "records": (
+            "addbmm addmm addmv addr baddbmm cross inner kron linalg_cross linalg_vecdot mv vdot"
         ),
     },
     "ops.quant": {

@@ -161,8 +161,9 @@ class Walk:
         return spec, arguments
 
     def _key(self) -> str:
-        strides = zip(self.extents.kept_strides, self.extents.reduced_strides, strict=True)
-        kinds = [f"{_kind(kept)}{_kind(reduced)}" for kept, reduced in strides]
+        found = self.extents
+        rows = zip(self.source.accesses(), found.kept_strides, found.reduced_strides, strict=True)
+        kinds = [f"{_kind(kept, a.words)}{_kind(reduced, a.words)}" for a, kept, reduced in rows]
         ranks = f"{len(self.extents.kept)},{len(self.extents.reduced)}"
         element = self.state.element.name
         rest = (self.state.key(), self.source.key(), self.after.key())
@@ -273,5 +274,5 @@ class Walk:
         return [f"{name}[{index}]" for name in self.state.names(stem)]
 
 
-def _kind(strides: Shape) -> str:
-    return "-" if not strides else {1: "c", 0: "b"}.get(strides[-1], "s")
+def _kind(strides: Shape, words: int) -> str:
+    return "-" if not strides else {words: "c", 0: "b"}.get(strides[-1], "s")

@@ -324,3 +324,10 @@ def test_printing_as_pytorch() -> None:
         shown,
         shown.replace("[1.5", "[ 1.5"),
     )
+
+
+def test_sums_over_near_and_far_elements_are_two_kernels() -> None:
+    parts = np.arange(36.0).reshape(3, 2, 3, 2)
+    x = nt.tensor(parts + 1j * parts[::-1])
+    assert nt.equal(x.sum((1, 3)), nt.tensor(x.numpy().sum((1, 3))))
+    assert nt.equal(x.sum((0, 2)), nt.tensor(x.numpy().sum((0, 2))))  # elements two apart

@@ -85,6 +85,7 @@ NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
 Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
     "as_strided": lambda peer: lambda x, *, size, stride, offset: peer(x, size, stride, offset),
+    "einsum": lambda peer: lambda *operands, equation: peer(equation, *operands),
     "expand": lambda peer: lambda x, *, shape: peer(x, shape),
     "gather": lambda peer: lambda x, index: peer(x, -1, index.long()),
     "gelu_tanh": lambda peer: lambda x: peer(x, approximate="tanh"),
@@ -163,7 +164,7 @@ def compare(op: Op, case: Case, kind: str) -> None:
         weights = weights / array.dtype.type(array.size)
         scaled = result * Tensor(host_node(weights, result.dtype, result.device))
         ours_total = scaled.sum() if ours_total is None else ours_total + scaled.sum()
-        part = (expected * torch.from_numpy(weights)).sum()
+        part = (expected * torch.from_numpy(np.asarray(weights))).sum()
         theirs_total = part if theirs_total is None else theirs_total + part
     if ours_total is None or theirs_total is None:
         return
