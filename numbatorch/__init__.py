@@ -58,6 +58,7 @@ from numbatorch.tensor import (
     full,
     full_like,
     grad,
+    inference_mode,
     linspace,
     no_grad,
     ones,
@@ -82,14 +83,16 @@ from numbatorch.tensor.random import (
 )
 
 if TYPE_CHECKING:
-    from numbatorch import fft, linalg, models, nn, optim, special
+    from numbatorch import autograd, fft, func, linalg, models, nn, optim, special
     from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
+    from numbatorch.tensor.checkpoint import checkpoint
     from numbatorch.tensor.resources import empty_cache, get_num_threads, set_num_threads
     from numbatorch.tensor.strides import as_strided
+    from numbatorch.tensor.vmap import vmap
 
 __version__ = "0.1.0"
 
@@ -116,9 +119,11 @@ __all__ = [
     "arange",
     "are_deterministic_algorithms_enabled",
     "as_strided",
+    "autograd",
     "bfloat16",
     "bool",
     "bool_",
+    "checkpoint",
     "compile",
     "complex64",
     "complex128",
@@ -138,8 +143,10 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "func",
     "get_num_threads",
     "grad",
+    "inference_mode",
     "int8",
     "int16",
     "int32",
@@ -174,14 +181,17 @@ __all__ = [
     "uint64",
     "use_deterministic_algorithms",
     "value_and_grad",
+    "vmap",
     "zeros",
     "zeros_like",
 ]
 
 # Modules and names that load on first use.
 _LAZY_MODULES = (
+    "autograd",
     "debug",
     "fft",
+    "func",
     "generation",
     "hub",
     "io",
@@ -197,12 +207,14 @@ _LAZY_NAMES = {
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "as_strided": "numbatorch.tensor.strides",
+    "checkpoint": "numbatorch.tensor.checkpoint",
     "compile": "numbatorch.tensor.capture",
     "empty_cache": "numbatorch.tensor.resources",
     "get_num_threads": "numbatorch.tensor.resources",
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
     "set_num_threads": "numbatorch.tensor.resources",
+    "vmap": "numbatorch.tensor.vmap",
 }
 
 

@@ -21,6 +21,8 @@ from numbatorch.shape import Shape
 # a loop and never read stays flat in memory.
 DEPTH_LIMIT = 2000
 
+Batch = Callable[["Node", tuple["Node", ...]], "Node | dict[str, Any] | None"]
+
 
 class Op:
     """What a node applies: shape rule, NumPy reference, gradient and source in one record.
@@ -39,11 +41,16 @@ class Op:
         sample: (random generator) -> (arrays, attrs), drawn by the property tests.
         rewrite: (node) -> a simpler node of the same value, or None.
         costly: whether its result, where it may be read again, is worth a buffer.
+        batch: (node, operands) -> the node of a batch for that of one example, where each operand
+            has one more dimension in front; or its attributes, if no more than those change; or
+            None where it has no such form. `vmap` knows it of elementwise work and reductions.
+        shared: operands (by number) that stay as they are beside batches of the others: weights.
         hides: whether it can be told to leave elements out; NaN among those may reach the result.
     """
 
     costly = False
     hides = False
+    shared: tuple[int, ...] = ()
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:
         self.name = name.rstrip("_")
@@ -55,6 +62,7 @@ class Op:
         self.dtypes: tuple[DType, ...] = PLAIN
         self.sample: Callable[..., Any] | None = None
         self.rewrite: Callable[[Node], Node | None] | None = None
+        self.batch: Batch | None = None
         self.__doc__ = reference.__doc__
 
     def __repr__(self) -> str:
@@ -73,6 +81,11 @@ class Op:
     def samples(self, function: Callable[..., Any]) -> Op:
         """Decorator: `function(rng)` draws `(arrays, attrs)` for the property tests."""
         self.sample = function
+        return self
+
+    def batches(self, function: Batch, shared: tuple[int, ...] = ()) -> Op:
+        """Say how it is applied to batches: `batch` and `shared`."""
+        self.batch, self.shared = function, shared
         return self
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
@@ -96,10 +109,12 @@ class Node:
         buffer: memory with the value in row-major order, once it is realized; set by `settle`.
         depth: longest way to a realized node when it was made.
         trace: number of the trace of a compiled function that made it, or 0.
+        hooks: what is called with its gradients, if anything is (`gradients.Hooks`).
         ends_gradient: whether it is a leaf of the gradient, whose inputs are cut off.
     """
 
     ends_gradient = False
+    hooks: Any
 
     __slots__ = (
         "__weakref__",
@@ -108,6 +123,7 @@ class Node:
         "depth",
         "device",
         "dtype",
+        "hooks",
         "inputs",
         "op",
         "requires_grad",

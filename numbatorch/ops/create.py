@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -57,6 +59,33 @@ def keys_come_from(source: Callable[[Device], Node]) -> None:
     """Let `next_key(device)` be `source(device)`: the generator is tensor/random.py's."""
     global _source
     _source = source
+
+
+class _Through(threading.local):
+    call: Callable[[Callable[[], Node]], Node] | None = None
+
+
+_through = _Through()
+
+
+@contextmanager
+def keys_through(call: Callable[[Callable[[], Node]], Node] | None) -> Iterator[None]:
+    """Within the block, for this thread, a key is `call(draw)`, if given, where `draw()` draws."""
+    before = _through.call
+    _through.call = call
+    try:
+        yield
+    finally:
+        _through.call = before
+
+
+def key_through(draw: Callable[[], Node]) -> Node:
+    """What `keys_through` makes of the drawing of a key."""
+    call = _through.call
+    if call is None:
+        return draw()
+    with keys_through(None):
+        return call(draw)
 
 
 def next_key(device: Device) -> Node:

@@ -11,6 +11,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import const, describe
+from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, numel
 
@@ -52,6 +53,9 @@ def take(x: Array, index: Array) -> Array:
         (*index.shape, *x.shape[1:]).
     """
     return x[in_bounds(index, x.shape[0])]
+
+
+take.batches(over_last_dimensions, shared=(0,))
 
 
 @take.infer
@@ -116,6 +120,9 @@ def _(rng: Draw) -> Any:
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
     return np.take_along_axis(x, in_bounds(index, x.shape[-1]), -1)
+
+
+gather.batches(over_last_dimensions)
 
 
 @gather.infer

@@ -14,6 +14,7 @@ from numbatorch.graph import Node
 from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
+from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
@@ -30,6 +31,9 @@ def matmul_(lhs: Array, rhs: Array) -> Array:
     """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal."""
     out: Array = np.matmul(lhs, rhs)
     return out
+
+
+matmul_.batches(over_last_dimensions)
 
 
 @matmul_.infer

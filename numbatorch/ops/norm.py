@@ -11,6 +11,7 @@ from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.reduce import mean, reduced, sum_
+from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape
 
@@ -50,6 +51,9 @@ def _of_sums(x: Node, weight: Node) -> DType:
 def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Any:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension; the mean is taken in float32."""
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+
+rms_norm.batches(over_last_dimensions, shared=(1,))
 
 
 @rms_norm.infer
@@ -118,6 +122,9 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> An
     centred = x - x.mean(-1, keepdims=True)
     scale = np.sqrt((centred * centred).mean(-1, keepdims=True) + eps)
     return centred / scale * weight + bias
+
+
+layer_norm.batches(over_last_dimensions, shared=(1, 2))
 
 
 @layer_norm.infer

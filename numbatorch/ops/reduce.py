@@ -75,6 +75,15 @@ def expand(x: Array, *, shape: Shape) -> Array:
     return np.broadcast_to(x, shape)
 
 
+@expand.batches
+def _(node: Node, operands: tuple[Node, ...]) -> Node:
+    (x,) = operands
+    size, *rest = x.shape
+    added = len(node.shape) - len(rest)
+    aligned = reshape.apply(x, shape=(size, *(1 for _ in range(added)), *rest))
+    return expand.apply(aligned, shape=(size, *node.shape))
+
+
 @expand.infer
 def _(x: Node, *, shape: Shape) -> tuple[Shape, DType]:
     lead = len(shape) - len(x.shape)

@@ -394,6 +394,11 @@ class Inferred(Op):
         return Node(self, operands, attrs, shape, dtype, common_device(self.name, operands))
 
 
+def over_last_dimensions(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
+    """`Op.batch` of an operator over the last dimensions: any may stand in front of them."""
+    return node.attrs
+
+
 class View(Inferred):
     """Changes a Layout and never runs; the reference is the same view in NumPy.
 

@@ -11,6 +11,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.reduce import max_, sum_
+from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
@@ -52,6 +53,9 @@ def softmax_(x: Array) -> Any:
     return powers / powers.sum(-1, keepdims=True)
 
 
+softmax_.batches(over_last_dimensions)
+
+
 @softmax_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     return softmax_backward.apply(g, y)
@@ -86,6 +90,9 @@ def log_softmax_(x: Array) -> Any:
     """x - max - log(sum(exp(x - max))) over the last dimension."""
     centred = x - x.max(-1, keepdims=True, initial=-np.inf)
     return centred - np.log(np.exp(centred).sum(-1, keepdims=True))
+
+
+log_softmax_.batches(over_last_dimensions)
 
 
 @log_softmax_.vjp
@@ -124,6 +131,7 @@ for _op in (softmax_, log_softmax_):
     _op.samples(_sample)
 for _op in (softmax_backward, log_softmax_backward):
     _op.infer(_infer_backward)
+    _op.batches(over_last_dimensions)
     _op.samples(_sample_backward)
 
 

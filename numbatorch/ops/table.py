@@ -80,6 +80,9 @@ FAMILIES = {
         "nt": "corrcoef cov renorm",
         "records": "corrcoef cov renorm",
     },
+    "ops.custom": {
+        "records": "after custom",
+    },
     "ops.diagonals": {
         "Tensor": "diag diag_embed diagflat diagonal tril triu",
         "nt": "diag diag_embed diagflat diagonal tril triu",

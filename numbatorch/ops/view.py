@@ -12,7 +12,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import EMPTY, const, describe
-from numbatorch.ops.registry import view
+from numbatorch.ops.registry import over_last_dimensions, view
 from numbatorch.ops.structured import structured
 from numbatorch.shape import (
     Shape,
@@ -56,6 +56,11 @@ def _(x: Node, value: Node, *, shape: Shape) -> Node:
     return reshape.apply(value, shape=x.shape)
 
 
+@reshape.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {"shape": (operands[0].shape[0], *node.attrs["shape"])}
+
+
 @reshape.samples
 def _(rng: Draw) -> Any:
     shape = rng.dims((0, 0, 0), (4, 4, 4))
@@ -89,6 +94,11 @@ def _(x: Node, value: Node, *, dims: Shape) -> Node:
     return permute.apply(value, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__)))
 
 
+@permute.batches
+def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {"dims": (0, *(d + 1 for d in node.attrs["dims"]))}
+
+
 @permute.samples
 def _(rng: Draw) -> Any:
     shape = rng.dims((0, 0, 0), (4, 4, 4))
@@ -118,6 +128,13 @@ def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -
 @slice_.writes
 def _(x: Node, value: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
     return slice_update.apply(x, value, starts=starts, steps=steps)
+
+
+@slice_.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    starts, sizes, steps = (node.attrs[name] for name in ("starts", "sizes", "steps"))
+    size = operands[0].shape[0]
+    return {"starts": (0, *starts), "sizes": (size, *sizes), "steps": (1, *steps)}
 
 
 @slice_.samples
@@ -153,6 +170,11 @@ def _(g: Node, y: Node, x: Node, *, dim: int, index: int) -> Node:
 @select.writes
 def _(x: Node, value: Node, *, dim: int, index: int) -> Node:
     return _selected(x, value, dim, index)
+
+
+@select.batches
+def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {"dim": node.attrs["dim"] + 1, "index": node.attrs["index"]}
 
 
 @select.samples
@@ -208,6 +230,9 @@ def _(x: Node, value: Node, *, dtype: DType, source: DType) -> Node:
     return reinterpret.apply(value, dtype=source, source=dtype)
 
 
+reinterpret.batches(over_last_dimensions)
+
+
 @reinterpret.samples
 def _(rng: Draw) -> Any:
     shape = rng.dims((0, 0), (4, 4))
@@ -241,6 +266,9 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g
 
 
+clone.batches(over_last_dimensions)
+
+
 @clone.samples
 def _(rng: Draw) -> Any:
     return [rng.standard_normal(rng.dims((0, 0), (4, 4)))], {}
@@ -265,6 +293,9 @@ def _(g: Node, y: Node, x: Node) -> tuple[None]:
 @detach.writes
 def _(x: Node, value: Node) -> Node:
     return value
+
+
+detach.batches(over_last_dimensions)
 
 
 @detach.samples
@@ -306,6 +337,11 @@ def _(g: Node, y: Node, base: Node, value: Node, *, starts: Shape, steps: Shape)
         return None, taken
     hole = const(0.0, value.dtype, value.device, value.shape)
     return slice_update.apply(g, hole, starts=starts, steps=steps), taken
+
+
+@slice_update.batches
+def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {"starts": (0, *node.attrs["starts"]), "steps": (1, *node.attrs["steps"])}
 
 
 @slice_update.samples

@@ -20,6 +20,7 @@ from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
+from numbatorch.gradients import Hooks
 from numbatorch.graph import (
     DEPTH_LIMIT,
     Node,
@@ -360,15 +361,13 @@ class Handle:
         return self._of(op.apply(self._noted(), **attrs))
 
     def _become_leaf(self, node: Node, instead: Node | None = None) -> None:
-        """Hold the value of `node` as a leaf that requires a gradient."""
+        """Hold the value of `node` as a leaf of the gradient, with the hooks of the old."""
         if node.dtype.kind not in "fc":
-            raise DTypeError(
-                message(
-                    "requires_grad_",
-                    f"only floats and complex numbers have gradients, not {describe(node)}",
-                )
-            )
-        self._put(self._leaf(node), instead)
+            problem = f"only floats and complex numbers have gradients, not {describe(node)}"
+            raise DTypeError(message("requires_grad_", problem))
+        leaf = self._leaf(node)
+        Hooks.move(self.node, leaf)
+        self._put(leaf, instead)
 
     def _leaf(self, node: Node) -> LeafNode:
         realized = node.buffer is not None and not is_tracing()

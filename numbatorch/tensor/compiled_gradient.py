@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from numbatorch.autograd import gradients
 from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import PlanBackend, placeholder_graph
+from numbatorch.gradients import gradients
 from numbatorch.graph import (
     PART,
     Node,

@@ -31,7 +31,8 @@ from numbatorch.tensor.base import (
     touches_gradient,
 )
 from numbatorch.tensor.conversion import ConversionMethods
-from numbatorch.tensor.gradient import GradientStore, backward, check_gradient
+from numbatorch.tensor.gradient import check_gradient
+from numbatorch.tensor.hooks import GradientMethods
 from numbatorch.tensor.in_place import InPlaceMethods
 from numbatorch.tensor.strides import StrideMethods
 from numbatorch.tensor.views import alias_of, same_place, share_memory
@@ -42,7 +43,7 @@ else:
     from numbatorch.tensor.methods import Methods
 
 
-class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, Methods):
+class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, GradientMethods, Methods):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
@@ -184,19 +185,6 @@ class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, Methods):
         """Compute the value now; returns this tensor."""
         realize_one(self._noted())
         return self
-
-    def backward(
-        self, gradient: Tensor | None = None, *, create_graph: bool = False
-    ) -> GradientStore:
-        """Add to `.grad` of every leaf the gradient of this tensor, and return all of them.
-
-        Args:
-            gradient: cotangent of this tensor; needed unless it has one element.
-            create_graph: whether the gradients can be differentiated in turn.
-        Raises:
-            GradientError: nothing here requires a gradient, or an operator has none.
-        """
-        return backward(self, gradient, create_graph)
 
     def __getitem__(self, key: Any) -> Tensor:
         if key.__class__ is int:  # the usual case, and so a quick one

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from numbatorch.autograd import gradients, ones_like, recorded
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
+from numbatorch.gradients import Hooks, gradients, ones_like, recorded
 from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe
@@ -79,28 +79,78 @@ def unread_outputs() -> list[Tensor]:
     return found
 
 
-def backward(output: Tensor, cotangent: Tensor | None, create_graph: bool) -> GradientStore:
-    """Gradients of `output` at every leaf, added to the `.grad` of each."""
-    node = output.node
-    if not node.requires_grad:
-        raise GradientError(
-            message(
-                "backward", "nothing that this tensor depends on requires a gradient", shown(node)
-            )
-        )
-    start = _cotangent("backward", node) if cotangent is None else cotangent.node
-    leaves: list[tuple[LeafNode, Any]] = []
-    order = recorded([node])
-    for found in order:
-        if isinstance(found, LeafNode):
-            owner = found.owner()
-            if owner is not None and _is_same_leaf(found, owner.node):
-                leaves.append((found, owner))
+# The tensors, no leaves, whose `.grad` is filled too, by the node that the gradient is of.
+retained: weakref.WeakKeyDictionary[Node, weakref.ref[Handle]] = weakref.WeakKeyDictionary()
+
+
+def backward(
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    create_graph: bool,
+    inputs: Sequence[Tensor] | None = None,
+) -> GradientStore:
+    """Gradients of `outputs` at every leaf, or at `inputs`, added to the `.grad` of each.
+
+    Args:
+        cotangents: one for each output; None for one of a single element.
+    """
+    nodes = [output.node for output in outputs]
+    starts = started("backward", nodes, cotangents)
+    order = recorded(nodes)
+    if inputs is None:
+        owners = _owners(order)
+    else:
+        owners = [(checked_input("backward", x), x) for x in inputs]
+        order = recorded(nodes, [node for node, _ in owners])
     if depth_is_limited():
-        _outputs.unread.add(output)
+        _outputs.unread.update(outputs)
     with grad_mode(create_graph):
-        parts = gradients([node], [start], [leaf for leaf, _ in leaves], order)
-        return _accumulate([owner for _, owner in leaves], parts, type(output))
+        parts = gradients(nodes, starts, [leaf for leaf, _ in owners], order)
+        return _accumulate([owner for _, owner in owners], parts, type(outputs[0]))
+
+
+def started(
+    operator: str, nodes: Sequence[Node], cotangents: Sequence[Tensor | None]
+) -> list[Node]:
+    """The nodes of the cotangents that gradients of `nodes` start from."""
+    if len(nodes) != len(cotangents):
+        problem = f"{len(cotangents)} cotangents are given for {len(nodes)} tensors"
+        raise ValueError(message(operator, problem))
+    for node in nodes:
+        if not node.requires_grad:
+            problem = "nothing that this tensor depends on requires a gradient"
+            raise GradientError(message(operator, problem, shown(node)))
+    return [
+        _cotangent(operator, node) if given is None else given.node
+        for node, given in zip(nodes, cotangents, strict=True)
+    ]
+
+
+def checked_input(operator: str, tensor: Any) -> Node:
+    """The node of a tensor to differentiate by."""
+    if not isinstance(tensor, Handle):
+        kind = type(tensor).__name__
+        raise TypeError(message(operator, f"inputs are tensors, not {kind}"))
+    node = tensor._noted()
+    if not node.requires_grad:
+        problem = "one of the inputs does not require a gradient"
+        raise GradientError(message(operator, problem, shown(node)))
+    return node
+
+
+def _owners(order: Sequence[Node]) -> list[tuple[Node, Any]]:
+    """The nodes whose gradients are kept, and the tensors that keep them."""
+    found: list[tuple[Node, Any]] = []
+    for node in order:
+        if isinstance(node, LeafNode):
+            owner = node.owner()
+            if owner is not None and _is_same_leaf(node, owner.node):
+                found.append((node, owner))
+        elif retained and node in retained:
+            owner = retained[node]()
+            if owner is not None:
+                found.append((node, owner))
+    return found
 
 
 def _accumulate(
@@ -115,6 +165,10 @@ def _accumulate(
         gradient = owner._tensor(part)
         owner.grad = gradient if owner.grad is None else owner.grad + gradient
         store[owner] = store[owner] + gradient if owner in store else gradient
+    for owner in store:
+        hooks = Hooks.of(owner.node)
+        for hook in list(hooks.after.values()) if hooks is not None else ():
+            hook(owner)
     return GradientStore(store)
 
 
@@ -194,7 +248,7 @@ def value_and_grad(
         aliases: list[Node] = []
         inner = list(args)
         for number in numbers:
-            inner[number] = map_leaves(partial(_alias, aliases), args[number])
+            inner[number] = map_leaves(partial(alias, aliases), args[number])
         with grad_mode(True):
             result = function(*inner, **kwargs)
             value = result[0] if has_aux else result
@@ -203,8 +257,8 @@ def value_and_grad(
                 raise GradientError(message("grad", problem))
             start = _cotangent("grad", value.node)
             parts = gradients([value.node], [start], aliases)
-        found = [_zeros(alias) if p is None else p for alias, p in zip(aliases, parts, strict=True)]
-        connect = outer and _depends_on_others([value.node, *found], aliases)
+        found = [_zeros(node) if p is None else p for node, p in zip(aliases, parts, strict=True)]
+        connect = outer and depends_on_others([value.node, *found], aliases)
         kept = [node if connect else detached(node) for node in (value.node, *found)]
         tensors = [value._tensor(node) for node in kept]
         rest = iter(tensors[1:])
@@ -234,7 +288,7 @@ def grad(
     return differentiated
 
 
-def _alias(aliases: list[Node], tensor: Any) -> Tensor:
+def alias(aliases: list[Node], tensor: Any) -> Tensor:
     """A tensor of the same value whose node, which is appended, is what is differentiated by."""
     if not isinstance(tensor, Handle):
         problem = f"an argument to differentiate is {type(tensor).__name__}, not a tensor"
@@ -244,10 +298,10 @@ def _alias(aliases: list[Node], tensor: Any) -> Tensor:
             message("grad", "only floats and complex numbers have gradients", shown(tensor.node))
         )
     with grad_mode(True):
-        alias = reshape.apply(tensor.node, shape=tensor.node.shape)
-    alias.requires_grad = True
-    aliases.append(alias)
-    return tensor._tensor(alias)
+        node = reshape.apply(tensor._noted(), shape=tensor.node.shape)
+    node.requires_grad = True
+    aliases.append(node)
+    return tensor._tensor(node)
 
 
 def _zeros(node: Node) -> Node:
@@ -256,7 +310,7 @@ def _zeros(node: Node) -> Node:
     return const(0.0, node.dtype, node.device, node.shape)
 
 
-def _depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
+def depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
     """Whether a gradient that does not end at `aliases` can flow from `outputs`."""
     own = set(aliases)
     for node in recorded([node for node in outputs if node.requires_grad]):
@@ -272,6 +326,16 @@ def _depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool
 def no_grad() -> Iterator[None]:
     """Within the block, or the decorated function, results do not require gradients."""
     with grad_mode(False):
+        yield
+
+
+@contextmanager
+def inference_mode(mode: bool = True) -> Iterator[None]:
+    """`no_grad`, under PyTorch's other name; with `mode` False nothing changes.
+
+    Here it makes nothing faster, and its results may be used where gradients are recorded.
+    """
+    with grad_mode(grad_enabled() and not mode):
         yield
 
 
@@ -295,6 +359,7 @@ __all__ = [
     "enable_grad",
     "grad",
     "grad_enabled",
+    "inference_mode",
     "no_grad",
     "set_grad_enabled",
     "value_and_grad",

@@ -155,6 +155,10 @@ def unrecorded_draws() -> Iterator[None]:
 
 def _key(where: Device, generator: Generator | None = None) -> Node:
     """The key of the next stream."""
+    return create.key_through(lambda: _next_key(where, generator))
+
+
+def _next_key(where: Device, generator: Generator | None) -> Node:
     source = default_generator if generator is None else generator
     if not isinstance(source, Generator):
         raise TypeError(message("generator", f"{generator!r} is not an nt.Generator"))

@@ -18,10 +18,11 @@ from numbatorch.ops.drawing import REACHES, Draw
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
-from numbatorch.ops.view import cat, reshape
+from numbatorch.ops.view import cat, reshape, stack
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import Array, host_array, host_node
+from numbatorch.tensor.vmap import vmap
 from numbatorch.testing.cases import (
     Case,
     draw,
@@ -214,6 +215,44 @@ def equals_fallback(case: Case, device: str, seed: int) -> None:
         _compare(case, case.run(device), _values(nodes), device, seed)
 
 
+def maps_over_examples(case: Case, device: str, seed: int) -> None:
+    """`vmap` of the operator gives what it gives for one example after another."""
+    if device != "numpy" or not case.operands:
+        return  # the rules are those of the graph, and the same on every device
+    others = Case(case.op, tuple(map(_another, case.operands)), case.dtypes, case.attrs)
+    pairs = list(zip(case.nodes(device), others.nodes(device), strict=True))
+    which = np.random.default_rng(seed).random(len(pairs)) < 0.7
+    which[seed % len(pairs)] = True
+    batches = [
+        Tensor(stack([x, y]) if mapped else x) for (x, y), mapped in zip(pairs, which, strict=True)
+    ]
+    dims = tuple(0 if mapped else None for mapped in which)
+
+    def function(*operands: Tensor) -> tuple[Tensor, ...]:
+        return tuple(map(Tensor, case.apply([x.node for x in operands])))
+
+    with np.errstate(all="ignore"):
+        found = [host_array(x.node) for x in vmap(function, dims)(*batches)]
+        single = [
+            _values(
+                case.apply(
+                    [pair[number * mapped] for pair, mapped in zip(pairs, which, strict=True)]
+                )
+            )
+            for number in (0, 1)
+        ]
+    expected = [np.stack(rows) for rows in zip(*single, strict=True)]
+    _compare(case, found, expected, device, seed, kind="composite")
+
+
+def _another(array: Array) -> Array:
+    """Another operand of the same shape and dtype, which the operator takes too."""
+    if array.dtype.kind in "biu":
+        return np.flip(array, 0) if array.ndim else array
+    scaled: Array = (array * array.dtype.type(0.75)).astype(array.dtype)
+    return scaled
+
+
 PROPERTIES: tuple[Check, ...] = (
     equals_reference,
     handles_special_values,
@@ -224,6 +263,7 @@ PROPERTIES: tuple[Check, ...] = (
     equals_reference_device,
     equals_unfused,
     equals_fallback,
+    maps_over_examples,
 )
 # Of operands that reach beyond the thresholds of kernels.
 LARGE_PROPERTIES: tuple[Check, ...] = (equals_reference, ignores_the_number_of_threads)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numbatorch.autograd import gradients
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError, OutOfRange
+from numbatorch.gradients import gradients
 from numbatorch.graph import Node
 from numbatorch.ops import attention, index, norm, rope, softmax, sort
 from numbatorch.ops.drawing import Draw

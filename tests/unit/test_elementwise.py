@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
-from numbatorch.autograd import gradients, ones_like
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError
+from numbatorch.gradients import gradients, ones_like
 from numbatorch.graph import Node, grad_mode
 from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.cast import cast

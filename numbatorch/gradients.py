@@ -1,12 +1,74 @@
 """Reverse-mode gradients as graph expressions: they fuse, plan, print and differentiate again."""
 
-from collections.abc import Collection, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, TupleNode, grad_mode
 from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import reshape
+from numbatorch.settings import note_question
+
+Hook = Callable[[Any], Any]
+
+
+class Hooks:
+    """What programs have asked to see, or to change, of the gradients of a node.
+
+    They stand on the node, and so go with it, also where they hold it.
+
+    Attributes:
+        before: called with the cotangent, and give what is to stand for it.
+        after: called with the tensor of a leaf whose `.grad` was added to.
+        changes: how often any were added or removed; compiled functions are traced anew then.
+    """
+
+    changes = 0
+
+    def __init__(self) -> None:
+        self.before: dict[object, Hook] = {}
+        self.after: dict[object, Hook] = {}
+
+    @classmethod
+    def of(cls, node: Node) -> Hooks | None:
+        """The hooks of a node, or None."""
+        return getattr(node, "hooks", None) if cls.changes else None
+
+    @classmethod
+    def add(cls, node: Node, kind: str, hook: Hook) -> Callable[[], None]:
+        """Add a hook of a kind, "before" or "after"; returns what removes it."""
+        found = cls.of(node)
+        if found is None:
+            found = node.hooks = Hooks()
+        hooks: dict[object, Hook] = getattr(found, kind)
+        key = object()
+        hooks[key] = hook
+        cls.changes += 1
+
+        def remove() -> None:
+            if hooks.pop(key, None) is not None:
+                cls.changes += 1
+
+        return remove
+
+    @classmethod
+    def move(cls, old: Node, new: Node) -> None:
+        """The hooks of a leaf are those of the node that takes its place."""
+        found = cls.of(old)
+        if found is not None:
+            new.hooks = found
+
+    @classmethod
+    def run(cls, node: Node, cotangent: Node) -> Node:
+        """What the hooks of a node make of its cotangent, in the order in which they were added."""
+        found = cls.of(node)
+        for hook in list(found.before.values()) if found is not None else ():
+            cotangent = hook(cotangent)
+        return cotangent
+
 
 Cotangent = Node | tuple[Node | None, ...]  # of a node, or of each output of one that has several
 
@@ -44,8 +106,11 @@ def gradients(
         order = recorded(outputs, targets)
     _refuse_compiled(order)
     needed = _between(order, targets)
+    note_question()
     collected: dict[Node, list[Node | None]] = {}  # cotangents of the outputs of a node
     for node in reversed(order):
+        if Hooks.changes and node in found:
+            found[node] = Hooks.run(node, found[node])
         if node not in needed or not node.inputs:
             continue
         if node in collected:

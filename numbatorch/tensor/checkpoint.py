@@ -1,0 +1,130 @@
+"""checkpoint: a function whose inner values are computed again for its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from numbatorch.errors import message
+from numbatorch.gradients import gradients, recorded
+from numbatorch.graph import Node, grad_enabled, grad_mode, toposort
+from numbatorch.nest import map_leaves
+from numbatorch.ops.custom import after, with_gradient
+from numbatorch.ops.operands import as_node, expanded
+from numbatorch.ops.view import element, reshape
+from numbatorch.shape import numel
+from numbatorch.tensor.base import Handle
+from numbatorch.tensor.gradient import alias
+
+
+def checkpoint(
+    function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
+    """function(*args, **kwargs), whose inner values are computed again for its gradient.
+
+    So the memory of a deep network's activations shrinks to what passes between its checkpoints,
+    for one forward pass more. Random numbers are those of the first time. The function is called
+    once: what is computed again is its graph.
+
+    Args:
+        function: of tensors and anything else; it gives a tensor or a nest of them.
+        use_reentrant: PyTorch's choice of two ways to do this, which have the same result here.
+    Source: https://arxiv.org/abs/1604.06174
+
+    >>> x = tensor([1.0, 2.0]).requires_grad_()
+    >>> checkpoint(lambda x: (x * x).sqrt().sum(), x).backward()[x]
+    tensor([1., 1.])
+    """
+    if not grad_enabled():
+        return function(*args, **kwargs)
+    operands: list[Node] = []
+    given: list[Node] = []
+
+    def inner(leaf: Any) -> Any:
+        if not isinstance(leaf, Handle) or leaf.node.dtype.kind not in "fc":
+            return leaf
+        given.append(leaf._noted())
+        if leaf.node.requires_grad:
+            return alias(operands, leaf)
+        operands.append(reshape.apply(leaf.node, shape=leaf.node.shape))
+        return Handle._tensor(operands[-1])
+
+    inside = [map_leaves(inner, x) for x in args]
+    result = function(*inside, **{name: map_leaves(inner, x) for name, x in kwargs.items()})
+    tensors: list[Any] = []
+    map_leaves(partial(_note, tensors), result)
+    moving = [x for x in tensors if x.node.requires_grad]
+    if not moving:
+        return result
+    outputs = [x._noted() for x in moving]
+    within = _Part(outputs, operands)
+    nodes = iter(within.values([*given, *within.outer]))
+    return map_leaves(lambda x: x._tensor(next(nodes)) if x.node.requires_grad else x, result)
+
+
+def _note(tensors: list[Any], leaf: Any) -> None:
+    if not isinstance(leaf, Handle):
+        kind = type(leaf).__name__
+        raise TypeError(message("checkpoint", f"the function gives tensors, not {kind}"))
+    tensors.append(leaf)
+
+
+class _Part:
+    """A part of a graph.
+
+    Attributes:
+        outputs: its results.
+        operands: the nodes that stand for its arguments.
+        outer: other nodes that gradients flow to: parameters, and values from outside.
+    """
+
+    def __init__(self, outputs: Sequence[Node], operands: Sequence[Node]) -> None:
+        self.outputs, self.operands = outputs, operands
+        own = set(operands)
+        self.outer = [
+            x
+            for x in recorded(outputs, own)
+            if x not in own and x.requires_grad and (x.ends_gradient or x.buffer is not None)
+        ]
+
+    def over(self, nodes: Sequence[Node]) -> list[Node]:
+        """The outputs over other operands and outer nodes."""
+        copies = dict(zip([*self.operands, *self.outer], nodes, strict=True))
+        for node in toposort(self.outputs, stop=set(copies)):
+            if node not in copies:
+                inputs = tuple(copies[x] for x in node.inputs)
+                same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+                copies[node] = node if same else node.over(inputs)
+        return [copies[node] for node in self.outputs]
+
+    def values(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The outputs, whose gradients compute the part again."""
+        with grad_mode(False):
+            found = self.over(nodes)
+        return with_gradient(found, nodes, self._pull)
+
+    def _pull(
+        self, g: Sequence[Node | None], _y: Sequence[Node], nodes: tuple[Node, ...]
+    ) -> Sequence[Node | None]:
+        count = len(self.operands)
+        reached = [part for part in g if part is not None]
+        with grad_mode(True):
+            aliases = [reshape.apply(x, shape=x.shape) for x in nodes]
+            waiting = [_after(x, reached[0]) if i < count else x for i, x in enumerate(aliases)]
+            outputs = self.over(waiting)
+        pairs = [(y, part) for y, part in zip(outputs, g, strict=True) if part is not None]
+        wanted = [x for x in aliases if x.requires_grad]
+        parts = gradients([y for y, _ in pairs], [part for _, part in pairs], wanted)
+        found = dict(zip(wanted, parts, strict=True))
+        return [found.get(x) for x in aliases]
+
+
+def _after(x: Node, cotangent: Node) -> Node:
+    """A node that is computed after a cotangent."""
+    if x.dtype.is_complex or cotangent.dtype.is_complex or not numel(cotangent.shape):
+        return x
+    one = cotangent
+    while one.shape:
+        one = element(one, 0, 0)
+    return after.apply(x, expanded(as_node(one, x.dtype, x.device), x.shape))

@@ -1,0 +1,200 @@
+"""vmap: a function of one example as a function of a batch, in one graph without a loop."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.nest import map_leaves
+from numbatorch.ops import create
+from numbatorch.ops.batching import batched, example, moved_from_front, moved_to_front
+from numbatorch.ops.operands import describe
+from numbatorch.ops.reduce import expand
+from numbatorch.ops.view import cat, narrow, stack, unsqueeze
+from numbatorch.shape import normalize_dim
+from numbatorch.tensor.base import Handle
+
+RANDOMNESS = ("error", "different", "same")
+
+_levels = itertools.count(1)
+
+
+def vmap(
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
+    """The function that maps `func` over a dimension of its arguments, as one graph.
+
+    What `func` sees are tensors without that dimension. It may take gradients, and may itself be
+    mapped. What it must not do is read a value that depends on the example.
+
+    Args:
+        in_dims: for each argument the dimension that goes, or None for one that all examples
+            share; one for all arguments, or a nest of the form of each.
+        out_dims: where the dimension stands in the results.
+        randomness: whether drawing random numbers within is an error, or they are "different" or
+            the "same" for each example.
+        chunk_size: examples that are computed at a time; all of them unless given.
+    Raises:
+        ShapeError: arguments have different numbers of examples, or none has any.
+        RuntimeError: `func` reads a value, or draws a random number against `randomness`.
+
+    >>> from numbatorch import dot, tensor
+    >>> vmap(dot)(tensor([[1.0, 2.0], [3.0, 4.0]]), tensor([[1.0, 1.0], [0.0, 2.0]]))
+    tensor([3., 8.])
+    """
+    if randomness not in RANDOMNESS:
+        problem = f"randomness is {randomness!r}, not one of {', '.join(RANDOMNESS)}"
+        raise ValueError(message("vmap", problem))
+    if chunk_size is not None and chunk_size < 1:
+        raise OutOfRange(message("vmap", f"chunk_size is {chunk_size}, which is less than 1"))
+
+    @functools.wraps(func)
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        dims = _spread(in_dims, args) + [0 for _ in _tensors(tuple(kwargs.values()))]
+        inputs = [
+            _front(x, d) for x, d in zip(_tensors((*args, *kwargs.values())), dims, strict=True)
+        ]
+        size = _size(inputs, dims)
+        parts = [inputs]
+        if chunk_size is not None and size > chunk_size:
+            starts = range(0, size, chunk_size)
+            parts = [_chunk(inputs, dims, start, min(chunk_size, size - start)) for start in starts]
+        form = (args, kwargs)
+        runs = [_run(func, form, nodes, dims, randomness) for nodes in parts]
+        result, columns = runs[0][0], list(zip(*(nodes for _, nodes in runs), strict=True))
+        places = _spread_results(out_dims, result)
+        whole = [column[0] if len(column) == 1 else cat(list(column)) for column in columns]
+        found = iter([_out(x, d) for x, d in zip(whole, places, strict=True)])
+        return map_leaves(lambda _leaf: next(found), result)
+
+    return mapped
+
+
+def _tensors(nest: Any) -> list[Any]:
+    """The leaves of a nest, tensors or not, in order."""
+    found: list[Any] = []
+    map_leaves(found.append, nest)
+    return found
+
+
+def _spread(dims: Any, args: tuple[Any, ...]) -> list[int | None]:
+    """For each leaf of the arguments the dimension that goes."""
+    if isinstance(dims, int) or dims is None:
+        return [dims if isinstance(x, Handle) else None for x in _tensors(args)]
+    if len(dims) != len(args):
+        problem = f"in_dims says {len(dims)} dimensions for {len(args)} arguments"
+        raise ValueError(message("vmap", problem))
+    found: list[int | None] = []
+    for one, argument in zip(dims, args, strict=True):
+        leaves = _tensors(argument)
+        if isinstance(one, int) or one is None:
+            found += [one if isinstance(x, Handle) else None for x in leaves]
+            continue
+        named = _tensors(one)
+        if len(named) != len(leaves):
+            problem = f"in_dims {one!r} has not the form of an argument with {len(leaves)} leaves"
+            raise ValueError(message("vmap", problem))
+        found += named
+    return found
+
+
+def _spread_results(dims: Any, result: Any) -> list[int]:
+    """For each leaf of the result the place of the dimension."""
+    leaves = _tensors(result)
+    if isinstance(dims, int):
+        return [dims for _ in leaves]
+    if isinstance(result, list | tuple) and len(dims) == len(result):
+        return [d for d, part in zip(dims, result, strict=True) for d in _spread_results(d, part)]
+    raise ValueError(message("vmap", f"out_dims {dims!r} has not the form of the result"))
+
+
+def _front(x: Any, dim: int | None) -> Any:
+    """The node of an argument with its examples in front, or the argument as it is."""
+    if dim is None:
+        return x
+    if not isinstance(x, Handle):
+        problem = f"in_dims gives dimension {dim} to {x!r}, which is no tensor"
+        raise TypeError(message("vmap", problem))
+    node = x._noted()
+    if not node.shape:
+        problem = f"a 0-d tensor has no dimension {dim} of examples"
+        raise ShapeError(message("vmap", problem, f"argument {describe(node)}"))
+    return moved_to_front(node, normalize_dim("vmap", dim, len(node.shape)))
+
+
+def _size(inputs: Sequence[Any], dims: Sequence[int | None]) -> int:
+    """The number of examples."""
+    nodes = [x for x, d in zip(inputs, dims, strict=True) if d is not None]
+    sizes = {node.shape[0] for node in nodes}
+    if len(sizes) != 1:
+        problem = "arguments have different numbers of examples" if sizes else "nothing is mapped"
+        raise ShapeError(message("vmap", problem, *(f"argument {describe(x)}" for x in nodes)))
+    return int(sizes.pop())
+
+
+def _chunk(inputs: Sequence[Any], dims: Sequence[int | None], start: int, size: int) -> list[Any]:
+    return [
+        x if d is None else narrow(x, 0, start, size) for x, d in zip(inputs, dims, strict=True)
+    ]
+
+
+def _run(
+    func: Callable[..., Any],
+    form: tuple[tuple[Any, ...], dict[str, Any]],
+    inputs: Sequence[Any],
+    dims: Sequence[int | None],
+    randomness: str,
+) -> tuple[Any, list[Node]]:
+    """What the function gives for one example, and the batch of each tensor in it."""
+    level, size = next(_levels), _size(inputs, dims)
+    leaves = iter(
+        x if d is None else Handle._tensor(example(x, level))
+        for x, d in zip(inputs, dims, strict=True)
+    )
+    args, kwargs = map_leaves(lambda _leaf: next(leaves), form)
+    with _random_numbers(randomness, level, size):
+        result = func(*args, **kwargs)
+    nodes = []
+    for x in _tensors(result):
+        if not isinstance(x, Handle):
+            kind = type(x).__name__
+            raise TypeError(message("vmap", f"the function gives tensors, not {kind}"))
+        nodes.append(x._noted())
+    found = batched(nodes, level, size)
+    return result, [
+        expand.apply(unsqueeze(x, 0), shape=(size, *x.shape)) if whole is None else whole
+        for x, whole in zip(nodes, found, strict=True)
+    ]
+
+
+@contextmanager
+def _random_numbers(randomness: str, level: int, size: int) -> Iterator[None]:
+    """Have keys of random streams within the block be those that `randomness` says."""
+
+    def refused(_draw: Callable[[], Node]) -> Node:
+        hint = 'randomness="different" or "same" says what is meant'
+        raise RuntimeError(
+            message("vmap", "a random number is drawn within the function", hint=hint)
+        )
+
+    def different(draw: Callable[[], Node]) -> Node:
+        return example(stack([draw() for _ in range(size)]), level)
+
+    with create.keys_through({"error": refused, "different": different}.get(randomness)):
+        yield
+
+
+def _out(node: Node, dim: int) -> Any:
+    """The tensor of a batch with its examples along dimension `dim`."""
+    place = normalize_dim("vmap", dim, len(node.shape))
+    return Handle._tensor(moved_from_front(node, place))

@@ -1,0 +1,132 @@
+"""vmap, Jacobians and products with them, against NumPy's loop or the formula."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch import func
+from numbatorch.errors import ShapeError
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> nt.Tensor:
+    return nt.from_numpy(RNG.standard_normal(shape))
+
+
+def test_a_mapped_function_is_one_graph_without_a_loop() -> None:
+    x, w = normal(50, 3, 4), normal(4, 2)
+    found = nt.vmap(lambda x: (x @ w).softmax(-1).sum(0))(x)
+    assert len(nt.debug.kernels(found)) <= 3
+    np.testing.assert_allclose(
+        found.numpy(), np.stack([(x[i] @ w).softmax(-1).sum(0).numpy() for i in range(50)])
+    )
+
+
+@pytest.mark.parametrize(("in_dim", "out_dim"), [(0, 0), (1, 0), (-1, 1), (2, -1)])
+def test_dimensions_of_examples(in_dim: int, out_dim: int) -> None:
+    x, y = normal(3, 3, 3), normal(3)
+    found = nt.vmap(lambda a, b: a.cumsum(0) * b, (in_dim, None), out_dim)(x, y)
+    array = np.moveaxis(x.numpy(), in_dim, 0)
+    rows = np.stack([np.cumsum(row, 0) * y.numpy() for row in array])
+    np.testing.assert_allclose(found.numpy(), np.moveaxis(rows, 0, out_dim))
+
+
+def test_maps_within_maps_and_with_gradients() -> None:
+    x, y = normal(4, 3), normal(5, 3)
+    outer = nt.vmap(nt.vmap(lambda a, b: (a * b).sum(), (None, 0)), (0, None))(x, y)
+    np.testing.assert_allclose(outer.numpy(), x.numpy() @ y.numpy().T)
+    per_example = nt.vmap(nt.grad(lambda w, a: (a @ w).tanh().sum()), (None, 0))(normal(3), x)
+    assert per_example.shape == (4, 3)
+
+
+def test_gradients_flow_through_a_mapped_function() -> None:
+    x = normal(4, 3).requires_grad_()
+    nt.vmap(lambda row: (row * row).sum())(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), 2 * x.detach().numpy())
+
+
+def test_nests_of_arguments_and_results() -> None:
+    batch = {"x": normal(4, 3), "k": normal(4)}
+    found = nt.vmap(lambda d, s: (d["x"] * d["k"], [d["k"] + s]), (0, None), (1, [0]))(batch, 2.0)
+    assert found[0].shape == (3, 4)
+    np.testing.assert_allclose(found[1][0].numpy(), batch["k"].numpy() + 2)
+
+
+def test_chunks_give_what_the_whole_gives() -> None:
+    x = normal(7, 3)
+    whole, chunks = nt.vmap(nt.exp)(x), nt.vmap(nt.exp, chunk_size=3)(x)
+    np.testing.assert_array_equal(whole.numpy(), chunks.numpy())
+
+
+def test_random_numbers_are_as_they_are_asked_for() -> None:
+    x = nt.zeros(4, 3)
+    with pytest.raises(RuntimeError, match="a random number is drawn"):
+        nt.vmap(lambda row: row + nt.rand(3))(x)
+    same = nt.vmap(lambda row: row + nt.rand(3), randomness="same")(x).numpy()
+    different = nt.vmap(lambda row: row + nt.rand(3), randomness="different")(x).numpy()
+    assert len(np.unique(same)) == 3
+    assert len(np.unique(different)) == 12
+
+
+def test_reading_a_value_within_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="vmap: a value that depends on the example is read"):
+        nt.vmap(lambda row: row * 2 if row.sum() > 0 else row)(normal(4, 3))
+
+
+def test_errors_name_the_arguments() -> None:
+    with pytest.raises(ShapeError, match="different numbers of examples"):
+        nt.vmap(lambda a, b: a + b)(normal(3), normal(4))
+    with pytest.raises(ShapeError, match="nothing is mapped"):
+        nt.vmap(lambda a: a, None)(normal(3))
+    with pytest.raises(ShapeError, match="no dimension"):
+        nt.vmap(lambda a: a)(normal())
+    with pytest.raises(ValueError, match="2 dimensions for 1"):
+        nt.vmap(lambda a: a, (0, 0))(normal(3))
+    with pytest.raises(TypeError, match="gives tensors, not int"):
+        nt.vmap(lambda a: 1)(normal(3))
+    with pytest.raises(ValueError, match="randomness"):
+        nt.vmap(lambda a: a, randomness="some")
+
+
+def test_jacobians_equal_the_formula() -> None:
+    A, x = normal(3, 4), normal(4)
+    np.testing.assert_allclose(func.jacrev(lambda x: A @ x)(x).numpy(), A.numpy())
+    first, second = func.jacfwd(lambda x, y: x[:, None] * y, (0, 1))(x, normal(2))
+    assert first.shape == (4, 2, 4)
+    assert second.shape == (4, 2, 2)
+    found = func.hessian(lambda x: (x @ (A.T @ A) @ x) / 2)(x)
+    np.testing.assert_allclose(found.numpy(), A.numpy().T @ A.numpy())
+
+
+def test_products_with_jacobians_equal_the_formula() -> None:
+    x, v, g = normal(4), normal(4), normal(4)
+
+    def function(x: nt.Tensor) -> Any:
+        return x.sin(), {"a": x * x}
+
+    value, slope = func.jvp(function, (x,), (v,))
+    np.testing.assert_allclose(slope[0].numpy(), np.cos(x.numpy()) * v.numpy())
+    np.testing.assert_allclose(slope[1]["a"].numpy(), 2 * (x * v).numpy())
+    value, pull = func.vjp(function, x)
+    assert not value[0].requires_grad
+    (found,) = pull((g, {"a": g}))
+    np.testing.assert_allclose(found.numpy(), g.numpy() * (np.cos(x.numpy()) + 2 * x.numpy()))
+    with pytest.raises(ShapeError, match="a tangent has another shape"):
+        func.jvp(function, (x,), (normal(3),))
+
+
+def test_derivatives_compose() -> None:
+    x = nt.tensor(0.7, dtype=nt.float64)
+
+    def slope(x: nt.Tensor) -> nt.Tensor:
+        found: nt.Tensor = func.jvp(lambda y: y * y * y, (x,), (nt.ones_like(x),))[1]
+        return found
+
+    assert func.grad(slope)(x).item() == pytest.approx(6 * 0.7)
+    assert func.jvp(slope, (x,), (nt.ones_like(x),))[1].item() == pytest.approx(6 * 0.7)
+    gradient, value = func.grad_and_value(lambda y: y * y)(x)
+    assert (gradient.item(), value.item()) == pytest.approx((1.4, 0.49))
