@@ -21,6 +21,7 @@ from numbatorch.shape import (
     normalize_dim,
     normalize_dims,
 )
+from numbatorch.variable import is_variable
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -123,6 +124,25 @@ def _(x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> tuple[Shape, DTy
 def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
     zeros = const(0.0, x.dtype, x.device, x.shape)
     return slice_update.apply(zeros, g, starts=starts, steps=steps)
+
+
+@slice_.simplify
+def _(node: Node) -> Node | None:
+    """What is beside a part that was written is as it was; so gradients of `cat` copy nothing."""
+    (x,) = node.inputs
+    if x.op is not slice_update or x.buffer is not None:
+        return None
+    base, value = x.inputs
+    places = (node.attrs["starts"], node.attrs["steps"], x.attrs["starts"], x.attrs["steps"])
+    if any(map(is_variable, places)):
+        return None
+    taken = zip(*places[:2], node.shape, strict=True)
+    written = zip(*places[2:], value.shape, strict=True)
+    for (start, step, size), (first, by, count) in zip(taken, written, strict=True):
+        ends, others = (start, start + (size - 1) * step), (first, first + (count - 1) * by)
+        if max(ends) < min(others) or max(others) < min(ends):
+            return Node(slice_, (base,), node.attrs, node.shape, node.dtype, node.device)
+    return None
 
 
 @slice_.writes

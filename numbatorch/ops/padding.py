@@ -1,0 +1,202 @@
+"""Padding: by a constant, by reflection at the ends, by repeating them, or around."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.errors import ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops import view as views
+from numbatorch.ops.composed import composed
+from numbatorch.ops.numbers import fitting
+from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.surface import public
+from numbatorch.shape import Shape, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
+Array = np.ndarray[Any, Any]
+Pairs = list[tuple[int, int]]  # elements before and after, of each dimension
+Mode = Literal["constant", "reflect", "replicate", "circular"]
+
+
+class _Run(NamedTuple):
+    """Elements of a dimension that stand in a row in the padded one.
+
+    Attributes:
+        start: the first one.
+        step: 1, -1, or 0 where they are one element.
+        size: how many.
+    """
+
+    start: int
+    step: int
+    size: int
+
+
+def _reference(
+    x: Array, *, pad: Sequence[int], mode: Mode = "constant", value: float | None = None
+) -> Array:
+    pairs = _pairs(x.shape, pad)
+    inside = tuple(
+        slice(max(-low, 0), n - max(-high, 0))
+        for (low, high), n in zip(pairs, x.shape, strict=True)
+    )
+    wide = [(max(low, 0), max(high, 0)) for low, high in pairs]
+    if mode == "constant":
+        return np.pad(x[inside], wide, constant_values=value or 0)
+    return np.pad(x, wide, mode={"circular": "wrap", "replicate": "edge"}.get(mode, mode))  # type: ignore[no-any-return, call-overload]
+
+
+def _sample(rng: Draw) -> Any:
+    mode = ("constant", "reflect", "replicate", "circular")[int(rng.integers(4))]
+    low = -1 if mode == "constant" else 0
+    pad = [int(n) for n in rng.integers(low, 3, 4)]
+    return [rng.standard_normal(rng.dims((1, 1, 4, 4), (3, 3, 6, 6), most=300))], {
+        "pad": pad,
+        "mode": mode,
+    }
+
+
+@composed(
+    numpy=_reference,
+    sample=_sample,
+    dtypes=dt.PLAIN + dt.COMPLEX,
+    peer="torch.nn.functional.pad",
+)
+@public("nn.functional")
+def pad(
+    input: Node, pad: Sequence[int], mode: Mode = "constant", value: float | complex | None = None
+) -> Node:
+    """More elements before and after dimensions, or fewer where a number is negative.
+
+    Args:
+        pad: how many before and after the last dimension, then the one before, and so on.
+        mode: what they are: "constant", `value`, 0 unless given; "reflect", the others in reverse
+            order without the one at the end; "replicate", that at the end; "circular", those of
+            the other end. All but the first are for the last dimensions of (B, C, ...) or (C, ...).
+
+    >>> pad(tensor([[1, 2, 3]]), (2, 1), mode="reflect").tolist()
+    [[3, 2, 1, 2, 3, 2]]
+    """
+    pairs = _pairs(input.shape, tuple(pad))
+    if mode == "constant":
+        return _with_constant(input, pairs, 0 if value is None else value)
+    if value:
+        raise ValueError(message("pad", f"mode {mode!r} takes no value", f"it is {value}"))
+    _check(input, pairs, len(pad) // 2, mode)
+    if not any(low or high for low, high in pairs):
+        return views.clone.apply(input)
+    places = [_places(n, *pair, mode) for n, pair in zip(input.shape, pairs, strict=True)]
+    shape = tuple([len(along) for along in places])
+    if not numel(shape):
+        return views.empty(shape, input.dtype, input)
+    return _written(input, shape, [_runs(along) for along in places])
+
+
+@public("nt")
+def constant_pad_nd(input: Node, pad: Sequence[int], value: float | complex = 0) -> Node:
+    """As `nn.functional.pad` in mode "constant"."""
+    return _with_constant(input, _pairs(input.shape, tuple(pad)), value)
+
+
+def _pairs(shape: Shape, pad: Sequence[int]) -> Pairs:
+    """(before, after) of each dimension, from the list that begins with the last one."""
+    given = len(pad) // 2
+    if len(pad) % 2 or given > len(shape):
+        problem = f"{len(pad)} numbers are not pairs for some of {len(shape)} dimensions"
+        raise ShapeError(message("pad", problem, f"pad {tuple(pad)}"))
+    pairs = [(int(pad[2 * i]), int(pad[2 * i + 1])) for i in range(given)]
+    found = [(0, 0)] * (len(shape) - given) + pairs[::-1]
+    if any(n + low + high < 0 for n, (low, high) in zip(shape, found, strict=True)):
+        problem = "more elements are taken away than there are"
+        raise ShapeError(message("pad", problem, f"input {shape}", f"pad {tuple(pad)}"))
+    return found
+
+
+def _with_constant(x: Node, pairs: Pairs, value: float | complex) -> Node:
+    number = bool(value) if x.dtype is dt.bool_ else fitting("pad", value, x.dtype)
+    first = tuple([max(-low, 0) for low, _high in pairs])
+    sizes = tuple(
+        [
+            max(n - start - max(-high, 0), 0)
+            for n, start, (_low, high) in zip(x.shape, first, pairs, strict=True)
+        ]
+    )
+    shape = tuple([n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True)])
+    ones = (1,) * len(shape)
+    inside = views.slice_.apply(
+        x, starts=first if numel(sizes) else (0,) * len(shape), sizes=sizes, steps=ones
+    )
+    if sizes == shape:
+        return views.clone.apply(inside)
+    filled = const(number, x.dtype, x.device, shape)
+    starts = tuple([max(low, 0) for low, _high in pairs])
+    return views.slice_update.apply(filled, inside, starts=starts, steps=ones)
+
+
+def _check(x: Node, pairs: Pairs, given: int, mode: Mode) -> None:
+    """Raise ShapeError where a mode that takes elements of the input has too few of them."""
+    rank = len(x.shape)
+    if not given < rank <= given + 2 or given > 3:
+        problem = f"{given} dimensions are padded of (C, ...) or (B, C, ...)"
+        raise ShapeError(message("pad", f"mode {mode!r}: {problem}", f"input {describe(x)}"))
+    for i in range(rank - given, rank):
+        n, (low, high) = x.shape[i], pairs[i]
+        most = {"reflect": n - 1, "circular": n}.get(mode, max(low, high))
+        if max(low, high) > max(most, 0) or not n:
+            problem = f"{max(low, high)} elements more of a dimension of {n}"
+            raise ShapeError(message("pad", f"mode {mode!r}: {problem}", f"input {describe(x)}"))
+
+
+def _places(size: int, low: int, high: int, mode: Mode) -> Array:
+    """Which element of a dimension each element of the padded one is."""
+    places = np.arange(-low, size + high)
+    if not low and not high:
+        return places
+    if mode == "replicate":
+        return np.clip(places, 0, size - 1)
+    if mode == "circular":
+        first = max(-low, 0)
+        return first + (places - first) % (size - first - max(-high, 0))
+    return size - 1 - np.abs(size - 1 - np.abs(places))
+
+
+def _runs(places: Array) -> list[_Run]:
+    found = []
+    first, count = 0, len(places)
+    steps = np.diff(places)
+    while first < count:
+        size = 1
+        if first + 1 < count and abs(steps[first]) <= 1:
+            ends = np.flatnonzero(steps[first:] != steps[first])
+            size = int(ends[0]) + 1 if ends.size else count - first
+        step = int(steps[first]) if size > 1 else 1
+        found.append(_Run(int(places[first]), step, size))
+        first += size
+    return found
+
+
+def _written(x: Node, shape: Shape, along: list[list[_Run]]) -> Node:
+    """The runs of each dimension with those of all others, each such part a view of x."""
+    out = views.empty(shape, x.dtype, x)
+    ones = (1,) * len(shape)
+    ends = [list(itertools.accumulate((run.size for run in runs), initial=0)) for runs in along]
+    for chosen in itertools.product(*(range(len(runs)) for runs in along)):
+        runs = [along[i][k] for i, k in enumerate(chosen)]
+        part = views.slice_.apply(
+            x,
+            starts=tuple([run.start for run in runs]),
+            sizes=tuple([run.size if run.step else 1 for run in runs]),
+            steps=tuple([run.step or 1 for run in runs]),
+        )
+        value = expanded(part, tuple([run.size for run in runs]))
+        starts = tuple([ends[i][k] for i, k in enumerate(chosen)])
+        out = views.slice_update.apply(out, value, starts=starts, steps=ones)
+    return out
