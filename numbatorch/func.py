@@ -165,7 +165,7 @@ def jacrev(
 
 def _rows(output: Node, aliases: Sequence[Node]) -> list[Tensor]:
     """The Jacobians of a node by others."""
-    from numbatorch.tensor.creation import eye
+    from numbatorch.tensor.ranges import eye
 
     size = 1
     for length in output.shape:

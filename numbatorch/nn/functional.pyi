@@ -53,6 +53,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "pdist",
     "pixel_shuffle",
@@ -302,6 +303,12 @@ def normalize(
     input: Tensor, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
 ) -> Tensor: ...
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor: ...
+def pad(
+    input: Tensor,
+    pad: Sequence[int],
+    mode: Literal['constant', 'reflect', 'replicate', 'circular'] = 'constant',
+    value: Number | None = None,
+) -> Tensor: ...
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: Number = 2.0, eps: float = 1e-06, keepdim: bool = False
 ) -> Tensor: ...

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Pairs = list[tuple[int, int]]  # elements before and after, of each dimension
+Number = int | float | complex
 Mode = Literal["constant", "reflect", "replicate", "circular"]
 
 
@@ -72,7 +73,10 @@ def _sample(rng: Draw) -> Any:
 )
 @public("nn.functional")
 def pad(
-    input: Node, pad: Sequence[int], mode: Mode = "constant", value: float | complex | None = None
+    input: Node,
+    pad: Sequence[int],
+    mode: Literal["constant", "reflect", "replicate", "circular"] = "constant",
+    value: Number | None = None,
 ) -> Node:
     """More elements before and after dimensions, or fewer where a number is negative.
 
@@ -101,7 +105,7 @@ def pad(
 
 
 @public("nt")
-def constant_pad_nd(input: Node, pad: Sequence[int], value: float | complex = 0) -> Node:
+def constant_pad_nd(input: Node, pad: Sequence[int], value: Number = 0) -> Node:
     """As `nn.functional.pad` in mode "constant"."""
     return _with_constant(input, _pairs(input.shape, tuple(pad)), value)
 
@@ -120,7 +124,7 @@ def _pairs(shape: Shape, pad: Sequence[int]) -> Pairs:
     return found
 
 
-def _with_constant(x: Node, pairs: Pairs, value: float | complex) -> Node:
+def _with_constant(x: Node, pairs: Pairs, value: Number) -> Node:
     number = bool(value) if x.dtype is dt.bool_ else fitting("pad", value, x.dtype)
     first = tuple([max(-low, 0) for low, _high in pairs])
     sizes = tuple(
@@ -165,7 +169,8 @@ def _places(size: int, low: int, high: int, mode: Mode) -> Array:
     if mode == "circular":
         first = max(-low, 0)
         return first + (places - first) % (size - first - max(-high, 0))
-    return size - 1 - np.abs(size - 1 - np.abs(places))
+    found: Array = size - 1 - np.abs(size - 1 - np.abs(places))
+    return found
 
 
 def _runs(places: Array) -> list[_Run]:

@@ -12,7 +12,8 @@ from numbatorch.ops.operands import describe
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.reduce import reduced, sum_
 from numbatorch.ops.surface import public
-from numbatorch.shape import infer_reshape, normalize_dim, normalize_dims, numel, sizes_of
+from numbatorch.shape import broadcast, infer_reshape, normalize_dim, normalize_dims, sizes_of
+from numbatorch.shape import numel as size_of
 
 Dims = int | Sequence[int] | None
 Sizes = int | Sequence[int]
@@ -46,7 +47,7 @@ def flatten(input: Node, start_dim: int = 0, end_dim: int = -1) -> Node:
         raise ShapeError(message("flatten", f"start_dim {start_dim} is after {end_dim}"))
     if not shape:
         return reshape(input, (1,))
-    middle = numel(shape[first : last + 1])
+    middle = size_of(shape[first : last + 1])
     return reshape(input, (*shape[:first], middle, *shape[last + 1 :]))
 
 
@@ -208,3 +209,49 @@ def adjoint(input: Node) -> Node:
     if len(input.shape) < 2:
         raise ShapeError(message("adjoint", "needs two dimensions", f"input {describe(input)}"))
     return conjugated(views.transpose(input, -2, -1))
+
+
+@public()
+def resolve_conj(input: Node) -> Node:
+    """The tensor itself: conjugates are computed, and no mark of them is left."""
+    return input
+
+
+@public()
+def resolve_neg(input: Node) -> Node:
+    """The tensor itself: negatives are computed, and no mark of them is left."""
+    return input
+
+
+@public()
+def is_same_size(input: Node, other: Node) -> bool:
+    """Whether both have one shape."""
+    return input.shape == other.shape
+
+
+@public("nt")
+def numel(input: Node) -> int:
+    """Number of elements."""
+    return size_of(input.shape)
+
+
+@public("nt")
+def is_floating_point(input: Node) -> bool:
+    """Whether the elements are floats."""
+    return input.dtype.is_floating_point
+
+
+@public()
+def is_signed(input: Node) -> bool:
+    """Whether the dtype has numbers below 0."""
+    return input.dtype.kind in "ifc"
+
+
+@public("nt")
+def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape that all of `shapes` expand to.
+
+    >>> broadcast_shapes((4, 1), (3,))
+    (4, 3)
+    """
+    return broadcast("broadcast_shapes", *[sizes_of("broadcast_shapes", x) for x in shapes])

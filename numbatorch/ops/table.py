@@ -150,6 +150,11 @@ FAMILIES = {
     "ops.operands": {
         "records": "buffer compiled const empty iota",
     },
+    "ops.padding": {
+        "nn.functional": "pad",
+        "nt": "constant_pad_nd",
+        "records": "pad",
+    },
     "ops.parts": {
         "records": "complex component conj imag real sgn",
     },
@@ -225,13 +230,14 @@ FAMILIES = {
     },
     "ops.shaping": {
         "Tensor": (
-            "adjoint broadcast_to expand expand_as flatten moveaxis movedim permute ravel reshape "
-            "reshape_as select squeeze sum_to_size swapaxes swapdims t transpose unflatten unfold "
-            "unsqueeze"
+            "adjoint broadcast_to expand expand_as flatten is_same_size is_signed moveaxis "
+            "movedim permute ravel reshape reshape_as resolve_conj resolve_neg select squeeze "
+            "sum_to_size swapaxes swapdims t transpose unflatten unfold unsqueeze"
         ),
         "nt": (
-            "adjoint broadcast_to flatten moveaxis movedim permute ravel reshape select squeeze "
-            "swapaxes swapdims t transpose unflatten unsqueeze unsqueeze_copy"
+            "adjoint broadcast_shapes broadcast_to flatten is_floating_point is_same_size "
+            "is_signed moveaxis movedim numel permute ravel reshape resolve_conj resolve_neg "
+            "select squeeze swapaxes swapdims t transpose unflatten unsqueeze unsqueeze_copy"
         ),
     },
     "ops.softmax": {

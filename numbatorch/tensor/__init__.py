@@ -1,22 +1,28 @@
 """Tensor, how to make one, and its gradients. Layer 7: a thin handle on a graph node."""
 
-from numbatorch.tensor.core import Tensor, realize
-from numbatorch.tensor.creation import (
-    arange,
+from numbatorch.tensor.constants import (
     empty,
     empty_like,
-    eye,
-    from_blocks,
-    from_numpy,
+    empty_permuted,
+    empty_strided,
+    fill,
     full,
     full_like,
-    linspace,
     ones,
     ones_like,
-    quantize,
-    tensor,
+    scalar_tensor,
+    zero_,
     zeros,
     zeros_like,
+)
+from numbatorch.tensor.core import Tensor, realize
+from numbatorch.tensor.creation import (
+    as_tensor,
+    asarray,
+    from_blocks,
+    from_numpy,
+    quantize,
+    tensor,
 )
 from numbatorch.tensor.gradient import (
     GradientStore,
@@ -27,15 +33,28 @@ from numbatorch.tensor.gradient import (
     set_grad_enabled,
     value_and_grad,
 )
+from numbatorch.tensor.ranges import (
+    arange,
+    eye,
+    linspace,
+    logspace,
+    tril_indices,
+    triu_indices,
+)
 
 __all__ = [
     "GradientStore",
     "Tensor",
     "arange",
+    "as_tensor",
+    "asarray",
     "empty",
     "empty_like",
+    "empty_permuted",
+    "empty_strided",
     "enable_grad",
     "eye",
+    "fill",
     "from_blocks",
     "from_numpy",
     "full",
@@ -43,14 +62,19 @@ __all__ = [
     "grad",
     "inference_mode",
     "linspace",
+    "logspace",
     "no_grad",
     "ones",
     "ones_like",
     "quantize",
     "realize",
+    "scalar_tensor",
     "set_grad_enabled",
     "tensor",
+    "tril_indices",
+    "triu_indices",
     "value_and_grad",
+    "zero_",
     "zeros",
     "zeros_like",
 ]

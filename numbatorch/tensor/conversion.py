@@ -54,15 +54,32 @@ class ConversionMethods(Handle):
 
     __slots__ = ()
 
-    def to(self, *targets: Any, dtype: dt.Like | None = None, device: Any = None) -> Tensor:
+    def to(
+        self,
+        *targets: Any,
+        dtype: dt.Like | None = None,
+        device: Any = None,
+        non_blocking: builtins.bool = False,
+        copy: builtins.bool = False,
+    ) -> Tensor:
         """The tensor with another dtype, on another device, or like another tensor.
 
         Args:
-            targets: a dtype or its name, a device or its name, a tensor, or a device and a dtype.
+            targets: a dtype or its name, a device or its name, a tensor, or a device and a dtype;
+                then `non_blocking` and `copy`.
+            non_blocking: nothing is waited for in any case.
+            copy: make a value of its own where nothing changes, too.
         Returns:
             this tensor where nothing changes.
         """
+        flags = [target for target in targets if target is True or target is False]
+        if flags:
+            if len(flags) > 2 or targets[-len(flags) :] != tuple(flags):
+                raise TypeError(message("to", f"takes non_blocking and copy last, not {targets}"))
+            targets, copy = targets[: -len(flags)], flags[1] if len(flags) > 1 else copy
         for target in targets:
+            if target is None:
+                continue
             if isinstance(target, DType | np.dtype | type) or _names_dtype(target):
                 dtype = target
             elif isinstance(target, Handle):
@@ -75,7 +92,8 @@ class ConversionMethods(Handle):
         out = self._of(self._noted())
         if device is not None:
             out = out._of(to_device(out.node, as_device(device)))
-        return out if dtype is None else out._to_dtype(dt.named("to", dtype))
+        out = out if dtype is None else out._to_dtype(dt.named("to", dtype))
+        return out.clone() if copy and out is self else out
 
     def _to_dtype(self, dtype: DType) -> Tensor:
         node = self._noted()
@@ -115,9 +133,40 @@ class ConversionMethods(Handle):
         """The values as int32, floats truncated."""
         return self._to_dtype(dt.int32)
 
+    def short(self) -> Tensor:
+        """The values as int16, floats truncated."""
+        return self._to_dtype(dt.int16)
+
+    def char(self) -> Tensor:
+        """The values as int8, floats truncated."""
+        return self._to_dtype(dt.int8)
+
+    def byte(self) -> Tensor:
+        """The values as uint8, floats truncated."""
+        return self._to_dtype(dt.uint8)
+
+    def cfloat(self) -> Tensor:
+        """The values as complex64."""
+        return self._to_dtype(dt.complex64)
+
+    def cdouble(self) -> Tensor:
+        """The values as complex128."""
+        return self._to_dtype(dt.complex128)
+
     def bool(self) -> Tensor:
         """Whether each element is not zero."""
         return self._to_dtype(dt.bool_)
+
+    def type(self, dtype: dt.Like | None = None) -> Any:
+        """The tensor with another dtype; or the name of the one that it has.
+
+        >>> from numbatorch import tensor
+        >>> tensor(1).type(), tensor(1).type("float32")
+        ('numbatorch.int64', tensor(1.))
+        """
+        if dtype is None:
+            return repr(self.node.dtype)
+        return self._to_dtype(dt.named("type", dtype))
 
     def numpy(self) -> Array:
         """The elements as an array, read-only: it may share the tensor's memory and keeps it alive.

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
-from numbatorch.dtype import DType, Like, by_name, named
+from numbatorch.dtype import DType, by_name
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import families
-from numbatorch.ops.numbers import fitting, require_no_loss
-from numbatorch.ops.operands import const, describe
+from numbatorch.ops.numbers import require_no_loss
+from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import handles_are
 from numbatorch.ops.view import clone, select
-from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
+from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
@@ -34,6 +34,7 @@ from numbatorch.tensor.conversion import ConversionMethods
 from numbatorch.tensor.gradient import check_gradient
 from numbatorch.tensor.hooks import GradientMethods
 from numbatorch.tensor.in_place import InPlaceMethods
+from numbatorch.tensor.new_methods import NewMethods
 from numbatorch.tensor.strides import StrideMethods
 from numbatorch.tensor.views import alias_of, same_place, share_memory
 
@@ -43,7 +44,9 @@ else:
     from numbatorch.tensor.methods import Methods
 
 
-class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, GradientMethods, Methods):
+class Tensor(
+    ConversionMethods, StrideMethods, NewMethods, InPlaceMethods, GradientMethods, Methods
+):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 
     Nothing runs before a value is read: printed, converted to NumPy or Python, tested for truth,
@@ -115,30 +118,6 @@ class Tensor(ConversionMethods, StrideMethods, InPlaceMethods, GradientMethods, 
     def type_as(self, other: Tensor) -> Tensor:
         """The tensor with the dtype and on the device of `other`."""
         return self.to(other)
-
-    def new_full(
-        self,
-        size: int | Sequence[int],
-        fill_value: float,
-        *,
-        dtype: Like | None = None,
-        device: Device | str | None = None,
-        requires_grad: bool = False,
-    ) -> Tensor:
-        """`fill_value` everywhere, with the dtype and on the device of this tensor unless given."""
-        kind = self.node.dtype if dtype is None else named("new_full", dtype)
-        where = self.node.device if device is None else as_device(device)
-        value = fitting("new_full", fill_value, kind)
-        out = Tensor(const(value, kind, where, sizes_of("new_full", size)))
-        return out.requires_grad_() if requires_grad else out
-
-    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
-        """Zeros, with the dtype and on the device of this tensor unless given."""
-        return self.new_full(sizes_of("new_zeros", size), 0, **options)
-
-    def new_ones(self, *size: Any, **options: Any) -> Tensor:
-        """Ones, with the dtype and on the device of this tensor unless given."""
-        return self.new_full(sizes_of("new_ones", size), 1, **options)
 
     @property
     def requires_grad(self) -> bool:

@@ -1,4 +1,4 @@
-"""Tensors made from data, from constants and from ranges."""
+"""Tensors made from data: numbers, lists, arrays, blocks."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from numbatorch.errors import (
     host_out_of_memory,
     message,
 )
-from numbatorch.graph import Node, find, grad_enabled
+from numbatorch.graph import Node, grad_enabled
 from numbatorch.ops import create
-from numbatorch.ops.numbers import converted, fitting
-from numbatorch.ops.operands import describe, require_in_range, scalar_dtype
-from numbatorch.ops.view import reshape
-from numbatorch.shape import Shape, sizes_of
+from numbatorch.ops.numbers import converted
+from numbatorch.ops.operands import describe, require_in_range
+from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.host import unchanging
+from numbatorch.tensor.new_methods import NewMethods
 
 Where = Device | str | None
 
@@ -78,6 +78,41 @@ def tensor(
     except MemoryError as err:
         raise host_out_of_memory("tensor", err) from err
     return finished(node, requires_grad)
+
+
+def as_tensor(data: Any, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
+    """`data` as a tensor: a tensor itself where dtype and device are those asked for, else a copy.
+
+    >>> x = tensor([1, 2])
+    >>> as_tensor(x) is x, as_tensor([1, 2], dtype=dt.float32).dtype
+    (True, numbatorch.float32)
+    """
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    if isinstance(data, np.ndarray):
+        return from_numpy(data, device).to(dtype=dtype)
+    return tensor(data, dtype, device)
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`obj` as a tensor, of a value of its own if `copy`; a leaf if it is to require a gradient.
+
+    Raises:
+        ValueError: `copy` is False, and only a copy has the dtype or device.
+    """
+    made = as_tensor(obj, dtype, device)
+    if copy is False and (made is not obj or not isinstance(obj, Tensor)):
+        raise ValueError(message("asarray", f"{type(obj).__name__} becomes a tensor by a copy"))
+    if requires_grad or copy:
+        made = made.detach().clone() if made is obj and requires_grad else made.clone()
+    return made.requires_grad_() if requires_grad else made
 
 
 def _array(data: Any, asked: DType | None) -> Array:
@@ -214,7 +249,7 @@ def quantize(input: Tensor, dtype: DType | str) -> Tensor:
         DTypeError: nothing encodes the type.
         ShapeError: rows are not whole blocks.
 
-    >>> weight = quantize(ones(2, 32), "Q4_0")
+    >>> weight = quantize(tensor([[1.0] * 32] * 2), "Q4_0")
     >>> weight.dtype, weight.to(dt.float32).sum().item()
     (numbatorch.Q4_0, 64.0)
     """
@@ -230,156 +265,4 @@ def quantize(input: Tensor, dtype: DType | str) -> Tensor:
     return Tensor(host_node(packed, kind, input.device, tuple(input.shape)))
 
 
-def full(
-    size: Any,
-    fill_value: Any,
-    *,
-    dtype: dt.Like | None = None,
-    device: Where = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """`fill_value` everywhere; its own dtype unless one is given."""
-    value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
-    shape = _shape("full", (size,) if isinstance(size, int) else size)
-    kind = _asked("full", dtype) or scalar_dtype(value)
-    node = create.full(shape, fitting("full", value, kind), kind, as_device(device))
-    return finished(node, requires_grad)
-
-
-def zeros(
-    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
-) -> Tensor:
-    """0 everywhere, float32 unless given."""
-    shape = _shape("zeros", size)
-    node = create.full(shape, 0, _asked("zeros", dtype) or dt.float32, as_device(device))
-    return finished(node, requires_grad)
-
-
-def ones(
-    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
-) -> Tensor:
-    """1 everywhere, float32 unless given."""
-    shape = _shape("ones", size)
-    node = create.full(shape, 1, _asked("ones", dtype) or dt.float32, as_device(device))
-    return finished(node, requires_grad)
-
-
-def empty(
-    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
-) -> Tensor:
-    """Values of no meaning, which happen to be 0."""
-    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
-
-
-def _asked(operator: str, dtype: dt.Like | None) -> DType | None:
-    return None if dtype is None else dt.named(operator, dtype)
-
-
-def _shape(operator: str, size: Any) -> Shape:
-    shape = sizes_of(operator, tuple(size))
-    if any(n < 0 for n in shape):
-        raise ShapeError(message(operator, f"{shape} is not a shape"))
-    return shape
-
-
-def full_like(
-    input: Tensor, fill_value: Any, *, dtype: dt.Like | None = None, device: Where = None
-) -> Tensor:
-    """`fill_value` in the shape, dtype and device of `input` unless given."""
-    where = input.device if device is None else device
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, device=where)
-
-
-def zeros_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
-    """0 in the shape, dtype and device of `input` unless given."""
-    return full_like(input, 0, dtype=dtype, device=device)
-
-
-def ones_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
-    """1 in the shape, dtype and device of `input` unless given."""
-    return full_like(input, 1, dtype=dtype, device=device)
-
-
-def empty_like(input: Tensor, *, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
-    """Values of no meaning in the shape, dtype and device of `input` unless given."""
-    return zeros_like(input, dtype=dtype, device=device)
-
-
-def arange(
-    start: float,
-    end: float | None = None,
-    step: float = 1,
-    *,
-    dtype: dt.Like | None = None,
-    device: Where = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """start, start + step, ... up to but without `end`; int64 for integers, else float32.
-
-    >>> arange(1, 4)
-    tensor([1, 2, 3])
-    """
-    asked: list[Any] = [x.item() if isinstance(x, Tensor) else x for x in (start, end, step)]
-    start, end, step = asked
-    first, last = (0, start) if end is None else (start, end)
-    if step == 0 or not all(map(math.isfinite, (first, last, step))):
-        raise ShapeError(message("arange", f"no range from {first} to {last} by {step}"))
-    if (last - first) * step < 0:
-        raise ShapeError(message("arange", f"the step {step} leads from {first} away from {last}"))
-    whole = all(isinstance(number, int) for number in (first, last, step))
-    size = -((first - last) // step) if whole else math.ceil((last - first) / step)
-    target = _asked("arange", dtype) or (dt.int64 if whole else dt.float32)
-    if target.kind in "iub":
-        first, step = (
-            fitting("arange", number, target if number != int(number) else dt.int64)
-            for number in (first, step)
-        )
-        for number in (first, first + (int(size) - 1) * step) if size else ():
-            fitting("arange", number, target)
-    _shape("arange", (int(size),))
-    where = as_device(device)
-    if target.kind == "f" and not where.has_float64:  # in float32 the last would be far off
-        array = (first + step * np.arange(int(size), dtype=np.float64)).astype(target.numpy)
-        return finished(host_node(array, target, where), requires_grad)
-    return finished(create.arange(first, step, int(size), target, where), requires_grad)
-
-
-def linspace(
-    start: float,
-    end: float,
-    steps: int,
-    *,
-    dtype: dt.Like | None = None,
-    device: Where = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """`steps` numbers at equal distances from `start` to `end`, both of them among it.
-
-    Raises:
-        DTypeError: a number between them is no integer, and the dtype is one of integers.
-    """
-    target = _asked("linspace", dtype) or dt.float32
-    (steps,) = _shape("linspace", (steps,))
-    try:
-        array = converted("linspace", np.linspace(start, end, steps), target)
-    except MemoryError as err:
-        raise host_out_of_memory("linspace", err) from err
-    return finished(host_node(array, target, as_device(device)), requires_grad)
-
-
-def eye(
-    n: int,
-    m: int | None = None,
-    *,
-    dtype: dt.Like | None = None,
-    device: Where = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
-    where = as_device(device)
-    rows, columns = _shape("eye", (n, n if m is None else m))
-    down = reshape.apply(create.iota(rows, where), shape=(rows, 1))
-    node = find("eq").apply(down, create.iota(columns, where))
-    return finished(
-        find("cast").apply(node, dtype=_asked("eye", dtype) or dt.float32), requires_grad
-    )
+NewMethods._from_data = staticmethod(tensor)

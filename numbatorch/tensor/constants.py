@@ -1,0 +1,193 @@
+"""Tensors of one number everywhere, or of none that has a meaning; forms of other tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import device as as_device
+from numbatorch.dtype import DType
+from numbatorch.errors import ShapeError, message
+from numbatorch.graph import find
+from numbatorch.ops import create
+from numbatorch.ops.numbers import fitting
+from numbatorch.ops.operands import scalar_dtype
+from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
+from numbatorch.tensor.core import Tensor
+from numbatorch.tensor.creation import Where, finished
+
+
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`fill_value` everywhere; its own dtype unless one is given, for bool whether it is not 0."""
+    value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
+    shape = shape_of("full", (size,) if isinstance(size, int) else size)
+    kind = asked("full", dtype) or scalar_dtype(value)
+    number = bool(value) if kind is dt.bool_ else fitting("full", value, kind)
+    return finished(create.full(shape, number, kind, as_device(device)), requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """0 everywhere, float32 unless given."""
+    shape = shape_of("zeros", size)
+    node = create.full(shape, 0, asked("zeros", dtype) or dt.float32, as_device(device))
+    return finished(node, requires_grad)
+
+
+def ones(
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """1 everywhere, float32 unless given."""
+    shape = shape_of("ones", size)
+    node = create.full(shape, 1, asked("ones", dtype) or dt.float32, as_device(device))
+    return finished(node, requires_grad)
+
+
+def empty(
+    *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Values of no meaning, which happen to be 0."""
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def asked(operator: str, dtype: dt.Like | None) -> DType | None:
+    """The dtype that a caller named, if any."""
+    return None if dtype is None else dt.named(operator, dtype)
+
+
+def shape_of(operator: str, size: Any) -> Shape:
+    """Sizes given one by one or as a sequence, none of them negative."""
+    shape = sizes_of(operator, tuple(size))
+    if any(n < 0 for n in shape):
+        raise ShapeError(message(operator, f"{shape} is not a shape"))
+    return shape
+
+
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`fill_value` in the shape, dtype and device of `input` unless given."""
+    where = input.device if device is None else device
+    kind = input.dtype if dtype is None else dtype
+    return full(input.shape, fill_value, dtype=kind, device=where, requires_grad=requires_grad)
+
+
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """0 in the shape, dtype and device of `input` unless given."""
+    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """1 in the shape, dtype and device of `input` unless given."""
+    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Values of no meaning in the shape, dtype and device of `input` unless given."""
+    return zeros_like(input, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty_strided(
+    size: int | Sequence[int],
+    stride: int | Sequence[int],
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Values of no meaning, neighbours in dimension i `stride[i]` elements apart.
+
+    >>> empty_strided((2, 3), (1, 2)).stride()
+    (1, 2)
+    """
+    shape = shape_of("empty_strided", sizes_of("empty_strided", size))
+    steps = sizes_of("empty_strided", stride)
+    places = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=False))
+    whole = empty(max(places, 1) if numel(shape) else 0, dtype=dtype, device=device)
+    found = whole.as_strided(shape, steps)
+    return found.requires_grad_() if requires_grad else found
+
+
+def empty_permuted(
+    size: int | Sequence[int],
+    physical_layout: Sequence[int],
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Values of no meaning, whose dimensions lie in memory in the order of `physical_layout`.
+
+    >>> empty_permuted((2, 3), (1, 0)).stride()
+    (1, 2)
+    """
+    shape = shape_of("empty_permuted", sizes_of("empty_permuted", size))
+    order = [normalize_dim("empty_permuted", dim, len(shape)) for dim in physical_layout]
+    if sorted(order) != list(range(len(shape))):
+        problem = f"{tuple(physical_layout)} is no order of {len(shape)} dimensions"
+        raise ShapeError(message("empty_permuted", problem))
+    laid = empty([shape[i] for i in order], dtype=dtype, device=device)
+    found = laid.permute([order.index(i) for i in range(len(order))])
+    return found.requires_grad_() if requires_grad else found
+
+
+def scalar_tensor(
+    s: Any, *, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """A 0-d tensor of one number, float32 unless given."""
+    kind = dt.float32 if dtype is None else dtype
+    return full((), s, dtype=kind, device=device, requires_grad=requires_grad)
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`."""
+    if isinstance(value, Tensor):
+        if value.shape:
+            raise ShapeError(message("fill", f"the value has dimensions {value.shape}"))
+        filling: Any = value.to(dtype=input.dtype, device=input.device).node
+    elif input.dtype is dt.bool_:
+        filling = bool(value)
+    else:
+        filling = fitting("fill", value, input.dtype)
+    node = input.node
+    nowhere = create.full(node.shape, False, dt.bool_, node.device)
+    return Tensor(find("where").apply(nowhere, node, filling))  # its gradient is 0
+
+
+def zero_(input: Tensor) -> Tensor:
+    """As `Tensor.zero_`."""
+    return input.zero_()

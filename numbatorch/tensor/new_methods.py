@@ -1,0 +1,88 @@
+"""Methods of Tensor that make others like it: `new_zeros`, `new_tensor` and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
+from numbatorch.ops.numbers import fitting
+from numbatorch.ops.operands import const
+from numbatorch.shape import numel, sizes_of
+from numbatorch.tensor.base import Handle
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+Where = Device | str | None
+
+
+class NewMethods(Handle):
+    """With the dtype and on the device of this tensor unless given."""
+
+    __slots__ = ()
+
+    _from_data: ClassVar[Callable[..., Tensor]]  # nt.tensor
+
+    def new_full(
+        self,
+        size: int | Sequence[int],
+        fill_value: float,
+        *,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """`fill_value` everywhere, with the dtype and on the device of this tensor unless given."""
+        kind = self.node.dtype if dtype is None else dt.named("new_full", dtype)
+        where = self.node.device if device is None else as_device(device)
+        value = bool(fill_value) if kind is dt.bool_ else fitting("new_full", fill_value, kind)
+        out = self._tensor(const(value, kind, where, sizes_of("new_full", size)))
+        return out.requires_grad_() if requires_grad else out
+
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+        """Zeros, with the dtype and on the device of this tensor unless given."""
+        return self.new_full(sizes_of("new_zeros", size), 0, **options)
+
+    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+        """Ones, with the dtype and on the device of this tensor unless given."""
+        return self.new_full(sizes_of("new_ones", size), 1, **options)
+
+    def new_empty(self, *size: Any, **options: Any) -> Tensor:
+        """Values of no meaning, with the dtype and on the device of this tensor unless given."""
+        return self.new_full(sizes_of("new_empty", size), 0, **options)
+
+    def new_empty_strided(
+        self,
+        size: int | Sequence[int],
+        stride: int | Sequence[int],
+        *,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """Values of no meaning, neighbours in dimension i `stride[i]` elements apart."""
+        shape, steps = (sizes_of("new_empty_strided", x) for x in (size, stride))
+        places = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=False))
+        whole = self.new_full(max(places, 1) if numel(shape) else 0, 0, dtype=dtype, device=device)
+        out = whole.as_strided(shape, steps)
+        return out.requires_grad_() if requires_grad else out
+
+    def new_tensor(
+        self,
+        data: Any,
+        *,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """A tensor with a copy of `data`, with the dtype and on the device of this unless given.
+
+        >>> tensor([0.5]).new_tensor([1, 2])
+        tensor([1., 2.])
+        """
+        kind = self.node.dtype if dtype is None else dt.named("new_tensor", dtype)
+        where = self.node.device if device is None else as_device(device)
+        return self._from_data(data, kind, where, requires_grad)
