@@ -1,0 +1,172 @@
+"""The kernel of convolutions: tiles of registers run along taps, which are read in place."""
+
+from typing import Any
+
+from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.language.primitives import truncdiv
+from numbatorch.language.simd.tile import (
+    tile_load,
+    tile_outer,
+    tile_store,
+    tile_vectors,
+    tile_zero,
+    vstore_rows,
+)
+from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held, vload, vstore
+from numbatorch.language.words import int64, uint8
+from numbatorch.ops.cpu.conv_images import PANEL
+
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+WIDE = ("float32", "float64")
+
+TILE = 6  # rows of a register tile
+TALL = 8  # rows of a tile of half as many columns
+
+
+@helper
+def windows_before(place: int, PD: int, PH: int, PW: int, pitch_h: int, pitch_w: int) -> int:
+    """How many windows begin before a place of the image."""
+    row = truncdiv(place, pitch_w)
+    depth = truncdiv(row, pitch_h)
+    height = row - depth * pitch_h
+    found: int = (depth * PH + height) * PW + min(place - row * pitch_w, PW)
+    if height >= PH:
+        found = (depth + 1) * PH * PW
+    return min(found, PD * PH * PW)
+
+
+@helper
+def store_windows(
+    out: Pointer[T],
+    sums: Pointer[V],
+    first: int,
+    end: int,
+    start: int,
+    PH: int,
+    PW: int,
+    pitch_h: int,
+    pitch_w: int,
+) -> None:
+    """Windows `first` to `end` out of a row of sums, which begins at the place `start`."""
+    n = lanes(sums)
+    window = first
+    while window < end:
+        row = truncdiv(window, PW)
+        col = window - row * PW
+        depth = truncdiv(row, PH)
+        source = sums + ((depth * pitch_h + row - depth * PH) * pitch_w + col - start)
+        count = min(PW - col, end - window)
+        for i in range(0, count, n):
+            vstore_rows(out + (window + i), 0, vload(source + i, n), n, 1, count - i)
+        window += count
+
+
+@helper
+def pack(packed: Pointer[V], x: Pointer[V], table: Pointer[int64], K: int) -> None:
+    """What the windows of a panel read, tap after tap."""
+    n = lanes(packed)
+    for k in range(K):
+        source = x + table[k]
+        target = packed + k * PANEL
+        for i in range(0, tile_vectors(packed) * n, n):
+            vstore(target + i, vload(source + i, n))
+
+
+@helper
+def add_products(
+    tile: Any, x: Pointer[V], weight: Pointer[V], table: Pointer[int64], K: int, step: int,
+    last: int,
+) -> Any:  # fmt: skip
+    """A tile with the products of some taps added; filters are `step` apart."""
+    for k in range(K):
+        tile = tile_outer(tile, weight + k, step, last, x + table[k], PANEL)
+    return tile
+
+
+@helper
+def panel_of_filters(
+    out: Pointer[T], sums: Pointer[V], packed: Pointer[V], x: Pointer[V], weight: Pointer[V],
+    table: Pointer[int64], packs: int, depth: int, rows: int, K: int, columns: int, start: int,
+    end: int, first: int, last: int, PH: int, PW: int, pitch_h: int, pitch_w: int, windows: int,
+) -> None:  # fmt: skip
+    """Windows `first` to `last`, at the places `start` to `end`, of some filters.
+
+    Taps are taken in blocks of `depth`, and packed if their elements lie far from each other.
+    """
+    width = tile_vectors(x) * lanes(x)
+    half = 2 * lanes(x)
+    few = end - start <= half
+    base = min(start, max(0, columns - (half if few else width)))
+    direct = last - first == width and base == start
+    for done in range(0, K, depth):
+        count = min(depth, K - done)
+        source, places = x + base, table
+        if packs != 0:
+            pack(packed, source, table + done, count)
+            source, places = packed, table + K
+        row = 0
+        while row < rows:
+            line = sums + row * PANEL
+            place = weight + (row * K + done)
+            if few:
+                step = min(TALL, rows - row)
+                tall = tile_zero(x, TALL, 2)
+                if done > 0:
+                    tall = tile_load(tall, line, PANEL)
+                tall = add_products(tall, source, place, places, count, K, step - 1)
+                tile_store(line, PANEL, tall, TALL, half)
+            else:
+                step = min(TILE, rows - row)
+                tile = tile_zero(x, TILE, tile_vectors(x))
+                if done > 0:
+                    tile = tile_load(tile, line, PANEL)
+                tile = add_products(tile, source, place, places, count, K, step - 1)
+                if direct and done + count == K:
+                    tile_store(out + (row * windows + first), windows, tile, step, width)
+                else:
+                    tile_store(line, PANEL, tile, TILE, width)
+            if done + count == K and not direct:
+                for i in range(row, row + step):
+                    line = sums + i * PANEL
+                    target = out + i * windows
+                    store_windows(target, line, first, last, base, PH, PW, pitch_h, pitch_w)
+            row += step
+
+
+@kernel(T=FLOATS, V=WIDE)
+def convolve(
+    out: Pointer[T], x: Pointer[V], weight: Pointer[V], table: Pointer[int64],
+    workspace: Pointer[uint8], room: int, packs: int, depth: int, images: int, groups: int,
+    rows: int, K: int, image: int, group: int, columns: int, blocks: int, PD: int, PH: int,
+    PW: int, pitch_h: int, pitch_w: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """out (images, groups rows, P) of images from `spread`, `image` and `group` apart.
+
+    Filters (groups rows, K) in blocks, so that those of a block stay in a cache while windows pass
+    them. The last windows of an image are read with some before them, never behind the image.
+    """
+    width = tile_vectors(out) * lanes(out)
+    sums = view_held(workspace, out) + part * room
+    packed = sums + (room - depth * PANEL if packs != 0 else 0)
+    panels = truncdiv(columns + width - 1, width)
+    windows = PD * PH * PW
+    lo, hi = share(images * groups * blocks * panels, part, parts)
+    for item in range(lo, hi):
+        block = truncdiv(item, panels)
+        start = (item - block * panels) * width
+        end = min(columns, start + width)
+        first = windows_before(start, PD, PH, PW, pitch_h, pitch_w)
+        last = windows_before(end, PD, PH, PW, pitch_h, pitch_w)
+        batch = truncdiv(block, blocks)
+        low, high = share(truncdiv(rows + TILE - 1, TILE), block - batch * blocks, blocks)
+        number = truncdiv(batch, groups)
+        row0 = (batch - number * groups) * rows
+        row, end_row = row0 + low * TILE, min(row0 + rows, row0 + high * TILE)
+        panel_of_filters(
+            out + (number * groups * rows + row) * windows, sums, packed,
+            x + (number * image + (batch - number * groups) * group), weight + row * K, table,
+            packs, depth, end_row - row, K, columns, start, end, first, last, PH, PW,
+            pitch_h, pitch_w, windows,
+        )  # fmt: skip
+        if epilogue != 0:
+            call_epilogue(epilogue, epilogue_args, number, row, end_row, first, last)
