@@ -47,15 +47,20 @@ def topk_(x: Array, *, k: int, largest: bool) -> tuple[Array, Array]:
 
 @topk_.infer
 def _(x: Node, *, k: int, largest: bool) -> list[tuple[Shape, DType]]:
-    if x.dtype.kind not in "fiub":
-        raise DTypeError(message("topk", f"{describe(x)} has no order"))
-    if not x.shape:
-        raise ShapeError(message("topk", f"needs a dimension, not {describe(x)}"))
-    size = x.shape[-1]
+    size = _size_of("topk", x)
     if not 0 <= k <= size:
         raise OutOfRange(message("topk", f"k is {k} of {size} elements", f"x {describe(x)}"))
     shape = (*x.shape[:-1], k)
     return [(shape, x.dtype), (shape, dt.int64)]
+
+
+def _size_of(op: str, x: Node) -> int:
+    """The size of the last dimension of elements that have an order."""
+    if x.dtype.kind not in "fiub":
+        raise DTypeError(message(op, f"{describe(x)} has no order"))
+    if not x.shape:
+        raise ShapeError(message(op, f"needs a dimension, not {describe(x)}"))
+    return x.shape[-1]
 
 
 @topk_.vjp
@@ -70,8 +75,36 @@ def _(rng: Draw) -> Any:
     return [rng.permutation(rows * cols).reshape(rows, cols) / 2], attrs
 
 
+@structured(dtypes=dt.PLAIN, source="https://pytorch.org/docs/stable/generated/torch.sort.html")
+def sort_(x: Array, *, descending: bool) -> tuple[Array, Array]:
+    """The elements of the last dimension in order, and their int64 places.
+
+    NaN counts as the largest, as in PyTorch; equal elements come in order of position.
+    """
+    found: tuple[Array, Array] = topk_.reference(x, k=x.shape[-1], largest=descending)
+    return found
+
+
+@sort_.infer
+def _(x: Node, *, descending: bool) -> list[tuple[Shape, DType]]:
+    _size_of("sort", x)
+    return [(x.shape, x.dtype), (x.shape, dt.int64)]
+
+
+@sort_.vjp
+def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, descending: bool) -> Node:
+    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+
+
+@sort_.samples
+def _(rng: Draw) -> Any:
+    rows, cols = rng.dims((0, 1), (4, 12))
+    order = rng.permutation(rows * cols).reshape(rows, cols) / 2
+    return [order], {"descending": bool(rng.random() < 0.5)}
+
+
 def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndices:
-    """`topk_` along any dimension; all elements where k is None; a 0-d input has one element."""
+    """`topk_` along any dimension; `sort_` where k is None; a 0-d input has one element."""
     if not input.shape:
         normalize_dim("topk", dim, 1)
         found = _along(reshape.apply(input, shape=(1,)), k, 0, largest)
@@ -80,7 +113,10 @@ def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndi
     axis = normalize_dim("topk", dim, len(input.shape))
     last = axis == len(input.shape) - 1
     turned = input if last else transpose(input, axis, -1)
-    parts = topk_.parts(turned, k=input.shape[axis] if k is None else k, largest=largest)
+    if k is None:
+        parts = sort_.parts(turned, descending=largest)
+    else:
+        parts = topk_.parts(turned, k=k, largest=largest)
     return ValuesAndIndices(*(part if last else transpose(part, axis, -1) for part in parts))
 
 

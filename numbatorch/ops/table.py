@@ -250,7 +250,7 @@ FAMILIES = {
     "ops.sort": {
         "Tensor": "argsort msort sort topk",
         "nt": "argsort msort sort topk",
-        "records": "topk",
+        "records": "sort topk",
     },
     "ops.splitting": {
         "Tensor": (

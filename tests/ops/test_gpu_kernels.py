@@ -14,6 +14,7 @@ from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops import index, norm, rope, softmax, sort
 from numbatorch.ops.portable import index as portable_index
+from numbatorch.ops.portable import radix
 from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import permute
 from numbatorch.tensor.base import host_array, host_node
@@ -35,7 +36,7 @@ ROWS = (
 FLOATS = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 SHAPES = ((0, 3), (3, 1), (2, 2), (1, 31), (2, 32), (3, 33), (1, 200))
 KINDS = dict.fromkeys((norm.rms_norm_backward, norm.layer_norm_backward), "gradient")
-KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_), "exact")
+KINDS |= dict.fromkeys((index.take, index.gather, sort.topk_, sort.sort_), "exact")
 NAN, INF = np.nan, np.inf
 
 
@@ -267,6 +268,17 @@ def test_topk(gpu: str, dtype: str, largest: bool) -> None:
             x[rng.random(x.shape) < 0.2] = -INF
         x = x.astype(dt.by_name[dtype].numpy)
         check(gpu, sort.topk_, [x], k=k, largest=largest)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_sort_by_digits(gpu: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    require(gpu, dtype)
+    x = np.random.default_rng(0).integers(-40, 40, (2, 90)).astype(dtype)
+    x[1] = 7
+    monkeypatch.setattr(radix, "CHUNK", 20)
+    for long in (1000, 65):
+        monkeypatch.setattr(radix, "LONG", long)
+        check(gpu, sort.sort_, [x], descending=long == 65)
 
 
 @pytest.mark.parametrize("shape", [(1, 140), (1025, 2)], ids=["many of a row", "of many rows"])

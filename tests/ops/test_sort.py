@@ -9,6 +9,7 @@ import numbatorch as nt
 from numbatorch import debug
 from numbatorch.errors import DTypeError, OutOfRange
 from numbatorch.testing import assert_close, assert_launches, gradcheck
+from numbatorch.testing.teams import divided
 
 NAN, INF = np.nan, np.inf
 
@@ -27,6 +28,30 @@ def test_sort(dtype: str, dim: int, descending: bool, device: str) -> None:
     np.testing.assert_array_equal(again.numpy(), order)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64", "float32", "int16", "bool"])
+def test_long_rows(dtype: str) -> None:
+    """Rows beside each other, in pieces, with all bits in use, few values, or one far away."""
+    rng = np.random.default_rng(0)
+    for rows, cols in ((1, 70_001), (3, 1500), (40, 65), (5, 33)):
+        for values in (
+            rng.standard_normal((rows, cols)) * 1e6,
+            rng.integers(0, 9, (rows, cols)),
+            np.where(rng.random((rows, cols)) < 0.5, 0, rng.integers(0, 2**40, (rows, cols))),
+            np.arange(rows * cols).reshape(rows, cols) // 7 * 2.0**-30,
+            np.append(rng.integers(0, 40, rows * cols - 1), -(2**62)).reshape(rows, cols),
+        ):
+            with np.errstate(invalid="ignore"):
+                x = values.astype(dtype)
+            order = np.argsort(x, axis=-1, kind="stable")
+            for parts in (1, 2, 8):
+                with divided(parts):
+                    found = nt.sort(nt.tensor(x))
+                    np.testing.assert_array_equal(found.indices.numpy(), order)
+                    np.testing.assert_array_equal(
+                        found.values.numpy(), np.take_along_axis(x, order, -1)
+                    )
+
+
 def test_order_of_special_numbers(device: str) -> None:
     x = nt.tensor([NAN, 1.0, -INF, INF, -0.0, 0.0], device=device)
     assert x.sort().indices.tolist() == [2, 4, 5, 1, 3, 0]
@@ -38,9 +63,9 @@ def test_order_of_special_numbers(device: str) -> None:
 @pytest.mark.parametrize("target", ["cpu", "cuda", "metal"])
 def test_elements_and_positions_are_one_launch(target: str) -> None:
     x = nt.tensor(np.random.default_rng(0).standard_normal((2, 9)).astype(np.float32))
-    for found in (x.sort(), x.topk(3)):
+    for name, found in (("sort", x.sort()), ("topk", x.topk(3))):
         (kernel,) = debug.kernels(list(found), target)
-        assert kernel.fused == ("topk",)
+        assert kernel.fused == (name,)
 
 
 def test_gradients_go_to_where_the_elements_stood() -> None:

@@ -11,6 +11,7 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import sort as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.radix import launch_sort
 from numbatorch.ops.portable.rows import FLOAT, INDEX, sizes_of
 
 ORDERED = (*FLOAT, *INDEX, "bool")
@@ -96,3 +97,8 @@ def topk(
     spec = topk_rows(T=x.dtype)
     sizes = (rows, cols, k, int(largest))
     launcher.launch(spec, *outs, x, *sizes, work=2 * rows * cols, items=rows)
+
+
+@lower("portable", ops.sort_)
+def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, descending: bool) -> None:
+    launch_sort(launcher, outs, x, descending)

@@ -1,0 +1,341 @@
+"""CPU kernels that sort rows, by themselves or in pieces that are merged; see sort_words.py.
+
+Source of the merge: https://arxiv.org/abs/1406.2628
+"""
+
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share
+from numbatorch.language.primitives import truncdiv
+from numbatorch.language.words import int64
+from numbatorch.ops import sort as ops
+from numbatorch.ops.cpu.sort_words import STACK, put_places, shift_of, sort_words, word_of
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.radix import BITS, order_of, ordered
+from numbatorch.ops.portable.rows import sizes_of
+
+PIECE = 16384  # elements of a row that are worth a thread of their own
+
+
+@kernel(T=tuple(BITS.values()))
+def sort_rows(
+    values: Pointer[T],
+    out: Pointer[int64],
+    x: Pointer[T],
+    words: Pointer[int64],
+    spare: Pointer[int64],
+    full: Pointer[int64],
+    stacks: Pointer[int64],
+    rows: int,
+    cols: int,
+    kind: int,
+    sign: int,
+    mask: int,
+    largest: int,
+    turn: int,
+    wide: int,
+    part: int,
+    parts: int,
+) -> None:
+    """Rows are shared, and each thread sorts its own in one place of memory."""
+    lo, hi = share(rows, part, parts)
+    own = words + part * cols
+    other = spare + part * cols
+    keys = full + wide * part * cols
+    stack = stacks + part * STACK
+    for row in range(lo, hi):
+        source = x + row * cols
+        places = out + row * cols
+        shift = 0
+        if wide != 0:
+            differing = int64(0)
+            first = ordered(int64(source[0]), kind, sign, mask, largest, turn)
+            for i in range(cols):
+                key = ordered(int64(source[i]), kind, sign, mask, largest, turn)
+                keys[i] = key
+                differing |= key ^ first
+            shift = shift_of(differing)
+            for i in range(cols):
+                own[i] = word_of(keys[i] >> shift, i)
+        else:
+            for i in range(cols):
+                key = ordered(int64(source[i]), kind, sign, mask, largest, turn)
+                own[i] = word_of(key, i)
+        sort_words(own, other, stack, cols)
+        put_places(places, keys, own, other, stack, 0, cols, shift)
+        target = values + row * cols
+        for i in range(cols):
+            target[i] = source[places[i]]
+
+
+@kernel(T=("uint64",))
+def key_pieces(
+    full: Pointer[int64],
+    differing: Pointer[int64],
+    x: Pointer[T],
+    rows: int,
+    cols: int,
+    pieces: int,
+    kind: int,
+    sign: int,
+    mask: int,
+    largest: int,
+    turn: int,
+    part: int,
+    parts: int,
+) -> None:
+    """Whole keys of pieces of rows, and the bits in which they differ from the row's first."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        begin, end = share(cols, item - row * pieces, pieces)
+        source = x + row * cols
+        keys = full + row * cols
+        first = ordered(int64(source[0]), kind, sign, mask, largest, turn)
+        bits = int64(0)
+        for i in range(begin, end):
+            key = ordered(int64(source[i]), kind, sign, mask, largest, turn)
+            keys[i] = key
+            bits |= key ^ first
+        differing[item] = bits
+
+
+@helper
+def row_shift(differing: Pointer[int64], row: int, pieces: int, wide: int) -> int:
+    """`shift_of` of all pieces of a row."""
+    if wide == 0:
+        return 0
+    bits = int64(0)
+    for item in range(row * pieces, (row + 1) * pieces):
+        bits |= differing[item]
+    return shift_of(bits)
+
+
+@kernel(T=tuple(BITS.values()))
+def sort_pieces(
+    words: Pointer[int64],
+    spare: Pointer[int64],
+    full: Pointer[int64],
+    differing: Pointer[int64],
+    stacks: Pointer[int64],
+    x: Pointer[T],
+    rows: int,
+    cols: int,
+    pieces: int,
+    kind: int,
+    sign: int,
+    mask: int,
+    largest: int,
+    turn: int,
+    wide: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The words of each piece in order."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        begin, end = share(cols, item - row * pieces, pieces)
+        shift = row_shift(differing, row, pieces, wide)
+        source = x + row * cols
+        own = words + row * cols
+        if wide != 0:
+            keys = full + row * cols
+            for i in range(begin, end):
+                own[i] = word_of(keys[i] >> shift, i)
+        else:
+            for i in range(begin, end):
+                key = ordered(int64(source[i]), kind, sign, mask, largest, turn)
+                own[i] = word_of(key, i)
+        stack = stacks + item * STACK
+        sort_words(own + begin, spare + row * cols + begin, stack, end - begin)
+
+
+@helper
+def split(a: Pointer[int64], b: Pointer[int64], n: int, m: int, count: int) -> int:
+    """How many of the first `count` words of two merged runs come from the first."""
+    low = max(count - m, 0)
+    high = min(count, n)
+    while low < high:
+        middle = (low + high) >> 1
+        if a[middle] < b[count - 1 - middle]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def merge_pieces(
+    target: Pointer[int64],
+    source: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
+    width: int,
+    part: int,
+    parts: int,
+) -> None:
+    """Runs of `width` pieces merged by twos; each piece of the result is made by itself."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        piece = item - row * pieces
+        begin, end = share(cols, piece, pieces)
+        pair = truncdiv(piece, 2 * width) * 2 * width
+        first, _ = share(cols, pair, pieces)
+        middle, _ = share(cols, pair + width, pieces)
+        _, last = share(cols, pair + 2 * width - 1, pieces)
+        a = source + row * cols + first
+        b = source + row * cols + middle
+        n = middle - first
+        m = last - middle
+        i = split(a, b, n, m, begin - first)
+        j = begin - first - i
+        out = target + row * cols
+        place = begin
+        while place < end and i < n and j < m:
+            one = a[i]
+            two = b[j]
+            out[place] = min(one, two)
+            i += one < two
+            j += one > two
+            place += 1
+        while place < end and i < n:
+            out[place] = a[i]
+            i += 1
+            place += 1
+        while place < end:
+            out[place] = b[j]
+            j += 1
+            place += 1
+
+
+@kernel
+def find_runs(
+    starts: Pointer[int64],
+    words: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
+    part: int,
+    parts: int,
+) -> None:
+    """Where in each piece, or behind it, the first run begins that did not begin before it."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        begin, _ = share(cols, item - row * pieces, pieces)
+        own = words + row * cols
+        i = begin
+        while begin > 0 and i < cols and (own[i] >> 32) == (own[begin - 1] >> 32):
+            i += 1
+        starts[item] = i
+
+
+@kernel
+def place_pieces(
+    out: Pointer[int64],
+    words: Pointer[int64],
+    spare: Pointer[int64],
+    full: Pointer[int64],
+    differing: Pointer[int64],
+    starts: Pointer[int64],
+    stacks: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
+    wide: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The positions of sorted words, by runs."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        at = row * cols
+        begin = starts[item]
+        end = cols
+        if item + 1 < (row + 1) * pieces:
+            end = starts[item + 1]
+        shift = row_shift(differing, row, pieces, wide)
+        stack = stacks + item * STACK
+        put_places(out + at, full + wide * at, words + at, spare + at, stack, begin, end, shift)
+
+
+@kernel(T=tuple(BITS.values()))
+def take_places(
+    values: Pointer[T],
+    x: Pointer[T],
+    places: Pointer[int64],
+    size: int,
+    cols: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The elements of rows at positions."""
+    lo, hi = share(size, part, parts)
+    if lo >= hi:
+        return
+    for row in range(truncdiv(lo, cols), truncdiv(hi + cols - 1, cols)):
+        source = x + row * cols
+        for i in range(max(lo, row * cols), min(hi, (row + 1) * cols)):
+            values[i] = source[places[i]]
+
+
+@lower("cpu", ops.sort_)
+def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, descending: bool) -> None:
+    rows, cols = sizes_of(x)
+    if not rows * cols:
+        return
+    pieces = 1
+    while 2 * pieces * rows <= launcher.parts and cols >= 2 * pieces * PIECE:
+        pieces *= 2
+    wide = int(x.dtype.itemsize == 8)
+    order = (*order_of(x.dtype, descending), wide)
+    if pieces > 1:
+        _launch_pieces(launcher, outs, x, pieces, order)
+        return
+    size = launcher.parts * cols
+    words, spare, full = (launcher.scratch(8 * n) for n in (size, size, max(size * wide, 1)))
+    stacks = launcher.scratch(8 * STACK * launcher.parts)
+    launcher.launch(
+        sort_rows(T=BITS[x.dtype.itemsize]),
+        *(*outs, x, words, spare, full, stacks, rows, cols, *order),
+        work=_work(rows, cols),
+        items=rows,
+    )
+
+
+def _work(rows: int, cols: int) -> float:
+    return rows * cols * (4 + cols.bit_length())
+
+
+def _launch_pieces(
+    launcher: Launcher,
+    outs: tuple[Operand, ...],
+    x: Operand,
+    pieces: int,
+    order: tuple[int, ...],
+) -> None:
+    rows, cols = sizes_of(x)
+    size, items, wide = rows * cols, rows * pieces, order[-1]
+    kind = BITS[x.dtype.itemsize]
+    values, places = outs
+    words, spare, full = (launcher.scratch(8 * n) for n in (size, size, max(size * wide, 1)))
+    differing, starts = launcher.scratch(8 * items), launcher.scratch(8 * items)
+    stacks = launcher.scratch(8 * STACK * items)
+    grid = (rows, cols, pieces)
+    if wide:
+        keyed = (full, differing, x, *grid, *order[:-1])
+        launcher.launch(key_pieces(T=kind), *keyed, work=4 * size, items=items)
+    sorting = (words, spare, full, differing, stacks, x, *grid, *order)
+    launcher.launch(sort_pieces(T=kind), *sorting, work=_work(rows, cols), items=items)
+    width = 1
+    while width < pieces:
+        merging = (spare, words, *grid, width)
+        launcher.launch(merge_pieces(), *merging, work=4 * size, items=items)
+        words, spare, width = spare, words, 2 * width
+    launcher.launch(find_runs(), starts, words, *grid, work=items, items=items)
+    placing = (places, words, spare, full, differing, starts, stacks, *grid, wide)
+    launcher.launch(place_pieces(), *placing, work=2 * size, items=items)
+    taking = (values, x, places, size, cols)
+    launcher.launch(take_places(T=kind), *taking, work=2 * size, items=size)
