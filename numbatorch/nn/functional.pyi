@@ -25,6 +25,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "bilinear",
+    "celu",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -34,21 +35,29 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "elu",
     "embedding",
     "fold",
     "gelu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "interpolate",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "mish",
     "mse_loss",
     "nll_loss",
     "normalize",
@@ -58,15 +67,22 @@ __all__ = [
     "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "prelu",
     "relu",
+    "relu6",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
     "unfold",
     "upsample",
     "upsample_bilinear",
@@ -128,6 +144,7 @@ def avg_pool3d(
 def bilinear(
     input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor: ...
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor: ...
 def conv1d(
     input: Tensor,
     weight: Tensor,
@@ -197,6 +214,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor: ...
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor: ...
 def embedding(input: Tensor, weight: Tensor) -> Tensor: ...
 def fold(
     input: Tensor,
@@ -207,6 +225,13 @@ def fold(
     stride: Sizes = 1,
 ) -> Tensor: ...
 def gelu(input: Tensor, *, approximate: Literal['none', 'tanh'] = 'none') -> Tensor: ...
+def glu(input: Tensor, dim: int = -1) -> Tensor: ...
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor: ...
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor: ...
+def hardtanh(
+    input: Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
+) -> Tensor: ...
 def interpolate(
     input: Tensor,
     size: int | Sequence[int] | None = None,
@@ -231,9 +256,10 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-05,
 ) -> Tensor: ...
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor: ...
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor: ...
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
 def log_softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
+def logsigmoid(input: Tensor) -> Tensor: ...
 def lp_pool1d(
     input: Tensor,
     norm_type: float,
@@ -282,6 +308,7 @@ def max_pool3d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any: ...
+def mish(input: Tensor, inplace: bool = False) -> Tensor: ...
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -315,7 +342,9 @@ def pairwise_distance(
 def pdist(input: Tensor, p: Number = 2) -> Tensor: ...
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor: ...
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor: ...
-def relu(input: Tensor) -> Tensor: ...
+def prelu(input: Tensor, weight: Tensor) -> Tensor: ...
+def relu(input: Tensor, inplace: bool = False) -> Tensor: ...
+def relu6(input: Tensor, inplace: bool = False) -> Tensor: ...
 def rms_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -336,11 +365,16 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor: ...
+def selu(input: Tensor, inplace: bool = False) -> Tensor: ...
 def sigmoid(input: Tensor) -> Tensor: ...
-def silu(input: Tensor) -> Tensor: ...
+def silu(input: Tensor, inplace: bool = False) -> Tensor: ...
 def softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor: ...
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
+def softsign(input: Tensor) -> Tensor: ...
 def tanh(input: Tensor) -> Tensor: ...
+def tanhshrink(input: Tensor) -> Tensor: ...
+def threshold(input: Tensor, threshold: Number, value: Number, inplace: bool = False) -> Tensor: ...
 def unfold(
     input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor: ...

@@ -12,6 +12,7 @@ from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.ops import window_reference as reference
+from numbatorch.ops.activation import relu_
 from numbatorch.ops.arithmetic import div
 from numbatorch.ops.bands import Band, along_all, band
 from numbatorch.ops.composed import composed
@@ -19,7 +20,7 @@ from numbatorch.ops.create import leaf
 from numbatorch.ops.operands import as_node, const, expanded
 from numbatorch.ops.reduce import mean
 from numbatorch.ops.surface import public
-from numbatorch.ops.unary import abs_, relu, sign
+from numbatorch.ops.unary import abs_, sign
 from numbatorch.ops.window import (
     adaptive_spans,
     counted,
@@ -309,7 +310,7 @@ def _power(
     wide = as_node(input, input.dtype.compute, input.device)
     kernel = sizes(operator, "kernel_size", kernel_size, rank)
     means = _average(operator, wide**norm_type, rank, kernel, stride, 0, ceil_mode, True)
-    total = sign.apply(means) * relu.apply(abs_.apply(means)) * float(np.prod(kernel))
+    total = sign.apply(means) * relu_.apply(abs_.apply(means)) * float(np.prod(kernel))
     return as_node(total ** (1.0 / norm_type), input.dtype, input.device)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NoReturn
 
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, float32, float64
 from numbatorch.errors import DTypeError, message
-from numbatorch.ops.scalar_program import Operand, Pair, Program, Value
+from numbatorch.ops.scalar_program import Double, Operand, Pair, Program, Value
 
 # In the signature of a body: the number that an operand is. Bodies are read, not run.
 Scalar = Any
@@ -103,7 +103,7 @@ def _rounding_form(name: str) -> Form:
 
 
 def _convert(program: Program, value: Operand, dtype: DType) -> Operand:
-    if isinstance(value, Value | Pair):
+    if isinstance(value, Value | Pair | Double):
         return program.cast(value, dtype)
     return program.number(value, dtype)
 
@@ -116,7 +116,7 @@ def _horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Oper
 
 
 def _absolute(program: Program, x: Operand) -> Operand:
-    if isinstance(x, Value | Pair) and x.dtype.kind in "fc":
+    if isinstance(x, Value | Pair | Double) and x.dtype.kind in "fc":
         return program.op("fabs", x)
     if isinstance(x, Value) and x.dtype.kind in "ub":
         return x
@@ -136,6 +136,18 @@ def _pair(program: Program, real: Operand, imag: Operand) -> Pair:
     return Pair(_convert(program, real, part), _convert(program, imag, part))
 
 
+def _head(program: Program, x: Operand) -> Operand:
+    return x.high if isinstance(x, Double) else program.const(x, float32)
+
+
+def _tail(program: Program, x: Operand) -> Operand:
+    return x.low if isinstance(x, Double) else program.const(0.0, float32)
+
+
+def _double(program: Program, high: Operand, low: Operand) -> Double:
+    return Double(_convert(program, high, float32), _convert(program, low, float32))
+
+
 sqrt = _primitive_form("sqrt")
 floor = _rounding_form("floor")
 ceil = _rounding_form("ceil")
@@ -148,9 +160,30 @@ select = _primitive_form("select")
 bits = _primitive_form("bits")
 from_bits = _primitive_form("from_bits")
 truncdiv = _primitive_form("truncdiv")
+two_over_pi = _primitive_form("two_over_pi")
 convert = Form("convert", _convert)  # convert(x, dtype)
 absolute = Form("absolute", _absolute)
 real = Form("real", _real)
 imag = Form("imag", _imag)
 pair = Form("pair", _pair)  # pair(real, imag) is a complex number
+head, tail = Form("head", _head), Form("tail", _tail)
+double = Form("double", _double)  # double(head, tail): of a float64 where there is none
 horner = Form("horner", _horner)  # horner(x, (highest, ..., lowest))
+
+
+def also_float32(function: ScalarFunction) -> ScalarFunction:
+    """Let a function of one or two float64 take float32 too: by way of float64, rounded once."""
+    body = next(iter(function.bodies.values()))
+    if body.__code__.co_argcount == 1:
+
+        def rounded(x: Scalar) -> Scalar:
+            return convert(function(convert(x, float64)), float32)
+
+        function.at(float32)(rounded)
+    else:
+
+        def rounded_of_two(x: Scalar, y: Scalar) -> Scalar:
+            return convert(function(convert(x, float64), convert(y, float64)), float32)
+
+        function.at(float32)(rounded_of_two)
+    return function

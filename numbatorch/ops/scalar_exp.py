@@ -1,4 +1,4 @@
-"""exp, log, tanh, erf ... in the scalar language: branch-free, so that LLVM vectorises them.
+"""exp, log, tanh ... in the scalar language: branch-free, so that LLVM vectorises them.
 
 Polynomials are minimax fits (Remez) of the functions named; reductions follow W. J. Cody and
 W. Waite, "Software Manual for the Elementary Functions" (1980), and J.-M. Muller, "Elementary
@@ -11,6 +11,7 @@ import math
 from numbatorch.dtype import DType, float32, float64
 from numbatorch.ops.scalar import (
     Scalar,
+    also_float32,
     bits,
     convert,
     copysign,
@@ -23,6 +24,7 @@ from numbatorch.ops.scalar import (
 INF = math.inf
 NAN = math.nan
 LOG2E = 1.4426950408889634
+LN2 = math.log(2)
 SQRT_HALF = 0.7071067811865476
 
 # Adding 1.5 * 2**mantissa rounds to a whole number, which then stands in the low bits.
@@ -33,6 +35,10 @@ SQRT_HALF32_BITS, SQRT_HALF64_BITS = 0x3F3504F3, 0x3FE6A09E667F3BCD
 # ln 2 in two parts, the first so short that its product with any exponent is exact.
 LN2_32 = (0.693359375, -2.12194440e-4)
 LN2_64 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)
+
+# 1 / ln 10 and log10(2), the first parts of 12 bits
+LOG10E = (0.4342041015625, 9.038034075182765e-05)
+LOG10_2 = (0.301025390625, 4.605038981195214e-06)
 
 # (exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2; errors 2**-34, 2**-64 of exp(r)
 EXP32 = (0.0001978996, 0.001394476, 0.008333499, 0.041666295, 0.16666666, 0.5)
@@ -48,6 +54,20 @@ EXP64 = (
     0.041666666666666095,
     0.16666666666666682,
     0.5,
+)
+
+# (2**r - 1) / r for |r| <= 1/2; error 2**-28.9 of 2**r
+EXP2_32 = (0.00015353342, 0.0013398901, 0.009618438, 0.055503324, 0.24022648, 0.6931472)
+
+# 2**r for |r| <= 1/2; error 2**-29
+EXP2_SHORT = (
+    0.000153457495955128,
+    0.0013399959210005502,
+    0.009618489354933117,
+    0.05550328707148623,
+    0.2402264688563965,
+    0.6931472057705907,
+    1.0000000005547462,
 )
 
 # (log(1 + f) - f + f**2 / 2) / f**3 for sqrt(1/2) <= 1 + f <= sqrt(2); error 2**-30
@@ -74,7 +94,8 @@ ATANH64 = (
     0.6666666666666734,
 )
 
-# (tanh(x) / x - 1) / x**2 in x**2 for |x| <= 0.6; errors 2**-28, 2**-58
+# (tanh(x) / x - 1) / x**2 in x**2 for |x| <= 0.6: errors 2**-28, 2**-58 of tanh(x) / x; 2**-53
+# of itself
 TANH32 = (-0.0059059053, 0.020805418, -0.053786695, 0.13331959, -0.333333)
 TANH64 = (
     -1.7210757699296575e-05,
@@ -90,54 +111,21 @@ TANH64 = (
     -0.3333333333333313,
 )
 
-# (erf(x) / x - 1) in x**2 for |x| <= 0.92; errors 2**-31, 2**-60
-ERF32 = (
-    8.397273e-05,
-    -0.0008149684,
-    0.0052017057,
-    -0.026859699,
-    0.11283702,
-    -0.37612635,
-    0.12837917,
-)
-ERF64 = (
-    -8.345866783215967e-10,
-    1.3987023214100864e-08,
-    -1.626444129524102e-07,
-    1.6454051475092357e-06,
-    -1.4925223949956427e-05,
-    0.00012055317879864761,
-    -0.00085483266705458,
-    0.005223977620206797,
-    -0.026866170644672595,
-    0.11283791670953049,
-    -0.37612638903183715,
-    0.1283791670955126,
-)
-
-# erfc(a) * exp(a**2) / t in t = 1 / (1 + c * a) for a >= 0.92, with c = 0.4 and 0.3
-ERFC32 = (-0.11381548, 0.23653206, 0.016497623, 0.2081324, 0.20036486, 0.22643337, 0.22564387)
-ERFC64 = (
-    0.0036942418261650587,
-    -0.03516588083626015,
-    0.14958464981650837,
-    -0.37406822917421934,
-    0.6131422457606781,
-    -0.7070326955957945,
-    0.61442084831371,
-    -0.4179960627387378,
-    0.21398022629005883,
-    -0.09569271821631038,
-    0.037270600201214886,
-    0.013036890250654194,
-    0.04552319135714099,
-    0.06988519995859625,
-    0.09827441654004018,
-    0.12458151466876154,
-    0.1464075105671058,
-    0.16164029970805002,
-    0.1692568755641492,
-    0.16925687505710654,
+TANH_REST = (
+    9.916372416416241e-07,
+    -4.945692670034688e-06,
+    1.5014299115711977e-05,
+    -3.890849770067712e-05,
+    9.680943521624041e-05,
+    -0.00023910757250025918,
+    0.0005900243334839051,
+    -0.001455834073197924,
+    0.0035921280149849334,
+    -0.008863235528937866,
+    0.02186948853612935,
+    -0.0539682539682536,
+    0.13333333333333333,
+    -0.3333333333333333,
 )
 
 
@@ -255,7 +243,7 @@ def _(f: Scalar) -> Scalar:
 
 
 @scalar_function()
-def _log_special(x: Scalar, y: Scalar) -> Scalar:
+def log_special(x: Scalar, y: Scalar) -> Scalar:
     """y, the logarithm of a positive finite x; else what belongs to x."""
     y = y if x < INF else x
     return y if x > 0.0 else (-INF if x == 0.0 else (NAN if x < 0.0 else x))
@@ -274,13 +262,13 @@ def _log_sum(f: Scalar, k: Scalar, *, ln2: tuple[float, float], real: DType) -> 
 def log(x: Scalar) -> Scalar:
     """The natural logarithm."""
     k, m = split_float(x)
-    return _log_special(x, _log_sum(m - 1.0, k, ln2=LN2_32, real=float32))
+    return log_special(x, _log_sum(m - 1.0, k, ln2=LN2_32, real=float32))
 
 
 @log.at(float64)
 def _(x: Scalar) -> Scalar:
     k, m = split_float(x)
-    return _log_special(x, _log_sum(m - 1.0, k, ln2=LN2_64, real=float64))
+    return log_special(x, _log_sum(m - 1.0, k, ln2=LN2_64, real=float64))
 
 
 @scalar_function()
@@ -297,7 +285,7 @@ def log1p(x: Scalar) -> Scalar:
     u, error = _one_plus(x)
     k, m = split_float(u)
     f = (m - 1.0) + error * from_bits((127 - minimum(k, 127)) << 23)
-    y = _log_special(u, _log_sum(f, k, ln2=LN2_32, real=float32))
+    y = log_special(u, _log_sum(f, k, ln2=LN2_32, real=float32))
     return x if x == 0.0 or x == INF else y
 
 
@@ -306,7 +294,7 @@ def _(x: Scalar) -> Scalar:
     u, error = _one_plus(x)
     k, m = split_float(u)
     f = (m - 1.0) + error * from_bits((1023 - minimum(k, 1023)) << 52)
-    y = _log_special(u, _log_sum(f, k, ln2=LN2_64, real=float64))
+    y = log_special(u, _log_sum(f, k, ln2=LN2_64, real=float64))
     return x if x == 0.0 or x == INF else y
 
 
@@ -331,7 +319,7 @@ def log2(x: Scalar) -> Scalar:
     k, m = split_float(x)
     log2e = (1.4423828125, 0.00031222838896340733)
     y = _log2_sum(m - 1.0, k, log2e=log2e, mask=-0x1000, real=float32)
-    return _log_special(x, y)
+    return log_special(x, y)
 
 
 @log2.at(float64)
@@ -339,7 +327,35 @@ def _(x: Scalar) -> Scalar:
     k, m = split_float(x)
     log2e = (1.4426946640014648, 3.768874985636099e-07)
     y = _log2_sum(m - 1.0, k, log2e=log2e, mask=-0x100000000, real=float64)
-    return _log_special(x, y)
+    return log_special(x, y)
+
+
+@scalar_function()
+def _log10_sum(f: Scalar, k: Scalar, *, mask: int, real: DType) -> Scalar:
+    """log10(1 + f) + k * log10(2); the leading products are exact."""
+    high, low = LOG10E
+    two_high, two_low = LOG10_2
+    half = 0.5 * f * f
+    head = truncated(f - half, mask=mask)
+    tail = ((f - head) - half) + _log_rest(f)
+    exponent = convert(k, real) * two_high
+    leading = head * high
+    total = exponent + leading
+    rest = tail * high + ((tail + head) * low + convert(k, real) * two_low)
+    return total + (((exponent - total) + leading) + rest)
+
+
+@scalar_function(float32)
+def log10(x: Scalar) -> Scalar:
+    """The logarithm to base 10."""
+    k, m = split_float(x)
+    return log_special(x, _log10_sum(m - 1.0, k, mask=-0x1000, real=float32))
+
+
+@log10.at(float64)
+def _(x: Scalar) -> Scalar:
+    k, m = split_float(x)
+    return log_special(x, _log10_sum(m - 1.0, k, mask=-0x100000000, real=float64))
 
 
 @scalar_function()
@@ -350,8 +366,36 @@ def rsqrt(x: Scalar) -> Scalar:
 
 @scalar_function()
 def sigmoid(x: Scalar) -> Scalar:
-    """1 / (1 + e**-x), to 2.4 ulp; 0 where e**-x is too large."""
-    return 1.0 / (1.0 + exp(-x))
+    """1 / (1 + e**-x)."""
+    e = exp(-abs(x))
+    return (e if x < 0.0 else 1.0) / (1.0 + e)
+
+
+@also_float32
+@scalar_function(float64)
+def tanhshrink(x: Scalar) -> Scalar:
+    """x - tanh(x), without cancellation near 0."""
+    z = x * x
+    inner = x if x == 0.0 else -(x * z * horner(z, TANH_REST))
+    return x - copysign(_tanh_outer(abs(x)), x) if abs(x) >= 0.6 else inner
+
+
+@scalar_function(float32)
+def exp2(x: Scalar) -> Scalar:
+    """2**x."""
+    x = clamp(x, low=-152.0, high=129.0)
+    shifted = x + ROUND32
+    r = x - (shifted - ROUND32)
+    return scaled(1.0 + r * horner(r, EXP2_32), bits(shifted) - ROUND32_BITS, mantissa=23, bias=127)
+
+
+@exp2.at(float64)
+def _(x: Scalar) -> Scalar:
+    x = clamp(x, low=-1080.0, high=1025.0)
+    shifted = x + ROUND64
+    r = (x - (shifted - ROUND64)) * LN2
+    n = bits(shifted) - ROUND64_BITS
+    return scaled(1.0 + (r + r * r * horner(r, EXP64)), n, mantissa=52, bias=1023)
 
 
 @scalar_function()
@@ -372,46 +416,3 @@ def _(x: Scalar) -> Scalar:
     z = x * x
     inner = x + x * z * horner(z, TANH64)
     return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
-
-
-@scalar_function(float32)
-def _erfc_tail(a: Scalar) -> Scalar:
-    """1 - erf(a) for a >= 0.92; as accurate as exp(-a**2), to a**2 ulp."""
-    a = 10.1 if a > 10.1 else a
-    t = 1.0 / (1.0 + 0.4 * a)
-    return exp(-(a * a)) * (t * horner(t, ERFC32))
-
-
-@_erfc_tail.at(float64)
-def _(a: Scalar) -> Scalar:
-    a = 27.3 if a > 27.3 else a
-    t = 1.0 / (1.0 + 0.3 * a)
-    return exp(-(a * a)) * (t * horner(t, ERFC64))
-
-
-@scalar_function(float32)
-def _erf_centre(x: Scalar) -> Scalar:
-    """erf(x) for |x| <= 0.92."""
-    return x + x * horner(x * x, ERF32)
-
-
-@_erf_centre.at(float64)
-def _(x: Scalar) -> Scalar:
-    return x + x * horner(x * x, ERF64)
-
-
-@scalar_function()
-def erf(x: Scalar) -> Scalar:
-    """The error function."""
-    a = abs(x)
-    return _erf_centre(x) if a < 0.92 else copysign(1.0 - _erfc_tail(a), x)
-
-
-@scalar_function()
-def normal_cdf(x: Scalar) -> Scalar:
-    """(1 + erf(x / sqrt(2))) / 2, within 3 + 2 * x**2 ulp."""
-    u = x * SQRT_HALF
-    a = abs(u)
-    tail = 0.5 * _erfc_tail(a)
-    outer = tail if u < 0.0 else 1.0 - tail
-    return 0.5 + 0.5 * _erf_centre(u) if a < 0.92 else outer

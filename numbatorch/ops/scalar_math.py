@@ -1,25 +1,28 @@
-"""The functions that bodies of the scalar language may call, by name.
+"""The functions that bodies of the scalar language may call, by name; those of rarer families
+stand in files of their own, scalar_arc.py, scalar_gamma.py and the like.
 
 Every one is branch-free over the primitives, so that LLVM vectorises it, and within 2 ulp of the
 true value unless its docstring says otherwise.
 """
 
-from numbatorch.ops.scalar import ceil, floor, imag, pair, real, rint, sqrt, trunc
+from numbatorch.ops.scalar import ceil, copysign, floor, fmod, imag, pair, real, rint, sqrt, trunc
 from numbatorch.ops.scalar_complex import angle, hypot
+from numbatorch.ops.scalar_error import erf, ndtr, normal_cdf
 from numbatorch.ops.scalar_exp import (
     clamp,
-    erf,
     exp,
+    exp2,
     expm1,
     log,
     log1p,
     log2,
+    log10,
     maximum,
     minimum,
-    normal_cdf,
     rsqrt,
     sigmoid,
     tanh,
+    tanhshrink,
 )
 from numbatorch.ops.scalar_integer import left_shift, right_shift, sign
 from numbatorch.ops.scalar_power import floor_divide, pow_, remainder
@@ -30,20 +33,25 @@ __all__ = [
     "atan2",
     "ceil",
     "clamp",
+    "copysign",
     "cos",
     "erf",
     "exp",
+    "exp2",
     "expm1",
     "floor",
     "floor_divide",
+    "fmod",
     "hypot",
     "imag",
     "left_shift",
     "log",
     "log1p",
     "log2",
+    "log10",
     "maximum",
     "minimum",
+    "ndtr",
     "normal_cdf",
     "pair",
     "pow_",
@@ -58,5 +66,6 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "tanhshrink",
     "trunc",
 ]

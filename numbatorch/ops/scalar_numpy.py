@@ -8,6 +8,7 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import message
+from numbatorch.language.primitives import TWO_OVER_PI
 
 Array = Any
 
@@ -94,6 +95,8 @@ def apply_primitive(name: str, args: Sequence[Array], dtype: DType, payload: Any
     with np.errstate(all="ignore"):
         if name in ("bits", "from_bits"):
             return np.asarray(args[0]).view(dtype.numpy)
+        if name == "two_over_pi":
+            return np.array(TWO_OVER_PI, np.int32)[args[0]]
         if name == "saturate":
             return saturate(args[0], dtype)
         if name == "convert":

@@ -18,7 +18,10 @@ from numbatorch.ops.scalar import (
     scalar_function,
 )
 from numbatorch.ops.scalar_exp import (
+    EXP2_32,
+    EXP2_SHORT,
     EXP64,
+    LN2,
     LOG2E,
     ROUND32,
     ROUND32_BITS,
@@ -39,25 +42,10 @@ from numbatorch.ops.scalar_program import Operand, Program, Value
 
 INF = math.inf
 NAN = math.nan
-LN2 = math.log(2)
 LOW_27_BITS = -0x8000000
 
 # (2 * atanh(s) - 2 * s) / s**3 in s**2 for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1); error 2**-38
 ATANH = (0.23582282535916393, 0.28537302245745994, 0.4000033527741906, 0.666666656451686)
-
-# 2**r for |r| <= 1/2; error 2**-29
-EXP2 = (
-    0.000153457495955128,
-    0.0013399959210005502,
-    0.009618489354933117,
-    0.05550328707148623,
-    0.2402264688563965,
-    0.6931472057705907,
-    1.0000000005547462,
-)
-
-# (2**r - 1) / r for |r| <= 1/2; error 2**-28.9 of 2**r
-EXP2_SINGLE = (0.00015353342, 0.0013398901, 0.009618438, 0.055503324, 0.24022648, 0.6931472)
 
 # 2 / ln(2) and 2 / (3 * ln(2)) in pairs, and what follows them in log2((1 + s) / (1 - s)) / s, in
 # s**2 for s as above; error 2**-36 of the whole
@@ -94,7 +82,7 @@ def _power_of_magnitude(x: Scalar, y: Scalar) -> Scalar:
     shifted = exponent + ROUND64
     r = exponent - (shifted - ROUND64)
     scale = from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
-    return convert(horner(r, EXP2) * scale, float32)
+    return convert(horner(r, EXP2_SHORT) * scale, float32)
 
 
 @scalar_function()
@@ -132,7 +120,7 @@ def _power_of_magnitude_single(x: Scalar, y: Scalar) -> Scalar:
     shifted = high + ROUND32
     r = (high - (shifted - ROUND32)) + low
     power = scaled(
-        fma(r, fused_horner(r, EXP2_SINGLE), 1.0),
+        fma(r, fused_horner(r, EXP2_32), 1.0),
         bits(shifted) - ROUND32_BITS,
         mantissa=23,
         bias=127,

@@ -14,12 +14,14 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     select                            bool, X, X -> X    the LLVM instruction, no branch
     bits                              float32 -> int32, float64 -> int64      bitcast
     from_bits                         int32 -> float32, int64 -> float64      bitcast
+    TWO_OVER_PI[I]                    I -> int32         digits of 2 / pi in base 2**26
     truncdiv                          I, I -> I          sdiv or udiv; callers exclude traps
     to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
     round_float16, round_bfloat16, round_float8_e4m3fn, round_float8_e5m2   float32 -> float32
                                       through the narrow type and back
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +45,7 @@ class Primitive(NamedTuple):
     Attributes:
         operands: per operand the kinds it accepts, letters of DType.kind.
         result: "same" as the last operand, "bool", "bits" (the integer of the float's size),
-            "from_bits", or "given" (the instruction's own dtype, for conversions).
+            "from_bits", "int32", or "given" (the instruction's own dtype, for conversions).
         numba: template of its Numba text.
         widens: Numba gives 64 bits for narrower integers, so the text converts back.
     """
@@ -104,6 +106,7 @@ def _table() -> dict[str, Primitive]:
         Primitive("convert", ("iufb",), "given", "{dtype}({})"),
         Primitive("saturate", ("f",), "given", "to_{dtype}({})"),
         Primitive("round", ("f",), "given", "round_{dtype}({})"),
+        Primitive("two_over_pi", ("i",), "int32", "int32(TWO_OVER_PI[{}])"),
     ]
     return {row.name: row for row in rows}
 
@@ -146,12 +149,26 @@ class Pair:
         return self.real.dtype.complex
 
 
+@dataclass(frozen=True, eq=False)
+class Double:
+    """A float64 of a program for a device without that type: high + low, of float32."""
+
+    high: Value
+    low: Value
+
+    @property
+    def dtype(self) -> DType:
+        """float64."""
+        return dt.float64
+
+
 @dataclass(eq=False)
 class Program(ABC):
     """Makes the instructions of one program; equal instructions are made once, literals folded.
 
     Attributes:
-        target: "numba", or "metal", where functions have bodies without float64.
+        target: "numba", or "metal", where functions have bodies without float64, or a float64 is
+            a `Double`.
         prefix: of the names of the variables.
         instructions: in an order in which each stands after its operands.
     """
@@ -191,6 +208,8 @@ class Program(ABC):
 
     def number(self, value: complex, dtype: DType) -> Operand:
         """The literal `value` as a Value, or as a Pair if `dtype` is complex."""
+        if dtype is dt.float64 and self.target == "metal":
+            return self._doubled(value)
         if dtype.kind != "c":
             return self.const(value, dtype)  # type: ignore[arg-type]
         return Pair(self.const(value.real, dtype.part), self.const(value.imag, dtype.part))
@@ -206,8 +225,12 @@ class Program(ABC):
             attrs: its keyword-only attributes: Values or Python numbers.
         """
         result = self.expand(function, list(args), attrs or {})
-        first = next(a for a in args if isinstance(a, Value | Pair))
-        return result if isinstance(result, Value | Pair) else self.number(result, first.dtype)
+        first = next(a for a in args if isinstance(a, Value | Pair | Double))
+        return (
+            result
+            if isinstance(result, Value | Pair | Double)
+            else self.number(result, first.dtype)
+        )
 
     @abstractmethod
     def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
@@ -220,6 +243,8 @@ class Program(ABC):
         """
         if dtype.kind == "c" or isinstance(value, Pair):
             return self._cast_pair(value, dtype)
+        if isinstance(value, Double) or (dtype is dt.float64 and self.target == "metal"):
+            return self._cast_double(value, dtype)
         if dtype.compute is not dtype:
             return self._emit("round", self.cast(value, dt.float32), payload=dtype)
         if value.dtype is dtype:
@@ -228,6 +253,31 @@ class Program(ABC):
             return self._emit("ne", value, self.const(0, value.dtype))
         step = "saturate" if value.dtype.kind == "f" and dtype.kind in "iu" else "convert"
         return self._emit(step, value, dtype=dtype)
+
+    def _cast_double(self, value: Operand, dtype: DType) -> Any:
+        """Whole numbers become integers exactly, others as their high part does."""
+        if not isinstance(value, Double):
+            return self._doubled(value)
+        if dtype is dt.float64:
+            return value
+        if dtype.kind == "f":
+            return self.cast(value.high, dtype)
+        parts = (self.cast(part, dtype) for part in (value.high, value.low))
+        return self.op("add", *parts)
+
+    def _doubled(self, value: Operand) -> Any:
+        if isinstance(value, Double):
+            return value
+        if not isinstance(value, Value):
+            with np.errstate(over="ignore", under="ignore"):
+                high = float(np.float32(value))
+                low = float(np.float32(value - high)) if math.isfinite(high) else 0.0
+            return Double(self.const(high, dt.float32), self.const(low, dt.float32))
+        high = self.cast(value, dt.float32)
+        if value.dtype.kind == "f":
+            return Double(high, self.const(0.0, dt.float32))
+        rest = self.op("sub", value, self.cast(high, value.dtype))
+        return Double(high, self.cast(rest, dt.float32))
 
     def _cast_pair(self, value: Operand, dtype: DType) -> Any:
         if dtype.kind == "c":
@@ -320,6 +370,8 @@ def _result(primitive: Primitive, last: DType) -> DType:
         if last not in _FROM_BITS:
             raise DTypeError(message("from_bits", f"no meaning for {last.name}"))
         return _FROM_BITS[last]
+    if primitive.result == "int32":
+        return dt.int32
     return dt.float32 if primitive.name == "round" else last
 
 

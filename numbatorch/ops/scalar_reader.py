@@ -17,10 +17,11 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.language.source import parse
-from numbatorch.ops import scalar_math
+from numbatorch.ops import scalar_exp_double, scalar_math
 from numbatorch.ops.scalar import Form, ScalarFunction, absolute
 from numbatorch.ops.scalar_complex import RULES
-from numbatorch.ops.scalar_program import Operand, Pair, Program, Value
+from numbatorch.ops.scalar_double import RULES as DOUBLE_RULES
+from numbatorch.ops.scalar_program import Double, Operand, Pair, Program, Value
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add",
@@ -89,6 +90,7 @@ class Body:
 
 
 read = cache(Body)
+assert scalar_exp_double  # it registers bodies
 
 
 class Builder(Program):
@@ -99,6 +101,8 @@ class Builder(Program):
     def op(self, name: str, *operands: Operand) -> Any:
         """The primitive `name`; literals among the operands take the type of the others."""
         pair = next((x for x in operands if isinstance(x, Pair)), None)
+        if pair is None and any(isinstance(x, Double) for x in operands):
+            return self._of_doubles(name, operands)
         if pair is None:
             return super().op(name, *operands)
         if name not in RULES:
@@ -107,11 +111,18 @@ class Builder(Program):
         pairs = [self.paired(x, pair.dtype) for x in operands[first:]]
         return self.expand(RULES[name], [*operands[:first], *pairs], {})
 
+    def _of_doubles(self, name: str, operands: tuple[Operand, ...]) -> Any:
+        if name not in DOUBLE_RULES:
+            raise DTypeError(message(name, "no meaning for a float64 made of float32"))
+        first = 1 if name == "select" else 0
+        wide = [self.cast(x, dt.float64) for x in operands[first:]]
+        return self.expand(DOUBLE_RULES[name], [*operands[:first], *wide], {})
+
     def expand(self, function: Any, args: list[Operand], attrs: dict[str, Operand]) -> Operand:
         """As `call`, but the result may also be a literal or a tuple."""
         if isinstance(function, Form):
             return function.build(self, *args, **attrs)
-        dtypes = [a.dtype for a in args if isinstance(a, Value | Pair)]
+        dtypes = [a.dtype for a in args if isinstance(a, Value | Pair | Double)]
         body: Any = getattr(function, "body", None)
         if isinstance(function, ScalarFunction):
             body = function.body_for(dtypes[0] if dtypes else dt.float64, self.target)
@@ -219,7 +230,7 @@ class _Expansion:
                 return self.logical(node, op, values)
             case ast.IfExp(test=test, body=chosen, orelse=other):
                 condition = self.evaluate(test)
-                if not isinstance(condition, Value | Pair):
+                if not isinstance(condition, Value | Pair | Double):
                     return self.evaluate(chosen if condition else other)
                 lhs, rhs = self.evaluate(chosen), self.evaluate(other)
                 return self.primitive(node, "select", condition, lhs, rhs)
@@ -259,7 +270,7 @@ class _Expansion:
     def binary(self, node: ast.expr, op: ast.operator, left: ast.expr, right: ast.expr) -> Operand:
         lhs, rhs = self.evaluate(left), self.evaluate(right)
         if isinstance(op, ast.Pow):
-            if isinstance(lhs, Value | Pair):
+            if isinstance(lhs, Value | Pair | Double):
                 return self.power(node, lhs, rhs)
             if isinstance(rhs, Value):
                 raise self.body.error(node, "** takes an integer literal on its right")
@@ -271,7 +282,7 @@ class _Expansion:
             self.refuse(node)
         return self.primitive(node, _BINARY[type(op)], lhs, rhs)
 
-    def power(self, node: ast.expr, base: Value | Pair, exponent: Operand) -> Operand:
+    def power(self, node: ast.expr, base: Value | Pair | Double, exponent: Operand) -> Operand:
         if not isinstance(exponent, int) or abs(exponent) > 64:
             raise self.body.error(node, "** takes an integer literal on its right; else call pow")
         if exponent == 0:

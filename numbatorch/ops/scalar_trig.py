@@ -1,6 +1,6 @@
 """sin, cos and tan in the scalar language: branch-free, within 2 ulp; see scalar_exp.py.
 
-float32 reduces its operand in float64, or in integers on Metal, which has none.
+The operand is reduced in float64, that of float32 on Metal, which has none, in integers.
 """
 
 import math
@@ -8,30 +8,34 @@ import math
 from numbatorch.dtype import float32, float64, int64, uint32, uint64
 from numbatorch.ops.scalar import (
     Scalar,
+    also_float32,
     bits,
     convert,
     copysign,
     fma,
+    from_bits,
     horner,
+    rint,
     scalar_function,
+    two_over_pi,
 )
-from numbatorch.ops.scalar_exp import ROUND64, clamp
 from numbatorch.ops.scalar_fused import fused_horner
 
 INF = math.inf
 NAN = math.nan
-TWO_OVER_PI = 0.6366197723675814
 
-# pi / 2 in parts: the products of all but the last with a quotient below 2**28 (the pair of
-# FDLIBM, https://www.netlib.org/fdlibm) or 2**30 are exact.
-HALF_PI_SHORT = (1.57079631090164184570, 1.58932547735281966916e-08)
-HALF_PI_LONG = (
-    1.570796251296997,
-    7.549789415861596e-08,
-    5.390302529957765e-15,
-    3.2820031633724233e-22,
-    3.7950107727212256e-29,
+# 2 / pi times 2**0, 2**30, 2**60 and 2**90 modulo 4, in parts: the products of the first two, of 29
+# bits, with a float32 are exact.
+TWO_OVER_PI_PARTS = (
+    (0.6366197690367699, 3.3308114738561656e-09, 2.276010073078396e-18),
+    (3.5764315873384476, 2.4438471940557704e-09, 1.3253800155962945e-17),
+    (2.6240609511733055, 6.780578945542182e-09, 1.1929127434899379e-17),
+    (3.2805912122130394, 5.358222449070027e-09, 4.6834445619539e-18),
 )
+HALF_PI_HIGH = 1.5707963109016418  # of 26 bits
+HALF_PI_REST = 1.5893254712295857e-08
+LOW_27_BITS = -0x8000000
+POWER_OF_TWO = (2.0**-30, 2.0**-60, 2.0**-90)
 
 # The binary digits of 2 / pi, 32 to a word, after a word before the point.
 TWO_OVER_PI_DIGITS = (
@@ -44,9 +48,8 @@ TWO_OVER_PI_DIGITS = (
     0x3C439041,
     0xFE5163AB,
 )
-# atan(r) / r**3 - 1 / r**2 in r**2 for |r| <= tan(pi / 8), and as a quotient for |r| <= 0.66:
-# S. L. Moshier, Cephes, https://www.netlib.org/cephes
-ATAN32 = (8.05374449538e-2, -1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1)
+# atan(r) / r**3 - 1 / r**2 in r**2 for |r| <= 0.66, as a quotient: S. L. Moshier, Cephes,
+# https://www.netlib.org/cephes
 ATAN64_OVER = (
     -8.750608600031904122785e-1,
     -1.615753718733365076637e1,
@@ -62,7 +65,6 @@ ATAN64_UNDER = (
     4.853903996359136964868e2,
     1.945506571482613964425e2,
 )
-TAN_EIGHTH_TURN = 0.4142135623730950
 PI, PI_LOW = math.pi, 1.2246467991473532e-16
 HALF_PI, HALF_PI_LOW = math.pi / 2, 6.123233995736766e-17
 QUARTER_PI, QUARTER_PI_LOW = math.pi / 4, 3.061616997868383e-17
@@ -91,14 +93,36 @@ COS64 = (
 
 
 @scalar_function()
+def _part(size: Scalar, *, parts: tuple[float, float, float, float]) -> Scalar:
+    """Of four numbers the one for operands of this size."""
+    first, second, third, fourth = parts
+    far = third if size < 2.0**114 else convert(fourth, float64)
+    return first if size < 2.0**54 else (second if size < 2.0**84 else far)
+
+
+@scalar_function()
+def _modulo(x: Scalar) -> Scalar:
+    """x modulo 4, between -2 and 2, exactly."""
+    return x - 4.0 * rint(x * 0.25)
+
+
+@scalar_function()
 def _reduce_short(x: Scalar) -> Scalar:
-    """(quadrant, r): a float32 x = quadrant * pi / 2 + r, all in float64."""
+    """(quadrant, r): a float32 x = quadrant * pi / 2 + r, in float64.
+
+    A large x is a multiple of 2**30 and more, of which 2 / pi modulo 4 is enough.
+    """
     x = convert(x, float64)
-    shifted = x * TWO_OVER_PI + ROUND64
-    whole = shifted - ROUND64
-    high, low = HALF_PI_SHORT
-    r = (x - whole * high) - whole * low
-    return bits(shifted), clamp(r, low=-0.7855, high=0.7855)
+    size = abs(x)
+    (a1, a2, a3), (b1, b2, b3), (c1, c2, c3), (d1, d2, d3) = TWO_OVER_PI_PARTS
+    down, far_down, farthest = POWER_OF_TWO
+    x = x * _part(size, parts=(1.0, down, far_down, farthest))
+    first = _modulo(x * _part(size, parts=(a1, b1, c1, d1)))
+    second = _modulo(x * _part(size, parts=(a2, b2, c2, d2)))
+    third = x * _part(size, parts=(a3, b3, c3, d3))
+    quadrant = rint(first + second)
+    r = ((first - quadrant) + second) + third
+    return convert(quadrant, int64), r * HALF_PI
 
 
 @scalar_function()
@@ -110,17 +134,56 @@ def _two_sum(a: Scalar, b: Scalar) -> Scalar:
 
 
 @scalar_function()
+def _digit(high: Scalar, low: Scalar, at: Scalar, *, place: int) -> Scalar:
+    """high and low times the digit of 2 / pi at `at` + place."""
+    digit = convert(two_over_pi(at + place), float64) * 2.0 ** (-26 * place)
+    return high * digit, low * digit
+
+
+@scalar_function()
 def _reduce_long(x: Scalar) -> Scalar:
-    """(quadrant, r, e): x = quadrant * pi / 2 + (r + e), in float64."""
-    shifted = x * TWO_OVER_PI + ROUND64
-    whole = shifted - ROUND64
-    first, second, third, fourth, last = HALF_PI_LONG
-    r, e1 = _two_sum(x - whole * first, -(whole * second))
-    r, e2 = _two_sum(r, -(whole * third))
-    r, e3 = _two_sum(r, -(whole * fourth))
-    tail = ((e1 + e2) + e3) - whole * last
-    total = clamp(r + tail, low=-0.7855, high=0.7855)
-    return bits(shifted), total, clamp((r - total) + tail, low=-1e-15, high=1e-15)
+    """(quadrant, r, e): x = quadrant * pi / 2 + (r + e), in float64.
+
+    Payne and Hanek's reduction, see `_quarters`, with digits of 26 bits: x is split in two parts
+    whose products with a digit are exact, and eight digits count.
+    """
+    above = ((bits(x) >> 52) & 0x7FF) - 1051
+    above = 26 if above < 26 else above
+    at = (above * 2521) >> 16  # above / 26, rounded down
+    scaled = x * from_bits((1023 - 26 * at) << 52)
+    high = from_bits(bits(scaled) & LOW_27_BITS)
+    low = scaled - high
+    p0, q0 = _digit(high, low, at, place=0)
+    p1, q1 = _digit(high, low, at, place=1)
+    p2, q2 = _digit(high, low, at, place=2)
+    p3, q3 = _digit(high, low, at, place=3)
+    p4, q4 = _digit(high, low, at, place=4)
+    p5, q5 = _digit(high, low, at, place=5)
+    p6, q6 = _digit(high, low, at, place=6)
+    p7, q7 = _digit(high, low, at, place=7)
+    p0, q0, p1, q1 = _modulo(p0), _modulo(q0), _modulo(p1), _modulo(q1)
+    p2, q2, p3, q3 = _modulo(p2), _modulo(q2), _modulo(p3), _modulo(q3)
+    quadrant = rint(((p0 + q0) + (p1 + q1)) + ((p2 + q2) + (p3 + q3)))
+    r, e0 = _two_sum(p0, -quadrant)
+    r, e1 = _two_sum(r, q0)
+    r, e2 = _two_sum(r, p1)
+    r, e3 = _two_sum(r, q1)
+    r, e4 = _two_sum(r, p2)
+    r, e5 = _two_sum(r, q2)
+    r, e6 = _two_sum(r, p3)
+    r, e7 = _two_sum(r, q3)
+    r, e8 = _two_sum(r, p4)
+    r, e9 = _two_sum(r, q4)
+    r, error = _two_sum(r, ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7)))
+    last = (e8 + e9) + error + ((p5 + q5) + ((p6 + q6) + (p7 + q7)))
+    r, rest = _two_sum(r, last)
+    r_high = from_bits(bits(r) & LOW_27_BITS)
+    r_low = r - r_high
+    y = r * HALF_PI
+    e = ((r_high * HALF_PI_HIGH - y) + (r_high * HALF_PI_REST + r_low * HALF_PI_HIGH)) + (
+        r_low * HALF_PI_REST
+    )
+    return convert(quadrant, int64), y, e + (r * HALF_PI_LOW + rest * HALF_PI)
 
 
 @scalar_function()
@@ -186,27 +249,51 @@ def _cos_pair(r: Scalar, e: Scalar) -> Scalar:
 
 
 @scalar_function(float32)
-def _sin_kernel(r: Scalar) -> Scalar:
+def sin_kernel(r: Scalar) -> Scalar:
+    """sin(r) for |r| <= pi / 4."""
     z = r * r
     return copysign(r + r * z * horner(z, SIN32), r)
 
 
-@_sin_kernel.at(float64)
+@sin_kernel.at(float64)
 def _(r: Scalar) -> Scalar:
     z = r * r
     return copysign(r + r * z * horner(z, SIN64), r)
 
 
 @scalar_function(float32)
-def _cos_kernel(r: Scalar) -> Scalar:
+def cos_kernel(r: Scalar) -> Scalar:
+    """cos(r) for |r| <= pi / 4."""
     z = r * r
     return 1.0 - (0.5 * z - z * z * horner(z, COS32))
 
 
-@_cos_kernel.at(float64)
+@cos_kernel.at(float64)
 def _(r: Scalar) -> Scalar:
     z = r * r
     return 1.0 - (0.5 * z - z * z * horner(z, COS64))
+
+
+@scalar_function()
+def _reduce_to_single(x: Scalar) -> Scalar:
+    """(quadrant, r, e): a float32 x = quadrant * pi / 2 + (r + e), the rest in float32."""
+    quadrant, wide = _reduce_short(x)
+    r = convert(wide, float32)
+    return quadrant, r, convert(wide - convert(r, float64), float32)
+
+
+@scalar_function()
+def _sin_single(r: Scalar, e: Scalar) -> Scalar:
+    """sin(r + e) in float32."""
+    z = r * r
+    return r + (r * z * horner(z, SIN32) + e)
+
+
+@scalar_function()
+def _cos_single(r: Scalar, e: Scalar) -> Scalar:
+    """cos(r + e) in float32."""
+    z = r * r
+    return 1.0 - (0.5 * z - (z * z * horner(z, COS32) - r * e))
 
 
 @scalar_function()
@@ -226,7 +313,7 @@ def _cos_tailed(r: Scalar, e: Scalar) -> Scalar:
 
 
 @scalar_function()
-def _at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
+def at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     """The sine of an angle, from the sine and cosine of its rest."""
     y = sine if (quadrant & 1) == 0 else cosine
     return y if (quadrant & 2) == 0 else -y
@@ -234,45 +321,44 @@ def _at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
 
 @scalar_function(float32)
 def sin(x: Scalar) -> Scalar:
-    """The sine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x; on Metal 1 ulp."""
-    quadrant, r = _reduce_short(x)
-    r = convert(r, float32)
-    return _at_quadrant(quadrant, _sin_kernel(r), _cos_kernel(r))
+    """The sine, for every finite x; within 2 ulp, on Metal 1 ulp."""
+    quadrant, r, e = _reduce_to_single(x)
+    y = at_quadrant(quadrant, _sin_single(r, e), _cos_single(r, e))
+    return x if x == 0.0 else y
 
 
 @sin.at(float32, "metal")
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_exactly(x)
-    y = _at_quadrant(quadrant, _sin_pair(r, e), _cos_pair(r, e))
+    y = at_quadrant(quadrant, _sin_pair(r, e), _cos_pair(r, e))
     return (y if bits(x) >= 0 else -y) if abs(x) < math.inf else math.nan
 
 
 @sin.at(float64)
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
-    y = _at_quadrant(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
-    return x if x == 0.0 else y
+    y = at_quadrant(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
+    return x if abs(x) < 1e-8 else y
 
 
 @scalar_function(float32)
 def cos(x: Scalar) -> Scalar:
-    """The cosine; 2 ulp up to |x| = 1e8, between -1 and 1 for every finite x; on Metal 1 ulp."""
-    quadrant, r = _reduce_short(x)
-    r = convert(r, float32)
-    return _at_quadrant(quadrant + 1, _sin_kernel(r), _cos_kernel(r))
+    """The cosine, for every finite x; within 2 ulp, on Metal 1 ulp."""
+    quadrant, r, e = _reduce_to_single(x)
+    return at_quadrant(quadrant + 1, _sin_single(r, e), _cos_single(r, e))
 
 
 @cos.at(float32, "metal")
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_exactly(x)
-    y = _at_quadrant(quadrant + 1, _sin_pair(r, e), _cos_pair(r, e))
+    y = at_quadrant(quadrant + 1, _sin_pair(r, e), _cos_pair(r, e))
     return y if abs(x) < math.inf else math.nan
 
 
 @cos.at(float64)
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
-    return _at_quadrant(quadrant + 1, _sin_tailed(r, e), _cos_tailed(r, e))
+    return at_quadrant(quadrant + 1, _sin_tailed(r, e), _cos_tailed(r, e))
 
 
 @scalar_function()
@@ -283,9 +369,10 @@ def _tan_at(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
 
 @scalar_function(float32)
 def tan(x: Scalar) -> Scalar:
-    """The tangent; 2 ulp up to |x| = 1e8, on Metal 2.5 ulp."""
+    """The tangent, for every finite x; within 2 ulp, on Metal 2.5 ulp."""
     quadrant, r = _reduce_short(x)
-    return convert(_tan_at(quadrant, _sin_kernel(r), _cos_kernel(r)), float32)
+    y = convert(_tan_at(quadrant, sin_kernel(r), cos_kernel(r)), float32)
+    return x if x == 0.0 else y
 
 
 @tan.at(float32, "metal")
@@ -299,21 +386,12 @@ def _(x: Scalar) -> Scalar:
 def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
     y = _tan_at(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
-    return x if x == 0.0 else y
+    return x if abs(x) < 1e-8 else y
 
 
-@scalar_function(float32)
-def _atan_between(x: Scalar) -> Scalar:
-    """atan(x) for 0 <= x <= 1; error 2**-24."""
-    far = x > TAN_EIGHTH_TURN
-    r = (x - 1) / (x + 1) if far else x
-    square = r * r
-    inner = r * square * horner(square, ATAN32) + r
-    return QUARTER_PI + inner if far else inner
-
-
-@_atan_between.at(float64)
-def _(x: Scalar) -> Scalar:
+@scalar_function(float64)
+def atan_between(x: Scalar) -> Scalar:
+    """atan(x) for 0 <= x <= 1."""
     far = x > 0.66
     r = (x - 1) / (x + 1) if far else x
     square = r * r
@@ -321,14 +399,15 @@ def _(x: Scalar) -> Scalar:
     return QUARTER_PI + (inner + QUARTER_PI_LOW) if far else inner
 
 
-@scalar_function()
+@also_float32
+@scalar_function(float64)
 def atan2(y: Scalar, x: Scalar) -> Scalar:
-    """The angle of the point (x, y) to the x axis, from -pi to pi; float32 within 3 ulp."""
+    """The angle of the point (x, y) to the x axis, from -pi to pi."""
     wide, high = abs(x), abs(y)
     steep = high > wide
     large, small = (high if steep else wide), (wide if steep else high)
     ratio = 1 if wide == INF and high == INF else (0 if large == 0 else small / large)
-    inner = _atan_between(ratio)
+    inner = atan_between(ratio)
     first = HALF_PI - inner + HALF_PI_LOW if steep else inner
     turned = PI - first + PI_LOW if copysign(1.0, x) < 0 else first
     return NAN if x != x or y != y else copysign(turned, y)

@@ -77,11 +77,28 @@ def public(*places: str, aliases: tuple[str, ...] = ()) -> Callable[[Function], 
     def decorate(function: Function) -> Function:
         name = function.__name__.rstrip("_")
         call = on_tensors(function, name)
+        if "inplace" in function.__code__.co_varnames:
+            call = _with_inplace(call, name)
         for spelled in (name, *aliases):
             enter(call, spelled, places or EVERYWHERE)
         return call
 
     return decorate
+
+
+def _with_inplace(call: Function, name: str) -> Function:
+    """`call`, whose last argument `inplace` lets the tensor that is given first hold the result."""
+    place = inspect.unwrap(call).__code__.co_varnames.index("inplace")
+
+    @functools.wraps(call)
+    def change(*args: Any, **options: Any) -> Any:
+        wanted = args[place] if len(args) > place else options.get("inplace")
+        first = args[0] if args else options.get("input")
+        if wanted is True and isinstance(first, _handles):
+            return first._become(name, call, args, options)
+        return call(*args, **options)
+
+    return change  # type: ignore[return-value]
 
 
 def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:

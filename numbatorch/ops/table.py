@@ -1,6 +1,16 @@
 """Which module holds which names. Written by `make surface` from public functions and records."""
 
 FAMILIES = {
+    "ops.activation": {
+        "Tensor": "hardshrink leaky_relu relu silu",
+        "nn.functional": "hardshrink logsigmoid",
+        "nt": "celu hardshrink leaky_relu relu selu silu",
+        "records": (
+            "celu elu gelu gelu_tanh hardshrink hardsigmoid hardswish hardtanh leaky_relu "
+            "logsigmoid mish prelu relu selu silu softplus softshrink softsign tanhshrink "
+            "threshold"
+        ),
+    },
     "ops.aminmax": {
         "Tensor": "aminmax",
         "nt": "aminmax",
@@ -144,6 +154,14 @@ FAMILIES = {
     "ops.moments": {
         "records": "nanmean var var_mean",
     },
+    "ops.nonlinear": {
+        "Tensor": "gelu prelu softplus",
+        "nn.functional": (
+            "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu mish prelu relu relu6 "
+            "selu silu softplus softshrink softsign tanhshrink threshold"
+        ),
+        "nt": "gelu prelu softplus threshold",
+    },
     "ops.norm": {
         "records": "layer_norm layer_norm_backward rms_norm rms_norm_backward",
     },
@@ -275,20 +293,17 @@ FAMILIES = {
     },
     "ops.unary": {
         "Tensor": (
-            "abs bitwise_not ceil cos erf exp expm1 floor gelu leaky_relu log log1p log2 neg "
-            "reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square tan tanh "
-            "trunc"
+            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 neg reciprocal round "
+            "rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
-        "nn.functional": "gelu leaky_relu relu sigmoid silu softplus tanh",
+        "nn.functional": "sigmoid tanh",
         "nt": (
-            "abs bitwise_not ceil cos erf exp expm1 floor gelu leaky_relu log log1p log2 neg "
-            "reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square tan tanh "
-            "trunc"
+            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 neg reciprocal round "
+            "rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "records": (
-            "abs bitwise_not ceil cos erf exp expm1 floor gelu gelu_tanh leaky_relu log log1p "
-            "log2 ndtr neg reciprocal relu round rsqrt sigmoid sign silu sin softplus sqrt square "
-            "tan tanh trunc"
+            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 ndtr neg reciprocal "
+            "round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "special": "erf expm1 log1p ndtr round",
     },

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
-from numbatorch.ops.compare import gt, le, where
 from numbatorch.ops.operands import zeros_like
 from numbatorch.ops.parts import conjugated, part_of, sgn_
 from numbatorch.ops.registry import elementwise
@@ -20,16 +19,13 @@ from numbatorch.ops.surface import EVERYWHERE, public
 Array = Any
 SPECIAL = (*EVERYWHERE, "special")
 ACTIVATION = (*EVERYWHERE, "nn.functional")
-TORCH = "https://pytorch.org/docs/stable/generated/torch.nn."
 _LN2 = math.log(2)
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 _INVERSE_SQRT_TAU = 1 / math.sqrt(2 * math.pi)
 _SQRT_HALF = math.sqrt(0.5)
-_GELU_SCALE = math.sqrt(2 / math.pi)
-_GELU_CUBIC = 0.044715
 
 
-def _wide(function: Any) -> Any:
+def in_float64(function: Any) -> Any:
     """The reference `function` in float64, whatever the float operand, or in complex128."""
     return lambda x, **attrs: function(x.astype(np.result_type(x, np.float64)), **attrs)
 
@@ -40,7 +36,7 @@ def _whole(function: Any) -> Any:
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+erfc_reference = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 @elementwise(numpy=np.negative, dtypes=dt.NUMBERS + dt.COMPLEX)
@@ -120,7 +116,7 @@ def bitwise_not(x: Scalar) -> Scalar:
     return ~x
 
 
-@elementwise(numpy=_wide(np.exp), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
+@elementwise(numpy=in_float64(np.exp), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
 def exp(x: Scalar) -> Scalar:
     """e**x."""
     return m.exp(x)
@@ -131,7 +127,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(y)
 
 
-@elementwise(numpy=_wide(np.expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
+@elementwise(numpy=in_float64(np.expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1, accurate near 0."""
     return m.expm1(x)
@@ -142,7 +138,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(y + 1.0)
 
 
-@elementwise(numpy=_wide(np.log), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
+@elementwise(numpy=in_float64(np.log), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log(x: Scalar) -> Scalar:
     """The natural logarithm; -inf at 0, NaN below."""
     return m.log(x)
@@ -154,7 +150,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @elementwise(
-    numpy=_wide(np.log1p), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-0.9, 10.0), places=SPECIAL
+    numpy=in_float64(np.log1p), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-0.9, 10.0), places=SPECIAL
 )
 def log1p(x: Scalar) -> Scalar:
     """log(1 + x), accurate near 0."""
@@ -166,7 +162,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g / conjugated(x + 1.0)
 
 
-@elementwise(numpy=_wide(np.log2), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
+@elementwise(numpy=in_float64(np.log2), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log2(x: Scalar) -> Scalar:
     """The logarithm to base 2; -inf at 0, NaN below."""
     return m.log2(x)
@@ -210,9 +206,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return -(g * conjugated(y * y))
 
 
-@elementwise(numpy=_wide(np.sin), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8)
+@elementwise(
+    numpy=in_float64(np.sin), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8
+)
 def sin(x: Scalar) -> Scalar:
-    """The sine of x radians; up to |x| = 1e8 on the CPU and CUDA, for every x on Metal."""
+    """The sine of x radians, for every finite x."""
     return m.sin(x)
 
 
@@ -221,9 +219,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(cos.apply(x))
 
 
-@elementwise(numpy=_wide(np.cos), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8)
+@elementwise(
+    numpy=in_float64(np.cos), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8
+)
 def cos(x: Scalar) -> Scalar:
-    """The cosine of x radians; up to |x| = 1e8 on the CPU and CUDA, for every x on Metal."""
+    """The cosine of x radians, for every finite x."""
     return m.cos(x)
 
 
@@ -232,9 +232,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return -(g * conjugated(sin.apply(x)))
 
 
-@elementwise(numpy=_wide(np.tan), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-1.2, 1.2), largest=1e8)
+@elementwise(
+    numpy=in_float64(np.tan), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-1.2, 1.2), largest=1e8
+)
 def tan(x: Scalar) -> Scalar:
-    """The tangent of x radians; up to |x| = 1e8 on the CPU and CUDA, for every x on Metal."""
+    """The tangent of x radians, for every finite x."""
     return m.tan(x)
 
 
@@ -243,7 +245,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(y * y + 1.0)
 
 
-@elementwise(numpy=_wide(np.tanh), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION)
+@elementwise(numpy=in_float64(np.tanh), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION)
 def tanh(x: Scalar) -> Scalar:
     """(e**x - e**-x) / (e**x + e**-x)."""
     return m.tanh(x)
@@ -266,7 +268,9 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @elementwise(
-    numpy=_wide(lambda x: 1 / (1 + np.exp(-x))), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION
+    numpy=in_float64(lambda x: 1 / (1 + np.exp(-x))),
+    dtypes=dt.FLOATS + dt.COMPLEX,
+    places=ACTIVATION,
 )
 def sigmoid(x: Scalar) -> Scalar:
     """1 / (1 + e**-x)."""
@@ -279,91 +283,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 @elementwise(
-    numpy=_wide(lambda x: x / (1 + np.exp(-x))),
-    dtypes=dt.FLOATS,
-    source="https://arxiv.org/abs/1702.03118",
-    places=ACTIVATION,
-    peer="torch.nn.functional.silu",
-)
-def silu(x: Scalar) -> Scalar:
-    """x * sigmoid(x)."""
-    return x / (1.0 + m.exp(-x))
-
-
-@silu.vjp
-def _(g: Node, y: Node, x: Node) -> Node:
-    s = sigmoid.apply(x)
-    return g * (s * (1.0 + x * (1.0 - s)))
-
-
-@elementwise(
-    numpy=lambda x: np.where(x <= 0, 0, x),
-    dtypes=dt.NUMBERS,
-    source=TORCH + "ReLU.html",
-    places=ACTIVATION,
-)
-def relu(x: Scalar) -> Scalar:
-    """max(x, 0); NaN for NaN. The gradient at 0 is 0."""
-    return 0 if x <= 0 else x
-
-
-@relu.vjp
-def _(g: Node, y: Node, x: Node) -> Node:
-    return where.apply(le.apply(x, 0.0), 0.0, g)
-
-
-@elementwise(
-    numpy=lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
-    dtypes=dt.FLOATS,
-    source=TORCH + "LeakyReLU.html",
-    places=ACTIVATION,
-    peer="torch.nn.functional.leaky_relu",
-)
-def leaky_relu(x: Scalar, *, negative_slope: float = 0.01) -> Scalar:
-    """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope."""
-    return x if x > 0 else x * negative_slope
-
-
-@leaky_relu.vjp
-def _(g: Node, y: Node, x: Node, *, negative_slope: float) -> Node:
-    return where.apply(gt.apply(x, 0.0), g, g * negative_slope)
-
-
-@elementwise(
-    numpy=lambda x: np.logaddexp(np.asarray(x, np.float64), 0.0),
-    dtypes=dt.FLOATS,
-    source=TORCH + "Softplus.html",
-    peer="torch.nn.functional.softplus",
-)
-def softplus_(x: Scalar) -> Scalar:
-    """log(1 + e**x), without overflow."""
-    return m.maximum(x, 0.0) + m.log1p(m.exp(-abs(x)))
-
-
-@softplus_.vjp
-def _(g: Node, y: Node, x: Node) -> Node:
-    return g * sigmoid.apply(x)
-
-
-@elementwise(
-    numpy=_wide(lambda x: 0.5 * x * _erfc(-x * _SQRT_HALF)),
-    dtypes=dt.FLOATS,
-    source="https://arxiv.org/abs/1606.08415",
-    peer="torch.nn.functional.gelu",
-)
-def gelu_(x: Scalar) -> Scalar:
-    """x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2."""
-    return x * m.normal_cdf(x)
-
-
-@gelu_.vjp
-def _(g: Node, y: Node, x: Node) -> Node:
-    density = exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU
-    return g * (ndtr.apply(x) + x * density)
-
-
-@elementwise(
-    numpy=_wide(lambda x: 0.5 * _erfc(-x * _SQRT_HALF)),
+    numpy=in_float64(lambda x: 0.5 * erfc_reference(-x * _SQRT_HALF)),
     dtypes=dt.FLOATS,
     places=("special",),
     peer="torch.special.ndtr",
@@ -376,56 +296,6 @@ def ndtr(x: Scalar) -> Scalar:
 @ndtr.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
     return g * (exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU)
-
-
-def _gelu_tanh_reference(x: Array) -> Array:
-    return x / (1 + np.exp(-2 * _GELU_SCALE * (x + _GELU_CUBIC * x**3)))
-
-
-@elementwise(
-    numpy=_wide(_gelu_tanh_reference),
-    dtypes=dt.FLOATS,
-    source="https://arxiv.org/abs/1606.08415",
-    places=(),
-    peer="torch.nn.functional.gelu",
-)
-def gelu_tanh(x: Scalar) -> Scalar:
-    """x * (1 + tanh(u)) / 2 = x * sigmoid(2 * u), where u = sqrt(2/pi) * (x + 0.044715 * x**3)."""
-    return x / (1.0 + m.exp(x * (x * x * (-2 * _GELU_SCALE * _GELU_CUBIC) - 2 * _GELU_SCALE)))
-
-
-@gelu_tanh.vjp
-def _(g: Node, y: Node, x: Node) -> Node:
-    squared = x * x
-    s = sigmoid.apply(x * (squared * (2 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE))
-    slope = squared * (6 * _GELU_SCALE * _GELU_CUBIC) + 2 * _GELU_SCALE
-    return g * (s + x * s * (1.0 - s) * slope)
-
-
-@public(*ACTIVATION)
-def gelu(input: Node, *, approximate: Literal["none", "tanh"] = "none") -> Node:
-    """input * Phi(input), Phi the distribution function of the standard normal distribution.
-
-    Args:
-        approximate: "tanh" for input * (1 + tanh(sqrt(2/pi) * (input + 0.044715 input^3))) / 2.
-    Source: https://arxiv.org/abs/1606.08415
-
-    >>> gelu(tensor([-1.0, 0.0, 1.0]))
-    tensor([-0.1587,  0.0000,  0.8413])
-    """
-    return (gelu_ if approximate == "none" else gelu_tanh).apply(input)
-
-
-@public(*ACTIVATION)
-def softplus(input: Node, beta: float = 1.0, threshold: float = 20.0) -> Node:
-    """log(1 + exp(beta * input)) / beta.
-
-    Args:
-        threshold: PyTorch gives `input` itself where beta * input is above it, as we do unless it
-            is 20: there both are the same within 1e-9 of it, without overflow.
-    """
-    out = softplus_.apply(input) if beta == 1 else softplus_.apply(input * beta) / beta
-    return out if threshold == 20 else where.apply(gt.apply(input * beta, threshold), input, out)
 
 
 @public(*EVERYWHERE, "special")

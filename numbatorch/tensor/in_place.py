@@ -49,6 +49,13 @@ class InPlaceMethods(Handle):
 
     __slots__ = ()
 
+    def _become(
+        self, operator: str, function: Method, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Handle:
+        """Have this tensor hold what a function with the argument `inplace` gives."""
+        self._take_here()
+        return hold_result(self, operator, function(*args, **options))
+
     abs_ = in_place("abs_", "abs")
     add_ = in_place("add_", "add")
     addbmm_ = in_place("addbmm_", "addbmm")

@@ -99,6 +99,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     ),
     "log_softmax": lambda peer: lambda x: peer(x, -1),
     "permute": lambda peer: lambda x, *, dims: peer(x, dims),
+    "prelu": lambda _peer: lambda x, weight: torch.where(x > 0, x, x * weight),
     "repeat": lambda peer: lambda x, *, repeats: peer(x, repeats),
     "reshape": lambda peer: lambda x, *, shape: peer(x, shape),
     "rms_norm": lambda peer: lambda x, weight, *, eps: peer(x, x.shape[-1:], weight, eps),

@@ -18,7 +18,7 @@ import numpy as np
 
 from numbatorch.dtype import FLOATS
 from numbatorch.ops.registry import elementwise
-from numbatorch.ops.unary import ACTIVATION
+from numbatorch.ops.activation import ACTIVATION
 
 
 @elementwise(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError
-from numbatorch.ops import binary, scalar_math, unary
+from numbatorch.ops import activation, binary, scalar_math, unary
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar import (
@@ -72,14 +72,14 @@ def test_attributes_are_literals_or_values() -> None:
     assert "v10 = v3 * float32(0.5)" in lines(blend, [dt.float32] * 2, weight=0.5)
     builder = Builder()
     x, weight = builder.input("x", dt.float32), builder.input("w", dt.float64)
-    builder.call(unary.leaky_relu, [x], {"negative_slope": weight})
+    builder.call(activation.leaky_relu_, [x], {"negative_slope": weight})
     assert "v0 = float32(w)" in print_numba(builder)
 
 
 def test_operators_expand_inside_of_bodies() -> None:
     @scalar_function()
     def doubled_relu(x: Scalar) -> Scalar:
-        return unary.relu(x) + scalar_math.maximum(x, 0)
+        return activation.relu_(x) + scalar_math.maximum(x, 0)
 
     assert lines(doubled_relu, [dt.int32]) == [
         "v0 = x0 <= int32(0)",
@@ -378,7 +378,7 @@ def test_error_shows_its_line() -> None:
 
 def test_unknown_and_missing_attributes() -> None:
     with pytest.raises(ValueError, match="has no attribute slope"):
-        lines(unary.leaky_relu, [dt.float32], slope=0.1)
+        lines(activation.leaky_relu_, [dt.float32], slope=0.1)
     with pytest.raises(ValueError, match="attribute low is missing"):
         lines(scalar_math.clamp, [dt.float32], high=0.1)
 

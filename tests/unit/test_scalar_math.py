@@ -35,13 +35,12 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[float, float], float]] = {
     "log1p": (np.log1p, (-1, 3), 1.5),
     "log2": (np.log2, (0.3, 3), 1.0),
     "tanh": (np.tanh, (-10, 10), 1.5),
-    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), (-80, 40), 2.5),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), (-110, 40), 2.1),
     "sin": (np.sin, (-1e6, 1e6), 1.5),
     "cos": (np.cos, (-1e6, 1e6), 1.5),
     "tan": (np.tan, (-1e6, 1e6), 2.0),
     "rsqrt": (lambda x: 1 / np.sqrt(x), (0, 100), 1.5),
 }
-PERIODIC = ("sin", "cos", "tan")
 
 
 def errors_in_ulp(actual: Array, exact: Array) -> Array:
@@ -92,7 +91,7 @@ def test_error_in_ulp(name: str, dtype: Any) -> None:
     reference, (low, high), limit = FUNCTIONS[name]
     if name == "exp" and dtype == np.float64:
         low, high = -750, 712
-    x = operands(dtype, low, high, name not in (*PERIODIC, "sigmoid"))
+    x = operands(dtype, low, high, True)
     actual = run(getattr(scalar_math, name), x)
     assert actual.dtype == dtype
     with np.errstate(all="ignore"):
@@ -105,7 +104,7 @@ def test_atan2_in_ulp(dtype: Any) -> None:
     special = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, 1e30]
     y, x = (a.ravel() for a in np.meshgrid(special, special))
     y, x = (np.append(a, rng.standard_normal(50_000)).astype(dtype) for a in (y, x))
-    limit = 3.0 if dtype == np.float32 else 2.0
+    limit = 1.0 if dtype == np.float32 else 2.0
     check(run(scalar_math.atan2, y, x), np.arctan2(wide(y), wide(x)), limit, y, x)
 
 
@@ -120,8 +119,8 @@ def test_erf(dtype: Any) -> None:
 def test_normal_cdf_keeps_its_digits_in_the_tail() -> None:
     x = np.linspace(-12, 8, 20_001).astype(np.float32)
     exact = 0.5 * _erfc(-x.astype(np.float64) / math.sqrt(2))
-    errors = errors_in_ulp(run(scalar_math.normal_cdf, x), exact)
-    assert np.all(errors <= 3 + 2 * x.astype(np.float64) ** 2)
+    check(run(scalar_math.normal_cdf, x), exact, 1.0, x)
+    check(run(scalar_math.normal_cdf, x, target="metal"), exact, 1.0, x)
 
 
 def test_exp_underflows_gradually() -> None:
@@ -136,11 +135,37 @@ def test_circles_far_out(name: str, dtype: Any) -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-1e8, 1e8, 50_000).astype(dtype)
     check(run(getattr(scalar_math, name), x), getattr(np, name)(wide(x)), 2.0, x)
-    beyond = np.array([1e10, 1e20, 3e38, -3e38], dtype)
-    assert np.all(np.abs(run(getattr(scalar_math, name), beyond)) <= 1)
     assert np.isnan(
         run(getattr(scalar_math, name), np.array([np.inf, -np.inf, np.nan], dtype))
     ).all()
+
+
+# Numbers and their sines, cosines and tangents, by mpmath with 1,400 bits; the last float64 but one
+# is as near to a multiple of pi / 2 as a float64 gets.
+FAR_OUT = {
+    np.float32: [
+        (1e10, -0.48750602508751069153, 0.87311962267685600118, -0.55834963781124184656),
+        (1e20, 0.65657667785459028997, 0.75425928307010551814, 0.87049200797647192724),
+        (3e38, 0.87490488776443438416, -0.48429478354190691555, -1.8065544323351714568),
+    ],
+    np.float64: [
+        (1e20, -0.64525128526578084421, 0.7639704044417283004, -0.84460246301988425418),
+        (1e22, -0.85220084976718880177, 0.5232147853951389455, -1.6287782256068988785),
+        (1e300, -0.81788191211590859705, -0.57538611195754904669, 1.4214488238747244124),
+        (5.319372648326541e255, 1.0, -4.6871659242546276111e-19, -2133485385753703843.7),
+        (3e38, -0.023678459894696412354, 0.99971962596370751331, -0.023685100581946566238),
+    ],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_circles_at_huge_operands(dtype: Any) -> None:
+    rows = np.array(FAR_OUT[dtype])
+    x = rows[:, 0].astype(dtype)
+    for column, name in enumerate(("sin", "cos", "tan"), 1):
+        function = getattr(scalar_math, name)
+        check(run(function, x), rows[:, column], 2.0, x)
+        check(run(function, -x), rows[:, column] * (1 if name == "cos" else -1), 2.0, x)
 
 
 @pytest.mark.parametrize(("name", "limit"), [("sin", 1.0), ("cos", 1.0), ("tan", 2.5)])

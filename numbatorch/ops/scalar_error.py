@@ -1,0 +1,336 @@
+"""The error function and its relatives in the scalar language, most of them computed in float64.
+
+M. J. Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
+Statistics 37 (1988), https://doi.org/10.2307/2347330
+"""
+
+import math
+
+from numbatorch.dtype import float32, float64
+from numbatorch.ops.scalar import (
+    Scalar,
+    also_float32,
+    bits,
+    convert,
+    copysign,
+    from_bits,
+    horner,
+    scalar_function,
+    sqrt,
+)
+from numbatorch.ops.scalar_exp import (
+    EXP2_SHORT,
+    LOG2E,
+    ROUND64,
+    ROUND64_BITS,
+    SQRT_HALF,
+    exp,
+    log,
+    log1p,
+    truncated,
+)
+
+INF = math.inf
+NAN = math.nan
+
+BORDER = 0.92  # of the polynomials for the centre and the tail
+
+# (erf(x) / x - 1) in x**2 for |x| <= 0.92; errors 2**-31, 2**-60
+ERF32 = (
+    8.397273e-05,
+    -0.0008149684,
+    0.0052017057,
+    -0.026859699,
+    0.11283702,
+    -0.37612635,
+    0.12837917,
+)
+ERF64 = (
+    -8.345866783215967e-10,
+    1.3987023214100864e-08,
+    -1.626444129524102e-07,
+    1.6454051475092357e-06,
+    -1.4925223949956427e-05,
+    0.00012055317879864761,
+    -0.00085483266705458,
+    0.005223977620206797,
+    -0.026866170644672595,
+    0.11283791670953049,
+    -0.37612638903183715,
+    0.1283791670955126,
+)
+
+# the same to 2**-36
+ERF_SHORT = (
+    -1.0264746062121065e-05,
+    0.00011446788631155186,
+    -0.0008505492808602586,
+    0.005222283181762948,
+    -0.026865803923376664,
+    0.11283787755440555,
+    -0.37612638743394716,
+    0.12837916708478414,
+)
+
+# erfc(a) * exp(a**2) / t in t = 1 / (1 + c * a) for a >= 0.92, with c = 0.4 and 0.3
+ERFC32 = (
+    0.06559909977689073,
+    -0.24113184915104366,
+    0.26175267979540234,
+    -0.08589989152835317,
+    0.18263844047752628,
+    0.1557719251631567,
+    0.21017201172995081,
+    0.22544024447479186,
+    0.22568529174316712,
+)
+ERFC64 = (
+    0.0036942418261650587,
+    -0.03516588083626015,
+    0.14958464981650837,
+    -0.37406822917421934,
+    0.6131422457606781,
+    -0.7070326955957945,
+    0.61442084831371,
+    -0.4179960627387378,
+    0.21398022629005883,
+    -0.09569271821631038,
+    0.037270600201214886,
+    0.013036890250654194,
+    0.04552319135714099,
+    0.06988519995859625,
+    0.09827441654004018,
+    0.12458151466876154,
+    0.1464075105671058,
+    0.16164029970805002,
+    0.1692568755641492,
+    0.16925687505710654,
+)
+
+# AS 241: near the median, and in the tails up to and from r = 5 on, highest power first.
+CENTRE_OVER = (
+    2509.0809287301226727,
+    33430.575583588128105,
+    67265.770927008700853,
+    45921.953931549871457,
+    13731.693765509461125,
+    1971.5909503065514427,
+    133.14166789178437745,
+    3.387132872796366608,
+)
+CENTRE_UNDER = (
+    5226.495278852854561,
+    28729.085735721942674,
+    39307.89580009271061,
+    21213.794301586595867,
+    5394.1960214247511077,
+    687.1870074920579083,
+    42.313330701600911252,
+    1.0,
+)
+TAIL_OVER = (
+    7.7454501427834140764e-4,
+    0.0227238449892691845833,
+    0.24178072517745061177,
+    1.27045825245236838258,
+    3.64784832476320460504,
+    5.7694972214606914055,
+    4.6303378461565452959,
+    1.42343711074968357734,
+)
+TAIL_UNDER = (
+    1.05075007164441684324e-9,
+    5.475938084995344946e-4,
+    0.0151986665636164571966,
+    0.14810397642748007459,
+    0.68976733498510000455,
+    1.6763848301838038494,
+    2.05319162663775882187,
+    1.0,
+)
+FAR_OVER = (
+    2.01033439929228813265e-7,
+    2.71155556874348757815e-5,
+    0.0012426609473880784386,
+    0.026532189526576123093,
+    0.29656057182850489123,
+    1.7848265399172913358,
+    5.4637849111641143699,
+    6.6579046435011037772,
+)
+FAR_UNDER = (
+    2.04426310338993978564e-15,
+    1.4215117583164458887e-7,
+    1.8463183175100546818e-5,
+    7.868691311456132591e-4,
+    0.0148753612908506148525,
+    0.13692988092273580531,
+    0.59983220655588793769,
+    1.0,
+)
+
+
+@scalar_function(float32)
+def _erfc_tail(a: Scalar) -> Scalar:
+    """1 - erf(a) for a >= 0.92; as accurate as exp(-a**2), to a**2 ulp."""
+    a = 10.1 if a > 10.1 else a
+    t = 1.0 / (1.0 + 0.4 * a)
+    return exp(-(a * a)) * (t * horner(t, ERFC32))
+
+
+@_erfc_tail.at(float64)
+def _(a: Scalar) -> Scalar:
+    a = 27.3 if a > 27.3 else a
+    t = 1.0 / (1.0 + 0.3 * a)
+    return exp(-(a * a)) * (t * horner(t, ERFC64))
+
+
+@scalar_function(float32)
+def erf_centre(x: Scalar) -> Scalar:
+    """erf(x) for |x| <= 0.92."""
+    return x + x * horner(x * x, ERF32)
+
+
+@erf_centre.at(float64)
+def _(x: Scalar) -> Scalar:
+    return x + x * horner(x * x, ERF64)
+
+
+@scalar_function()
+def erf(x: Scalar) -> Scalar:
+    """The error function."""
+    a = abs(x)
+    return erf_centre(x) if a < 0.92 else copysign(1.0 - _erfc_tail(a), x)
+
+
+@scalar_function(float64)
+def short_exp(x: Scalar) -> Scalar:
+    """e**x to 29 bits, for x between -700 and 700."""
+    exponent = x * LOG2E
+    shifted = exponent + ROUND64
+    r = exponent - (shifted - ROUND64)
+    return horner(r, EXP2_SHORT) * from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+
+
+@scalar_function()
+def _normal_tail_short(a: Scalar) -> Scalar:
+    """1 - Phi(a) for a >= 1.3, to 29 bits."""
+    a = 14.5 if a > 14.5 else a
+    t = 1.0 / (1.0 + (0.4 * SQRT_HALF) * a)
+    return 0.5 * (short_exp(a * a * -0.5) * (t * horner(t, ERFC32)))
+
+
+@scalar_function()
+def _normal_tail(a: Scalar) -> Scalar:
+    """1 - Phi(a) for a >= 1.3 in float64."""
+    a = 38.6 if a > 38.6 else a
+    t = 1.0 / (1.0 + (0.3 * SQRT_HALF) * a)
+    return 0.5 * (exp_of_square(a, sign=-0.5) * (t * horner(t, ERFC64)))
+
+
+@scalar_function()
+def _normal_sides(x: Scalar, centre: Scalar, tail: Scalar) -> Scalar:
+    return centre if abs(x) < 1.3 else (tail if x < 0.0 else 1.0 - tail)
+
+
+@scalar_function(float32)
+def normal_cdf(x: Scalar) -> Scalar:
+    """(1 + erf(x / sqrt(2))) / 2, to the last digits of its tail."""
+    wide = convert(x, float64)
+    u = wide * SQRT_HALF
+    centre = 0.5 + 0.5 * (u + u * horner(u * u, ERF_SHORT))
+    return convert(_normal_sides(wide, centre, _normal_tail_short(abs(wide))), float32)
+
+
+@normal_cdf.at(float64)
+def _(x: Scalar) -> Scalar:
+    centre = 0.5 + 0.5 * erf_centre(x * SQRT_HALF)
+    return _normal_sides(x, centre, _normal_tail(abs(x)))
+
+
+@scalar_function(float64)
+def exp_of_square(x: Scalar, *, sign: float) -> Scalar:
+    """e**(sign * x**2), the square to twice as many digits: |x| <= 39."""
+    high = truncated(x, mask=-0x8000000)
+    rest = (x - high) * (x + high) * sign
+    return exp(high * high * sign) * (1.0 + rest * (1.0 + rest * (0.5 + rest * (1 / 6))))
+
+
+@scalar_function()
+def _erfcx_positive(x: Scalar) -> Scalar:
+    """e**(x**2) * erfc(x) for x >= 0."""
+    t = 1.0 / (1.0 + 0.3 * x)
+    bounded = x if x < BORDER else BORDER
+    near = exp_of_square(bounded, sign=1.0) * (1.0 - erf_centre(bounded))
+    return near if x < BORDER else t * horner(t, ERFC64)
+
+
+@scalar_function()
+def _percentage_point(q: Scalar, tail: Scalar) -> Scalar:
+    """x > 0 with Phi(x) = 1/2 + q, 0 <= q <= 1/2, and tail = 1/2 - q as exactly as it is known."""
+    u = 0.180625 - q * q
+    centre = q * (horner(u, CENTRE_OVER) / horner(u, CENTRE_UNDER))
+    r = sqrt(-log(tail))
+    near, far = r - 1.6, r - 5.0
+    outer = horner(far, FAR_OVER) / horner(far, FAR_UNDER)
+    middle = horner(near, TAIL_OVER) / horner(near, TAIL_UNDER)
+    return centre if q <= 0.425 else (middle if r <= 5.0 else outer)
+
+
+@also_float32
+@scalar_function(float64)
+def erfinv(x: Scalar) -> Scalar:
+    """y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
+    size = abs(x)
+    y = _percentage_point(size * 0.5, (1.0 - size) * 0.5) * SQRT_HALF
+    y = INF if size == 1.0 else (NAN if size > 1.0 else y)
+    return y if x > 0.0 else (x if x == 0.0 else -y)
+
+
+@also_float32
+@scalar_function(float64)
+def ndtri(p: Scalar) -> Scalar:
+    """x with Phi(x) = p; infinite at 0 and 1, NaN beyond."""
+    q = p - 0.5
+    y = _percentage_point(abs(q), p if q < 0.0 else 1.0 - p)
+    y = -y if q < 0.0 else y
+    y = -INF if p == 0.0 else (INF if p == 1.0 else y)
+    return NAN if p < 0.0 or p > 1.0 else y
+
+
+@also_float32
+@scalar_function(float64)
+def erfc(x: Scalar) -> Scalar:
+    """1 - erf(x), to the last digits of its tail."""
+    size = abs(x)
+    bounded = 28.0 if size > 28.0 else size
+    t = 1.0 / (1.0 + 0.3 * bounded)
+    outer = exp_of_square(bounded, sign=-1.0) * (t * horner(t, ERFC64))
+    return 1.0 - erf_centre(x) if size < BORDER else (outer if x > 0.0 else 2.0 - outer)
+
+
+@also_float32
+@scalar_function(float64)
+def erfcx(x: Scalar) -> Scalar:
+    """e**(x**2) * erfc(x)."""
+    size = abs(x)
+    right = _erfcx_positive(size)
+    bounded = 28.0 if size > 28.0 else size
+    y = right if x >= 0.0 else 2.0 * exp_of_square(bounded, sign=1.0) - right
+    return x if x != x else y
+
+
+@also_float32
+@scalar_function(float64)
+def ndtr(x: Scalar) -> Scalar:
+    """(1 + erf(x / sqrt(2))) / 2, to the last digits of its tail."""
+    return normal_cdf(x)
+
+
+@also_float32
+@scalar_function(float64)
+def log_ndtr(x: Scalar) -> Scalar:
+    """log((1 + erf(x / sqrt(2))) / 2)."""
+    u = x * SQRT_HALF
+    below = (x * x) * -0.5 + log(0.5 * _erfcx_positive(abs(u)))
+    return below if x < -1.0 else log1p(-normal_cdf(-x))
