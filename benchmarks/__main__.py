@@ -1,6 +1,7 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
-Groups: decode prefill embed small fused matmul contention startup memory replay (all by default).
+Groups: decode prefill embed small fused matmul operators contention startup memory replay (all by
+default).
 Every engine runs in its own process with the same number of threads. A round takes a burst of calls
 of one engine, waits until its threads are at rest, and goes on to the next. A figure is the median
 of the rounds, ± half the distance of the quartiles. In parentheses: of the least that the hardware
@@ -20,7 +21,7 @@ from benchmarks.rows import KINDS, PEERS, rows_of
 
 COMPARED = list(PEERS)
 GROUPS = [*COMPARED, "startup", "memory", "replay"]  # the last three are about the host only
-ON_GPU = ["decode", "prefill", "embed", "small", "fused", "matmul"]
+ON_GPU = ["decode", "prefill", "embed", "small", "fused", "matmul", "operators"]
 CONTENTION = 0.4  # seconds of a burst: what holds a call up comes every few milliseconds
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checkpoints, small
+from benchmarks import checkpoints, operators, small
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
 
@@ -22,6 +22,7 @@ PEERS = {
     "small": ["torch_eager", "numpy_blas"],
     "fused": ["torch_eager"],
     "matmul": ["torch_eager", "numpy_blas"],
+    "operators": ["torch_eager", "numpy_blas"],
     "contention": ["torch_eager", "onnx_runtime"],
 }
 KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
@@ -43,6 +44,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
         return small_rows()
     if group == "fused":
         return fused_rows(options.device)
+    if group == "operators":
+        return [Row(name, "operator", {"name": name}, "us") for name, *_ in operators.calls()]
     if group == "contention":
         return contention_rows(options.threads)
     return [matmul_row(n) for n in (64, 256, 512, 1024, 2048)]

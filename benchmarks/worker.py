@@ -22,6 +22,7 @@ JOBS = {
     "matmul": "(N, N) @ (N, N) float32: size",
     "chain": "200 dependent 8x8 products, per product: count",
     "small": "one of benchmarks.small.CALLS: name",
+    "operator": "one of the lines of benchmarks.operators: name",
     "idle": "x * y + x after 2 ms in which nobody computed: size",
     "floor": "two float32 vectors read, one written, on the device: size",
 }

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 import numbatorch as nt
-from benchmarks import language
+from benchmarks import language, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
 from numbatorch.backends.base import backend
@@ -81,3 +81,4 @@ API = calls.Api(
     library=nt,
 )
 small, idle = calls.jobs(API, WAIT)
+operator = operators.job(API.tensor, nt, API.read, WAIT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import language
+from benchmarks import language, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
 
@@ -128,3 +128,4 @@ API = calls.Api(
     gradients=torch.enable_grad,
 )
 small, idle = calls.jobs(API, WAIT)
+operator = operators.job(API.tensor, torch, wait=WAIT)
