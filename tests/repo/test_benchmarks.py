@@ -24,6 +24,7 @@ from benchmarks import (
     comparison,
     language,
     machine,
+    operators,
     peaks,
     report,
     rows,
@@ -288,8 +289,12 @@ def test_the_call_of_ten_launches_makes_ten() -> None:
     assert len(debug.kernels(value)) == small.LAUNCHES
 
 
-# What engines share: several jobs, made at once.
-MADE = {"language.jobs": language.jobs(SimpleNamespace), "calls.jobs": small.jobs(OURS)}
+# What engines share: jobs that are made, some several at once.
+MADE = {
+    "language.jobs": language.jobs(SimpleNamespace),
+    "calls.jobs": small.jobs(OURS),
+    "operators.job": (operators.job(np.asarray),),
+}
 
 
 def jobs_of(engine: str) -> dict[str, set[str]]:
