@@ -48,15 +48,15 @@ def drawn(operator: str, shape: Shape, key: Node, **attrs: Any) -> Node:
     return find(operator).apply(position, *words, **attrs)
 
 
-def _no_keys(device: Device) -> Node:
+def _no_keys(device: Device, generator: Any = None) -> Node:
     raise RuntimeError("no generator has been named that keys come from")
 
 
-_source: Callable[[Device], Node] = _no_keys
+_source: Callable[[Device, Any], Node] = _no_keys
 
 
-def keys_come_from(source: Callable[[Device], Node]) -> None:
-    """Let `next_key(device)` be `source(device)`: the generator is tensor/random.py's."""
+def keys_come_from(source: Callable[[Device, Any], Node]) -> None:
+    """Let `next_key` be `source`, of a device and a generator: those are tensor/draws.py's."""
     global _source
     _source = source
 
@@ -88,9 +88,9 @@ def key_through(draw: Callable[[], Node]) -> Node:
         return call(draw)
 
 
-def next_key(device: Device) -> Node:
-    """The key of a random stream that nothing else has."""
-    return _source(device)
+def next_key(device: Device, generator: Any = None) -> Node:
+    """The key of a random stream that nothing else has, of the default generator unless given."""
+    return _source(device, generator)
 
 
 def _no_leaves(array: Array, dtype: DType, device: Device) -> Node:

@@ -14,6 +14,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar, bits, convert, fma, from_bits, scalar_function, sqrt
+from numbatorch.ops.scalar_combine import larger
 from numbatorch.ops.scalar_exp import LN2_32, LOG32, split_float
 from numbatorch.ops.scalar_fused import fused_horner
 from numbatorch.ops.scalar_run import run
@@ -191,11 +192,45 @@ def random_normal(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
     return box_muller(x0, x1)
 
 
+@scalar_function()
+def uniform_at(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
+    """The middle of the 2**-53 of (0, 1) that random bits name, in float64."""
+    x0, x1 = _both(index, key0, key1)
+    word = convert(x0, dt.uint64) | (convert(x1, dt.uint64) << 32)
+    return convert(word >> convert(11, dt.uint64), dt.float64) * 2.0**-53 + 2.0**-54
+
+
+@scalar_function()
+def waiting_time(x0: Scalar) -> Scalar:
+    """-log(u), u the middle of the interval of (0, 1) that 32 random bits name, in float32."""
+    u = fma(convert(x0, dt.float32), 2.0**-32, 2.0**-33)
+    return abs(_log_of_uniform(u))
+
+
+def _exponential_reference(index: Array, key0: Array, key1: Array) -> Array:
+    x0, _ = _words(index, key0, key1)
+    found: Array = np.asarray(run(waiting_time, x0.astype(np.uint32)))
+    return np.maximum(found, np.float32(2.0**-33), dtype=np.float32)
+
+
+@elementwise(
+    numpy=_exponential_reference,
+    fixed=_KEYS,
+    result=lambda dtype, attrs: dt.float32,
+    differentiable=False,
+    places=(),
+)
+def random_exponential(index: Scalar, key0: Scalar, key1: Scalar) -> Scalar:
+    """A number above 0 from the exponential distribution of rate 1 for each index."""
+    x0, _ = _both(index, key0, key1)
+    return larger(waiting_time(x0), convert(2.0**-33, dt.float32))
+
+
 def _sample(rng: Draw) -> Any:
     index = rng.integers(0, 2**40, rng.dims((1, 0), (4, 5)))
     keys = [np.asarray(rng.integers(0, 2**32), np.uint32) for _ in range(2)]
     return [index, *keys], {}
 
 
-for _op in (random_bits, random_uniform, random_normal):
+for _op in (random_bits, random_uniform, random_normal, random_exponential):
     _op.samples(_sample)

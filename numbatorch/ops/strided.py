@@ -242,3 +242,22 @@ def _strided_places(x: Node, size: Shape, stride: Shape, offset: int) -> Node:
 
 
 sliding.peer = "torch.Tensor.unfold"
+
+
+@diagonal.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    attrs = node.attrs
+    return {**attrs, "dim1": attrs["dim1"] + 1, "dim2": attrs["dim2"] + 1}
+
+
+@sliding.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any] | None:
+    return {**node.attrs, "dim": node.attrs["dim"] + 1} if node.inputs[0].shape else None
+
+
+@as_strided.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    """Each example lies behind the one before."""
+    (batch,), attrs = operands, node.attrs
+    size, stride = (batch.shape[0], *attrs["size"]), (numel(batch.shape[1:]), *attrs["stride"])
+    return {"size": size, "stride": stride, "offset": attrs["offset"]}

@@ -104,6 +104,11 @@ FAMILIES = {
         "nt": "bilinear cdist cosine_similarity dist pairwise_distance pdist",
         "records": "bilinear cdist cosine_similarity pairwise_distance pdist",
     },
+    "ops.distributions": {
+        "Tensor": "bernoulli",
+        "nt": "bernoulli beta binomial gamma poisson",
+        "records": "binomial poisson standard_gamma",
+    },
     "ops.einsum": {
         "Tensor": "trace",
         "nt": "einsum tensordot trace",
@@ -203,7 +208,7 @@ FAMILIES = {
         "records": "dequantize quant_matmul quant_take",
     },
     "ops.random": {
-        "records": "random_bits random_normal random_uniform",
+        "records": "random_bits random_exponential random_normal random_uniform",
     },
     "ops.rearranging": {
         "Tensor": "flip fliplr flipud repeat roll rot90 tile",

@@ -16,7 +16,7 @@ from typing import Any
 from numbatorch.apart import collector_at_rest, set_handler
 from numbatorch.graph import trace_mode
 from numbatorch.tensor.base import untraced
-from numbatorch.tensor.random import unrecorded_draws
+from numbatorch.tensor.draws import unrecorded_draws
 
 
 @contextmanager

@@ -36,8 +36,8 @@ from numbatorch.tensor.base import (
 )
 from numbatorch.tensor.between import nothing_in_between
 from numbatorch.tensor.classes import argument_key
+from numbatorch.tensor.draws import recorded_draws, take_back
 from numbatorch.tensor.guards import Guards
-from numbatorch.tensor.random import recorded_draws, take_back
 from numbatorch.tensor.reachable import declarations_of, guards_of
 from numbatorch.tensor.results import rebuilder, tensors_of
 from numbatorch.tensor.trace import Trace, plans_on, refuse_history

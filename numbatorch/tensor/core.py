@@ -31,6 +31,7 @@ from numbatorch.tensor.base import (
     touches_gradient,
 )
 from numbatorch.tensor.conversion import ConversionMethods
+from numbatorch.tensor.fillers import FillMethods
 from numbatorch.tensor.gradient import check_gradient
 from numbatorch.tensor.hooks import GradientMethods
 from numbatorch.tensor.in_place import InPlaceMethods
@@ -45,7 +46,13 @@ else:
 
 
 class Tensor(
-    ConversionMethods, StrideMethods, NewMethods, InPlaceMethods, GradientMethods, Methods
+    ConversionMethods,
+    StrideMethods,
+    NewMethods,
+    FillMethods,
+    InPlaceMethods,
+    GradientMethods,
+    Methods,
 ):
     """A value of the graph, with PyTorch's methods. Made by `nt.tensor` and the like.
 

@@ -1,127 +1,26 @@
-"""Random tensors. Each call takes the next stream of the generator; a stream is a key of Threefry.
+"""Random tensors: the same seed gives the same bits on every device and number of threads.
 
-The same seed gives the same bits on every device and for every number of threads; only normal
-numbers in float64 may differ in their last places between devices.
+Only normal numbers in float64 may differ in their last places between devices.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.apart import import_module
-from numbatorch.device import Device
 from numbatorch.device import device as as_device
-from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
-from numbatorch.graph import Node, find
-from numbatorch.locks import Lock
-from numbatorch.ops import create
+from numbatorch.graph import Node
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import as_node
-from numbatorch.shape import Shape, sizes_of
-from numbatorch.tensor.base import Array, host_array, host_node, is_tracing
+from numbatorch.ops.operands import as_node, common_device, describe, result_type
+from numbatorch.shape import Shape, broadcast, sizes_of
+from numbatorch.tensor import draws
+from numbatorch.tensor.base import detached, host_array, host_node, is_tracing
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
-
-_WORD = 0xFFFFFFFF
-
-
-class Generator:
-    """A seed, and the number of streams taken from it so far."""
-
-    def __init__(self, seed: int | None = None) -> None:
-        self._lock = Lock()
-        if seed is None:
-            self.seed()
-        else:
-            self.manual_seed(seed)
-
-    def seed(self) -> int:
-        """Start again with a seed that nobody can tell, which is returned."""
-        if _recorded.draws is not None:
-            _recorded.draws.append(Draw(self, None, None))
-        return self._start(int.from_bytes(os.urandom(8), "little")).initial_seed()
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Start again with `seed`, an integer taken modulo 2**64."""
-        if not isinstance(seed, SupportsIndex):
-            raise TypeError(message("manual_seed", f"the seed is {seed!r}, not an integer"))
-        if _recorded.draws is not None:
-            _recorded.draws.append(Draw(self, None, seed.__index__()))
-        return self._start(seed.__index__())
-
-    def _start(self, seed: int) -> Generator:
-        with self._lock:
-            self._seed = seed % 2**64
-            self._streams = 0
-        return self
-
-    def initial_seed(self) -> int:
-        """The seed."""
-        return self._seed
-
-    def take_back(self) -> None:
-        """Have the last stream come once more."""
-        with self._lock:
-            self._streams -= 1
-
-    def key(self) -> Array:
-        """The key of the next stream: two words of 32 bits."""
-        import_module("numbatorch.ops.random")
-        from numbatorch.ops.random import threefry  # with the scalar language, which import spares
-
-        with self._lock:
-            stream, self._streams = self._streams, self._streams + 1
-            seed = self._seed
-        words = threefry(seed & _WORD, seed >> 32, stream & _WORD, stream >> 32)
-        return np.array(words, np.uint32)
-
-
-class Draw(NamedTuple):
-    """What a traced function took from a generator: the key of a stream, or a new start.
-
-    Attributes:
-        key: node of two uint32, or None where the generator was seeded.
-        seed: that it was given, or None where nobody chose it.
-    """
-
-    generator: Generator
-    key: Node | None
-    seed: int | None
-
-    def again(self) -> Array | None:
-        """Do to the generator what was done in the trace; returns the key of the stream."""
-        if self.key is not None:
-            return self.generator.key()
-        if self.seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(self.seed)
-        return None
-
-
-def take_back(draws: Sequence[Draw]) -> None:
-    """Have generators give the keys that were drawn last once more, up to a new start."""
-    for draw in reversed(draws):
-        if draw.key is None:
-            return
-        draw.generator.take_back()
-
-
-class _Recorded(threading.local):
-    draws: list[Draw] | None = None
-
-
-_recorded = _Recorded()
-default_generator = Generator()
+from numbatorch.tensor.draws import Generator, default_generator
 
 
 def manual_seed(seed: int) -> Generator:
@@ -129,73 +28,24 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-@contextmanager
-def recorded_draws() -> Iterator[list[Draw]]:
-    """Lists what is taken from generators within the block, for a plan to take it at each replay.
-
-    Yields:
-        each key that is drawn, and each new start, in order.
-    """
-    before, _recorded.draws = _recorded.draws, []
-    try:
-        yield _recorded.draws
-    finally:
-        _recorded.draws = before
+def seed() -> int:
+    """Seed that generator with a number that nobody can tell, which is returned."""
+    return default_generator.seed()
 
 
-@contextmanager
-def unrecorded_draws() -> Iterator[None]:
-    """What is taken from generators within the block is not listed."""
-    before, _recorded.draws = _recorded.draws, None
-    try:
-        yield
-    finally:
-        _recorded.draws = before
+def initial_seed() -> int:
+    """The seed of that generator."""
+    return default_generator.initial_seed()
 
 
-def _key(where: Device, generator: Generator | None = None) -> Node:
-    """The key of the next stream."""
-    return create.key_through(lambda: _next_key(where, generator))
+def get_rng_state() -> Tensor:
+    """What that generator goes on from."""
+    return default_generator.get_state()
 
 
-def _next_key(where: Device, generator: Generator | None) -> Node:
-    source = default_generator if generator is None else generator
-    if not isinstance(source, Generator):
-        raise TypeError(message("generator", f"{generator!r} is not an nt.Generator"))
-    key = host_node(source.key(), dt.uint32, where)
-    if _recorded.draws is not None:
-        _recorded.draws.append(Draw(source, key, None))
-    return key
-
-
-create.keys_come_from(_key)
-
-
-def _drawn(op: str, shape: Shape, where: Device, generator: Generator | None, **attrs: Any) -> Node:
-    return create.drawn(op, shape, _key(where, generator), **attrs)
-
-
-def _uniform(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
-    if dtype is dt.float64:
-        words = _drawn("random_bits", shape, where, generator)
-        return as_node(find("bitwise_right_shift").apply(words, 11), dt.float64, where) * 2.0**-53
-    digits = {"float32": 24, "float16": 11, "bfloat16": 8}
-    if dtype.name not in digits:
-        raise DTypeError(message("rand", f"needs float16 or wider, not {dtype.name}"))
-    bits = digits[dtype.name]
-    attrs = {"shift": 32 - bits, "scale": 2.0**-bits}  # so that half types do not round up to 1
-    drawn = _drawn("random_uniform", shape, where, generator, **attrs)
-    return as_node(drawn, dtype, where)
-
-
-def _normal(shape: Shape, dtype: DType, where: Device, generator: Generator | None) -> Node:
-    if dtype.kind != "f":
-        raise DTypeError(message("randn", f"needs a floating-point dtype, not {dtype.name}"))
-    if dtype is not dt.float64:
-        return as_node(_drawn("random_normal", shape, where, generator), dtype, where)
-    uniform, turn = (_uniform(shape, dtype, where, generator) for _ in range(2))
-    radius = find("sqrt").apply(find("log").apply(1.0 - uniform) * -2.0)
-    return radius * find("cos").apply(turn * (2 * math.pi))
+def set_rng_state(new_state: Tensor) -> None:
+    """Have that generator go on from what `get_rng_state` gave."""
+    default_generator.set_state(new_state)
 
 
 def _size(operator: str, size: Any) -> Shape:
@@ -213,9 +63,8 @@ def rand(
     generator: Generator | None = None,
 ) -> Tensor:
     """Uniform in [0, 1): multiples of 2**-24 in float32."""
-    shape = _size("rand", size)
-    node = _uniform(shape, dt.named("rand", dtype or dt.float32), as_device(device), generator)
-    return finished(node, requires_grad)
+    shape, kind = _size("rand", size), dt.named("rand", dtype or dt.float32)
+    return finished(draws.uniform(shape, kind, as_device(device), generator), requires_grad)
 
 
 def randn(
@@ -225,20 +74,43 @@ def randn(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """From the standard normal distribution."""
-    shape = _size("randn", size)
-    node = _normal(shape, dt.named("randn", dtype or dt.float32), as_device(device), generator)
-    return finished(node, requires_grad)
+    """From the standard normal distribution; complex numbers have variance 1."""
+    shape, kind = _size("randn", size), dt.named("randn", dtype or dt.float32)
+    return finished(draws.normal(shape, kind, as_device(device), generator), requires_grad)
 
 
-def rand_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """`rand` in the shape, dtype and device of `input`."""
-    return rand(input.shape, dtype=input.dtype, device=input.device, generator=generator)
+def rand_like(
+    input: Tensor,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """`rand` in the shape, dtype and device of `input` unless given."""
+    kind, where = _like(input, dtype, device)
+    return rand(
+        input.shape, dtype=kind, device=where, requires_grad=requires_grad, generator=generator
+    )
 
 
-def randn_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """`randn` in the shape, dtype and device of `input`."""
-    return randn(input.shape, dtype=input.dtype, device=input.device, generator=generator)
+def randn_like(
+    input: Tensor,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """`randn` in the shape, dtype and device of `input` unless given."""
+    kind, where = _like(input, dtype, device)
+    return randn(
+        input.shape, dtype=kind, device=where, requires_grad=requires_grad, generator=generator
+    )
+
+
+def _like(input: Tensor, dtype: dt.Like | None, device: Where) -> tuple[dt.Like, Where]:
+    return dtype or input.dtype, input.device if device is None else device
 
 
 def randint(
@@ -248,6 +120,7 @@ def randint(
     *,
     dtype: dt.Like | None = None,
     device: Where = None,
+    requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Integers in [low, high), or in [0, low) if `high` is absent; int64 unless given.
@@ -263,10 +136,24 @@ def randint(
     for number in (first, last - 1):
         fitting("randint", number, target)
     where = as_device(device)
-    bits = _drawn("random_bits", _size("randint", (size,)), where, generator)
-    span = as_node(last - first, dt.uint64, where)
-    drawn = as_node(find("remainder").apply(bits, span), dt.int64, where)
-    return Tensor(as_node(drawn + first, target, where))
+    drawn = draws.integers(_size("randint", (size,)), first, last, where, generator)
+    return finished(as_node(drawn, target, where), requires_grad)
+
+
+def randint_like(
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """`randint` in the shape, dtype and device of `input` unless given."""
+    kind, where = _like(input, dtype, device)
+    options: dict[str, Any] = {"dtype": kind, "device": where, "requires_grad": requires_grad}
+    return randint(low, high, input.shape, generator=generator, **options)
 
 
 def randperm(
@@ -281,8 +168,112 @@ def randperm(
     fitting("randperm", max(n - 1, 0), target)
     where = as_device(device)
     if is_tracing():  # each replay has an order of its own
-        drawn = _drawn("random_bits", (n,), where, generator)
-        return Tensor(drawn).argsort(stable=True).to(target)
-    bits = host_array(_drawn("random_bits", (n,), as_device("numpy"), generator))
-    order = np.argsort(bits, kind="stable")
+        return Tensor(draws.bits((n,), where, generator)).argsort(stable=True).to(target)
+    words = host_array(draws.bits((n,), as_device("numpy"), generator))
+    order = np.argsort(words, kind="stable")
     return Tensor(host_node(order.astype(target.numpy), target, where))
+
+
+def normal(
+    mean: Tensor | float,
+    std: Tensor | float = 1.0,
+    size: Any = None,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """From normal distributions; no gradient flows to what they are given by.
+
+    Args:
+        mean, std: numbers, or tensors that broadcast, one distribution each.
+        size: shape of the result where both are numbers.
+        dtype, device, requires_grad: as of `randn`; where one is a tensor as of that.
+    Raises:
+        OutOfRange: a standard deviation is negative.
+    """
+    given = [x for x in (mean, std) if isinstance(x, Tensor)]
+    if isinstance(std, Tensor) and not is_tracing():
+        least = float(host_array(std.detach().node).min()) if std.numel() else 0.0
+    else:
+        least = 0.0 if isinstance(std, Tensor) else std
+    if least < 0:
+        raise OutOfRange(message("normal", f"the standard deviation {least} is negative"))
+    if not given:
+        if size is None:
+            raise TypeError(message("normal", "needs a size beside two numbers"))
+        shape, kind = _size("normal", size), dt.named("normal", dtype or dt.float32)
+        drawn = draws.normal(shape, kind, as_device(device), generator) * std + mean
+        return finished(drawn, requires_grad)
+    if size is not None or dtype is not None or device is not None:
+        raise TypeError(message("normal", "takes no size, dtype or device beside a tensor"))
+    nodes = [detached(x.node) if isinstance(x, Tensor) else x for x in (mean, std)]
+    found = [x for x in nodes if isinstance(x, Node)]
+    shape = broadcast("normal", *[x.shape for x in found])
+    where, kind = common_device("normal", found), result_type(found)
+    return Tensor(draws.normal(shape, kind, where, generator) * nodes[1] + nodes[0])
+
+
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers of categories, drawn by weights that need not add up to 1: int64.
+
+    Args:
+        input: (K,) or (N, K) floats, not negative.
+        num_samples: how many are drawn of each row.
+        replacement: whether a category may be drawn again.
+    Returns:
+        (num_samples,) or (N, num_samples).
+    Raises:
+        OutOfRange: a weight is negative, NaN or infinite, or a row has too few above 0; compiled
+            functions do not look.
+        ShapeError: more are drawn without replacement than there are categories.
+    """
+    node = detached(input.node)
+    if node.dtype.kind != "f":
+        raise DTypeError(message("multinomial", f"weights are floats, not {describe(node)}"))
+    if len(node.shape) not in (1, 2) or not node.shape[-1]:
+        problem = "weights are (K,) or (N, K) with K above 0"
+        raise ShapeError(message("multinomial", problem, describe(node)))
+    K = node.shape[-1]
+    if num_samples <= 0 or (not replacement and num_samples > K):
+        problem = f"{num_samples} cannot be drawn of {K} categories"
+        raise ShapeError(message("multinomial", problem, f"replacement is {replacement}"))
+    if not is_tracing():
+        _check_weights(host_array(node), 1 if replacement else num_samples)
+    wide = as_node(node, dt.float64 if node.device.has_float64 else dt.float32, node.device)
+    weights = Tensor(wide)
+    if not replacement:  # the first of exponential waiting times with these rates
+        waiting = draws.exponential(wide.shape, wide.dtype, node.device, generator)
+        return (weights / Tensor(waiting)).topk(num_samples, -1).indices
+    total = weights.cumsum(-1)
+    drawn = draws.uniform((*node.shape[:-1], num_samples), wide.dtype, node.device, generator)
+    places = Tensor(drawn) * total[..., -1:]
+    found = _searched(total, places)
+    # A place that rounding put at the total is that of the last category that has a weight.
+    last = (weights > 0).long().cumsum(-1).argmax(-1, keepdim=True)
+    return found.minimum(last)
+
+
+def _searched(total: Tensor, places: Tensor) -> Tensor:
+    """How many sums are no larger than each place."""
+    search: Any = getattr(total, "searchsorted", None)
+    if search is None:
+        return (total[..., None, :] <= places[..., None]).sum(-1)
+    found: Tensor = search(places, right=True)
+    return found
+
+
+def _check_weights(values: Any, least: int) -> None:
+    """Raise OutOfRange unless weights are some of which rows can be drawn."""
+    array = values.astype(np.float64)
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise OutOfRange(message("multinomial", "a weight is negative, NaN or infinite"))
+    if ((array > 0).sum(-1) < least).any():
+        raise OutOfRange(message("multinomial", f"fewer than {least} weights of a row are above 0"))

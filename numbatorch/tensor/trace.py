@@ -32,8 +32,8 @@ from numbatorch.tensor.compiled_gradient import (
     refusal,
     result_nodes,
 )
+from numbatorch.tensor.draws import Draw, take_back
 from numbatorch.tensor.guards import Guards
-from numbatorch.tensor.random import Draw, take_back
 from numbatorch.tensor.traced import (
     LEAVES_NONE,
     STAYS,

@@ -13,8 +13,8 @@ from numbatorch.graph import Node, toposort
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.shape import Shape, list_shape
 from numbatorch.tensor.base import Handle, is_leaf, realize_nodes
+from numbatorch.tensor.draws import Draw
 from numbatorch.tensor.guards import ATTRIBUTES, Guards, same
-from numbatorch.tensor.random import Draw
 from numbatorch.variable import FloatVariable, Variable
 
 STAYS, LEAVES_NONE = -1, -2

@@ -1,5 +1,6 @@
 """Random numbers: the same bits on every device, and what they are made of."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,9 @@ DRAWS: dict[str, Callable[[str], nt.Tensor]] = {
     "randint": lambda device: nt.randint(-5, 2**40, (COUNT,), device=device),
     "randperm": lambda device: nt.randperm(COUNT, device=device),
     "dropout": lambda device: nt.nn.functional.dropout(nt.ones(COUNT, device=device), 0.3),
+    "exponential": lambda device: nt.empty(COUNT, device=device).exponential_(),
+    "bernoulli": lambda device: nt.bernoulli(nt.full((COUNT,), 0.3, device=device)),
+    "poisson": lambda device: nt.poisson(nt.full((COUNT,), 12.5, device=device)),
     "in a fused sum": lambda device: nt.randn(COUNT, device=device) + 0.7,
 }
 
@@ -80,3 +84,80 @@ def test_normal_numbers_at_the_ends_of_their_bits() -> None:
         == run(box_muller, first, np.uint32([2**30])).item()
         == 0
     )
+
+
+def full(value: float) -> nt.Tensor:
+    return nt.full((20_000,), value, dtype=nt.float64, device="numpy")
+
+
+# What is drawn, its mean and its standard deviation.
+DISTRIBUTIONS: dict[str, tuple[Callable[[], nt.Tensor], float, float]] = {
+    "uniform": (lambda: full(0).uniform_(-1, 3), 1, 4 / 12**0.5),
+    "normal": (lambda: nt.normal(full(3), 0.5), 3, 0.5),
+    "log_normal": (lambda: full(0).log_normal_(0, 0.5), 1.13315, 0.6039),
+    "exponential": (lambda: full(0).exponential_(4), 0.25, 0.25),
+    "geometric": (lambda: full(0).geometric_(0.25), 4, 12**0.5),
+    "bernoulli": (lambda: full(0).bernoulli_(full(0.3)), 0.3, 0.21**0.5),
+    "random": (lambda: full(0).random_(-3, 5), 0.5, (63 / 12) ** 0.5),
+    "few of Poisson": (lambda: nt.poisson(full(2.5)), 2.5, 2.5**0.5),
+    "many of Poisson": (lambda: nt.poisson(full(250)), 250, 250**0.5),
+    "few of tries": (lambda: nt.binomial(full(40), full(0.9)), 36, 3.6**0.5),
+    "many of tries": (lambda: nt.binomial(full(400), full(0.6)), 240, 96**0.5),
+    "gamma": (lambda: nt.gamma(full(9), 2.0), 4.5, 1.5),
+    "gamma of a small shape": (lambda: nt.gamma(full(0.1)), 0.1, 0.1**0.5),
+    "beta": (lambda: nt.beta(full(2), full(6)), 0.25, (12 / 576) ** 0.5),
+}
+
+
+@pytest.mark.parametrize("draw, mean, deviation", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def test_moments_of_distributions(
+    draw: Callable[[], nt.Tensor], mean: float, deviation: float
+) -> None:
+    nt.manual_seed(7)
+    values = draw().numpy()
+    spread = deviation / len(values) ** 0.5
+    assert abs(values.mean() - mean) < 5 * spread
+    assert values.std() == pytest.approx(deviation, rel=0.1)
+
+
+def test_what_distributions_are_given_is_checked() -> None:
+    x = nt.zeros(3)
+    for fill in (
+        lambda: x.uniform_(3, -1),
+        lambda: x.normal_(0, -1),
+        lambda: x.exponential_(0),
+        lambda: x.geometric_(1),
+        lambda: x.cauchy_(0, 0),
+        lambda: x.log_normal_(0, 0),
+        lambda: x.bernoulli_(1.5),
+        lambda: x.random_(5, 5),
+        lambda: nt.normal(x, -nt.ones(3)),
+        lambda: nt.multinomial(nt.tensor([1.0, -1.0]), 1),
+        lambda: nt.multinomial(nt.tensor([1.0, 0.0]), 2),
+    ):
+        with pytest.raises(nt.OutOfRange):
+            fill()
+    with pytest.raises(nt.DTypeError):
+        x.long().normal_()
+    assert x.tolist() == [0, 0, 0]
+    assert np.isnan(nt.poisson(nt.tensor([-1.0, math.nan])).numpy()).all()
+
+
+def test_multinomial_draws_by_weight_and_without_replacement_each_once() -> None:
+    nt.manual_seed(0)
+    weights = nt.tensor([[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, 2.0, 4.0]])
+    drawn = nt.multinomial(weights, 4000, replacement=True).numpy()
+    shares = np.stack([np.bincount(row, minlength=4) / 4000 for row in drawn])
+    np.testing.assert_allclose(shares, [[0.25, 0, 0.75, 0], [0, 0.25, 0.25, 0.5]], atol=0.04)
+    once = nt.multinomial(weights, 2).numpy()
+    assert sorted(once[0]) == [0, 2] and len(set(once[1])) == 2 and 0 not in once[1]
+
+
+def test_a_generator_goes_on_from_its_state() -> None:
+    generator = nt.Generator(3)
+    nt.rand(2, generator=generator)
+    state = generator.get_state()
+    first = [nt.bernoulli(nt.full((9,), 0.5), generator=generator).tolist() for _ in range(2)]
+    generator.set_state(state)
+    again = [nt.bernoulli(nt.full((9,), 0.5), generator=generator).tolist() for _ in range(2)]
+    assert first == again and first[0] != first[1]

@@ -19,6 +19,7 @@ OURS = {
     *(f"{place}.{name}" for place in ("nt", "Tensor") for name in "gelu silu softplus".split()),
     *("nt.leaky_relu", "Tensor.leaky_relu", "Tensor.std_mean", "Tensor.var_mean"),
     *("nn.functional.attention", "nn.functional.rope"),
+    *("nt.beta", "nt.gamma"),  # of torch.distributions
 }
 
 # Where the arguments differ on purpose. A call that PyTorch reads in another way raises.

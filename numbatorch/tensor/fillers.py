@@ -1,0 +1,162 @@
+"""Methods of Tensor that fill it with random numbers, in place."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, OutOfRange, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.numbers import fitting
+from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.tensor import draws
+from numbatorch.tensor.base import Handle, detached
+from numbatorch.tensor.draws import Generator
+
+if TYPE_CHECKING:
+    from numbatorch.tensor.core import Tensor
+
+
+class FillMethods(Handle):
+    """They take the next stream of the generator; see tensor/draws.py."""
+
+    __slots__ = ()
+
+    def uniform_(
+        self, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None
+    ) -> Tensor:
+        """Uniform in [from_, to)."""
+        node = _floats("uniform_", self, complex_too=True)
+        if not from_ <= to or not math.isfinite(to - from_):
+            raise OutOfRange(message("uniform_", f"there is no range from {from_} to {to}"))
+        drawn = draws.uniform(node.shape, node.dtype, node.device, generator)
+        if (from_, to) == (0.0, 1.0) or node.dtype.is_complex:
+            offset = complex(from_, from_) if node.dtype.is_complex and from_ else from_
+            return _filled(self, "uniform_", drawn * (to - from_) + offset)
+        wide = as_node(drawn, node.dtype.compute, node.device) * (to - from_) + from_
+        below = _before(to, node.dtype) if to > from_ else to
+        return _filled(self, "uniform_", find("minimum").apply(wide, below))
+
+    def normal_(
+        self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+    ) -> Tensor:
+        """From the normal distribution of a mean and a standard deviation."""
+        node = _floats("normal_", self, complex_too=True)
+        if not std >= 0:
+            raise OutOfRange(message("normal_", f"the standard deviation {std} is negative"))
+        return _filled(self, "normal_", _normal(node, generator) * std + mean)
+
+    def log_normal_(
+        self, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+    ) -> Tensor:
+        """exp of numbers from the normal distribution of a mean and a standard deviation."""
+        node = _floats("log_normal_", self)
+        if not std > 0:
+            raise OutOfRange(message("log_normal_", f"the standard deviation {std} is not above 0"))
+        drawn = _normal(node, generator) * std + mean
+        return _filled(self, "log_normal_", find("exp").apply(drawn))
+
+    def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+        """From the exponential distribution of a rate, none of them 0."""
+        node = _floats("exponential_", self)
+        if not lambd > 0:
+            raise OutOfRange(message("exponential_", f"the rate {lambd} is not above 0"))
+        drawn = draws.exponential(node.shape, node.dtype.compute, node.device, generator)
+        return _filled(self, "exponential_", drawn / lambd)
+
+    def cauchy_(
+        self, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+    ) -> Tensor:
+        """From the Cauchy distribution: median + sigma * tan(pi * (u - 1 / 2)), u uniform."""
+        node = _floats("cauchy_", self)
+        if not sigma > 0:
+            raise OutOfRange(message("cauchy_", f"sigma {sigma} is not above 0"))
+        drawn = draws.uniform(node.shape, node.dtype.compute, node.device, generator)
+        turned = find("tan").apply((drawn - 0.5) * math.pi)
+        return _filled(self, "cauchy_", turned * sigma + median)
+
+    def geometric_(self, p: float, *, generator: Generator | None = None) -> Tensor:
+        """How many tries it takes to succeed, each with probability p: 1 at least."""
+        node = self._noted()
+        if not 0 < p < 1:
+            raise OutOfRange(message("geometric_", f"p {p} is not in (0, 1)"))
+        narrow = node.dtype.compute is dt.float32 or not node.device.has_float64
+        wide = dt.float32 if narrow else dt.float64
+        waiting = draws.exponential(node.shape, wide, node.device, generator)
+        tries = find("ceil").apply(waiting / -math.log1p(-p))
+        return _filled(self, "geometric_", find("maximum").apply(tries, 1.0))
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+        """1 with a probability, a number or a tensor that broadcasts, and 0 otherwise."""
+        node = self._noted()
+        if isinstance(p, Handle):
+            chance: Any = expanded(detached(p._noted()), node.shape)
+            kind = chance.dtype.compute
+            if chance.dtype.kind != "f":
+                raise DTypeError(message("bernoulli_", f"p is of floats, not {describe(chance)}"))
+        else:
+            if not 0 <= p <= 1:
+                raise OutOfRange(message("bernoulli_", f"p {p} is not in [0, 1]"))
+            chance, kind = p, dt.float64 if node.dtype is dt.float64 else dt.float32
+        drawn = draws.uniform(node.shape, kind, node.device, generator)
+        return _filled(self, "bernoulli_", find("lt").apply(drawn, chance))
+
+    def random_(
+        self, from_: int | None = None, to: int | None = None, *, generator: Any = None
+    ) -> Tensor:
+        """Integers in [from_, to), or in [0, from_) if it is the only number.
+
+        Without any: all from 0 on that the dtype holds, or that a float type holds exactly.
+        """
+        node = self._noted()
+        first, end = from_ or 0, to
+        if end is None:
+            first, end = 0, _count(node.dtype) if from_ is None else from_
+        if not first < end:
+            raise OutOfRange(message("random_", f"no integers in [{first}, {end})"))
+        for number in (first, end - 1):
+            fitting("random_", number, node.dtype)
+        drawn = draws.integers(node.shape, first, end, node.device, generator)
+        return _filled(self, "random_", drawn)
+
+
+def _floats(operator: str, handle: Handle, complex_too: bool = False) -> Node:
+    """The node of a tensor of floats."""
+    node = handle._noted()
+    if node.dtype.kind != "f" and not (complex_too and node.dtype.is_complex):
+        raise DTypeError(message(operator, f"needs floats, not {describe(node)}"))
+    return node
+
+
+def _normal(node: Node, generator: Generator | None) -> Node:
+    """Standard normal numbers for a tensor, in the dtype that its arithmetic is done in."""
+    kind = node.dtype if node.dtype.is_complex else node.dtype.compute
+    return draws.normal(node.shape, kind, node.device, generator)
+
+
+def _count(dtype: DType) -> int:
+    """How many integers from 0 on a dtype holds, of which 63 bits are drawn at most."""
+    if dtype.name in draws.DIGITS:
+        return int(2 ** draws.DIGITS[dtype.name]) + 1
+    if dtype is dt.bool_:
+        return 2
+    if dtype.kind not in "iu":
+        raise DTypeError(message("random_", f"{dtype.name} holds no integers"))
+    return min(int(np.iinfo(dtype.numpy).max) + 1, 2**63)
+
+
+def _before(number: float, dtype: DType) -> float:
+    """The largest number of a float dtype below another."""
+    below = np.nextafter(np.asarray(number).astype(dtype.numpy), np.asarray(-np.inf, dtype.numpy))
+    return float(below)
+
+
+def _filled(handle: Handle, operator: str, values: Node) -> Tensor:
+    """Have a tensor hold values, in its own dtype."""
+    handle._take_here()
+    handle._update(operator, as_node(values, handle.node.dtype, handle.node.device))
+    return handle  # type: ignore[return-value]
