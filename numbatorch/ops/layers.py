@@ -1,4 +1,4 @@
-"""Public functions of layers without state: linear, embedding, norms, dropout."""
+"""Public functions of layers without state: linear, norms, dropout."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from numbatorch.apart import import_module
 from numbatorch.errors import OutOfRange, ShapeError, message
-from numbatorch.graph import Node, find
-from numbatorch.ops import compare, create, index, norm
+from numbatorch.graph import Node
+from numbatorch.ops import compare, create, norm
 from numbatorch.ops.arithmetic import clamp, masked_fill
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.shaping import reshape
@@ -15,23 +15,6 @@ from numbatorch.ops.surface import public
 from numbatorch.shape import numel
 
 _EPSILON = {"float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-
-
-@public("nn.functional")
-def embedding(input: Node, weight: Node) -> Node:
-    """Rows of `weight` (V, C), plain or in GGML blocks, for each number in `input`.
-
-    Returns:
-        (*input.shape, C).
-    Raises:
-        OutOfRange: a number is not in [0, V); when the result is realized.
-
-    >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-    [[3.0, 4.0], [1.0, 2.0]]
-    """
-    if weight.dtype.kind == "q":
-        return find("quant_take").apply(weight, input)
-    return index.take.apply(weight, input)
 
 
 def _over_last(operator: str, input: Node, normalized_shape: Sequence[int]) -> tuple[Node, int]:

@@ -114,6 +114,9 @@ FAMILIES = {
         "nt": "einsum tensordot trace",
         "records": "einsum tensordot trace",
     },
+    "ops.embedding": {
+        "nn.functional": "embedding embedding_bag",
+    },
     "ops.float_parts": {
         "Tensor": "frexp",
         "nt": "frexp",
@@ -137,7 +140,7 @@ FAMILIES = {
         ),
     },
     "ops.layers": {
-        "nn.functional": "dropout embedding layer_norm normalize rms_norm",
+        "nn.functional": "dropout layer_norm normalize rms_norm",
         "nt": "layer_norm rms_norm",
     },
     "ops.linalg": {
@@ -247,6 +250,11 @@ FAMILIES = {
             "scatter scatter_add scatter_reduce select_scatter slice_scatter"
         ),
     },
+    "ops.searching": {
+        "Tensor": "histc",
+        "nt": "bucketize histc searchsorted",
+        "records": "histc search_rows",
+    },
     "ops.selecting": {
         "Tensor": "gather index_select take take_along_dim",
         "nt": "gather index_select take take_along_dim",
@@ -315,9 +323,13 @@ FAMILIES = {
     "ops.view": {
         "records": "clone detach permute reinterpret reshape select slice slice_update",
     },
+    "tensor.distinct": {
+        "Tensor": "bincount unique unique_consecutive",
+        "nt": "bincount unique unique_consecutive",
+    },
     "tensor.dynamic": {
-        "Tensor": "argwhere masked_select nonzero unique",
-        "nt": "argwhere masked_select nonzero unique",
+        "Tensor": "argwhere masked_select nonzero nonzero_static",
+        "nt": "argwhere masked_select nonzero nonzero_static",
     },
     "tensor.reading": {
         "Tensor": "allclose equal where",

@@ -35,6 +35,12 @@ def _(node: Node) -> Node:
     return node.inputs[1]
 
 
+def straight_through(history: Node, value: Node) -> Node:
+    """`value`, whose gradient flows to `history` of its shape and dtype instead."""
+    operands = (history, value)
+    return Node(STRAIGHT_THROUGH, operands, {}, value.shape, value.dtype, value.device)
+
+
 def with_history(old: Node, value: Node) -> Node:
     """`value` with the history of `old`, which a change that is not recorded leaves as it is."""
     history = old.inputs[0] if old.op is STRAIGHT_THROUGH else old

@@ -9,29 +9,31 @@ from typing import Any
 
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.create import iota
 from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import narrow, permute, reshape, stack
-from numbatorch.shape import Shape, broadcast, contiguous_strides, normalize_dim, numel
+from numbatorch.ops.view import cat, narrow, reshape, stack
+from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Array, host_array, is_tracing
 
 
 def counted(operator: str, count: Node, *found: Node) -> list[Node]:
     """The first `count` rows of each node: reads the count."""
-    _refuse_traced(operator, found[0])
+    refuse_traced(operator, found[0])
     size = int(host_array(count))
     return [narrow(node, 0, 0, size) for node in found]
 
 
 def mask_on_host(mask: Node) -> Array:
     """The elements of a mask among other indices, of which the host makes positions."""
-    _refuse_traced("index", mask)
+    refuse_traced("index", mask)
     return host_array(mask)
 
 
-def _refuse_traced(operator: str, node: Node) -> None:
+def refuse_traced(operator: str, node: Node) -> None:
+    """Raise ShapeError where the shape of a result would be part of a trace."""
     if is_tracing():
         raise ShapeError(
             message(
@@ -77,15 +79,21 @@ def nonzero(input: Node, *, as_tuple: bool = False) -> Any:
     """
     mask = input if input.dtype is dt.bool_ else find("ne").apply(input, 0)
     flat = positions("nonzero", mask)
-    found = []
-    for size, stride in zip(input.shape, contiguous_strides(input.shape), strict=True):
-        along = find("floor_divide").apply(flat, stride)
-        found.append(find("remainder").apply(along, size))
+    found = _along_each(flat, input.shape)
     if as_tuple:
         return tuple(found) if found else (flat,)
     if not found:
         return const(0, dt.int64, input.device, (*flat.shape, 0))
     return stack(found, 1)
+
+
+def _along_each(flat: Node, shape: Shape) -> list[Node]:
+    """Row-major positions in a shape as positions along each dimension."""
+    found = []
+    for size, stride in zip(shape, contiguous_strides(shape), strict=True):
+        along = find("floor_divide").apply(flat, stride)
+        found.append(find("remainder").apply(along, size))
+    return found
 
 
 @public()
@@ -101,6 +109,33 @@ def argwhere(input: Node) -> Node:
 
 
 @public()
+def nonzero_static(input: Node, *, size: int, fill_value: int = -1) -> Node:
+    """The first `size` positions of elements that are not zero, then `fill_value`.
+
+    Its shape does not depend on values, so a compiled function takes it.
+
+    Returns:
+        int64 (size, rank).
+
+    >>> from numbatorch import tensor
+    >>> nonzero_static(tensor([0, 3, 5]), size=3).tolist()
+    [[1], [2], [-1]]
+    """
+    if size < 0:
+        raise OutOfRange(message("nonzero_static", f"size is {size}, not 0 or more"))
+    mask = input if input.dtype is dt.bool_ else find("ne").apply(input, 0)
+    compact: Any = find("compact")
+    flat, count = compact.parts(reshape.apply(mask, shape=(numel(mask.shape),)))
+    taken = min(size, flat.shape[0])
+    flat = cat([narrow(flat, 0, 0, taken), const(0, dt.int64, input.device, (size - taken,))])
+    there = find("lt").apply(iota(size, input.device), count)
+    found = [
+        find("where").apply(there, along, fill_value) for along in _along_each(flat, input.shape)
+    ]
+    return stack(found, 1) if found else const(0, dt.int64, input.device, (size, 0))
+
+
+@public()
 def masked_select(input: Node, mask: Node) -> Node:
     """The elements where the mask is True, in one dimension; both are broadcast together.
 
@@ -110,53 +145,3 @@ def masked_select(input: Node, mask: Node) -> Node:
     """
     shape = broadcast("masked_select", input.shape, mask.shape)
     return selected("masked_select", expanded(input, shape), expanded(mask, shape))
-
-
-@public()
-def unique(
-    input: Node,
-    sorted: bool = True,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The distinct elements in ascending order; each NaN is distinct from all others.
-
-    Args:
-        sorted: the order is ascending in any case.
-        return_inverse: give for each element of the input the position of its like, too.
-        return_counts: give how often each occurs, too.
-        dim: look for distinct slices along this dimension, ordered by their elements.
-    Returns:
-        (n,), or slices along `dim`; with what was asked for a tuple, inverse before counts, both
-        int64. No gradient flows.
-
-    >>> from numbatorch import tensor
-    >>> [part.tolist() for part in unique(tensor([3, 1, 3]), return_counts=True)]
-    [[1, 3], [1, 2]]
-    """
-    order: Shape = ()
-    kept: Shape = ()
-    if dim is None:
-        rows, whole = reshape.apply(input, shape=(numel(input.shape),)), input.shape
-    else:
-        axis = normalize_dim("unique", dim, len(input.shape))
-        order = (axis, *(i for i in range(len(input.shape)) if i != axis))
-        turned = permute.apply(input, dims=order)
-        whole, kept = turned.shape[:1], turned.shape[1:]
-        rows = reshape.apply(turned, shape=(*whole, numel(kept)))
-    import_module("numbatorch.ops.compact")
-    from numbatorch.ops.compact import unique_rows
-
-    found, inverse, counts, count = unique_rows.parts(rows)
-    found, counts = counted("unique", count, found, counts)
-    if dim is not None:
-        found = reshape.apply(found, shape=(*found.shape[:1], *kept))
-        back = tuple(order.index(i) for i in range(len(order)))
-        found = permute.apply(found, dims=back)
-    asked = [found]
-    if return_inverse:
-        asked.append(reshape.apply(inverse, shape=whole))
-    if return_counts:
-        asked.append(counts)
-    return found if len(asked) == 1 else tuple(asked)

@@ -1,0 +1,212 @@
+"""Public functions that look rows up in a table, and sums of them by bags."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops import compare
+from numbatorch.ops import index as indexing
+from numbatorch.ops.create import iota
+from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.scattering import scatter_reduce
+from numbatorch.ops.selecting import flat
+from numbatorch.ops.surface import public
+from numbatorch.ops.view import narrow, reshape
+from numbatorch.ops.write_through import straight_through
+
+
+@public("nn.functional")
+def embedding(
+    input: Node,
+    weight: Node,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Node:
+    """Rows of `weight` (V, C), plain or in GGML blocks, for each number in `input`.
+
+    Args:
+        padding_idx: a row that gets no gradient; -1 is the last.
+        max_norm: rows of a larger norm are scaled down to it. Unlike in PyTorch `weight` stays as
+            it is; the gradient is that of the row as it is used, as there.
+        norm_type: the p of the norm.
+        scale_grad_by_freq: divide the gradient of a row by how often it is looked up.
+        sparse: changes nothing: gradients are dense.
+    Returns:
+        (*input.shape, C).
+    Raises:
+        OutOfRange: a number is not in [0, V); when the result is realized.
+
+    >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    if weight.dtype.kind == "q":
+        return find("quant_take").apply(weight, input)
+    _check_table("embedding", input, weight)
+    pad = _padding("embedding", padding_idx, weight)
+    value = history = indexing.take.apply(weight, input)
+    if max_norm is not None:
+        value = _at_most(value, max_norm, norm_type)
+    if scale_grad_by_freq:
+        times = _times(input, weight.shape[0])
+        history = history / as_node(_beside(times), history.dtype, history.device)
+    if pad is not None:
+        history = compare.where.apply(_beside(compare.eq.apply(input, pad)), 0.0, history)
+    return value if value is history else straight_through(history, value)
+
+
+@public("nn.functional")
+def embedding_bag(
+    input: Node,
+    weight: Node,
+    offsets: Node | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: Literal["sum", "mean", "max"] = "mean",
+    sparse: bool = False,
+    per_sample_weights: Node | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Node:
+    """Sums, means or largest elements of the rows of `weight` (V, C) that each bag lists.
+
+    Args:
+        input: (B, N) integers, or (L,) with `offsets`.
+        offsets: (B,), where the bags begin, in ascending order from 0 on.
+        max_norm, norm_type, scale_grad_by_freq, sparse: as for `embedding`.
+        mode: what is taken of a bag; of an empty one it is 0.
+        per_sample_weights: a factor for each element of `input`, in mode sum.
+        include_last_offset: `offsets` is (B + 1,) and ends with L.
+        padding_idx: a row that is left out; -1 is the last.
+    Returns:
+        (B, C).
+
+    >>> embedding_bag(tensor([[0, 1]]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[2.0, 3.0]]
+    """
+    _check_table("embedding_bag", input, weight)
+    bags, bag = _bags(input, offsets, include_last_offset)
+    places = flat(input)
+    if per_sample_weights is not None:
+        _check_factors(input, weight, per_sample_weights, mode)
+    rows = embedding(places, weight, None, max_norm, norm_type, scale_grad_by_freq)
+    pad = _padding("embedding_bag", padding_idx, weight)
+    kept = None if pad is None else compare.ne.apply(places, pad)
+    C, dtype, where = weight.shape[1], rows.dtype, rows.device
+    if mode == "max":
+        return _largest(rows, bag, bags, kept)
+    if per_sample_weights is not None:
+        rows = rows * _beside(flat(per_sample_weights))
+    if kept is not None:
+        rows = compare.where.apply(_beside(kept), rows, 0.0)
+    total = indexing.index_add.apply(const(0.0, dtype, where, (bags, C)), bag, rows)
+    if mode == "sum":
+        return total
+    return total / as_node(_beside(_sizes(bag, bags, kept)), dtype, where)
+
+
+def _check_table(op: str, input: Node, weight: Node) -> None:
+    about = (f"input {describe(input)}", f"weight {describe(weight)}")
+    if len(weight.shape) != 2:
+        raise ShapeError(message(op, "weight must be (V, C)", *about))
+    if input.dtype.kind not in "iu":
+        raise DTypeError(message(op, f"indices must be integers, not {input.dtype.name}", *about))
+
+
+def _padding(op: str, padding_idx: int | None, weight: Node) -> int | None:
+    size = weight.shape[0]
+    if padding_idx is None:
+        return None
+    if not -size <= padding_idx < size:
+        raise OutOfRange(message(op, f"padding_idx is {padding_idx} of {size} rows"))
+    return padding_idx % size
+
+
+def _beside(x: Node) -> Node:
+    """(..., 1): one number for each row."""
+    return reshape.apply(x, shape=(*x.shape, 1))
+
+
+def _times(input: Node, rows: int) -> Node:
+    """How often each number occurs in the input, at each of its places."""
+    zeros = const(0, dt.int64, input.device, (rows,))
+    ones = const(1, dt.int64, input.device, input.shape)
+    return indexing.take.apply(indexing.index_add.apply(zeros, input, ones), input)
+
+
+def _at_most(rows: Node, largest: float, p: float) -> Node:
+    """Rows scaled down to a norm, in float32 for half types."""
+    wide = as_node(rows, rows.dtype.compute, rows.device)
+    last = (len(rows.shape) - 1,)
+    size = find("abs").apply(wide)
+    if np.isinf(p):
+        norm = find("max").apply(size, dims=last)
+    else:
+        norm = find("sum").apply(size**p, dims=last) ** (1 / p)
+    scaled = wide * (largest / (norm + 1e-7))
+    return as_node(
+        compare.where.apply(compare.gt.apply(norm, largest), scaled, wide), rows.dtype, rows.device
+    )
+
+
+def _bags(input: Node, offsets: Node | None, last: bool) -> tuple[int, Node]:
+    """How many bags there are, and the bag of each element of the input."""
+    if len(input.shape) == 2:
+        if offsets is not None:
+            raise ShapeError(message("embedding_bag", "offsets go with an input of one dimension"))
+        B, N = input.shape
+        return B, find("floor_divide").apply(iota(B * N, input.device), max(N, 1))
+    if len(input.shape) != 1 or offsets is None or len(offsets.shape) != 1:
+        problem = "input must be (B, N), or (L,) with offsets (B,)"
+        about = [describe(x) for x in (input, offsets) if x is not None]
+        raise ShapeError(message("embedding_bag", problem, *about))
+    if offsets.dtype.kind not in "iu":
+        raise DTypeError(message("embedding_bag", f"offsets are {offsets.dtype.name}"))
+    bags = offsets.shape[0] - int(last)
+    if bags < 0:
+        raise ShapeError(message("embedding_bag", "include_last_offset needs an offset"))
+    begins = as_node(narrow(offsets, 0, 0, bags), dt.int64, input.device)
+    lines, places = (
+        reshape.apply(x, shape=(1, x.shape[0]))
+        for x in (begins, iota(input.shape[0], input.device))
+    )
+    found = find("search_rows").apply(lines, places, right=True)
+    return bags, flat(found) - 1
+
+
+def _check_factors(input: Node, weight: Node, factors: Node, mode: str) -> None:
+    about = (f"input {describe(input)}", f"per_sample_weights {describe(factors)}")
+    if mode != "sum":
+        problem = f"per_sample_weights go with mode sum, not {mode}"
+        raise ValueError(message("embedding_bag", problem, *about))
+    if factors.shape != input.shape:
+        raise ShapeError(message("embedding_bag", "one weight for each element", *about))
+    if factors.dtype is not weight.dtype:
+        raise DTypeError(message("embedding_bag", "weights of another dtype than rows", *about))
+
+
+def _sizes(bag: Node, bags: int, kept: Node | None) -> Node:
+    """How many elements each bag has, or 1."""
+    ones = const(1, dt.int64, bag.device, bag.shape)
+    counted = ones if kept is None else as_node(kept, dt.int64, bag.device)
+    sizes = indexing.index_add.apply(const(0, dt.int64, bag.device, (bags,)), bag, counted)
+    return find("maximum").apply(sizes, 1)
+
+
+def _largest(rows: Node, bag: Node, bags: int, kept: Node | None) -> Node:
+    """The largest elements of the rows of each bag, 0 of none."""
+    low = -np.inf
+    base = const(low, rows.dtype, rows.device, (bags, rows.shape[1]))
+    if kept is not None:
+        rows = compare.where.apply(_beside(kept), rows, low)
+    index = expanded(_beside(bag), rows.shape)
+    found = scatter_reduce(base, 0, index, rows, "amax")
+    return compare.where.apply(compare.eq.apply(found, low), 0.0, found)

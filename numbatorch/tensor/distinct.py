@@ -1,0 +1,164 @@
+"""Distinct elements and how often each occurs, whose number depends on values. See dynamic.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.operands import as_node, const, describe
+from numbatorch.ops.surface import public
+from numbatorch.ops.view import cat, narrow, permute, reshape
+from numbatorch.shape import Shape, normalize_dim, numel
+from numbatorch.tensor.base import host_array
+from numbatorch.tensor.dynamic import counted, refuse_traced
+
+
+@public()
+def unique(
+    input: Node,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The distinct elements in ascending order; each NaN is distinct from all others.
+
+    Args:
+        sorted: the order is ascending in any case.
+        return_inverse: give for each element of the input the position of its like, too.
+        return_counts: give how often each occurs, too.
+        dim: look for distinct slices along this dimension, ordered by their elements.
+    Returns:
+        (n,), or slices along `dim`; with what was asked for a tuple, inverse before counts, both
+        int64. No gradient flows.
+
+    >>> from numbatorch import tensor
+    >>> [part.tolist() for part in unique(tensor([3, 1, 3]), return_counts=True)]
+    [[1, 3], [1, 2]]
+    """
+    rows, order = _rows("unique", input, dim)
+    size = rows.shape[0]
+    if dim is not None:
+        finding: Any = find("unique_rows")
+        found, inverse, counts, count = finding.parts(rows)
+        found, counts = counted("unique", count, found, counts)
+    else:
+        sorting: Any = find("sort")
+        values, places = sorting.parts(rows, descending=False)
+        found, counts, number = _runs("unique", values)
+        zeros = const(0, dt.int64, input.device, (size,))
+        inverse = find("scatter_set").apply(zeros, places, number) if return_inverse else zeros
+    found = _turned_back(found, input.shape, order)
+    return _asked(input, dim, found, return_inverse and inverse, return_counts and counts)
+
+
+@public()
+def unique_consecutive(
+    input: Node,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The elements without those that equal the one before; NaN equals nothing.
+
+    Args:
+        return_inverse: give for each element of the input the position of its like, too.
+        return_counts: give how many stood in a row, too.
+        dim: compare slices along this dimension instead of elements.
+    Returns:
+        (n,), or slices along `dim`; with what was asked for a tuple, inverse before counts, both
+        int64. No gradient flows.
+
+    >>> from numbatorch import tensor
+    >>> unique_consecutive(tensor([1, 1, 3, 1])).tolist()
+    [1, 3, 1]
+    """
+    rows, order = _rows("unique_consecutive", input, dim)
+    found, counts, number = _runs("unique_consecutive", rows)
+    found = _turned_back(found, input.shape, order)
+    return _asked(input, dim, found, return_inverse and number, return_counts and counts)
+
+
+@public()
+def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> Node:
+    """How often each number from 0 on occurs, or the sum of its weights.
+
+    Args:
+        input: (N,) integers, none of them negative.
+        weights: (N,); float32 stays, others are summed in float64, where the device has it.
+        minlength: the result has so many elements at least.
+
+    >>> from numbatorch import tensor
+    >>> bincount(tensor([1, 3, 1])).tolist()
+    [0, 2, 0, 1]
+    """
+    if input.dtype.kind not in "iu" or len(input.shape) != 1:
+        problem = "takes integers in one dimension"
+        raise DTypeError(message("bincount", problem, f"input {describe(input)}"))
+    if minlength < 0:
+        raise OutOfRange(message("bincount", f"minlength is {minlength}, not 0 or more"))
+    if weights is not None and weights.shape != input.shape:
+        about = (f"input {describe(input)}", f"weights {describe(weights)}")
+        raise ShapeError(message("bincount", "weights must be as many as numbers", *about))
+    refuse_traced("bincount", input)
+    values = host_array(input)
+    if values.size and values.min() < 0:
+        raise OutOfRange(message("bincount", f"{values.min()} is negative", describe(input)))
+    size = max(int(values.max()) + 1 if values.size else 0, minlength)
+    dtype, added = dt.int64, const(1, dt.int64, input.device, input.shape)
+    if weights is not None:
+        wide = dt.float64 if input.device.has_float64 else dt.float32
+        dtype = dt.float32 if weights.dtype is dt.float32 else wide
+        added = as_node(weights, dtype, input.device)
+    zeros = const(0, dtype, input.device, (size,))
+    return find("index_add").apply(zeros, input, added)
+
+
+def _rows(op: str, input: Node, dim: int | None) -> tuple[Node, Shape]:
+    """The elements (R,), or the slices along a dimension as rows (R, C), and that order of dims."""
+    if dim is None:
+        return reshape.apply(input, shape=(numel(input.shape),)), ()
+    axis = normalize_dim(op, dim, len(input.shape))
+    order = (axis, *(i for i in range(len(input.shape)) if i != axis))
+    turned = permute.apply(input, dims=order)
+    return reshape.apply(turned, shape=(turned.shape[0], numel(turned.shape[1:]))), order
+
+
+def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:
+    """The first of each run of equal rows, the lengths of runs, and the run that a row is in."""
+    size = rows.shape[0]
+    where = rows.device
+    if size == 0:
+        return rows, const(0, dt.int64, where, (0,)), const(0, dt.int64, where, (0,))
+    before, after = (narrow(rows, 0, start, size - 1) for start in (0, 1))
+    differs = find("ne").apply(after, before)
+    if len(rows.shape) == 2:
+        differs = find("any").apply(differs, dims=(1,))
+        differs = reshape.apply(differs, shape=(size - 1,))
+    begins = cat([const(True, dt.bool_, where, (1,)), differs])
+    compact: Any = find("compact")
+    places, count = compact.parts(begins)
+    (places,) = counted(op, count, places)
+    ends = cat([narrow(places, 0, 1, places.shape[0] - 1), const(size, dt.int64, where, (1,))])
+    number = find("cumsum").apply(as_node(begins, dt.int64, where), dims=(0,)) - 1
+    return find("take").apply(rows, places), ends - places, number
+
+
+def _turned_back(found: Node, shape: Shape, order: Shape) -> Node:
+    if not order:
+        return found
+    kept = tuple(shape[i] for i in order[1:])
+    found = reshape.apply(found, shape=(found.shape[0], *kept))
+    return permute.apply(found, dims=tuple(order.index(i) for i in range(len(order))))
+
+
+def _asked(input: Node, dim: int | None, found: Node, inverse: Any, counts: Any) -> Any:
+    """The distinct elements, or a tuple with what was asked for."""
+    asked = [found]
+    if isinstance(inverse, Node):
+        asked.append(reshape.apply(inverse, shape=input.shape) if dim is None else inverse)
+    if isinstance(counts, Node):
+        asked.append(counts)
+    return found if len(asked) == 1 else tuple(asked)
