@@ -10,7 +10,9 @@ N images, C channels of x and O of g, in `groups` that do not meet; I, K and P s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +23,15 @@ from numbatorch.ops.folding import fold_, reach, resized, windows
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import as_node, const, expanded
 from numbatorch.ops.structured import Structured, structured
-from numbatorch.ops.view import permute, reshape
+from numbatorch.ops.view import empty, permute, reshape, slice_, slice_update
 from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
+
+MOST_PHASES = 8  # convolutions that a transpose with a stride is made of
 
 
 def _places(at: Shape, size: Shape, image: Shape, attrs: dict[str, Any]) -> tuple[Any, Any]:
@@ -51,7 +55,7 @@ def _grouped(array: Array, axis: int, groups: int) -> Array:
     return array.reshape(sizes)
 
 
-@structured(dtypes=dt.NUMBERS, epilogue=True)
+@structured(dtypes=dt.NUMBERS, epilogue=True, strided=(1,))
 def convolution(
     x: Array,
     weight: Array,
@@ -231,6 +235,15 @@ def _empty(out: Shape, like: Node) -> Node:
     return const(0, like.dtype, like.device, out)
 
 
+def _of_nothing(node: Node) -> Node | None:
+    """Zeros where no product is added."""
+    return _empty(node.shape, node) if any(0 in x.shape for x in node.inputs) else None
+
+
+for _op in (convolution, convolution_input, convolution_weight):
+    _op.simplify(_of_nothing)
+
+
 @convolution.fallback
 def _(x: Node, weight: Node, *, size: Shape, **attrs: Any) -> Node:
     N, O = x.shape[0], weight.shape[0]  # noqa: E741
@@ -242,13 +255,91 @@ def _(x: Node, weight: Node, *, size: Shape, **attrs: Any) -> Node:
     return reshape.apply(out, shape=shape)
 
 
-@convolution_input.fallback
-def _(g: Node, weight: Node, *, size: Shape, **attrs: Any) -> Node:
+class _Phase(NamedTuple):
+    """Every stride-th element of the transpose along one dimension, a convolution without stride.
+
+    Attributes:
+        first, size: of the elements.
+        start, taps, step: of the weight's elements that meet them, from the last to the first.
+        padding, dilation: of the convolution.
+    """
+
+    first: int
+    size: int
+    start: int
+    taps: int
+    step: int
+    padding: int
+    dilation: int
+
+
+def _phase(first: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> _Phase:
+    count = max(0, -(-(size - first) // stride))
+    taps = [k for k in range(kernel) if (first + padding - k * dilation) % stride == 0]
+    shared = math.gcd(stride, dilation)
+    wide = dilation // shared
+    last = taps[-1] if taps else 0
+    before = (last * dilation - first - padding) // stride
+    return _Phase(first, count, last, len(taps), -(stride // shared), before, wide)
+
+
+def _turned(weight: Node, groups: int) -> Node:
+    """The weight (O, C / groups, *K) as (C, O / groups, *K)."""
+    O, C, *kernel = weight.shape  # noqa: E741
+    parted = reshape.apply(weight, shape=(groups, O // groups, C, *kernel))
+    order = (0, 2, 1, *range(3, len(parted.shape)))
+    return reshape.apply(
+        permute.apply(parted, dims=order), shape=(groups * C, O // groups, *kernel)
+    )
+
+
+def _of_phases(g: Node, turned: Node, phases: tuple[_Phase, ...], groups: int) -> Node:
+    """The elements of the transpose in one phase of each dimension, (N, C, counts)."""
+    counts = tuple(phase.size for phase in phases)
+    part = slice_.apply(
+        turned,
+        starts=(0, 0, *(phase.start for phase in phases)),
+        sizes=(*turned.shape[:2], *(phase.taps for phase in phases)),
+        steps=(1, 1, *(phase.step for phase in phases)),
+    )
+    return convolution.apply(
+        g,
+        part,
+        stride=(1,) * len(phases),
+        padding=tuple(phase.padding for phase in phases),
+        dilation=tuple(phase.dilation for phase in phases),
+        groups=groups,
+        size=counts,
+    )
+
+
+def _by_phases(g: Node, weight: Node, size: Shape, attrs: dict[str, Any]) -> Node:
+    """The transpose as convolutions with the turned weight, one for each phase of the stride."""
+    stride, groups = attrs["stride"], attrs["groups"]
+    numbers = zip(size, weight.shape[2:], stride, attrs["padding"], attrs["dilation"], strict=True)
+    axes = [[_phase(first, *row) for first in range(row[2])] for row in numbers]
+    turned = _turned(weight, groups)
+    shape = (g.shape[0], turned.shape[0], *size)
+    out = empty(shape, g.dtype, g)
+    for phases in itertools.product(*axes):
+        counts = tuple(phase.size for phase in phases)
+        part = (*shape[:2], *counts)
+        if all(phase.taps for phase in phases) and 0 not in counts:
+            value = _of_phases(g, turned, phases, groups)
+            if part == shape:
+                return value
+            value = reshape.apply(value, shape=part)
+        else:
+            value = _empty(part, g)
+        starts = tuple(phase.first if phase.size else 0 for phase in phases)
+        out = slice_update.apply(out, value, starts=(0, 0, *starts), steps=(1, 1, *stride))
+    return out
+
+
+def _by_windows(g: Node, weight: Node, size: Shape, attrs: dict[str, Any]) -> Node:
+    """The transpose as a product, whose windows are added up."""
     N, counts, kernel = g.shape[0], g.shape[2:], weight.shape[2:]
-    groups = attrs["groups"]
-    C = weight.shape[1] * groups
-    if 0 in g.shape or 0 in weight.shape or 0 in size:
-        return _empty((N, C, numel(size)), g)
+    groups, C = attrs["groups"], weight.shape[1] * attrs["groups"]
     wide = g.dtype.compute
     rows = _rows(as_node(weight, wide, g.device), N, groups)
     image = as_node(g, wide, g.device)
@@ -256,12 +347,17 @@ def _(g: Node, weight: Node, *, size: Shape, **attrs: Any) -> Node:
     out = matmul_.apply(permute.apply(rows, dims=(0, 1, 3, 2)), image)
     used = tuple(map(reach, counts, kernel, attrs["stride"], attrs["dilation"]))
     out = reshape.apply(out, shape=(N, C, *kernel, *counts))
-    if {*kernel, *attrs["stride"]} == {1}:
-        out = reshape.apply(out, shape=(N, C, *counts))
-    else:
-        out = fold_.apply(out, size=used, stride=attrs["stride"], dilation=attrs["dilation"])
-    out = resized(out, tuple(-n for n in attrs["padding"]), size)
-    return as_node(reshape.apply(out, shape=(N, C, numel(size))), g.dtype, g.device)
+    out = fold_.apply(out, size=used, stride=attrs["stride"], dilation=attrs["dilation"])
+    return as_node(resized(out, tuple(-n for n in attrs["padding"]), size), g.dtype, g.device)
+
+
+@convolution_input.fallback
+def _(g: Node, weight: Node, *, size: Shape, **attrs: Any) -> Node:
+    shape = (g.shape[0], weight.shape[1] * attrs["groups"], numel(size))
+    if 0 in g.shape or 0 in weight.shape or 0 in size:
+        return _empty(shape, g)
+    by = _by_phases if numel(attrs["stride"]) <= MOST_PHASES else _by_windows
+    return reshape.apply(by(g, weight, size, attrs), shape=shape)
 
 
 @convolution_weight.fallback

@@ -18,6 +18,7 @@ from numbatorch.ops.portable.rows import FLOAT, WIDE
 from numbatorch.shape import Shape
 
 PANEL = 64  # columns that no tile of registers has more of
+BESIDE = 16  # filters that are copied together, as their elements may lie side by side
 SLACK = 2 * PANEL  # elements behind the last image that vectors of windows may read
 
 
@@ -181,20 +182,44 @@ def spread_plane(
 
 
 @helper
+def spread_phases(
+    out: Pointer[V], x: Pointer[T], phase: int,
+    ID: int, IH: int, IW: int, stride_d: int, stride_h: int, stride_w: int,
+    pad_d: int, pad_h: int, pad_w: int, dil_d: int, dil_h: int, dil_w: int,
+    phases_d: int, phases_h: int, phases_w: int, pitch_d: int, pitch_h: int, pitch_w: int,
+) -> None:  # fmt: skip
+    """All phases of an image, one after the other."""
+    place = out + 0
+    for i in range(phases_d):
+        at_d = residue_of(i, dil_d, stride_d)
+        for j in range(phases_h):
+            at_h = residue_of(j, dil_h, stride_h)
+            for k in range(phases_w):
+                at_w = residue_of(k, dil_w, stride_w)
+                spread_plane(
+                    place, x, ID, IH, IW, stride_d, stride_h, stride_w,
+                    pad_d, pad_h, pad_w, pitch_d, pitch_h, pitch_w, at_d, at_h, at_w,
+                )  # fmt: skip
+                place = place + phase
+
+
+@helper
 def tap_table(
     table: Pointer[int64], channels: int, plane: int, phase: int,
     KD: int, KH: int, KW: int, stride_d: int, stride_h: int, stride_w: int,
     dil_d: int, dil_h: int, dil_w: int, phases_d: int, phases_h: int, phases_w: int,
-    pitch_h: int, pitch_w: int,
+    pitch_h: int, pitch_w: int, step_c: int, step_i: int, step_j: int, step_k: int,
 ) -> None:  # fmt: skip
-    """How far behind a window's first element each element of it lies, channel by channel.
+    """Where the elements of a window lie behind its first, channel by channel; then three more.
 
-    After that the same where they are packed.
+    Where they lie if packed, where the elements of a filter lie, and where those of a copy do.
     """
     item = 0
-    lines = table + channels * KD * KH * KW
-    for k in range(channels * KD * KH * KW):
-        lines[k] = k * PANEL
+    count = channels * KD * KH * KW
+    filters = table + 2 * count
+    for k in range(count):
+        table[count + k] = k * PANEL
+        table[3 * count + k] = k
     for c in range(channels):
         for i in range(KD):
             step_d = truncdiv(i * dil_d, stride_d)
@@ -205,6 +230,7 @@ def tap_table(
                     step_w = truncdiv(k * dil_w, stride_w)
                     at = (slab * phases_w + k % phases_w) * phase
                     table[item] = c * plane + at + (step_d * pitch_h + step_h) * pitch_w + step_w
+                    filters[item] = c * step_c + i * step_i + j * step_j + k * step_k
                     item += 1
 
 
@@ -215,29 +241,41 @@ def spread(
     ID: int, IH: int, IW: int, PD: int, PH: int, PW: int, KD: int, KH: int, KW: int,
     stride_d: int, stride_h: int, stride_w: int, pad_d: int, pad_h: int, pad_w: int,
     dil_d: int, dil_h: int, dil_w: int, phases_d: int, phases_h: int, phases_w: int,
-    pitch_d: int, pitch_h: int, pitch_w: int, part: int, parts: int,
+    pitch_d: int, pitch_h: int, pitch_w: int,
+    step_c: int, step_i: int, step_j: int, step_k: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """Planes (N C) of images with zeros around them, phase by phase, and where windows read."""
     if part == 0:
         tap_table(
             table, channels, plane, phase, KD, KH, KW, stride_d, stride_h, stride_w,
             dil_d, dil_h, dil_w, phases_d, phases_h, phases_w, pitch_h, pitch_w,
+            step_c, step_i, step_j, step_k,
         )  # fmt: skip
         behind = out + planes * plane
         for i in range(slack):
             behind[i] = 0.0
     lo, hi = share(planes, part, parts)
     for item in range(lo, hi):
-        source = x + item * ID * IH * IW
-        place = out + item * plane
-        for i in range(phases_d):
-            at_d = residue_of(i, dil_d, stride_d)
-            for j in range(phases_h):
-                at_h = residue_of(j, dil_h, stride_h)
-                for k in range(phases_w):
-                    at_w = residue_of(k, dil_w, stride_w)
-                    spread_plane(
-                        place, source, ID, IH, IW, stride_d, stride_h, stride_w,
-                        pad_d, pad_h, pad_w, pitch_d, pitch_h, pitch_w, at_d, at_h, at_w,
-                    )  # fmt: skip
-                    place = place + phase
+        spread_phases(
+            out + item * plane, x + item * ID * IH * IW, phase, ID, IH, IW,
+            stride_d, stride_h, stride_w, pad_d, pad_h, pad_w, dil_d, dil_h, dil_w,
+            phases_d, phases_h, phases_w, pitch_d, pitch_h, pitch_w,
+        )  # fmt: skip
+
+
+@kernel(T=FLOAT, V=WIDE)
+def widen_filters(
+    out: Pointer[V], weight: Pointer[T], table: Pointer[int64], rows: int, channels: int,
+    taps: int, step: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """Filters `step` apart one after the other, in the type that sums are in."""
+    K = channels * taps
+    lo, hi = share(truncdiv(rows + BESIDE - 1, BESIDE), part, parts)
+    for block in range(lo, hi):
+        for channel in range(channels):
+            places = table + (2 * K + channel * taps)
+            for row in range(block * BESIDE, min(rows, (block + 1) * BESIDE)):
+                source = weight + row * step
+                target = out + (row * K + channel * taps)
+                for tap in range(taps):
+                    target[tap] = source[places[tap]]

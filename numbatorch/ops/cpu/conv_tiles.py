@@ -74,20 +74,21 @@ def pack(packed: Pointer[V], x: Pointer[V], table: Pointer[int64], K: int) -> No
 
 @helper
 def add_products(
-    tile: Any, x: Pointer[V], weight: Pointer[V], table: Pointer[int64], K: int, step: int,
-    last: int,
+    tile: Any, x: Pointer[V], places: Pointer[int64], weight: Pointer[V], taps: Pointer[int64],
+    count: int, step: int, last: int,
 ) -> Any:  # fmt: skip
     """A tile with the products of some taps added; filters are `step` apart."""
-    for k in range(K):
-        tile = tile_outer(tile, weight + k, step, last, x + table[k], PANEL)
+    for k in range(count):
+        tile = tile_outer(tile, weight + taps[k], step, last, x + places[k], PANEL)
     return tile
 
 
 @helper
 def panel_of_filters(
     out: Pointer[T], sums: Pointer[V], packed: Pointer[V], x: Pointer[V], weight: Pointer[V],
-    table: Pointer[int64], packs: int, depth: int, rows: int, K: int, columns: int, start: int,
-    end: int, first: int, last: int, PH: int, PW: int, pitch_h: int, pitch_w: int, windows: int,
+    step: int, table: Pointer[int64], taps: Pointer[int64], packs: int, depth: int, rows: int,
+    K: int, columns: int, start: int, end: int, first: int, last: int, PH: int, PW: int,
+    pitch_h: int, pitch_w: int, windows: int,
 ) -> None:  # fmt: skip
     """Windows `first` to `last`, at the places `start` to `end`, of some filters.
 
@@ -100,49 +101,55 @@ def panel_of_filters(
     direct = last - first == width and base == start
     for done in range(0, K, depth):
         count = min(depth, K - done)
-        source, places = x + base, table
+        source, places = x + base, table + done
         if packs != 0:
-            pack(packed, source, table + done, count)
+            pack(packed, source, places, count)
             source, places = packed, table + K
         row = 0
         while row < rows:
             line = sums + row * PANEL
-            place = weight + (row * K + done)
+            place = weight + row * step
             if few:
-                step = min(TALL, rows - row)
+                height = min(TALL, rows - row)
                 tall = tile_zero(x, TALL, 2)
                 if done > 0:
                     tall = tile_load(tall, line, PANEL)
-                tall = add_products(tall, source, place, places, count, K, step - 1)
+                tall = add_products(
+                    tall, source, places, place, taps + done, count, step, height - 1
+                )
                 tile_store(line, PANEL, tall, TALL, half)
             else:
-                step = min(TILE, rows - row)
+                height = min(TILE, rows - row)
                 tile = tile_zero(x, TILE, tile_vectors(x))
                 if done > 0:
                     tile = tile_load(tile, line, PANEL)
-                tile = add_products(tile, source, place, places, count, K, step - 1)
+                tile = add_products(
+                    tile, source, places, place, taps + done, count, step, height - 1
+                )
                 if direct and done + count == K:
-                    tile_store(out + (row * windows + first), windows, tile, step, width)
+                    tile_store(out + (row * windows + first), windows, tile, height, width)
                 else:
                     tile_store(line, PANEL, tile, TILE, width)
             if done + count == K and not direct:
-                for i in range(row, row + step):
+                for i in range(row, row + height):
                     line = sums + i * PANEL
                     target = out + i * windows
                     store_windows(target, line, first, last, base, PH, PW, pitch_h, pitch_w)
-            row += step
+            row += height
 
 
 @kernel(T=FLOATS, V=WIDE)
 def convolve(
-    out: Pointer[T], x: Pointer[V], weight: Pointer[V], table: Pointer[int64],
-    workspace: Pointer[uint8], room: int, packs: int, depth: int, images: int, groups: int,
-    rows: int, K: int, image: int, group: int, columns: int, blocks: int, PD: int, PH: int,
-    PW: int, pitch_h: int, pitch_w: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+    out: Pointer[T], x: Pointer[V], weight: Pointer[V], step: int, table: Pointer[int64],
+    taps: int, workspace: Pointer[uint8], room: int, packs: int, depth: int, images: int,
+    groups: int, rows: int, K: int, image: int, group: int, columns: int, blocks: int,
+    PD: int, PH: int, PW: int, pitch_h: int, pitch_w: int,
+    epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """out (images, groups rows, P) of images from `spread`, `image` and `group` apart.
 
-    Filters (groups rows, K) in blocks, so that those of a block stay in a cache while windows pass
+    Filters (groups rows, K) are `step` apart, and part `taps` of the table has the places of their
+    elements. They come in blocks, so that those of a block stay in a cache while windows pass
     them. The last windows of an image are read with some before them, never behind the image.
     """
     width = tile_vectors(out) * lanes(out)
@@ -164,9 +171,9 @@ def convolve(
         row, end_row = row0 + low * TILE, min(row0 + rows, row0 + high * TILE)
         panel_of_filters(
             out + (number * groups * rows + row) * windows, sums, packed,
-            x + (number * image + (batch - number * groups) * group), weight + row * K, table,
-            packs, depth, end_row - row, K, columns, start, end, first, last, PH, PW,
-            pitch_h, pitch_w, windows,
+            x + (number * image + (batch - number * groups) * group), weight + row * step, step,
+            table, table + taps * K, packs, depth, end_row - row, K, columns, start, end,
+            first, last, PH, PW, pitch_h, pitch_w, windows,
         )  # fmt: skip
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, number, row, end_row, first, last)
