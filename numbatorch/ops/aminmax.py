@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbatorch.dtype import NUMBERS
+from numbatorch.dtype import NUMBERS, bool_, uint8
 from numbatorch.graph import Node
+from numbatorch.ops.operands import as_node
 from numbatorch.ops.reduce import max_, min_, reduced_parts, sample
 from numbatorch.ops.reduction import State, highest, lowest, reduction, word_of
 from numbatorch.ops.scalar import Scalar
@@ -69,4 +70,7 @@ def aminmax(input: Node, *, dim: int | None = None, keepdim: bool = False) -> Am
     >>> aminmax(tensor([3, 1, 2])).max.item()
     3
     """
-    return AminmaxResult(*reduced_parts(aminmax_, input, dim, keepdim))
+    if input.dtype is not bool_:
+        return AminmaxResult(*reduced_parts(aminmax_, input, dim, keepdim))
+    parts = reduced_parts(aminmax_, as_node(input, uint8, input.device), dim, keepdim)
+    return AminmaxResult(*(as_node(part, bool_, input.device) for part in parts))

@@ -328,4 +328,4 @@ def find_norm() -> Any:
     """`linalg.vector_norm`, whose family is not always needed."""
     from numbatorch.apart import import_module
 
-    return import_module("numbatorch.ops.statistics").vector_norm
+    return import_module("numbatorch.ops.vector_norm").vector_norm

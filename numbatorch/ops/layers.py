@@ -88,8 +88,8 @@ def normalize(
     >>> normalize(tensor([[3.0, 4.0]]))
     tensor([[0.6000, 0.8000]])
     """
-    import_module("numbatorch.ops.statistics")
-    from numbatorch.ops.statistics import vector_norm  # with the reductions, for this alone
+    import_module("numbatorch.ops.vector_norm")
+    from numbatorch.ops.vector_norm import vector_norm  # for this alone
 
     wide = as_node(input, input.dtype.compute, input.device)  # float16 has no 1e-12
     size = clamp(vector_norm(wide, p, dim, keepdim=True), min=eps)

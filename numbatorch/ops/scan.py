@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numbatorch.ops.reduce import (
 from numbatorch.ops.reduction import Scan, State, ValuesAndIndices, highest, lowest, scan
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import permute, reshape, slice_
+from numbatorch.ops.view import cat, narrow, permute, reshape, slice_
 from numbatorch.shape import Shape, normalize_dim
 
 Array = np.ndarray[Any, Any]
@@ -165,6 +166,30 @@ def _along(op: Scan, input: Node, dim: int) -> tuple[Node, ...]:
     return tuple(reshape.apply(part, shape=()) for part in found)
 
 
+def _merged_along(input: Node, dim: int, merge: Callable[[Node, Node], Node]) -> Node:
+    """A scan of complex numbers by an associative merge of both parts, in log2(N) rounds.
+
+    Source: W. D. Hillis and G. L. Steele, "Data parallel algorithms", CACM 29 (1986).
+    """
+    axis = normalize_dim("scan", dim, len(input.shape))
+    out, size, shift = input, input.shape[axis] if input.shape else 1, 1
+    while shift < size:
+        before, after = (narrow(out, axis, start, size - shift) for start in (0, shift))
+        out = cat([narrow(out, axis, 0, shift), merge(before, after)], axis)
+        shift *= 2
+    return out
+
+
+def _add_complex_powers(first: Node, second: Node) -> Node:
+    """log(exp(first) + exp(second)), taken off the one of the larger real part."""
+    where, exp = find("where"), find("exp")
+    sizes = [find("real").apply(x) for x in (first, second)]
+    top = where.apply(find("gt").apply(*sizes), first, second)
+    top = where.apply(find("isfinite").apply(find("maximum").apply(*sizes)), top, 0.0)
+    top = find("detach").apply(top)
+    return find("log").apply(exp.apply(first - top) + exp.apply(second - top)) + top
+
+
 def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
     return input if dtype is None else as_node(input, dt.named(operator, dtype), input.device)
 
@@ -182,7 +207,7 @@ def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     tensor([1, 3, 6])
     """
     (out,) = _along(cumsum_, _cast("cumsum", input, dtype), dim)
-    return out
+    return _cast("cumsum", out, dtype)
 
 
 @public()
@@ -197,8 +222,11 @@ def cumprod(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     >>> cumprod(tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
-    (out,) = _along(cumprod_, _cast("cumprod", input, dtype), dim)
-    return out
+    given = _cast("cumprod", input, dtype)
+    if given.dtype.is_complex:
+        return _merged_along(given, dim, find("mul").apply)
+    (out,) = _along(cumprod_, given, dim)
+    return _cast("cumprod", out, dtype)
 
 
 @public()
@@ -232,5 +260,7 @@ def logcumsumexp(input: Node, dim: int) -> Node:
     >>> logcumsumexp(tensor([0.0, 0.0]), 0).exp().round().tolist()
     [1.0, 2.0]
     """
+    if input.dtype.is_complex:
+        return _merged_along(input, dim, _add_complex_powers)
     (out,) = _along(logcumsumexp_, input, dim)
     return out

@@ -160,5 +160,15 @@ def log_softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     return _along(log_softmax_, _converted("log_softmax", input, dtype), dim)
 
 
+@public("nn.functional")
+def softmin(input: Node, dim: int, dtype: Like | None = None) -> Node:
+    """softmax(-x) along `dim`, in `dtype` if one is given.
+
+    >>> softmin(tensor([0.0, 0.0]), 0)
+    tensor([0.5000, 0.5000])
+    """
+    return _along(softmax_, -_converted("softmin", input, dtype), dim)
+
+
 def _converted(operator: str, input: Node, dtype: Like | None) -> Node:
     return input if dtype is None else as_node(input, named(operator, dtype), input.device)

@@ -1,13 +1,12 @@
-"""Public functions over the reductions: sums, means, norms, extremes and where they stand.
+"""Public functions over the reductions: sums, means, moments, extremes and where they stand.
 
 `dim` is one dimension, several, or None for all; `keepdim` keeps them with size 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
@@ -46,7 +45,8 @@ def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | N
     >>> sum(tensor([[1, 2], [3, 4]]), dim=1)
     tensor([3, 7])
     """
-    return reduce.reduced(reduce.sum_, _cast("sum", input, dtype), dim, keepdim)
+    found = reduce.reduced(reduce.sum_, _cast("sum", input, dtype), dim, keepdim)
+    return found if dtype is None else _cast("sum", found, dtype)
 
 
 @public()
@@ -60,7 +60,8 @@ def prod(
         from numbatorch.ops.complex import complex_product
 
         return complex_product(x, dim, keepdim)
-    return reduce.reduced(reduce.prod, x, dim, keepdim)
+    found = reduce.reduced(reduce.prod, x, dim, keepdim)
+    return found if dtype is None else _cast("prod", found, dtype)
 
 
 @public()
@@ -87,8 +88,8 @@ def var(
     >>> var(tensor([1.0, 2.0, 3.0])).item()
     1.0
     """
-    (out,) = _moments(moments.var, input, dim, unbiased, keepdim, correction)
-    return out
+    op = moments.var_mean if input.dtype.is_complex else moments.var
+    return _moments(op, input, dim, unbiased, keepdim, correction)[0]
 
 
 def _moments(
@@ -103,8 +104,23 @@ def _moments(
     if isinstance(dim, bool):  # x.var(False)
         unbiased, dim = dim, None
     less = float(unbiased) if correction is None else float(correction)
+    if input.dtype.is_complex:
+        return _complex_moments(input, dim, keepdim, less)
     parts = reduce.reduced_parts(op, _wide(input), dim, keepdim, correction=less)
     return tuple(_narrowed(part, input) for part in parts)
+
+
+def rooted(total: Node, exponent: float | None) -> Node:
+    """total ** exponent, the square root if that is None; the gradient at 0 is 0, not infinite."""
+
+    def root(x: Node) -> Node:
+        return find("sqrt").apply(x) if exponent is None else find("pow").apply(x, exponent)
+
+    if not total.requires_grad:
+        return root(total)
+    zero = find("eq").apply(total, 0)
+    whole = root(find("where").apply(zero, 1.0, total))
+    return find("where").apply(zero, 0.0, whole)
 
 
 @public()
@@ -118,7 +134,18 @@ def std(
 ) -> Node:
     """Square root of `var`, taken in float32 at least; its gradient where it is 0 is 0."""
     squared = var(_wide(input), dim, unbiased, keepdim, correction=correction)
-    return _narrowed(_rooted(squared, None), input)
+    return _narrowed(rooted(squared, None), input)
+
+
+def _complex_moments(input: Node, dim: Dims, keepdim: bool, correction: float) -> tuple[Node, Node]:
+    """The variances of both parts together, and the mean."""
+    (spread, centre), (other, imag) = (
+        reduce.reduced_parts(
+            moments.var_mean, find(part).apply(input), dim, keepdim, correction=correction
+        )
+        for part in ("real", "imag")
+    )
+    return spread + other, find("complex").apply(centre, imag)
 
 
 @public()
@@ -155,7 +182,7 @@ def std_mean(
     """
     wide = _wide(input)
     spread, centre = _moments(moments.var_mean, wide, dim, unbiased, keepdim, correction)
-    return _narrowed(_rooted(spread, None), input), _narrowed(centre, input)
+    return _narrowed(rooted(spread, None), input), _narrowed(centre, input)
 
 
 @public()
@@ -171,7 +198,8 @@ def nansum(
     if given.dtype.kind == "f":
         missing = find("ne").apply(given, given)
         given = find("where").apply(missing, 0.0, given)
-    return reduce.reduced(reduce.sum_, given, dim, keepdim)
+    found = reduce.reduced(reduce.sum_, given, dim, keepdim)
+    return found if dtype is None else _cast("nansum", found, dtype)
 
 
 @public()
@@ -200,9 +228,20 @@ def count_nonzero(input: Node, dim: Dims = None) -> Node:
 @public(*EVERYWHERE, "special")
 def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
     """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
+    if input.dtype.is_complex:
+        return _of_complex_powers(input, dim, keepdim)
     floats = input if input.dtype.kind == "f" else as_node(input, dt.float32, input.device)
     wide = reduce.reduced(reduce.logsumexp, _wide(floats), dim, keepdim)
     return _narrowed(wide, input)
+
+
+def _of_complex_powers(input: Node, dim: Dims, keepdim: bool) -> Node:
+    """log(sum(exp(x - m))) + m, where m is the largest real part."""
+    top = find("detach").apply(amax(find("real").apply(input), dim, True))
+    top = find("where").apply(find("isfinite").apply(top), top, 0.0)
+    total = sum(find("exp").apply(input - top), dim, True)
+    out = find("log").apply(total) + top
+    return out if keepdim else sum(out, dim)
 
 
 @public()
@@ -276,79 +315,21 @@ def argmin(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
 
 @public()
 def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
-    """Whether an element is not zero."""
-    return reduce.reduced(reduce.any_, input, dim, keepdim)
+    """Whether an element is not zero.
+
+    Where we differ from PyTorch: of uint8 it is bool too.
+    """
+    return reduce.reduced(reduce.any_, _truths(input), dim, keepdim)
 
 
 @public()
 def all(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
-    """Whether no element is zero."""
-    return reduce.reduced(reduce.all_, input, dim, keepdim)
+    """Whether no element is zero.
 
-
-@public("linalg")
-def vector_norm(
-    x: Node,
-    ord: Number = 2,
-    dim: Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: Like | None = None,
-) -> Node:
-    """sum(|x|^ord)^(1/ord), taken in float32 at least; its gradient where it is 0 is 0.
-
-    Args:
-        ord: infinity for the largest |x|, -infinity for the smallest, 0 for how many are not 0.
-
-    >>> vector_norm(tensor([3.0, -4.0]), 1).item()
-    7.0
+    Where we differ from PyTorch: of uint8 it is bool too.
     """
-    given = _cast("vector_norm", x, dtype)
-    wide = _wide(given)
-    if ord == 0:
-        return _narrowed(
-            as_node(sum(find("ne").apply(wide, 0), dim, keepdim), wide.dtype, x.device), given
-        )
-    if math.isinf(ord):
-        size = find("abs").apply(wide)
-        return _narrowed((amax if ord > 0 else amin)(size, dim, keepdim), given)
-    if ord == 2:
-        root = _rooted(sum(find("square").apply(wide), dim, keepdim), None)
-    elif ord == 1:
-        root = sum(find("abs").apply(wide), dim, keepdim)
-    else:
-        powers = find("pow").apply(find("abs").apply(wide), float(ord))
-        root = _rooted(sum(powers, dim, keepdim), 1 / ord)
-    return _narrowed(root, given)
+    return reduce.reduced(reduce.all_, _truths(input), dim, keepdim)
 
 
-def _rooted(total: Node, exponent: float | None) -> Node:
-    """total ** exponent, the square root if that is None; the gradient at 0 is 0, not infinite."""
-
-    def root(x: Node) -> Node:
-        return find("sqrt").apply(x) if exponent is None else find("pow").apply(x, exponent)
-
-    if not total.requires_grad:
-        return root(total)
-    zero = find("eq").apply(total, 0)
-    whole = root(find("where").apply(zero, 1.0, total))
-    return find("where").apply(zero, 0.0, whole)
-
-
-@public()
-def norm(
-    input: Node,
-    p: Number | Literal["fro"] | None = "fro",
-    dim: Dims = None,
-    keepdim: bool = False,
-    *,
-    dtype: Like | None = None,
-) -> Node:
-    """The p-norm of the elements over `dim`, as a vector's: `linalg.vector_norm`; "fro" is 2.
-
-    >>> norm(tensor([[3.0, -4.0], [0.0, 0.0]]), 1).item()
-    7.0
-    """
-    order = 2 if p in ("fro", None) else p
-    assert not isinstance(order, str) and order is not None
-    return vector_norm(input, order, dim, keepdim, dtype=dtype)
+def _truths(input: Node) -> Node:
+    return find("ne").apply(input, 0) if input.dtype.is_complex else input

@@ -98,6 +98,11 @@ FAMILIES = {
         "nt": "diag diag_embed diagflat diagonal tril triu",
         "records": "diag diag_embed",
     },
+    "ops.differences": {
+        "Tensor": "diff",
+        "nt": "cumulative_trapezoid diff gradient trapezoid trapz",
+        "records": "cumulative_trapezoid diff gradient trapezoid",
+    },
     "ops.distance": {
         "Tensor": "dist",
         "nn.functional": "bilinear cosine_similarity pairwise_distance pdist",
@@ -210,6 +215,11 @@ FAMILIES = {
         "nt": "dequantize",
         "records": "dequantize quant_matmul quant_take",
     },
+    "ops.quantiles": {
+        "Tensor": "median mode nanmedian nanquantile quantile",
+        "nt": "median mode nanmedian nanquantile quantile",
+        "records": "median mode nanmedian nanquantile quantile",
+    },
     "ops.random": {
         "records": "random_bits random_exponential random_normal random_uniform",
     },
@@ -273,7 +283,7 @@ FAMILIES = {
     },
     "ops.softmax": {
         "Tensor": "log_softmax softmax",
-        "nn.functional": "log_softmax softmax",
+        "nn.functional": "log_softmax softmax softmin",
         "nt": "log_softmax softmax",
         "records": "log_softmax log_softmax_backward softmax softmax_backward",
         "special": "log_softmax softmax",
@@ -292,12 +302,11 @@ FAMILIES = {
     "ops.statistics": {
         "Tensor": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
-            "norm prod std std_mean sum var var_mean"
+            "prod std std_mean sum var var_mean"
         ),
-        "linalg": "vector_norm",
         "nt": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "
-            "norm prod std std_mean sum var var_mean"
+            "prod std std_mean sum var var_mean"
         ),
         "special": "logsumexp",
     },
@@ -319,6 +328,12 @@ FAMILIES = {
             "round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "special": "erf expm1 log1p ndtr round",
+    },
+    "ops.vector_norm": {
+        "Tensor": "norm",
+        "linalg": "vector_norm",
+        "nt": "norm",
+        "records": "vector_norm",
     },
     "ops.view": {
         "records": "clone detach permute reinterpret reshape select slice slice_update",

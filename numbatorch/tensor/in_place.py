@@ -28,6 +28,19 @@ def in_place(name: str, method: str) -> Method:
     return change
 
 
+def typed_in_place(name: str, method: str) -> Method:
+    """As `in_place`, of a method that gives the tensor's dtype only where it is asked for."""
+
+    def change(self: Handle, *args: Any, **options: Any) -> Any:
+        self._take_here()
+        options = {"dtype": self.node.dtype, **options}
+        return hold_result(self, name, getattr(self, method)(*args, **options))
+
+    change.__name__ = change.__qualname__ = name
+    change.__doc__ = f"`{method}` in place: this tensor, and what shares its memory, change."
+    return change
+
+
 def hold_result(tensor: Handle, operator: str, value: Tensor) -> Handle:
     """Have `tensor` hold the result of an operator, which must have its shape and dtype."""
     wrong = ShapeError if value.shape != tensor.node.shape else DTypeError
@@ -70,6 +83,8 @@ class InPlaceMethods(Handle):
     ceil_ = in_place("ceil_", "ceil")
     clamp_ = in_place("clamp_", "clamp")
     cos_ = in_place("cos_", "cos")
+    cumprod_ = typed_in_place("cumprod_", "cumprod")
+    cumsum_ = typed_in_place("cumsum_", "cumsum")
     div_ = in_place("div_", "div")
     erf_ = in_place("erf_", "erf")
     exp_ = in_place("exp_", "exp")

@@ -85,3 +85,11 @@ def test_deviations_of_equal_and_of_too_few_numbers() -> None:
     assert slope(lambda x: nt.std_mean(x)[0], [2.0, 2.0]) == [0.0, 0.0]
     two = nt.tensor([1.0, 2.0])
     assert two.var(correction=3).item() == two.std(correction=3).item() == INF
+
+
+def test_rows_and_columns_of_complex_numbers_are_told_apart() -> None:
+    whole = np.arange(15).reshape(3, 5) * (0.6 + 0.8j)
+    x = nt.from_numpy(whole.astype(np.complex64)).to(nt.device())
+    for dim in (1, 0):
+        expected = np.arange(15.0).reshape(3, 5).max(dim)
+        np.testing.assert_allclose(x.abs().amax(dim).numpy(), expected, rtol=1e-6)

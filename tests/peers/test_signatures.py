@@ -34,6 +34,7 @@ DIFFERENT = {
     "repeat_interleave": "repeats alone is a form of its own there",
     "softmax": "dim has to be given: PyTorch's guess without it is deprecated",
     "log_softmax": "dim has to be given: PyTorch's guess without it is deprecated",
+    "softmin": "dim has to be given: PyTorch's guess without it is deprecated",
     "Tensor.split": "the method's first argument has the function's name",
     "logsigmoid": "its schema has another name, log_sigmoid",
     "nonzero": "as_tuple is PyTorch's too, though its schema does not say so",
