@@ -130,6 +130,7 @@ __all__ = [
     "ge",
     "gelu",
     "gradient",
+    "group_norm",
     "gt",
     "hardshrink",
     "histc",
@@ -514,6 +515,13 @@ def gradient(
     dim: int | Sequence[int] | None = None,
     edge_order: int = 1,
 ) -> tuple[Tensor, ...]: ...
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-05,
+) -> Tensor: ...
 def gt(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor: ...

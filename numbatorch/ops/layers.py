@@ -10,8 +10,10 @@ from numbatorch.graph import Node
 from numbatorch.ops import compare, create, norm
 from numbatorch.ops.arithmetic import clamp, masked_fill
 from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.reduce import mean
 from numbatorch.ops.shaping import reshape
 from numbatorch.ops.surface import public
+from numbatorch.ops.unary import sqrt
 from numbatorch.shape import numel
 
 _EPSILON = {"float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -33,6 +35,16 @@ def _weight(weight: Node | None, value: float, size: int, like: Node) -> Node:
     return reshape(weight, (size,))
 
 
+def _affine(x: Node, weight: Node | None, bias: Node | None) -> Node:
+    """x * weight + bias, in the dtype of x."""
+    wide = as_node(x, x.dtype.compute, x.device)
+    if weight is not None:
+        wide = wide * expanded(as_node(weight, wide.dtype, x.device), x.shape)
+    if bias is not None:
+        wide = wide + expanded(as_node(bias, wide.dtype, x.device), x.shape)
+    return as_node(wide, x.dtype, x.device)
+
+
 @public("nt", "nn.functional")
 def layer_norm(
     input: Node,
@@ -52,6 +64,8 @@ def layer_norm(
     tensor([-1.0000,  1.0000])
     """
     flat, size = _over_last("layer_norm", input, normalized_shape)
+    if size == 1 and input.dtype.kind == "f":  # its own mean: rounding must not tell them apart
+        return _affine(input - input, weight, bias)
     scale, shift = _weight(weight, 1.0, size, input), _weight(bias, 0.0, size, input)
     return reshape(norm.layer_norm.apply(flat, scale, shift, eps=eps), input.shape)
 
@@ -74,7 +88,10 @@ def rms_norm(
     tensor([0.8485, 1.1314])
     """
     flat, size = _over_last("rms_norm", input, normalized_shape)
-    added = _EPSILON.get(input.dtype.name, 2.0**-23) if eps is None else eps
+    added = _EPSILON.get(input.dtype.part.name, 2.0**-23) if eps is None else eps
+    if input.dtype.is_complex:
+        below = sqrt(mean(flat * flat, -1, keepdim=True) + added)
+        return _affine(reshape(flat / expanded(below, flat.shape), input.shape), weight, None)
     out = norm.rms_norm.apply(flat, _weight(weight, 1.0, size, input), eps=added)
     return reshape(out, input.shape)
 

@@ -101,6 +101,16 @@ def _with_inplace(call: Function, name: str) -> Function:
     return change  # type: ignore[return-value]
 
 
+def of_tensors(*places: str) -> Callable[[Function], Function]:
+    """Decorator: users find this function of tensors, some of which it changes, at `places`."""
+
+    def decorate(function: Function) -> Function:
+        enter(function, function.__name__, places)
+        return function
+
+    return decorate
+
+
 def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:
     """Let users find a function of tensors at `places` under `name`."""
     for place in places:

@@ -38,6 +38,11 @@ FAMILIES = {
     "ops.bands": {
         "records": "banded",
     },
+    "ops.batch_norm": {
+        "nn.functional": "group_norm local_response_norm",
+        "nt": "group_norm",
+        "records": "batch_norm group_norm instance_norm local_response_norm",
+    },
     "ops.binary": {
         "Tensor": (
             "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
@@ -355,5 +360,8 @@ FAMILIES = {
         "Tensor": "narrow repeat_interleave tensor_split",
         "nt": "combinations narrow narrow_copy repeat_interleave tensor_split unravel_index",
         "records": "repeat_interleave",
+    },
+    "tensor.running": {
+        "nn.functional": "batch_norm instance_norm",
     },
 }

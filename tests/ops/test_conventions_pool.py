@@ -118,3 +118,38 @@ def test_interpolation_refuses_what_has_no_meaning() -> None:
         F.interpolate(x, 2, mode="cubic")
     with pytest.raises(DTypeError):
         F.interpolate(x.long(), 2)
+
+
+def test_running_statistics_move_and_are_those_of_a_sample() -> None:
+    x = nt.tensor([[1.0, 2.0], [3.0, 6.0]], dtype=nt.float16, requires_grad=True)
+    mean, var = nt.zeros(2), nt.ones(2)
+    out = F.batch_norm(x, mean, var, training=True, momentum=0.5)
+    assert out.dtype is nt.float16 and out.tolist() == [[-1.0, -1.0], [1.0, 1.0]]
+    assert mean.tolist() == [1.0, 2.0] and var.tolist() == [1.5, 4.5]
+    assert not mean.requires_grad
+    F.batch_norm(x, mean, var)
+    assert mean.tolist() == [1.0, 2.0]
+    y = nt.tensor([[[1.0, 3.0]], [[5.0, 9.0]]])
+    mean, var = nt.zeros(1), nt.zeros(1)
+    F.instance_norm(y, mean, var, momentum=1.0)
+    assert mean.tolist() == [4.5] and var.tolist() == [5.0]
+
+
+def test_norms_refuse_what_has_no_meaning() -> None:
+    one = nt.ones(1, 3, 1)
+    for call in (
+        lambda: F.batch_norm(one, None, None, training=True),
+        lambda: F.batch_norm(nt.ones(2, 3), None, None),
+        lambda: F.batch_norm(nt.ones(2, 3), nt.ones(2), nt.ones(3), training=True),
+        lambda: F.instance_norm(nt.ones(2, 3)),
+        lambda: F.instance_norm(one),
+        lambda: F.group_norm(nt.ones(2, 3, 4), 2),
+        lambda: F.group_norm(nt.ones(2, 4, 4), 2, nt.ones(2)),
+        lambda: F.group_norm(nt.ones(1, 2, 1), 2),
+        lambda: F.local_response_norm(nt.ones(2, 2), 2),
+    ):
+        with pytest.raises(ShapeError):
+            call()
+    with pytest.raises(DTypeError):
+        F.batch_norm(nt.ones(2, 3, dtype=nt.int64), None, None, training=True)
+    assert F.layer_norm(nt.tensor([0.3, 0.7]).reshape(2, 1), (1,)).tolist() == [[0.0], [0.0]]

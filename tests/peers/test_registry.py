@@ -88,6 +88,13 @@ def over(function: Callable[..., Any]) -> Callable[..., Any]:
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
 Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
+    "batch_norm": lambda peer: (
+        lambda x, w, b, *, eps: peer(x, w, b, None, None, True, 0.1, eps, False)
+    ),
+    "instance_norm": lambda peer: (
+        lambda x, w, b, *, eps: peer(x, w, b, None, None, True, 0.1, eps, False)
+    ),
+    "group_norm": lambda peer: lambda x, w, b, *, num_groups: peer(x, num_groups, w, b),
     "as_strided": lambda peer: lambda x, *, size, stride, offset: peer(x, size, stride, offset),
     "einsum": lambda peer: lambda *operands, equation: peer(equation, *operands),
     "expand": lambda peer: lambda x, *, shape: peer(x, shape),
