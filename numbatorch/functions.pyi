@@ -21,6 +21,32 @@ class FrexpResult(NamedTuple):
     mantissa: Tensor
     exponent: Tensor
 
+class GeqrfResult(NamedTuple):
+    a: Tensor
+    tau: Tensor
+
+class LUResult(NamedTuple):
+    P: Tensor
+    L: Tensor
+    U: Tensor
+
+class QRResult(NamedTuple):
+    Q: Tensor
+    R: Tensor
+
+class SVDResult(NamedTuple):
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+class SlogdetResult(NamedTuple):
+    sign: Tensor
+    logabsdet: Tensor
+
+class TriangularSolveResult(NamedTuple):
+    solution: Tensor
+    cloned_coefficient: Tensor
+
 class ValuesAndIndices(NamedTuple):
     values: Tensor
     indices: Tensor
@@ -72,6 +98,10 @@ __all__ = [
     "cdist",
     "ceil",
     "celu",
+    "chain_matmul",
+    "cholesky",
+    "cholesky_inverse",
+    "cholesky_solve",
     "chunk",
     "clamp",
     "clip",
@@ -100,6 +130,7 @@ __all__ = [
     "cumsum",
     "cumulative_trapezoid",
     "dequantize",
+    "det",
     "diag",
     "diag_embed",
     "diagflat",
@@ -129,6 +160,7 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "geqrf",
     "gradient",
     "group_norm",
     "gt",
@@ -143,6 +175,7 @@ __all__ = [
     "index_reduce",
     "index_select",
     "inner",
+    "inverse",
     "is_complex",
     "is_floating_point",
     "is_same_size",
@@ -160,16 +193,21 @@ __all__ = [
     "log2",
     "log_softmax",
     "logcumsumexp",
+    "logdet",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
     "logsumexp",
     "lt",
+    "lu_solve",
+    "lu_unpack",
     "masked_fill",
     "masked_scatter",
     "masked_select",
     "matmul",
+    "matrix_exp",
+    "matrix_power",
     "max",
     "maximum",
     "mean",
@@ -197,10 +235,13 @@ __all__ = [
     "nonzero_static",
     "norm",
     "numel",
+    "orgqr",
+    "ormqr",
     "outer",
     "pairwise_distance",
     "pdist",
     "permute",
+    "pinverse",
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson",
@@ -209,6 +250,7 @@ __all__ = [
     "prelu",
     "prod",
     "put",
+    "qr",
     "quantile",
     "ravel",
     "real",
@@ -239,6 +281,7 @@ __all__ = [
     "silu",
     "sin",
     "slice_scatter",
+    "slogdet",
     "softmax",
     "softplus",
     "sort",
@@ -253,6 +296,7 @@ __all__ = [
     "sub",
     "subtract",
     "sum",
+    "svd",
     "swapaxes",
     "swapdims",
     "t",
@@ -269,6 +313,7 @@ __all__ = [
     "transpose",
     "trapezoid",
     "trapz",
+    "triangular_solve",
     "tril",
     "triu",
     "true_divide",
@@ -368,6 +413,10 @@ def cdist(
 ) -> Tensor: ...
 def ceil(input: Tensor) -> Tensor: ...
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor: ...
+def chain_matmul(*matrices: Tensor) -> Tensor: ...
+def cholesky(input: Tensor, upper: bool = False) -> Tensor: ...
+def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor: ...
+def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor: ...
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]: ...
 def clamp(
     input: Tensor, min: Tensor | Number | None = None, max: Tensor | Number | None = None
@@ -459,6 +508,7 @@ def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Number | None = None, dim: int = -1
 ) -> Tensor: ...
 def dequantize(input: Tensor) -> Tensor: ...
+def det(input: Tensor) -> Tensor: ...
 def diag(input: Tensor, diagonal: int = 0) -> Tensor: ...
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor: ...
 def diagflat(input: Tensor, offset: int = 0) -> Tensor: ...
@@ -508,6 +558,7 @@ def gamma(
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor: ...
 def ge(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def gelu(input: Tensor, *, approximate: Literal['none', 'tanh'] = 'none') -> Tensor: ...
+def geqrf(input: Tensor) -> GeqrfResult: ...
 def gradient(
     input: Tensor,
     *,
@@ -544,6 +595,7 @@ def index_reduce(
 ) -> Tensor: ...
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor: ...
 def inner(input: Tensor, other: Tensor) -> Tensor: ...
+def inverse(input: Tensor) -> Tensor: ...
 def is_complex(input: Tensor) -> bool: ...
 def is_floating_point(input: Tensor) -> bool: ...
 def is_same_size(input: Tensor, other: Tensor) -> bool: ...
@@ -569,16 +621,23 @@ def log1p(input: Tensor) -> Tensor: ...
 def log2(input: Tensor) -> Tensor: ...
 def log_softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
 def logcumsumexp(input: Tensor, dim: int) -> Tensor: ...
+def logdet(input: Tensor) -> Tensor: ...
 def logical_and(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def logical_not(input: Tensor) -> Tensor: ...
 def logical_or(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def logical_xor(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor: ...
 def lt(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor: ...
+def lu_unpack(
+    LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
+) -> LUResult: ...
 def masked_fill(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor: ...
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor: ...
 def masked_select(input: Tensor, mask: Tensor) -> Tensor: ...
 def matmul(input: Tensor, other: Tensor) -> Tensor: ...
+def matrix_exp(A: Tensor) -> Tensor: ...
+def matrix_power(input: Tensor, n: int) -> Tensor: ...
 @overload
 def max(input: Tensor) -> Tensor: ...
 @overload
@@ -642,12 +701,17 @@ def norm(
     dtype: Like | None = None,
 ) -> Tensor: ...
 def numel(input: Tensor) -> int: ...
+def orgqr(input: Tensor, input2: Tensor) -> Tensor: ...
+def ormqr(
+    input: Tensor, input2: Tensor, input3: Tensor, left: bool = True, transpose: bool = False
+) -> Tensor: ...
 def outer(input: Tensor, vec2: Tensor) -> Tensor: ...
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: Number = 2.0, eps: float = 1e-06, keepdim: bool = False
 ) -> Tensor: ...
 def pdist(input: Tensor, p: Number = 2) -> Tensor: ...
 def permute(input: Tensor, dims: Sizes) -> Tensor: ...
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor: ...
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor: ...
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor: ...
 def poisson(input: Tensor, generator: Any = None) -> Tensor: ...
@@ -658,6 +722,7 @@ def prod(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Tensor: ...
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor: ...
+def qr(input: Tensor, some: bool = True) -> QRResult: ...
 def quantile(
     input: Tensor,
     q: float | Tensor,
@@ -737,6 +802,7 @@ def slice_scatter(
     end: int | None = None,
     step: int = 1,
 ) -> Tensor: ...
+def slogdet(input: Tensor) -> SlogdetResult: ...
 def softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor: ...
 def sort(
@@ -771,6 +837,7 @@ def subtract(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 
 def sum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Tensor: ...
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVDResult: ...
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor: ...
 def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor: ...
 def t(input: Tensor) -> Tensor: ...
@@ -795,6 +862,13 @@ def trapezoid(
 def trapz(
     y: Tensor, x: Tensor | None = None, *, dx: Number | None = None, dim: int = -1
 ) -> Tensor: ...
+def triangular_solve(
+    input: Tensor,
+    A: Tensor,
+    upper: bool = True,
+    transpose: bool = False,
+    unitriangular: bool = False,
+) -> TriangularSolveResult: ...
 def tril(input: Tensor, diagonal: int = 0) -> Tensor: ...
 def triu(input: Tensor, diagonal: int = 0) -> Tensor: ...
 def true_divide(

@@ -17,6 +17,7 @@ from numbatorch.ops.matmul import multiplied
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.products import DTYPES
 from numbatorch.ops.reduce import sum_
+from numbatorch.ops.strided import diagonal
 from numbatorch.ops.surface import public
 from numbatorch.shape import numel
 
@@ -39,11 +40,7 @@ def trace_sample(rng: Draw) -> Any:
 
 def diagonal_of(x: Node, dim1: int, dim2: int) -> Node:
     """The diagonal of two dimensions of one size, as the last dimension; the others stay."""
-    rest = [d for d in range(len(x.shape)) if d not in (dim1, dim2)]
-    turned = view.permute.apply(x, dims=(*rest, dim1, dim2))
-    *shape, N, _ = turned.shape
-    flat = view.reshape.apply(turned, shape=(*shape, N * N))
-    return view.narrow(flat, -1, 0, N, N + 1) if N else flat
+    return diagonal.apply(x, offset=0, dim1=dim1, dim2=dim2)
 
 
 @composed(numpy=np.trace, sample=trace_sample, dtypes=DTYPES)
@@ -56,10 +53,8 @@ def trace(input: Node) -> Node:
     """
     if len(input.shape) != 2:
         raise ShapeError(message("trace", "needs a matrix", f"input {describe(input)}"))
-    size = min(input.shape)
-    square = view.narrow(view.narrow(input, 0, 0, size), 1, 0, size)
     wide = dt.int64 if input.dtype.kind in "iub" else input.dtype.compute
-    along = as_node(diagonal_of(square, 0, 1), wide, input.device)
+    along = as_node(diagonal_of(input, 0, 1), wide, input.device)
     total = view.reshape.apply(sum_.apply(along, dims=(0,)), shape=())
     return total if input.dtype.kind in "iub" else as_node(total, input.dtype, input.device)
 

@@ -1,99 +1,50 @@
-"""Linear algebra on batches of matrices: LAPACK on the host, by NumPy and SciPy.
-
-`A` is (..., M, N), and K the smaller of the two. No device has kernels for these yet.
-"""
+"""Inverses and solutions of linear systems, by LAPACK; triangular ones by BLAS."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numbatorch.dtype import DType, float32, float64
-from numbatorch.errors import DTypeError, GradientError, ShapeError, message
-from numbatorch.graph import Node, find
-from numbatorch.ops.create import iota
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import ShapeError, message
+from numbatorch.graph import Node
+from numbatorch.ops import view
 from numbatorch.ops.host import scipy
-from numbatorch.ops.matmul import matmul_
-from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.matrices import (
+    DTYPES,
+    Outputs,
+    adjoint,
+    check,
+    check_alike,
+    definite_sample,
+    each,
+    hermitian,
+    identity,
+    joint_batch,
+    matrices,
+    mirrored,
+    product,
+    square_sample,
+    together,
+    triangle,
+    turned,
+)
+from numbatorch.ops.operands import describe, expanded
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import cat, narrow, reshape, transpose, unsqueeze
 from numbatorch.shape import Shape
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
-Outputs = list[tuple[Shape, DType]]
 
-DTYPES = (float64, float32)
-
-
-def _check(operator: str, A: Node, square: bool = False) -> tuple[Shape, int, int]:
-    """Batch shape, M and N.
-
-    Raises:
-        DTypeError: not float32 or float64.
-        ShapeError: no matrix, or not a square one where it must be.
-    """
-    if A.dtype not in (float32, float64):
-        hint = "A.float() has dtype float32"
-        raise DTypeError(message(operator, "takes float32 or float64", describe(A), hint=hint))
-    if len(A.shape) < 2 or (square and A.shape[-1] != A.shape[-2]):
-        wanted = "(..., N, N)" if square else "(..., M, N)"
-        raise ShapeError(message(operator, f"A must be {wanted}", f"A {describe(A)}"))
-    M, N = A.shape[-2:]
-    return A.shape[:-2], M, N
+GILES = "https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf"
 
 
-def _turned(x: Node) -> Node:
-    return transpose(x, -1, -2)
-
-
-def _product(*factors: Node) -> Node:
-    """The product of matrices from the left."""
-    found = factors[0]
-    for factor in factors[1:]:
-        found = matmul_.apply(found, factor)
-    return found
-
-
-def _triangle(x: Node, lower: bool, diagonal: bool) -> Node:
-    """The elements below (or above) the diagonal, and those on it if asked; zeros elsewhere."""
-    M, N = x.shape[-2:]
-    rows = expanded(reshape.apply(iota(M, x.device), shape=(M, 1)), (M, N))
-    cols = expanded(iota(N, x.device), (M, N))
-    order = ("le" if lower else "ge") if diagonal else ("lt" if lower else "gt")
-    inside = expanded(find(order).apply(cols, rows), x.shape)
-    return find("where").apply(inside, x, const(0.0, x.dtype, x.device, x.shape))
-
-
-def _diagonal(x: Node) -> Node:
-    """(..., N, N) with x (..., N) on the diagonal."""
-    (N,) = x.shape[-1:]
-    wide = expanded(unsqueeze(x, -1), (*x.shape, N))
-    return _triangle(_triangle(wide, True, True), False, True)
-
-
-def _gaps(x: Node) -> Node:
-    """1 / (x[j] - x[i]) for x (..., N), zeros on the diagonal."""
-    (N,) = x.shape[-1:]
-    shape = (*x.shape, N)
-    gaps = expanded(unsqueeze(x, -2), shape) - expanded(unsqueeze(x, -1), shape)
-    one = expanded(_diagonal(const(1.0, x.dtype, x.device, (N,))), shape)
-    return (1.0 - one) / (gaps + one)
-
-
-def _matrices(rng: np.random.Generator, *sizes: int) -> Array:
-    """Matrices with singular values 1, 2, 3, ...: far from each other and from zero."""
-    M, N = sizes[-2:]
-    bases = [np.linalg.qr(rng.standard_normal((*sizes[:-2], n, n)))[0] for n in (M, N)]
-    values = np.arange(1, min(M, N) + 1)
-    return np.asarray((bases[0][..., : min(M, N)] * values) @ bases[1][..., : min(M, N), :])
-
-
-@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
+@structured(dtypes=DTYPES, source=GILES)
 def inv_(A: Array) -> Array:
     """The inverse of each matrix."""
     return np.linalg.inv(A)
@@ -101,21 +52,16 @@ def inv_(A: Array) -> Array:
 
 @inv_.infer
 def _(A: Node) -> tuple[Shape, DType]:
-    _check("linalg.inv", A, square=True)
+    check("linalg.inv", A, square=True)
     return A.shape, A.dtype
 
 
 @inv_.vjp
 def _(g: Node, y: Node, A: Node) -> Node:
-    return -_product(_turned(y), g, _turned(y))
+    return -product(adjoint(y), g, adjoint(y))
 
 
-@inv_.samples
-def _(rng: Draw) -> Any:
-    N = int(rng.integers(1, 5))
-    return [_matrices(rng, int(rng.integers(0, 3)), N, N)], {}
-
-
+inv_.samples(square_sample)
 inv_.peer = "torch.linalg.inv"
 
 
@@ -133,289 +79,309 @@ def inv(A: Node) -> Node:
     return inv_.apply(A)
 
 
-class EighResult(NamedTuple):
-    """Eigenvalues (..., N), ascending, and eigenvectors (..., N, N) as columns."""
-
-    eigenvalues: Node
-    eigenvectors: Node
-
-
-@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
-def eigh_(A: Array, *, UPLO: Literal["L", "U"]) -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and eigenvectors of symmetric matrices, by one triangle of each."""
-    found = np.linalg.eigh(A, UPLO)
-    return found.eigenvalues, found.eigenvectors
+@public()
+def inverse(input: Node) -> Node:
+    """As `linalg.inv`."""
+    return inv_.apply(input)
 
 
-@eigh_.infer
-def _(A: Node, *, UPLO: Literal["L", "U"]) -> Outputs:
-    batch, _, N = _check("linalg.eigh", A, square=True)
-    return [((*batch, N), A.dtype), (A.shape, A.dtype)]
+class InverseResult(NamedTuple):
+    """The inverse, and info (...): 0, or which pivot of a singular matrix is 0."""
+
+    inverse: Node
+    info: Node
 
 
-@eigh_.vjp
-def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, UPLO: str) -> Node:
-    values, vectors = y
-    inner = const(0.0, A.dtype, A.device, A.shape) if g[0] is None else _diagonal(g[0])
-    if g[1] is not None:
-        inner = inner + _product(_turned(vectors), g[1]) * _gaps(values)
-    whole = _product(vectors, inner, _turned(vectors))
-    lower = UPLO == "L"
-    return _triangle(whole + _turned(whole), lower, False) + _triangle(
-        _triangle(whole, True, True), False, True
-    )
+@structured(dtypes=DTYPES, source=GILES)
+def inv_ex_(A: Array) -> tuple[Array, Array]:
+    """The inverse of each matrix, infinity if there is none, and which of its pivots is 0."""
+    lapack = scipy("linalg").lapack
+    getrf, getri = lapack.get_lapack_funcs(("getrf", "getri"), (A,))
+
+    def one(matrix: Array) -> tuple[Array, int]:
+        if not matrix.size:
+            return matrix, 0
+        factors, pivots, info = getrf(matrix)
+        if info > 0:
+            return np.full_like(matrix, np.inf), info
+        return getri(factors, pivots)[0], 0
+
+    found = each(one, A)
+    inverse = together([x for x, _ in found], A.shape, A.dtype)
+    return inverse, np.array([info for _, info in found], np.int32).reshape(A.shape[:-2])
 
 
-@eigh_.samples
-def _(rng: Draw) -> Any:
-    N = int(rng.integers(1, 5))
-    vectors = np.linalg.qr(rng.standard_normal((2, N, N)))[0]
-    matrices = (vectors * np.arange(1, N + 1)) @ vectors.swapaxes(-1, -2)
-    return [matrices], {"UPLO": "UL"[int(rng.integers(2))]}
+@inv_ex_.infer
+def _(A: Node) -> Outputs:
+    batch, _, _ = check("linalg.inv_ex", A, square=True)
+    return [(A.shape, A.dtype), (batch, dt.int32)]
+
+
+@inv_ex_.vjp
+def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node) -> Node | None:
+    return None if g[0] is None else -product(adjoint(y[0]), g[0], adjoint(y[0]))
+
+
+inv_ex_.samples(square_sample)
+inv_ex_.peer = "torch.linalg.inv_ex"
 
 
 @public("linalg")
-def eigh(A: Node, UPLO: Literal["L", "U"] = "L") -> EighResult:
-    """Eigenvalues and eigenvectors of symmetric matrices: A = V diag(L) V^T.
+def inv_ex(A: Node, *, check_errors: bool = False) -> InverseResult:
+    """The inverse of each matrix, without an error for a singular one: infinity, and its info.
 
-    Where we differ from PyTorch: the gradient is that of the triangle that is read, and zero in the
-    other one. For A = X + X^T or X X^T the gradient of X is the same.
+    Where we differ from PyTorch: it leaves what stands in memory for a singular matrix.
+
+    Args:
+        check_errors: raise as `linalg.inv` does.
+    """
+    found = InverseResult(*inv_ex_.parts(A))
+    return InverseResult(inv_.apply(A), found.info) if check_errors else found
+
+
+@structured(dtypes=DTYPES, source=GILES)
+def solve_(A: Array, B: Array) -> Array:
+    """X with A X = B, for matrices A (..., N, N) and B (..., N, K) of the same batch."""
+    return np.linalg.solve(A, B)
+
+
+@solve_.infer
+def _(A: Node, B: Node) -> tuple[Shape, DType]:
+    check("linalg.solve", A, square=True)
+    return B.shape, B.dtype
+
+
+@solve_.vjp
+def _(g: Node, y: Node, A: Node, B: Node) -> tuple[Node, Node]:
+    back = solve_.apply(adjoint(A), g)
+    return -product(back, adjoint(y)), back
+
+
+@solve_.samples
+def _(rng: Draw) -> Any:
+    N, K = (int(n) for n in rng.integers(1, 5, 2))
+    return [matrices(rng, 2, N, N), rng.standard_normal((2, N, K))], {}
+
+
+solve_.peer = "torch.linalg.solve"
+
+
+@public("linalg")
+def solve(A: Node, B: Node, *, left: bool = True) -> Node:
+    """X with A X = B, or X A = B if not `left`; batches broadcast.
 
     Args:
         A: (..., N, N).
-        UPLO: whether the lower or the upper triangle is read.
-    Returns:
-        eigenvalues (..., N), ascending, and eigenvectors (..., N, N), as columns.
+        B: (..., N, K), (..., K, N) if not `left`; (N,) or one vector for each matrix of A.
+    Raises:
+        nt.LinAlgError: a matrix is singular; raised when the value is computed.
 
     >>> from numbatorch import tensor
-    >>> eigh(tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues.tolist()
-    [1.0, 2.0]
+    >>> solve(tensor([[2.0, 0.0], [0.0, 4.0]]), tensor([2.0, 2.0])).tolist()
+    [1.0, 0.5]
     """
-    return EighResult(*eigh_.parts(A, UPLO=UPLO))
+    check("linalg.solve", A, square=True)
+    check_alike("linalg.solve", A, B)
+    vector = len(B.shape) == 1 or (len(B.shape) == len(A.shape) - 1 and B.shape == A.shape[:-1])
+    if not B.shape:
+        raise ShapeError(message("linalg.solve", "B is 0-d", f"A {describe(A)}"))
+    right = view.unsqueeze(B, -1) if vector else B
+    if not left and not vector:
+        return turned(solved("linalg.solve", turned(A), turned(right)))
+    found = solved("linalg.solve", A if left else turned(A), right)
+    return view.reshape.apply(found, shape=found.shape[:-1]) if vector else found
 
 
-class SVDResult(NamedTuple):
-    """U (..., M, K) or (..., M, M), S (..., K) descending, Vh (..., K, N) or (..., N, N)."""
-
-    U: Node
-    S: Node
-    Vh: Node
-
-
-@structured(dtypes=DTYPES, source="https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf")
-def svd_(A: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
-    """A = U diag(S) Vh, S descending."""
-    found = np.linalg.svd(A, full_matrices=full_matrices)
-    return found.U, found.S, found.Vh
+def solved(operator: str, A: Node, B: Node) -> Node:
+    """X with A X = B; batches broadcast."""
+    if A.shape[-1] != B.shape[-2]:
+        rows = (f"A {describe(A)}", f"B {describe(B)}")
+        raise ShapeError(message(operator, "A and B have different numbers of rows", *rows))
+    return solve_.apply(*joint_batch(operator, A, B))
 
 
-@svd_.infer
-def _(A: Node, *, full_matrices: bool) -> Outputs:
-    batch, M, N = _check("linalg.svd", A)
-    K = min(M, N)
-    rows, cols = (M, N) if full_matrices else (K, K)
-    return [((*batch, *size), A.dtype) for size in ((M, rows), (K,), (cols, N))]
+class SolveResult(NamedTuple):
+    """The solution, and info (...): 0, or which pivot of a singular matrix is 0."""
 
-
-@svd_.vjp
-def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, full_matrices: bool) -> Node:
-    U, S, Vh = y
-    M, N = A.shape[-2:]
-    K = min(M, N)
-    gU, gS, gVh = g
-    if full_matrices and (gU is not None or gVh is not None) and M != N:
-        problem = "columns of U or rows of Vh beyond the smaller size have no gradient"
-        raise GradientError(message("linalg.svd", problem, describe(A), "full_matrices is True"))
-    U, Vh = narrow(U, -1, 0, K), narrow(Vh, -2, 0, K)
-    V = _turned(Vh)
-    by_columns = expanded(unsqueeze(S, -2), (*S.shape, K))
-    by_rows = expanded(unsqueeze(S, -1), (*S.shape, K))
-    inner = const(0.0, A.dtype, A.device, (*S.shape, K)) if gS is None else _diagonal(gS)
-    gaps = _gaps(S * S)
-    outer = []
-    if gU is not None:
-        along = _product(_turned(U), gU)
-        inner = inner + (along - _turned(along)) * gaps * by_columns
-        if M > K:
-            across = gU - _product(U, along)
-            outer.append(_product(across / expanded(unsqueeze(S, -2), across.shape), Vh))
-    if gVh is not None:
-        along = _product(Vh, _turned(gVh))
-        inner = inner + by_rows * (along - _turned(along)) * gaps
-        if N > K:
-            across = gVh - _product(_product(gVh, V), Vh)
-            outer.append(_product(U, across / expanded(unsqueeze(S, -1), across.shape)))
-    found = _product(U, inner, Vh)
-    for part in outer:
-        found = found + part
-    return found
-
-
-@svd_.samples
-def _(rng: Draw) -> Any:
-    M, N = (int(n) for n in rng.integers(1, 5, 2))
-    return [_matrices(rng, 2, M, N)], {"full_matrices": False}
+    result: Node
+    info: Node
 
 
 @public("linalg")
-def svd(A: Node, full_matrices: bool = True) -> SVDResult:
-    """The singular value decomposition A = U diag(S) Vh.
-
-    Args:
-        A: (..., M, N).
-        full_matrices: whether U is (..., M, M) and Vh (..., N, N), not (..., M, K) and (..., K, N).
-    Returns:
-        U, S (..., K) descending, Vh. Gradients need distinct singular values; through U and Vh of
-        a matrix that is not square they need full_matrices=False.
-
-    >>> from numbatorch import tensor
-    >>> svd(tensor([[3.0, 0.0], [0.0, 4.0]])).S.tolist()
-    [4.0, 3.0]
-    """
-    return SVDResult(*svd_.parts(A, full_matrices=full_matrices))
+def solve_ex(A: Node, B: Node, *, left: bool = True, check_errors: bool = False) -> SolveResult:
+    """As `linalg.solve`, and which pivot of a singular matrix is 0."""
+    del check_errors
+    return SolveResult(solve(A, B, left=left), inv_ex_.parts(A)[1])
 
 
-class QRResult(NamedTuple):
-    """Q with orthonormal columns and R, upper triangular."""
+def _triangular_reference(A: Array, B: Array, *, upper: bool, unitriangular: bool) -> Array:
+    blas = scipy("linalg").blas
+    (trsm,) = blas.get_blas_funcs(("trsm",), (A, B))
 
-    Q: Node
-    R: Node
+    def one(matrix: Array, right: Array) -> Array:
+        # In memory a matrix is the transpose of a Fortran one: X^T A^T = B^T.
+        options = {"side": 1, "lower": int(upper), "diag": int(unitriangular)}
+        found: Array = trsm(1.0, matrix.T, right.T, **options)
+        return found.T
 
-
-@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1710.08717")
-def qr_(A: Array, *, mode: Literal["reduced", "complete"]) -> tuple[Array, Array]:
-    """A = Q R with orthonormal columns in Q and R upper triangular."""
-    found = np.linalg.qr(A, mode)
-    return found.Q, found.R
-
-
-@qr_.infer
-def _(A: Node, *, mode: str) -> Outputs:
-    batch, M, N = _check("linalg.qr", A)
-    inner = min(M, N) if mode == "reduced" else M
-    return [((*batch, M, inner), A.dtype), ((*batch, inner, N), A.dtype)]
+    if not B.size:
+        return np.zeros(B.shape, B.dtype)
+    return together(each(one, A, B), B.shape, B.dtype)
 
 
-@qr_.vjp
-def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, mode: str) -> Node:
-    Q, R = y
-    M, N = A.shape[-2:]
-    gQ, gR = (_or_zeros(part, like) for part, like in zip(g, y, strict=True))
-    if M > N and mode == "complete":
-        problem = "the columns of Q beyond those of A have no gradient"
-        raise GradientError(message("linalg.qr", problem, describe(A), "mode is 'complete'"))
-    if M >= N:
-        return _qr_gradient(gQ, gR, Q, R)
-    left, right = narrow(A, -1, 0, M), narrow(A, -1, M, N - M)
-    gR_left, gR_right = narrow(gR, -1, 0, M), narrow(gR, -1, M, N - M)
-    gQ = gQ + _product(right, _turned(gR_right))
-    g_left = _qr_gradient(gQ, gR_left, Q, narrow(R, -1, 0, left.shape[-1]))
-    return cat([g_left, _product(Q, gR_right)], -1)
+@structured(dtypes=DTYPES, source=GILES)
+def solve_triangular_(A: Array, B: Array, *, upper: bool, unitriangular: bool) -> Array:
+    """X with A X = B, for a triangle of A, whose diagonal counts as ones if `unitriangular`."""
+    return _triangular_reference(A, B, upper=upper, unitriangular=unitriangular)
 
 
-def _qr_gradient(gQ: Node, gR: Node, Q: Node, R: Node) -> Node:
-    """Of A with no more columns than rows: (gQ + Q symmetric(R gR^T - gQ^T Q)) R^-T."""
-    inner = _product(R, _turned(gR)) - _product(_turned(gQ), Q)
-    below = _triangle(inner, True, False)
-    inner = _triangle(inner, True, True) + _turned(below)
-    return _product(gQ + _product(Q, inner), _turned(inv_.apply(R)))
+@solve_triangular_.infer
+def _(A: Node, B: Node, *, upper: bool, unitriangular: bool) -> tuple[Shape, DType]:
+    check("linalg.solve_triangular", A, square=True)
+    return B.shape, B.dtype
 
 
-@qr_.samples
+@solve_triangular_.vjp
+def _(g: Node, y: Node, A: Node, B: Node, *, upper: bool, unitriangular: bool) -> Any:
+    back = solve_triangular_.apply(adjoint(A), g, upper=not upper, unitriangular=unitriangular)
+    return triangle(-product(back, adjoint(y)), not upper, not unitriangular), back
+
+
+@solve_triangular_.samples
 def _(rng: Draw) -> Any:
-    M, N = (int(n) for n in rng.integers(1, 5, 2))
-    return [_matrices(rng, 2, M, N)], {"mode": "reduced"}
+    N, K = (int(n) for n in rng.integers(1, 5, 2))
+    attrs = {"upper": bool(rng.integers(2)), "unitriangular": bool(rng.integers(2))}
+    A = rng.standard_normal((2, N, N)) / 4 + 2 * np.eye(N)
+    return [A, rng.standard_normal((2, N, K))], attrs
+
+
+solve_triangular_.peer = "torch.linalg.solve_triangular"
 
 
 @public("linalg")
-def qr(A: Node, mode: Literal["reduced", "complete"] = "reduced") -> QRResult:
-    """The decomposition A = Q R, Q with orthonormal columns, R upper triangular.
+def solve_triangular(
+    A: Node, B: Node, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Node:
+    """X with A X = B, or X A = B if not `left`, for triangular A; batches broadcast.
+
+    A zero on the diagonal is divided by, which gives infinity or NaN.
 
     Args:
-        A: (..., M, N).
-        mode: "reduced" for Q (..., M, K) and R (..., K, N); "complete" for (..., M, M) and
-            (..., M, N).
+        A: (..., N, N), of which one triangle is read.
+        B: (..., N, K), or (..., K, N) if not `left`.
+        upper: whether that is the upper one.
+        unitriangular: take the diagonal as ones, whatever is there.
 
     >>> from numbatorch import tensor
-    >>> Q, R = qr(tensor([[0.0, 2.0], [1.0, 0.0]]))
-    >>> (Q @ R).tolist()
-    [[0.0, 2.0], [1.0, 0.0]]
+    >>> A = tensor([[2.0, 0.0], [2.0, 1.0]])
+    >>> solve_triangular(A, tensor([[2.0], [4.0]]), upper=False).tolist()
+    [[1.0], [2.0]]
     """
-    return QRResult(*qr_.parts(A, mode=mode))
+    check("linalg.solve_triangular", A, square=True)
+    check_alike("linalg.solve_triangular", A, B)
+    check("linalg.solve_triangular", B)
+    if not left:
+        other = solve_triangular(turned(A), turned(B), upper=not upper, unitriangular=unitriangular)
+        return turned(other)
+    return triangular(A, B, upper, unitriangular)
 
 
-class LUResult(NamedTuple):
-    """A permutation P (..., M, M), L (..., M, K) unit lower, U (..., K, N) upper triangular."""
-
-    P: Node
-    L: Node
-    U: Node
-
-
-@structured(
-    dtypes=DTYPES,
-    source="https://github.com/pytorch/pytorch/blob/main/torch/csrc/autograd/FunctionsManual.cpp",
-)
-def lu_(A: Array) -> tuple[Array, Array, Array]:
-    """A = P L U with partial pivoting."""
-    P, L, U = scipy("linalg").lu(A, check_finite=False)
-    return P, L, U
+def triangular(A: Node, B: Node, upper: bool, unitriangular: bool = False) -> Node:
+    """X with A X = B, for a triangle of A; batches broadcast."""
+    if A.shape[-1] != B.shape[-2]:
+        rows = (f"A {describe(A)}", f"B {describe(B)}")
+        problem = "A and B have different numbers of rows"
+        raise ShapeError(message("linalg.solve_triangular", problem, *rows))
+    A, B = joint_batch("linalg.solve_triangular", A, B)
+    return solve_triangular_.apply(A, B, upper=upper, unitriangular=unitriangular)
 
 
-@lu_.infer
-def _(A: Node) -> Outputs:
-    batch, M, N = _check("linalg.lu", A)
-    K = min(M, N)
-    return [((*batch, *size), A.dtype) for size in ((M, M), (M, K), (K, N))]
+class TriangularSolveResult(NamedTuple):
+    """The solution X, and the triangle of A that was used."""
+
+    solution: Node
+    cloned_coefficient: Node
 
 
-@lu_.vjp
-def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node) -> Node:
-    P, L, U = y
-    M, N = A.shape[-2:]
-    K = min(M, N)
-    gL, gU = (_or_zeros(part, like) for part, like in zip(g[1:], (L, U), strict=True))
-    L1, gL1, U1, gU1 = (narrow(x, d, 0, K) for x, d in ((L, -2), (gL, -2), (U, -1), (gU, -1)))
-    left, right = (_turned(inv_.apply(x)) for x in (L1, U1))
-    below, above = _product(_turned(L1), gL1), _product(gU1, _turned(U1))
-    rest = []
-    if N > K:
-        gU2 = narrow(gU, -1, K, N - K)
-        below = below - _product(gU2, _turned(narrow(U, -1, K, N - K)))
-        rest.append(_product(left, gU2))
-    if M > K:
-        gL2 = narrow(gL, -2, K, M - K)
-        above = above - _product(_turned(narrow(L, -2, K, M - K)), gL2)
-        rest.append(_product(gL2, right))
-    inner = _triangle(below, True, False) + _triangle(above, False, True)
-    found = cat([_product(left, inner, right), *rest], -1 if N > K else -2)
-    return _product(P, found)
+@public()
+def triangular_solve(
+    input: Node, A: Node, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> TriangularSolveResult:
+    """X with A X = input, or A^T X = input, for triangular A; see `linalg.solve_triangular`."""
+    check("triangular_solve", A, square=True)
+    check("triangular_solve", input)
+    check_alike("triangular_solve", A, input, "input")
+    A, B = joint_batch("triangular_solve", A, input)
+    factor = turned(A) if transpose else A
+    found = triangular(factor, B, upper != transpose, unitriangular)
+    return TriangularSolveResult(found, view.clone.apply(A))
 
 
-def _or_zeros(g: Node | None, like: Node) -> Node:
-    return const(0.0, like.dtype, like.device, like.shape) if g is None else g
+@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527")
+def cholesky_(A: Array) -> Array:
+    """L, lower triangular, with L L^H the Hermitian part of A."""
+    return np.linalg.cholesky((A + A.conj().swapaxes(-1, -2)) / 2)
 
 
-@lu_.samples
-def _(rng: Draw) -> Any:
-    M, N = (int(n) for n in rng.integers(1, 5, 2))
-    return [_matrices(rng, 2, M, N)], {}
+@cholesky_.infer
+def _(A: Node) -> tuple[Shape, DType]:
+    check("linalg.cholesky", A, square=True)
+    return A.shape, A.dtype
 
 
-lu_.peer = "torch.linalg.lu"
+@cholesky_.vjp
+def _(g: Node, y: Node, A: Node) -> Node:
+    """L^-H P L^-1 with P the lower half of L^H g."""
+    inner = product(adjoint(y), triangle(g, True, True))
+    half = triangle(inner, True, False) + triangle(triangle(inner, True, True), False, True) * 0.5
+    upper = adjoint(y)
+    right = adjoint(triangular(upper, adjoint(half), True))
+    return hermitian(triangular(upper, right, True))
+
+
+cholesky_.samples(definite_sample)
+cholesky_.peer = "torch.linalg.cholesky"
 
 
 @public("linalg")
-def lu(A: Node) -> LUResult:
-    """The decomposition A = P L U with partial pivoting.
+def cholesky(A: Node, *, upper: bool = False) -> Node:
+    """The triangular L with A = L L^H, of Hermitian positive-definite matrices.
 
     Args:
-        A: (..., M, N).
-    Returns:
-        a permutation P (..., M, M), L (..., M, K) with ones on its diagonal, U (..., K, N).
+        A: (..., N, N), of which the triangle that is asked for is read.
+        upper: give L^H, upper triangular.
+    Raises:
+        nt.LinAlgError: a matrix is not positive-definite; raised when the value is computed.
 
     >>> from numbatorch import tensor
-    >>> lu(tensor([[0.0, 2.0], [1.0, 0.0]])).P.tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
+    >>> cholesky(tensor([[4.0, 0.0], [0.0, 9.0]])).tolist()
+    [[2.0, 0.0], [0.0, 3.0]]
     """
-    return LUResult(*lu_.parts(A))
+    check("linalg.cholesky", A, square=True)
+    found = cholesky_.apply(mirrored(A, lower=not upper))
+    return adjoint(found) if upper else found
+
+
+@public()
+def cholesky_solve(input: Node, input2: Node, upper: bool = False) -> Node:
+    """X with A X = input, A given by its Cholesky factor; batches broadcast.
+
+    Args:
+        input: (..., N, K).
+        input2: (..., N, N), L of A = L L^H, or U of A = U^H U if `upper`.
+
+    >>> cholesky_solve(tensor([[4.0]]), tensor([[2.0]]))
+    tensor([[1.]])
+    """
+    check("cholesky_solve", input2, square=True)
+    check("cholesky_solve", input)
+    check_alike("cholesky_solve", input2, input, "input")
+    first, second = (adjoint(input2), input2) if upper else (input2, adjoint(input2))
+    return triangular(second, triangular(first, input, False), True)
+
+
+@public()
+def cholesky_inverse(input: Node, upper: bool = False) -> Node:
+    """The inverse of a matrix that is given by its Cholesky factor; see `cholesky_solve`."""
+    batch, _, N = check("cholesky_inverse", input, square=True)
+    return cholesky_solve(expanded(identity(N, input), (*batch, N, N)), input, upper)

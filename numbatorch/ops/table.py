@@ -98,6 +98,12 @@ FAMILIES = {
     "ops.custom": {
         "records": "after custom",
     },
+    "ops.determinant": {
+        "Tensor": "logdet",
+        "linalg": "det slogdet",
+        "nt": "logdet",
+        "records": "adjugate adjugate_slope det slogdet",
+    },
     "ops.diagonals": {
         "Tensor": "diag diag_embed diagflat diagonal tril triu",
         "nt": "diag diag_embed diagflat diagonal tril triu",
@@ -127,6 +133,12 @@ FAMILIES = {
     "ops.embedding": {
         "nn.functional": "embedding embedding_bag",
     },
+    "ops.factors": {
+        "Tensor": "lu_solve",
+        "linalg": "lu lu_factor lu_factor_ex lu_solve qr",
+        "nt": "lu_solve lu_unpack",
+        "records": "lu lu_factor pivots_to_permutation qr",
+    },
     "ops.float_parts": {
         "Tensor": "frexp",
         "nt": "frexp",
@@ -154,8 +166,10 @@ FAMILIES = {
         "nt": "layer_norm rms_norm",
     },
     "ops.linalg": {
-        "linalg": "eigh inv lu qr svd",
-        "records": "eigh inv lu qr svd",
+        "Tensor": "cholesky_inverse cholesky_solve inverse triangular_solve",
+        "linalg": "cholesky inv inv_ex solve solve_ex solve_triangular",
+        "nt": "cholesky_inverse cholesky_solve inverse triangular_solve",
+        "records": "cholesky inv inv_ex solve solve_triangular",
     },
     "ops.linear": {
         "nn.functional": "linear",
@@ -168,6 +182,16 @@ FAMILIES = {
         "linalg": "matmul",
         "nt": "bmm dot matmul mm outer",
         "records": "matmul outer",
+    },
+    "ops.matrix_functions": {
+        "Tensor": "matrix_exp",
+        "linalg": "lstsq matrix_exp matrix_power matrix_rank multi_dot pinv tensorinv tensorsolve",
+        "nt": "matrix_exp",
+        "records": "lstsq matrix_exp pinv",
+    },
+    "ops.matrix_norms": {
+        "linalg": "cond matrix_norm norm",
+        "records": "linalg_cond linalg_matrix_norm",
     },
     "ops.moments": {
         "records": "nanmean var var_mean",
@@ -182,6 +206,11 @@ FAMILIES = {
     },
     "ops.norm": {
         "records": "layer_norm layer_norm_backward rms_norm rms_norm_backward",
+    },
+    "ops.older_linalg": {
+        "Tensor": "cholesky det matrix_power pinverse qr slogdet svd",
+        "linalg": "diagonal",
+        "nt": "chain_matmul cholesky det matrix_power pinverse qr slogdet svd",
     },
     "ops.operands": {
         "records": "buffer compiled const empty iota",
@@ -240,6 +269,12 @@ FAMILIES = {
             "sum"
         ),
     },
+    "ops.reflections": {
+        "Tensor": "geqrf orgqr ormqr",
+        "linalg": "householder_product vander",
+        "nt": "geqrf orgqr ormqr",
+        "records": "geqrf linalg_householder_product linalg_vander",
+    },
     "ops.rope": {
         "nn.functional": "rope",
         "records": "rope",
@@ -297,6 +332,10 @@ FAMILIES = {
         "Tensor": "argsort msort sort topk",
         "nt": "argsort msort sort topk",
         "records": "sort topk",
+    },
+    "ops.spectra": {
+        "linalg": "eig eigh eigvals eigvalsh svd svdvals",
+        "records": "eig eigh eigvals eigvalsh svd svdvals",
     },
     "ops.splitting": {
         "Tensor": (

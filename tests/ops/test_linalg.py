@@ -7,7 +7,6 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.errors import DTypeError, GradientError, ShapeError
-from numbatorch.ops import linalg
 from numbatorch.testing import assert_close, gradcheck
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +20,7 @@ def rand(*shape: int) -> Array:
 @pytest.mark.parametrize("full", [True, False])
 def test_svd(shape: tuple[int, ...], full: bool, device: str) -> None:
     x = rand(*shape)
-    found = linalg.svd(nt.tensor(x, device=device), full_matrices=full)
+    found = nt.linalg.svd(nt.tensor(x, device=device), full_matrices=full)
     expected = np.linalg.svd(x, full)
     assert [part.shape for part in found] == [part.shape for part in expected]
     assert_close(found.S, expected.S, kind="composite")
@@ -34,7 +33,7 @@ def test_svd(shape: tuple[int, ...], full: bool, device: str) -> None:
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
 def test_qr(shape: tuple[int, ...], mode: Any, device: str) -> None:
     x = rand(*shape)
-    found = linalg.qr(nt.tensor(x, device=device), mode)
+    found = nt.linalg.qr(nt.tensor(x, device=device), mode)
     expected = np.linalg.qr(x, mode)
     for part, wanted in zip(found, expected, strict=True):
         assert_close(part, wanted, kind="composite")
@@ -43,7 +42,7 @@ def test_qr(shape: tuple[int, ...], mode: Any, device: str) -> None:
 @pytest.mark.parametrize("triangle", ["L", "U"])
 def test_eigh_reads_one_triangle(triangle: Any, device: str) -> None:
     x = rand(2, 4, 4)
-    found = linalg.eigh(nt.tensor(x, device=device), triangle)
+    found = nt.linalg.eigh(nt.tensor(x, device=device), triangle)
     assert_close(found.eigenvalues, np.linalg.eigh(x, triangle).eigenvalues, kind="composite")
     part = np.tril(x) if triangle == "L" else np.triu(x)
     whole = part + part.swapaxes(-1, -2) - part * np.eye(4)
@@ -53,27 +52,27 @@ def test_eigh_reads_one_triangle(triangle: Any, device: str) -> None:
 
 
 def test_dtypes_and_shapes_are_checked_where_it_is_called() -> None:
-    for function in (linalg.inv, linalg.eigh, linalg.svd, linalg.qr, linalg.lu):
+    for function in (nt.linalg.inv, nt.linalg.eigh, nt.linalg.svd, nt.linalg.qr, nt.linalg.lu):
         with pytest.raises(DTypeError, match="float32 or float64"):
             function(nt.ones(2, 2).half())
         with pytest.raises(DTypeError, match="float32 or float64"):
             function(nt.ones(2, 2).long())
         with pytest.raises(ShapeError):
             function(nt.ones(2))
-    for function in (linalg.inv, linalg.eigh):
+    for function in (nt.linalg.inv, nt.linalg.eigh):
         with pytest.raises(ShapeError, match=r"A must be \(..., N, N\)"):
             function(nt.ones(2, 3))
     with pytest.raises(ValueError, match="mode"):
-        linalg.qr(nt.ones(2, 2), "r")
+        nt.linalg.qr(nt.ones(2, 2), "raw")
 
 
 def test_gradient_of_a_function_of_all_parts() -> None:
     x = nt.tensor(np.diag([1.0, 2, 3]) + 0.1 * rand(3, 3), dtype=nt.float64)
 
     def reconstructed(x: Any) -> Any:
-        U, S, Vh = linalg.svd(x)
-        Q, R = linalg.qr(U * S)
-        P, L, W = linalg.lu(Q @ R @ Vh)
+        U, S, Vh = nt.linalg.svd(x)
+        Q, R = nt.linalg.qr(U * S)
+        P, L, W = nt.linalg.lu(Q @ R @ Vh)
         return (P @ L @ W).exp()
 
     gradcheck(reconstructed, x)
@@ -84,7 +83,7 @@ def test_second_derivative_of_the_inverse() -> None:
     x = nt.tensor(np.diag([1.0, 2, 3]) + 0.1 * rand(3, 3), dtype=nt.float64)
 
     def slope(x: Any) -> Any:
-        return nt.grad(lambda leaf: linalg.inv(leaf).sum())(x)
+        return nt.grad(lambda leaf: nt.linalg.inv(leaf).sum())(x)
 
     gradcheck(slope, x)
 
@@ -92,9 +91,9 @@ def test_second_derivative_of_the_inverse() -> None:
 def test_parts_without_gradient_say_so() -> None:
     x = nt.tensor(rand(4, 3)).requires_grad_()
     with pytest.raises(GradientError, match=r"linalg.svd: columns of U"):
-        linalg.svd(x).U.sum().backward()
-    linalg.svd(x).S.sum().backward()
+        nt.linalg.svd(x).U.sum().backward()
+    nt.linalg.svd(x).S.sum().backward()
     U, _, Vh = np.linalg.svd(x.detach().numpy(), full_matrices=False)
     assert_close(x.grad, U @ Vh, kind="gradient")
     with pytest.raises(GradientError, match=r"linalg.qr"):
-        linalg.qr(x, "complete").R.sum().backward()
+        nt.linalg.qr(x, "complete").R.sum().backward()

@@ -157,6 +157,8 @@ DECLARED = (
     dt.INTEGERS,
     (*dt.INTEGERS, dt.bool_),
     (dt.float64, dt.float32),  # LAPACK
+    (*dt.COMPLEX, dt.float64, dt.float32),
+    (dt.int32,),  # its pivots
     (dt.bool_,),
     dt.PLAIN + dt.COMPLEX,
     dt.NUMBERS + dt.COMPLEX,
