@@ -59,7 +59,9 @@ from numbatorch.tensor import (
     eye,
     fill,
     from_blocks,
+    from_dlpack,
     from_numpy,
+    frombuffer,
     full,
     full_like,
     grad,
@@ -104,11 +106,20 @@ if TYPE_CHECKING:
     from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
+    from numbatorch.limits import finfo, iinfo
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
     from numbatorch.tensor.checkpoint import checkpoint
     from numbatorch.tensor.resources import empty_cache, get_num_threads, set_num_threads
     from numbatorch.tensor.strides import as_strided
+    from numbatorch.tensor.types import (
+        can_cast,
+        get_default_dtype,
+        is_tensor,
+        promote_types,
+        result_type,
+        set_default_dtype,
+    )
     from numbatorch.tensor.vmap import vmap
 
 __version__ = "0.1.0"
@@ -142,6 +153,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "bool_",
+    "can_cast",
     "checkpoint",
     "compile",
     "complex64",
@@ -156,19 +168,24 @@ __all__ = [
     "eye",
     "fft",
     "fill",
+    "finfo",
     "float8_e4m3fn",
     "float8_e5m2",
     "float16",
     "float32",
     "float64",
     "from_blocks",
+    "from_dlpack",
     "from_numpy",
+    "frombuffer",
     "full",
     "full_like",
     "func",
+    "get_default_dtype",
     "get_num_threads",
     "get_rng_state",
     "grad",
+    "iinfo",
     "inference_mode",
     "initial_seed",
     "int8",
@@ -176,6 +193,7 @@ __all__ = [
     "int32",
     "int64",
     "is_grad_enabled",
+    "is_tensor",
     "linalg",
     "linspace",
     "load",
@@ -189,6 +207,7 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "promote_types",
     "quantize",
     "rand",
     "rand_like",
@@ -198,9 +217,11 @@ __all__ = [
     "randn_like",
     "randperm",
     "realize",
+    "result_type",
     "save",
     "scalar_tensor",
     "seed",
+    "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
     "set_rng_state",
@@ -238,6 +259,10 @@ _LAZY_MODULES = (
     "testing",
 )
 _LAZY_NAMES = {
+    **dict.fromkeys(("finfo", "iinfo"), "numbatorch.limits"),
+    **dict.fromkeys(("can_cast", "promote_types", "result_type"), "numbatorch.tensor.types"),
+    **dict.fromkeys(("get_default_dtype", "set_default_dtype"), "numbatorch.tensor.types"),
+    "is_tensor": "numbatorch.tensor.types",
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "as_strided": "numbatorch.tensor.strides",

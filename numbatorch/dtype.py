@@ -13,6 +13,7 @@ import numpy as np
 from numbatorch import entry_points
 from numbatorch.apart import import_module
 from numbatorch.errors import DTypeError, message
+from numbatorch.settings import note_question
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +152,18 @@ BLOCKS = (
 
 by_name: dict[str, DType] = {dtype.name: dtype for dtype in PLAIN + COMPLEX + BLOCKS}
 by_ggml_id: dict[int, DType] = {d.ggml_id: d for d in by_name.values() if d.ggml_id is not None}
+
+
+class Default:
+    """The dtype of Python's floats, one for all threads."""
+
+    dtype = float32
+
+
+def default_dtype() -> DType:
+    """The dtype of Python's floats, and of tensors that are made without one."""
+    note_question()
+    return Default.dtype
 
 
 def register(dtype: DType) -> DType:

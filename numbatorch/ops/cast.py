@@ -39,7 +39,7 @@ def cast(x: Scalar, *, dtype: DType) -> Scalar:
 
     Floats become integers by truncation; outside of the range they become its nearest end, and
     NaN becomes 0 (PyTorch leaves both undefined). Integers wrap. Anything but 0 becomes True.
-    A complex number is not cast to a real one; PyTorch drops the imaginary part and warns.
+    A complex number is not cast to a real one: `Tensor.to` takes the real part first, and warns.
     """
     return convert(x, dtype)
 

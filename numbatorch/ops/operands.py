@@ -103,15 +103,15 @@ def is_constant(node: Node, value: float) -> bool:
 
 
 def scalar_dtype(value: Any) -> DType:
-    """The dtype that a Python number has by itself: bool, int64, float32 or complex64."""
+    """The dtype that a Python number has by itself: bool, int64, or the default of floats."""
     if isinstance(value, bool):
         return dt.bool_
     if isinstance(value, int):
         return dt.int64
     if isinstance(value, float):
-        return dt.float32
+        return dt.default_dtype()
     if isinstance(value, complex):
-        return dt.complex64
+        return dt.default_dtype().complex
     raise DTypeError(f"{value!r} is neither a tensor nor a number")
 
 

@@ -92,7 +92,8 @@ class Elementwise(Op):
             return dtype
         promotes = "iu" if dt.int64 in self.dtypes else "iub"  # arithmetic on bool is an error
         if ELEMENTWISE_PROMOTES in self.dtypes and dtype.kind in promotes:
-            return ELEMENTWISE_PROMOTES
+            default = dt.default_dtype()
+            return default if default in self.dtypes else ELEMENTWISE_PROMOTES
         hint = "dequantize it first" if dtype.kind == "q" else None
         raise DTypeError(message(self.name, f"has no meaning for {dtype.name}", hint=hint))
 

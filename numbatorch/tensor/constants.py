@@ -39,18 +39,18 @@ def full(
 def zeros(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """0 everywhere, float32 unless given."""
+    """0 everywhere, of the default dtype unless given."""
     shape = shape_of("zeros", size)
-    node = create.full(shape, 0, asked("zeros", dtype) or dt.float32, as_device(device))
+    node = create.full(shape, 0, asked("zeros", dtype) or dt.default_dtype(), as_device(device))
     return finished(node, requires_grad)
 
 
 def ones(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """1 everywhere, float32 unless given."""
+    """1 everywhere, of the default dtype unless given."""
     shape = shape_of("ones", size)
-    node = create.full(shape, 1, asked("ones", dtype) or dt.float32, as_device(device))
+    node = create.full(shape, 1, asked("ones", dtype) or dt.default_dtype(), as_device(device))
     return finished(node, requires_grad)
 
 
@@ -168,8 +168,8 @@ def empty_permuted(
 def scalar_tensor(
     s: Any, *, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """A 0-d tensor of one number, float32 unless given."""
-    kind = dt.float32 if dtype is None else dtype
+    """A 0-d tensor of one number, of the default dtype unless given."""
+    kind = dt.default_dtype() if dtype is None else dtype
     return full((), s, dtype=kind, device=device, requires_grad=requires_grad)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,11 @@ class ConversionMethods(Handle):
         node = self._noted()
         if dtype is node.dtype:
             return self._of(node)
+        if node.dtype.is_complex and dtype.kind in "fiu":
+            problem = f"{describe(node)} as {dtype.name} loses the imaginary part"
+            hint = "real, imag and abs say which part"
+            warnings.warn(message("to", problem, hint=hint), UserWarning, stacklevel=3)
+            return self._apply(find("real"))._to_dtype(dtype)
         if "q" not in (dtype.kind, node.dtype.kind):
             return self._apply(find("cast"), dtype=dtype)
         if node.dtype.kind == "q" and dtype.kind == "f":

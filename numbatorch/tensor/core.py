@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,19 +11,20 @@ import numpy as np
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, by_name
-from numbatorch.errors import ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.errors import GradientError, ShapeError, message
+from numbatorch.graph import Node, grad_mode
 from numbatorch.ops import families
 from numbatorch.ops.numbers import require_no_loss
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import handles_are
-from numbatorch.ops.view import clone, select
+from numbatorch.ops.view import clone, detach, select
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
     Handle,
     detached,
+    has_history,
     host_array,
     host_node,
     is_leaf,
@@ -35,6 +37,7 @@ from numbatorch.tensor.fillers import FillMethods
 from numbatorch.tensor.gradient import check_gradient
 from numbatorch.tensor.hooks import GradientMethods
 from numbatorch.tensor.in_place import InPlaceMethods
+from numbatorch.tensor.interchange import InterchangeMethods
 from numbatorch.tensor.new_methods import NewMethods
 from numbatorch.tensor.strides import StrideMethods
 from numbatorch.tensor.views import alias_of, same_place, share_memory
@@ -47,6 +50,7 @@ else:
 
 class Tensor(
     ConversionMethods,
+    InterchangeMethods,
     StrideMethods,
     NewMethods,
     FillMethods,
@@ -248,18 +252,47 @@ class Tensor(
             raise TypeError(message("format", problem, describe(self.node))) from None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A copy of its own; views that are copied together share what is copied.
+
+        Raises:
+            GradientError: the tensor was computed from ones that require a gradient.
+        """
         realize_one(self._noted())
-        copied = object.__new__(type(self))
-        Handle.__init__(copied, detached(self.node))
-        if self.requires_grad:
-            copied._become_leaf(copied.node)
+        if has_history(self.node):
+            problem = "only a leaf is copied; this was computed with a gradient"
+            hint = "detach() or clone() it"
+            raise GradientError(message("deepcopy", problem, describe(self.node), hint=hint))
+        copied = self._copied_view(memo)
+        if copied is None:
+            copied = object.__new__(type(self))
+            Handle.__init__(copied, detached(self.node))
+            if self.requires_grad:
+                copied._become_leaf(copied.node)
         if self.grad is not None:
-            copied.grad = self.grad.detach()
+            copied.grad = deepcopy(self.grad, memo)
         memo[id(self)] = copied
         return copied
 
+    def _copied_view(self, memo: dict[int, Any]) -> Tensor | None:
+        """The same view of a copy of what this views; None where it views nothing."""
+        alias = alias_of(self)
+        base = None if alias is None else alias.memory.owner()
+        if alias is None or base is None or has_history(base.node) or type(self) is not Tensor:
+            return None
+        whole = deepcopy(base, memo)
+        with grad_mode(alias.recorded):
+            node = whole.node
+            for op, attrs in alias.steps:
+                node = detached(node) if op is detach else op.apply(node, **attrs)
+        copied = whole._view(node, alias.steps)
+        return copied.requires_grad_() if alias.leaf else copied
+
     def __copy__(self) -> Tensor:
-        return self.__deepcopy__({})
+        """Another tensor of the same memory: a change of one in place is seen through the other."""
+        if type(self) is not Tensor:
+            return self.__deepcopy__({})
+        shared = self.detach()
+        return shared.requires_grad_() if self.requires_grad else shared
 
     def __reduce__(self) -> Any:
         node = self._noted()

@@ -28,6 +28,7 @@ from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.host import unchanging
+from numbatorch.tensor.interchange import array_of_dlpack
 from numbatorch.tensor.new_methods import NewMethods
 
 Where = Device | str | None
@@ -47,11 +48,11 @@ def tensor(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor with a copy of `data`: a number, nested lists, a NumPy array, or a tensor.
+    """A tensor with a copy of `data`: numbers, nested lists, arrays, tensors of other libraries.
 
     Args:
-        dtype: default float32 for Python floats, complex64 for complex numbers, int64 for integers,
-            bool; NumPy arrays and tensors keep their own.
+        dtype: for Python's floats and complex numbers `get_default_dtype()` and what holds it, for
+            integers int64, for bool bool unless given; NumPy arrays and tensors keep their own.
     Raises:
         ShapeError: nested lists of unequal lengths.
         OutOfRange: an integer that the dtype does not hold.
@@ -118,10 +119,12 @@ def asarray(
 def _array(data: Any, asked: DType | None) -> Array:
     """A new array with the elements of `data`.
 
-    Where no dtype is asked for, Python floats become float32; else they stay float64.
+    Where no dtype is asked for, Python floats get the default; else they stay float64.
     """
     if isinstance(data, np.ndarray | np.generic):
         return _native(np.array(data, order="C"))
+    if hasattr(data, "__dlpack__"):
+        return array_of_dlpack(data, None).copy(order="C")
     try:
         values = _without_tensors(data)
         array = np.array(values, order="C")
@@ -139,7 +142,8 @@ def _array(data: Any, asked: DType | None) -> Array:
         raise OutOfRange(message("tensor", "an integer does not fit int64", hint="give a dtype"))
     if not _holds_python_floats(data, array):
         return array
-    return converted("tensor", array, dt.complex64 if array.dtype.kind == "c" else dt.float32)
+    default = dt.default_dtype()
+    return converted("tensor", array, default.complex if array.dtype.kind == "c" else default)
 
 
 def _with_large_integers(values: Any, array: Array, asked: DType | None) -> Array:
@@ -164,6 +168,8 @@ def _native(array: Array) -> Array:
 def _without_tensors(data: Any) -> Any:
     if isinstance(data, Handle):
         return Tensor(data.node).detach().numpy()
+    if not isinstance(data, np.ndarray | np.generic) and hasattr(data, "__dlpack__"):
+        return array_of_dlpack(data, None)
     if isinstance(data, list | tuple):
         return [_without_tensors(item) for item in data]
     return data
@@ -177,7 +183,7 @@ def _holds_python_floats(data: Any, array: Array) -> bool:
         if not data:
             return True
         data = data[0]
-    return not isinstance(data, np.ndarray | np.generic | Handle)
+    return not isinstance(data, np.ndarray | np.generic) and not hasattr(data, "__dlpack__")
 
 
 def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Tensor:
@@ -204,6 +210,69 @@ def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Te
     except MemoryError as err:
         raise host_out_of_memory("from_numpy", err) from err
     return Tensor(node)
+
+
+def from_dlpack(ext_tensor: Any, *, device: Where = None, copy: bool | None = None) -> Tensor:
+    """A tensor over the memory of an object of another library, by DLPack.
+
+    Who writes to that memory changes the tensor, and all that was called but not computed yet;
+    changing the tensor never changes the memory.
+
+    Args:
+        ext_tensor: has `__dlpack__`: tensors of PyTorch, arrays of NumPy and JAX.
+        copy: whether the elements are copied; None copies where there is no other way.
+    Raises:
+        BufferError: the object does not export its memory, or `copy` is False and it has to.
+
+    >>> from_dlpack(np.arange(3))
+    tensor([0, 1, 2])
+    """
+    if isinstance(ext_tensor, Tensor):
+        made = ext_tensor.detach().to(device=device)
+        return made.clone() if copy else made
+    array = array_of_dlpack(ext_tensor, copy)
+    if copy is False and as_device(device).kind not in ("cpu", "numpy"):
+        problem = f"device {as_device(device)} shares no memory with the host"
+        raise BufferError(message("from_dlpack", problem))
+    return from_numpy(array, device, share=True)
+
+
+def frombuffer(
+    buffer: Any,
+    *,
+    dtype: dt.Like,
+    count: int = -1,
+    offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of one dimension over the memory of an object with the buffer protocol.
+
+    Who writes to that memory changes the tensor, and all that was called but not computed yet;
+    changing the tensor never changes the memory.
+
+    Args:
+        count: elements; all that there are unless given.
+        offset: bytes before the first.
+    Raises:
+        ShapeError: the buffer is too small, or the rest of it no whole number of elements.
+
+    >>> frombuffer(bytearray([1, 2, 3, 4]), dtype=dt.uint8, offset=1)
+    tensor([2, 3, 4], dtype=numbatorch.uint8)
+    """
+    kind = dt.named("frombuffer", dtype)
+    if kind.kind == "q":
+        raise DTypeError(message("frombuffer", f"{kind.name} is packed", hint="use from_blocks"))
+    raw = np.frombuffer(buffer, np.uint8) if memoryview(buffer).nbytes else np.empty(0, np.uint8)
+    rest = raw.size - offset
+    asked = rest if count < 0 else count * kind.itemsize
+    if not 0 <= offset <= raw.size or asked > rest or asked % kind.itemsize:
+        problem = f"{raw.size} bytes from {offset} on are not {asked} bytes of {kind.name}"
+        raise ShapeError(message("frombuffer", problem))
+    part = raw[offset : offset + asked]
+    if part.ctypes.data % kind.numpy.alignment:
+        part = part.copy()
+    found = from_numpy(part.view(kind.numpy), share=True)
+    return found.requires_grad_() if requires_grad else found
 
 
 def from_blocks(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbatorch import determinism, settings
+from numbatorch import determinism, dtype, settings
 from numbatorch.gradients import Hooks
 from numbatorch.graph import Node
 from numbatorch.tensor.base import host_array
@@ -242,6 +242,7 @@ class Guards:
         for kind, owner, key in (
             ("entry", settings.VARIABLES, settings.DEVICE),
             ("attribute", determinism.State, "deterministic"),
+            ("attribute", dtype.Default, "dtype"),
             ("attribute", Hooks, "changes"),
         ):
             self.places.append(Place(kind, owner, key, READERS[kind](owner, key)))

@@ -24,7 +24,6 @@ EDGE = 3
 WIDTH = 80
 
 _PREFIX = "tensor("
-_UNNAMED = (dt.float32, dt.int64, dt.bool_, dt.complex64)
 
 
 def text(node: Node) -> str:
@@ -39,11 +38,12 @@ def text(node: Node) -> str:
         body = "[]"
         if len(node.shape) != 1:
             suffixes.append(f"size={node.shape}")
-        if node.dtype is not dt.float32:
+        if node.dtype is not dt.Default.dtype:
             suffixes.append(f"dtype={node.dtype!r}")
     else:
         body = _elements(host_array(node))
-        if node.dtype not in _UNNAMED:
+        default = dt.Default.dtype
+        if node.dtype not in (default, default.complex, dt.int64, dt.bool_):
             suffixes.append(f"dtype={node.dtype!r}")
     if node.requires_grad:
         made_by = node.inputs[0].op if node.op is PART else node.op

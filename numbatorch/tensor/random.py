@@ -63,7 +63,7 @@ def rand(
     generator: Generator | None = None,
 ) -> Tensor:
     """Uniform in [0, 1): multiples of 2**-24 in float32."""
-    shape, kind = _size("rand", size), dt.named("rand", dtype or dt.float32)
+    shape, kind = _size("rand", size), dt.named("rand", dtype or dt.default_dtype())
     return finished(draws.uniform(shape, kind, as_device(device), generator), requires_grad)
 
 
@@ -75,7 +75,7 @@ def randn(
     generator: Generator | None = None,
 ) -> Tensor:
     """From the standard normal distribution; complex numbers have variance 1."""
-    shape, kind = _size("randn", size), dt.named("randn", dtype or dt.float32)
+    shape, kind = _size("randn", size), dt.named("randn", dtype or dt.default_dtype())
     return finished(draws.normal(shape, kind, as_device(device), generator), requires_grad)
 
 
@@ -203,7 +203,7 @@ def normal(
     if not given:
         if size is None:
             raise TypeError(message("normal", "needs a size beside two numbers"))
-        shape, kind = _size("normal", size), dt.named("normal", dtype or dt.float32)
+        shape, kind = _size("normal", size), dt.named("normal", dtype or dt.default_dtype())
         drawn = draws.normal(shape, kind, as_device(device), generator) * std + mean
         return finished(drawn, requires_grad)
     if size is not None or dtype is not None or device is not None:

@@ -30,7 +30,7 @@ def arange(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... up to but without `end`; int64 for integers, else float32.
+    """start, start + step, ... up to but without `end`; int64 for integers, else the default.
 
     >>> arange(1, 4)
     tensor([1, 2, 3])
@@ -40,7 +40,7 @@ def arange(
     if step == 0 or not all(map(math.isfinite, (first, last, step))):
         raise ShapeError(message("arange", f"no range from {first} to {last} by {step}"))
     whole = all(isinstance(number, int) for number in (first, last, step))
-    target = asked("arange", dtype) or (dt.int64 if whole else dt.float32)
+    target = asked("arange", dtype) or (dt.int64 if whole else dt.default_dtype())
     if target.kind in "iub" and not whole:
         first, last, step = (math.trunc(number) for number in (first, last, step))
         whole = True
@@ -78,9 +78,10 @@ def _between(operator: str, start: Any, end: Any, steps: int, target: DType) -> 
 
 
 def _kind(operator: str, dtype: dt.Like | None, *numbers: Any) -> DType:
-    """The dtype asked for; else float32, or complex64 where a number is complex."""
+    """The dtype asked for; else the default, or its complex numbers where a number is complex."""
     is_complex = any(isinstance(number, complex) for number in numbers)
-    return asked(operator, dtype) or (dt.complex64 if is_complex else dt.float32)
+    default = dt.default_dtype()
+    return asked(operator, dtype) or (default.complex if is_complex else default)
 
 
 def _cut(array: Array, target: DType) -> Array:
@@ -158,7 +159,7 @@ def eye(
     down = reshape.apply(create.iota(rows, where), shape=(rows, 1))
     node = find("eq").apply(down, create.iota(columns, where))
     return finished(
-        find("cast").apply(node, dtype=asked("eye", dtype) or dt.float32), requires_grad
+        find("cast").apply(node, dtype=asked("eye", dtype) or dt.default_dtype()), requires_grad
     )
 
 

@@ -284,7 +284,6 @@ MEANINGLESS: dict[str, Callable[[Any], Any]] = {
     "erf": lambda x: x.erf(),
     "sign": lambda x: x.sign(),
     "clamp": lambda x: x.clamp(0, 1),
-    "to": lambda x: x.float(),
     "softmax": lambda x: x.softmax(-1),
     "fill of real numbers": lambda x: nt.full((2,), 1j, dtype=nt.float32),
     "write into real numbers": lambda x: nt.zeros(2).__setitem__(0, 1j),

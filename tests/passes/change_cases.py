@@ -218,6 +218,11 @@ CODE = {
         "x * (2 if nt.are_deterministic_algorithms_enabled() else 3)",
         "nt.use_deterministic_algorithms(True)",
     ),
+    "default dtype": (
+        "",
+        "x + nt.ones(1).element_size()",
+        "nt.set_default_dtype(nt.float64)",
+    ),
     "level of a logger": (
         "import logging\nlog = logging.getLogger('cases')\nlog.setLevel(10)",
         "x * log.level",

@@ -47,6 +47,7 @@ def settings_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     yield
     nt.use_deterministic_algorithms(False)
+    nt.set_default_dtype(nt.float32)
 
 
 def program(text: str, expression: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
     "settings errors locks logs private apart entry_points",
-    "dtype shape layout device variable nest references determinism",
+    "dtype limits shape layout device variable nest references determinism",
     "graph",
     "debugging language ops cuda_kernels",
     "passes",
