@@ -18,7 +18,7 @@ from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
-from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.registry import view
 from numbatorch.ops.structured import structured
@@ -370,11 +370,12 @@ def fold(
         problem = f"output_size {size} has {counts[0]} x {counts[1]} windows"
         raise ShapeError(message("fold", problem, describe(input)))
     lead = (*input.shape[:-2], input.shape[-2] // area)
+    kind = dt.int64 if input.dtype.kind == "b" else input.dtype  # of truths there is any
     parted = views.reshape.apply(input, shape=(*lead, *kernel, *counts))
     (out,) = fold_.parts(
-        parted,
+        as_node(parted, kind, input.device),
         size=tuple(n + 2 * p for n, p in zip(size, pad, strict=True)),
         stride=step,
         dilation=spacing,
     )
-    return resized(out, tuple(-p for p in pad), size)
+    return as_node(resized(out, tuple(-p for p in pad), size), input.dtype, input.device)

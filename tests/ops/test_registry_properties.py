@@ -46,7 +46,10 @@ EXAMPLES = {"cpu": 1, "numpy": 2, "metal": 1, "cuda": 1}
 REACHED = {"cpu": REACHES, "numpy": (), "metal": REACHES[:2], "cuda": ()}
 ALWAYS = (equals_reference, handles_special_values, has_the_gradient_of_the_reference_device)
 # Their groups of threads are slow in the simulator.
-SLOW_IN_THE_SIMULATOR = {"attention", "attention_backward", "matmul"}
+SLOW_IN_THE_SIMULATOR = {
+    *("attention", "attention_backward", "matmul", "convolution"),
+    *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)),
+}
 SAMPLED = [op for op in OPS if op.name not in PACKED]
 
 
