@@ -8,12 +8,13 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, find
 from numbatorch.ops import compare, strided
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
-from numbatorch.ops.operands import const, describe
+from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.rearranging import flip
 from numbatorch.ops.surface import public
 from numbatorch.shape import normalize_dim, numel
 
@@ -126,3 +127,34 @@ def below(operator: str, input: Node, diagonal: int) -> Node:
     M, N = input.shape[-2:]
     rows = views.reshape.apply(iota(M, input.device) + diagonal, shape=(M, 1))
     return compare.ge.apply(rows, iota(N, input.device))
+
+
+def _vander_sample(rng: Draw) -> Any:
+    attrs = {"N": int(rng.integers(0, 5)), "increasing": bool(rng.integers(2))}
+    return [rng.standard_normal(rng.dims((0,), (6,), most=300))], attrs
+
+
+@composed(numpy=lambda x, *, N, increasing: np.vander(x, N, increasing), sample=_vander_sample)
+@public("nt")
+def vander(x: Node, N: int | None = None, increasing: bool = False) -> Node:
+    """(len(x), N): powers of each element, from N - 1 down to 0, or from 0 on if `increasing`.
+
+    Args:
+        N: len(x) unless given.
+
+    >>> vander(tensor([2, 3]), 3).tolist()
+    [[4, 2, 1], [9, 3, 1]]
+    """
+    if len(x.shape) != 1:
+        raise ShapeError(message("vander", "needs a vector", f"x {describe(x)}"))
+    count = x.shape[0] if N is None else N
+    if count < 0:
+        raise ShapeError(message("vander", f"{count} powers"))
+    ones = const(1, x.dtype if x.dtype is not dt.bool_ else dt.int64, x.device, (x.shape[0], 1))
+    if count < 2:
+        found = [ones][:count] or [const(1, ones.dtype, x.device, (x.shape[0], 0))]
+        return views.clone.apply(found[0])
+    column = as_node(views.unsqueeze(x, 1), ones.dtype, x.device)
+    wide = expanded(column, (x.shape[0], count - 1))
+    powers = views.cat([ones, find("cumprod").apply(wide, dims=(1,))], 1)
+    return powers if increasing else flip(powers, 1)

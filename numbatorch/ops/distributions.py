@@ -193,7 +193,7 @@ def _binomial(index: Array, count: Array, prob: Array, key: Array) -> Array:
     n = np.where(right, count, 0.0)
     out = np.zeros_like(n)
     few = (p > 0) & (n * p < SMALL)
-    out[few] = _tries(index[few], n[few], p[few], key)
+    out[few] = _tries(uniforms(key, index[few], 0), n[few], p[few])
     many = n * p >= SMALL
     n_, p_ = n[many], p[many]
     spread = np.sqrt(n_ * p_ * (1 - p_))
@@ -220,17 +220,17 @@ def _binomial(index: Array, count: Array, prob: Array, key: Array) -> Array:
     return np.where(right, out, np.nan)
 
 
-def _tries(index: Array, n: Array, p: Array, key: Array) -> Array:
-    """How often waiting for a success fits into n tries."""
-    found, tries = np.zeros_like(n), np.zeros_like(n)
-    going = np.ones(n.shape, bool)
-    attempt = 0
-    while going.any() and attempt < MOST:
-        waited = np.ceil(np.log(uniforms(key, index, attempt)) / np.log1p(-p))
-        tries = tries + np.maximum(waited, 1)
-        going = going & (tries <= n)
+def _tries(u: Array, n: Array, p: Array) -> Array:
+    """The number of successes at which sums of probabilities pass u."""
+    found, chance = np.zeros_like(n), np.exp(n * np.log1p(-p))
+    left = u.copy()
+    going = (left > chance) & (found < n)
+    while going.any():
+        left = np.where(going, left - chance, left)
         found = np.where(going, found + 1, found)
-        attempt += 1
+        next_ = chance * (n - found + 1) * p / (np.maximum(found, 1) * (1 - p))
+        chance = np.where(going, next_, chance)
+        going = going & (left > chance) & (found < np.minimum(n, MOST))
     return found
 
 

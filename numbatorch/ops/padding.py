@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from numbatorch.graph import Node
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.operands import const, describe
+from numbatorch.ops.runs import runs_of, written_in_runs
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, numel
 
@@ -25,20 +25,6 @@ Array = np.ndarray[Any, Any]
 Pairs = list[tuple[int, int]]  # elements before and after, of each dimension
 Number = int | float | complex
 Mode = Literal["constant", "reflect", "replicate", "circular"]
-
-
-class _Run(NamedTuple):
-    """Elements of a dimension that stand in a row in the padded one.
-
-    Attributes:
-        start: the first one.
-        step: 1, -1, or 0 where they are one element.
-        size: how many.
-    """
-
-    start: int
-    step: int
-    size: int
 
 
 def _reference(
@@ -101,7 +87,7 @@ def pad(
     shape = tuple([len(along) for along in places])
     if not numel(shape):
         return views.empty(shape, input.dtype, input)
-    return _written(input, shape, [_runs(along) for along in places])
+    return written_in_runs(input, shape, [runs_of(along) for along in places])
 
 
 @public("nt")
@@ -171,37 +157,3 @@ def _places(size: int, low: int, high: int, mode: Mode) -> Array:
         return first + (places - first) % (size - first - max(-high, 0))
     found: Array = size - 1 - np.abs(size - 1 - np.abs(places))
     return found
-
-
-def _runs(places: Array) -> list[_Run]:
-    found = []
-    first, count = 0, len(places)
-    steps = np.diff(places)
-    while first < count:
-        size = 1
-        if first + 1 < count and abs(steps[first]) <= 1:
-            ends = np.flatnonzero(steps[first:] != steps[first])
-            size = int(ends[0]) + 1 if ends.size else count - first
-        step = int(steps[first]) if size > 1 else 1
-        found.append(_Run(int(places[first]), step, size))
-        first += size
-    return found
-
-
-def _written(x: Node, shape: Shape, along: list[list[_Run]]) -> Node:
-    """The runs of each dimension with those of all others, each such part a view of x."""
-    out = views.empty(shape, x.dtype, x)
-    ones = (1,) * len(shape)
-    ends = [list(itertools.accumulate((run.size for run in runs), initial=0)) for runs in along]
-    for chosen in itertools.product(*(range(len(runs)) for runs in along)):
-        runs = [along[i][k] for i, k in enumerate(chosen)]
-        part = views.slice_.apply(
-            x,
-            starts=tuple([run.start for run in runs]),
-            sizes=tuple([run.size if run.step else 1 for run in runs]),
-            steps=tuple([run.step or 1 for run in runs]),
-        )
-        value = expanded(part, tuple([run.size for run in runs]))
-        starts = tuple([ends[i][k] for i, k in enumerate(chosen)])
-        out = views.slice_update.apply(out, value, starts=starts, steps=ones)
-    return out

@@ -14,9 +14,10 @@ from numbatorch.graph import Node
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import describe, expanded
+from numbatorch.ops.runs import Run, written_in_runs
 from numbatorch.ops.shaping import flatten, reshape
 from numbatorch.ops.surface import public
-from numbatorch.shape import Shape, normalize_dim, sizes_of
+from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -75,13 +76,16 @@ def _with_rank(operator: str, input: Node, rank: int) -> Node:
     return input
 
 
-def _rolled(x: Node, shift: int, axis: int) -> Node:
-    size = x.shape[axis]
-    first = shift % size if size else 0
-    if not first:
-        return x
-    parts = [views.narrow(x, axis, size - first, first), views.narrow(x, axis, 0, size - first)]
-    return views.cat(parts, axis)
+def _rolled(x: Node, shifts: dict[int, int]) -> Node:
+    """Each dimension of these moved by its shift."""
+    along = []
+    for axis, size in enumerate(x.shape):
+        first = shifts.get(axis, 0) % size if size else 0
+        moved = [Run(size - first, 1, first), Run(0, 1, size - first)]
+        along.append([run for run in moved if run.size])
+    if all(len(runs) <= 1 for runs in along):
+        return views.clone.apply(x)
+    return written_in_runs(x, x.shape, along)
 
 
 @composed(
@@ -103,16 +107,16 @@ def roll(input: Node, shifts: Sizes, dims: Sizes = ()) -> Node:
     if not moved:
         raise ShapeError(message("roll", "there are no shifts"))
     if not along and len(moved) == 1:
-        return reshape(views.clone.apply(_rolled(flatten(input), moved[0], 0)), input.shape)
+        return reshape(_rolled(flatten(input), {0: moved[0]}), input.shape)
     if len(moved) != len(along):
         raise ShapeError(message("roll", f"shifts {moved} and dims {along} differ in number"))
-    found = input
+    total: dict[int, int] = {}
     for shift, dim in zip(moved, along, strict=True):
-        axis = normalize_dim("roll", dim, len(input.shape))
         if not input.shape:
             raise OutOfRange(message("roll", f"a 0-d tensor has no dimension {dim}"))
-        found = _rolled(found, shift, axis)
-    return views.clone.apply(found)
+        axis = normalize_dim("roll", dim, len(input.shape))
+        total[axis] = total.get(axis, 0) + shift
+    return _rolled(input, total)
 
 
 @composed(
@@ -179,11 +183,22 @@ def tile(input: Node, dims: Sizes) -> Node:
     return repeat(input, (1,) * (len(input.shape) - len(counts)) + counts)
 
 
+SHORT = 16  # elements in a row that are copied by loops of their own
+
+
 def interleaved(input: Node, repeats: int, axis: int) -> Node:
     """Each element of dimension `axis` `repeats` times in a row."""
     before, size, after = input.shape[:axis], input.shape[axis], input.shape[axis + 1 :]
+    shape = (*before, size * repeats, *after)
+    if 1 < repeats <= SHORT and numel(after) < SHORT:
+        out = views.empty(shape, input.dtype, input)
+        steps = tuple([repeats if i == axis else 1 for i in range(len(shape))])
+        for first in range(repeats):
+            starts = tuple([first if i == axis else 0 for i in range(len(shape))])
+            out = views.slice_update.apply(out, input, starts=starts, steps=steps)
+        return out
     wide = expanded(views.unsqueeze(input, axis + 1), (*before, size, repeats, *after))
-    return views.clone.apply(reshape(wide, (*before, size * repeats, *after)))
+    return views.clone.apply(reshape(wide, shape))
 
 
 def _shuffled(x: Array, *, upscale_factor: int) -> Array:
@@ -214,8 +229,16 @@ def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
         raise ShapeError(message("pixel_shuffle", problem, f"input {describe(input)}"))
     parts = reshape(input, (*lead, C // r**2, r, r, H, W))
     n = len(lead)
-    order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return reshape(_own(views.permute.apply(parts, dims=order)), (*lead, C // r**2, H * r, W * r))
+    shape = (*lead, C // r**2, H * r, W * r)
+    if r > SHORT or not numel(shape):
+        order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
+        return reshape(_own(views.permute.apply(parts, dims=order)), shape)
+    out = views.empty(shape, input.dtype, input)
+    for i, j in itertools.product(range(r), range(r)):
+        part = views.element(views.element(parts, n + 1, i), n + 1, j)
+        starts, steps = (*(0,) * (n + 1), i, j), (*(1,) * (n + 1), r, r)
+        out = views.slice_update.apply(out, part, starts=starts, steps=steps)
+    return out
 
 
 @public("nt", "nn.functional")

@@ -255,3 +255,15 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     (4, 3)
     """
     return broadcast("broadcast_shapes", *[sizes_of("broadcast_shapes", x) for x in shapes])
+
+
+@public("nt")
+def clone(input: Node) -> Node:
+    """The same value as one of its own, which gradients flow through."""
+    return views.clone.apply(input)
+
+
+@public("nt")
+def detach(input: Node) -> Node:
+    """The same value, through which no gradient flows: a view."""
+    return views.detach.apply(input)

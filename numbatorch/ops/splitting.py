@@ -115,13 +115,13 @@ def dsplit(input: Node, indices_or_sections: Sizes) -> tuple[Node, ...]:
     return _stacked("dsplit", input, indices_or_sections, 2, 3)
 
 
-@public("nt", "Tensor")
+@public()
 def unsafe_split(tensor: Node, split_size: int, dim: int = 0) -> tuple[Node, ...]:
     """As `split`: nothing is unsafe about it here."""
     return split(tensor, split_size, dim)
 
 
-@public("nt", "Tensor")
+@public()
 def unsafe_chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
     """As `chunk`: nothing is unsafe about it here."""
     return chunk(input, chunks, dim)
@@ -132,3 +132,11 @@ def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
     """Every element of dimension `dim`, without that dimension."""
     axis = axis_of("unbind", input, dim)
     return tuple([views.element(input, axis, i) for i in range(input.shape[axis])])
+
+
+@public()
+def unsafe_split_with_sizes(
+    input: Node, split_sizes: Sequence[int], dim: int = 0
+) -> tuple[Node, ...]:
+    """As `split_with_sizes`: nothing is unsafe about it here."""
+    return split_with_sizes(input, split_sizes, dim)

@@ -106,8 +106,8 @@ FAMILIES = {
     },
     "ops.diagonals": {
         "Tensor": "diag diag_embed diagflat diagonal tril triu",
-        "nt": "diag diag_embed diagflat diagonal tril triu",
-        "records": "diag diag_embed",
+        "nt": "diag diag_embed diagflat diagonal tril triu vander",
+        "records": "diag diag_embed vander",
     },
     "ops.differences": {
         "Tensor": "diff",
@@ -316,9 +316,10 @@ FAMILIES = {
             "sum_to_size swapaxes swapdims t transpose unflatten unfold unsqueeze"
         ),
         "nt": (
-            "adjoint broadcast_shapes broadcast_to flatten is_floating_point is_same_size "
-            "is_signed moveaxis movedim numel permute ravel reshape resolve_conj resolve_neg "
-            "select squeeze swapaxes swapdims t transpose unflatten unsqueeze unsqueeze_copy"
+            "adjoint broadcast_shapes broadcast_to clone detach flatten is_floating_point "
+            "is_same_size is_signed moveaxis movedim numel permute ravel reshape resolve_conj "
+            "resolve_neg select squeeze swapaxes swapdims t transpose unflatten unsqueeze "
+            "unsqueeze_copy"
         ),
     },
     "ops.softmax": {
@@ -339,9 +340,13 @@ FAMILIES = {
     },
     "ops.splitting": {
         "Tensor": (
-            "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split vsplit"
+            "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split "
+            "unsafe_split_with_sizes vsplit"
         ),
-        "nt": "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split vsplit",
+        "nt": (
+            "chunk dsplit hsplit split split_with_sizes unbind unsafe_chunk unsafe_split "
+            "unsafe_split_with_sizes vsplit"
+        ),
     },
     "ops.statistics": {
         "Tensor": (
@@ -381,6 +386,10 @@ FAMILIES = {
     },
     "ops.view": {
         "records": "clone detach permute reinterpret reshape select slice slice_update",
+    },
+    "tensor.categories": {
+        "Tensor": "multinomial",
+        "nt": "multinomial",
     },
     "tensor.distinct": {
         "Tensor": "bincount unique unique_consecutive",

@@ -40,6 +40,7 @@ from numbatorch.tensor.ranges import (
     eye,
     linspace,
     logspace,
+    tri,
     tril_indices,
     triu_indices,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "scalar_tensor",
     "set_grad_enabled",
     "tensor",
+    "tri",
     "tril_indices",
     "triu_indices",
     "value_and_grad",

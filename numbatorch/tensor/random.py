@@ -11,16 +11,18 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.device import device as as_device
-from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import as_node, common_device, describe, result_type
+from numbatorch.ops.operands import as_node, common_device, result_type
 from numbatorch.shape import Shape, broadcast, sizes_of
 from numbatorch.tensor import draws
 from numbatorch.tensor.base import detached, host_array, host_node, is_tracing
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
 from numbatorch.tensor.draws import Generator, default_generator
+
+COMPILED = 2**15  # numbers that are worth a kernel
 
 
 def manual_seed(seed: int) -> Generator:
@@ -169,8 +171,12 @@ def randperm(
     where = as_device(device)
     if is_tracing():  # each replay has an order of its own
         return Tensor(draws.bits((n,), where, generator)).argsort(stable=True).to(target)
-    words = host_array(draws.bits((n,), as_device("numpy"), generator))
-    order = np.argsort(words, kind="stable")
+    place = as_device("cpu" if n > COMPILED else "numpy")
+    words = host_array(draws.bits((n,), place, generator))
+    order = np.argsort(words)
+    ordered = words[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(words, kind="stable")
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 
@@ -213,67 +219,3 @@ def normal(
     shape = broadcast("normal", *[x.shape for x in found])
     where, kind = common_device("normal", found), result_type(found)
     return Tensor(draws.normal(shape, kind, where, generator) * nodes[1] + nodes[0])
-
-
-def multinomial(
-    input: Tensor,
-    num_samples: int,
-    replacement: bool = False,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Numbers of categories, drawn by weights that need not add up to 1: int64.
-
-    Args:
-        input: (K,) or (N, K) floats, not negative.
-        num_samples: how many are drawn of each row.
-        replacement: whether a category may be drawn again.
-    Returns:
-        (num_samples,) or (N, num_samples).
-    Raises:
-        OutOfRange: a weight is negative, NaN or infinite, or a row has too few above 0; compiled
-            functions do not look.
-        ShapeError: more are drawn without replacement than there are categories.
-    """
-    node = detached(input.node)
-    if node.dtype.kind != "f":
-        raise DTypeError(message("multinomial", f"weights are floats, not {describe(node)}"))
-    if len(node.shape) not in (1, 2) or not node.shape[-1]:
-        problem = "weights are (K,) or (N, K) with K above 0"
-        raise ShapeError(message("multinomial", problem, describe(node)))
-    K = node.shape[-1]
-    if num_samples <= 0 or (not replacement and num_samples > K):
-        problem = f"{num_samples} cannot be drawn of {K} categories"
-        raise ShapeError(message("multinomial", problem, f"replacement is {replacement}"))
-    if not is_tracing():
-        _check_weights(host_array(node), 1 if replacement else num_samples)
-    wide = as_node(node, dt.float64 if node.device.has_float64 else dt.float32, node.device)
-    weights = Tensor(wide)
-    if not replacement:  # the first of exponential waiting times with these rates
-        waiting = draws.exponential(wide.shape, wide.dtype, node.device, generator)
-        return (weights / Tensor(waiting)).topk(num_samples, -1).indices
-    total = weights.cumsum(-1)
-    drawn = draws.uniform((*node.shape[:-1], num_samples), wide.dtype, node.device, generator)
-    places = Tensor(drawn) * total[..., -1:]
-    found = _searched(total, places)
-    # A place that rounding put at the total is that of the last category that has a weight.
-    last = (weights > 0).long().cumsum(-1).argmax(-1, keepdim=True)
-    return found.minimum(last)
-
-
-def _searched(total: Tensor, places: Tensor) -> Tensor:
-    """How many sums are no larger than each place."""
-    search: Any = getattr(total, "searchsorted", None)
-    if search is None:
-        return (total[..., None, :] <= places[..., None]).sum(-1)
-    found: Tensor = search(places, right=True)
-    return found
-
-
-def _check_weights(values: Any, least: int) -> None:
-    """Raise OutOfRange unless weights are some of which rows can be drawn."""
-    array = values.astype(np.float64)
-    if not np.isfinite(array).all() or (array < 0).any():
-        raise OutOfRange(message("multinomial", "a weight is negative, NaN or infinite"))
-    if ((array > 0).sum(-1) < least).any():
-        raise OutOfRange(message("multinomial", f"fewer than {least} weights of a row are above 0"))

@@ -163,6 +163,29 @@ def eye(
     )
 
 
+def tri(
+    n: int,
+    m: int | None = None,
+    k: int = 0,
+    *,
+    dtype: dt.Like | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """1 on a diagonal of an (n, m) matrix and below it, 0 above; as NumPy's.
+
+    >>> tri(2, 3).tolist()
+    [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    """
+    where = as_device(device)
+    rows, columns = shape_of("tri", (n, n if m is None else m))
+    down = reshape.apply(create.iota(rows, where) + k, shape=(rows, 1))
+    node = find("ge").apply(down, create.iota(columns, where))
+    return finished(
+        find("cast").apply(node, dtype=asked("tri", dtype) or dt.float32), requires_grad
+    )
+
+
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: dt.Like | None = None, device: Where = None
 ) -> Tensor:

@@ -179,6 +179,37 @@ class StrideMethods(Handle):
         """
         return layout_of(self).offset
 
+    def ndimension(self) -> int:
+        """Number of dimensions."""
+        return len(self.node.shape)
+
+    def nelement(self) -> int:
+        """Number of elements."""
+        return numel(self.node.shape)
+
+    def fill_diagonal_(self, fill_value: float, wrap: bool = False) -> Tensor:
+        """Hold a number on the main diagonal.
+
+        Args:
+            wrap: in a tall matrix begin again after each block of rows, with a row between.
+
+        >>> nt.zeros(2, 3).fill_diagonal_(5).tolist()
+        [[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]]
+        """
+        shape, strides = self.node.shape, layout_of(self).strides
+        if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+            problem = "needs a matrix, or dimensions of one size"
+            raise ShapeError(message("fill_diagonal_", problem, describe(self.node)))
+        count = min(shape)
+        places = [self.as_strided((count,), (sum(strides),))] if count else []
+        if wrap and len(shape) == 2 and count:
+            step = shape[1] + 1
+            rows = range(step, shape[0], step)
+            places += [self[first : first + shape[1]].diagonal() for first in rows]  # type: ignore[index]
+        for place in places:
+            place.fill_(fill_value)
+        return self  # type: ignore[return-value]
+
     def element_size(self) -> int:
         """Bytes of one element, or of one block of packed ones."""
         return self.node.dtype.itemsize

@@ -74,6 +74,7 @@ NO_PEER = {
     "softmax_backward": GRADIENT,
     "svd": BASES,
     "windows": "without padding: unfold_images, which is PyTorch's, is made of it",
+    "vander": "PyTorch's gradient raises: it changes a value that it needs",
     "unique_rows": "the part of unique that has a fixed shape",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from numbatorch import dtype as dt
 from numbatorch.language.kernel import Pointer, helper, kernel, share
-from numbatorch.language.primitives import ceil, fabs, floor, nan, sqrt
+from numbatorch.language.primitives import fabs, floor, nan, sqrt
 from numbatorch.language.scalar_word import scalar_word
 from numbatorch.language.words import float64, uint32
 from numbatorch.ops import distributions as ops
@@ -168,15 +168,12 @@ def draw_binomial(
         k = 0.0
         place = i
         if p > 0.0 and n * p < SMALL:
-            tries = 0.0
-            rest = log1p(-p)
-            for _attempt in range(MOST):
-                waited = ceil(log(uniform_at(place, key[0], key[1])) / rest)
-                place = place + NEXT
-                tries = tries + max(waited, 1.0)
-                if tries > n:
-                    break
+            left = uniform_at(i, key[0], key[1])
+            chance = exp(n * log1p(-p))
+            while left > chance and k < n and k < MOST:
+                left = left - chance
                 k = k + 1.0
+                chance = chance * (n - k + 1.0) * p / (k * (1.0 - p))
         elif p > 0.0:
             spread = sqrt(n * p * (1.0 - p))
             b = 1.15 + 2.53 * spread

@@ -1,0 +1,64 @@
+"""Values put together of runs of elements along each dimension, each part a view of the input."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numbatorch.graph import Node
+from numbatorch.ops import view as views
+from numbatorch.ops.operands import expanded
+from numbatorch.shape import Shape
+
+Array = np.ndarray[Any, Any]
+
+
+class Run(NamedTuple):
+    """Elements of a dimension that stand in a row in that of the result.
+
+    Attributes:
+        start: the first one.
+        step: 1, -1, or 0 where they are one element.
+        size: how many.
+    """
+
+    start: int
+    step: int
+    size: int
+
+
+def runs_of(places: Array) -> list[Run]:
+    """Numbers of elements, as few runs of them."""
+    found = []
+    first, count = 0, len(places)
+    steps = np.diff(places)
+    while first < count:
+        size = 1
+        if first + 1 < count and abs(steps[first]) <= 1:
+            ends = np.flatnonzero(steps[first:] != steps[first])
+            size = int(ends[0]) + 1 if ends.size else count - first
+        step = int(steps[first]) if size > 1 else 1
+        found.append(Run(int(places[first]), step, size))
+        first += size
+    return found
+
+
+def written_in_runs(x: Node, shape: Shape, along: list[list[Run]]) -> Node:
+    """The runs of each dimension with those of all others, each such part a view of x."""
+    out = views.empty(shape, x.dtype, x)
+    ones = (1,) * len(shape)
+    ends = [list(itertools.accumulate((run.size for run in runs), initial=0)) for runs in along]
+    for chosen in itertools.product(*(range(len(runs)) for runs in along)):
+        runs = [along[i][k] for i, k in enumerate(chosen)]
+        part = views.slice_.apply(
+            x,
+            starts=tuple([run.start for run in runs]),
+            sizes=tuple([run.size if run.step else 1 for run in runs]),
+            steps=tuple([run.step or 1 for run in runs]),
+        )
+        value = expanded(part, tuple([run.size for run in runs]))
+        starts = tuple([ends[i][k] for i, k in enumerate(chosen)])
+        out = views.slice_update.apply(out, value, starts=starts, steps=ones)
+    return out
