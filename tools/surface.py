@@ -59,7 +59,7 @@ OPERATORS = {
 
 def families_of_source() -> list[str]:
     """Modules that hold records or public functions, from the files themselves."""
-    kinds = "public of_tensors elementwise structured reduction scan view composed"
+    kinds = "public of_tensors elementwise structured reduction scan view composed hosted"
     marks = [f"@{kind}(" for kind in kinds.split()]
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Arithmetic, choices and bounds with PyTorch's arguments, over the elementwise operators."""
+"""Arithmetic and choices with PyTorch's arguments, over the elementwise operators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import as_node, describe, result_type
+from numbatorch.ops.operands import as_node, describe, result_type, zeros_like
 from numbatorch.ops.surface import public
 
 Number = int | float | complex
@@ -23,13 +23,33 @@ def add(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Nod
     >>> add(tensor([1, 2]), 10, alpha=2)
     tensor([21, 22])
     """
+    if alpha.__class__ is not int:
+        _require_whole("add", alpha, input, other)
     return binary.add.apply(input, other if alpha == 1 else other * alpha)
 
 
 @public(aliases=("subtract",))
 def sub(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Node:
     """input - alpha * other. Integers wrap."""
+    if alpha.__class__ is not int:
+        _require_whole("sub", alpha, input, other)
     return binary.sub.apply(input, other if alpha == 1 else other * alpha)
+
+
+@public("nt")
+def rsub(input: Node, other: Node | Number, *, alpha: Number = 1) -> Node:
+    """other - alpha * input."""
+    _require_whole("rsub", alpha, input, other)
+    return binary.sub.apply(other, input if alpha == 1 else input * alpha)
+
+
+def _require_whole(operator: str, alpha: Number, *operands: Node | Number) -> None:
+    """Raise DTypeError where alpha would make other numbers of integers."""
+    dtype = result_type(operands)
+    wrong = isinstance(alpha, float | complex) and dtype.kind in "iub"
+    wrong = wrong or (isinstance(alpha, complex) and dtype.kind == "f")
+    if wrong or (isinstance(alpha, bool) and dtype.kind != "b"):
+        raise DTypeError(message(operator, f"alpha is {alpha!r}, and the operands {dtype.name}"))
 
 
 @public(aliases=("divide", "true_divide"))
@@ -90,22 +110,41 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
 def clamp(input: Node, min: Node | Number | None = None, max: Node | Number | None = None) -> Node:
     """Each element within [min, max]; a bound is absent, a number or a tensor.
 
-    At a bound that is a number the gradient is that of the element.
+    At a bound the gradient is that of the element. NaN in a bound gives NaN.
 
     >>> clamp(tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1.0000,  0.5000,  1.0000])
     """
     if min is None and max is None:
         raise TypeError(message("clamp", "needs min or max"))
-    out = input if min is None else _bound(input, binary.maximum, compare.lt, min)
-    return out if max is None else _bound(out, binary.minimum, compare.gt, max)
+    out = input if min is None else _bound("clamp", input, compare.lt, min)
+    return out if max is None else _bound("clamp", out, compare.gt, max)
 
 
-def _bound(input: Node, pairwise: Any, beyond: Any, limit: Node | Number) -> Node:
+@public()
+def clamp_min(input: Node, min: Node | Number) -> Node:
+    """Each element, or `min` where that is larger."""
+    return _bound("clamp_min", input, compare.lt, min)
+
+
+@public()
+def clamp_max(input: Node, max: Node | Number) -> Node:
+    """Each element, or `max` where that is smaller."""
+    return _bound("clamp_max", input, compare.gt, max)
+
+
+def _bound(name: str, input: Node, beyond: Any, limit: Node | Number) -> Node:
+    if input.dtype.kind not in "iufb":
+        raise DTypeError(message(name, f"has no meaning for {describe(input)}"))
     if isinstance(limit, Node):
-        return pairwise.apply(input, limit)  # type: ignore[no-any-return]
+        outside = beyond.apply(input, limit)
+        if limit.dtype.kind == "f":
+            outside = compare.logical_or.apply(outside, compare.ne.apply(limit, limit))
+        return compare.where.apply(outside, limit, input)
+    if limit != limit:
+        return input * limit
     if input.dtype.kind in "iu" and isinstance(limit, int):
-        limit = fitting("clamp", limit, input.dtype)
+        limit = fitting(name, limit, input.dtype)
     return compare.where.apply(beyond.apply(input, limit), limit, input)
 
 
@@ -124,32 +163,51 @@ def masked_fill(input: Node, mask: Node, value: Node | Number) -> Node:
 
 
 @public()
-def isclose(
-    input: Node, other: Node, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> Node:
-    """Whether |input - other| <= atol + rtol * |other|; infinities equal themselves."""
-    equal = compare.eq.apply(input, other)
-    if {input.dtype.kind, other.dtype.kind} <= {"i", "u", "b"}:
-        if not input.device.has_float64:
-            size = unary.abs_.apply(as_node(other, dt.float32, other.device))
-            near = compare.le.apply(_distance(input, other), size * rtol + atol)
-            return compare.logical_or.apply(equal, near)
-        input, other = (as_node(x, dt.float64, x.device) for x in (input, other))
-    size = unary.abs_.apply(other)
-    near = compare.le.apply(unary.abs_.apply(input - other), size * rtol + atol)
-    for x in (input, other):
-        near = compare.logical_and.apply(near, compare.isfinite.apply(x))
-    out = compare.logical_or.apply(equal, near)
-    if not equal_nan:
-        return out
-    both = compare.logical_and.apply(compare.isnan.apply(input), compare.isnan.apply(other))
-    return compare.logical_or.apply(out, both)
+def float_power(input: Node | Number, exponent: Node | Number) -> Node:
+    """input ** exponent in float64, or in complex128.
+
+    >>> float_power(tensor([2, 3]), 0.5).dtype
+    numbatorch.float64
+    """
+    dtype = result_type([input, exponent])
+    wide = dt.complex128 if dtype.is_complex else dt.float64
+    operands = (as_node(x, wide, x.device) if isinstance(x, Node) else x for x in (input, exponent))
+    return pow(*operands)
 
 
-def _distance(lhs: Node, rhs: Node) -> Node:
-    """|lhs - rhs| of integers in float32: of neighbouring large ones not 0."""
-    x, y = (as_node(z, dt.int64, z.device) for z in (lhs, rhs))
-    exact = as_node(unary.abs_.apply(x - y), dt.float32, x.device)  # but for what overflows int64
-    x, y = (as_node(z, dt.float32, z.device) for z in (lhs, rhs))
-    rough = unary.abs_.apply(x - y)
-    return compare.where.apply(compare.lt.apply(rough, 2.0**62), exact, rough)
+@public()
+def nextafter(input: Node, other: Node) -> Node:
+    """The number of its dtype after `input` on the way to `other`.
+
+    Raises:
+        DTypeError: the operands are of different dtypes, or not of floats.
+    """
+    if input.dtype is not other.dtype or input.dtype.kind != "f":
+        rows = (f"input {describe(input)}", f"other {describe(other)}")
+        raise DTypeError(message("nextafter", "takes floats of one dtype", *rows))
+    if input.dtype in binary.nextafter_.dtypes:
+        return binary.nextafter_.apply(input, other)
+    whole = dt.int16 if input.dtype.itemsize == 2 else dt.int8
+    import_module("numbatorch.ops.view")
+    from numbatorch.ops.view import reinterpreted
+
+    bits, none = (reinterpreted(x, whole) for x in (input, zeros_like(input)))
+    outward = compare.eq.apply(compare.gt.apply(other, input), compare.gt.apply(input, 0.0))
+    stepped = reinterpreted(compare.where.apply(outward, bits + 1, bits - 1), input.dtype)
+    least = binary.copysign.apply(reinterpreted(none + 1, input.dtype), other)
+    moved = compare.where.apply(compare.eq.apply(input, 0.0), least, stepped)
+    known = compare.where.apply(compare.eq.apply(input, other), other, moved)
+    undefined = compare.logical_or.apply(compare.isnan.apply(input), compare.isnan.apply(other))
+    return compare.where.apply(undefined, input + other, known)
+
+
+@public()
+def positive(input: Node) -> Node:
+    """The tensor itself.
+
+    Raises:
+        DTypeError: it is of bool.
+    """
+    if input.dtype is dt.bool_:
+        raise DTypeError(message("positive", f"has no meaning for {describe(input)}"))
+    return input

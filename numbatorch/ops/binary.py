@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.graph import Node, find
 from numbatorch.ops import scalar_math
-from numbatorch.ops.compare import eq, ge, logical_and, lt, where
+from numbatorch.ops.compare import eq, ge, le, logical_and, logical_or, lt, ne, where
 from numbatorch.ops.operands import CONST, is_constant, zeros_like
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
@@ -17,6 +18,7 @@ from numbatorch.ops.scalar import Scalar
 from numbatorch.variable import is_variable
 
 Pair = tuple[Node, Node]
+_LN2 = math.log(2)
 
 
 @elementwise(numpy=np.add, dtypes=dt.PLAIN + dt.COMPLEX)
@@ -98,6 +100,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     numpy=np.remainder,
     dtypes=dt.NUMBERS,
     source="https://numpy.org/doc/stable/reference/generated/numpy.remainder.html",
+    numbers=2,
 )
 def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs - rhs * floor(lhs / rhs), exact, with the sign of rhs; integers modulo 0 give 0.
@@ -154,7 +157,7 @@ def _tie_share(g: Node, winner: Node, loser: Node) -> Node:
     return where.apply(lt.apply(winner, loser), 0.0, split)
 
 
-@elementwise(numpy=np.maximum)
+@elementwise(numpy=np.maximum, numbers=0)
 def maximum(lhs: Scalar, rhs: Scalar) -> Scalar:
     """The larger operand; NaN if one is NaN. Ties share the gradient equally."""
     return scalar_math.maximum(lhs, rhs)
@@ -165,7 +168,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return _tie_share(g, lhs, rhs), _tie_share(g, rhs, lhs)
 
 
-@elementwise(numpy=np.minimum)
+@elementwise(numpy=np.minimum, numbers=0)
 def minimum(lhs: Scalar, rhs: Scalar) -> Scalar:
     """The smaller operand; NaN if one is NaN. Ties share the gradient equally."""
     return scalar_math.minimum(lhs, rhs)
@@ -176,31 +179,120 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return _tie_share(g, rhs, lhs), _tie_share(g, lhs, rhs)
 
 
-@elementwise(numpy=np.bitwise_and, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.fmax, numbers=0)
+def fmax(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The larger operand, the other one if one is NaN. Ties give the gradient to the first."""
+    return lhs if lhs >= rhs or rhs != rhs else rhs
+
+
+@fmax.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    first = logical_or.apply(ge.apply(lhs, rhs), ne.apply(rhs, rhs))
+    return where.apply(first, g, 0.0), where.apply(first, 0.0, g)
+
+
+@elementwise(numpy=np.fmin, numbers=0)
+def fmin(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The smaller operand, the other one if one is NaN. Ties give the gradient to the first."""
+    return lhs if lhs <= rhs or rhs != rhs else rhs
+
+
+@fmin.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    first = logical_or.apply(le.apply(lhs, rhs), ne.apply(rhs, rhs))
+    return where.apply(first, g, 0.0), where.apply(first, 0.0, g)
+
+
+@elementwise(numpy=np.fmod, dtypes=dt.NUMBERS)
+def fmod(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs * trunc(lhs / rhs), exact, with the sign of lhs; integers modulo 0 give 0.
+
+    PyTorch raises for an integer modulo 0.
+    """
+    return scalar_math.truncated_remainder(lhs, rhs)
+
+
+@fmod.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g, -(g * find("trunc").apply(lhs / rhs))
+
+
+@elementwise(numpy=np.copysign, dtypes=dt.FLOATS)
+def copysign(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The size of lhs with the sign of rhs, of -0.0 too. The gradient at lhs = 0 is 0."""
+    return scalar_math.copysign(lhs, rhs)
+
+
+@copysign.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    turned = find("signbit").apply(lhs), find("signbit").apply(rhs)
+    signed = where.apply(ne.apply(*turned), -g, g)
+    return where.apply(eq.apply(lhs, 0.0), 0.0, signed), zeros_like(rhs)
+
+
+@elementwise(numpy=np.nextafter, dtypes=(dt.float64, dt.float32), places=())
+def nextafter_(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """The number after lhs on the way to rhs."""
+    return scalar_math.nextafter(lhs, rhs)
+
+
+@nextafter_.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return g, zeros_like(rhs)
+
+
+@elementwise(numpy=lambda x, n: x * np.exp2(n), dtypes=dt.FLOATS)
+def ldexp(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs * 2**rhs, also where 2**rhs alone would be too large or too small."""
+    half = scalar_math.rint(rhs * 0.5)
+    return lhs * scalar_math.exp2(half) * scalar_math.exp2(rhs - half)
+
+
+@ldexp.vjp
+def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
+    return ldexp.apply(g, rhs), g * (y * _LN2)
+
+
+def _heaviside(x: Any, values: Any) -> Any:
+    return np.where(x == 0, values, (x > 0).astype(values.dtype))
+
+
+@elementwise(numpy=_heaviside, numbers=0)
+def heaviside(input: Scalar, values: Scalar) -> Scalar:
+    """0 where input < 0 or is NaN, `values` where it is 0, 1 where it is above."""
+    return values if input == 0 else scalar_math.truth(input > 0, values)
+
+
+@heaviside.vjp
+def _(g: Node, y: Node, x: Node, values: Node) -> Pair:
+    return zeros_like(x), where.apply(eq.apply(x, 0.0), g, 0.0)
+
+
+@elementwise(numpy=np.bitwise_and, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_and(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that both operands have; on bool the logical and."""
     return lhs & rhs
 
 
-@elementwise(numpy=np.bitwise_or, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.bitwise_or, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_or(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that one of the operands has; on bool the logical or."""
     return lhs | rhs
 
 
-@elementwise(numpy=np.bitwise_xor, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
+@elementwise(numpy=np.bitwise_xor, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Bits that just one of the operands has; on bool the exclusive or."""
     return lhs ^ rhs
 
 
-@elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False)
+@elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False, numbers=2)
 def bitwise_left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits."""
     return scalar_math.left_shift(lhs, rhs)
 
 
-@elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False)
+@elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False, numbers=2)
 def bitwise_right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
     """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits."""
     return scalar_math.right_shift(lhs, rhs)

@@ -6,6 +6,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
+from numbatorch.ops import scalar_math as m
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 
@@ -18,73 +19,113 @@ def eq(lhs: Scalar, rhs: Scalar) -> Scalar:
     return lhs == rhs
 
 
-@elementwise(numpy=np.not_equal, dtypes=dt.PLAIN + dt.COMPLEX, result="bool", differentiable=False)
+@elementwise(
+    numpy=np.not_equal,
+    dtypes=dt.PLAIN + dt.COMPLEX,
+    result="bool",
+    differentiable=False,
+    aliases=("not_equal",),
+)
 def ne(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs != rhs; NaN differs from everything."""
     return lhs != rhs
 
 
-@elementwise(numpy=np.less, result="bool", differentiable=False)
+@elementwise(numpy=np.less, result="bool", differentiable=False, aliases=("less",))
 def lt(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs < rhs; False with NaN."""
     return lhs < rhs
 
 
-@elementwise(numpy=np.less_equal, result="bool", differentiable=False)
+@elementwise(numpy=np.less_equal, result="bool", differentiable=False, aliases=("less_equal",))
 def le(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs <= rhs; False with NaN."""
     return lhs <= rhs
 
 
-@elementwise(numpy=np.greater, result="bool", differentiable=False)
+@elementwise(numpy=np.greater, result="bool", differentiable=False, aliases=("greater",))
 def gt(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs > rhs; False with NaN."""
     return lhs > rhs
 
 
-@elementwise(numpy=np.greater_equal, result="bool", differentiable=False)
+@elementwise(
+    numpy=np.greater_equal, result="bool", differentiable=False, aliases=("greater_equal",)
+)
 def ge(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs >= rhs; False with NaN."""
     return lhs >= rhs
 
 
-@elementwise(numpy=np.isnan, dtypes=dt.FLOATS, result="bool", differentiable=False)
+_REALS = dt.FLOATS + dt.COMPLEX
+_ALL = dt.PLAIN + dt.COMPLEX
+
+
+@elementwise(numpy=np.isnan, dtypes=_REALS, result="bool", differentiable=False)
 def isnan(x: Scalar) -> Scalar:
     """Whether x is not a number."""
     return x != x
 
 
-@elementwise(numpy=np.isinf, dtypes=dt.FLOATS, result="bool", differentiable=False)
+@elementwise(numpy=np.isinf, dtypes=_REALS, result="bool", differentiable=False)
 def isinf(x: Scalar) -> Scalar:
-    """Whether x is an infinity of either sign."""
-    return abs(x) == _INFINITY
+    """Whether x, or a part of a complex x, is an infinity of either sign."""
+    return abs(m.real(x)) == _INFINITY or abs(m.imag(x)) == _INFINITY
 
 
-@elementwise(numpy=np.isfinite, dtypes=dt.FLOATS, result="bool", differentiable=False)
+@elementwise(numpy=np.isfinite, dtypes=_REALS, result="bool", differentiable=False)
 def isfinite(x: Scalar) -> Scalar:
-    """Whether x is neither an infinity nor NaN."""
-    return abs(x) < _INFINITY
+    """Whether x is neither an infinity nor NaN, nor is a part of a complex x."""
+    return abs(m.real(x)) < _INFINITY and abs(m.imag(x)) < _INFINITY
 
 
-@elementwise(numpy=np.logical_not, result="bool", differentiable=False)
+@elementwise(numpy=np.isposinf, dtypes=dt.FLOATS, result="bool", differentiable=False)
+def isposinf(x: Scalar) -> Scalar:
+    """Whether x is the positive infinity."""
+    return x == _INFINITY
+
+
+@elementwise(numpy=np.isneginf, dtypes=dt.FLOATS, result="bool", differentiable=False)
+def isneginf(x: Scalar) -> Scalar:
+    """Whether x is the negative infinity."""
+    return x == -_INFINITY
+
+
+@elementwise(numpy=np.isreal, dtypes=_ALL, result="bool", differentiable=False)
+def isreal(x: Scalar) -> Scalar:
+    """Whether x has no imaginary part."""
+    return m.is_real(x)
+
+
+@elementwise(
+    numpy=lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0,
+    result="bool",
+    differentiable=False,
+)
+def signbit(x: Scalar) -> Scalar:
+    """Whether x is negative, -0.0 and NaN with a sign among them."""
+    return m.signbit(x)
+
+
+@elementwise(numpy=np.logical_not, dtypes=_ALL, result="bool", differentiable=False)
 def logical_not(x: Scalar) -> Scalar:
     """Whether x is zero."""
     return x == 0
 
 
-@elementwise(numpy=np.logical_and, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_and, dtypes=_ALL, result="bool", differentiable=False)
 def logical_and(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether both operands are different from zero."""
     return lhs != 0 and rhs != 0
 
 
-@elementwise(numpy=np.logical_or, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_or, dtypes=_ALL, result="bool", differentiable=False)
 def logical_or(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether one of the operands is different from zero."""
     return lhs != 0 or rhs != 0
 
 
-@elementwise(numpy=np.logical_xor, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_xor, dtypes=_ALL, result="bool", differentiable=False)
 def logical_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether just one of the operands is different from zero."""
     return (lhs != 0) ^ (rhs != 0)

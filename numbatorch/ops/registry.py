@@ -49,6 +49,7 @@ class Elementwise(Op):
         domain: (low, high) of sensible float operands, for tests.
         largest: size of float operands from which on the body is not accurate any more.
         places: where users find its public function, of `surface.PLACES`.
+        numbers: how many of the last operands may be numbers in that function.
     """
 
     def __init__(self, body: Callable[..., Any], reference: Callable[..., Any], source: str):
@@ -65,6 +66,7 @@ class Elementwise(Op):
         names, count = body.__code__.co_varnames, body.__code__.co_argcount
         operands = names[:count]
         self.arity = len(operands)
+        self.numbers = self.arity - 1
         self.operands = ("input", "other")[: self.arity] if self.arity <= 2 else operands
         self.attribute_names = names[count : count + body.__code__.co_kwonlyargcount]
         self.defaults: dict[str, Any] = dict(body.__kwdefaults__ or {})
@@ -80,7 +82,7 @@ class Elementwise(Op):
         """The public function that it has unless one is written: operands, then attributes."""
         place = self.places[0] if self.places else "nt"  # an operator of ours alone
         short = self.of_one if self.arity == 1 else None
-        return surface.function_of(self, self.operands, self.attributes, place, short)
+        return surface.function_of(self, self.operands, self.attributes, place, short, self.numbers)
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Its public function."""
@@ -320,6 +322,7 @@ def elementwise(
     differentiable: bool = True,
     places: tuple[str, ...] = surface.EVERYWHERE,
     aliases: tuple[str, ...] = (),
+    numbers: int | None = None,
     peer: str | None = None,
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Decorator: register a scalar body as an elementwise operator.
@@ -336,6 +339,7 @@ def elementwise(
         places: where users find the function that is made of it, of `surface.PLACES`: nt.f and
             Tensor.f unless given. One written with `surface.public` takes its place.
         aliases: other names of that function.
+        numbers: how many of the last operands may be numbers in it: all but the first unless given.
         peer: what it is tested beside, torch.<name> unless given.
     """
 
@@ -348,6 +352,7 @@ def elementwise(
         op.largest = largest
         op.differentiable = differentiable
         op.places = places
+        op.numbers = op.arity - 1 if numbers is None else numbers
         op.peer = peer or op.peer
         for alias in aliases:
             surface.enter(op.public, alias, places)

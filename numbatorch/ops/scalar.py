@@ -163,6 +163,7 @@ truncdiv = _primitive_form("truncdiv")
 two_over_pi = _primitive_form("two_over_pi")
 convert = Form("convert", _convert)  # convert(x, dtype)
 absolute = Form("absolute", _absolute)
+truth = Form("truth", lambda program, held, like: program.cast(held, like.dtype))  # as a number
 real = Form("real", _real)
 imag = Form("imag", _imag)
 pair = Form("pair", _pair)  # pair(real, imag) is a complex number

@@ -53,7 +53,7 @@ def _rule(name: str) -> Callable[[Callable[..., Any]], ScalarFunction]:
     return register
 
 
-def _of_complex(function: ScalarFunction) -> Callable[[Callable[..., Any]], ScalarFunction]:
+def of_complex(function: ScalarFunction) -> Callable[[Callable[..., Any]], ScalarFunction]:
     """Decorator: the body is that of `function` for complex numbers."""
 
     def register(body: Callable[..., Any]) -> ScalarFunction:
@@ -164,14 +164,14 @@ def _hyperbolic(x: Scalar) -> Scalar:
     return copysign(sinh, x), INF if less == INF else 1 + less * inverse * 0.5
 
 
-@_of_complex(exp)
+@of_complex(exp)
 def _(x: Scalar) -> Scalar:
     size = exp(real(x))
     flat = imag(x) == 0
     return pair(size if flat else size * cos(imag(x)), imag(x) if flat else size * sin(imag(x)))
 
 
-@_of_complex(expm1)
+@of_complex(expm1)
 def _(x: Scalar) -> Scalar:
     """The real part, exp(a) * cos(b) - 1, as expm1(a) * cos(b) - 2 * sin(b / 2)**2."""
     half = sin(imag(x) * 0.5)
@@ -179,12 +179,12 @@ def _(x: Scalar) -> Scalar:
     return pair(along, exp(real(x)) * sin(imag(x)))
 
 
-@_of_complex(log)
+@of_complex(log)
 def _(x: Scalar) -> Scalar:
     return pair(_log_hypot(real(x), imag(x)), angle(x))
 
 
-@_of_complex(log1p)
+@of_complex(log1p)
 def _(x: Scalar) -> Scalar:
     """Near 0 the real part is log1p(2 * a + a**2 + b**2) / 2."""
     a, b = real(x), imag(x)
@@ -193,25 +193,25 @@ def _(x: Scalar) -> Scalar:
     return pair(inner if near else _log_hypot(a + 1, b), atan2(b, a + 1))
 
 
-@_of_complex(log2)
+@of_complex(log2)
 def _(x: Scalar) -> Scalar:
     return log(x) / LN2
 
 
-@_of_complex(sin)
+@of_complex(sin)
 def _(x: Scalar) -> Scalar:
     sinh, cosh = _hyperbolic(imag(x))
     flat = imag(x) == 0
     return pair(sin(real(x)) * cosh, imag(x) if flat else cos(real(x)) * sinh)
 
 
-@_of_complex(cos)
+@of_complex(cos)
 def _(x: Scalar) -> Scalar:
     sinh, cosh = _hyperbolic(imag(x))
     return pair(cos(real(x)) * cosh, -(sin(real(x)) * sinh))
 
 
-@_of_complex(tanh)
+@of_complex(tanh)
 def _(x: Scalar) -> Scalar:
     """Kahan's, and beyond 11, where tanh(a) is 1 in float32, what sinh(a) = exp(a) / 2 leaves."""
     a, b = real(x), imag(x)
@@ -231,14 +231,14 @@ def clamped(a: Scalar) -> Scalar:
     return maximum(minimum(a, 20), -20)
 
 
-@_of_complex(sigmoid)
+@of_complex(sigmoid)
 def _(x: Scalar) -> Scalar:
     """By tanh around the poles, which lie at odd multiples of i * pi."""
     around = absolute(real(x)) < 1
     return tanh(x * 0.5) * 0.5 + 0.5 if around else 1 / (1 + exp(-x))
 
 
-@_of_complex(tan)
+@of_complex(tan)
 def _(x: Scalar) -> Scalar:
     """-i * tanh(i * x)."""
     turned = tanh(pair(-imag(x), real(x)))

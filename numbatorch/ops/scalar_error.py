@@ -332,5 +332,5 @@ def ndtr(x: Scalar) -> Scalar:
 def log_ndtr(x: Scalar) -> Scalar:
     """log((1 + erf(x / sqrt(2))) / 2)."""
     u = x * SQRT_HALF
-    below = (x * x) * -0.5 + log(0.5 * _erfcx_positive(abs(u)))
+    below = (x * -0.5) * x + log(0.5 * _erfcx_positive(abs(u)))
     return below if x < -1.0 else log1p(-normal_cdf(-x))

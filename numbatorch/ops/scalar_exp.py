@@ -416,3 +416,31 @@ def _(x: Scalar) -> Scalar:
     z = x * x
     inner = x + x * z * horner(z, TANH64)
     return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
+
+
+@also_float32
+@scalar_function(float64)
+def logaddexp(x: Scalar, y: Scalar) -> Scalar:
+    """log(e**x + e**y)."""
+    high, low = maximum(x, y), minimum(x, y)
+    gap = 0.0 if high == low else low - high
+    return high + log1p(exp(gap))
+
+
+@also_float32
+@scalar_function(float64)
+def logaddexp2(x: Scalar, y: Scalar) -> Scalar:
+    """log2(2**x + 2**y)."""
+    high, low = maximum(x, y), minimum(x, y)
+    gap = 0.0 if high == low else low - high
+    return high + log1p(exp(gap * LN2)) * LOG2E
+
+
+@also_float32
+@scalar_function(float64)
+def logit(x: Scalar) -> Scalar:
+    """log(x / (1 - x))."""
+    rest = 1.0 - x
+    near = x > 0.25 and x < 0.75
+    around = log1p((x - rest) / rest if near else 0.0)
+    return around if near else log(x / rest)

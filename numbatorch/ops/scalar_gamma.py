@@ -16,6 +16,7 @@ from numbatorch.ops.scalar_program import Operand, Program
 INF = math.inf
 NAN = math.nan
 PI = math.pi
+LOG_PI = math.log(math.pi)
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 # lgamma(2 + t) / (t * (1 + t)) for |t| <= 1; error 2**-55
@@ -142,8 +143,9 @@ def _lgamma_positive(x: Scalar) -> Scalar:
 def lgamma(x: Scalar) -> Scalar:
     """log(|gamma(x)|); near its roots below 0 only the absolute error is small."""
     size = abs(x)
-    y = _lgamma_positive(size)
-    reflected = log(PI / (size * abs(sinpi(size)))) - y
+    y = _lgamma_positive(size + 1.0 if x < 0.0 else size)
+    sine = abs(sinpi(size))
+    reflected = INF if sine == 0.0 else (LOG_PI - log(sine)) - y
     return INF if size == INF or x == 0.0 else (reflected if x < 0.0 else y)
 
 

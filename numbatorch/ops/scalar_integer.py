@@ -37,6 +37,12 @@ def _floor_divide(program: Program, lhs: Operand, rhs: Operand) -> Operand:
     return program.op("select", program.op("eq", rhs, 0), 0, quotient)
 
 
+def _truncated_remainder(program: Program, lhs: Operand, rhs: Operand) -> Operand:
+    lhs, rhs = _operands(program, lhs, rhs)
+    product = program.op("mul", _truncated(program, lhs, rhs), rhs)
+    return program.op("select", program.op("eq", rhs, 0), 0, program.op("sub", lhs, product))
+
+
 def _remainder(program: Program, lhs: Operand, rhs: Operand) -> Operand:
     lhs, rhs = _operands(program, lhs, rhs)
     product = program.op("mul", _truncated(program, lhs, rhs), rhs)
@@ -91,6 +97,20 @@ def _shift(program: Program, name: str, x: Operand, amount: Operand) -> Operand:
     return shifted
 
 
+def _signbit(program: Program, x: Value) -> Operand:
+    if x.dtype.kind == "f":
+        return program.op("lt", program.op("copysign", 1.0, x), 0)
+    none = program.op("ne", x, x)
+    return program.op("lt", x, 0) if x.dtype.kind == "i" else none
+
+
+def _is_real(program: Program, x: Operand) -> Operand:
+    if isinstance(x, Value):
+        whole = program.const(0, x.dtype)
+        return program.op("eq", whole, whole)
+    return program.op("eq", x.imag, 0)
+
+
 def _sign(program: Program, x: Value) -> Operand:
     """1, 0 or -1; NaN stays, and -0.0 becomes 0.0."""
     rest = program.op("add", x, 0.0) if x.dtype.kind == "f" else x
@@ -102,7 +122,10 @@ def _sign(program: Program, x: Value) -> Operand:
 
 integer_floor_divide = Form("floor_divide", _floor_divide)
 integer_remainder = Form("remainder", _remainder)
+integer_fmod = Form("fmod", _truncated_remainder)
 integer_power = Form("pow", _power)
 left_shift = Form("left_shift", lambda program, x, amount: _shift(program, "shl", x, amount))
 right_shift = Form("right_shift", lambda program, x, amount: _shift(program, "shr", x, amount))
 sign = Form("sign", _sign)
+signbit = Form("signbit", _signbit)
+is_real = Form("is_real", _is_real)

@@ -5,7 +5,19 @@ Every one is branch-free over the primitives, so that LLVM vectorises it, and wi
 true value unless its docstring says otherwise.
 """
 
-from numbatorch.ops.scalar import ceil, copysign, floor, fmod, imag, pair, real, rint, sqrt, trunc
+from numbatorch.ops.scalar import (
+    ceil,
+    copysign,
+    floor,
+    fmod,
+    imag,
+    pair,
+    real,
+    rint,
+    sqrt,
+    trunc,
+    truth,
+)
 from numbatorch.ops.scalar_complex import angle, hypot
 from numbatorch.ops.scalar_error import erf, ndtr, normal_cdf
 from numbatorch.ops.scalar_exp import (
@@ -17,6 +29,9 @@ from numbatorch.ops.scalar_exp import (
     log1p,
     log2,
     log10,
+    logaddexp,
+    logaddexp2,
+    logit,
     maximum,
     minimum,
     rsqrt,
@@ -24,8 +39,14 @@ from numbatorch.ops.scalar_exp import (
     tanh,
     tanhshrink,
 )
-from numbatorch.ops.scalar_integer import left_shift, right_shift, sign
-from numbatorch.ops.scalar_power import floor_divide, pow_, remainder
+from numbatorch.ops.scalar_integer import is_real, left_shift, right_shift, sign, signbit
+from numbatorch.ops.scalar_power import (
+    floor_divide,
+    nextafter,
+    pow_,
+    remainder,
+    truncated_remainder,
+)
 from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
 
 __all__ = [
@@ -44,14 +65,19 @@ __all__ = [
     "fmod",
     "hypot",
     "imag",
+    "is_real",
     "left_shift",
     "log",
     "log1p",
     "log2",
     "log10",
+    "logaddexp",
+    "logaddexp2",
+    "logit",
     "maximum",
     "minimum",
     "ndtr",
+    "nextafter",
     "normal_cdf",
     "pair",
     "pow_",
@@ -62,10 +88,13 @@ __all__ = [
     "rsqrt",
     "sigmoid",
     "sign",
+    "signbit",
     "sin",
     "sqrt",
     "tan",
     "tanh",
     "tanhshrink",
     "trunc",
+    "truncated_remainder",
+    "truth",
 ]

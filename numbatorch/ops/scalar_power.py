@@ -35,6 +35,7 @@ from numbatorch.ops.scalar_exp import (
 from numbatorch.ops.scalar_fused import fused_horner, pair_product, quick_sum
 from numbatorch.ops.scalar_integer import (
     integer_floor_divide,
+    integer_fmod,
     integer_power,
     integer_remainder,
 )
@@ -251,6 +252,12 @@ def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
     return integer_remainder(lhs, rhs)
 
 
+@scalar_function()
+def truncated_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs * trunc(lhs / rhs), with the sign of lhs; integers modulo 0 give 0."""
+    return integer_fmod(lhs, rhs)
+
+
 def _real_floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
     # As NumPy's npy_divmod: from the exact remainder, so that the quotient is whole.
     rest = fmod(lhs, rhs)
@@ -270,6 +277,32 @@ def _real_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
     return rest + rhs if below else (copysign(0.0, rhs) if rest == 0.0 else rest)
 
 
+def _real_truncated_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
+    return fmod(lhs, rhs)
+
+
+@scalar_function()
+def _step(x: Scalar, y: Scalar, least: Scalar) -> Scalar:
+    """The number after x on the way to y, `least` the smallest above 0."""
+    whole = bits(x)
+    outward = (y > x) == (x > 0.0)
+    stepped = from_bits(whole + 1 if outward else whole - 1)
+    moved = copysign(least, y) if x == 0.0 else stepped
+    return x + y if x != x or y != y else (y if x == y else moved)
+
+
+@scalar_function(float32)
+def nextafter(x: Scalar, y: Scalar) -> Scalar:
+    """The number after x on the way to y."""
+    return _step(x, y, convert(2.0**-149, float32))
+
+
+@nextafter.at(float64)
+def _(x: Scalar, y: Scalar) -> Scalar:
+    return _step(x, y, convert(2.0**-1074, float64))
+
+
 for _dtype in (float32, float64):
+    truncated_remainder.at(_dtype)(_real_truncated_remainder)
     floor_divide.at(_dtype)(_real_floor_divide)
     remainder.at(_dtype)(_real_remainder)

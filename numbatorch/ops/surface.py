@@ -232,18 +232,27 @@ def function_of(
     attributes: Parameters,
     place: str,
     short: Callable[[Node], Node | None] | None = None,
+    numbers: int = 0,
 ) -> Callable[..., Any]:
     """The public function of an operator that needs none written: operands, then attributes.
 
     Args:
         place: one where users find it.
         short: what makes the node of a call with one operand, or None where `op.apply` has to.
+        numbers: how many of the last operands may be numbers.
     """
-    kinds = inspect.Parameter
-    operand = "Tensor | Number" if len(operands) > 1 else "Tensor"
+    kinds, either = inspect.Parameter, "Tensor | Number"
+    last = operands[len(operands) - numbers :]
     shown = inspect.Signature(
         [
-            *(kinds(name, kinds.POSITIONAL_OR_KEYWORD, annotation=operand) for name in operands),
+            *(
+                kinds(
+                    name,
+                    kinds.POSITIONAL_OR_KEYWORD,
+                    annotation=either if name in last else "Tensor",
+                )
+                for name in operands
+            ),
             *(
                 parameter.replace(kind=kinds.POSITIONAL_OR_KEYWORD)
                 for name, parameter in attributes.signature.parameters.items()

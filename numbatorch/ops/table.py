@@ -17,8 +17,14 @@ FAMILIES = {
         "records": "aminmax",
     },
     "ops.arithmetic": {
-        "Tensor": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
-        "nt": "add clamp clip div divide isclose masked_fill pow sub subtract true_divide",
+        "Tensor": (
+            "add clamp clamp_max clamp_min clip div divide float_power masked_fill nextafter "
+            "positive pow sub subtract true_divide"
+        ),
+        "nt": (
+            "add clamp clamp_max clamp_min clip div divide float_power masked_fill nextafter "
+            "positive pow rsub sub subtract true_divide"
+        ),
     },
     "ops.attention": {
         "nn.functional": "attention",
@@ -43,39 +49,70 @@ FAMILIES = {
         "nt": "group_norm",
         "records": "batch_norm group_norm instance_norm local_response_norm",
     },
+    "ops.bessel": {
+        "Tensor": "i0",
+        "nt": "i0",
+        "records": (
+            "bessel_j0 bessel_j1 bessel_y0 bessel_y1 i0 i0e i1 i1e modified_bessel_k0 "
+            "modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1"
+        ),
+        "special": (
+            "bessel_j0 bessel_j1 bessel_y0 bessel_y1 i0 i0e i1 i1e modified_bessel_i0 "
+            "modified_bessel_i1 modified_bessel_k0 modified_bessel_k1 scaled_modified_bessel_k0 "
+            "scaled_modified_bessel_k1"
+        ),
+    },
     "ops.binary": {
         "Tensor": (
-            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
-            "floor_divide maximum minimum mul multiply remainder"
+            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
+            "floor_divide fmax fmin fmod heaviside ldexp maximum minimum mul multiply remainder"
         ),
         "nt": (
-            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
-            "floor_divide maximum minimum mul multiply remainder"
+            "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
+            "floor_divide fmax fmin fmod heaviside ldexp maximum minimum mul multiply remainder"
         ),
         "records": (
-            "add bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor div "
-            "floor_divide maximum minimum mul pow remainder sub"
+            "add bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+            "copysign div floor_divide fmax fmin fmod heaviside ldexp maximum minimum mul "
+            "nextafter pow remainder sub"
         ),
     },
     "ops.cast": {
         "records": "cast",
+    },
+    "ops.circular": {
+        "Tensor": (
+            "acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan "
+            "atan2 atanh cosh deg2rad hypot rad2deg sinc sinh"
+        ),
+        "nt": (
+            "acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan "
+            "atan2 atanh cosh deg2rad hypot rad2deg sinc sinh"
+        ),
+        "records": "acos acosh asin asinh atan atan2 atanh cosh deg2rad hypot rad2deg sinc sinh",
+        "special": "sinc",
     },
     "ops.compact": {
         "records": "compact unique_rows",
     },
     "ops.compare": {
         "Tensor": (
-            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
-            "ne"
+            "eq ge greater greater_equal gt isfinite isinf isnan isneginf isposinf isreal le less "
+            "less_equal logical_and logical_not logical_or logical_xor lt ne not_equal signbit"
         ),
         "nt": (
-            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
-            "ne"
+            "eq ge greater greater_equal gt isfinite isinf isnan isneginf isposinf isreal le less "
+            "less_equal logical_and logical_not logical_or logical_xor lt ne not_equal signbit"
         ),
         "records": (
-            "eq ge gt isfinite isinf isnan le logical_and logical_not logical_or logical_xor lt "
-            "ne where"
+            "eq ge gt isfinite isinf isnan isneginf isposinf isreal le logical_and logical_not "
+            "logical_or logical_xor lt ne signbit where"
         ),
+    },
+    "ops.comparing": {
+        "Tensor": "isclose nan_to_num",
+        "nt": "isclose isin nan_to_num",
+        "records": "isin nan_to_num",
     },
     "ops.complex": {
         "Tensor": "angle conj is_complex sgn",
@@ -133,6 +170,12 @@ FAMILIES = {
     "ops.embedding": {
         "nn.functional": "embedding embedding_bag",
     },
+    "ops.error_functions": {
+        "Tensor": "erfc erfinv",
+        "nt": "erfc erfinv",
+        "records": "erfc erfcx erfinv log_ndtr ndtri",
+        "special": "erfc erfcx erfinv log_ndtr ndtri",
+    },
     "ops.factors": {
         "Tensor": "lu_solve",
         "linalg": "lu lu_factor lu_factor_ex lu_solve qr",
@@ -147,6 +190,12 @@ FAMILIES = {
     "ops.folding": {
         "nn.functional": "fold unfold",
         "records": "fold fold_images unfold_images windows",
+    },
+    "ops.gamma": {
+        "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma",
+        "nt": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
+        "records": "digamma igamma igamma_by_shape igammac lgamma trigamma zeta zeta_by_power",
+        "special": "digamma gammaln multigammaln polygamma psi zeta",
     },
     "ops.index": {
         "records": "gather index_add scatter_add take",
@@ -173,6 +222,12 @@ FAMILIES = {
     },
     "ops.linear": {
         "nn.functional": "linear",
+    },
+    "ops.logarithms": {
+        "Tensor": "exp2 log10 logaddexp logaddexp2 logit xlogy",
+        "nt": "exp2 log10 logaddexp logaddexp2 logit xlogy",
+        "records": "entr exp2 log10 logaddexp logaddexp2 logit xlog1py xlogy",
+        "special": "entr exp2 logit xlog1py xlogy",
     },
     "ops.loss": {
         "nn.functional": "cross_entropy l1_loss mse_loss nll_loss",
@@ -362,18 +417,23 @@ FAMILIES = {
     "ops.strided": {
         "records": "as_strided diagonal sliding",
     },
+    "ops.ternary": {
+        "Tensor": "addcdiv addcmul lerp",
+        "nt": "addcdiv addcmul lerp",
+        "records": "addcdiv addcmul lerp",
+    },
     "ops.unary": {
         "Tensor": (
-            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 neg reciprocal round "
-            "rsqrt sigmoid sign sin sqrt square tan tanh trunc"
+            "abs absolute bitwise_not ceil cos erf exp expm1 fix floor frac log log1p log2 neg "
+            "negative reciprocal round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "nn.functional": "sigmoid tanh",
         "nt": (
-            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 neg reciprocal round "
-            "rsqrt sigmoid sign sin sqrt square tan tanh trunc"
+            "abs absolute bitwise_not ceil cos erf exp expm1 fix floor frac log log1p log2 neg "
+            "negative reciprocal round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "records": (
-            "abs bitwise_not ceil cos erf exp expm1 floor log log1p log2 ndtr neg reciprocal "
+            "abs bitwise_not ceil cos erf exp expm1 floor frac log log1p log2 ndtr neg reciprocal "
             "round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
         "special": "erf expm1 log1p ndtr round",
@@ -386,6 +446,11 @@ FAMILIES = {
     },
     "ops.view": {
         "records": "clone detach permute reinterpret reshape select slice slice_update",
+    },
+    "ops.whole": {
+        "Tensor": "gcd lcm",
+        "nt": "gcd lcm",
+        "records": "gcd lcm",
     },
     "tensor.categories": {
         "Tensor": "multinomial",

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
-from numbatorch.ops.operands import zeros_like
+from numbatorch.ops.operands import describe, zeros_like
 from numbatorch.ops.parts import conjugated, part_of, sgn_
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
@@ -26,8 +27,13 @@ _SQRT_HALF = math.sqrt(0.5)
 
 
 def in_float64(function: Any) -> Any:
-    """The reference `function` in float64, whatever the float operand, or in complex128."""
-    return lambda x, **attrs: function(x.astype(np.result_type(x, np.float64)), **attrs)
+    """The reference `function` in float64, whatever the operands, or in complex128."""
+
+    def reference(*operands: Array, **attrs: Any) -> Array:
+        wide = (x.astype(np.result_type(x, np.float64)) for x in operands)
+        return function(*wide, **attrs)
+
+    return reference
 
 
 def _whole(function: Any) -> Any:
@@ -39,7 +45,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 erfc_reference = np.vectorize(math.erfc, otypes=[np.float64])
 
 
-@elementwise(numpy=np.negative, dtypes=dt.NUMBERS + dt.COMPLEX)
+@elementwise(numpy=np.negative, dtypes=dt.NUMBERS + dt.COMPLEX, aliases=("negative",))
 def neg(x: Scalar) -> Scalar:
     """-x; unsigned integers wrap."""
     return -x
@@ -50,7 +56,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return -g
 
 
-@elementwise(numpy=np.abs, dtypes=dt.NUMBERS + dt.COMPLEX, result=part_of)
+@elementwise(numpy=np.abs, dtypes=dt.NUMBERS + dt.COMPLEX, result=part_of, aliases=("absolute",))
 def abs_(x: Scalar) -> Scalar:
     """x without its sign; the length of a complex number. The gradient at 0 is 0."""
     return abs(x)
@@ -90,7 +96,7 @@ def ceil(x: Scalar) -> Scalar:
     return m.ceil(x)
 
 
-@elementwise(numpy=_whole(np.trunc), dtypes=dt.NUMBERS)
+@elementwise(numpy=_whole(np.trunc), dtypes=dt.NUMBERS, aliases=("fix",))
 def trunc(x: Scalar) -> Scalar:
     """x without its fraction. The gradient is 0."""
     return m.trunc(x)
@@ -100,6 +106,17 @@ def trunc(x: Scalar) -> Scalar:
 def round_(x: Scalar) -> Scalar:
     """The nearest whole number, the even one of two. The gradient is 0."""
     return m.rint(x)
+
+
+@elementwise(numpy=lambda x: x - np.trunc(x), dtypes=dt.FLOATS)
+def frac(x: Scalar) -> Scalar:
+    """x - trunc(x), with the sign of x. The gradient is 1."""
+    return x - m.trunc(x)
+
+
+@frac.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    return g
 
 
 def _flat(g: Node, y: Node, x: Node) -> Node:
@@ -302,10 +319,20 @@ def _(g: Node, y: Node, x: Node) -> Node:
 def round(input: Node, *, decimals: int = 0) -> Node:
     """The nearest number with `decimals` digits after the point; ties go to the even one.
 
+    Args:
+        decimals: below 0 it counts digits before the point.
+    Raises:
+        DTypeError: integers are rounded to other digits than all of them.
+
     >>> round(tensor([2.5, 3.5, -1.2]))
     tensor([ 2.,  4., -1.])
     """
     if decimals == 0:
         return round_.apply(input)
-    scale = 10.0**decimals
+    if input.dtype.kind != "f":
+        problem = f"with decimals takes floats, not {describe(input)}"
+        raise DTypeError(message("round", problem))
+    scale = 10.0 ** abs(decimals)
+    if decimals < 0:
+        return round_.apply(input / scale) * scale
     return round_.apply(input * scale) / scale

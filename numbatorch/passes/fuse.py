@@ -153,8 +153,10 @@ class Fusion:
                     self.reviewed.add(node)
                 return
         if self.fusing and isinstance(node.op, Elementwise):
+            # Bytes are there once the launch that computes them is over.
+            later = {id(place.group) for place, views in places.values() if reinterpret(views)}
             for place, views in places.values():
-                if not views and self._may_join(node, place):
+                if not views and id(place.group) not in later and self._may_join(node, place):
                     place.group.outputs.append(node)
                     place.group.fused_count += 1
                     self.groups[node] = place.group

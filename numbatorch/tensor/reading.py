@@ -7,7 +7,7 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.arithmetic import isclose
+from numbatorch.ops.comparing import isclose
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.surface import public

@@ -115,3 +115,9 @@ def test_bytes_are_changed_in_place() -> None:
     z.imag.mul_(2)
     assert z.realize().node.buffer.address == address
     assert z.tolist() == [3 + 4j] * 5
+
+
+def test_bytes_of_what_the_same_kernel_computes_are_read_after_it(device: str) -> None:
+    x = nt.tensor([1.0, 2.0, -3.0], device=device).bfloat16()
+    nearer = nt.where(x > 1.5, x, 0.0).float() + (x.view(nt.int16) - 1).float()
+    assert nearer.tolist() == [16255.0, 16385.0, -16321.0]

@@ -51,6 +51,7 @@ NO_PEER = {
     "dequantize": PACKED,
     "eigh": BASES,
     "fold": "windows without padding: fold_images, which is PyTorch's, is made of it",
+    "igamma_by_shape": GRADIENT,
     "layer_norm_backward": GRADIENT,
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
@@ -76,6 +77,7 @@ NO_PEER = {
     "windows": "without padding: unfold_images, which is PyTorch's, is made of it",
     "vander": "PyTorch's gradient raises: it changes a value that it needs",
     "unique_rows": "the part of unique that has a fixed shape",
+    "zeta_by_power": GRADIENT,
 }
 
 
@@ -92,6 +94,16 @@ def over(function: Callable[..., Any]) -> Callable[..., Any]:
         return found.reshape(shape)
 
     return reduce
+
+
+def constant(peer: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of PyTorch's without a derivative."""
+    return lambda *operands: peer(*(x.detach() for x in operands))
+
+
+def by_last(peer: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of PyTorch's with a derivative by its last operand alone."""
+    return lambda x, y: peer(x.detach(), y)
 
 
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
@@ -129,6 +141,12 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "scatter_add": lambda peer: lambda base, index, value: peer(base, -1, index.long(), value),
     "softmax": lambda peer: lambda x: peer(x, -1),
     "sliding": lambda peer: lambda x, *, dim, size, step: peer(x, dim, size, step),
+    "trigamma": lambda peer: lambda x: peer(1, x),
+    **dict.fromkeys(("igamma", "igammac", "zeta"), by_last),
+    **dict.fromkeys(("bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1"), constant),
+    **dict.fromkeys(("modified_bessel_k0", "modified_bessel_k1"), constant),
+    **dict.fromkeys(("scaled_modified_bessel_k0", "scaled_modified_bessel_k1"), constant),
+    **dict.fromkeys(("heaviside", "nextafter"), constant),
     "take": lambda _peer: lambda x, index: x[index.long()],
 }
 
