@@ -8,7 +8,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.registry import over_last_dimensions
@@ -63,6 +63,9 @@ def _(x: Node, index: Node) -> tuple[Shape, DType]:
     check_index("take", x, index)
     if not x.shape:
         raise ShapeError(message("take", "a 0-d tensor has no rows"))
+    if not x.shape[0] and numel(index.shape):
+        problem = "there is nothing to take from a dimension of size 0"
+        raise OutOfRange(message("take", problem, f"x {describe(x)}", f"index {describe(index)}"))
     return (*index.shape, *x.shape[1:]), x.dtype
 
 

@@ -131,7 +131,7 @@ def index_add(input: Node, dim: int, index: Node, source: Node, *, alpha: Number
     if alpha != 1:
         value = as_node(value * fitting("index_add", alpha, value.dtype), x.dtype, x.device)
     if x.dtype is dt.bool_:
-        out = _along(_or_rows, x, axis, rows, value)
+        out = _along(or_rows, x, axis, rows, value)
     else:
         out = _along(indexing.index_add.apply, x, axis, rows, value)
     return views.reshape.apply(out, shape=input.shape)
@@ -189,7 +189,7 @@ def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Nod
     rows = from_end(flat(checked_index("put", index)), numel(input.shape))
     apply = writing.put_rows.apply
     if accumulate:
-        apply = _or_rows if input.dtype is dt.bool_ else indexing.index_add.apply
+        apply = or_rows if input.dtype is dt.bool_ else indexing.index_add.apply
     out = apply(flat(input), rows, flat(source))
     return views.reshape.apply(out, shape=input.shape)
 
@@ -390,7 +390,7 @@ def _along(apply: Any, x: Node, axis: int, rows: Node, value: Node) -> Node:
     return out if axis == 0 else views.permute.apply(out, dims=back)
 
 
-def _or_rows(base: Node, index: Node, value: Node) -> Node:
+def or_rows(base: Node, index: Node, value: Node) -> Node:
     """Sums of truths: whether one of them is True."""
     counts = as_node(base, dt.int32, base.device)
     counts = indexing.index_add.apply(counts, index, as_node(value, dt.int32, base.device))

@@ -145,6 +145,7 @@ class InPlaceMethods(Handle):
     index_add_ = in_place("index_add_", "index_add")
     index_copy_ = in_place("index_copy_", "index_copy")
     index_fill_ = in_place("index_fill_", "index_fill")
+    index_put_ = in_place("index_put_", "index_put")
     index_reduce_ = in_place("index_reduce_", "index_reduce")
     lcm_ = in_place("lcm_", "lcm")
     ldexp_ = in_place("ldexp_", "ldexp")

@@ -7,7 +7,7 @@ slices may have negative steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from numbatorch.ops import view as views
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
-from numbatorch.tensor.base import Array, Handle, host_array, host_node
+from numbatorch.tensor.base import Handle, host_array, host_node, is_tracing
 from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.tensor.host import unchanging
 from numbatorch.variable import Variable
@@ -120,8 +120,8 @@ def put(node: Node, key: Any, value: Any) -> Node:
         return find("where").apply(wide, source, node)
     chosen = _read(node, key)
     if chosen.picks:
-        return _put_at_picks(node, chosen, source)
-    region = _fitted(source, tuple(chosen.shape))
+        return put_at_picks(node, chosen, source)
+    region = fit(source, tuple(chosen.shape))
     if numel(region.shape) == 0:
         return node
     return views.slice_update.apply(
@@ -134,7 +134,7 @@ def put(node: Node, key: Any, value: Any) -> Node:
 
 def fitted(node: Node, value: Any) -> Node:
     """`value` in the shape and dtype of `node`, to be held in its place."""
-    return _fitted(_value(node, value), node.shape)
+    return fit(_value(node, value), node.shape)
 
 
 def is_view(key: Any) -> bool:
@@ -149,7 +149,11 @@ def is_view(key: Any) -> bool:
 
 
 def _read(node: Node, key: Any) -> _Selection:
-    items = [_normalized(item) for item in (key if isinstance(key, tuple) else (key,))]
+    return read_items(node, [_normalized(i) for i in (key if isinstance(key, tuple) else (key,))])
+
+
+def read_items(node: Node, items: list[Any]) -> _Selection:
+    """The items of a key, each as `_normalized` gives it, read against a node."""
     used = sum([_dims_used(item) for item in items])
     rank = len(node.shape)
     ellipses = sum([item is Ellipsis for item in items])
@@ -184,7 +188,7 @@ def _normalized(item: Any) -> Any:
     if isinstance(item, int):
         return item
     if isinstance(item, Handle):
-        return _normalized_node(item.node)
+        return normalized_node(item.node)
     if isinstance(item, np.integer):
         return int(item)
     if isinstance(item, list | tuple | range | np.ndarray):
@@ -201,7 +205,8 @@ def _normalized(item: Any) -> Any:
     raise TypeError(message("index", problem))
 
 
-def _normalized_node(node: Node) -> Any:
+def normalized_node(node: Node) -> Any:
+    """A tensor of a key as a mask on the host, a number, or a node of integers."""
     if node.dtype is dt.bool_:
         return mask_on_host(node)
     if node.dtype is dt.uint8 or node.dtype.kind not in "iu":
@@ -214,7 +219,9 @@ def _normalized_node(node: Node) -> Any:
                 else None,
             )
         )
-    return node if node.shape else int(host_array(node))
+    if node.shape or is_tracing():  # which element a trace takes may change between calls
+        return node
+    return int(host_array(node))
 
 
 def _dims_used(item: Any) -> int:
@@ -357,6 +364,8 @@ def _inside(node: Node, size: int) -> Node:
 def _value(node: Node, value: Any) -> Node:
     """`value` in the dtype of `node`, which may be narrower but not less than its kind."""
     operator = "index assignment"
+    if isinstance(value, list | tuple):
+        value = np.asarray(value) if np.size(value) else np.zeros(np.shape(value), node.dtype.numpy)
     if isinstance(value, Handle | np.ndarray):
         if isinstance(value, Handle):
             found = value.node
@@ -397,7 +406,7 @@ def _check_fit(value: Node, shape: Shape) -> None:
         )
 
 
-def _fitted(value: Node, shape: Shape) -> Node:
+def fit(value: Node, shape: Shape) -> Node:
     """`value` broadcast to `shape`; surplus leading dimensions of size 1 go."""
     surplus = len(value.shape) - len(shape)
     if surplus > 0 and numel(value.shape[:surplus]) == 1:
@@ -406,49 +415,50 @@ def _fitted(value: Node, shape: Shape) -> Node:
     return expanded(value, shape)
 
 
-def _put_at_picks(node: Node, chosen: _Selection, value: Node) -> Node:
-    """Every row of the result is a row of `value` or keeps its own; the host works out which."""
-    tail = _untouched(node, chosen)
-    lead = node.shape[: len(node.shape) - tail]
-    positions = _positions(lead, chosen, tail)
-    kept = node.shape[len(lead) :]
-    rows = _fitted(value, (*positions.shape, *kept))
-    if numel(rows.shape) == 0:
+def put_at_picks(
+    node: Node, chosen: _Selection, value: Node, write: Callable[..., Node] | None = None
+) -> Node:
+    """The picked rows of the slice are written, and the slice is put back."""
+    part = _sliced(node, chosen)
+    axes = sorted(chosen.picks)
+    rest = [axis for axis in range(len(part.shape)) if axis not in chosen.picks]
+    order = (*axes, *rest)
+    turned = part
+    if order != tuple(range(len(order))):
+        turned = views.permute.apply(part, dims=order)
+    sizes, kept = turned.shape[: len(axes)], turned.shape[len(axes) :]
+    index = _linear([chosen.picks[axis] for axis in axes], sizes, node.device)
+    rank, lead = len(index.shape), axes[0]
+    if axes[-1] - axes[0] + 1 == len(axes):  # neighbours: their dimensions stand where they do
+        region = fit(value, (*kept[:lead], *index.shape, *kept[lead:]))
+        front = (*range(lead, lead + rank), *range(lead), *range(lead + rank, rank + len(kept)))
+        if lead:
+            region = views.permute.apply(region, dims=front)
+    else:
+        region = fit(value, (*index.shape, *kept))
+    if numel(region.shape) == 0 and not value.requires_grad:
         return node
-    source = np.full(numel(lead), -1, np.int64)
-    source[positions.reshape(-1)] = np.arange(positions.size)
-    hit = host_node((source >= 0).reshape((*lead, *(1,) * tail)), dt.bool_, node.device)
-    index = host_node(np.maximum(source, 0).reshape(lead), dt.int64, node.device)
-    flat = views.reshape.apply(rows, shape=(positions.size, *kept))
-    return find("where").apply(hit, find("take").apply(flat, index), node)
-
-
-def _untouched(node: Node, chosen: _Selection) -> int:
-    """Number of trailing dimensions that the key takes whole."""
-    count = 0
-    while count < min(len(chosen.shape), len(node.shape)):
-        axis, place = len(node.shape) - 1 - count, len(chosen.shape) - 1 - count
-        if chosen.origin[place] != axis or place in chosen.picks:
-            break
-        if chosen.sizes[axis] != node.shape[axis] or chosen.steps[axis] != 1:
-            break
-        count += 1
-    return count
-
-
-def _positions(lead: Shape, chosen: _Selection, tail: int) -> Array:
-    """Row-major positions in `lead` of the elements that the key chooses."""
-    host = Device("numpy")
-    everything = host_node(np.arange(numel(lead)).reshape(lead), dt.int64, host)
-    rank = len(lead)
-    part = _Selection(
-        chosen.starts[:rank],
-        chosen.sizes[:rank],
-        chosen.steps[:rank],
-        chosen.shape[: len(chosen.shape) - tail],
-        chosen.origin[: len(chosen.shape) - tail],
+    _check_at_once(index, numel(sizes))
+    rows = views.reshape.apply(turned, shape=(numel(sizes), *kept))
+    rows = (write or find("put_rows").apply)(rows, index, region)
+    turned = views.reshape.apply(rows, shape=turned.shape)
+    back = tuple(sorted(range(len(order)), key=order.__getitem__))
+    if order != back or order != tuple(range(len(order))):
+        turned = views.permute.apply(turned, dims=back)
+    if part is node:
+        return turned
+    return views.slice_update.apply(
+        node,
+        views.reshape.apply(turned, shape=tuple(chosen.sizes)),
+        starts=tuple(chosen.starts),
+        steps=tuple(chosen.steps),
     )
-    for axis, pick in chosen.picks.items():
-        moved = host_array(pick) if isinstance(pick, Node) else pick
-        part.picks[axis] = host_node(np.asarray(moved, np.int64), dt.int64, host)
-    return host_array(_picked(_sliced(everything, part), part.picks))
+
+
+def _check_at_once(index: Node, bound: int) -> None:
+    """Where the host can read them at no cost, wrong indices are found before anything changes."""
+    if index.device.kind in ("cpu", "numpy") and not is_tracing() and numel(index.shape):
+        places = host_array(index)
+        if places.min() < 0 or places.max() >= bound:
+            problem = "an index is out of range for the dimensions that it picks from"
+            raise OutOfRange(message("index assignment", problem, f"indices {describe(index)}"))
