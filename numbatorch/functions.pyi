@@ -216,6 +216,7 @@ __all__ = [
     "index_add",
     "index_copy",
     "index_fill",
+    "index_put",
     "index_reduce",
     "index_select",
     "inner",
@@ -702,6 +703,9 @@ def index_add(
 ) -> Tensor: ...
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor: ...
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor: ...
+def index_put(
+    input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
+) -> Tensor: ...
 def index_reduce(
     input: Tensor,
     dim: int,

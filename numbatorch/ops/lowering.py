@@ -79,6 +79,9 @@ class Launcher(Protocol):
     def scratch(self, nbytes: int) -> Any:
         """Memory for the launches of this lowering only; undefined at first."""
 
+    def wanted(self, out: Operand) -> bool:
+        """Whether anybody reads `out`, one of several outputs."""
+
     def status(self, bound: int) -> Any:
         """Two int64 words, zero at first: a kernel that meets an index outside of [0, bound)
         stores 1 and the index, and does not follow it. The plan raises OutOfRange after the run.

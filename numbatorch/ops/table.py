@@ -464,6 +464,10 @@ FAMILIES = {
         "Tensor": "argwhere masked_select nonzero nonzero_static",
         "nt": "argwhere masked_select nonzero nonzero_static",
     },
+    "tensor.index_put": {
+        "Tensor": "index_put",
+        "nt": "index_put",
+    },
     "tensor.reading": {
         "Tensor": "allclose equal where",
         "nn.functional": "one_hot",

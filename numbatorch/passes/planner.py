@@ -95,6 +95,14 @@ class _Launcher:
         self.planner.scratches.add(memory)
         return Operand(memory, Layout.contiguous((nbytes,)), uint8)
 
+    def wanted(self, out: Operand) -> bool:
+        """Whether anybody reads one of the outputs."""
+        planner = self.planner
+        return any(
+            planner.where[node] is out.buffer and (node in planner.kept or node in planner.readers)
+            for node in self.group.outputs
+        )
+
     def status(self, bound: int) -> Operand:
         """Words in which a kernel reports an index outside of [0, bound)."""
         planner = self.planner

@@ -11,7 +11,7 @@ from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, permute, reshape
 from numbatorch.shape import Shape, normalize_dim, numel
-from numbatorch.tensor.base import host_array
+from numbatorch.tensor.base import host_array, realize_nodes
 from numbatorch.tensor.dynamic import counted, refuse_traced
 
 
@@ -46,10 +46,13 @@ def unique(
         found, counts = counted("unique", count, found, counts)
     else:
         sorting: Any = find("sort")
-        values, places = sorting.parts(rows, descending=False)
-        found, counts, number = _runs("unique", values)
-        zeros = const(0, dt.int64, input.device, (size,))
-        inverse = find("scatter_set").apply(zeros, places, number) if return_inverse else zeros
+        values, *places = sorting.parts(rows, descending=False)
+        if not return_inverse:
+            places.clear()  # without them sorting is quicker
+        found, counts, inverse = _runs("unique", values)
+        if places:
+            zeros = const(0, dt.int64, input.device, (size,))
+            inverse = find("scatter_set").apply(zeros, places[0], inverse)
     found = _turned_back(found, input.shape, order)
     return _asked(input, dim, found, return_inverse and inverse, return_counts and counts)
 
@@ -128,6 +131,7 @@ def _rows(op: str, input: Node, dim: int | None) -> tuple[Node, Shape]:
 
 def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:
     """The first of each run of equal rows, the lengths of runs, and the run that a row is in."""
+    refuse_traced(op, rows)
     size = rows.shape[0]
     where = rows.device
     if size == 0:
@@ -140,6 +144,7 @@ def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:
     begins = cat([const(True, dt.bool_, where, (1,)), differs])
     compact: Any = find("compact")
     places, count = compact.parts(begins)
+    realize_nodes([rows, places, count])  # at once, for what makes the rows may take long
     (places,) = counted(op, count, places)
     ends = cat([narrow(places, 0, 1, places.shape[0] - 1), const(size, dt.int64, where, (1,))])
     number = find("cumsum").apply(as_node(begins, dt.int64, where), dims=(0,)) - 1

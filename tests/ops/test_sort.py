@@ -45,6 +45,8 @@ def test_long_rows(dtype: str) -> None:
             order = np.argsort(x, axis=-1, kind="stable")
             for parts in (1, 2, 8):
                 with divided(parts):
+                    alone = nt.sort(nt.tensor(x), descending=True)[0].numpy()
+                    np.testing.assert_array_equal(np.flip(alone, -1), np.sort(x))
                     found = nt.sort(nt.tensor(x))
                     np.testing.assert_array_equal(found.indices.numpy(), order)
                     np.testing.assert_array_equal(

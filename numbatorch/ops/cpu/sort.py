@@ -1,12 +1,10 @@
-"""CPU kernels that sort rows, by themselves or in pieces that are merged; see sort_words.py.
-
-Source of the merge: https://arxiv.org/abs/1406.2628
-"""
+"""CPU kernels that sort rows, by themselves or in pieces that are merged; see sort_words.py."""
 
 from numbatorch.language.kernel import Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import sort as ops
+from numbatorch.ops.cpu.sort_values import launch_values, merge_pieces
 from numbatorch.ops.cpu.sort_words import STACK, put_places, shift_of, sort_words, word_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.radix import BITS, order_of, ordered
@@ -149,66 +147,6 @@ def sort_pieces(
         sort_words(own + begin, spare + row * cols + begin, stack, end - begin)
 
 
-@helper
-def split(a: Pointer[int64], b: Pointer[int64], n: int, m: int, count: int) -> int:
-    """How many of the first `count` words of two merged runs come from the first."""
-    low = max(count - m, 0)
-    high = min(count, n)
-    while low < high:
-        middle = (low + high) >> 1
-        if a[middle] < b[count - 1 - middle]:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def merge_pieces(
-    target: Pointer[int64],
-    source: Pointer[int64],
-    rows: int,
-    cols: int,
-    pieces: int,
-    width: int,
-    part: int,
-    parts: int,
-) -> None:
-    """Runs of `width` pieces merged by twos; each piece of the result is made by itself."""
-    lo, hi = share(rows * pieces, part, parts)
-    for item in range(lo, hi):
-        row = truncdiv(item, pieces)
-        piece = item - row * pieces
-        begin, end = share(cols, piece, pieces)
-        pair = truncdiv(piece, 2 * width) * 2 * width
-        first, _ = share(cols, pair, pieces)
-        middle, _ = share(cols, pair + width, pieces)
-        _, last = share(cols, pair + 2 * width - 1, pieces)
-        a = source + row * cols + first
-        b = source + row * cols + middle
-        n = middle - first
-        m = last - middle
-        i = split(a, b, n, m, begin - first)
-        j = begin - first - i
-        out = target + row * cols
-        place = begin
-        while place < end and i < n and j < m:
-            one = a[i]
-            two = b[j]
-            out[place] = min(one, two)
-            i += one < two
-            j += one > two
-            place += 1
-        while place < end and i < n:
-            out[place] = a[i]
-            i += 1
-            place += 1
-        while place < end:
-            out[place] = b[j]
-            j += 1
-            place += 1
-
-
 @kernel
 def find_runs(
     starts: Pointer[int64],
@@ -289,6 +227,9 @@ def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, descending: 
     pieces = 1
     while 2 * pieces * rows <= launcher.parts and cols >= 2 * pieces * PIECE:
         pieces *= 2
+    if not launcher.wanted(outs[1]):
+        launch_values(launcher, outs[0], x, pieces, descending)
+        return
     wide = int(x.dtype.itemsize == 8)
     order = (*order_of(x.dtype, descending), wide)
     if pieces > 1:
@@ -332,7 +273,7 @@ def _launch_pieces(
     width = 1
     while width < pieces:
         merging = (spare, words, *grid, width)
-        launcher.launch(merge_pieces(), *merging, work=4 * size, items=items)
+        launcher.launch(merge_pieces(U="int64"), *merging, work=4 * size, items=items)
         words, spare, width = spare, words, 2 * width
     launcher.launch(find_runs(), starts, words, *grid, work=items, items=items)
     placing = (places, words, spare, full, differing, starts, stacks, *grid, wide)

@@ -6,9 +6,11 @@ agree in them are put in order by the rest.
 Source: https://arxiv.org/abs/2205.05982
 """
 
+from typing import Any
+
 from numbatorch.language.kernel import Pointer, helper
 from numbatorch.language.primitives import truncdiv
-from numbatorch.language.simd.sorting import median, sort_few, take_apart
+from numbatorch.language.simd.sorting import lanes, median, sort_few, take_apart, take_rest
 from numbatorch.language.words import int64
 
 STACK = 256  # words: four for each of the parts that wait, which are halves at most
@@ -18,60 +20,66 @@ LOWEST = -(1 << 63)
 
 
 @helper
-def sort_up_to_64(target: Pointer[int64], source: Pointer[int64], size: int) -> None:
+def sort_up_to_128(target: Any, source: Any, size: int) -> None:
     """A few words in order."""
     if size <= 8:
-        sort_few(target, source, size, 1)
-    elif size <= 16:
-        sort_few(target, source, size, 2)
-    elif size <= 32:
-        sort_few(target, source, size, 4)
-    else:
         sort_few(target, source, size, 8)
+    elif size <= 16:
+        sort_few(target, source, size, 16)
+    elif size <= 32:
+        sort_few(target, source, size, 32)
+    elif size <= 64:
+        sort_few(target, source, size, 64)
+    else:
+        sort_few(target, source, size, 128)
 
 
 @helper
-def pivot_of(words: Pointer[int64], size: int, level: int) -> int:
-    """A number that some words are above and some are not."""
+def pivot_of(words: Any, size: int, level: int) -> int:
+    """A number that some words are not above, and some are unless they are all alike."""
     if level < LEVELS:
-        middle: int = median(words, truncdiv(size - 1, 7))
+        middle: int = median(words, truncdiv(size - 1, lanes(words) - 1))
         return middle
-    low, high = words[0], words[0]
+    low, high = int64(words[0]), int64(words[0])
     for i in range(size):
-        low = min(low, words[i])
-        high = max(high, words[i])
+        low = min(low, int64(words[i]))
+        high = max(high, int64(words[i]))
     between: int = (low & high) + ((low ^ high) >> 1)
     return between
 
 
 @helper
-def divide(target: Pointer[int64], source: Pointer[int64], size: int, pivot: int) -> int:
+def divide(target: Any, source: Any, size: int, pivot: int) -> int:
     """Words up to the pivot in front of the others; returns how many they are."""
     left = 0
     right = size
     i = 0
-    while i + 8 <= size:
+    step = lanes(source)
+    while i + step <= size:
         below = take_apart(target, left, right, source + i, pivot)
         left += below
-        right -= 8 - below
-        i += 8
-    while i < size:
-        word = source[i]
-        if word <= pivot:
-            target[left] = word
-            left += 1
-        else:
-            right -= 1
-            target[right] = word
-        i += 1
+        right -= step - below
+        i += step
+    if i < size:
+        left += take_rest(target, left, right, source + i, size - i, pivot)
     return left
 
 
+@helper
+def divide_alike(words: Any, target: Any, source: Any, size: int, pivot: int) -> int:
+    """`divide` where no word is above the pivot: those that equal it are at their place then."""
+    count = 0
+    lowest = -(1 << 31) if lanes(words) == 16 else LOWEST
+    if pivot > lowest:
+        count = divide(target, source, size, pivot - 1)
+    for i in range(count, size):
+        words[i] = pivot
+    return count
+
+
 @helper(inline=False)
-def sort_words(
-    words: Pointer[int64], spare: Pointer[int64], stack: Pointer[int64], size: int
-) -> None:
-    """Different words in ascending order; `spare` holds as many."""
+def sort_words(words: Any, spare: Any, stack: Pointer[int64], size: int) -> None:
+    """Words in ascending order; `spare` holds as many."""
     depth = 0
     low = 0
     high = size
@@ -83,8 +91,8 @@ def sort_words(
         if side != 0:
             source = spare + low
             target = words + low
-        if high - low <= 64:
-            sort_up_to_64(words + low, source, high - low)
+        if high - low <= 128:
+            sort_up_to_128(words + low, source, high - low)
             depth -= 1
             if depth >= 0:
                 low = stack[4 * depth]
@@ -92,23 +100,26 @@ def sort_words(
                 side = stack[4 * depth + 2]
                 level = stack[4 * depth + 3]
         else:
-            count = divide(target, source, high - low, pivot_of(source, high - low, level))
-            middle = low + count
+            pivot = pivot_of(source, high - low, level)
+            count = divide(target, source, high - low, pivot)
             side = 1 - side
             level += 1
-            first = low
-            last = middle
-            if count > high - middle:
-                low = middle
+            if count == high - low:
+                high = low + divide_alike(words + low, target, source, count, pivot)
             else:
-                first = middle
-                last = high
-                high = middle
-            stack[4 * depth] = first
-            stack[4 * depth + 1] = last
-            stack[4 * depth + 2] = side
-            stack[4 * depth + 3] = level
-            depth += 1
+                first = low
+                last = low + count
+                if 2 * count > high - low:
+                    low = last
+                else:
+                    first = last
+                    last = high
+                    high = low + count
+                stack[4 * depth] = first
+                stack[4 * depth + 1] = last
+                stack[4 * depth + 2] = side
+                stack[4 * depth + 3] = level
+                depth += 1
 
 
 @helper
