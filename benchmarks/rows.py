@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checkpoints, operators, small
+from benchmarks import checkpoints, convolutions, operators, small
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
 
@@ -22,6 +22,7 @@ PEERS = {
     "small": ["torch_eager", "numpy_blas"],
     "fused": ["torch_eager"],
     "matmul": ["torch_eager", "numpy_blas"],
+    "convolution": ["torch_eager"],
     "operators": ["torch_eager", "numpy_blas"],
     "contention": ["torch_eager", "onnx_runtime"],
 }
@@ -44,6 +45,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
         return small_rows()
     if group == "fused":
         return fused_rows(options.device)
+    if group == "convolution":
+        return [convolution_row(batch) for batch in (1, 8)]
     if group == "operators":
         return [Row(name, "operator", {"name": name}, "us") for name, *_ in operators.calls()]
     if group == "contention":
@@ -109,6 +112,14 @@ def matmul_row(n: int, name: str = "", **options: Any) -> Row:
     """A product of square matrices."""
     name, floor = name or f"matmul {n}^3 float32", products(n**3)
     return Row(name, "matmul", {"size": n}, "GFLOP/s", 2 * n**3 / 1e9, floor, **options)
+
+
+def convolution_row(batch: int) -> Row:
+    """All convolutions of ResNet-50."""
+    count = sum(layer.products for layer in convolutions.layers())
+    name = f"ResNet-50, batch {batch}"
+    floor = products(count)
+    return Row(name, "convolutions", {"batch": batch}, "GFLOP/s", 2 * count / 1e9, floor)
 
 
 def small_rows() -> list[Row]:

@@ -20,6 +20,7 @@ JOBS = {
     "embed": "a batch, per sentence, tokenizing included: folder, sentences",
     "gelu": "gelu(x * y + x) on float32 vectors: size",
     "matmul": "(N, N) @ (N, N) float32: size",
+    "convolutions": "those of ResNet-50, per image: batch",
     "chain": "200 dependent 8x8 products, per product: count",
     "small": "one of benchmarks.small.CALLS: name",
     "operator": "one of the lines of benchmarks.operators: name",

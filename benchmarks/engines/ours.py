@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 import numbatorch as nt
+from benchmarks import convolutions as resnet
 from benchmarks import language, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
@@ -81,4 +82,7 @@ API = calls.Api(
     library=nt,
 )
 small, idle = calls.jobs(API, WAIT)
+convolutions = resnet.job(
+    API.tensor, lambda x, w, **options: nt.nn.functional.conv2d(x, w, **options).realize(), WAIT
+)
 operator = operators.job(API.tensor, nt, API.read, WAIT)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import convolutions as resnet
 from benchmarks import language, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
@@ -128,4 +129,5 @@ API = calls.Api(
     gradients=torch.enable_grad,
 )
 small, idle = calls.jobs(API, WAIT)
+convolutions = resnet.job(API.tensor, torch.nn.functional.conv2d, WAIT)
 operator = operators.job(API.tensor, torch, wait=WAIT)

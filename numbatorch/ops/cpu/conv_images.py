@@ -145,6 +145,9 @@ def spread_row(
     if stride == 1:
         for i in range(high - low):
             place[i] = source[i]
+    elif stride == 2:  # by shuffles of vectors
+        for i in range(high - low):
+            place[i] = source[2 * i]
     else:
         for i in range(high - low):
             place[i] = source[i * stride]

@@ -159,19 +159,20 @@ def convolve(
     windows = PD * PH * PW
     lo, hi = share(images * groups * blocks * panels, part, parts)
     for item in range(lo, hi):
-        block = truncdiv(item, panels)
-        start = (item - block * panels) * width
+        batch = truncdiv(item, panels)
+        start = (item - batch * panels) * width
         end = min(columns, start + width)
         first = windows_before(start, PD, PH, PW, pitch_h, pitch_w)
         last = windows_before(end, PD, PH, PW, pitch_h, pitch_w)
-        batch = truncdiv(block, blocks)
-        low, high = share(truncdiv(rows + TILE - 1, TILE), block - batch * blocks, blocks)
-        number = truncdiv(batch, groups)
-        row0 = (batch - number * groups) * rows
+        unit = truncdiv(batch, images)
+        number = batch - unit * images
+        part_of = truncdiv(unit, blocks)
+        low, high = share(truncdiv(rows + TILE - 1, TILE), unit - part_of * blocks, blocks)
+        row0 = part_of * rows
         row, end_row = row0 + low * TILE, min(row0 + rows, row0 + high * TILE)
         panel_of_filters(
             out + (number * groups * rows + row) * windows, sums, packed,
-            x + (number * image + (batch - number * groups) * group), weight + row * step, step,
+            x + (number * image + part_of * group), weight + row * step, step,
             table, table + taps * K, packs, depth, end_row - row, K, columns, start, end,
             first, last, PH, PW, pitch_h, pitch_w, windows,
         )  # fmt: skip
