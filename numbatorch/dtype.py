@@ -1,4 +1,4 @@
-"""Element types: plain numbers, and the GGML block types that weights are stored in.
+"""Element types: plain numbers, and types that weights are stored in: GGML blocks, narrow numbers.
 
 Half types are stored narrow, computed in float32 and rounded on store. A complex number is stored
 as its real part and its imaginary part, next to each other.
@@ -22,7 +22,7 @@ class DType:
 
     Attributes:
         name: the field's name, `float32` or `Q4_K`.
-        kind: f float, c complex, i signed, u unsigned, b bool, q GGML block.
+        kind: f float, c complex, i signed, u unsigned, b bool, q packed: loaded, stored, converted.
         itemsize: bytes of one element, or of one block.
         block: elements in a block; 1 for plain types.
         ggml_id: number of the type in a GGUF file, or None.
@@ -60,9 +60,30 @@ class DType:
         """The type of complex numbers whose parts hold all values of this one, as far as any do."""
         return complex128 if self.part is float64 else complex64
 
+    @property
+    def is_storage(self) -> bool:
+        """Whether elements are numbers of a byte each that nothing computes on."""
+        return self.kind == "q" and self.block == 1
+
+    @cached_property
+    def held(self) -> "DType":
+        """The type with which numbers of a storage type are computed: it holds them all."""
+        return {"i": int8, "u": uint8}.get(self.name[0], float32) if self.is_storage else self
+
+    @cached_property
+    def elements(self) -> np.dtype[Any]:
+        """The NumPy type of the elements as people see them; of ml_dtypes for storage types."""
+        if not self.is_storage:
+            return self.numpy
+        import_module("ml_dtypes")
+        import ml_dtypes
+
+        seen: np.dtype[Any] = np.dtype(getattr(ml_dtypes, self.name))
+        return seen
+
     @cached_property
     def numpy(self) -> np.dtype[Any]:
-        """The NumPy type of one element; bytes for block types."""
+        """The NumPy type of one element; bytes for types that are packed."""
         if self.kind == "q":
             return np.dtype(np.uint8)
         if self.name in _ML_DTYPES:
@@ -136,6 +157,16 @@ TQ2_0 = DType("TQ2_0", "q", 66, 256, ggml_id=35)
 MXFP4 = DType("MXFP4", "q", 17, 32, ggml_id=39)
 NVFP4 = DType("NVFP4", "q", 36, 64, ggml_id=40)
 
+# What only loads, stores and converts: https://github.com/jax-ml/ml_dtypes
+int4 = DType("int4", "q", 1)
+uint4 = DType("uint4", "q", 1)
+int2 = DType("int2", "q", 1)
+uint2 = DType("uint2", "q", 1)
+float4_e2m1fn = DType("float4_e2m1fn", "q", 1)
+float8_e4m3fnuz = DType("float8_e4m3fnuz", "q", 1)
+float8_e5m2fnuz = DType("float8_e5m2fnuz", "q", 1)
+float8_e8m0fnu = DType("float8_e8m0fnu", "q", 1)
+
 FLOATS = (float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2)
 SIGNED = (int64, int32, int16, int8)
 UNSIGNED = (uint64, uint32, uint16, uint8)
@@ -149,6 +180,12 @@ BLOCKS = (
     *(IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS),
     *(TQ1_0, TQ2_0, MXFP4, NVFP4),
 )
+
+STORAGE = (
+    *(int4, uint4, int2, uint2),
+    *(float4_e2m1fn, float8_e4m3fnuz, float8_e5m2fnuz, float8_e8m0fnu),
+)
+storage_by_name = {dtype.name: dtype for dtype in STORAGE}
 
 by_name: dict[str, DType] = {dtype.name: dtype for dtype in PLAIN + COMPLEX + BLOCKS}
 by_ggml_id: dict[int, DType] = {d.ggml_id: d for d in by_name.values() if d.ggml_id is not None}
@@ -185,6 +222,8 @@ def register(dtype: DType) -> DType:
 
 def find(name: str) -> DType | None:
     """The type of a name; asks plugins for one that is not known."""
+    if name in storage_by_name:
+        return storage_by_name[name]
     if name not in by_name:
         entry_points.load(entry_points.BLOCKS)
     return by_name.get(name)
@@ -212,7 +251,7 @@ def from_numpy(dtype: Any) -> DType:
     numbatorch.float32
     """
     name = np.dtype(dtype).name
-    found = by_name.get(name)
+    found = by_name.get(name) or storage_by_name.get(name)
     if found is None or np.dtype(dtype).byteorder == ">":
         raise DTypeError(f"NumPy dtype {np.dtype(dtype)!r} has no element type here")
     return found
@@ -261,7 +300,8 @@ def promote(lhs: DType, rhs: DType) -> DType:
     if lhs is rhs:
         return lhs
     if "q" in (lhs.kind, rhs.kind):
-        raise DTypeError(f"{lhs.name} and {rhs.name} do not promote: dequantize the block type")
+        problem = f"{lhs.name} and {rhs.name} do not promote: convert what is packed to floats"
+        raise DTypeError(problem)
     if lhs.kind == "b" or rhs.kind == "b":
         return rhs if lhs.kind == "b" else lhs
     if lhs.kind == "c" or rhs.kind == "c":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType, Like, named
@@ -72,13 +70,13 @@ def finfo(type: Like | None = None) -> FloatLimits:
     (65504.0, 0.0078125)
     """
     kind = (dt.default_dtype() if type is None else named("finfo", type)).part
-    if kind.kind != "f":
+    if kind.held.kind != "f":
         raise DTypeError(message("finfo", f"{kind.name} is no type of floats", hint="use iinfo"))
     import_module("ml_dtypes")
     import ml_dtypes
 
     limits_of: Any = ml_dtypes.finfo
-    found = limits_of(kind.numpy)
+    found = limits_of(kind.elements)
     normal = float(found.smallest_normal)
     return FloatLimits(
         bits=int(found.bits),
@@ -102,8 +100,12 @@ def iinfo(type: Like) -> IntegerLimits:
     iinfo(min=-128, max=127, dtype=int8)
     """
     kind: DType = named("iinfo", type)
-    if kind.kind not in "iu":
-        hint = "use finfo" if kind.part.kind == "f" else None
+    if kind.held.kind not in "iu":
+        hint = "use finfo" if kind.held.part.kind == "f" else None
         raise DTypeError(message("iinfo", f"{kind.name} is no type of integers", hint=hint))
-    found = np.iinfo(kind.numpy)
-    return IntegerLimits(found.bits, int(found.max), int(found.min), kind.name)
+    import_module("ml_dtypes")
+    import ml_dtypes
+
+    limits_of: Any = ml_dtypes.iinfo
+    found = limits_of(kind.elements)
+    return IntegerLimits(int(found.bits), int(found.max), int(found.min), kind.name)

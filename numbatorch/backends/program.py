@@ -308,7 +308,7 @@ class Program(Generic[AnyFrame]):
 
 def as_elements(data: Array, node: Node) -> Array:
     """Bytes as the elements of a node; those of block types stay bytes."""
-    if node.dtype.kind == "q":
+    if node.dtype.kind == "q" and not node.dtype.is_storage:
         return data.reshape(*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
     return (
         data[: node.dtype.nbytes(int(np.prod(node.shape)))]

@@ -125,6 +125,8 @@ def _number(value: Any, dtype: DType) -> Array:
 
 def widen(array: Array, node: Node) -> Array:
     """`array` in the dtype that arithmetic on the node's dtype is done in."""
+    if node.dtype.is_storage:
+        return array
     if node.dtype.kind == "q":
         import_module("numbatorch.ops.blocks")
         from numbatorch.ops.blocks import dequantize

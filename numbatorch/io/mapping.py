@@ -63,10 +63,10 @@ def typed_view(data: Array, info: TensorInfo) -> Array:
     Block types come as bytes, (..., bytes of a row).
     """
     raw = data[info.offset : info.offset + info.nbytes]
-    if info.dtype.kind == "q":
+    if info.dtype.kind == "q" and not info.dtype.is_storage:
         *rows, columns = info.shape
         return raw.reshape(*rows, info.dtype.nbytes(columns))
-    element = info.dtype.numpy
+    element = info.dtype.elements
     if raw.ctypes.data % element.alignment:
         raw = raw.copy()
         raw.flags.writeable = False

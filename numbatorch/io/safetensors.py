@@ -3,6 +3,7 @@
 The format: https://github.com/huggingface/safetensors#format
 """
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.mapping import Array, TensorInfo, map_file, typed_view
 from numbatorch.io.reading import parse_json, read_json, short
 from numbatorch.io.writing import replaced
+from numbatorch.shape import Shape
 
 TYPES = {
     "C64": dtype.complex64,
@@ -36,17 +38,18 @@ TYPES = {
     "U16": dtype.uint16,
     "U8": dtype.uint8,
     "BOOL": dtype.bool_,
+    "F8_E8M0": dtype.float8_e8m0fnu,
+    "F8_E4M3FNUZ": dtype.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": dtype.float8_e5m2fnuz,
 }
+# Two numbers lie in a byte of the file, the first in its low bits.
+FLOAT4 = DType("F4", "q", 1, 2)
 # Types of the format that nothing here computes on: `inspect` shows them.
 NOT_COMPUTED = {
     name: DType(name, "q", itemsize, block)
     for name, itemsize, block in (
-        ("F8_E8M0", 1, 1),
-        ("F8_E4M3FNUZ", 1, 1),
-        ("F8_E5M2FNUZ", 1, 1),
         ("F6_E2M3", 3, 4),
         ("F6_E3M2", 3, 4),
-        ("F4", 1, 2),
     )
 }
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
@@ -94,6 +97,8 @@ class SafetensorsFile:
             self._fail(f"no tensor {name!r}")
         if info.dtype.name in NOT_COMPUTED:
             self._fail(f"tensor {name!r} has type {info.dtype.name}, which is not computed on yet")
+        if info.dtype is FLOAT4:
+            return _unpacked(self._data[info.offset : info.offset + info.nbytes], info.shape)
         return typed_view(self._data, info)
 
     def _fail(self, problem: str, at: int | None = None) -> NoReturn:
@@ -126,7 +131,8 @@ class SafetensorsFile:
         kind, shape, offsets = record["dtype"], record["shape"], record["data_offsets"]
         element = None
         if isinstance(kind, str):
-            element = TYPES.get(kind) or NOT_COMPUTED.get(kind)
+            known = TYPES.get(kind) or NOT_COMPUTED.get(kind)
+            element = FLOAT4 if kind == "F4" else known
         if element is None:
             self._fail(f"{what} has the unknown dtype {kind!r}")
         if not _is_sizes(shape) or len(shape) > DIMS_LIMIT:
@@ -248,13 +254,52 @@ def save_safetensors(
 
     for name, array in tensors.items():
         try:
-            if dtype.from_numpy(array.dtype) not in TYPES.values():
+            kind = dtype.from_numpy(array.dtype)
+            if kind is dtype.float4_e2m1fn:
+                if array.size % 2:
+                    raise DTypeError(
+                        f"two numbers of {kind.name} lie in a byte, here are {array.size}"
+                    )
+            elif kind not in TYPES.values():
                 raise DTypeError(f"the format has no {array.dtype}")
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
     arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
+    narrow = any(array.dtype == dtype.float4_e2m1fn.elements for array in arrays.values())
     with replaced(path, "save_safetensors") as temporary:
+        if narrow:
+            _write(temporary, arrays, metadata)
+            return
         save_file(arrays, temporary, None if metadata is None else dict(metadata))
+
+
+def _unpacked(raw: Array, shape: Shape) -> Array:
+    """float4_e2m1fn, a byte each, of two in a byte."""
+    numbers = np.stack([raw & 15, raw >> 4], axis=-1).reshape(shape)
+    found = numbers.view(dtype.float4_e2m1fn.elements)
+    found.flags.writeable = False
+    return found
+
+
+def _write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> None:
+    """A file with float4, which the library does not write from arrays of NumPy."""
+    names = {kind: name for name, kind in TYPES.items()}
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    parts, at = [], 0
+    for name, array in sorted(arrays.items(), key=lambda item: -item[1].itemsize):
+        kind = dtype.from_numpy(array.dtype)
+        part = array.tobytes()
+        if kind is dtype.float4_e2m1fn:
+            pairs = array.view(np.uint8).reshape(-1, 2) & 15
+            part = (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
+        offsets = [at, at + len(part)]
+        kind_name = names.get(kind, "F4")
+        header[name] = {"dtype": kind_name, "shape": array.shape, "data_offsets": offsets}
+        parts.append(part)
+        at += len(part)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
 
 
 def _refuse(constant: str) -> NoReturn:

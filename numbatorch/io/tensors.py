@@ -19,7 +19,6 @@ from numbatorch.io.torch_names import StoredTensor
 from numbatorch.layout import Layout
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, from_numpy, realize
-from numbatorch.tensor.base import host_array
 
 
 def save(
@@ -57,7 +56,7 @@ def save(
             problem = f"npy holds one tensor, not {type(tensors).__name__}"
             raise TypeError(message("save", problem, hint="npz holds several by name"))
         _check("the tensor", tensors)
-        save_npy(path, host_array(tensors.node))
+        save_npy(path, tensors.detach().numpy())
         return
     if not isinstance(tensors, Mapping):
         problem = f"takes tensors by name, not {type(tensors).__name__}"
@@ -65,7 +64,7 @@ def save(
     for name, tensor in tensors.items():
         _check(repr(name), tensor)
     realize(*tensors.values())
-    arrays = {name: host_array(tensor.node) for name, tensor in tensors.items()}
+    arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
     if suffix == ".npz":
         save_npz(path, arrays, compressed)
     else:
@@ -75,7 +74,7 @@ def save(
 def _check(name: str, tensor: Any) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(message("save", f"{name} is {type(tensor).__name__}, not a tensor"))
-    if tensor.dtype.kind == "q":
+    if tensor.dtype.kind == "q" and not tensor.dtype.is_storage:
         problem = f"no type of the format stands for {name}, which is {tensor.dtype.name}"
         raise DTypeError(message("save", problem))
 

@@ -159,7 +159,7 @@ class TorchFile:
             raw = raw.copy()
         if dtype.kind == "b" and raw.size and raw.max() > 1:
             self.fail(f"a bool of storage {storage.name} is neither 0 nor 1", storage.offset)
-        found = raw.view(element)
+        found = raw.view(dtype.elements)
         found.flags.writeable = False
         storage.kept[dtype] = found
         return found

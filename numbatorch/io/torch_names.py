@@ -232,6 +232,7 @@ NAMES: dict[str, Any] = {
     **PLAIN_NAMES,
     **{name: Named(name, call) for name, call in _CALLS.items()},
     **{f"torch.{name}": kind for name, kind in dt.by_name.items() if kind.kind != "q"},
+    **{f"torch.{kind.name}": kind for kind in dt.STORAGE if kind.name.startswith("float8")},
     **{f"torch.{name}": dt.by_name[full] for name, full in _ALIASES.items()},
     **{
         f"{module}.{name}Storage": StorageType(f"{module}.{name}Storage", kind)

@@ -96,7 +96,7 @@ class Elementwise(Op):
         if ELEMENTWISE_PROMOTES in self.dtypes and dtype.kind in promotes:
             default = dt.default_dtype()
             return default if default in self.dtypes else ELEMENTWISE_PROMOTES
-        hint = "dequantize it first" if dtype.kind == "q" else None
+        hint = "convert it to floats first" if dtype.kind == "q" else None
         raise DTypeError(message(self.name, f"has no meaning for {dtype.name}", hint=hint))
 
     def result_dtype(self, dtype: DType, attrs: dict[str, Any]) -> DType:

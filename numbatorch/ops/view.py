@@ -226,7 +226,7 @@ def reinterpret(x: Array, *, dtype: DType, source: DType) -> Array:
 
 @reinterpret.infer
 def _(x: Node, *, dtype: DType, source: DType) -> tuple[Shape, DType]:
-    if "q" in (x.dtype.kind, dtype.kind):
+    if "q" in (x.dtype.kind, dtype.kind) and not (x.dtype.is_storage and dtype is dt.uint8):
         raise DTypeError(message("view", f"{describe(x)} as {dtype.name}: blocks are no elements"))
     if source.itemsize == dtype.itemsize:
         return x.shape, dtype
@@ -343,9 +343,9 @@ slice_update.emitted = True
 @slice_update.infer
 def _(base: Node, value: Node, *, starts: Shape, steps: Shape) -> tuple[Shape, DType]:
     if base.dtype is not value.dtype:
-        raise DTypeError(
-            message("slice_update", "dtypes differ", f"base {describe(base)}", describe(value))
-        )
+        rows = (f"base {describe(base)}", describe(value))
+        raise DTypeError(message("slice_update", "dtypes differ", *rows))
+    reject_blocks("slice_update", base)
     _check_slice("slice_update", base.shape, starts, value.shape, steps)
     return base.shape, base.dtype
 
@@ -401,7 +401,8 @@ def _check_slice(op: str, shape: Shape, starts: Shape, sizes: Shape, steps: Shap
 def reject_blocks(op: str, x: Node) -> None:
     """Raise DTypeError for a block type: its elements have no places of their own."""
     if x.dtype.kind == "q":
-        raise DTypeError(message(op, f"{describe(x)} is packed in blocks: dequantize it first"))
+        how = "only stored: convert it" if x.dtype.is_storage else "packed in blocks: dequantize it"
+        raise DTypeError(message(op, f"{describe(x)} is {how} first"))
 
 
 def transpose(x: Node, dim0: int, dim1: int) -> Node:

@@ -10,7 +10,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import fitting
@@ -63,7 +63,11 @@ def empty(
 
 def asked(operator: str, dtype: dt.Like | None) -> DType | None:
     """The dtype that a caller named, if any."""
-    return None if dtype is None else dt.named(operator, dtype)
+    kind = None if dtype is None else dt.named(operator, dtype)
+    if kind is not None and kind.kind == "q":
+        hint = "convert floats to it" if kind.is_storage else "quantize makes such of floats"
+        raise DTypeError(message(operator, f"makes no values of {kind.name}", hint=hint))
+    return kind
 
 
 def shape_of(operator: str, size: Any) -> Shape:

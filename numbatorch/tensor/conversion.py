@@ -17,6 +17,7 @@ from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.operands import describe
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import numel
+from numbatorch.tensor import narrow
 from numbatorch.tensor.base import (
     Array,
     Handle,
@@ -105,6 +106,10 @@ class ConversionMethods(Handle):
             hint = "real, imag and abs say which part"
             warnings.warn(message("to", problem, hint=hint), UserWarning, stacklevel=3)
             return self._apply(find("real"))._to_dtype(dtype)
+        if node.dtype.is_storage:
+            return self._of(narrow.decoded(node))._to_dtype(dtype)
+        if dtype.is_storage and node.dtype.kind != "q":
+            return self._tensor(narrow.encoded(node, dtype))
         if "q" not in (dtype.kind, node.dtype.kind):
             return self._apply(find("cast"), dtype=dtype)
         if node.dtype.kind == "q" and dtype.kind == "f":
@@ -177,7 +182,7 @@ class ConversionMethods(Handle):
     def numpy(self) -> Array:
         """The elements as an array, read-only: it may share the tensor's memory and keeps it alive.
 
-        bfloat16 and float8 come as the types of ml_dtypes, GGML blocks as their bytes.
+        bfloat16, float8 and storage types come as those of ml_dtypes, GGML blocks as their bytes.
         Where we differ from PyTorch: the array cannot be written to.
 
         Raises:
@@ -192,7 +197,8 @@ class ConversionMethods(Handle):
                     hint="use detach().numpy()",
                 )
             )
-        return host_array(self._noted())
+        array = host_array(self._noted())
+        return array.view(self.node.dtype.elements) if self.node.dtype.is_storage else array
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
         array = self.numpy()
@@ -207,7 +213,7 @@ class ConversionMethods(Handle):
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; one number for a 0-d tensor."""
-        return _plain(host_array(self._noted())).tolist()
+        return _plain(host_array(narrow.readable(self._noted()))).tolist()
 
     def item(self) -> Any:
         """The only element, as a Python number.
@@ -225,7 +231,7 @@ class ConversionMethods(Handle):
                 found = number(node)
             if found is not None:
                 return found
-        return _plain(host_array(node)).item()
+        return _plain(host_array(narrow.readable(node))).item()
 
     def __bool__(self) -> builtins.bool:
         if numel(self.node.shape) != 1:
@@ -301,7 +307,7 @@ class ConversionMethods(Handle):
 
 
 def _names_dtype(target: Any) -> builtins.bool:
-    return isinstance(target, str) and target in dt.by_name
+    return isinstance(target, str) and (target in dt.by_name or target in dt.storage_by_name)
 
 
 def _named_device(target: str | Device) -> Device:

@@ -10,7 +10,7 @@ import numpy as np
 
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
-from numbatorch.dtype import DType, by_name
+from numbatorch.dtype import DType, named
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, grad_mode
 from numbatorch.ops import families
@@ -311,7 +311,7 @@ def _restore(
     kind: type[Tensor], array: Array, shape: Shape, dtype: str, where: str, requires_grad: bool
 ) -> Tensor:
     """A tensor out of a pickle."""
-    found = by_name[dtype]
+    found = named("tensor", dtype)
     elements = array if found.kind == "q" else array.view(found.numpy)
     out = Tensor(host_node(elements, found, as_device(where), shape))
     if kind is not Tensor:

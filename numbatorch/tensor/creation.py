@@ -29,6 +29,7 @@ from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.host import unchanging
 from numbatorch.tensor.interchange import array_of_dlpack
+from numbatorch.tensor.narrow import packed
 from numbatorch.tensor.new_methods import NewMethods
 
 Where = Device | str | None
@@ -73,6 +74,9 @@ def tensor(
     try:
         array = _array(data, asked)
         target = asked or dt.from_numpy(array.dtype)
+        if target.is_storage:
+            node = host_node(packed(array, target), target, as_device(device))
+            return finished(node, requires_grad)
         if target.kind == "q":
             raise DTypeError(message("tensor", f"{target.name} cannot be made from numbers"))
         node = host_node(converted("tensor", array, target), target, as_device(device))
@@ -206,7 +210,10 @@ def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Te
         raise TypeError(message("from_numpy", f"takes an array, not {type(array).__name__}"))
     try:
         array = _native(array if share else unchanging(array))
-        node = host_node(array, dt.from_numpy(array.dtype), as_device(device))
+        kind = dt.from_numpy(array.dtype)
+        if kind.is_storage:
+            array = np.ascontiguousarray(array).reshape(array.shape).view(np.uint8)
+        node = host_node(array, kind, as_device(device))
     except MemoryError as err:
         raise host_out_of_memory("from_numpy", err) from err
     return Tensor(node)

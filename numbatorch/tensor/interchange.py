@@ -90,8 +90,8 @@ class InterchangeMethods(Handle):
         Consumers of versions before 1.0 cannot be told that, and so get a copy.
 
         Raises:
-            BufferError: the tensor is on a GPU and `dl_device` is not the host, GGML blocks, or no
-                copy is allowed where one is needed.
+            BufferError: the tensor is on a GPU and `dl_device` is not the host, nothing reads its
+                dtype, or no copy is allowed where one is needed.
             GradientError: the tensor requires a gradient.
         """
         device = self.node.device
@@ -107,8 +107,8 @@ class InterchangeMethods(Handle):
             raise BufferError(
                 message("__dlpack__", f"memory of {device} reaches the host by a copy")
             )
-        if self.node.dtype.kind == "q":
-            problem = "DLPack has no type for GGML blocks"
+        if self.node.dtype.kind == "q" and self.node.dtype.name not in _CODES:
+            problem = f"nothing reads {self.node.dtype.name} by DLPack"
             raise BufferError(message("__dlpack__", problem, describe(self.node)))
         array = self._shared("__dlpack__")
         told = max_version is not None and tuple(max_version) >= VERSIONED
@@ -211,7 +211,7 @@ def array_of_dlpack(source: Any, copy: bool | None) -> Array:
         kind.code = 1  # an unsigned integer
     array = np.from_dlpack(_Taken(capsule))
     if name is not None:
-        array = array.view(dt.by_name[name].numpy)
+        array = array.view(dt.named("from_dlpack", name).elements)
     try:
         dt.from_numpy(array.dtype)
     except DTypeError as err:

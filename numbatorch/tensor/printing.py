@@ -17,6 +17,7 @@ from numbatorch.device import device
 from numbatorch.graph import PART, Node
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, host_array, is_leaf
+from numbatorch.tensor.narrow import readable
 
 PRECISION = 4
 THRESHOLD = 1000
@@ -31,7 +32,7 @@ def text(node: Node) -> str:
     suffixes = []
     if node.device != device():
         suffixes.append(f"device='{node.device}'")
-    if node.dtype.kind == "q":
+    if node.dtype.kind == "q" and not node.dtype.is_storage:
         body = f"<{node.dtype.nbytes(numel(node.shape))} bytes in blocks>"
         suffixes += [f"size={node.shape}", f"dtype={node.dtype!r}"]
     elif numel(node.shape) == 0:
@@ -41,7 +42,7 @@ def text(node: Node) -> str:
         if node.dtype is not dt.Default.dtype:
             suffixes.append(f"dtype={node.dtype!r}")
     else:
-        body = _elements(host_array(node))
+        body = _elements(host_array(readable(node)))
         default = dt.Default.dtype
         if node.dtype not in (default, default.complex, dt.int64, dt.bool_):
             suffixes.append(f"dtype={node.dtype!r}")

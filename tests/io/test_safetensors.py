@@ -16,6 +16,7 @@ import numbatorch as nt
 from numbatorch import dtype
 from numbatorch.errors import DTypeError, FormatError
 from numbatorch.io.safetensors import (
+    FLOAT4,
     INDEX,
     NOT_COMPUTED,
     TYPES,
@@ -35,7 +36,7 @@ def write(tmp_path, raw):
 def sample():
     random = np.random.default_rng(0)
     arrays = {
-        kind.name: random.integers(0, 2, (2, 3)).astype(kind.numpy) for kind in TYPES.values()
+        kind.name: random.integers(0, 2, (2, 3)).astype(kind.elements) for kind in TYPES.values()
     }
     return {
         **arrays,
@@ -124,11 +125,31 @@ def test_unaligned_tensor_is_copied(tmp_path):
 
 
 def test_type_that_is_not_computed_on_is_listed_but_not_handed_out(tmp_path):
-    header = {"a": entry("F4", (4,), (0, 2)), "b": entry("F8_E8M0", (8,), (2, 10))}
-    path = write(tmp_path, safetensors_bytes(header, bytes(10)))
+    header = {"a": entry("F6_E2M3", (4,), (0, 3)), "b": entry("F6_E3M2", (8,), (3, 9))}
+    path = write(tmp_path, safetensors_bytes(header, bytes(9)))
     assert set(load_names(path)) == set(SafetensorsFile(path).tensors)
-    with pytest.raises(FormatError, match="'a' has type F4, which is not computed on yet"):
+    with pytest.raises(FormatError, match="'a' has type F6_E2M3, which is not computed on yet"):
         SafetensorsFile(path).tensor("a")
+
+
+def test_narrow_numbers_are_stored_as_they_are(tmp_path):
+    path = tmp_path / "x.safetensors"
+    kinds = (nt.float8_e8m0fnu, nt.float8_e4m3fnuz, nt.float8_e5m2fnuz, nt.float4_e2m1fn)
+    made = {kind.name: nt.tensor([[0.5, 1.0], [2.0, 4.0]]).to(kind) for kind in kinds}
+    nt.save({**made, "wide": nt.ones(3)}, path, {"made by": "a test"})
+    found = nt.load(path)
+    assert set(load_names(path)) == {*made, "wide"}
+    for name, tensor in made.items():
+        assert found[name].dtype is tensor.dtype
+        assert found[name].float().tolist() == [[0.5, 1.0], [2.0, 4.0]]
+    file = SafetensorsFile(path)
+    assert file.tensors["float4_e2m1fn"].nbytes == 2 and file.metadata == {"made by": "a test"}
+    raw = path.read_bytes()[file.tensors["float4_e2m1fn"].offset :][:2]
+    assert raw == bytes([0x21, 0x64])
+    with pytest.raises(DTypeError, match="two numbers of float4_e2m1fn lie in a byte, here are 3"):
+        nt.save({"x": nt.ones(3).to(nt.float4_e2m1fn)}, path)
+    with pytest.raises(DTypeError, match="the format has no int4"):
+        nt.save({"x": nt.ones(3).to(nt.int4)}, path)
 
 
 def load_names(path):
@@ -137,7 +158,7 @@ def load_names(path):
 
 
 def test_no_type_is_missing_that_the_library_knows(tmp_path):
-    for kind, numbers in {**TYPES, **NOT_COMPUTED}.items():
+    for kind, numbers in {**TYPES, **NOT_COMPUTED, "F4": FLOAT4}.items():
         shape = (numbers.block,)
         raw = safetensors_bytes(
             {"a": entry(kind, shape, (0, numbers.itemsize))}, bytes(numbers.itemsize)

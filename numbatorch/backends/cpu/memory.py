@@ -104,7 +104,7 @@ class Exposed:
 
 def array_of(buffer: Buffer, node: Node) -> Array:
     """A read-only array over a node's buffer, which it keeps alive; blocks are bytes."""
-    if node.dtype.kind == "q":
+    if node.dtype.kind == "q" and not node.dtype.is_storage:
         shape = (*node.shape[:-1], node.dtype.nbytes(node.shape[-1]))
         return np.asarray(Exposed(buffer, shape, "|u1"))
     dtype = node.dtype.numpy
