@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numbatorch.graph import Node, find
 from numbatorch.layout import Layout
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import describe, expanded, zeros_like
-from numbatorch.ops.registry import view
+from numbatorch.ops.registry import View, view
 from numbatorch.ops.view import permute, reject_blocks, reshape, slice_update
 from numbatorch.shape import Shape, numel
 
@@ -137,7 +138,7 @@ def _(g: Node, y: Node, x: Node, *, dim: int, size: int, step: int) -> Node:
 def _(x: Node, value: Node, *, dim: int, size: int, step: int) -> Node:
     if not x.shape:
         return reshape.apply(value, shape=())
-    return _put(x, value, _places_in_windows(x, dim, size, step))
+    return put(x, value, _places_in_windows(x, dim, size, step))
 
 
 @sliding.samples
@@ -154,6 +155,14 @@ def _places_in_windows(x: Node, dim: int, size: int, step: int) -> Node:
     return sliding.apply(whole, dim=dim, size=size, step=step)
 
 
+def places_of(x: Node, steps: Sequence[tuple[View, dict[str, Any]]]) -> Node:
+    """Where each element of a view stands in row-major x."""
+    places = reshape.apply(iota(numel(x.shape), x.device), shape=x.shape)
+    for op, attrs in steps:
+        places = op.apply(places, **attrs)
+    return places
+
+
 def _added(x: Node, g: Node, places: Node) -> Node:
     """Zeros like x with the elements of g added at places of it."""
     count, size = numel(g.shape), numel(x.shape)
@@ -164,7 +173,7 @@ def _added(x: Node, g: Node, places: Node) -> Node:
     return reshape.apply(find("index_add").apply(zeros, index, flat), shape=x.shape)
 
 
-def _put(x: Node, value: Node, places: Node) -> Node:
+def put(x: Node, value: Node, places: Node) -> Node:
     """x with the elements of value at places of it, no two of which are one."""
     count, size = numel(value.shape), numel(x.shape)
     if not count:
@@ -224,7 +233,7 @@ def _(g: Node, y: Node, x: Node, *, size: Shape, stride: Shape, offset: int) -> 
 
 @as_strided.writes
 def _(x: Node, value: Node, *, size: Shape, stride: Shape, offset: int) -> Node:
-    return _put(x, value, _strided_places(x, size, stride, offset))
+    return put(x, value, _strided_places(x, size, stride, offset))
 
 
 @as_strided.samples

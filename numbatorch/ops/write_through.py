@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from numbatorch.apart import import_module
 from numbatorch.graph import Node, Op, grad_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
@@ -101,7 +102,7 @@ def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
         layout = layout_through(Layout.contiguous(base.shape), steps)
         found = None if layout is None else _as_slice(base.shape, layout)
     if found is None:
-        return _put_back(base, steps, value)
+        return _at_places(base, steps, value) or _put_back(base, steps, value)
     starts, sizes, strides, order = found
     if order != tuple(range(len(order))):
         value = views.permute.apply(value, dims=order)
@@ -110,6 +111,24 @@ def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
     if sizes == base.shape and all(step == 1 for step in strides):
         return value
     return views.slice_update.apply(base, value, starts=starts, steps=strides)
+
+
+def _at_places(base: Node, steps: Sequence[Step], value: Node) -> Node | None:
+    """`base` with `value` where the view lies, of a view of one in which elements repeat.
+
+    None where none does: then what each operator takes can be put back.
+    """
+    layout: Layout | None = Layout.contiguous(base.shape)
+    repeats = False
+    for op, attrs in steps[:-1]:
+        layout = None if layout is None or op.reinterprets else op.layout(layout, **attrs)
+        repeats = repeats or (layout is not None and layout.overlaps)
+    if not repeats:
+        return None
+    import_module("numbatorch.ops.strided")
+    from numbatorch.ops.strided import places_of, put
+
+    return put(base, value, places_of(base, steps))
 
 
 def _put_back(base: Node, steps: Sequence[Step], value: Node) -> Node:

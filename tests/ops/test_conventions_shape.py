@@ -111,6 +111,9 @@ def test_writes_where_elements_of_a_view_are_one_are_refused() -> None:
     x.unfold(0, 2, 2)[0] += 1
     x.as_strided((2, 2), (2, 1))[1] += 2
     assert x.tolist() == [1, 1, 2, 2]
+    x.unfold(0, 2, 1)[:, 1].mul_(2)  # a view of one in which elements repeat, itself without
+    x[:1].expand(3, 1)[1].add_(4)
+    assert x.tolist() == [5, 2, 4, 4]
     for view in (x.unfold(0, 2, 1), x.as_strided((3, 2), (1, 1)), x.as_strided((2,), (0,))):
         with pytest.raises(RuntimeError, match="several elements"):
             view.zero_()
