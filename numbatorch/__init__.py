@@ -110,7 +110,7 @@ from numbatorch.tensor.random import (
 )
 
 if TYPE_CHECKING:
-    from numbatorch import autograd, fft, func, linalg, models, nn, optim, special
+    from numbatorch import autograd, fft, func, linalg, models, nn, optim, signal, special
     from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
@@ -238,6 +238,7 @@ __all__ = [
     "set_grad_enabled",
     "set_num_threads",
     "set_rng_state",
+    "signal",
     "special",
     "tensor",
     "tri",
@@ -271,6 +272,7 @@ _LAZY_MODULES = (
     "nn",
     "optim",
     "pipelines",
+    "signal",
     "special",
     "testing",
 )

@@ -93,6 +93,7 @@ __all__ = [
     "atleast_3d",
     "avg_pool1d",
     "baddbmm",
+    "bartlett_window",
     "bernoulli",
     "beta",
     "bilinear",
@@ -104,6 +105,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "blackman_window",
     "block_diag",
     "bmm",
     "broadcast_shapes",
@@ -203,6 +205,8 @@ __all__ = [
     "greater_equal",
     "group_norm",
     "gt",
+    "hamming_window",
+    "hann_window",
     "hardshrink",
     "heaviside",
     "histc",
@@ -233,6 +237,8 @@ __all__ = [
     "isneginf",
     "isposinf",
     "isreal",
+    "istft",
+    "kaiser_window",
     "kron",
     "layer_norm",
     "lcm",
@@ -365,6 +371,7 @@ __all__ = [
     "stack",
     "std",
     "std_mean",
+    "stft",
     "sub",
     "subtract",
     "sum",
@@ -474,6 +481,14 @@ def avg_pool1d(
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor: ...
+def bartlett_window(
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype: Like | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor: ...
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor: ...
 def beta(concentration1: Tensor, concentration0: Tensor, *, generator: Any = None) -> Tensor: ...
 def bilinear(
@@ -487,6 +502,14 @@ def bitwise_not(input: Tensor) -> Tensor: ...
 def bitwise_or(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def bitwise_right_shift(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
 def bitwise_xor(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def blackman_window(
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype: Like | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor: ...
 def block_diag(*tensors: Tensor) -> Tensor: ...
 def bmm(input: Tensor, mat2: Tensor) -> Tensor: ...
 def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]: ...
@@ -688,6 +711,24 @@ def group_norm(
     eps: float = 1e-05,
 ) -> Tensor: ...
 def gt(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def hamming_window(
+    window_length: int,
+    periodic: bool = True,
+    alpha: float = 0.54,
+    beta: float = 0.46,
+    *,
+    dtype: Like | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor: ...
+def hann_window(
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype: Like | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor: ...
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
 def heaviside(input: Tensor, other: Tensor) -> Tensor: ...
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor: ...
@@ -738,6 +779,27 @@ def isnan(input: Tensor) -> Tensor: ...
 def isneginf(input: Tensor) -> Tensor: ...
 def isposinf(input: Tensor) -> Tensor: ...
 def isreal(input: Tensor) -> Tensor: ...
+def istft(
+    input: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> Tensor: ...
+def kaiser_window(
+    window_length: int,
+    periodic: bool = True,
+    beta: float = 12.0,
+    *,
+    dtype: Like | None = None,
+    device: Device | str | None = None,
+    requires_grad: bool = False,
+) -> Tensor: ...
 def kron(input: Tensor, other: Tensor) -> Tensor: ...
 def layer_norm(
     input: Tensor,
@@ -994,6 +1056,19 @@ def std_mean(
     *,
     correction: Number | None = None,
 ) -> tuple[Tensor, Tensor]: ...
+def stft(
+    input: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    pad_mode: str = 'reflect',
+    normalized: bool = False,
+    onesided: bool | None = None,
+    return_complex: bool | None = None,
+    align_to_window: bool | None = None,
+) -> Tensor: ...
 def sub(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
 def subtract(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
 def sum(

@@ -358,8 +358,9 @@ def lu_solve_(LU: Node, pivots: Node, B: Node, *, left: bool = True, adjoint: bo
         B: (..., N, K), or (..., K, N) if not `left`.
         adjoint: solve with A^H for A.
 
-    >>> from numbatorch import tensor
-    >>> lu_solve(*lu_factor(tensor([[2.0, 0.0], [0.0, 4.0]])), tensor([[2.0], [2.0]])).tolist()
+    >>> from numbatorch import linalg, tensor
+    >>> LU, pivots = lu_factor(tensor([[2.0, 0.0], [0.0, 4.0]]))
+    >>> linalg.lu_solve(LU, pivots, tensor([[2.0], [2.0]])).tolist()
     [[1.0], [0.5]]
     """
     check("linalg.lu_solve", LU, square=True)

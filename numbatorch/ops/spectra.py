@@ -299,7 +299,7 @@ def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, full_matrices
             across = gVh - product(adjoint(along), Vh)
             outer.append(product(U, across / expanded(unsqueeze(S, -1), across.shape)))
     if A.dtype.is_complex:  # phases, which U and V share
-        turned = sum(turns[1:], turns[0]) * (0.25 if len(turns) == 2 else 0.5)
+        turned = sum(turns[1:], turns[0]) * 0.25
         place = on_diagonal(const(1.0, S.dtype, S.device, (K,)))
         inner = inner + turned * (place / by_rows)
     return sum(outer, product(U, inner, Vh))

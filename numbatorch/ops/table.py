@@ -182,6 +182,12 @@ FAMILIES = {
         "nt": "lu_solve lu_unpack",
         "records": "lu lu_factor pivots_to_permutation qr",
     },
+    "ops.fft": {
+        "fft": (
+            "fft fft2 fftn fftshift hfft hfft2 hfftn ifft ifft2 ifftn ifftshift ihfft ihfft2 "
+            "ihfftn irfft irfft2 irfftn rfft rfft2 rfftn"
+        ),
+    },
     "ops.float_parts": {
         "Tensor": "frexp",
         "nt": "frexp",
@@ -190,6 +196,9 @@ FAMILIES = {
     "ops.folding": {
         "nn.functional": "fold unfold",
         "records": "fold fold_images unfold_images windows",
+    },
+    "ops.fourier": {
+        "records": "fft irfft rfft",
     },
     "ops.gamma": {
         "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma",
@@ -377,6 +386,11 @@ FAMILIES = {
             "unsqueeze_copy"
         ),
     },
+    "ops.short_time": {
+        "Tensor": "istft stft",
+        "nt": "istft stft",
+        "records": "istft stft",
+    },
     "ops.softmax": {
         "Tensor": "log_softmax softmax",
         "nn.functional": "log_softmax softmax softmin",
@@ -480,5 +494,9 @@ FAMILIES = {
     },
     "tensor.running": {
         "nn.functional": "batch_norm instance_norm",
+    },
+    "tensor.windows": {
+        "fft": "fftfreq rfftfreq",
+        "nt": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
     },
 }

@@ -264,6 +264,18 @@ class Functions(Handle):
     def isneginf(self) -> Tensor: ...
     def isposinf(self) -> Tensor: ...
     def isreal(self) -> Tensor: ...
+    def istft(
+        self,
+        n_fft: int,
+        hop_length: int | None = None,
+        win_length: int | None = None,
+        window: Tensor | None = None,
+        center: bool = True,
+        normalized: bool = False,
+        onesided: bool | None = None,
+        length: int | None = None,
+        return_complex: bool = False,
+    ) -> Tensor: ...
     def kron(self, other: Tensor) -> Tensor: ...
     def lcm(self, other: Tensor | Number) -> Tensor: ...
     def ldexp(self, other: Tensor | Number) -> Tensor: ...
@@ -475,6 +487,19 @@ class Functions(Handle):
         *,
         correction: Number | None = None,
     ) -> tuple[Tensor, Tensor]: ...
+    def stft(
+        self,
+        n_fft: int,
+        hop_length: int | None = None,
+        win_length: int | None = None,
+        window: Tensor | None = None,
+        center: bool = True,
+        pad_mode: str = 'reflect',
+        normalized: bool = False,
+        onesided: bool | None = None,
+        return_complex: bool | None = None,
+        align_to_window: bool | None = None,
+    ) -> Tensor: ...
     def sub(self, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
     def subtract(self, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
     def sum(

@@ -98,12 +98,24 @@ def _mismatch(
     if expected.dtype.kind not in "fc":
         return np.asarray(actual != expected, np.float64)
     with np.errstate(invalid="ignore"):
-        excess = np.abs(actual - expected) - (absolute + relative * np.abs(expected))
+        if expected.dtype.kind == "c":
+            apart, size = _in_the_plane(actual, expected)
+        else:
+            apart, size = np.abs(actual - expected), np.abs(expected)
+        excess = apart - (absolute + relative * size)
     same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     if signed_zeros and expected.dtype.kind == "f":
         same &= (expected != 0) | (np.signbit(actual) == np.signbit(expected))
         excess = np.where((actual == 0) & (expected == 0), np.inf, excess)
     return np.asarray(np.where(same, -1.0, np.where(np.isnan(excess), np.inf, excess)))
+
+
+def _in_the_plane(actual: Array, expected: Array) -> tuple[Array, Array]:
+    """Distances and sizes of complex numbers; parts alike that are infinite or NaN do not."""
+    pairs = ((actual.real, expected.real), (actual.imag, expected.imag))
+    apart = [np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, x - y) for x, y in pairs]
+    size = [np.where(np.isfinite(y), y, 0.0) for _, y in pairs]
+    return np.hypot(*apart), np.hypot(*size)
 
 
 def assert_close(

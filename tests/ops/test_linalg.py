@@ -97,3 +97,66 @@ def test_parts_without_gradient_say_so() -> None:
     assert_close(x.grad, U @ Vh, kind="gradient")
     with pytest.raises(GradientError, match=r"linalg.qr"):
         nt.linalg.qr(x, "complete").R.sum().backward()
+
+
+def test_second_derivative_of_a_determinant_at_singular_matrices() -> None:
+    def cofactors(A: Any) -> Any:
+        return nt.grad(nt.linalg.det)(A)
+
+    for values in ([[1.0, 2], [2, 4]], [[0.0, 0], [0, 0]]):
+        A = nt.tensor(values, dtype=nt.float64)
+        (a, b), (c, d) = values
+        assert_close(cofactors(A), np.array([[d, -c], [-b, a]]), kind="gradient")
+        found = nt.grad(lambda x: (cofactors(x) ** 2).sum())(A)
+        assert_close(found, 2 * np.array(values), kind="gradient")
+    gradcheck(cofactors, nt.tensor(np.diag([2.0, 0, 0]), dtype=nt.float64))
+
+
+def test_gradients_of_complex_vectors_that_phases_do_not_change() -> None:
+    x = nt.tensor(rand(3, 3) + 1j * rand(4, 4)[1:, 1:], dtype=nt.complex128)
+
+    def polar(A: Any) -> Any:
+        return nt.linalg.svd(A).U @ nt.linalg.svd(A).Vh
+
+    for function in (
+        polar,
+        lambda A: nt.linalg.svd(A).U.abs(),
+        lambda A: nt.linalg.eigh(A + A.T.conj()).eigenvectors.abs(),
+        lambda A: nt.linalg.eig(A).eigenvectors,
+    ):
+        gradcheck(function, x)
+
+
+def test_wide_decompositions_have_gradients_in_what_is_determined() -> None:
+    x = nt.tensor(rand(4, 2), dtype=nt.float64)
+    gradcheck(lambda A: nt.linalg.svd(A).U[:, :2].abs(), x)
+    gradcheck(lambda A: nt.linalg.qr(A, "complete").Q[:, :2], x)
+
+
+def test_empty_matrices_and_batches(device: str) -> None:
+    none = nt.zeros(0, 0, device=device)
+    assert nt.linalg.det(none).item() == 1 and nt.linalg.inv(none).shape == (0, 0)
+    assert nt.linalg.matrix_rank(nt.zeros(2, 0, 3, device=device)).tolist() == [0, 0]
+    assert nt.linalg.solve(
+        nt.zeros(0, 2, 2, device=device), nt.zeros(0, 2, 1, device=device)
+    ).shape == (0, 2, 1)
+    assert nt.linalg.cond(nt.zeros(2, 2, device=device), 1).item() == float("inf")
+    assert nt.linalg.pinv(nt.zeros(2, 3, device=device)).abs().sum().item() == 0
+    assert (
+        nt.einsum(
+            "ij,jk->ik", nt.zeros(2, 0, device=device), nt.zeros(0, 3, device=device)
+        ).tolist()
+        == [[0] * 3] * 2
+    )
+
+
+def test_second_derivative_of_a_short_time_transform() -> None:
+    x = nt.tensor(rand(2, 12), dtype=nt.float64)
+    window = nt.hann_window(4, dtype=nt.float64)
+
+    def power(x: Any) -> Any:
+        return nt.stft(x, 4, 2, window=window, return_complex=True).abs().square().sum()
+
+    gradcheck(nt.grad(power), x)
+    again = nt.istft(nt.stft(x, 4, 2, window=window, return_complex=True), 4, 2, window=window)
+    assert_close(again, x.numpy(), kind="composite")

@@ -31,6 +31,7 @@ PACKED = "PyTorch has no GGML blocks: tests/quantized compare with the package g
 BASES = "signs and phases of vectors are free: the properties compare with LAPACK"
 CONVOLVES = "with sizes and padding of its own; conv2d and its like are made of it"
 DERIVATIVE = "a derivative of det, whose second derivative is compared in test_linalg.py"
+TRANSFORM = "the functions of fft, which pad and cut: the operator database compares them"
 NO_PEER = {
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
@@ -52,7 +53,10 @@ NO_PEER = {
     "eigh": BASES,
     "fold": "windows without padding: fold_images, which is PyTorch's, is made of it",
     "igamma_by_shape": GRADIENT,
+    "fft": TRANSFORM,
+    "irfft": TRANSFORM,
     "layer_norm_backward": GRADIENT,
+    "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
     "max_windows": "pooling is compared",
@@ -126,6 +130,9 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
             base, 0, index.long().reshape(-1), value.reshape(index.numel(), *base.shape[1:])
         )
     ),
+    "istft": lambda peer: (
+        lambda x, w, *, n_fft, hop_length: peer(x, n_fft, hop_length, window=w.real, center=False)
+    ),
     "layer_norm": lambda peer: (
         lambda x, weight, bias, *, eps: peer(x, x.shape[-1:], weight, bias, eps)
     ),
@@ -147,6 +154,11 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     **dict.fromkeys(("modified_bessel_k0", "modified_bessel_k1"), constant),
     **dict.fromkeys(("scaled_modified_bessel_k0", "scaled_modified_bessel_k1"), constant),
     **dict.fromkeys(("heaviside", "nextafter"), constant),
+    "stft": lambda peer: (
+        lambda x, w, *, n_fft, hop_length: peer(
+            x, n_fft, hop_length, window=w, center=False, return_complex=True
+        )
+    ),
     "take": lambda _peer: lambda x, index: x[index.long()],
 }
 

