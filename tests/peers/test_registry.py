@@ -32,6 +32,7 @@ BASES = "signs and phases of vectors are free: the properties compare with LAPAC
 CONVOLVES = "with sizes and padding of its own; conv2d and its like are made of it"
 DERIVATIVE = "a derivative of det, whose second derivative is compared in test_linalg.py"
 TRANSFORM = "the functions of fft, which pad and cut: the operator database compares them"
+POINTS = "a map that grid_sample and its gradients are made of"
 NO_PEER = {
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
@@ -77,11 +78,14 @@ NO_PEER = {
     "slice": "PyTorch has no negative steps: indexing is compared in test_operators.py",
     "slice_update": "index assignment is compared in test_operators.py",
     "softmax_backward": GRADIENT,
+    "spread_points": POINTS,
+    "sum_points": POINTS,
     "svd": BASES,
     "windows": "without padding: unfold_images, which is PyTorch's, is made of it",
     "vander": "PyTorch's gradient raises: it changes a value that it needs",
     "unique_rows": "the part of unique that has a fixed shape",
     "zeta_by_power": GRADIENT,
+    "weigh_points": POINTS,
 }
 
 
@@ -113,6 +117,9 @@ def by_last(peer: Callable[..., Any]) -> Callable[..., Any]:
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
 Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
+    "affine_grid": lambda peer: (
+        lambda x, *, size, align_corners: peer(x, list(size), align_corners)
+    ),
     "batch_norm": lambda peer: (
         lambda x, w, b, *, eps: peer(x, w, b, None, None, True, 0.1, eps, False)
     ),

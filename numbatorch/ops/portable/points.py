@@ -1,0 +1,149 @@
+"""Kernels of weighted sums of a few elements at given places, and of their gradients."""
+
+from typing import Any
+
+from numbatorch.language.kernel import Pointer, T, U, V, kernel, share
+from numbatorch.language.primitives import truncdiv
+from numbatorch.language.words import int64
+from numbatorch.ops import points as ops
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.rows import FLOAT, WIDE
+from numbatorch.shape import numel
+
+SPREADING = 2**16  # threads that are worth looking through all the places
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def sum_point_rows(
+    out: Pointer[V],
+    x: Pointer[T],
+    weights: Pointer[U],
+    index: Pointer[int64],
+    rows: int,
+    channels: int,
+    size: int,
+    points: int,
+    taps: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[n, c, p] = sum of weights[n, p, k] * x[n, c, index[n, p, k]]; elements are shared."""
+    lo, hi = share(rows * points, part, parts)
+    if lo >= hi:
+        return
+    for row in range(truncdiv(lo, points), truncdiv(hi + points - 1, points)):
+        source = x + row * size
+        first = truncdiv(row, channels) * points
+        for p in range(max(lo - row * points, 0), min(hi - row * points, points)):
+            total = V(0)
+            for k in range((first + p) * taps, (first + p + 1) * taps):
+                place = index[k]
+                if place >= 0 and place < size:
+                    total = total + V(weights[k]) * V(source[place])
+            out[row * points + p] = total
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def spread_point_rows(
+    out: Pointer[V],
+    g: Pointer[T],
+    weights: Pointer[U],
+    index: Pointer[int64],
+    rows: int,
+    channels: int,
+    size: int,
+    points: int,
+    taps: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[n, c, s] = sum of weights[n, p, k] * g[n, c, p]; rows are shared, or columns of few."""
+    pieces = max(truncdiv(parts, max(rows, 1)), 1)
+    number = truncdiv(part, pieces)
+    numbers = truncdiv(parts, pieces)
+    if number >= numbers:
+        return
+    first, last = share(rows, number, numbers)
+    lo, hi = share(size, part - number * pieces, pieces)
+    for row in range(first, last):
+        target = out + row * size
+        for s in range(lo, hi):
+            target[s] = V(0)
+        begin = truncdiv(row, channels) * points
+        for p in range(points):
+            value = V(g[row * points + p])
+            for k in range((begin + p) * taps, (begin + p + 1) * taps):
+                place = index[k]
+                if place >= lo and place < hi:
+                    target[place] = target[place] + V(weights[k]) * value
+
+
+@kernel(T=FLOAT, U=FLOAT, V=WIDE)
+def weigh_point_rows(
+    out: Pointer[V],
+    g: Pointer[T],
+    x: Pointer[U],
+    index: Pointer[int64],
+    images: int,
+    channels: int,
+    size: int,
+    points: int,
+    taps: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[n, p, k] = sum of g[n, c, p] * x[n, c, index[n, p, k]]; the points are shared."""
+    lo, hi = share(images * points, part, parts)
+    if lo >= hi:
+        return
+    for i in range(lo * taps, hi * taps):
+        out[i] = V(0)
+    for image in range(truncdiv(lo, points), truncdiv(hi + points - 1, points)):
+        first, end = max(lo, image * points), min(hi, (image + 1) * points)
+        for row in range(image * channels, (image + 1) * channels):
+            source = x + row * size
+            for p in range(first, end):
+                value = V(g[row * points + p - image * points])
+                for k in range(p * taps, (p + 1) * taps):
+                    place = index[k]
+                    if place >= 0 and place < size:
+                        out[k] = out[k] + value * V(source[place])
+
+
+def _launch(
+    launcher: Launcher,
+    kernel: Any,
+    out: Operand,
+    operands: tuple[Operand, Operand],
+    index: Operand,
+    sizes: tuple[int, ...],
+    items: int,
+) -> None:
+    first, second = operands
+    spec = kernel(T=first.dtype, U=second.dtype, V=out.dtype)
+    work = 2 * numel(index.shape) * max(sizes[1], 1)
+    launcher.launch(spec, out, first, second, index, *sizes, work=work, items=items)
+
+
+@lower("portable", ops.sum_points)
+def _(launcher: Launcher, out: Operand, x: Operand, weights: Operand, index: Operand) -> None:
+    N, C, S = x.shape
+    sizes = (N * C, C, S, *index.shape[1:])
+    _launch(launcher, sum_point_rows, out, (x, weights), index, sizes, numel(out.shape))
+
+
+@lower("portable", ops.spread_points)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, weights: Operand, index: Operand, *, size: int
+) -> None:
+    rows = g.shape[0] * g.shape[1]
+    sizes = (rows, g.shape[1], size, *index.shape[1:])
+    items = min(rows * size, max(rows, SPREADING))
+    _launch(launcher, spread_point_rows, out, (g, weights), index, sizes, items)
+
+
+@lower("portable", ops.weigh_points)
+def _(launcher: Launcher, out: Operand, g: Operand, x: Operand, index: Operand) -> None:
+    N, C, S = x.shape
+    sizes = (N, C, S, *index.shape[1:])
+    _launch(launcher, weigh_point_rows, out, (g, x), index, sizes, N * index.shape[1])
