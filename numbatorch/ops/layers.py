@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from numbatorch.apart import import_module
-from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops import compare, create, norm
-from numbatorch.ops.arithmetic import clamp, masked_fill
+from numbatorch.ops import norm
+from numbatorch.ops.arithmetic import clamp
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import mean
 from numbatorch.ops.shaping import reshape
@@ -111,19 +111,3 @@ def normalize(
     wide = as_node(input, input.dtype.compute, input.device)  # float16 has no 1e-12
     size = clamp(vector_norm(wide, p, dim, keepdim=True), min=eps)
     return as_node(wide / expanded(size, wide.shape), input.dtype, input.device)
-
-
-@public("nn.functional")
-def dropout(input: Node, p: float = 0.5, training: bool = True) -> Node:
-    """Each element 0 with probability p, else divided by 1 - p; `input` when not training.
-
-    The probability is rounded to a multiple of 2**-24.
-    """
-    if not 0 <= p <= 1:
-        raise OutOfRange(message("dropout", f"the probability {p} is not in [0, 1]"))
-    if not training or p == 0:
-        return input
-    if p == 1:
-        return input * 0
-    drawn = create.drawn("random_uniform", input.shape, create.next_key(input.device))
-    return masked_fill(input * (1 / (1 - p)), compare.lt.apply(drawn, p), 0.0)

@@ -1,4 +1,4 @@
-"""The largest element of each window of an image or volume, and where it stands."""
+"""The largest element of each window of an image or volume, where it stands, and the way back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, find
 from numbatorch.ops.index import scatter_add
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.structured import structured
@@ -90,3 +90,46 @@ def _(rng: Draw) -> Any:
         spans.append(np.stack([starts, np.minimum(most, rng.integers(1, 4, len(starts)))], -1))
     x = rng.permutation(R * int(np.prod(sizes))).reshape(R, *sizes) / 2
     return [x, *spans], {"dilation": dilation}
+
+
+@structured(dtypes=dt.NUMBERS)
+def put_back(x: Array, index: Array, *, size: int) -> Array:
+    """out[r, index[r, i]] = x[r, i], zeros elsewhere; of equal places the last counts.
+
+    As in PyTorch the gradient of each x is that of its place, also where another one counts.
+
+    Args:
+        x, index: (R, N).
+        size: of a row of the result.
+    """
+    out = np.zeros((len(x), size), x.dtype)
+    if index.size and not 0 <= index.min() <= index.max() < size:
+        raise IndexError(f"an index is not in [0, {size})")
+    for column, value in zip(index.T, x.T, strict=True):
+        out[np.arange(len(x)), column] = value
+    return out
+
+
+@put_back.infer
+def _(x: Node, index: Node, *, size: int) -> tuple[Shape, DType]:
+    if len(x.shape) != 2 or index.shape != x.shape or index.dtype is not dt.int64:
+        raise ShapeError(message("put_back", "operands do not fit", *map(describe, (x, index))))
+    return (x.shape[0], size), x.dtype
+
+
+@put_back.vjp
+def _(g: Node, y: Node, x: Node, index: Node, *, size: int) -> tuple[Node, None]:
+    return find("gather").apply(g, index), None
+
+
+@put_back.fallback
+def _(x: Node, index: Node, *, size: int) -> Node:
+    zeros = const(0, x.dtype, x.device, (x.shape[0], size))
+    return find("scatter_set").apply(zeros, index, x)
+
+
+@put_back.samples
+def _(rng: Draw) -> Any:
+    R, N, more = rng.dims((0, 0, 1), (4, 9, 9), most=2001)
+    index = np.argsort(rng.random((R, N + more)), -1)[:, :N].astype(np.int64)
+    return [rng.standard_normal((R, N)), index], {"size": N + more}

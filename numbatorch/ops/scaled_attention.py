@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from numbatorch import dtype as dt
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import compare
 from numbatorch.ops.attention import attention
 from numbatorch.ops.create import iota
-from numbatorch.ops.layers import dropout
+from numbatorch.ops.dropping import dropout
 from numbatorch.ops.matmul import matmul
-from numbatorch.ops.operands import describe, expanded
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.rearranging import interleaved
 from numbatorch.ops.shaping import reshape, unsqueeze
 from numbatorch.ops.softmax import softmax
@@ -59,6 +59,9 @@ def scaled_dot_product_attention(
     (B, H, T, _D), S = q.shape, k.shape[2]
     mask = attn_mask
     if mask is not None:
+        if mask.dtype is not dt.bool_ and mask.dtype.kind != "f":
+            shown = f"attn_mask {describe(mask)}"
+            raise DTypeError(message(_NAME, "a mask is of bool or floats", shown))
         mask = reshape(expanded(mask, (*batch, H, T, S)), (B, H, T, S))
     causal = is_causal
     if is_causal and (T > S or (mask is not None and mask.dtype is not dt.bool_)):
@@ -110,15 +113,20 @@ def _plain_attention(
     dropout_p: float,
 ) -> Node:
     repeat = q.shape[1] // k.shape[1]
-    keys, values = (node if repeat == 1 else interleaved(node, repeat, 1) for node in (k, v))
-    scores = matmul(q, transpose(keys, -1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    wide = q.dtype.compute  # float16 holds no scores over 65504
+    queries, keys, values = (as_node(node, wide, q.device) for node in (q, k, v))
+    if repeat != 1:
+        keys, values = (interleaved(node, repeat, 1) for node in (keys, values))
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = matmul(queries * factor, transpose(keys, -1, -2))
     seen = _with_causal(None, q, k.shape[2]) if causal else None
     if mask is not None and mask.dtype is dt.bool_:
         seen = mask if seen is None else compare.logical_and.apply(mask, seen)
     elif mask is not None:
-        scores = scores + mask
+        scores = scores + as_node(mask, wide, q.device)
     if seen is not None:
         scores = compare.where.apply(seen, scores, -math.inf)
     hidden = all(compare.eq.apply(scores, -math.inf), -1, keepdim=True)
     weights = softmax(compare.where.apply(hidden, 0.0, scores), -1)
-    return matmul(dropout(compare.where.apply(hidden, 0.0, weights), dropout_p), values)
+    weights = dropout(compare.where.apply(hidden, 0.0, weights), dropout_p)
+    return as_node(matmul(weights, values), q.dtype, q.device)

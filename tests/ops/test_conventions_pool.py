@@ -153,3 +153,65 @@ def test_norms_refuse_what_has_no_meaning() -> None:
     with pytest.raises(DTypeError):
         F.batch_norm(nt.ones(2, 3, dtype=nt.int64), None, None, training=True)
     assert F.layer_norm(nt.tensor([0.3, 0.7]).reshape(2, 1), (1,)).tolist() == [[0.0], [0.0]]
+
+
+def test_places_on_pixels_and_beyond_edges() -> None:
+    x = nt.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], requires_grad=True)
+    theta = nt.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], requires_grad=True)
+    out = F.grid_sample(x, F.affine_grid(theta, (1, 1, 2, 2), True), align_corners=True)
+    assert out.tolist() == x.tolist()
+    out.sum().backward()
+    assert x.grad.tolist() == [[[[1.0, 1.0], [1.0, 1.0]]]]
+    far = nt.tensor([[[[2.0, 0.0], [math.nan, 0.0], [1e30, -1e30]]]])
+    assert F.grid_sample(x, far).tolist() == [[[[0.0, 0.0, 0.0]]]]
+    assert F.grid_sample(x, far[:, :, :1], padding_mode="border").tolist() == [[[[3.0]]]]
+    assert F.grid_sample(x, far[:, :, :1], padding_mode="reflection").tolist() == [[[[2.5]]]]
+    with pytest.raises(DTypeError):
+        F.grid_sample(x, far.half())
+    with pytest.raises(ShapeError):
+        F.grid_sample(x, nt.zeros(1, 1, 1, 3))
+
+
+def test_unpooling_puts_back_and_refuses_what_lies_outside() -> None:
+    x = nt.tensor([[[5.0, 6.0]]], requires_grad=True)
+    out = F.max_unpool1d(x, nt.tensor([[[1, 1]]]), 2)
+    assert out.tolist() == [[[0.0, 6.0, 0.0, 0.0]]]  # the last of equal places
+    (out * nt.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert x.grad.tolist() == [[[2.0, 2.0]]]
+    assert F.max_unpool1d(x, nt.tensor([[[1, 4]]]), 2, output_size=(5,)).shape == (1, 1, 5)
+    with pytest.raises(IndexError):
+        F.max_unpool1d(x, nt.tensor([[[1, 4]]]), 2).tolist()
+    with pytest.raises(ShapeError):
+        F.max_unpool1d(x, nt.tensor([[[1, 2]]]), 2, output_size=6)
+
+
+def test_dropout_leaves_out_what_it_says() -> None:
+    nt.manual_seed(3)
+    x = nt.ones(40, 50, 8)
+    out = F.dropout(x, 0.25)
+    assert set(out.unique().tolist()) == {0.0, nt.tensor(1 / 0.75).item()}
+    assert abs((out == 0).float().mean().item() - 0.25) < 0.02
+    channels = F.dropout1d(x, 0.5).sum(-1).unique().tolist()
+    assert channels == [0.0, 16.0]
+    normal = nt.randn(100_000)
+    kept = F.alpha_dropout(normal, 0.3, training=True)
+    assert abs(kept.mean().item()) < 0.02 and abs(kept.var().item() - 1) < 0.03
+    least = F.feature_alpha_dropout(x, 0.5, training=True)
+    assert len(least.unique().tolist()) == 2
+    assert F.dropout(x, 0.5, False).tolist() == x.tolist()
+    with pytest.raises(IndexError, match="probability"):
+        F.dropout(x, 1.5)
+    y = nt.ones(1000)
+    F.dropout(y, 0.5, inplace=True)
+    assert 0 < y.sum().item() < 2000
+
+
+def test_scores_of_half_types_are_taken_in_float32() -> None:
+    q = nt.full((1, 1, 2, 16), 200.0, dtype=nt.float16)  # scores of 640,000 before scaling
+    mask = nt.tensor([[0.0, -1.0], [-math.inf, -math.inf]], dtype=nt.float16)
+    value = nt.tensor([[[[1.0], [3.0]]]], dtype=nt.float16)
+    out = F.scaled_dot_product_attention(q, q, value, mask)
+    assert out.dtype is nt.float16
+    assert out.flatten().tolist() == [pytest.approx(1.538, abs=1e-3), 0.0]
+    with pytest.raises(DTypeError, match="mask"):
+        F.scaled_dot_product_attention(q, q, value, mask.long())

@@ -61,6 +61,7 @@ NO_PEER = {
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
     "max_windows": "pooling is compared",
+    "put_back": "unpooling is compared",
     "qr": BASES,
     "quant_matmul": PACKED,
     "quant_take": PACKED,
@@ -117,6 +118,12 @@ def by_last(peer: Callable[..., Any]) -> Callable[..., Any]:
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
 Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
+    **{
+        f"fractional_max_pool{rank}d": lambda peer: (
+            lambda x, drawn, **attrs: peer(x, **attrs, _random_samples=drawn.detach())
+        )
+        for rank in (2, 3)
+    },
     "affine_grid": lambda peer: (
         lambda x, *, size, align_corners: peer(x, list(size), align_corners)
     ),
