@@ -99,9 +99,16 @@ def table(functions: dict[str, dict[str, Callable[..., Any]]]) -> str:
             found.setdefault(_home(function), {}).setdefault(place, []).append(name)
     lines = [f'"""Which module holds which names. {WRITTEN}"""', "", "FAMILIES = {"]
     for module, kinds in sorted(found.items()):
-        lines.append(f'    "{module.removeprefix("numbatorch.")}": {{')
-        for kind, names in sorted(kinds.items()):
-            lines += _entry(kind, " ".join(sorted(names)))
+        name = module.removeprefix("numbatorch.")
+        entries = {kind: " ".join(sorted(names)) for kind, names in sorted(kinds.items())}
+        pairs = ", ".join(f'"{kind}": "{names}"' for kind, names in entries.items())
+        line = f'    "{name}": {{{pairs}}},'
+        if len(line) <= WIDTH:
+            lines.append(line)
+            continue
+        lines.append(f'    "{name}": {{')
+        for kind, names in entries.items():
+            lines += _entry(kind, names)
         lines.append("    },")
     return "\n".join([*lines, "}", ""])
 
@@ -110,7 +117,7 @@ def _entry(kind: str, names: str) -> list[str]:
     line = f'        "{kind}": "{names}",'
     if len(line) <= WIDTH:
         return [line]
-    parts = textwrap.wrap(names, WIDTH - 16)
+    parts = [names] if len(names) <= WIDTH - 14 else textwrap.wrap(names, WIDTH - 16)
     lines = [f'            "{part} "' for part in parts[:-1]] + [f'            "{parts[-1]}"']
     return [f'        "{kind}": (', *lines, "        ),"]
 

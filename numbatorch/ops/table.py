@@ -11,11 +11,7 @@ FAMILIES = {
             "threshold"
         ),
     },
-    "ops.aminmax": {
-        "Tensor": "aminmax",
-        "nt": "aminmax",
-        "records": "aminmax",
-    },
+    "ops.aminmax": {"Tensor": "aminmax", "nt": "aminmax", "records": "aminmax"},
     "ops.arithmetic": {
         "Tensor": (
             "add clamp clamp_max clamp_min clip div divide float_power masked_fill nextafter "
@@ -26,10 +22,7 @@ FAMILIES = {
             "positive pow rsub sub subtract true_divide"
         ),
     },
-    "ops.attention": {
-        "nn.functional": "attention",
-        "records": "attention attention_backward",
-    },
+    "ops.attention": {"nn.functional": "attention", "records": "attention attention_backward"},
     "ops.averaging": {
         "nn.functional": (
             "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d avg_pool2d "
@@ -41,9 +34,7 @@ FAMILIES = {
             "avg_pool3d lp_pool1d lp_pool2d lp_pool3d"
         ),
     },
-    "ops.bands": {
-        "records": "banded",
-    },
+    "ops.bands": {"records": "banded"},
     "ops.batch_norm": {
         "nn.functional": "group_norm local_response_norm",
         "nt": "group_norm",
@@ -77,9 +68,7 @@ FAMILIES = {
             "nextafter pow remainder sub"
         ),
     },
-    "ops.cast": {
-        "records": "cast",
-    },
+    "ops.cast": {"records": "cast"},
     "ops.circular": {
         "Tensor": (
             "acos acosh arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan "
@@ -92,9 +81,7 @@ FAMILIES = {
         "records": "acos acosh asin asinh atan atan2 atanh cosh deg2rad hypot rad2deg sinc sinh",
         "special": "sinc",
     },
-    "ops.compact": {
-        "records": "compact unique_rows",
-    },
+    "ops.compact": {"records": "compact unique_rows"},
     "ops.compare": {
         "Tensor": (
             "eq ge greater greater_equal gt isfinite isinf isnan isneginf isposinf isreal le less "
@@ -119,9 +106,7 @@ FAMILIES = {
         "nt": "angle complex conj imag is_complex polar real sgn view_as_complex view_as_real",
         "records": "angle",
     },
-    "ops.conv": {
-        "records": "convolution convolution_input convolution_weight",
-    },
+    "ops.conv": {"records": "convolution convolution_input convolution_weight"},
     "ops.convolve": {
         "nn.functional": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "nt": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
@@ -132,9 +117,7 @@ FAMILIES = {
         "nt": "corrcoef cov renorm",
         "records": "corrcoef cov renorm",
     },
-    "ops.custom": {
-        "records": "after custom",
-    },
+    "ops.custom": {"records": "after custom"},
     "ops.determinant": {
         "Tensor": "logdet",
         "linalg": "det slogdet",
@@ -162,14 +145,19 @@ FAMILIES = {
         "nt": "bernoulli beta binomial gamma poisson",
         "records": "binomial poisson standard_gamma",
     },
+    "ops.dropping": {
+        "nn.functional": (
+            "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout"
+        ),
+        "nt": "alpha_dropout dropout feature_alpha_dropout feature_dropout",
+        "records": "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout",
+    },
     "ops.einsum": {
         "Tensor": "trace",
         "nt": "einsum tensordot trace",
         "records": "einsum tensordot trace",
     },
-    "ops.embedding": {
-        "nn.functional": "embedding embedding_bag",
-    },
+    "ops.embedding": {"nn.functional": "embedding embedding_bag"},
     "ops.error_functions": {
         "Tensor": "erfc erfinv",
         "nt": "erfc erfinv",
@@ -188,27 +176,20 @@ FAMILIES = {
             "ihfftn irfft irfft2 irfftn rfft rfft2 rfftn"
         ),
     },
-    "ops.float_parts": {
-        "Tensor": "frexp",
-        "nt": "frexp",
-        "records": "frexp",
-    },
+    "ops.float_parts": {"Tensor": "frexp", "nt": "frexp", "records": "frexp"},
     "ops.folding": {
         "nn.functional": "fold unfold",
         "records": "fold fold_images unfold_images windows",
     },
-    "ops.fourier": {
-        "records": "fft irfft rfft",
-    },
+    "ops.fourier": {"records": "fft irfft rfft"},
     "ops.gamma": {
         "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma",
         "nt": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
         "records": "digamma igamma igamma_by_shape igammac lgamma trigamma zeta zeta_by_power",
         "special": "digamma gammaln multigammaln polygamma psi zeta",
     },
-    "ops.index": {
-        "records": "gather index_add scatter_add take",
-    },
+    "ops.grid": {"nn.functional": "affine_grid grid_sample", "records": "affine_grid grid_sample"},
+    "ops.index": {"records": "gather index_add scatter_add take"},
     "ops.interpolate": {
         "nn.functional": "interpolate upsample upsample_bilinear upsample_nearest",
         "records": "interpolate",
@@ -219,28 +200,21 @@ FAMILIES = {
             "column_stack concat concatenate dstack hstack meshgrid row_stack stack vstack"
         ),
     },
-    "ops.layers": {
-        "nn.functional": "dropout layer_norm normalize rms_norm",
-        "nt": "layer_norm rms_norm",
-    },
+    "ops.layers": {"nn.functional": "layer_norm normalize rms_norm", "nt": "layer_norm rms_norm"},
     "ops.linalg": {
         "Tensor": "cholesky_inverse cholesky_solve inverse triangular_solve",
         "linalg": "cholesky inv inv_ex solve solve_ex solve_triangular",
         "nt": "cholesky_inverse cholesky_solve inverse triangular_solve",
         "records": "cholesky inv inv_ex solve solve_triangular",
     },
-    "ops.linear": {
-        "nn.functional": "linear",
-    },
+    "ops.linear": {"nn.functional": "linear"},
     "ops.logarithms": {
         "Tensor": "exp2 log10 logaddexp logaddexp2 logit xlogy",
         "nt": "exp2 log10 logaddexp logaddexp2 logit xlogy",
         "records": "entr exp2 log10 logaddexp logaddexp2 logit xlog1py xlogy",
         "special": "entr exp2 logit xlog1py xlogy",
     },
-    "ops.loss": {
-        "nn.functional": "cross_entropy l1_loss mse_loss nll_loss",
-    },
+    "ops.loss": {"nn.functional": "cross_entropy l1_loss mse_loss nll_loss"},
     "ops.matmul": {
         "Tensor": "bmm dot matmul mm outer",
         "linalg": "matmul",
@@ -257,8 +231,10 @@ FAMILIES = {
         "linalg": "cond matrix_norm norm",
         "records": "linalg_cond linalg_matrix_norm",
     },
-    "ops.moments": {
-        "records": "nanmean var var_mean",
+    "ops.moments": {"records": "nanmean var var_mean"},
+    "ops.multi_head": {
+        "nn.functional": "multi_head_attention_forward",
+        "records": "multi_head_attention_forward",
     },
     "ops.nonlinear": {
         "Tensor": "gelu prelu softplus",
@@ -268,28 +244,17 @@ FAMILIES = {
         ),
         "nt": "gelu prelu softplus threshold",
     },
-    "ops.norm": {
-        "records": "layer_norm layer_norm_backward rms_norm rms_norm_backward",
-    },
+    "ops.norm": {"records": "layer_norm layer_norm_backward rms_norm rms_norm_backward"},
     "ops.older_linalg": {
         "Tensor": "cholesky det matrix_power pinverse qr slogdet svd",
         "linalg": "diagonal",
         "nt": "chain_matmul cholesky det matrix_power pinverse qr slogdet svd",
     },
-    "ops.operands": {
-        "records": "buffer compiled const empty iota",
-    },
-    "ops.padding": {
-        "nn.functional": "pad",
-        "nt": "constant_pad_nd",
-        "records": "pad",
-    },
-    "ops.parts": {
-        "records": "complex component conj imag real sgn",
-    },
-    "ops.pool": {
-        "records": "max_windows",
-    },
+    "ops.operands": {"records": "buffer compiled const empty iota"},
+    "ops.padding": {"nn.functional": "pad", "nt": "constant_pad_nd", "records": "pad"},
+    "ops.parts": {"records": "complex component conj imag real sgn"},
+    "ops.points": {"records": "spread_points sum_points weigh_points"},
+    "ops.pool": {"records": "max_windows put_back"},
     "ops.pooling": {
         "nn.functional": (
             "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool1d max_pool2d "
@@ -318,9 +283,7 @@ FAMILIES = {
         "nt": "median mode nanmedian nanquantile quantile",
         "records": "median mode nanmedian nanquantile quantile",
     },
-    "ops.random": {
-        "records": "random_bits random_exponential random_normal random_uniform",
-    },
+    "ops.random": {"records": "random_bits random_exponential random_normal random_uniform"},
     "ops.rearranging": {
         "Tensor": "flip fliplr flipud repeat roll rot90 tile",
         "nn.functional": "pixel_shuffle pixel_unshuffle",
@@ -329,8 +292,7 @@ FAMILIES = {
     },
     "ops.reduce": {
         "records": (
-            "all any argmax argmin expand logsumexp max max_with_index min min_with_index prod "
-            "sum"
+            "all any argmax argmin expand logsumexp max max_with_index min min_with_index prod sum"
         ),
     },
     "ops.reflections": {
@@ -339,21 +301,14 @@ FAMILIES = {
         "nt": "geqrf orgqr ormqr",
         "records": "geqrf linalg_householder_product linalg_vander",
     },
-    "ops.rope": {
-        "nn.functional": "rope",
-        "records": "rope",
-    },
-    "ops.scaled_attention": {
-        "nn.functional": "scaled_dot_product_attention",
-    },
+    "ops.rope": {"nn.functional": "rope", "records": "rope"},
+    "ops.scaled_attention": {"nn.functional": "scaled_dot_product_attention"},
     "ops.scan": {
         "Tensor": "cummax cummin cumprod cumsum logcumsumexp",
         "nt": "cummax cummin cumprod cumsum logcumsumexp",
         "records": "cummax cummin cumprod cumsum logcumsumexp",
     },
-    "ops.scatter": {
-        "records": "put_rows scatter_merge scatter_set",
-    },
+    "ops.scatter": {"records": "put_rows scatter_merge scatter_set"},
     "ops.scattering": {
         "Tensor": (
             "diagonal_scatter index_add index_copy index_fill index_reduce masked_scatter put "
@@ -386,11 +341,7 @@ FAMILIES = {
             "unsqueeze_copy"
         ),
     },
-    "ops.short_time": {
-        "Tensor": "istft stft",
-        "nt": "istft stft",
-        "records": "istft stft",
-    },
+    "ops.short_time": {"Tensor": "istft stft", "nt": "istft stft", "records": "istft stft"},
     "ops.softmax": {
         "Tensor": "log_softmax softmax",
         "nn.functional": "log_softmax softmax softmin",
@@ -428,9 +379,7 @@ FAMILIES = {
         ),
         "special": "logsumexp",
     },
-    "ops.strided": {
-        "records": "as_strided diagonal sliding",
-    },
+    "ops.strided": {"records": "as_strided diagonal sliding"},
     "ops.ternary": {
         "Tensor": "addcdiv addcmul lerp",
         "nt": "addcdiv addcmul lerp",
@@ -452,24 +401,26 @@ FAMILIES = {
         ),
         "special": "erf expm1 log1p ndtr round",
     },
+    "ops.unpooling": {
+        "nn.functional": (
+            "channel_shuffle fractional_max_pool2d fractional_max_pool3d max_unpool1d "
+            "max_unpool2d max_unpool3d native_channel_shuffle"
+        ),
+        "nt": "channel_shuffle native_channel_shuffle",
+        "records": (
+            "channel_shuffle fractional_max_pool2d fractional_max_pool3d max_unpool1d "
+            "max_unpool2d max_unpool3d"
+        ),
+    },
     "ops.vector_norm": {
         "Tensor": "norm",
         "linalg": "vector_norm",
         "nt": "norm",
         "records": "vector_norm",
     },
-    "ops.view": {
-        "records": "clone detach permute reinterpret reshape select slice slice_update",
-    },
-    "ops.whole": {
-        "Tensor": "gcd lcm",
-        "nt": "gcd lcm",
-        "records": "gcd lcm",
-    },
-    "tensor.categories": {
-        "Tensor": "multinomial",
-        "nt": "multinomial",
-    },
+    "ops.view": {"records": "clone detach permute reinterpret reshape select slice slice_update"},
+    "ops.whole": {"Tensor": "gcd lcm", "nt": "gcd lcm", "records": "gcd lcm"},
+    "tensor.categories": {"Tensor": "multinomial", "nt": "multinomial"},
     "tensor.distinct": {
         "Tensor": "bincount unique unique_consecutive",
         "nt": "bincount unique unique_consecutive",
@@ -478,10 +429,7 @@ FAMILIES = {
         "Tensor": "argwhere masked_select nonzero nonzero_static",
         "nt": "argwhere masked_select nonzero nonzero_static",
     },
-    "tensor.index_put": {
-        "Tensor": "index_put",
-        "nt": "index_put",
-    },
+    "tensor.index_put": {"Tensor": "index_put", "nt": "index_put"},
     "tensor.reading": {
         "Tensor": "allclose equal where",
         "nn.functional": "one_hot",
@@ -492,9 +440,7 @@ FAMILIES = {
         "nt": "combinations narrow narrow_copy repeat_interleave tensor_split unravel_index",
         "records": "repeat_interleave",
     },
-    "tensor.running": {
-        "nn.functional": "batch_norm instance_norm",
-    },
+    "tensor.running": {"nn.functional": "batch_norm instance_norm"},
     "tensor.windows": {
         "fft": "fftfreq rfftfreq",
         "nt": "bartlett_window blackman_window hamming_window hann_window kaiser_window",

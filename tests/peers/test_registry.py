@@ -60,6 +60,7 @@ NO_PEER = {
     "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
     "put_rows": REPEATED,
+    "multi_head_attention_forward": "PyTorch's operator database compares",
     "max_windows": "pooling is compared",
     "put_back": "unpooling is compared",
     "qr": BASES,
