@@ -245,6 +245,7 @@ __all__ = [
     "istft",
     "kaiser_window",
     "kron",
+    "kthvalue",
     "layer_norm",
     "lcm",
     "ldexp",
@@ -812,6 +813,7 @@ def kaiser_window(
     requires_grad: bool = False,
 ) -> Tensor: ...
 def kron(input: Tensor, other: Tensor) -> Tensor: ...
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices: ...
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],

@@ -12,7 +12,9 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops import scatter as writing
+from numbatorch.ops import scatter_reference as given
 from numbatorch.ops import view as views
+from numbatorch.ops.composed import composed
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduction import highest, lowest
@@ -30,6 +32,12 @@ from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, broadcast, numel
 
 Number = int | float | complex
+
+
+def _with_dim(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Any:
+    """A call of a function whose second argument is the dimension."""
+    rest = dict(attrs)
+    return function(operands[0], rest.pop("dim"), *operands[1:], **rest)
 
 
 @public()
@@ -52,13 +60,13 @@ def scatter(
     >>> scatter(tensor([0, 0, 0]), 0, tensor([2, 0]), tensor([5, 7]))
     tensor([7, 0, 5])
     """
-    given = src if src is not None else value
-    if given is None or (src is not None and value is not None):
+    source = src if src is not None else value
+    if source is None or (src is not None and value is not None):
         raise TypeError(message("scatter", "takes src or value, one of them"))
-    if not isinstance(given, Node) or (src is None and not given.shape):
-        given = _filled("scatter", given, input, index.shape)
+    if not isinstance(source, Node) or (src is None and not source.shape):
+        source = _filled("scatter", source, input, index.shape)
     way = {None: "set", "add": "sum", "multiply": "prod"}[reduce]
-    return _scattered("scatter", input, dim, index, given, way)
+    return _scattered("scatter", input, dim, index, source, way)
 
 
 @public()
@@ -71,6 +79,7 @@ def scatter_add(input: Node, dim: int, index: Node, src: Node) -> Node:
     return _scattered("scatter_add", input, dim, index, src, "sum")
 
 
+@composed(numpy=given.scatter_reduce, sample=given.draw_elements, call=_with_dim)
 @public()
 def scatter_reduce(
     input: Node,
@@ -93,6 +102,7 @@ def scatter_reduce(
     return _reduced("scatter_reduce", input, dim, index, src, reduce, include_self)
 
 
+@composed(numpy=given.index_reduce, sample=given.draw_slices, call=_with_dim)
 @public()
 def index_reduce(
     input: Node,
@@ -137,6 +147,7 @@ def index_add(input: Node, dim: int, index: Node, source: Node, *, alpha: Number
     return views.reshape.apply(out, shape=input.shape)
 
 
+@composed(numpy=given.index_copy, sample=given.draw_copied, dtypes=dt.PLAIN, call=_with_dim)
 @public()
 def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
     """input with the slices of `source` as those of dimension `dim` that index names.
@@ -151,6 +162,7 @@ def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
     return views.reshape.apply(out, shape=input.shape)
 
 
+@composed(numpy=given.index_fill, sample=given.draw_filled, dtypes=dt.PLAIN, call=_with_dim)
 @public()
 def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node:
     """input with `value` in the slices of dimension `dim` that index names; -1 is the last.
@@ -170,6 +182,7 @@ def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node
     return views.reshape.apply(filled, shape=input.shape)
 
 
+@composed(numpy=given.put, sample=given.draw_flat)
 @public()
 def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Node:
     """input, as if it had one dimension, with source[i] at index[i]; -1 is the last element.
@@ -194,6 +207,7 @@ def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Nod
     return views.reshape.apply(out, shape=input.shape)
 
 
+@composed(numpy=given.masked_scatter, sample=given.draw_masked, dtypes=dt.PLAIN)
 @public()
 def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
     """input with the elements of `source`, in order, where the mask is True.
@@ -270,6 +284,7 @@ def slice_scatter(
     return views.slice_update.apply(x, value, starts=starts, steps=steps)
 
 
+@composed(numpy=given.diagonal_scatter, sample=given.draw_diagonal, dtypes=dt.PLAIN)
 @public()
 def diagonal_scatter(input: Node, src: Node, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Node:
     """input with `src` (..., n) as its diagonal of two dimensions.
@@ -360,6 +375,8 @@ def _extreme(merge: str, dtype: dt.DType) -> Any:
     """What every number of a dtype replaces."""
     if dtype is dt.bool_:
         return merge == "amin"
+    if dtype is dt.float8_e4m3fn:  # it has no infinities
+        return -448.0 if merge == "amax" else 448.0
     return lowest(dtype) if merge == "amax" else highest(dtype)
 
 

@@ -15,13 +15,14 @@ from numbatorch.ops.operands import const, describe
 from numbatorch.ops.reduction import ValuesAndIndices
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape, transpose
+from numbatorch.ops.view import narrow, reshape, transpose
 from numbatorch.shape import Shape, normalize_dim
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
+FEW, PART = 64, 16  # more elements than that, and than such a part of all, are found by sorting
 
 
 @structured(dtypes=dt.PLAIN, source="https://pytorch.org/docs/stable/generated/torch.topk.html")
@@ -113,8 +114,12 @@ def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndi
     axis = normalize_dim("topk", dim, len(input.shape))
     last = axis == len(input.shape) - 1
     turned = input if last else transpose(input, axis, -1)
+    size = input.shape[axis]
     if k is None:
         parts = sort_.parts(turned, descending=largest)
+    elif FEW < k <= size < PART * k:
+        whole = sort_.parts(turned, descending=largest)
+        parts = tuple(narrow(part, -1, 0, k) for part in whole)
     else:
         parts = topk_.parts(turned, k=k, largest=largest)
     return ValuesAndIndices(*(part if last else transpose(part, axis, -1) for part in parts))
@@ -135,6 +140,34 @@ def topk(
     tensor([9, 5])
     """
     return _along(input, k, dim, largest)
+
+
+@public()
+def kthvalue(input: Node, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
+    """The k-th smallest element along `dim`, and where it stands; NaN counts as the largest.
+
+    Args:
+        k: from 1 on. Equal elements are counted in order of position.
+
+    >>> kthvalue(tensor([5, 1, 9]), 2).values.item()
+    5
+    """
+    axis = normalize_dim("kthvalue", dim, len(input.shape))
+    size = input.shape[axis] if input.shape else 1
+    if not 1 <= k <= size:
+        problem = f"k is {k}, not one of {size} elements"
+        raise OutOfRange(message("kthvalue", problem, describe(input)))
+    if k <= FEW:
+        found = _along(input, k, dim, False)
+    else:
+        found = _along(input, None, dim, False)
+    if not input.shape:
+        return found
+    kept = [narrow(part, axis, k - 1, 1) for part in found]
+    if keepdim:
+        return ValuesAndIndices(*kept)
+    shape = (*input.shape[:axis], *input.shape[axis + 1 :])
+    return ValuesAndIndices(*(reshape.apply(part, shape=shape) for part in kept))
 
 
 @public()

@@ -318,6 +318,9 @@ FAMILIES = {
             "diagonal_scatter index_add index_copy index_fill index_reduce masked_scatter put "
             "scatter scatter_add scatter_reduce select_scatter slice_scatter"
         ),
+        "records": (
+            "diagonal_scatter index_copy index_fill index_reduce masked_scatter put scatter_reduce"
+        ),
     },
     "ops.searching": {
         "Tensor": "histc",
@@ -350,8 +353,8 @@ FAMILIES = {
         "special": "log_softmax softmax",
     },
     "ops.sort": {
-        "Tensor": "argsort msort sort topk",
-        "nt": "argsort msort sort topk",
+        "Tensor": "argsort kthvalue msort sort topk",
+        "nt": "argsort kthvalue msort sort topk",
         "records": "sort topk",
     },
     "ops.spectra": {

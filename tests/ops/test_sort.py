@@ -77,7 +77,21 @@ def test_gradients_go_to_where_the_elements_stood() -> None:
     gradcheck(lambda x: x.exp().topk(2, largest=False).values * weights[:, :2], x)
 
 
+@pytest.mark.parametrize("k", [1, 3, 70, 100])
+def test_kthvalue_and_many_of_topk(k: int) -> None:
+    x = np.random.default_rng(0).integers(0, 40, (3, 100)).astype(np.float32)
+    x[1, 7] = NAN
+    order = np.argsort(x, axis=1, kind="stable")[:, :k]
+    found = nt.topk(nt.tensor(x), k, largest=False)
+    np.testing.assert_array_equal(found.indices.numpy(), order)
+    at = nt.kthvalue(nt.tensor(x), k, keepdim=True)
+    np.testing.assert_array_equal(at.indices.numpy(), order[:, -1:])
+    np.testing.assert_array_equal(at.values.numpy(), np.take_along_axis(x, order[:, -1:], 1))
+
+
 def test_count_is_checked() -> None:
+    with pytest.raises(OutOfRange, match="kthvalue: k is 0, not one of 4 elements"):
+        nt.zeros(2, 4).kthvalue(0)
     with pytest.raises(OutOfRange, match="topk: k is 5 of 4 elements"):
         nt.zeros(2, 4).topk(5)
 

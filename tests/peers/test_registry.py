@@ -56,9 +56,12 @@ NO_PEER = {
     "igamma_by_shape": GRADIENT,
     "fft": TRANSFORM,
     "irfft": TRANSFORM,
+    "index_copy": REPEATED,
+    "index_reduce": "PyTorch's warns that it is in beta: tests/peers/test_opinfo.py",
     "layer_norm_backward": GRADIENT,
     "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
+    "put": REPEATED,
     "put_rows": REPEATED,
     "multi_head_attention_forward": "PyTorch's operator database compares",
     "max_windows": "pooling is compared",
@@ -148,6 +151,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "istft": lambda peer: (
         lambda x, w, *, n_fft, hop_length: peer(x, n_fft, hop_length, window=w.real, center=False)
     ),
+    "index_fill": lambda peer: lambda x, index, *, dim, value: peer(x, dim, index.long(), value),
     "layer_norm": lambda peer: (
         lambda x, weight, bias, *, eps: peer(x, x.shape[-1:], weight, bias, eps)
     ),
@@ -157,6 +161,9 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "repeat": lambda peer: lambda x, *, repeats: peer(x, repeats),
     "reshape": lambda peer: lambda x, *, shape: peer(x, shape),
     "rms_norm": lambda peer: lambda x, weight, *, eps: peer(x, x.shape[-1:], weight, eps),
+    "scatter_reduce": lambda peer: (
+        lambda x, index, source, *, dim, **rest: peer(x, dim, index.long(), source, **rest)
+    ),
     "scatter_merge": lambda peer: (
         lambda base, index, value, *, reduce: peer(base, -1, index.long(), value, reduce)
     ),

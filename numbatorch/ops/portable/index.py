@@ -38,6 +38,15 @@ def take_rows(
     lo, hi = share(rows * cols, part, parts)
     if lo >= hi:
         return
+    if cols == 1:  # without the cost of a loop for each element
+        for i in range(lo, hi):
+            row = index[i]
+            if row < 0 or row >= bound:
+                status[0] = 1
+                status[1] = row
+            else:
+                out[i] = x[row]
+        return
     for i in range(truncdiv(lo, cols), truncdiv(hi + cols - 1, cols)):
         row = index[i]
         if row < 0 or row >= bound:
@@ -103,7 +112,11 @@ def add_rows(
         if row < 0 or row >= bound:
             status[0] = 1
             status[1] = row
-        elif first <= row and row < last:
+        elif row < first or row >= last:
+            pass
+        elif cols == 1:
+            out[row] = out[row] + value[i]
+        else:
             target = out + row * cols
             added = value + i * cols
             for j in range(lo, hi):

@@ -44,7 +44,11 @@ def put_rows(
         if row < 0 or row >= bound:
             status[0] = 1
             status[1] = row
-        elif first <= row and row < last:
+        elif row < first or row >= last:
+            pass
+        elif cols == 1:
+            out[row] = value[i]
+        else:
             target = out + row * cols
             source = value + i * cols
             for j in range(lo, hi):
