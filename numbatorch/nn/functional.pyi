@@ -28,6 +28,8 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "celu",
     "channel_shuffle",
     "conv1d",
@@ -36,8 +38,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -49,6 +53,7 @@ __all__ = [
     "fold",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "grid_sample",
@@ -57,18 +62,23 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
     "instance_norm",
     "interpolate",
+    "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_cross_entropy",
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -78,6 +88,9 @@ __all__ = [
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "native_channel_shuffle",
     "nll_loss",
     "normalize",
@@ -87,6 +100,7 @@ __all__ = [
     "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
@@ -96,6 +110,8 @@ __all__ = [
     "selu",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -104,6 +120,8 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
     "upsample",
     "upsample_bilinear",
@@ -181,6 +199,23 @@ def batch_norm(
 def bilinear(
     input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor: ...
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    pos_weight: Tensor | None = None,
+) -> Tensor: ...
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor: ...
 def channel_shuffle(input: Tensor, groups: int) -> Tensor: ...
 def conv1d(
@@ -240,16 +275,34 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Tensor: ...
+def cosine_embedding_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-08) -> Tensor: ...
 def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    size_average: None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: None = None,
+    reduce: bool | None = None,
     reduction: Literal['none', 'mean', 'sum'] = 'mean',
     label_smoothing: float = 0.0,
+) -> Tensor: ...
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    zero_infinity: bool = False,
 ) -> Tensor: ...
 def dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
@@ -313,6 +366,14 @@ def fractional_max_pool3d(
     return_indices: bool = False,
     _random_samples: Tensor | None = None,
 ) -> Any: ...
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-06,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def gelu(input: Tensor, *, approximate: Literal['none', 'tanh'] = 'none') -> Tensor: ...
 def glu(input: Tensor, dim: int = -1) -> Tensor: ...
 def grid_sample(
@@ -335,6 +396,21 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor: ...
 def hardtanh(
     input: Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
 ) -> Tensor: ...
+def hinge_embedding_loss(
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor: ...
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -354,11 +430,19 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor: ...
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum', 'batchmean'] = 'mean',
+    log_target: bool = False,
+) -> Tensor: ...
 def l1_loss(
     input: Tensor,
     target: Tensor,
-    size_average: None = None,
-    reduce: None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: Literal['none', 'mean', 'sum'] = 'mean',
     weight: Tensor | None = None,
 ) -> Tensor: ...
@@ -371,6 +455,18 @@ def layer_norm(
 ) -> Tensor: ...
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor: ...
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: None = None,
+) -> Tensor: ...
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0
 ) -> Tensor: ...
@@ -396,6 +492,15 @@ def lp_pool3d(
     kernel_size: Sizes,
     stride: Sizes | None = None,
     ceil_mode: bool = False,
+) -> Tensor: ...
+def margin_ranking_loss(
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float = 0,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
 ) -> Tensor: ...
 def max_pool1d(
     input: Tensor,
@@ -452,8 +557,8 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor: ...
 def mse_loss(
     input: Tensor,
     target: Tensor,
-    size_average: None = None,
-    reduce: None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: Literal['none', 'mean', 'sum'] = 'mean',
     weight: Tensor | None = None,
 ) -> Tensor: ...
@@ -484,14 +589,39 @@ def multi_head_attention_forward(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]: ...
+def multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def multilabel_soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def native_channel_shuffle(input: Tensor, groups: int) -> Tensor: ...
 def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    size_average: None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: None = None,
+    reduce: bool | None = None,
     reduction: Literal['none', 'mean', 'sum'] = 'mean',
 ) -> Tensor: ...
 def normalize(
@@ -510,6 +640,16 @@ def pairwise_distance(
 def pdist(input: Tensor, p: Number = 2) -> Tensor: ...
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor: ...
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor: ...
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-08,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def prelu(input: Tensor, weight: Tensor) -> Tensor: ...
 def relu(input: Tensor, inplace: bool = False) -> Tensor: ...
 def relu6(input: Tensor, inplace: bool = False) -> Tensor: ...
@@ -536,6 +676,21 @@ def scaled_dot_product_attention(
 def selu(input: Tensor, inplace: bool = False) -> Tensor: ...
 def sigmoid(input: Tensor) -> Tensor: ...
 def silu(input: Tensor, inplace: bool = False) -> Tensor: ...
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+    beta: float = 1.0,
+) -> Tensor: ...
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def softmax(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
 def softmin(input: Tensor, dim: int, dtype: Like | None = None) -> Tensor: ...
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor: ...
@@ -544,6 +699,28 @@ def softsign(input: Tensor) -> Tensor: ...
 def tanh(input: Tensor) -> Tensor: ...
 def tanhshrink(input: Tensor) -> Tensor: ...
 def threshold(input: Tensor, threshold: Number, value: Number, inplace: bool = False) -> Tensor: ...
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-06,
+    swap: bool = False,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Any = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: Literal['none', 'mean', 'sum'] = 'mean',
+) -> Tensor: ...
 def unfold(
     input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor: ...

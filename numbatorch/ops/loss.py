@@ -1,36 +1,72 @@
-"""Public functions of losses: PyTorch's, on nodes."""
+"""Losses over classes: cross entropy, of logits, of logarithms, of a linear layer."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from numbatorch.errors import ShapeError, message
+import numpy as np
+
+from numbatorch.apart import import_module
+from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops import compare, unary
+from numbatorch.ops import compare
 from numbatorch.ops.arithmetic import masked_fill
+from numbatorch.ops.composed import composed
 from numbatorch.ops.index import take
-from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.loss_parts import (
+    Array,
+    Mean,
+    along,
+    reduce_reference,
+    reduced,
+    spelled,
+    widened,
+)
+from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.selecting import gather
-from numbatorch.ops.shaping import reshape, squeeze, unsqueeze
 from numbatorch.ops.softmax import log_softmax
-from numbatorch.ops.statistics import mean, sum
+from numbatorch.ops.statistics import sum
 from numbatorch.ops.surface import public
+from numbatorch.ops.view import reshape, squeeze, unsqueeze
+from numbatorch.shape import numel
 
-Mean = Literal["none", "mean", "sum"]
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
 
 
+def _sample(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
+    N, C = rng.dims((1, 1), (6, 9))
+    target = rng.integers(0, C, N)
+    target[rng.random(N) < 0.2] = -100
+    return [rng.standard_normal((N, C)), target], {"reduction": str(rng.choice(["none", "sum"]))}
+
+
+def _nll_reference(logs: Array, target: Array, *, reduction: Mean) -> Array:
+    chosen = logs[np.arange(len(target)), np.maximum(target, 0)]
+    return reduce_reference(np.where(target < 0, 0.0, -chosen), reduction)
+
+
+def _cross_entropy(logits: Array, target: Array, *, reduction: Mean) -> Array:
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return _nll_reference(logs, target, reduction=reduction)
+
+
+@composed(
+    numpy=_cross_entropy, sample=_sample, hides=True, peer="torch.nn.functional.cross_entropy"
+)
 @public("nn.functional")
 def cross_entropy(
     input: Node,
     target: Node,
     weight: Node | None = None,
-    size_average: None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: None = None,
+    reduce: bool | None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
     label_smoothing: float = 0.0,
 ) -> Node:
-    """-log(softmax(input)) of the target class, in nats.
+    """-log(softmax(input)) of the target class, in nats; of half types taken in float32.
 
     Args:
         input: logits (N, C), (C,) or (N, C, d1, ...).
@@ -46,44 +82,47 @@ def cross_entropy(
     >>> cross_entropy(tensor([[0.0, 0.0]]), tensor([1]))
     tensor(0.6931)
     """
+    way = spelled(size_average, reduce, reduction)
+    if not 0 <= label_smoothing <= 1:
+        problem = f"label_smoothing is {label_smoothing}, not in [0, 1]"
+        raise OutOfRange(message("cross_entropy", problem))
+    if not input.shape:
+        raise ShapeError(message("cross_entropy", f"needs classes, not {describe(input)}"))
+    dtype, (wide, factors) = widened("cross_entropy", input, weight)
     axis = 0 if len(input.shape) == 1 else 1
-    logs = log_softmax(input, axis)
+    logs = log_softmax(wide, axis)
+    if factors is not None:
+        _check_weight("cross_entropy", factors, logs, axis)
     if target.dtype.kind == "f":
-        return _of_probabilities(logs, target, weight, reduction, label_smoothing, axis)
-    losses, counts = _nll("cross_entropy", logs, target, weight, ignore_index, axis)
+        return _of_probabilities(logs, target, factors, way, label_smoothing, dtype)
+    losses, counts = _nll("cross_entropy", logs, target, factors, ignore_index, axis)
     if label_smoothing:
         share = label_smoothing / logs.shape[axis]
-        each = -sum(logs if weight is None else logs * _along(weight, logs, axis), axis)
+        each = -sum(logs if factors is None else logs * along(factors, axis, logs.shape), axis)
         spread = compare.where.apply(compare.ne.apply(target, ignore_index), each, 0.0)
         losses = losses * (1 - label_smoothing) + spread * share
-    return _reduced(losses, reduction, counts)
+    return reduced(losses, way, dtype, counts)
 
 
 def _of_probabilities(
-    logs: Node, target: Node, weight: Node | None, reduction: Mean, smoothing: float, axis: int
+    logs: Node, target: Node, weight: Node | None, way: Mean, smoothing: float, dtype: DType
 ) -> Node:
     """The mean is over the elements of a batch, whatever the weights."""
+    axis = 0 if len(logs.shape) == 1 else 1
     if target.shape != logs.shape:
         problem = "probabilities must have the shape of the logits"
         shown = f"input {describe(logs)}", f"target {describe(target)}"
         raise ShapeError(message("cross_entropy", problem, *shown))
+    shares = as_node(target, logs.dtype, target.device)
     if smoothing:
-        target = target * (1 - smoothing) + smoothing / logs.shape[axis]
+        shares = shares * (1 - smoothing) + smoothing / logs.shape[axis]
     if weight is not None:
-        target = target * _along(weight, logs, axis)
-    return _reduced(-sum(target * logs, axis), reduction)
-
-
-def _along(weight: Node, logs: Node, axis: int) -> Node:
-    """The weights of the classes, which stand along `axis` of `logs`, in the shape of `logs`."""
-    _check_weight("cross_entropy", weight, logs, axis)
-    shape = [1] * len(logs.shape)
-    shape[axis] = logs.shape[axis]
-    return expanded(reshape(weight, shape), logs.shape)
+        shares = shares * along(weight, axis, logs.shape)
+    return reduced(-sum(shares * logs, axis), way, dtype)
 
 
 def _check_weight(operator: str, weight: Node, logs: Node, axis: int) -> None:
-    if weight.shape != logs.shape[axis : axis + 1] or weight.dtype.kind != "f":
+    if weight.shape != logs.shape[axis : axis + 1]:
         problem = f"weight must be floats ({logs.shape[axis]},), one for each class"
         raise ShapeError(message(operator, problem, f"weight {describe(weight)}"))
 
@@ -101,32 +140,20 @@ def _nll(
     losses = -squeeze(gather(logs, axis, unsqueeze(chosen, axis)), axis)
     if weight is None:
         return masked_fill(losses, compare.logical_not.apply(counted), 0.0), counted
-    _check_weight(operator, weight, logs, axis)
     factors = compare.where.apply(counted, take.apply(weight, chosen), 0.0)
-    return losses * factors, factors
+    kept = masked_fill(losses, compare.logical_not.apply(counted), 0.0)
+    return kept * factors, factors
 
 
-def _reduced(losses: Node, reduction: Mean, counts: Node | None = None) -> Node:
-    """The losses, their sum, or that over the sum of what each counts, 1 unless given."""
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return sum(losses)
-    if counts is None:
-        return mean(losses)
-    wide, device = losses.dtype.compute, losses.device
-    total, count = (as_node(x, wide, device) for x in (losses, counts))
-    return as_node(sum(total) / sum(count), losses.dtype, device)
-
-
+@composed(numpy=_nll_reference, sample=_sample, hides=True, peer="torch.nn.functional.nll_loss")
 @public("nn.functional")
 def nll_loss(
     input: Node,
     target: Node,
     weight: Node | None = None,
-    size_average: None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    reduce: None = None,
+    reduce: bool | None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
     """As `cross_entropy`, of logarithms of probabilities.
@@ -134,38 +161,64 @@ def nll_loss(
     >>> nll_loss(tensor([[-1.0, -2.0]]), tensor([1])).item()
     2.0
     """
+    if not input.shape:
+        raise ShapeError(message("nll_loss", f"needs classes, not {describe(input)}"))
+    dtype, (logs, factors) = widened("nll_loss", input, weight)
     axis = 0 if len(input.shape) == 1 else 1
-    losses, counts = _nll("nll_loss", input, target, weight, ignore_index, axis)
-    return _reduced(losses, reduction, counts)
+    if factors is not None:
+        _check_weight("nll_loss", factors, logs, axis)
+    losses, counts = _nll("nll_loss", logs, target, factors, ignore_index, axis)
+    return reduced(losses, spelled(size_average, reduce, reduction), dtype, counts)
 
 
 @public("nn.functional")
-def mse_loss(
+def linear_cross_entropy(
     input: Node,
+    linear_weight: Node,
     target: Node,
-    size_average: None = None,
-    reduce: None = None,
-    reduction: Literal["none", "mean", "sum"] = "mean",
+    *,
+    linear_bias: Node | None = None,
     weight: Node | None = None,
-) -> Node:
-    """(input - target)^2; times `weight`, and the mean over its sum."""
-    return _weighted(unary.square.apply(input - target), weight, reduction)
-
-
-@public("nn.functional")
-def l1_loss(
-    input: Node,
-    target: Node,
-    size_average: None = None,
-    reduce: None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
-    weight: Node | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: None = None,
 ) -> Node:
-    """|input - target|; times `weight`, and the mean over its sum."""
-    return _weighted(unary.abs_.apply(input - target), weight, reduction)
+    """`cross_entropy` of the logits that a linear layer gives.
 
+    Args:
+        input: (N, I) or (I,).
+        linear_weight: (C, d1, ..., I), and linear_bias (C, d1, ...).
+        target, weight, reduction, ignore_index, label_smoothing: as of `cross_entropy`.
+        options: there are none.
 
-def _weighted(losses: Node, weight: Node | None, reduction: Mean) -> Node:
-    if weight is None:
-        return _reduced(losses, reduction)
-    return _reduced(losses * weight, reduction, expanded(weight, losses.shape))
+    >>> linear_cross_entropy(tensor([[1.0]]), tensor([[0.0], [0.0]]), tensor([1]))
+    tensor(0.6931)
+    """
+    fits = len(input.shape) in (1, 2) and len(linear_weight.shape) >= 2
+    fits = fits and input.shape[-1] == linear_weight.shape[-1]
+    fits = fits and (len(input.shape) == 2 or len(linear_weight.shape) == 2)
+    if not fits or (linear_bias is not None and linear_bias.shape != linear_weight.shape[:-1]):
+        rows = [f"input {describe(input)}", f"linear_weight {describe(linear_weight)}"]
+        problem = "shapes must be (N, I) or (I,), (C, d1, ..., I) and (C, d1, ...)"
+        raise ShapeError(message("linear_cross_entropy", problem, *rows))
+    if target.dtype.kind == "f" and ignore_index is not None:
+        problem = "probabilities have no class that is left out: ignore_index is given"
+        raise ValueError(message("linear_cross_entropy", problem))
+    import_module("numbatorch.ops.linear")
+    from numbatorch.ops.linear import linear  # for this alone
+
+    outputs = linear_weight.shape[:-1]
+    flat = reshape.apply(linear_weight, shape=(numel(outputs), linear_weight.shape[-1]))
+    bias = linear_bias if linear_bias is None else reshape.apply(linear_bias, shape=flat.shape[:1])
+    logits = reshape.apply(linear(input, flat, bias), shape=(*input.shape[:-1], *outputs))
+    ignored = -100 if ignore_index is None else ignore_index
+    found: Node = cross_entropy(
+        logits,
+        target,
+        weight,
+        ignore_index=ignored,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+    return found

@@ -140,6 +140,16 @@ def as_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def of_nodes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's function of tensors that gives one, as a function of nodes."""
+
+    def call(*nodes: Node) -> Any:
+        found = function(*(_handles._fresh(node) for node in nodes))
+        return found.node if isinstance(found, _handles) else found
+
+    return call
+
+
 _NUMBERS = frozenset((int, float, bool))
 
 

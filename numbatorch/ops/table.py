@@ -117,6 +117,7 @@ FAMILIES = {
         "nt": "corrcoef cov renorm",
         "records": "corrcoef cov renorm",
     },
+    "ops.ctc": {"nn.functional": "ctc_loss", "records": "ctc ctc_backward ctc_loss"},
     "ops.custom": {"records": "after custom"},
     "ops.determinant": {
         "Tensor": "logdet",
@@ -214,7 +215,21 @@ FAMILIES = {
         "records": "entr exp2 log10 logaddexp logaddexp2 logit xlog1py xlogy",
         "special": "entr exp2 logit xlog1py xlogy",
     },
-    "ops.loss": {"nn.functional": "cross_entropy l1_loss mse_loss nll_loss"},
+    "ops.loss": {
+        "nn.functional": "cross_entropy linear_cross_entropy nll_loss",
+        "records": "cross_entropy nll_loss",
+    },
+    "ops.margin_loss": {
+        "nn.functional": (
+            "cosine_embedding_loss hinge_embedding_loss margin_ranking_loss multi_margin_loss "
+            "multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss "
+            "triplet_margin_with_distance_loss"
+        ),
+        "records": (
+            "cosine_embedding_loss hinge_embedding_loss margin_ranking_loss multi_margin_loss "
+            "multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss"
+        ),
+    },
     "ops.matmul": {
         "Tensor": "bmm dot matmul mm outer",
         "linalg": "matmul",
@@ -300,6 +315,17 @@ FAMILIES = {
         "linalg": "householder_product vander",
         "nt": "geqrf orgqr ormqr",
         "records": "geqrf linalg_householder_product linalg_vander",
+    },
+    "ops.regression_loss": {
+        "nn.functional": (
+            "binary_cross_entropy binary_cross_entropy_with_logits gaussian_nll_loss huber_loss "
+            "kl_div l1_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss"
+        ),
+        "records": (
+            "binary_cross_entropy binary_cross_entropy_with_logits binary_entropy "
+            "gaussian_nll_loss huber_loss kl_div l1_loss mse_loss poisson_nll_loss smooth_l1_loss "
+            "soft_margin_loss"
+        ),
     },
     "ops.rope": {"nn.functional": "rope", "records": "rope"},
     "ops.scaled_attention": {"nn.functional": "scaled_dot_product_attention"},

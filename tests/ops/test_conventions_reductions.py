@@ -93,3 +93,63 @@ def test_rows_and_columns_of_complex_numbers_are_told_apart() -> None:
     for dim in (1, 0):
         expected = np.arange(15.0).reshape(3, 5).max(dim)
         np.testing.assert_allclose(x.abs().amax(dim).numpy(), expected, rtol=1e-6)
+
+
+def test_losses_of_half_types_do_not_overflow_on_the_way() -> None:
+    far, zero = nt.full((2,), 300.0, dtype=nt.float16), nt.zeros(2, dtype=nt.float16)
+    assert F.mse_loss(far, zero, reduction="none").tolist() == [INF, INF]  # 90,000 rounded once
+    assert F.mse_loss(far, zero, weight=nt.full((2,), 1e-3, dtype=nt.float16)).item() == INF
+    assert F.huber_loss(far, zero, delta=64.0).item() == 17_152.0
+    assert F.smooth_l1_loss(far, zero, beta=300.0).item() == 150.0
+    many = nt.ones(20_000, dtype=nt.float16)
+    assert F.l1_loss(many * 5, many * 0, weight=many).item() == 5.0
+
+
+def test_losses_at_special_points() -> None:
+    assert slope(lambda x: F.binary_cross_entropy_with_logits(x, nt.zeros(1)), [0.0]) == [0.5]
+    edge = F.binary_cross_entropy(nt.tensor([0.0, 1.0]), nt.tensor([1.0, 0.0]), reduction="none")
+    assert edge.tolist() == [100.0, 100.0]
+    assert F.kl_div(nt.tensor([-1.0]), nt.tensor([0.0])).item() == 0.0
+    assert slope(lambda x: F.soft_margin_loss(x, nt.ones(1)), [-1000.0]) == [-1.0]
+    assert slope(lambda x: F.smooth_l1_loss(x, nt.zeros(2), beta=0.0), [0.0, 2.0]) == [0.0, 0.5]
+    assert math.isnan(F.gaussian_nll_loss(nt.zeros(1), nt.zeros(1), nt.tensor([-1.0])).item())
+    assert F.mse_loss(nt.ones(2), nt.zeros(2), size_average=False).item() == 2.0
+    assert math.isnan(F.mse_loss(nt.ones(0), nt.zeros(0)).item())
+
+
+def test_ctc_of_targets_that_do_not_fit() -> None:
+    logs = nt.zeros(2, 1, 3).log_softmax(-1)
+    lengths: Any = nt.tensor([[1, 1]]), [2], [2]  # equal labels take a blank between them
+    assert F.ctc_loss(logs, *lengths).item() == INF
+    assert F.ctc_loss(logs, *lengths, zero_infinity=True).item() == 0.0
+    x = nt.zeros(2, 1, 3, requires_grad=True)
+    F.ctc_loss(x, *lengths, zero_infinity=True).backward()
+    assert x.grad is not None and x.grad.abs().sum().item() == 0.0
+    assert F.ctc_loss(logs, nt.tensor([[1, 1]]), [2], [0]).item() == pytest.approx(2 * math.log(3))
+    with pytest.raises(nt.OutOfRange):
+        F.ctc_loss(logs, nt.tensor([[1, 7]]), [2], [2]).item()
+    with pytest.raises(nt.OutOfRange):
+        F.ctc_loss(logs, nt.tensor([[1, 2]]), [3], [2]).item()
+
+
+def test_quantiles_and_medians_at_the_ends() -> None:
+    x = nt.tensor([3.0, NAN, 1.0, 2.0, 2.0])
+    assert x.median(0).indices.item() == 1 and math.isnan(x.median().item())
+    assert tuple(part.item() for part in x.nanmedian(0)) == (2.0, 3)
+    assert math.isnan(x.quantile(0.0).item()) and x.nanquantile(1.0).item() == 3.0
+    assert nt.tensor([INF, INF]).quantile(0.5).item() == INF
+    assert nt.tensor([1.0, 2.0, 4.0]).quantile(nt.tensor([0.0, 0.75])).tolist() == [1.0, 3.0]
+    assert slope(Tensor.median, [1.0, 1.0, 1.0, 5.0]) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0.0])
+    for wrong in (lambda: x.quantile(1.5), lambda: x.quantile(nt.tensor(1.5)).item()):
+        with pytest.raises(nt.OutOfRange):
+            wrong()
+    with pytest.raises(ShapeError):
+        nt.zeros(0, 3).median(0)
+    assert nt.zeros(0, 3).mode(1).values.shape == (0,)
+
+
+def test_reductions_give_the_dtype_that_they_are_given() -> None:
+    x = nt.tensor([100, 100, 100], dtype=nt.int8)
+    assert x.sum(dtype=nt.int8).item() == 44 and x.prod(dtype=nt.bool).item() is True
+    assert x.cumsum(0, dtype=nt.int32).dtype is nt.int32
+    assert x.cumsum_(0).tolist() == [100, -56, 44]

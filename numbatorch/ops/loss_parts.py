@@ -1,0 +1,93 @@
+"""What losses share: half types widened to float32, reductions, the arguments of older PyTorch."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.graph import Node, find
+from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.statistics import mean, sum
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
+Array = np.ndarray[Any, Any]
+Mean = Literal["none", "mean", "sum"]
+
+
+def spelled(size_average: bool | None, reduce: bool | None, reduction: Any) -> Any:
+    """The reduction that arguments of older PyTorch ask for, or the given one."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+def widened(operator: str, *operands: Node | None) -> tuple[DType, list[Any]]:
+    """The dtype of the loss, and the operands in the one it is computed in.
+
+    The loss has the widest of the floats among them, float32 unless there are any.
+    """
+    given = [x for x in operands if x is not None]
+    floats = [x.dtype for x in given if x.dtype.kind == "f"]
+    if any(x.dtype.kind in "cq" for x in given) or not floats:
+        rows = [describe(x) for x in given]
+        raise DTypeError(message(operator, "needs floats", *rows))
+    dtype = functools.reduce(dt.promote, floats)
+    wide = dtype.compute
+    return dtype, [x if x is None else as_node(x, wide, x.device) for x in operands]
+
+
+def reduced(losses: Node, reduction: Mean, dtype: DType, counts: Node | None = None) -> Node:
+    """The losses, their sum, or that over the sum of what each counts, 1 unless given.
+
+    Args:
+        losses: in the dtype that they are computed in.
+        dtype: of the result.
+    """
+    if reduction == "none":
+        out = losses
+    elif reduction == "sum":
+        out = sum(losses)
+    elif counts is None:
+        out = mean(losses)
+    else:
+        out = sum(losses) / as_node(sum(counts), losses.dtype, losses.device)
+    return as_node(out, dtype, losses.device)
+
+
+def require_same_shape(operator: str, weight: Node, input: Node) -> None:
+    """Raise ShapeError unless a weight is given for each element."""
+    if weight.shape != input.shape:
+        rows = f"input {describe(input)}", f"weight {describe(weight)}"
+        raise ShapeError(message(operator, "weight must have the shape of the input", *rows))
+
+
+def at_least_zero(x: Node) -> Node:
+    """max(x, 0), NaN where x is; the slope at 0 is 1."""
+    return find("where").apply(find("lt").apply(x, 0), 0.0, x)
+
+
+def reduce_reference(losses: Array, reduction: Mean) -> Array:
+    """`reduced`, in NumPy."""
+    if reduction == "none":
+        return losses
+    return np.asarray(losses.sum() if reduction == "sum" else losses.mean())
+
+
+def draw_reduction(rng: Draw) -> dict[str, Any]:
+    """One of the reductions, as a keyword."""
+    return {"reduction": str(rng.choice(["none", "mean", "sum"]))}
+
+
+def along(weight: Node, axis: int, shape: tuple[int, ...]) -> Node:
+    """A weight for each class, which stand along `axis`, in a shape."""
+    sizes = tuple(n if i == axis else 1 for i, n in enumerate(shape))
+    return expanded(find("reshape").apply(weight, shape=sizes), shape)
