@@ -173,6 +173,16 @@ MUTATIONS = (
         kernel("ops.cpu.matmul_direct.matmul_nn", "            K,", "            K - 1,"),
     ),
     Mutation(
+        "convolution",
+        "convolution",
+        kernel("ops.cpu.conv_tiles.convolve", "row, K, columns", "row, K - 1, columns"),
+    ),
+    Mutation(
+        "gradient by the weight",
+        "convolution_weight",
+        kernel("ops.cpu.conv_weight.convolve_weight", "row0, high - low", "row0, high - 1"),
+    ),
+    Mutation(
         "matmul: strides",
         "matmul",
         kernel("ops.cpu.matmul_direct.matmul_nn", "            lhs_col,", "            1,"),
