@@ -106,6 +106,7 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rope",
+    "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
@@ -661,6 +662,13 @@ def rms_norm(
 ) -> Tensor: ...
 def rope(
     x: Tensor, cos: Tensor, sin: Tensor, *, position: int = 0, interleaved: bool = False
+) -> Tensor: ...
+def rrelu(
+    input: Tensor,
+    lower: float = 0.125,
+    upper: float = 0.3333333333333333,
+    training: bool = False,
+    inplace: bool = False,
 ) -> Tensor: ...
 def scaled_dot_product_attention(
     query: Tensor,

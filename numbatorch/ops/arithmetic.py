@@ -211,3 +211,15 @@ def positive(input: Node) -> Node:
     if input.dtype is dt.bool_:
         raise DTypeError(message("positive", f"has no meaning for {describe(input)}"))
     return input
+
+
+@public()
+def ldexp(input: Node, other: Node) -> Node:
+    """input * 2**other, also where 2**other alone would be too large or too small.
+
+    >>> ldexp(tensor([1.0, 3.0]), tensor([2, -1]))
+    tensor([4.0000, 1.5000])
+    """
+    if result_type([input, other]).is_complex:
+        return input * pow(2.0, other)
+    return binary.ldexp_.apply(input, other)

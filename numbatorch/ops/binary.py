@@ -241,16 +241,16 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g, zeros_like(rhs)
 
 
-@elementwise(numpy=lambda x, n: x * np.exp2(n), dtypes=dt.FLOATS)
-def ldexp(lhs: Scalar, rhs: Scalar) -> Scalar:
+@elementwise(numpy=lambda x, n: x * np.exp2(n), dtypes=dt.FLOATS, places=())
+def ldexp_(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * 2**rhs, also where 2**rhs alone would be too large or too small."""
     half = scalar_math.rint(rhs * 0.5)
     return lhs * scalar_math.exp2(half) * scalar_math.exp2(rhs - half)
 
 
-@ldexp.vjp
+@ldexp_.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
-    return ldexp.apply(g, rhs), g * (y * _LN2)
+    return ldexp_.apply(g, rhs), g * (y * _LN2)
 
 
 def _heaviside(x: Any, values: Any) -> Any:

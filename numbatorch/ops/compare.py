@@ -113,19 +113,19 @@ def logical_not(x: Scalar) -> Scalar:
     return x == 0
 
 
-@elementwise(numpy=np.logical_and, dtypes=_ALL, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_and, dtypes=_ALL, result="bool", differentiable=False, numbers=0)
 def logical_and(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether both operands are different from zero."""
     return lhs != 0 and rhs != 0
 
 
-@elementwise(numpy=np.logical_or, dtypes=_ALL, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_or, dtypes=_ALL, result="bool", differentiable=False, numbers=0)
 def logical_or(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether one of the operands is different from zero."""
     return lhs != 0 or rhs != 0
 
 
-@elementwise(numpy=np.logical_xor, dtypes=_ALL, result="bool", differentiable=False)
+@elementwise(numpy=np.logical_xor, dtypes=_ALL, result="bool", differentiable=False, numbers=0)
 def logical_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
     """Whether just one of the operands is different from zero."""
     return (lhs != 0) ^ (rhs != 0)

@@ -87,7 +87,9 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * _polygamma(2, x)
 
 
-@hosted(places=("special",), domain=((1.3, 4.0), (0.3, 4.0)), peer="torch.special.zeta")
+@hosted(
+    places=("special",), domain=((1.3, 4.0), (0.3, 4.0)), numbers=True, peer="torch.special.zeta"
+)
 def zeta(s: Array, q: Array) -> Array:
     """The sum of 1 / (other + k)**input over k = 0, 1, 2, ...: Hurwitz's zeta function.
 
@@ -133,7 +135,7 @@ def _polygamma(n: int, x: Node) -> Node:
     return zeta.apply(order, x) * (sign * math.factorial(n))
 
 
-@public("nt", "special")
+@public(*SPECIAL)
 def polygamma(n: int, input: Node) -> Node:
     """Derivative number n of digamma; digamma itself for n = 0.
 

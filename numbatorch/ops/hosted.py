@@ -58,6 +58,7 @@ def hosted(
     places: tuple[str, ...] = EVERYWHERE,
     dtypes: tuple[DType, ...] = dt.FLOATS,
     aliases: tuple[str, ...] = (),
+    numbers: bool = False,
     peer: str | None = None,
     differentiable: bool = True,
 ) -> Callable[[Callable[..., Array]], Hosted]:
@@ -69,6 +70,7 @@ def hosted(
         domain: (low, high) for each operand, from which tests draw.
         places: where users find its public function, whose operands broadcast and promote.
         aliases: other names of that function.
+        numbers: whether its operands may be numbers.
         peer: what it is tested beside, torch.<name> unless given.
     """
 
@@ -86,7 +88,7 @@ def hosted(
         op.samples(lambda rng: _sample(rng, domain))
         op.peer = peer or op.peer
         made = Hosted(op)
-        call = _function(made, function, len(domain))
+        call = _function(made, function, len(domain), numbers)
         for name in (op.name, *aliases):
             enter(call, name, places)
         return made
@@ -103,16 +105,21 @@ def _sample(rng: Any, domain: tuple[tuple[float, float], ...]) -> Any:
     return [rng.uniform(low, high, shape) for low, high in domain], {}
 
 
-def _function(made: Hosted, function: Callable[..., Array], operands: int) -> Callable[..., Any]:
+def _function(
+    made: Hosted, function: Callable[..., Array], operands: int, numbers: bool
+) -> Callable[..., Any]:
     """The public function."""
 
     def of_one(input: Node) -> Node:
         return made.apply(input)
 
-    def of_two(input: Node | Number, other: Node | Number) -> Node:
+    def of_two(input: Node, other: Node) -> Node:
         return made.apply(input, other)
 
-    chosen: Any = of_one if operands == 1 else of_two
+    def with_numbers(input: Node | Number, other: Node | Number) -> Node:
+        return made.apply(input, other)
+
+    chosen: Any = of_one if operands == 1 else (with_numbers if numbers else of_two)
     chosen.__name__ = chosen.__qualname__ = made.op.name
     chosen.__doc__, chosen.__module__ = function.__doc__, function.__module__
     found: Callable[..., Any] = on_tensors(chosen, made.op.name)

@@ -50,16 +50,24 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g / conjugated(x * _LN10)
 
 
-@elementwise(numpy=in_float64(np.logaddexp), dtypes=dt.FLOATS, numbers=0)
+def _logaddexp(x: Array, y: Array) -> Array:
+    if x.dtype.kind != "c":
+        return np.logaddexp(x, y)
+    first = x.real >= y.real
+    large: Array = np.where(first, x, y)
+    return large + np.log(1 + np.exp(np.where(first, y, x) - large))
+
+
+@elementwise(numpy=in_float64(_logaddexp), dtypes=dt.FLOATS + dt.COMPLEX, numbers=0)
 def logaddexp(x: Scalar, y: Scalar) -> Scalar:
     """log(e**input + e**other), without overflow."""
-    return m.logaddexp(x, y)
+    return scalar_complex_arc.logaddexp(x, y)
 
 
 @logaddexp.vjp
 def _(g: Node, out: Node, x: Node, y: Node) -> Pair:
     same = eq.apply(x, y)  # infinities too
-    share = sigmoid.apply(where.apply(same, 0.0, x - y))
+    share = conjugated(sigmoid.apply(where.apply(same, 0.0, x - y)))
     return g * share, g * (1.0 - share)
 
 

@@ -9,12 +9,12 @@ from typing import Literal
 
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops import activation
+from numbatorch.ops import activation, create
 from numbatorch.ops.activation import ACTIVATION
 from numbatorch.ops.arithmetic import clamp
 from numbatorch.ops.compare import gt, where
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import describe
+from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.unary import abs_, sigmoid, tanh
 from numbatorch.ops.view import narrow, reshape
@@ -122,6 +122,39 @@ def hardtanh(
         raise OutOfRange(message("hardtanh", f"min_val {min_val} is below {input.dtype.name}"))
     lowest, highest = (fitting("hardtanh", int(x), input.dtype) for x in (min_val, max_val))
     return clamp(input, lowest, highest)
+
+
+@public("nn.functional")
+def rrelu(
+    input: Node,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Node:
+    """input where it is above 0, elsewhere times a slope between lower and upper.
+
+    Args:
+        training: whether each element has a random slope; else all have the one in the middle.
+    Source: https://arxiv.org/abs/1505.00853
+    """
+    return rrelu_(input, lower, upper, training)
+
+
+@public("nt")
+def rrelu_(input: Node, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Node:
+    """input where it is above 0, elsewhere times a slope between lower and upper.
+
+    Raises:
+        ValueError: lower is above upper.
+    """
+    if lower > upper:
+        raise ValueError(message("rrelu", f"lower {lower} is above upper {upper}"))
+    if not training:
+        return activation.leaky_relu_.apply(input, negative_slope=(lower + upper) / 2)
+    drawn = create.drawn("random_uniform", input.shape, create.next_key(input.device))
+    slope = as_node(drawn * (upper - lower) + lower, input.dtype, input.device)
+    return activation.prelu_.apply(input, slope)
 
 
 @public("nn.functional")

@@ -21,7 +21,7 @@ from numbatorch.ops.scalar_arc import (
     sinpi,
 )
 from numbatorch.ops.scalar_complex import of_complex
-from numbatorch.ops.scalar_exp import exp, exp2, log, log1p, log10
+from numbatorch.ops.scalar_exp import exp, exp2, log, log1p, log10, logaddexp
 from numbatorch.ops.scalar_trig import atan2, cos, sin
 
 LN2 = math.log(2)
@@ -38,6 +38,7 @@ __all__ = [
     "cosh",
     "exp2",
     "log10",
+    "logaddexp",
     "sinc",
     "sinh",
     "sinpi",
@@ -115,6 +116,13 @@ def _(x: Scalar) -> Scalar:
 @of_complex(log10)
 def _(x: Scalar) -> Scalar:
     return log(x) / LN10
+
+
+@of_complex(logaddexp)
+def _(x: Scalar, y: Scalar) -> Scalar:
+    first = real(x) >= real(y)
+    large, small = (x if first else y), (y if first else x)
+    return large + log1p(exp(small - large))
 
 
 @of_complex(sinpi)

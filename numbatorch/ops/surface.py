@@ -34,7 +34,7 @@ SPREAD: dict[str, str] = {
     }.items()
     for name in names.split()
 }
-SELF_AT = {"where": 1}
+SELF_AT = {"where": 1, "polygamma": 1}
 
 # Where a function of a place is found again, by which it is pickled.
 MODULES = {"nt": "numbatorch", **{p: f"numbatorch.{p}" for p in PLACES if p not in EVERYWHERE}}

@@ -14,12 +14,12 @@ FAMILIES = {
     "ops.aminmax": {"Tensor": "aminmax", "nt": "aminmax", "records": "aminmax"},
     "ops.arithmetic": {
         "Tensor": (
-            "add clamp clamp_max clamp_min clip div divide float_power masked_fill nextafter "
-            "positive pow sub subtract true_divide"
+            "add clamp clamp_max clamp_min clip div divide float_power ldexp masked_fill "
+            "nextafter positive pow sub subtract true_divide"
         ),
         "nt": (
-            "add clamp clamp_max clamp_min clip div divide float_power masked_fill nextafter "
-            "positive pow rsub sub subtract true_divide"
+            "add clamp clamp_max clamp_min clip div divide float_power ldexp masked_fill "
+            "nextafter positive pow rsub sub subtract true_divide"
         ),
     },
     "ops.attention": {"nn.functional": "attention", "records": "attention attention_backward"},
@@ -56,11 +56,11 @@ FAMILIES = {
     "ops.binary": {
         "Tensor": (
             "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
-            "floor_divide fmax fmin fmod heaviside ldexp maximum minimum mul multiply remainder"
+            "floor_divide fmax fmin fmod heaviside maximum minimum mul multiply remainder"
         ),
         "nt": (
             "bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign "
-            "floor_divide fmax fmin fmod heaviside ldexp maximum minimum mul multiply remainder"
+            "floor_divide fmax fmin fmod heaviside maximum minimum mul multiply remainder"
         ),
         "records": (
             "add bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
@@ -184,7 +184,7 @@ FAMILIES = {
     },
     "ops.fourier": {"records": "fft irfft rfft"},
     "ops.gamma": {
-        "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma",
+        "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
         "nt": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
         "records": "digamma igamma igamma_by_shape igammac lgamma trigamma zeta zeta_by_power",
         "special": "digamma gammaln multigammaln polygamma psi zeta",
@@ -255,9 +255,9 @@ FAMILIES = {
         "Tensor": "gelu prelu softplus",
         "nn.functional": (
             "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu mish prelu relu relu6 "
-            "selu silu softplus softshrink softsign tanhshrink threshold"
+            "rrelu selu silu softplus softshrink softsign tanhshrink threshold"
         ),
-        "nt": "gelu prelu softplus threshold",
+        "nt": "gelu prelu rrelu softplus threshold",
     },
     "ops.norm": {"records": "layer_norm layer_norm_backward rms_norm rms_norm_backward"},
     "ops.older_linalg": {

@@ -175,6 +175,7 @@ class InPlaceMethods(Handle):
     negative_ = in_place("negative_", "negative")
     nextafter_ = in_place("nextafter_", "nextafter")
     not_equal_ = in_place("not_equal_", "not_equal")
+    polygamma_ = in_place("polygamma_", "polygamma")
     pow_ = in_place("pow_", "pow")
     put_ = in_place("put_", "put")
     rad2deg_ = in_place("rad2deg_", "rad2deg")

@@ -65,9 +65,9 @@ FUNCTIONS: dict[ScalarFunction, tuple[Callable[..., Any], tuple[float, float], f
     scalar_exp.log10: (np.log10, (0, 30), 1.0),
     scalar_exp.logit: (special.logit, (0, 1), 1.0),
     scalar_exp.tanhshrink: (tanhshrink, (-5, 5), 1.0),
-    scalar_gamma.digamma: (special.psi, (-20, 60), 1.0),
-    scalar_gamma.lgamma: (special.gammaln, (-20, 60), 1.0),
-    scalar_gamma.trigamma: (trigamma, (-20, 60), 2.0),
+    scalar_gamma.digamma: (special.psi, (-20, 60), 4.0),
+    scalar_gamma.lgamma: (special.gammaln, (-20, 60), 4.0),
+    scalar_gamma.trigamma: (trigamma, (-20, 60), 4.0),
 }
 
 
