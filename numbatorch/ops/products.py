@@ -18,7 +18,7 @@ from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.reduce import sum_
 from numbatorch.ops.surface import public
-from numbatorch.shape import broadcast, normalize_dim, numel
+from numbatorch.shape import Shape, broadcast, list_shape, normalize_dim, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -176,15 +176,21 @@ def _plus(
     if sum_dim is not None:
         found = sum_.apply(found, dims=(sum_dim,))
         found = view.squeeze(found, sum_dim)
-    if broadcast(operator, input.shape, found.shape) != found.shape:
-        rows = (f"input {describe(input)}", f"product {describe(found)}")
-        raise ShapeError(message(operator, "input does not expand to the product", *rows))
+    _check_expands(operator, input, found.shape)
     if alpha != 1:
         found = found * alpha
     if beta != 0:
         base = as_node(input, wide, input.device)
         found = found + (base if beta == 1 else base * beta)
     return as_node(found, dtype, input.device)
+
+
+def _check_expands(operator: str, input: Node, shape: Shape) -> None:
+    beside = input.shape[::-1], shape[::-1]
+    fits = len(input.shape) <= len(shape)
+    if not fits or any(n not in (1, wanted) for n, wanted in zip(*beside, strict=False)):
+        rows = (f"input {describe(input)}", f"product {list_shape(shape)}")
+        raise ShapeError(message(operator, "input does not expand to the product", *rows))
 
 
 @composed(numpy=_reference_sum("mk,kn->mn"), sample=_sample_sum("n", "mk", "kn"), dtypes=DTYPES)
@@ -261,9 +267,7 @@ def addr(input: Node, vec1: Node, vec2: Node, *, beta: Number = 1, alpha: Number
     _check_rank("addr", 1, "vec1", vec1)
     _check_rank("addr", 1, "vec2", vec2)
     shape = (vec1.shape[0], vec2.shape[0])
-    if broadcast("addr", input.shape, shape) != shape:
-        rows = (f"input {describe(input)}", f"outer product {shape}")
-        raise ShapeError(message("addr", "input does not expand to the product", *rows))
+    _check_expands("addr", input, shape)
     dtype = result_type((input, vec1, vec2))
     column = view.reshape.apply(vec1, shape=(*vec1.shape, 1))
     if dtype.kind == "b":
