@@ -465,7 +465,7 @@ FAMILIES = {
         "nt": "allclose equal where",
     },
     "tensor.repeating": {
-        "Tensor": "narrow repeat_interleave tensor_split",
+        "Tensor": "narrow narrow_copy repeat_interleave tensor_split",
         "nt": "combinations narrow narrow_copy repeat_interleave tensor_split unravel_index",
         "records": "repeat_interleave",
     },

@@ -72,7 +72,7 @@ def narrow(input: Node, dim: int, start: int | Node, length: int) -> Node:
     return narrowed(input, axis, first, length)
 
 
-@public("nt")
+@public()
 def narrow_copy(input: Node, dim: int, start: int, length: int) -> Node:
     """As `narrow`, as a value of its own."""
     return clone.apply(narrow(input, dim, start, length))
