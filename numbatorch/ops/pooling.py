@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, grad_enabled
 from numbatorch.ops import window_reference as reference
+from numbatorch.ops.binary import maximum
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import leaf
+from numbatorch.ops.padding import pad
 from numbatorch.ops.pool import max_windows
-from numbatorch.ops.reduction import ValuesAndIndices
+from numbatorch.ops.reduction import ValuesAndIndices, lowest
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape
+from numbatorch.ops.view import clone, narrow, reshape
 from numbatorch.ops.window import (
     adaptive_spans,
     counted,
@@ -30,6 +33,7 @@ from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 Sizes = int | Sequence[int]
+FEW = 16  # elements of a window up to which slices are compared
 OutputSizes = int | Sequence[int | None] | None
 
 
@@ -45,6 +49,26 @@ def _of_windows(
     parts = max_windows.parts(flat, *tables, dilation=(*ones, *dilation))
     outs = (*lead, *map(len, where))
     return ValuesAndIndices(*(reshape.apply(part, shape=outs) for part in parts))
+
+
+def _of_slices(input: Node, lead: int, given: Sequence[tuple[int, ...]]) -> Node:
+    """The largest elements alone, of the slices that hold the first, second, ... of each window.
+
+    They fuse into one kernel of vectors, many times as quick as finding places.
+    """
+    sides: list[int] = []
+    for size, outs, k, step, padding, apart in given:
+        end = (outs - 1) * step + (k - 1) * apart + 1 - padding
+        sides = [padding, max(end - size, 0), *sides]
+    padded = pad(input, sides, value=lowest(input.dtype)) if any(sides) else input
+    found: Node | None = None
+    for place in product(*(range(k) for _, _, k, *_ in given)):
+        part = padded
+        for dim, (i, (_, outs, _, step, _, apart)) in enumerate(zip(place, given, strict=True)):
+            part = narrow(part, lead + dim, i * apart, outs, step)
+        found = part if found is None else maximum.apply(found, part)
+    assert found is not None
+    return clone.apply(found)
 
 
 def _largest(
@@ -65,6 +89,9 @@ def _largest(
     lead, shape = images(operator, input, rank)
     outs = counted(operator, input, kernel, steps, pads, apart, ceil_mode)
     given = zip(shape, outs, kernel, steps, pads, apart, strict=True)
+    places = not return_indices and not (input.requires_grad and grad_enabled())
+    if places and numel(kernel) <= FEW:
+        return _of_slices(input, len(lead), tuple(given))
     found = _of_windows(input, lead, [spans(*numbers) for numbers in given], apart)
     return found if return_indices else found.values
 
