@@ -61,9 +61,9 @@ def _sample(*letters: str) -> Any:
 
 def _reference_sum(spelled: str) -> Any:
     def reference(input: Array, lhs: Array, rhs: Array, *, beta: int, alpha: int) -> Array:
-        scaled = np.asarray(input * beta if beta else 0)
         product = np.einsum(spelled, lhs, rhs)
-        return np.asarray(scaled + alpha * product).astype(product.dtype)
+        scaled = input * beta if beta else np.zeros_like(product)
+        return np.asarray(scaled + alpha * product, product.dtype)
 
     return reference
 
