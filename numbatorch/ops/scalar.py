@@ -160,7 +160,6 @@ select = _primitive_form("select")
 bits = _primitive_form("bits")
 from_bits = _primitive_form("from_bits")
 truncdiv = _primitive_form("truncdiv")
-two_over_pi = _primitive_form("two_over_pi")
 convert = Form("convert", _convert)  # convert(x, dtype)
 absolute = Form("absolute", _absolute)
 truth = Form("truth", lambda program, held, like: program.cast(held, like.dtype))  # as a number

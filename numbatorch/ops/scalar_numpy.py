@@ -8,20 +8,37 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import message
-from numbatorch.language.primitives import TWO_OVER_PI
 
 Array = Any
 
 
+def _fma_of_pairs(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c by the products of halves, whose sum is exact unless they overflow."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = (_halves(x) for x in (a, b))
+    error = ((a_high * b_high - product) + (a_high * b_low + a_low * b_high)) + a_low * b_low
+    total = product + c
+    part = total - product
+    rest = (product - (total - part)) + (c - part)
+    return np.where(np.isfinite(error + rest), total + (rest + error), total)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """Two numbers of 26 bits whose sum is x (T. J. Dekker, 1971)."""
+    wide = x * 134217729.0
+    high = wide - (wide - x)
+    return high, x - high
+
+
 def fma(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c: rounded once for float32, twice for float64 by way of longdouble.
+    """a * b + c: rounded once for float32, and for float64 twice, the second time a tail of it.
 
     A float32 product is exact in float64. The sum is rounded to odd there, which a second rounding,
     to float32, does not notice: S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded
     sums", IEEE Transactions on Computers 57 (2008), https://doi.org/10.1109/TC.2007.70819
     """
     if np.result_type(a) != np.float32:
-        return (a * np.longdouble(1) * b + c).astype(np.result_type(a))
+        return _fma_of_pairs(np.float64(a), np.float64(b), np.float64(c))
     product, addend = np.multiply(a, b, dtype=np.float64), np.asarray(c, np.float64)
     total = np.asarray(product + addend)
     part = total - product
@@ -95,8 +112,6 @@ def apply_primitive(name: str, args: Sequence[Array], dtype: DType, payload: Any
     with np.errstate(all="ignore"):
         if name in ("bits", "from_bits"):
             return np.asarray(args[0]).view(dtype.numpy)
-        if name == "two_over_pi":
-            return np.array(TWO_OVER_PI, np.int32)[args[0]]
         if name == "saturate":
             return saturate(args[0], dtype)
         if name == "convert":

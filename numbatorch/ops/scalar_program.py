@@ -14,7 +14,6 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     select                            bool, X, X -> X    the LLVM instruction, no branch
     bits                              float32 -> int32, float64 -> int64      bitcast
     from_bits                         int32 -> float32, int64 -> float64      bitcast
-    TWO_OVER_PI[I]                    I -> int32         digits of 2 / pi in base 2**26
     truncdiv                          I, I -> I          sdiv or udiv; callers exclude traps
     to_int8 .. to_uint64              T -> I             llvm.fptosi.sat, llvm.fptoui.sat
     round_float16, round_bfloat16, round_float8_e4m3fn, round_float8_e5m2   float32 -> float32
@@ -45,7 +44,7 @@ class Primitive(NamedTuple):
     Attributes:
         operands: per operand the kinds it accepts, letters of DType.kind.
         result: "same" as the last operand, "bool", "bits" (the integer of the float's size),
-            "from_bits", "int32", or "given" (the instruction's own dtype, for conversions).
+            "from_bits", or "given" (the instruction's own dtype, for conversions).
         numba: template of its Numba text.
         widens: Numba gives 64 bits for narrower integers, so the text converts back.
     """
@@ -106,7 +105,6 @@ def _table() -> dict[str, Primitive]:
         Primitive("convert", ("iufb",), "given", "{dtype}({})"),
         Primitive("saturate", ("f",), "given", "to_{dtype}({})"),
         Primitive("round", ("f",), "given", "round_{dtype}({})"),
-        Primitive("two_over_pi", ("i",), "int32", "int32(TWO_OVER_PI[{}])"),
     ]
     return {row.name: row for row in rows}
 
@@ -370,8 +368,6 @@ def _result(primitive: Primitive, last: DType) -> DType:
         if last not in _FROM_BITS:
             raise DTypeError(message("from_bits", f"no meaning for {last.name}"))
         return _FROM_BITS[last]
-    if primitive.result == "int32":
-        return dt.int32
     return dt.float32 if primitive.name == "round" else last
 
 

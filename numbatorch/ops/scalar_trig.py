@@ -17,8 +17,8 @@ from numbatorch.ops.scalar import (
     horner,
     rint,
     scalar_function,
-    two_over_pi,
 )
+from numbatorch.ops.scalar_exp import ROUND64
 from numbatorch.ops.scalar_fused import fused_horner
 
 INF = math.inf
@@ -32,6 +32,70 @@ TWO_OVER_PI_PARTS = (
     (2.6240609511733055, 6.780578945542182e-09, 1.1929127434899379e-17),
     (3.2805912122130394, 5.358222449070027e-09, 4.6834445619539e-18),
 )
+# 2 / pi times 2**(122 k) modulo 4 for k = 0 ... 7, in six parts of 53 bits: a column a part.
+TWO_OVER_PI_COLUMNS = (
+    (
+        0.636619772367581,
+        3.0133902035640325,
+        0.33635629873937534,
+        0.39268872315986103,
+        2.73151426986118,
+        2.0519547356398724,
+        3.991704553597582,
+        3.7023002361946302,
+    ),
+    (
+        2.93709554037182e-16,
+        1.9781437487036245e-16,
+        6.750132644108802e-17,
+        1.7056740817463133e-16,
+        9.304476786726367e-17,
+        4.1887979263279586e-16,
+        2.3726189646861464e-16,
+        2.4372052843373757e-16,
+    ),
+    (
+        1.0181664387499708e-32,
+        2.36762121990147e-32,
+        3.0933066639106505e-32,
+        2.413106177441486e-32,
+        4.1258168773596823e-32,
+        4.3598237555865985e-32,
+        4.071530673945891e-32,
+        1.7966769041124888e-32,
+    ),
+    (
+        8.45299044315484e-49,
+        6.2285039693713634e-49,
+        4.5805661259816496e-48,
+        4.8645327960408266e-48,
+        3.090713550268458e-48,
+        5.29403979962096e-48,
+        2.3652755593739083e-48,
+        2.9903148105238476e-48,
+    ),
+    (
+        3.387198856659888e-64,
+        3.4880101824310566e-64,
+        7.727657568248292e-65,
+        1.3666418740579229e-64,
+        5.6142436986978377e-64,
+        4.984322341967125e-64,
+        5.9476531242103293e-64,
+        1.9602149042759603e-64,
+    ),
+    (
+        3.853576277141524e-80,
+        6.647744973064476e-80,
+        1.0357800786941052e-80,
+        1.64923263037486e-80,
+        5.3773411789321316e-80,
+        3.9553247864843745e-80,
+        2.5086669572220197e-80,
+        9.473225687485487e-81,
+    ),
+)
+SCALES = tuple(2.0 ** (-122 * k) for k in range(8))
 HALF_PI_HIGH = 1.5707963109016418  # of 26 bits
 HALF_PI_REST = 1.5893254712295857e-08
 LOW_27_BITS = -0x8000000
@@ -122,7 +186,7 @@ def _reduce_short(x: Scalar) -> Scalar:
     third = x * _part(size, parts=(a3, b3, c3, d3))
     quadrant = rint(first + second)
     r = ((first - quadrant) + second) + third
-    return convert(quadrant, int64), r * HALF_PI
+    return bits(quadrant + ROUND64), r * HALF_PI
 
 
 @scalar_function()
@@ -134,56 +198,68 @@ def _two_sum(a: Scalar, b: Scalar) -> Scalar:
 
 
 @scalar_function()
-def _digit(high: Scalar, low: Scalar, at: Scalar, *, place: int) -> Scalar:
-    """high and low times the digit of 2 / pi at `at` + place."""
-    digit = convert(two_over_pi(at + place), float64) * 2.0 ** (-26 * place)
-    return high * digit, low * digit
+def _product(x: Scalar, y: Scalar) -> Scalar:
+    """(p, e): p = x * y rounded, e the error of the rounding."""
+    product = x * y
+    return product, fma(x, y, -product)
+
+
+@scalar_function()
+def _window(size: Scalar, *, column: tuple[float, ...]) -> Scalar:
+    """Of eight numbers the one for operands of this size."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = column
+    high = c6 if size < 2.0**907 else convert(c7, float64)
+    high = c4 if size < 2.0**663 else (c5 if size < 2.0**785 else high)
+    low = c2 if size < 2.0**419 else convert(c3, float64)
+    low = c0 if size < 2.0**175 else (c1 if size < 2.0**297 else low)
+    return low if size < 2.0**541 else high
+
+
+@scalar_function()
+def _accumulated(r: Scalar, e: Scalar, rest: Scalar, term: Scalar) -> Scalar:
+    """r + term, what it is rounded by added to e, and that sum's rounding to rest."""
+    r, error = _two_sum(r, term)
+    e, last = _two_sum(e, error)
+    return r, e, rest + last
 
 
 @scalar_function()
 def _reduce_long(x: Scalar) -> Scalar:
     """(quadrant, r, e): x = quadrant * pi / 2 + (r + e), in float64.
 
-    Payne and Hanek's reduction, see `_quarters`, with digits of 26 bits: x is split in two parts
-    whose products with a digit are exact, and eight digits count.
+    A large x is a multiple of 2**(122 k), of which 2 / pi modulo 4 is enough. The products with its
+    parts are exact sums of two numbers, each taken modulo 4.
     """
-    above = ((bits(x) >> 52) & 0x7FF) - 1051
-    above = 26 if above < 26 else above
-    at = (above * 2521) >> 16  # above / 26, rounded down
-    scaled = x * from_bits((1023 - 26 * at) << 52)
-    high = from_bits(bits(scaled) & LOW_27_BITS)
-    low = scaled - high
-    p0, q0 = _digit(high, low, at, place=0)
-    p1, q1 = _digit(high, low, at, place=1)
-    p2, q2 = _digit(high, low, at, place=2)
-    p3, q3 = _digit(high, low, at, place=3)
-    p4, q4 = _digit(high, low, at, place=4)
-    p5, q5 = _digit(high, low, at, place=5)
-    p6, q6 = _digit(high, low, at, place=6)
-    p7, q7 = _digit(high, low, at, place=7)
-    p0, q0, p1, q1 = _modulo(p0), _modulo(q0), _modulo(p1), _modulo(q1)
-    p2, q2, p3, q3 = _modulo(p2), _modulo(q2), _modulo(p3), _modulo(q3)
-    quadrant = rint(((p0 + q0) + (p1 + q1)) + ((p2 + q2) + (p3 + q3)))
-    r, e0 = _two_sum(p0, -quadrant)
-    r, e1 = _two_sum(r, q0)
-    r, e2 = _two_sum(r, p1)
-    r, e3 = _two_sum(r, q1)
-    r, e4 = _two_sum(r, p2)
-    r, e5 = _two_sum(r, q2)
-    r, e6 = _two_sum(r, p3)
-    r, e7 = _two_sum(r, q3)
-    r, e8 = _two_sum(r, p4)
-    r, e9 = _two_sum(r, q4)
-    r, error = _two_sum(r, ((e0 + e1) + (e2 + e3)) + ((e4 + e5) + (e6 + e7)))
-    last = (e8 + e9) + error + ((p5 + q5) + ((p6 + q6) + (p7 + q7)))
-    r, rest = _two_sum(r, last)
+    size = abs(x)
+    x1, x2, x3, x4, x5, x6 = TWO_OVER_PI_COLUMNS
+    x = x * _window(size, column=SCALES)
+    p1, e1 = _product(x, _window(size, column=x1))
+    p2, e2 = _product(x, _window(size, column=x2))
+    p3, e3 = _product(x, _window(size, column=x3))
+    p4, e4 = _product(x, _window(size, column=x4))
+    p5, e5 = _product(x, _window(size, column=x5))
+    p6 = x * _window(size, column=x6)
+    p1, e1, p2, e2 = _modulo(p1), _modulo(e1), _modulo(p2), _modulo(e2)
+    p3, e3, p4 = _modulo(p3), _modulo(e3), _modulo(p4)
+    quadrant = rint(((p1 + e1) + (p2 + e2)) + ((p3 + e3) + p4))
+    r, e = _two_sum(p1, -quadrant)
+    r, e, rest = _accumulated(r, e, 0.0, e1)
+    r, e, rest = _accumulated(r, e, rest, p2)
+    r, e, rest = _accumulated(r, e, rest, e2)
+    r, e, rest = _accumulated(r, e, rest, p3)
+    r, e, rest = _accumulated(r, e, rest, e3)
+    r, e, rest = _accumulated(r, e, rest, p4)
+    r, e, rest = _accumulated(r, e, rest, e4)
+    r, e, rest = _accumulated(r, e, rest, p5)
+    r, e = _two_sum(r, e)
+    r, rest = _two_sum(r, (e + rest) + (e5 + p6))
     r_high = from_bits(bits(r) & LOW_27_BITS)
     r_low = r - r_high
     y = r * HALF_PI
     e = ((r_high * HALF_PI_HIGH - y) + (r_high * HALF_PI_REST + r_low * HALF_PI_HIGH)) + (
         r_low * HALF_PI_REST
     )
-    return convert(quadrant, int64), y, e + (r * HALF_PI_LOW + rest * HALF_PI)
+    return bits(quadrant + ROUND64), y, e + (r * HALF_PI_LOW + rest * HALF_PI)
 
 
 @scalar_function()
