@@ -260,6 +260,7 @@ __all__ = [
 
 # Modules and names that load on first use.
 _LAZY_MODULES = (
+    "array_api",
     "autograd",
     "debug",
     "fft",

@@ -30,7 +30,7 @@ class FloatLimits(NamedTuple):
     smallest_normal: float
     tiny: float
     resolution: float
-    dtype: str
+    dtype: Any
 
     def __repr__(self) -> str:
         return (
@@ -52,7 +52,7 @@ class IntegerLimits(NamedTuple):
     bits: int
     max: int
     min: int
-    dtype: str
+    dtype: Any
 
     def __repr__(self) -> str:
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"

