@@ -107,10 +107,9 @@ def _cosine_sample(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _cosine(x: Array, y: Array, sign: Array) -> Array:
-    sizes = np.sqrt((x * x).sum(1)) * np.sqrt((y * y).sum(1))
-    with np.errstate(all="ignore"):
-        cosine = np.where(sizes > 0, (x * y).sum(1) / sizes, 0.0)
-    return np.where(sign == 1, 1 - cosine, np.maximum(cosine, 0))
+    sizes = [np.sqrt((a * a).sum(1) + 1e-12) for a in (x, y)]
+    cosine = (x * y).sum(1) / (sizes[0] * sizes[1])
+    return np.asarray(np.where(sign == 1, 1 - cosine, np.maximum(cosine, 0)))
 
 
 @composed(

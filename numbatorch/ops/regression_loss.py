@@ -171,7 +171,11 @@ def _shares(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [rng.standard_normal(shape), rng.uniform(0.1, 0.9, shape)], draw_reduction(rng)
 
 
-@composed(numpy=_by(_kl), sample=_shares, hides=True, peer=F + "kl_div")
+def _without_mean(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
+    return _shares(rng)[0], {"reduction": str(rng.choice(["none", "sum"]))}  # PyTorch warns of it
+
+
+@composed(numpy=_by(_kl), sample=_without_mean, hides=True, peer=F + "kl_div")
 @public("nn.functional")
 def kl_div(
     input: Node,

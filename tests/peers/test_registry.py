@@ -172,6 +172,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
         lambda base, index, value, *, reduce: peer(base, -1, index.long(), value, reduce)
     ),
     "scatter_add": lambda peer: lambda base, index, value: peer(base, -1, index.long(), value),
+    "soft_margin_loss": lambda peer: lambda x, y, **options: peer(x, y.detach(), **options),
     "softmax": lambda peer: lambda x: peer(x, -1),
     "sliding": lambda peer: lambda x, *, dim, size, step: peer(x, dim, size, step),
     "trigamma": lambda peer: lambda x: peer(1, x),
