@@ -8,6 +8,7 @@ import pytest
 import numbatorch as nt
 from numbatorch import DTypeError, OutOfRange, ShapeError
 from numbatorch.testing import gradcheck
+from numbatorch.testing.teams import divided
 
 INDEX = [1, 0, 1, 1]
 
@@ -122,6 +123,14 @@ def test_truths_and_halves() -> None:
         0, nt.zeros(4099, dtype=nt.int64), nt.ones(4099, dtype=nt.float16)
     )
     assert ones.item() == 4100
+
+
+def test_more_threads_than_places() -> None:
+    for parts in (1, 2, 8):
+        with divided(parts):
+            index, ones = nt.tensor([0, 1, 0] * 9), nt.ones(27)
+            assert nt.zeros(2).index_add(0, index, ones).tolist() == [18, 9]
+            assert nt.zeros(2).index_copy(0, index, ones).tolist() == [1, 1]
 
 
 def test_slices_are_replaced() -> None:

@@ -112,15 +112,14 @@ def add_rows(
         if row < 0 or row >= bound:
             status[0] = 1
             status[1] = row
-        elif row < first or row >= last:
-            pass
-        elif cols == 1:
-            out[row] = out[row] + value[i]
-        else:
-            target = out + row * cols
-            added = value + i * cols
-            for j in range(lo, hi):
-                target[j] = target[j] + added[j]
+        elif first <= row and row < last and lo < hi:
+            if cols == 1:
+                out[row] = out[row] + value[i]
+            else:
+                target = out + row * cols
+                added = value + i * cols
+                for j in range(lo, hi):
+                    target[j] = target[j] + added[j]
 
 
 @kernel(T=ADDED_TYPES, U=(*ADDED_TYPES, *HALF))

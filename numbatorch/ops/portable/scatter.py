@@ -44,15 +44,14 @@ def put_rows(
         if row < 0 or row >= bound:
             status[0] = 1
             status[1] = row
-        elif row < first or row >= last:
-            pass
-        elif cols == 1:
-            out[row] = value[i]
-        else:
-            target = out + row * cols
-            source = value + i * cols
-            for j in range(lo, hi):
-                target[j] = source[j]
+        elif first <= row and row < last and lo < hi:
+            if cols == 1:
+                out[row] = value[i]
+            else:
+                target = out + row * cols
+                source = value + i * cols
+                for j in range(lo, hi):
+                    target[j] = source[j]
 
 
 @kernel(T=tuple(BITS.values()))
