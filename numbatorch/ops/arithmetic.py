@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
-from numbatorch.errors import DTypeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.numbers import fitting
@@ -155,6 +155,9 @@ def masked_fill(input: Node, mask: Node, value: Node | Number) -> Node:
     >>> masked_fill(tensor([1, 2]), tensor([True, False]), 0)
     tensor([0, 2])
     """
+    if isinstance(value, Node) and value.shape:
+        problem = "takes a number, or a tensor of no dimensions"
+        raise ShapeError(message("masked_fill", problem, f"value {describe(value)}"))
     filling = value if isinstance(value, Node) else fitting("masked_fill", value, input.dtype)
     filled = compare.where.apply(mask, filling, input)
     if filled.dtype is not input.dtype:

@@ -83,6 +83,12 @@ class Methods(Handle, metaclass=Found):
     def __matmul__(self, other: Any) -> Any:
         return self.matmul(other) if isinstance(other, Handle) else _refused("matmul", other)
 
+    def __rmatmul__(self, other: Any) -> Any:
+        if not isinstance(other, Handle):
+            return _refused("matmul", other)
+        product: Any = families.function("nt", "matmul")
+        return product(other, self)
+
     __hash__ = object.__hash__
 
 

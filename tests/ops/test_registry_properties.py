@@ -2,8 +2,9 @@
 
 Kernels take their time to compile. Without `--slow` what is alike is drawn, by the number that
 `--seed` gives and the report's head says: for each operator a wide float and a narrow one or
-another dtype; on the CPU some of the properties, on a GPU's stand-in a third of the operators.
-Device "numpy", which compiles nothing, has them all.
+another dtype; some of the operators that are alike (`DRAWN`), and on the CPU some of the
+properties. Device "numpy", which compiles nothing, has them all; on the CPU tests/peers/test_opinfo
+runs every operator too.
 """
 
 import zlib
@@ -18,6 +19,7 @@ from numbatorch import debug
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.graph import Op
+from numbatorch.ops.composed import Composed
 from numbatorch.ops.drawing import REACHES, Draw
 from numbatorch.ops.families import all_ops
 from numbatorch.ops.operands import Leaf
@@ -44,6 +46,13 @@ PACKED = {"quant_matmul", "quant_take", "dequantize"}
 # In CUDA's simulator each thread is a Python thread, and through C++ each kernel takes a compiler.
 EXAMPLES = {"cpu": 1, "numpy": 2, "metal": 1, "cuda": 1}
 REACHED = {"cpu": REACHES, "numpy": (), "metal": REACHES[:2], "cuda": ()}
+# One in how many: what is composed is made of parts that are tested themselves.
+DRAWN: tuple[tuple[type[Op], dict[str, int]], ...] = (
+    (Composed, {"cpu": 3, "metal": 6, "cuda": 8}),
+    (Elementwise, {"cpu": 2, "metal": 4, "cuda": 6}),
+    (Op, {"cpu": 1, "metal": 3, "cuda": 4}),
+)
+LOWERED = 4  # dtypes of each operator that are lowered
 ALWAYS = (equals_reference, handles_special_values, has_the_gradient_of_the_reference_device)
 # Their groups of threads are slow in the simulator.
 SLOW_IN_THE_SIMULATOR = {
@@ -80,9 +89,10 @@ def number_of(op: Op, seed: int) -> int:
     return zlib.crc32(f"{seed} {op.name}".encode())
 
 
-def one_in(count: int, op: Op, seed: int) -> bool:
-    """Whether an operator is among those that are drawn, one in `count`."""
-    return number_of(op, seed) % count == 0
+def is_drawn(op: Op, device: str, seed: int, more: int = 1) -> bool:
+    """Whether an operator is among those that are drawn for a device, or one in `more` of them."""
+    counts = next(counts for kind, counts in DRAWN if isinstance(op, kind))
+    return number_of(op, seed) % (counts.get(device, 1) * more) == 0
 
 
 def drawn_properties(op: Op, device: str, seed: int) -> tuple[Check, ...]:
@@ -101,7 +111,7 @@ def with_float32(dtypes: tuple[DType, ...], device: str) -> tuple[DType, ...]:
 
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
 def test_operator_has_every_property(op: Op, device: str, seed: int) -> None:
-    if device in ("metal", "cuda") and not one_in(3, op, seed):
+    if not is_drawn(op, device, seed):
         pytest.skip("not drawn by this seed: run with --slow")
     dtypes = with_float32(sampled(op, seed), device)
     if SIMULATED and op.name in SLOW_IN_THE_SIMULATOR:
@@ -126,6 +136,8 @@ def test_operator_has_every_property(op: Op, device: str, seed: int) -> None:
     "op", [op for op in SAMPLED if isinstance(op, Elementwise)], ids=lambda op: op.name
 )
 def test_elementwise_is_accurate_near_zero(op: Op, device: str, seed: int) -> None:
+    if not is_drawn(op, device, seed):
+        pytest.skip("not drawn by this seed: run with --slow")
     dtypes = [dtype for dtype in sampled(op, seed) if dtype.kind == "f"]
     check = (is_accurate_near_zero,)
     if dtypes and not (device == "metal" and dtypes[0] is dt.float64):
@@ -143,7 +155,8 @@ def test_operator_has_every_property_in_every_dtype(op: Op, device: str, seed: i
 @pytest.mark.parametrize("op", SAMPLED, ids=lambda op: op.name)
 def test_every_declared_dtype_has_kernels(op: Op, target: str, seed: int) -> None:
     """No kernel is compiled: a declared dtype is accepted and lowered, whatever the sample."""
-    for dtype in dtypes_of(op):
+    rng = np.random.default_rng(number_of(op, seed))
+    for dtype in rng.permutation(np.array(dtypes_of(op), object))[:LOWERED]:
         case = draw_case(op, Draw(seed), dtype)
         assert case is not None
         nodes = case.apply(case.nodes("numpy"))
@@ -182,7 +195,7 @@ def test_no_dtype_of_a_kind_is_left_out(op: Op) -> None:
 @given(data=st.data())
 def test_random_cases_equal_the_reference(op: Op, where: str, seed: int, data: Any) -> None:
     """On the CPU in one dtype for each operator, so that all the cases run a few kernels."""
-    if where == "cpu" and not one_in(3, op, seed):
+    if not is_drawn(op, where, seed, more=3):
         pytest.skip("not drawn by this seed")
     dtype = sampled(op, seed)[0] if where == "cpu" else None
     equals_reference(data.draw(op_cases(op, dtype)), where, seed)
