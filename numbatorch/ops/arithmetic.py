@@ -10,8 +10,9 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import binary, compare, unary
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import as_node, describe, result_type, zeros_like
+from numbatorch.ops.operands import as_node, const, describe, result_type, zeros_like
 from numbatorch.ops.surface import public
+from numbatorch.variable import is_variable
 
 Number = int | float | complex
 
@@ -136,12 +137,14 @@ def clamp_max(input: Node, max: Node | Number) -> Node:
 def _bound(name: str, input: Node, beyond: Any, limit: Node | Number) -> Node:
     if input.dtype.kind not in "iufb":
         raise DTypeError(message(name, f"has no meaning for {describe(input)}"))
+    if is_variable(limit) and input.dtype.kind == "f":
+        limit = const(limit, input.dtype, input.device)
     if isinstance(limit, Node):
         outside = beyond.apply(input, limit)
         if limit.dtype.kind == "f":
             outside = compare.logical_or.apply(outside, compare.ne.apply(limit, limit))
         return compare.where.apply(outside, limit, input)
-    if limit != limit:
+    if not is_variable(limit) and limit != limit:
         return input * limit
     if input.dtype.kind in "iu" and isinstance(limit, int):
         limit = fitting(name, limit, input.dtype)

@@ -245,7 +245,8 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 def ldexp_(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * 2**rhs, also where 2**rhs alone would be too large or too small."""
     half = scalar_math.rint(rhs * 0.5)
-    return lhs * scalar_math.exp2(half) * scalar_math.exp2(rhs - half)
+    rest = rhs - half if abs(rhs) < 1e30 else 0.0  # of an infinite number half is the whole
+    return lhs * scalar_math.exp2(half) * scalar_math.exp2(rest)
 
 
 @ldexp_.vjp

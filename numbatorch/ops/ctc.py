@@ -254,7 +254,7 @@ def ctc_loss(
     Source: A. Graves et al., "Connectionist temporal classification" (2006).
 
     >>> log_probs = tensor([[[0.5, 0.5]], [[0.5, 0.5]]]).log()
-    >>> ctc_loss(log_probs, tensor([[1]]), [2], [1]).exp().round(decimals=4).item()
+    >>> round(ctc_loss(log_probs, tensor([[1]]), [2], [1]).exp().item(), 4)
     1.3333
     """
     if len(log_probs.shape) not in (2, 3) or len(targets.shape) not in (1, 2):

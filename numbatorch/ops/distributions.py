@@ -302,7 +302,7 @@ def bernoulli(input: Node, p: float | None = None, *, generator: Any = None) -> 
 def poisson_(input: Node, generator: Any = None) -> Node:
     """Counts of Poisson's distributions of these means; NaN where one is negative.
 
-    >>> poisson(tensor([0.0, 0.0])).tolist()
+    >>> nt.poisson(tensor([0.0, 0.0])).tolist()
     [0.0, 0.0]
     """
     _float("poisson", input=input)
@@ -313,7 +313,7 @@ def poisson_(input: Node, generator: Any = None) -> Node:
 def binomial_(count: Node, prob: Node, generator: Any = None) -> Node:
     """How many of `count` tries succeed, each with probability `prob`; NaN where that is none.
 
-    >>> binomial(tensor([3.0, 5.0]), tensor([1.0, 0.0])).tolist()
+    >>> nt.binomial(tensor([3.0, 5.0]), tensor([1.0, 0.0])).tolist()
     [3.0, 0.0]
     """
     _float("binomial", count=count, prob=prob)

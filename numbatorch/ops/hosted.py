@@ -14,7 +14,7 @@ from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.operands import as_node, common_device, describe, expanded, result_type
 from numbatorch.ops.structured import Structured, structured
-from numbatorch.ops.surface import EVERYWHERE, enter, on_tensors
+from numbatorch.ops.surface import EVERYWHERE, MODULES, enter, on_tensors
 from numbatorch.shape import Shape, broadcast
 
 Array = Any
@@ -89,6 +89,8 @@ def hosted(
         op.peer = peer or op.peer
         made = Hosted(op)
         call = _function(made, function, len(domain), numbers)
+        home = "nt" if "nt" in places else "special"
+        call.__module__ = MODULES[home]  # by which it is pickled
         for name in (op.name, *aliases):
             enter(call, name, places)
         return made

@@ -109,7 +109,7 @@ def stft(
     Returns:
         (..., frequencies, windows), complex.
 
-    >>> stft(tensor([1.0, 1.0, 1.0]), 2, 1, center=False, return_complex=True).real
+    >>> nt.stft(tensor([1.0, 1.0, 1.0]), 2, 1, center=False, return_complex=True).real
     tensor([[2., 2.],
             [0., 0.]])
     """
@@ -214,8 +214,8 @@ def istft(
     Returns:
         (L,) or (B, L); NaN or infinity where no window reaches.
 
-    >>> x = stft(tensor([1.0, 2.0, 3.0]), 2, 1, return_complex=True)
-    >>> istft(x, 2, 1)
+    >>> x = nt.stft(tensor([1.0, 2.0, 3.0]), 2, 1, return_complex=True)
+    >>> nt.istft(x, 2, 1)
     tensor([1., 2., 3.])
     """
     hop, size = _sizes("istft", n_fft, hop_length, win_length)

@@ -12,7 +12,9 @@ from numbatorch import debug, graph
 from numbatorch.dtype import DType
 from numbatorch.errors import KernelError, OutOfRange
 from numbatorch.graph import Node
-from numbatorch.ops.linalg import inv_, lu_, svd_
+from numbatorch.ops.factors import lu_
+from numbatorch.ops.linalg import inv_
+from numbatorch.ops.spectra import svd_
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape
 from numbatorch.tensor import Tensor

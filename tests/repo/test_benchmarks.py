@@ -22,6 +22,7 @@ import numbatorch as nt
 from benchmarks import (
     checkpoints,
     comparison,
+    convolutions,
     language,
     machine,
     operators,
@@ -294,6 +295,7 @@ MADE = {
     "language.jobs": language.jobs(SimpleNamespace),
     "calls.jobs": small.jobs(OURS),
     "operators.job": (operators.job(np.asarray),),
+    "resnet.job": (convolutions.job(np.asarray, np.multiply, None),),
 }
 
 

@@ -193,7 +193,7 @@ NUMBERS = (0.5, -0.0, 2.0, 3, -1, 0, 1 << 15, 1 << 40, True, 1e300, np.inf, 2j, 
 def shown(node: Node) -> Any:
     """All that a node is, its inputs too."""
     names = [name for name in Node.__slots__ if not name.startswith("__") and name != "inputs"]
-    found = [getattr(node, name) for name in names]
+    found = [getattr(node, name, None) for name in names]
     kinds = [(type(value), repr(value)) for value in node.attrs.values()]
     inputs = [x if x.buffer is not None else shown(x) for x in node.inputs]
     return type(node), found, kinds, inputs

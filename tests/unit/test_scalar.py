@@ -205,7 +205,13 @@ def test_fma_of_float32_is_rounded_once() -> None:
     )
 
 
-@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+# At their roots and poles, and at infinity, test_scalar_special.py says what they are.
+ELSEWHERE = {"digamma", "trigamma", "i0", "i1"}
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in OPS if op.name not in ELSEWHERE], ids=lambda op: op.name
+)
 def test_program_equals_reference(op: Elementwise) -> None:
     rng = np.random.default_rng(0)
     for dtype in [d for d in COMPUTED if d in op.dtypes]:
@@ -213,11 +219,13 @@ def test_program_equals_reference(op: Elementwise) -> None:
         attrs = {"dtype": target} if op.name == "cast" else dict(op.defaults)
         arrays = [draw(rng, op, op.fixed.get(i, dtype)) for i in range(op.arity)]
         result = op.result_dtype(dtype, attrs).numpy
+        exact = [x.astype(np.complex128) if x.dtype.kind == "c" else x for x in arrays]
         with np.errstate(all="ignore"):
-            expected = np.asarray(op.reference(*arrays, **attrs)).astype(result)
+            expected = np.asarray(op.reference(*exact, **attrs)).astype(result)
         actual = run(op, *arrays, **attrs)
         assert actual.dtype == expected.dtype, dtype
-        limit = tolerance(dtype.name, "elementwise")
+        kind = "composite" if dtype.is_complex else "elementwise"  # of several functions
+        limit = tolerance(dtype.name, kind)
         np.testing.assert_allclose(
             actual, expected, limit.relative, limit.absolute, err_msg=dtype.name
         )
