@@ -11,16 +11,10 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.operands import EMPTY, const, describe
+from numbatorch.ops.operands import CONST, EMPTY, const, describe
 from numbatorch.ops.registry import over_last_dimensions, view
 from numbatorch.ops.structured import structured
-from numbatorch.shape import (
-    Shape,
-    infer_reshape,
-    list_shape,
-    normalize_dim,
-    normalize_dims,
-)
+from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
 from numbatorch.variable import is_variable
 
 if TYPE_CHECKING:
@@ -57,9 +51,7 @@ def _(x: Node, value: Node, *, shape: Shape) -> Node:
     return reshape.apply(value, shape=x.shape)
 
 
-@reshape.batches
-def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
-    return {"shape": (operands[0].shape[0], *node.attrs["shape"])}
+reshape.batches(lambda node, xs: {"shape": (xs[0].shape[0], *node.attrs["shape"])})
 
 
 @reshape.samples
@@ -95,9 +87,7 @@ def _(x: Node, value: Node, *, dims: Shape) -> Node:
     return permute.apply(value, dims=tuple(sorted(range(len(dims)), key=dims.__getitem__)))
 
 
-@permute.batches
-def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
-    return {"dims": (0, *(d + 1 for d in node.attrs["dims"]))}
+permute.batches(lambda node, _xs: {"dims": (0, *(d + 1 for d in node.attrs["dims"]))})
 
 
 @permute.samples
@@ -128,9 +118,9 @@ def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -
 
 @slice_.simplify
 def _(node: Node) -> Node | None:
-    """What is beside a part that was written is as it was; so gradients of `cat` copy nothing."""
+    """What is beside a part that was written is as it was: gradients of `cat` copy nothing."""
     (x,) = node.inputs
-    if x.op is not slice_update or x.buffer is not None:
+    if x.op is not slice_update or x.buffer is not None or not _is_made_of_parts(x):
         return None
     base, value = x.inputs
     places = (node.attrs["starts"], node.attrs["steps"], x.attrs["starts"], x.attrs["steps"])
@@ -192,9 +182,7 @@ def _(x: Node, value: Node, *, dim: int, index: int) -> Node:
     return _selected(x, value, dim, index)
 
 
-@select.batches
-def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
-    return {"dim": node.attrs["dim"] + 1, "index": node.attrs["index"]}
+select.batches(lambda node, _xs: {**node.attrs, "dim": node.attrs["dim"] + 1})
 
 
 @select.samples
@@ -359,9 +347,9 @@ def _(g: Node, y: Node, base: Node, value: Node, *, starts: Shape, steps: Shape)
     return slice_update.apply(g, hole, starts=starts, steps=steps), taken
 
 
-@slice_update.batches
-def _(node: Node, _operands: tuple[Node, ...]) -> dict[str, Any]:
-    return {"starts": (0, *node.attrs["starts"]), "steps": (1, *node.attrs["steps"])}
+slice_update.batches(
+    lambda node, _xs: {"starts": (0, *node.attrs["starts"]), "steps": (1, *node.attrs["steps"])}
+)
 
 
 @slice_update.samples
@@ -369,6 +357,13 @@ def _(rng: Draw) -> Any:
     rows, cols = rng.dims((0, 0), (3, 3))
     base = rng.standard_normal((1 + 2 * rows, 2 + 3 * cols))
     return [base, rng.standard_normal((rows, cols))], {"starts": (1, 2), "steps": (2, 3)}
+
+
+def _is_made_of_parts(x: Node) -> bool:
+    """Whether a chain of updates begins with a constant, or with nothing."""
+    while x.op is slice_update and x.buffer is None:
+        x = x.inputs[0]
+    return x.op in (CONST, EMPTY)
 
 
 def _indices(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Any:
