@@ -108,7 +108,7 @@ def convolve(
     K = channels * KD * KH * KW
     across = truncdiv(windows + TILE - 1, TILE)
     batch, tile = quotient(group(), truncdiv(rows + TILE - 1, TILE) * across)
-    number, part = quotient(batch, groups)
+    part = batch - truncdiv(batch, groups) * groups
     down, right = quotient(tile, across)
     row, col = down * TILE, right * TILE
     filters = weight + (part * rows + row) * step
@@ -141,7 +141,7 @@ def convolve(
     store_tile(out + ((batch * rows + row) * windows + col), windows, total, high, wide)
     if high > 0 and wide > 0:
         row += part * rows
-        finish_tile(finish, number, row, row + high, col, col + wide)
+        finish_tile(finish, truncdiv(batch, groups), row, row + high, col, col + wide)
 
 
 @kernel(T=FLOATS, V=WIDE)
@@ -156,7 +156,7 @@ def depthwise(
     item = group() * threads() + thread()
     if item < results:
         filter_, window = quotient(item, PD * PH * PW)
-        number, row = quotient(filter_, rows)
+        row = filter_ - truncdiv(filter_, rows) * rows
         source = x + truncdiv(filter_, times) * ID * IH * IW
         plane, left = quotient(window, PH * PW)
         line, place = quotient(left, PW)
@@ -170,7 +170,7 @@ def depthwise(
                     at = row * step + i * step_i + j * step_j + k * step_k
                     total += V(weight[at]) * value
         out[item] = total
-        finish_tile(finish, number, row, row + 1, window, window + 1)
+        finish_tile(finish, truncdiv(filter_, rows), row, row + 1, window, window + 1)
 
 
 @lower("gpu", convolution, dtypes=FLOATS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from numbatorch.errors import message
-from numbatorch.graph import PART, Node, Op, TupleNode, grad_mode, register, toposort
+from numbatorch.graph import PART, Node, Op, TupleNode, grad_mode, toposort
 from numbatorch.ops.operands import CONST, EMPTY, describe, repeated
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.reduction import Reduction
@@ -26,7 +26,7 @@ def _example(*_arrays: Any, **_attrs: Any) -> NoReturn:
 
 
 # attrs: level, a number of its own for each call of vmap. Its input is the batch.
-EXAMPLE = register(Op("example", _example))
+EXAMPLE = Op("example", _example)
 EXAMPLE.rewrite = _example
 
 
@@ -131,7 +131,7 @@ def _together(*arrays: Any) -> Any:
     return arrays
 
 
-TOGETHER = register(Structured(_together, "", "batching"))
+TOGETHER = Structured(_together, "", "batching")
 
 
 @TOGETHER.fallback

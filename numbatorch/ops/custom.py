@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.dtype import FLOATS
-from numbatorch.graph import Node, TupleNode, register
+from numbatorch.graph import Node, TupleNode
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.structured import Structured
@@ -23,7 +23,7 @@ def custom(*arrays: Array, count: int, pull: Pull) -> tuple[Array, ...]:
     return arrays[:count]
 
 
-CUSTOM = register(Structured(custom, "", "custom"))
+CUSTOM = Structured(custom, "", "custom")
 
 
 @CUSTOM.fallback

@@ -295,7 +295,9 @@ def _soft(x: Array, y: Array) -> Array:
     return np.asarray((np.logaddexp(0.0, x) - x * y).mean(1))
 
 
-@composed(numpy=_reference(_soft), sample=_labels, peer=F + "multilabel_soft_margin_loss")
+@composed(
+    numpy=_reference(_soft), sample=_labels, hides=True, peer=F + "multilabel_soft_margin_loss"
+)
 @public("nn.functional")
 def multilabel_soft_margin_loss(
     input: Node,

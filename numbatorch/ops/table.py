@@ -118,7 +118,7 @@ FAMILIES = {
         "records": "corrcoef cov renorm",
     },
     "ops.ctc": {"nn.functional": "ctc_loss", "records": "ctc ctc_backward ctc_loss"},
-    "ops.custom": {"records": "after custom"},
+    "ops.custom": {"records": "after"},
     "ops.determinant": {
         "Tensor": "logdet",
         "linalg": "det slogdet",
