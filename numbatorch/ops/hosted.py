@@ -69,7 +69,7 @@ def hosted(
     Args:
         domain: (low, high) for each operand, from which tests draw.
         places: where users find its public function, whose operands broadcast and promote.
-        aliases: other names of that function.
+        aliases: names of that function in torch.special.
         numbers: whether its operands may be numbers.
         peer: what it is tested beside, torch.<name> unless given.
     """
@@ -91,8 +91,9 @@ def hosted(
         call = _function(made, function, len(domain), numbers)
         home = "nt" if "nt" in places else "special"
         call.__module__ = MODULES[home]  # by which it is pickled
-        for name in (op.name, *aliases):
-            enter(call, name, places)
+        enter(call, op.name, places)
+        for alias in aliases:
+            enter(call, alias, ("special",))
         return made
 
     return decorate

@@ -67,7 +67,8 @@ class Elementwise(Op):
         operands = names[:count]
         self.arity = len(operands)
         self.numbers = self.arity - 1
-        self.operands = ("input", "other")[: self.arity] if self.arity <= 2 else operands
+        named = self.arity > 2 or operands[0] == "input"
+        self.operands = operands if named else ("input", "other")[: self.arity]
         self.attribute_names = names[count : count + body.__code__.co_kwonlyargcount]
         self.defaults: dict[str, Any] = dict(body.__kwdefaults__ or {})
         self._last: Node | None = None  # of `_constant`

@@ -184,10 +184,10 @@ FAMILIES = {
     },
     "ops.fourier": {"records": "fft irfft rfft"},
     "ops.gamma": {
-        "Tensor": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
-        "nt": "digamma gammainc gammaincc igamma igammac lgamma mvlgamma polygamma",
+        "Tensor": "digamma igamma igammac lgamma mvlgamma polygamma",
+        "nt": "digamma igamma igammac lgamma mvlgamma polygamma",
         "records": "digamma igamma igamma_by_shape igammac lgamma trigamma zeta zeta_by_power",
-        "special": "digamma gammaln multigammaln polygamma psi zeta",
+        "special": "digamma gammainc gammaincc gammaln multigammaln polygamma psi zeta",
     },
     "ops.grid": {"nn.functional": "affine_grid grid_sample", "records": "affine_grid grid_sample"},
     "ops.index": {"records": "gather index_add scatter_add take"},

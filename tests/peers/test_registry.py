@@ -34,6 +34,7 @@ DERIVATIVE = "a derivative of det, whose second derivative is compared in test_l
 TRANSFORM = "the functions of fft, which pad and cut: the operator database compares them"
 POINTS = "a map that grid_sample and its gradients are made of"
 NO_PEER = {
+    "after": "work of ours that waits for other work",
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
     "eig": BASES,

@@ -25,6 +25,9 @@ OURS = {
 # Where the arguments differ on purpose. A call that PyTorch reads in another way raises.
 MADE = "fftfreq rfftfreq bartlett_window blackman_window hamming_window hann_window kaiser_window"
 DIFFERENT = {
+    **dict.fromkeys(
+        ("cumulative_trapezoid", "trapezoid", "trapz"), "dx is 1 unless given, None says so"
+    ),
     **dict.fromkeys(MADE.split(), "requires_grad is PyTorch's too, its schemas do not say so"),
     "index_reduce": "include_self is PyTorch's too, though its schema cannot be read",
     "scatter": "one function for PyTorch's forms with src and with value",
