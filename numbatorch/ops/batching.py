@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from numbatorch.errors import message
+from numbatorch.errors import GradientError, message
 from numbatorch.graph import PART, Node, Op, TupleNode, grad_mode, toposort
 from numbatorch.ops.operands import CONST, EMPTY, describe, repeated
 from numbatorch.ops.reduce import expand
@@ -103,9 +103,7 @@ def _repeated(x: Node, size: int) -> Node:
 def _one_by_one(node: Node, whole: dict[Node, Node], size: int) -> Node:
     """The batch of a node whose operator has no batched form: its fallback's, or of each alone."""
     if isinstance(node.op, Structured) and node.op.decomposition is not None:
-        through = _through_fallback(node, whole, size)
-        if through is not None:
-            return through
+        return _through_fallback(node, whole, size)
     rows: list[Sequence[Node]] = []
     for number in range(size):
         inputs = tuple(element(whole[x], 0, number) if x in whole else x for x in node.inputs)
@@ -144,7 +142,7 @@ def _(g: Any, _y: Any, *_nodes: Node) -> Any:
     return g
 
 
-def _through_fallback(node: Node, whole: dict[Node, Node], size: int) -> Node | None:
+def _through_fallback(node: Node, whole: dict[Node, Node], size: int) -> Node:
     """The batch of a node as that of the primitives which its operator falls back to."""
     assert isinstance(node.op, Structured) and node.op.decomposition is not None
     with grad_mode(True):
@@ -156,6 +154,11 @@ def _through_fallback(node: Node, whole: dict[Node, Node], size: int) -> Node | 
             continue
         inner[x] = _over_batch(x, inner, size)
     columns = [inner.get(x) or _repeated(x, size) for x in outputs]
+    moving = any(whole.get(x, x).requires_grad for x in node.inputs)
+    if node.requires_grad and moving and not any(x.requires_grad for x in columns):
+        problem = "a gradient that is not that of its graph, as of autograd.Function, has no batch"
+        hint = "take it within the function, or detach() what it depends on"
+        raise GradientError(message("vmap", problem, *map(describe, node.inputs), hint=hint))
     return _gathered(node, columns)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import func
-from numbatorch.errors import ShapeError
+from numbatorch.errors import GradientError, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -75,6 +75,27 @@ def test_random_numbers_are_as_they_are_asked_for() -> None:
 def test_reading_a_value_within_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="vmap: a value that depends on the example is read"):
         nt.vmap(lambda row: row * 2 if row.sum() > 0 else row)(normal(4, 3))
+
+
+class Doubled(nt.autograd.Function):
+    """A gradient that is written by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: nt.Tensor) -> nt.Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: nt.Tensor) -> nt.Tensor:
+        return g * 2
+
+
+def test_a_gradient_of_its_own_is_refused_not_cut() -> None:
+    x = normal(4, 3)
+    np.testing.assert_array_equal(nt.vmap(Doubled.apply)(x).numpy(), 2 * x.numpy())
+    within = nt.vmap(nt.grad(lambda row: Doubled.apply(row).sum()))(x)
+    np.testing.assert_array_equal(within.numpy(), np.full((4, 3), 2.0))
+    with pytest.raises(GradientError, match="has no batch"):
+        nt.vmap(Doubled.apply)(x.requires_grad_())
 
 
 def test_errors_name_the_arguments() -> None:
