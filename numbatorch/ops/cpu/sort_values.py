@@ -10,8 +10,8 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops.cpu.sort_words import LOWEST, STACK, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.ops.portable.radix import BITS, order_of, ordered
 from numbatorch.ops.portable.rows import sizes_of
+from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered
 
 WORDS = ("int32", "int64")
 

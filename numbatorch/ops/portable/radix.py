@@ -1,53 +1,22 @@
 """Kernels that sort rows by the bits of their elements, digit by digit from the last one.
 
-A key is an integer whose bits, read as unsigned, are in the order of the elements. Equal keys keep
-their places at every digit, so what is equal stays in order of position, however the work is
-shared. Keys of 32 bits or less carry their position in the lower half of their word; wider ones
-have it beside them. A digit that all keys of a row share is passed over.
+Equal keys (`sort_keys.py`) keep their places at every digit, so what is equal stays in order of
+position, however the work is shared. A digit that all keys of a row share is passed over.
 Source: https://en.wikipedia.org/wiki/Radix_sort
 """
 
 from typing import Any
 
-from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64, uint32
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import sizes_of
+from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered, place_of, put_key
 
-BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 CHUNK = 8192  # elements of a long row that a thread takes at a time
 FEW = 64  # elements of a row that are ranked by comparing each with all others
 LONG = 65_536  # elements of a row that threads share
-NAN = {"float64": 0x7FF << 52, "float32": 0xFF << 23, "float16": 0x1F << 10, "bfloat16": 0xFF << 7}
-NAN |= {"float8_e4m3fn": 0x7E, "float8_e5m2": 0x7C}  # the largest bits of a size that is none
-
-
-@helper
-def ordered(bits: int, kind: int, sign: int, mask: int, largest: int, turn: int) -> int:
-    """The key of an element: NaN behind all others, and both zeros alike.
-
-    Args:
-        kind: 0 for unsigned numbers, 1 for signed ones, 2 for floats, 3 for those with -0 before 0.
-        sign, mask: the sign bit, and all bits.
-        largest: bits of the size of infinity.
-        turn: `mask` for descending order, else 0.
-    """
-    key = bits
-    if kind == 1:
-        key = bits ^ sign
-    elif kind >= 2:
-        size = bits & (mask ^ sign)
-        if size > largest:
-            key = mask
-        elif size == 0 and kind == 2:
-            key = sign
-        elif (bits & sign) != 0:
-            key = bits ^ mask
-        else:
-            key = bits ^ sign
-    return key ^ turn
 
 
 @kernel(T=tuple(BITS.values()))
@@ -79,11 +48,7 @@ def make_keys(
         begin = row * cols
         for i in range(first, min(first + chunk, cols)):
             key = ordered(int64(x[begin + i]), kind, sign, mask, largest, turn)
-            if wide != 0:
-                keys[begin + i] = key
-                places[begin + i] = i
-            else:
-                keys[begin + i] = (key << 32) | i
+            put_key(keys, places, begin + i, i, key, wide)
 
 
 @kernel
@@ -190,30 +155,14 @@ def move_keys(
                 target = keys + row * cols
                 source_places = other_places + row * cols
                 target_places = places + row * cols
-            if wide != 0:
-                for i in range(first, last):
-                    key = source[i]
-                    value = (key >> shift) & 255
-                    place = int64(count[value])
-                    count[value] = place + 1
-                    target[place] = key
+            for i in range(first, last):
+                key = source[i]
+                value = (key >> shift) & 255
+                place = int64(count[value])
+                count[value] = place + 1
+                target[place] = key
+                if wide != 0:
                     target_places[place] = source_places[i]
-            else:
-                for i in range(first, last):
-                    key = source[i]
-                    value = (key >> shift) & 255
-                    place = int64(count[value])
-                    count[value] = place + 1
-                    target[place] = key
-
-
-@helper
-def place_of(keys: Pointer[int64], places: Pointer[uint32], i: int, wide: int) -> int:
-    """The position that belongs to a key."""
-    place: int = keys[i] & 0xFFFFFFFF
-    if wide != 0:
-        place = int64(places[i])
-    return place
 
 
 @kernel(T=tuple(BITS.values()))
@@ -280,40 +229,62 @@ def sort_rows(
     low = 0 if wide != 0 else 32
     for row in range(lo, hi):
         source = keys + lo * cols
-        target = others + lo * cols
         source_places = places + lo * cols
-        target_places = other_places + lo * cols
         begin = x + row * cols
-        for value in range(512):
-            count[value] = 0
-        for i in range(cols):
-            key = ordered(int64(begin[i]), kind, sign, mask, largest, turn)
-            value = key & 255
-            count[value] = count[value] + 1
-            if wide != 0:
-                source[i] = key
-                source_places[i] = i
-            else:
-                source[i] = (key << 32) | i
+        first_keys(source, source_places, count, begin, cols, kind, sign, mask, largest, turn, wide)
+        side = 0  # NVVM does not come to an end where two pointers take turns
         for digit in range(digits):
             shift = low + 8 * digit
+            source = keys + lo * cols
+            target = others + lo * cols
+            source_places = places + lo * cols
+            target_places = other_places + lo * cols
+            if side != 0:
+                source = others + lo * cols
+                target = keys + lo * cols
+                source_places = other_places + lo * cols
+                target_places = places + lo * cols
             if count[(source[0] >> shift) & 255] != cols:
                 start_counts(count)
                 move_row(source, target, source_places, target_places, count, cols, shift, wide)
-                spare = source
-                source = target
-                target = spare
-                spare_places = source_places
-                source_places = target_places
-                target_places = spare_places
+                side = 1 - side
             else:
                 count_next(source, count, cols, shift + 8)
             for value in range(256):
                 count[value] = count[256 + value]
+        source = keys + lo * cols
+        source_places = places + lo * cols
+        if side != 0:
+            source = others + lo * cols
+            source_places = other_places + lo * cols
         for i in range(cols):
             place = place_of(source, source_places, i, wide)
             out[row * cols + i] = place
             values[row * cols + i] = begin[place]
+
+
+@helper
+def first_keys(
+    keys: Pointer[int64],
+    places: Pointer[uint32],
+    count: Pointer[uint32],
+    x: Pointer[T],
+    cols: int,
+    kind: int,
+    sign: int,
+    mask: int,
+    largest: int,
+    turn: int,
+    wide: int,
+) -> None:
+    """The keys of a row, while their first digit is counted."""
+    for value in range(512):
+        count[value] = 0
+    for i in range(cols):
+        key = ordered(int64(x[i]), kind, sign, mask, largest, turn)
+        value = key & 255
+        count[value] = count[value] + 1
+        put_key(keys, places, i, i, key, wide)
 
 
 @helper
@@ -467,12 +438,3 @@ def _launch_digits(
         launcher.launch(move_keys(), *words, work=4 * size, items=items)
     words = (*outs, x, *memory, sides, digits * rows, *grid, wide)
     launcher.launch(take_sorted(T=kind), *words, work=4 * size, items=items)
-
-
-def order_of(dtype: DType, descending: bool) -> tuple[int, int, int, int, int]:
-    """The words kind, sign, mask, largest and turn of `ordered`."""
-    width = 8 * dtype.itemsize
-    sign = -(1 << 63) if width == 64 else 1 << (width - 1)
-    mask = -1 if width == 64 else (1 << width) - 1
-    kind = {"f": 2, "i": 1}.get(dtype.kind, 0)
-    return kind, sign, mask, NAN.get(dtype.name, 0), mask if descending else 0
