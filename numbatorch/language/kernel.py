@@ -68,8 +68,10 @@ class KernelSpec:
         name: for people and symbol names.
         signature: the words of the argument block, each of `WORDS`.
         key: names the compiled code in the pack.
+        wide: whether its loops are long, so that the widest vectors pay.
     """
 
+    wide = False
     name: str
     signature: tuple[str, ...]
     key: str
@@ -226,6 +228,8 @@ class EmittedKernel(KernelSpec):
         signature: the words before `part, parts`, each of `WORDS`.
         text: gives a module's text that defines a kernel function named `kernel`.
     """
+
+    wide = True
 
     def __init__(
         self,

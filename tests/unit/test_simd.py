@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from numbatorch.language.kernel import Pointer, T, U, kernel, view
+from numbatorch.language.kernel import EmittedKernel, Pointer, T, U, kernel, view
 from numbatorch.language.primitives import add_reassoc
 from numbatorch.language.simd.tile import (
     dots_rows,
@@ -286,3 +286,26 @@ def test_tiles_use_the_registers_of_each_processor(
     text = target.machine(cpu).emit_assembly(module)
     assert register in text
     assert "fmaf" not in text
+
+
+ADDITION = """
+from numbatorch.language.kernel import Pointer
+def kernel(out: Pointer["float32"], n: int, part: int, parts: int) -> None:
+    for i in range(n):
+        out[i] = out[i] + out[i]
+"""
+
+
+@pytest.mark.parametrize(("newer", "register"), [("avx512vbmi", "zmm"), ("avx512cd", "ymm")])
+def test_emitted_loops_use_the_widest_vectors_that_slow_no_processor(
+    newer: str, register: str
+) -> None:
+    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
+
+    features = f"+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+fma,+{newer}"
+    cpu = processor.CPU("x86_64-unknown-linux-gnu", "icelake-server", features)
+    spec = EmittedKernel("addition", (), ["pointer", "int"], lambda: ADDITION)
+    module = compiler.module(spec, cpu)
+    text = target.machine(cpu, wide=spec.wide).emit_assembly(module)
+    assert f"%{register}" in text and ("%zmm" in text) == (register == "zmm")

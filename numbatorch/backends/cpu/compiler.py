@@ -186,7 +186,7 @@ def _module(spec: KernelSpec, cpu: CPU) -> Any:
         layout = target.machine(cpu).target_data
         head = f'target triple = "{cpu.triple}"\ntarget datalayout = "{layout}"\n'
         written = llvm.parse_assembly(head + text)
-        _optimise(written, spec.symbol, cpu)
+        _optimise(written, spec, cpu)
         return written
     function, words = spec.bind()
     argument_types = tuple(_WORD_TYPES.get(word) or PointerType(word) for word in words)
@@ -204,7 +204,7 @@ def _module(spec: KernelSpec, cpu: CPU) -> Any:
             _wrapper(spec.symbol, compiled.fndesc.llvm_func_name, words, tail, linked)
         )
         linked.link_in(wrapper)
-        _optimise(linked, spec.symbol, cpu)
+        _optimise(linked, spec, cpu)
     return linked
 
 
@@ -240,11 +240,11 @@ define void @"{symbol}"({", ".join(["i64 %args", *called])}) {{
 """
 
 
-def _optimise(linked: Any, symbol: str, cpu: CPU) -> None:
+def _optimise(linked: Any, spec: KernelSpec, cpu: CPU) -> None:
     for value in (*linked.functions, *linked.global_variables):
-        if not value.is_declaration and value.name != symbol:
+        if not value.is_declaration and value.name != spec.symbol:
             value.linkage = "internal"
-    machine = target.machine(cpu)
+    machine = target.machine(cpu, wide=spec.wide)
     options = llvm.PipelineTuningOptions(speed_level=3)
     options.loop_vectorization = True
     options.slp_vectorization = True
@@ -256,4 +256,5 @@ def _optimise(linked: Any, symbol: str, cpu: CPU) -> None:
 
 def compile_object(spec: KernelSpec, cpu: CPU) -> bytes:
     """Object code of a kernel."""
-    return bytes(target.machine(cpu).emit_object(module(spec, cpu)))
+    machine = target.machine(cpu, wide=spec.wide)
+    return bytes(machine.emit_object(module(spec, cpu)))

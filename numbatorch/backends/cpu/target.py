@@ -7,9 +7,15 @@ import llvmlite.binding as llvm
 
 from numbatorch.language.processor import CPU, host
 
+NEWER_512 = "avx512vbmi"  # what processors have that do not slow down for vectors of 512 bits
 
-def machine(cpu: CPU, jit: bool = False) -> Any:
-    """An LLVM target machine; for Windows it makes ELF of the large code model, as Numba does."""
+
+def machine(cpu: CPU, jit: bool = False, wide: bool = False) -> Any:
+    """An LLVM target machine; for Windows it makes ELF of the large code model, as Numba does.
+
+    Args:
+        wide: make loops into vectors of 512 bits, where LLVM would keep to 256 by itself.
+    """
     if cpu.triple.partition("-")[0] != host().triple.partition("-")[0]:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
@@ -17,7 +23,7 @@ def machine(cpu: CPU, jit: bool = False) -> Any:
     windows = sys.platform == "win32"
     return target.create_target_machine(
         cpu=cpu.name,
-        features=cpu.features,
+        features=f"{cpu.features},-prefer-256-bit" if wide and cpu.has(NEWER_512) else cpu.features,
         opt=3,
         reloc="static" if windows else "pic",
         codemodel="jitdefault" if windows else "default",

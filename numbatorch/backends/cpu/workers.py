@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from numbatorch import settings
 from numbatorch.backends.cpu.identity import identity
-from numbatorch.language.kernel import KernelSpec, bind_text
+from numbatorch.language.kernel import EmittedKernel, KernelSpec, bind_text
 
 if TYPE_CHECKING:
     import subprocess
@@ -41,6 +41,8 @@ _PACKAGE = Path(__file__).parents[2]
 
 class _Text(KernelSpec):
     """An emitted kernel, in a worker."""
+
+    wide = EmittedKernel.wide
 
     def __init__(self, name: str, key: str, text: str, path: str) -> None:
         self.name, self.key, self._source, self._path = name, key, text, path
