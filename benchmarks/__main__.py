@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import checkpoints, comparison, machine, processes
+from benchmarks import checkpoints, comparison, machine, operators, processes
 from benchmarks.controller import Row, Worker, measure, timestamp
 from benchmarks.report import FLOOR, OURS, Run, Table
 from benchmarks.rows import KINDS, PEERS, rows_of
@@ -125,6 +125,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
+    known = [name for name, *_ in operators.calls()]
+    parser.add_argument(
+        "--names", nargs="*", metavar="NAME", choices=known, help="rows of the group operators"
+    )
     every = sorted({peer for peers in PEERS.values() for peer in peers})
     parser.add_argument("--peers", nargs="*", default=every, choices=every)
     parser.add_argument(

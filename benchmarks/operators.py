@@ -85,7 +85,7 @@ silu | F.silu(x) | -
 softplus | F.softplus(x) | -
 """
 REDUCTIONS = """
-all | t.all(b) | np.all(b)
+all | t.all(yes) | np.all(yes)
 amax | t.amax(x, 1) | np.amax(x, 1)
 amax whole | t.amax(x) | np.amax(x)
 amin columns | t.amin(x, 0) | np.amin(x, 0)
@@ -112,6 +112,27 @@ sum | t.sum(x, 1) | np.sum(x, 1)
 sum columns | t.sum(x, 0) | np.sum(x, 0)
 sum whole | t.sum(x) | np.sum(x)
 var | t.var(x, 0) | np.var(x, 0, ddof=1)
+aminmax | t.aminmax(x, dim=1)[0] | np.amin(x, 1)
+any | t.any(no) | np.any(no)
+argmax columns | t.argmax(x, 0) | np.argmax(x, 0)
+argmax whole | t.argmax(x) | np.argmax(x)
+argmin | t.argmin(x, 1) | np.argmin(x, 1)
+count_nonzero rows | t.count_nonzero(b, 1) | np.count_nonzero(b, 1)
+cummin columns | t.cummin(x, 0)[0] | np.minimum.accumulate(x, 0)
+cumprod columns | t.cumprod(x, 0) | np.cumprod(x, 0)
+cumsum int64 | t.cumsum(i, 1) | np.cumsum(i, 1)
+max | t.max(x, 1)[1] | np.argmax(x, 1)
+max int64 | t.amax(i, 1) | np.amax(i, 1)
+mean columns | t.mean(x, 0) | np.mean(x, 0)
+median whole | t.median(v) | np.median(v)
+mode | t.mode(k, 1)[0] | -
+nanmean | t.nanmean(x, 1) | np.nanmean(x, 1)
+nanmedian | t.nanmedian(x, 1)[0] | np.nanmedian(x, 1)
+nansum | t.nansum(x, 1) | np.nansum(x, 1)
+prod columns | t.prod(x, 0) | np.prod(x, 0)
+quantile columns | t.quantile(x, 0.3, 0) | np.quantile(x, 0.3, 0)
+sum int64 | t.sum(i, 1) | np.sum(i, 1)
+trapezoid | t.trapezoid(x) | np.trapezoid(x)
 """
 SHAPES = """
 cat | t.cat([x, y]) | np.concatenate([x, y])
@@ -127,6 +148,34 @@ rot90 | t.rot90(x).contiguous() | np.ascontiguousarray(np.rot90(x))
 stack | t.stack([x, y], 2) | np.stack([x, y], 2)
 transpose | x.T.contiguous() | np.ascontiguousarray(x.T)
 tril | t.tril(x) | np.tril(x)
+arange | t.arange(1000000) | np.arange(1000000)
+block_diag | t.block_diag(x[:500, :500], y[:500, :500]) | -
+cat rows | t.cat([x, y], 1) | np.concatenate([x, y], 1)
+column_stack | t.column_stack([v, v]) | np.column_stack([v, v])
+diag_embed | t.diag_embed(w) | np.diag(w)
+dstack | t.dstack([x, y]) | np.dstack([x, y])
+eye | t.eye(1000) | np.eye(1000, dtype=np.float32)
+flip both | t.flip(x, [0, 1]).contiguous() | np.ascontiguousarray(np.flip(x))
+flip rows | t.flip(x, [0]).contiguous() | np.ascontiguousarray(np.flip(x, 0))
+full | t.full((1000, 1000), 2.5) | np.full((1000, 1000), np.float32(2.5))
+linspace | t.linspace(0, 1, 1000000) | np.linspace(0, 1, 1000000, dtype=np.float32)
+meshgrid | t.meshgrid(w, w, indexing="ij")[0].contiguous() | np.meshgrid(w, w, indexing="ij")[0]
+pad circular | F.pad(x[None], [3, 3], "circular") | np.pad(x, ((0, 0), (3, 3)), "wrap")
+pad replicate | F.pad(x[None], [3, 3], "replicate") | np.pad(x, ((0, 0), (3, 3)), "edge")
+permute | cube.permute(2, 0, 1).contiguous() | np.ascontiguousarray(cube.transpose(2, 0, 1))
+permute inner | cube.permute(1, 0, 2).contiguous() | np.ascontiguousarray(cube.transpose(1, 0, 2))
+repeat columns | x[:, :500].repeat(1, 2) | np.tile(x[:, :500], (1, 2))
+repeat_interleave columns | t.repeat_interleave(x[:, :500], 2, 1) | np.repeat(x[:, :500], 2, 1)
+roll both | t.roll(x, (7, 3), (0, 1)) | np.roll(x, (7, 3), (0, 1))
+roll rows | t.roll(x, 7, 0) | np.roll(x, 7, 0)
+slice columns | x[:, ::2].contiguous() | np.ascontiguousarray(x[:, ::2])
+stack rows | t.stack([x, y]) | np.stack([x, y])
+transpose int64 | i.T.contiguous() | np.ascontiguousarray(i.T)
+transpose bool | b.T.contiguous() | np.ascontiguousarray(b.T)
+tril_indices | t.tril_indices(1000, 1000) | np.stack(np.tril_indices(1000))
+triu | t.triu(x) | np.triu(x)
+vander | t.vander(w, 1000) | np.vander(w, 1000)
+zeros | t.zeros(1000, 1000) * 1 | np.full((1000, 1000), np.float32(0))
 """
 INDEXING = """
 bincount | t.bincount(i.reshape(-1)) | np.bincount(i.reshape(-1))
@@ -152,6 +201,51 @@ argsort whole | t.argsort(v) | np.argsort(v)
 kthvalue | t.kthvalue(x, 300, 1)[0] | np.partition(x, 299, 1)[:, 299]
 topk | t.topk(x, 10, 1)[0] | np.partition(x, SIDE - 10, 1)[:, -10:]
 unique | t.unique(k) | np.unique(k)
+argsort int64 | t.argsort(i, 1) | np.argsort(i, 1)
+argsort stable | t.sort(x, dim=1, stable=True)[1] | np.argsort(x, 1, kind="stable")
+argwhere | t.argwhere(x) | np.argwhere(x)
+bincount weights | t.bincount(i.reshape(-1), v) | np.bincount(i.reshape(-1), v)
+count of each | t.unique(k, return_counts=True)[1] | np.unique(k, return_counts=True)[1]
+gather columns | t.gather(x, 0, i) | np.take_along_axis(x, i, 0)
+index by mask | x[b] | x[b]
+index by pairs | x[i[:, 0], i[:, 1]] | x[i[:, 0], i[:, 1]]
+index_copy | x.index_copy(0, places, y) | -
+index_fill | x.index_fill(0, i[:50, 0], 2.0) | -
+index_put | x.index_put((i, k.long()), y) | -
+index_select rows | t.index_select(x, 0, i[:, 0]) | np.take(x, i[:, 0], 0)
+isin float32 | t.isin(x, y[0]) | np.isin(x, y[0])
+kthvalue whole | t.kthvalue(v, 300000)[0] | np.partition(v, 299999)[299999]
+masked_scatter | x.masked_scatter(b, y) | -
+median columns | t.median(x, 0)[0] | np.median(x, 0)
+msort | t.msort(x) | np.sort(x, 0)
+put | x.put(i, y) | -
+scatter | x.scatter(1, i, y) | -
+scatter_reduce | x.scatter_reduce(1, i, y, "amax") | -
+searchsorted | t.searchsorted(edges, x) | np.searchsorted(edges, x)
+searchsorted long | t.searchsorted(sorted, v) | np.searchsorted(sorted, v)
+sort bool | t.sort(b, 1)[0] | np.sort(b, 1)
+sort descending | t.sort(x, 1, descending=True)[0] | np.flip(np.sort(x, 1), 1)
+sort float64 | t.sort(x.double(), 1)[0] | np.sort(x.astype(np.float64), 1)
+sort int32 whole | t.sort(k.reshape(-1))[0] | np.sort(k.reshape(-1))
+take_along_dim | t.take_along_dim(x, i, 1) | np.take_along_axis(x, i, 1)
+topk columns | t.topk(x, 10, 0)[0] | np.partition(x, SIDE - 10, 0)[-10:]
+topk whole | t.topk(v, 100)[0] | np.partition(v, SIDE * SIDE - 100)[-100:]
+unique float32 | t.unique(x) | np.unique(x)
+unique_consecutive | t.unique_consecutive(sorted) | -
+unique inverse | t.unique(k, return_inverse=True)[1] | np.unique(k, return_inverse=True)[1]
+where positions | t.where(b)[0] | np.where(b)[0]
+"""
+RANDOM = """
+bernoulli | t.bernoulli(p / 3) | rng.random((SIDE, SIDE), np.float32) < p / 3
+dropout | F.dropout(x, 0.3) | x * (rng.random((SIDE, SIDE), np.float32) < 0.7)
+exponential | x.clone().exponential_() | rng.standard_exponential((SIDE, SIDE), np.float32)
+multinomial | t.multinomial(p, 1) | -
+normal | t.normal(x, p) | x + p * rng.standard_normal((SIDE, SIDE), np.float32)
+rand | t.rand(1000, 1000) | rng.random((1000, 1000), np.float32)
+randint | t.randint(0, 100, (1000, 1000)) | rng.integers(0, 100, (1000, 1000))
+randn | t.randn(1000, 1000) | rng.standard_normal((1000, 1000), np.float32)
+randperm | t.randperm(1000000) | rng.permutation(1000000)
+uniform | x.clone().uniform_(-1, 1) | rng.uniform(-1, 1, (1000, 1000))
 """
 LINEAR = """
 bmm | t.bmm(cube, cube) | np.matmul(cube, cube)
@@ -205,6 +299,7 @@ KINDS = {
     "reductions": REDUCTIONS,
     "shapes": SHAPES,
     "indexing": INDEXING,
+    "random": RANDOM,
     "linear algebra": LINEAR,
     "neural": NEURAL,
 }
@@ -231,8 +326,12 @@ def operands() -> dict[str, np.ndarray]:
         "k": rng.integers(0, SIDE, (SIDE, SIDE), dtype=np.int32),
         "b": rng.random((SIDE, SIDE)) < 0.5,
         "c": rng.random((SIDE, SIDE)) < 0.5,
+        "yes": np.ones((SIDE, SIDE), bool),
+        "no": np.zeros((SIDE, SIDE), bool),
         "v": x.reshape(-1),
         "w": x[0],
+        "sorted": np.sort(x.reshape(-1)),
+        "places": rng.permutation(SIDE),
         "s": x / 32,
         "g": (x @ x.T) / SIDE + np.eye(SIDE, dtype=np.float32),  # positive definite
         "j": rng.integers(0, CLASSES, 10_000),
@@ -272,7 +371,8 @@ def job(
     def operator(name: str) -> Work:
         if not scope:
             scope.update({key: tensor(array) for key, array in operands().items()})
-            scope.update(np=np, t=library, SIDE=SIDE, F=_functional(library))
+            rng = np.random.default_rng(1)
+            scope.update(np=np, rng=rng, t=library, SIDE=SIDE, F=_functional(library))
         lines = {known: (common, numpy) for known, common, numpy in calls()}
         text = lines[name][library is None]
         if text == "-":

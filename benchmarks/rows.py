@@ -48,7 +48,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
     if group == "convolution":
         return [convolution_row(batch) for batch in (1, 8)]
     if group == "operators":
-        return [Row(name, "operator", {"name": name}, "us") for name, *_ in operators.calls()]
+        wanted = options.names or [name for name, *_ in operators.calls()]
+        return [Row(name, "operator", {"name": name}, "us") for name in wanted]
     if group == "contention":
         return contention_rows(options.threads)
     return [matmul_row(n) for n in (64, 256, 512, 1024, 2048)]

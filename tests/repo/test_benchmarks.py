@@ -321,7 +321,7 @@ def test_the_rows_of_a_group_ask_for_jobs_that_there_are(
     for written in ("hugging_face_folder", "gguf_file"):
         monkeypatch.setattr(checkpoints, written, lambda *where: Path("there"))
     options = argparse.Namespace(
-        files=Path("."), sizes=["15m"], kinds=rows.KINDS, threads=2, device="cpu"
+        files=Path("."), sizes=["15m"], kinds=rows.KINDS, threads=2, device="cpu", names=None
     )
     found = rows.rows_of(group, options)
     assert len({row.name for row in found}) == len(found)

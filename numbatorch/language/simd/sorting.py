@@ -1,8 +1,10 @@
 """Words that order int32 or int64: a few in registers, and a vector taken apart by a pivot.
 
-Source of the network: https://en.wikipedia.org/wiki/Bitonic_sorter
+Source of the networks: https://en.wikipedia.org/wiki/Bitonic_sorter and
+https://en.wikipedia.org/wiki/Batcher_odd-even_mergesort
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from numbatorch.language.kernel import intrinsic
@@ -44,12 +46,28 @@ def _mask(builder: Any, vector: Any, count: Any, start: int) -> Any:
     return builder.icmp_signed("<", lanes, limit)
 
 
-def _load(builder: Any, vector: Any, pointer: Any, count: Any, start: int) -> Any:
-    """A vector from `start` on; lanes from `count` on are the highest number."""
+def _first(builder: Any, vector: Any, count: Any) -> Any:
+    """Which of the lanes are below `count`, of a vector: a mask made of bits."""
+    from llvmlite import ir
+
+    bits, lanes = ir.IntType(32), ir.VectorType(ir.IntType(1), vector.count)
+    ones = builder.sub(builder.shl(bits(1), builder.trunc(count, bits)), bits(1))
+    return builder.bitcast(builder.trunc(ones, ir.IntType(vector.count)), lanes)
+
+
+def _load(builder: Any, vector: Any, pointer: Any, start: int) -> Any:
+    """A vector from `start` on."""
+    place = builder.bitcast(_at(builder, vector, pointer, start), vector.as_pointer())
+    value = builder.load(place)
+    value.align = vector.element.width // 8
+    return value
+
+
+def _load_part(builder: Any, vector: Any, pointer: Any, mask: Any, start: int = 0) -> Any:
+    """A vector from `start` on; lanes that a mask does not name are the highest number."""
     from llvmlite import ir
 
     place = builder.bitcast(_at(builder, vector, pointer, start), vector.as_pointer())
-    mask = _mask(builder, vector, count, start)
     kind = ir.FunctionType(vector, [place.type, ir.IntType(32), mask.type, vector])
     name = f"llvm.masked.load.{_named(vector)}.p0"
     width = vector.element.width
@@ -58,13 +76,12 @@ def _load(builder: Any, vector: Any, pointer: Any, count: Any, start: int) -> An
     return builder.call(simd.declare(builder, name, kind), [place, align, mask, rest])
 
 
-def _store(builder: Any, pointer: Any, value: Any, count: Any, start: int) -> None:
-    """The lanes of a vector that are below `count`."""
+def _store(builder: Any, pointer: Any, value: Any, mask: Any, start: int = 0) -> None:
+    """The lanes of a vector that a mask names."""
     from llvmlite import ir
 
     vector = value.type
     place = builder.bitcast(_at(builder, vector, pointer, start), vector.as_pointer())
-    mask = _mask(builder, vector, count, start)
     kind = ir.FunctionType(ir.VoidType(), [vector, place.type, ir.IntType(32), mask.type])
     name = f"llvm.masked.store.{_named(vector)}.p0"
     align = ir.IntType(32)(vector.element.width // 8)
@@ -78,60 +95,119 @@ def _extremes(builder: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _network(builder: Any, vectors: list[Any]) -> list[Any]:
-    """All lanes of all vectors, a power of two of them, in ascending order."""
-    total = vectors[0].type.count * len(vectors)
-    size = 2
-    while size <= total:
-        apart = size // 2
+    """All lanes of all vectors, a power of two of them, in ascending order.
+
+    Each lane of all vectors is a column. Columns are sorted, which takes no shuffle, then merged
+    by twos as one after the other, and last written out as rows.
+    """
+    count = len(vectors)
+    for low, high in _merge_sort(0, count):
+        vectors[low], vectors[high] = _extremes(builder, vectors[low], vectors[high])
+    columns = 2
+    while columns <= vectors[0].type.count:
+        _compare_turned(builder, vectors, columns)
+        apart = columns // 4
         while apart:
-            _compare(builder, vectors, size, apart)
+            for i in range(count):
+                vectors[i] = _compare_lanes(builder, vectors[i], apart)
             apart //= 2
-        size *= 2
-    return vectors
+        apart = count // 2
+        while apart:
+            for i in range(count):
+                if i & apart == 0:
+                    pair = _extremes(builder, vectors[i], vectors[i + apart])
+                    vectors[i], vectors[i + apart] = pair
+            apart //= 2
+        columns *= 2
+    return _in_turns(builder, vectors)
 
 
-def _compare(builder: Any, vectors: list[Any], size: int, apart: int) -> None:
-    """One stage: elements `apart` in order, which is turned in every other run of `size`."""
-    n = vectors[0].type.count
-    if apart >= n:
-        step = apart // n
-        for i in range(len(vectors)):
-            if i & step == 0:
-                pair = _extremes(builder, vectors[i], vectors[i ^ step])
-                vectors[i], vectors[i ^ step] = pair[::-1] if i * n & size else pair
+def _merge_sort(start: int, count: int) -> Iterator[tuple[int, int]]:
+    """What to compare to sort `count` places, a power of two, by Batcher's merges."""
+    if count > 1:
+        yield from _merge_sort(start, count // 2)
+        yield from _merge_sort(start + count // 2, count // 2)
+        yield from _merge(start, count, 1)
+
+
+def _merge(start: int, count: int, step: int) -> Iterator[tuple[int, int]]:
+    """What to compare to merge two sorted halves of places `step` apart."""
+    if 2 * step == count:
+        yield start, start + step
         return
-    for i, vector in enumerate(vectors):
-        partner = simd.take(builder, vector, [lane ^ apart for lane in range(n)])
-        low, high = _extremes(builder, vector, partner)
-        places = range(i * n, (i + 1) * n)
-        upper = [bool(place & apart) != bool(place & size) for place in places]
-        chosen = [lane + n * above for lane, above in enumerate(upper)]
-        vectors[i] = simd.take(builder, low, chosen, high)
+    yield from _merge(start, count, 2 * step)
+    yield from _merge(start + step, count, 2 * step)
+    for low in range(start + step, start + count - step, 2 * step):
+        yield low, low + step
+
+
+def _compare_turned(builder: Any, vectors: list[Any], columns: int) -> None:
+    """Each element of a group of columns with that as far from the group's end."""
+    count, n = len(vectors), vectors[0].type.count
+    turned = [lane ^ (columns - 1) for lane in range(n)]
+    upper = [lane & (columns // 2) != 0 for lane in range(n)]
+    of_first = [lane + n * above for lane, above in enumerate(upper)]
+    of_last = [lane + n * (not above) for lane, above in enumerate(upper)]
+    for i in range((count + 1) // 2):
+        last = count - 1 - i
+        partner = simd.take(builder, vectors[last], turned)
+        low, high = _extremes(builder, vectors[i], partner)
+        vectors[i] = simd.take(builder, low, of_first, high)
+        if last != i:
+            vectors[last] = simd.take(builder, simd.take(builder, low, of_last, high), turned)
+
+
+def _compare_lanes(builder: Any, vector: Any, apart: int) -> Any:
+    """Each lane with that `apart` from it."""
+    n = vector.type.count
+    partner = simd.take(builder, vector, [lane ^ apart for lane in range(n)])
+    low, high = _extremes(builder, vector, partner)
+    chosen = [lane + n * (lane & apart != 0) for lane in range(n)]
+    return simd.take(builder, low, chosen, high)
+
+
+def _in_turns(builder: Any, vectors: list[Any]) -> list[Any]:
+    """The first lane of each vector, then the second of each, and so on."""
+    if len(vectors) == 1:
+        return vectors
+    n = vectors[0].type.count
+    even, odd = _in_turns(builder, vectors[::2]), _in_turns(builder, vectors[1::2])
+    found = []
+    for one, other in zip(even, odd, strict=True):
+        for start in (0, n // 2):
+            lanes_ = [
+                lane + n * second for lane in range(start, start + n // 2) for second in (0, 1)
+            ]
+            found.append(simd.take(builder, one, lanes_, other))
+    return found
 
 
 @intrinsic
 def lanes(typingctx: Any, pointer: Any) -> Any:
-    """How many numbers `take_apart` takes."""
+    """Numbers in a vector."""
     return simd.constant_result(_vector(pointer).count, pointer)
 
 
 @intrinsic(literal=True)
-def sort_few(typingctx: Any, target: Any, source: Any, count: Any, most: Any) -> Any:
-    """`count` numbers in order, at most `most`, a power of two; target may be source."""
+def sort_few(typingctx: Any, words: Any, count: Any, most: Any) -> Any:
+    """`count` numbers in order, in at most `most` vectors, a power of two."""
     from numba.core import types
     from numba.core.typing import signature
 
-    vector = _vector(source)
-    number = max(simd.literal(most) // vector.count, 1)
+    vector = _vector(words)
+    number = simd.literal(most)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        out, x, n, _ = args
-        found = [_load(builder, vector, x, n, vector.count * i) for i in range(number)]
-        for i, value in enumerate(_network(builder, found)):
-            _store(builder, out, value, n, vector.count * i)
+        x, n, _ = args
+        starts = [vector.count * i for i in range(number)]
+        masks = [_mask(builder, vector, n, start) for start in starts]
+        places = list(zip(masks, starts, strict=True))
+        found = [_load_part(builder, vector, x, mask, start) for mask, start in places]
+        for value, (mask, start) in zip(_network(builder, found), places, strict=True):
+            _store(builder, x, value, mask, start)
         return context.get_dummy_value()
 
-    return signature(types.none, target, source, types.int64, most), codegen
+    return signature(types.none, words, types.int64, most), codegen
 
 
 @intrinsic
@@ -156,26 +232,37 @@ def median(typingctx: Any, source: Any, step: Any) -> Any:
     return signature(types.int64, source, types.int64), codegen
 
 
-@intrinsic
-def take_apart(typingctx: Any, target: Any, left: Any, right: Any, source: Any, pivot: Any) -> Any:
-    """`lanes` numbers: those up to the pivot to `left` and on, others to below `right`.
+@intrinsic(literal=True)
+def take_apart(
+    typingctx: Any, target: Any, left: Any, right: Any, source: Any, pivot: Any, vectors: Any
+) -> Any:
+    """So many vectors: numbers up to the pivot to `left` and on, others to below `right`.
 
-    There is room for all of them between the two. Returns how many went to the left.
+    There is room for all of them between the two, or at either where the source lies there. Returns
+    how many went to the left.
     """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing import signature
 
     vector = _vector(source)
+    count = simd.literal(vectors)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        out, first, last, x, limit = args
+        out, first, last, x, limit, _ = args
+        word = ir.IntType(64)
         if vector.element.width < 64:
             limit = builder.trunc(limit, ir.IntType(vector.element.width))
         divide = _compressed if simd.vector_bytes() == BYTES else _one_by_one
-        return divide(builder, vector, out, first, last, x, limit)
+        values = [_load(builder, vector, x, vector.count * i) for i in range(count)]
+        before = first
+        for value in values:
+            below = divide(builder, value, out, first, last, limit)
+            first = builder.add(first, below)
+            last = builder.sub(last, builder.sub(word(vector.count), below))
+        return builder.sub(first, before)
 
-    words = (types.int64, types.int64, source, types.int64)
+    words = (types.int64, types.int64, source, types.int64, vectors)
     return signature(types.int64, target, *words), codegen
 
 
@@ -183,7 +270,7 @@ def take_apart(typingctx: Any, target: Any, left: Any, right: Any, source: Any, 
 def take_rest(
     typingctx: Any, target: Any, left: Any, right: Any, source: Any, count: Any, pivot: Any
 ) -> Any:
-    """`take_apart` of `count` numbers, fewer than `lanes`, for which there is just room."""
+    """`take_apart` of `count` numbers, fewer than a vector, for which there is just room."""
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing import signature
@@ -194,59 +281,74 @@ def take_rest(
         out, first, last, x, number, limit = args
         if vector.element.width < 64:
             limit = builder.trunc(limit, ir.IntType(vector.element.width))
-        return _compressed(builder, vector, out, first, last, x, limit, number)
+        value = _load_part(builder, vector, x, _mask(builder, vector, number, 0))
+        return _compressed(builder, value, out, first, last, limit, number)
 
     words = (types.int64, types.int64, source, types.int64, types.int64)
     return signature(types.int64, target, *words), codegen
 
 
 def _compressed(
-    builder: Any,
-    vector: Any,
-    out: Any,
-    left: Any,
-    right: Any,
-    x: Any,
-    pivot: Any,
-    number: Any = None,
+    builder: Any, value: Any, out: Any, left: Any, right: Any, pivot: Any, number: Any = None
 ) -> Any:
+    """A vector, or the `number` first lanes of it, by compressions; returns how many go left.
+
+    A store that compresses takes several times as long as one that follows a compression.
+    """
     from llvmlite import ir
 
     from numbatorch.language.simd.types import splat
 
-    n, word = vector.count, ir.IntType(64)
-    whole = word(n) if number is None else number
-    value = _load(builder, vector, x, whole, 0)
-    above = builder.icmp_signed(">", value, splat(builder, pivot, n))
+    vector, word = value.type, ir.IntType(64)
+    above = builder.icmp_signed(">", value, splat(builder, pivot, vector.count))
     below = builder.not_(above)
     if number is not None:
         valid = _mask(builder, vector, number, 0)
         above, below = builder.and_(above, valid), builder.and_(below, valid)
-    bits = ir.IntType(n)
-    count = simd.declare(builder, f"llvm.ctpop.i{n}", ir.FunctionType(bits, [bits]))
-    larger = builder.zext(builder.call(count, [builder.bitcast(above, bits)]), word)
-    place = _at(builder, vector, out, left)
-    kind = ir.FunctionType(ir.VoidType(), [vector, place.type, above.type])
-    store = simd.declare(builder, f"llvm.masked.compressstore.{_named(vector)}", kind)
-    builder.call(store, [value, place, below])
+    larger = _count(builder, above)
+    smaller = builder.sub(word(vector.count) if number is None else number, larger)
+    first = _compress(builder, value, below)
+    if number is None:  # what is behind the smaller ones is written later
+        place = builder.bitcast(_at(builder, vector, out, left), vector.as_pointer())
+        builder.store(first, place).align = vector.element.width // 8
+    else:
+        _store(builder, _at(builder, vector, out, left), first, _first(builder, vector, smaller))
     behind = _at(builder, vector, out, builder.sub(right, larger))
-    builder.call(store, [value, behind, above])
-    return builder.sub(whole, larger)
+    _store(builder, behind, _compress(builder, value, above), _first(builder, vector, larger))
+    return smaller
 
 
-def _one_by_one(
-    builder: Any, vector: Any, out: Any, left: Any, right: Any, x: Any, pivot: Any
-) -> Any:
+def _count(builder: Any, mask: Any) -> Any:
+    """How many lanes of a mask are set."""
+    from llvmlite import ir
+
+    bits = ir.IntType(mask.type.count)
+    name = f"llvm.ctpop.i{bits.width}"
+    count = simd.declare(builder, name, ir.FunctionType(bits, [bits]))
+    return builder.zext(builder.call(count, [builder.bitcast(mask, bits)]), ir.IntType(64))
+
+
+def _compress(builder: Any, value: Any, mask: Any) -> Any:
+    """The lanes that are set in a mask, in front of others."""
+    from llvmlite import ir
+
+    kind = ir.FunctionType(value.type, [value.type, mask.type, value.type])
+    name = f"llvm.experimental.vector.compress.{_named(value.type)}"
+    rest = ir.Constant(value.type, ir.Undefined)
+    return builder.call(simd.declare(builder, name, kind), [value, mask, rest])
+
+
+def _one_by_one(builder: Any, value: Any, out: Any, left: Any, right: Any, pivot: Any) -> Any:
     """Each number is written at both ends, and one of the ends moves on."""
     from llvmlite import ir
 
-    word = ir.IntType(64)
+    vector, word = value.type, ir.IntType(64)
     first, one = left, word(1)
     for i in range(vector.count):
-        value = builder.load(_at(builder, vector, x, i))
-        below = builder.zext(builder.icmp_signed("<=", value, pivot), word)
-        builder.store(value, _at(builder, vector, out, left))
-        builder.store(value, _at(builder, vector, out, builder.sub(right, one)))
+        number = builder.extract_element(value, ir.IntType(32)(i))
+        below = builder.zext(builder.icmp_signed("<=", number, pivot), word)
+        builder.store(number, _at(builder, vector, out, left))
+        builder.store(number, _at(builder, vector, out, builder.sub(right, one)))
         left = builder.add(left, below)
         right = builder.sub(right, builder.sub(one, below))
     return builder.sub(left, first)

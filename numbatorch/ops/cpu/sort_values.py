@@ -7,81 +7,148 @@ from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
-from numbatorch.language.words import int64
-from numbatorch.ops.cpu.sort_words import LOWEST, STACK, sort_words
+from numbatorch.language.simd.sorting import lanes
+from numbatorch.language.words import int32, int64, view
+from numbatorch.ops.cpu.sort_words import SPARE, STACK, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import sizes_of
-from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered
+from numbatorch.ops.portable.sort_keys import BITS, NAN
 
 WORDS = ("int32", "int64")
 
 
-@kernel(T=tuple(BITS.values()), U=WORDS)
+@helper
+def key_of(bits: int, kind: int, rest: int, largest: int, turn: int) -> int:
+    """The key of an element whose bits are the upper ones of a word; in signed order.
+
+    Args:
+        kind: 0 for unsigned numbers, 1 for signed ones, 2 for floats; every NaN is the last.
+        rest: all bits of a word but the sign.
+        largest: bits of the size of infinity.
+        turn: -1 for descending order, else 0.
+    """
+    key = bits
+    if kind == 0:
+        key = bits ^ ~rest
+    elif kind == 2:
+        key = bits ^ ((bits >> 63) & rest)
+        if (bits & rest) > largest:
+            key = rest
+    return key ^ turn
+
+
+@helper
+def bits_of(key: int, kind: int, rest: int, turn: int) -> int:
+    """What a key was made of, but for the bits of a NaN."""
+    turned = key ^ turn
+    bits = turned
+    if kind == 0:
+        bits = turned ^ ~rest
+    elif kind == 2:
+        bits = turned ^ ((turned >> 63) & rest)
+    return bits
+
+
+@helper
 def make_keys(
-    keys: Pointer[U],
-    x: Pointer[T],
-    size: int,
-    kind: int,
-    sign: int,
-    mask: int,
-    largest: int,
-    turn: int,
-    lift: int,
-    part: int,
-    parts: int,
+    keys: Any, x: Any, size: int, kind: int, rest: int, largest: int, turn: int, up: int
 ) -> None:
-    """Keys whose signed order is that of the elements."""
-    lo, hi = share(size, part, parts)
-    for i in range(lo, hi):
-        keys[i] = ordered(int64(x[i]), kind, sign, mask, largest, turn) ^ lift
+    """Keys of elements, which are shifted `up`; all that words of 32 bits need has so many."""
+    if lanes(keys) == 16:
+        for i in range(size):
+            bits = int32(int32(x[i]) << (up & 31))
+            keys[i] = key_of(bits, kind, int32(rest), int32(largest), int32(turn))
+    else:
+        for i in range(size):
+            keys[i] = key_of(int64(x[i]), kind, rest, largest, turn)
+
+
+@helper
+def take_keys(values: Any, keys: Any, size: int, kind: int, rest: int, turn: int, up: int) -> None:
+    """The elements that keys were made of; every NaN is one."""
+    if lanes(keys) == 16:
+        for i in range(size):
+            values[i] = bits_of(keys[i], kind, int32(rest), int32(turn)) >> (up & 31)
+    else:
+        for i in range(size):
+            values[i] = bits_of(keys[i], kind, rest, turn)
 
 
 @kernel(T=tuple(BITS.values()), U=WORDS)
-def take_keys(
+def sort_value_rows(
     values: Pointer[T],
-    keys: Pointer[U],
-    size: int,
-    kind: int,
-    sign: int,
-    mask: int,
-    turn: int,
-    lift: int,
-    part: int,
-    parts: int,
-) -> None:
-    """The elements that keys were made of; every NaN is one."""
-    lo, hi = share(size, part, parts)
-    for i in range(lo, hi):
-        key = ((int64(keys[i]) ^ lift) & mask) ^ turn
-        bits = key
-        if kind == 1:
-            bits = key ^ sign
-        elif kind == 3:
-            bits = key ^ mask
-            if (key & sign) != 0:
-                bits = key ^ sign
-        values[i] = bits
-
-
-@kernel(U=WORDS)
-def sort_keys(
+    x: Pointer[T],
     keys: Pointer[U],
     spare: Pointer[U],
     stacks: Pointer[int64],
     rows: int,
     cols: int,
-    pieces: int,
+    kind: int,
+    rest: int,
+    largest: int,
+    turn: int,
+    up: int,
+    in_place: int,
     part: int,
     parts: int,
 ) -> None:
-    """Each piece of each row in order."""
+    """Rows are shared, and each thread sorts its own, in one place of memory or where they go."""
+    lo, hi = share(rows, part, parts)
+    aside = spare + part * SPARE
+    stack = stacks + part * STACK
+    for row in range(lo, hi):
+        own = keys + part * cols
+        if in_place != 0:
+            own = view(values + row * cols, U)
+        make_keys(own, x + row * cols, cols, kind, rest, largest, turn, up)
+        sort_words(own, aside, stack, cols)
+        take_keys(values + row * cols, own, cols, kind, rest, turn, up)
+
+
+@kernel(T=tuple(BITS.values()), U=WORDS)
+def sort_value_pieces(
+    keys: Pointer[U],
+    x: Pointer[T],
+    spare: Pointer[U],
+    stacks: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
+    kind: int,
+    rest: int,
+    largest: int,
+    turn: int,
+    up: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The keys of each piece of each row in order."""
     lo, hi = share(rows * pieces, part, parts)
+    aside = spare + part * SPARE
     stack = stacks + part * STACK
     for item in range(lo, hi):
         row = truncdiv(item, pieces)
         begin, end = share(cols, item - row * pieces, pieces)
         at = row * cols + begin
-        sort_words(keys + at, spare + at, stack, end - begin)
+        make_keys(keys + at, x + at, end - begin, kind, rest, largest, turn, up)
+        sort_words(keys + at, aside, stack, end - begin)
+
+
+@kernel(T=tuple(BITS.values()), U=WORDS)
+def take_values(
+    values: Pointer[T],
+    keys: Pointer[U],
+    size: int,
+    kind: int,
+    rest: int,
+    turn: int,
+    up: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The elements that keys were made of."""
+    lo, hi = share(size, part, parts)
+    take_keys(values + lo, keys + lo, hi - lo, kind, rest, turn, up)
 
 
 @helper
@@ -150,21 +217,33 @@ def launch_values(
     """The elements of each row in order."""
     rows, cols = sizes_of(x)
     size, bytes_ = rows * cols, x.dtype.itemsize
-    word = WORDS[bytes_ == 8]
-    kind, sign, mask, largest, turn = order_of(x.dtype, descending)
-    kind = 3 if kind == 2 else kind
-    lift = {4: 1 << 31, 8: LOWEST}.get(bytes_, 0)
-    keys, spare = (launcher.scratch(max(bytes_, 4) * size) for _ in range(2))
-    making = (keys, x, size, kind, sign, mask, largest, turn, lift)
-    launcher.launch(make_keys(T=BITS[bytes_], U=word), *making, work=2 * size, items=size)
+    types = {"T": BITS[bytes_], "U": WORDS[bytes_ == 8]}
+    width = max(bytes_, 4)
+    up = 8 * (width - bytes_)
+    kind = {"f": 2, "i": 1}.get(x.dtype.kind, 0)
+    rest, largest = (1 << (8 * width - 1)) - 1, NAN.get(x.dtype.name, 0) << up
+    turn = -int(descending)
+    order = (kind, rest, largest, turn, up)
     stacks = launcher.scratch(8 * STACK * launcher.parts)
+    aside = launcher.scratch(width * SPARE * launcher.parts)
     work = size * (4 + cols.bit_length())
-    sorting = (keys, spare, stacks, rows, cols, pieces)
-    launcher.launch(sort_keys(U=word), *sorting, work=work, items=rows * pieces)
-    width = 1
-    while width < pieces:
-        merging = (spare, keys, rows, cols, pieces, width)
-        launcher.launch(merge_pieces(U=word), *merging, work=2 * size, items=rows * pieces)
-        keys, spare, width = spare, keys, 2 * width
-    taking = (values, keys, size, kind, sign, mask, turn, lift)
-    launcher.launch(take_keys(T=BITS[bytes_], U=word), *taking, work=2 * size, items=size)
+    in_place = bytes_ == width
+    if pieces == 1:
+        keys = launcher.scratch(8 if in_place else width * cols * launcher.parts)
+        sorting = (values, x, keys, aside, stacks, rows, cols, *order, int(in_place))
+        launcher.launch(sort_value_rows(**types), *sorting, work=work, items=rows)
+        return
+    merges = pieces.bit_length() - 1
+    # An odd number of merges ends in other memory than where the values go.
+    keys = values if in_place and merges % 2 else launcher.scratch(width * size)
+    spare = launcher.scratch(width * size)
+    pieced = (keys, x, aside, stacks, rows, cols, pieces, *order)
+    launcher.launch(sort_value_pieces(**types), *pieced, work=work, items=rows * pieces)
+    wide = 1
+    while wide < pieces:
+        merging = (spare, keys, rows, cols, pieces, wide)
+        merge = merge_pieces(U=types["U"])
+        launcher.launch(merge, *merging, work=2 * size, items=rows * pieces)
+        keys, spare, wide = spare, keys, 2 * wide
+    taking = (values, keys, size, kind, rest, turn, up)
+    launcher.launch(take_values(**types), *taking, work=2 * size, items=size)

@@ -13,25 +13,28 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.simd.sorting import lanes, median, sort_few, take_apart, take_rest
 from numbatorch.language.words import int64
 
-STACK = 256  # words: four for each of the parts that wait, which are halves at most
+STACK = 256  # words: three for each of the parts that wait, which are halves at most
 LEVELS = 48  # after so many pivots of bad luck the middle between the extremes is taken
+NETWORK = 16  # vectors that are put in order in registers, twice `AT_ONCE`
+AT_ONCE = 8  # vectors that are read before they are written
+SPARE = 384  # words that stand aside: three times as many, of 32 bits
 RUN = 24  # elements that are inserted one by one
 LOWEST = -(1 << 63)
 
 
 @helper
-def sort_up_to_128(target: Any, source: Any, size: int) -> None:
-    """A few words in order."""
-    if size <= 8:
-        sort_few(target, source, size, 8)
-    elif size <= 16:
-        sort_few(target, source, size, 16)
-    elif size <= 32:
-        sort_few(target, source, size, 32)
-    elif size <= 64:
-        sort_few(target, source, size, 64)
+def sort_by_network(words: Any, size: int) -> None:
+    """Words in order, no more than `NETWORK` vectors of them."""
+    if size <= lanes(words):
+        sort_few(words, size, 1)
+    elif size <= 2 * lanes(words):
+        sort_few(words, size, 2)
+    elif size <= 4 * lanes(words):
+        sort_few(words, size, 4)
+    elif size <= 8 * lanes(words):
+        sort_few(words, size, 8)
     else:
-        sort_few(target, source, size, 128)
+        sort_few(words, size, NETWORK)
 
 
 @helper
@@ -49,14 +52,14 @@ def pivot_of(words: Any, size: int, level: int) -> int:
 
 
 @helper
-def divide(target: Any, source: Any, size: int, pivot: int) -> int:
-    """Words up to the pivot in front of the others; returns how many they are."""
-    left = 0
-    right = size
+def divide_rest(target: Any, source: Any, size: int, pivot: int, start: int, end: int) -> int:
+    """Words up to the pivot to `start` and on, others to below `end`; returns where these begin."""
+    left = start
+    right = end
     i = 0
     step = lanes(source)
     while i + step <= size:
-        below = take_apart(target, left, right, source + i, pivot)
+        below = take_apart(target, left, right, source + i, pivot, 1)
         left += below
         right -= step - below
         i += step
@@ -66,12 +69,42 @@ def divide(target: Any, source: Any, size: int, pivot: int) -> int:
 
 
 @helper
-def divide_alike(words: Any, target: Any, source: Any, size: int, pivot: int) -> int:
+def divide(words: Any, spare: Any, size: int, pivot: int) -> int:
+    """Words up to the pivot in front of the others; returns how many they are.
+
+    A group is read from the end that has less room, so there is room for it at either; `spare`
+    holds what no group was read over.
+    """
+    step = AT_ONCE * lanes(words)
+    for i in range(step):
+        spare[i] = words[i]
+        spare[step + i] = words[size - step + i]
+    left = 0
+    right = size
+    first = step
+    last = size - step
+    while first + step <= last:
+        place = first
+        if right - last < first - left:
+            last -= step
+            place = last
+        else:
+            first += step
+        below = take_apart(words, left, right, words + place, pivot, AT_ONCE)
+        left += below
+        right -= step - below
+    for i in range(last - first):
+        spare[2 * step + i] = words[first + i]
+    return divide_rest(words, spare, 2 * step + last - first, pivot, left, right)
+
+
+@helper
+def divide_alike(words: Any, spare: Any, size: int, pivot: int) -> int:
     """`divide` where no word is above the pivot: those that equal it are at their place then."""
     count = 0
     lowest = -(1 << 31) if lanes(words) == 16 else LOWEST
     if pivot > lowest:
-        count = divide(target, source, size, pivot - 1)
+        count = divide(words, spare, size, pivot - 1)
     for i in range(count, size):
         words[i] = pivot
     return count
@@ -79,33 +112,26 @@ def divide_alike(words: Any, target: Any, source: Any, size: int, pivot: int) ->
 
 @helper(inline=False)
 def sort_words(words: Any, spare: Any, stack: Pointer[int64], size: int) -> None:
-    """Words in ascending order; `spare` holds as many."""
+    """Words in ascending order; `spare` holds as many, but no more than `SPARE`."""
     depth = 0
     low = 0
     high = size
-    side = 0
     level = 0
     while depth >= 0:
         source = words + low
-        target = spare + low
-        if side != 0:
-            source = spare + low
-            target = words + low
-        if high - low <= 128:
-            sort_up_to_128(words + low, source, high - low)
+        if high - low <= NETWORK * lanes(words):
+            sort_by_network(source, high - low)
             depth -= 1
             if depth >= 0:
-                low = stack[4 * depth]
-                high = stack[4 * depth + 1]
-                side = stack[4 * depth + 2]
-                level = stack[4 * depth + 3]
+                low = stack[3 * depth]
+                high = stack[3 * depth + 1]
+                level = stack[3 * depth + 2]
         else:
             pivot = pivot_of(source, high - low, level)
-            count = divide(target, source, high - low, pivot)
-            side = 1 - side
+            count = divide(source, spare, high - low, pivot)
             level += 1
             if count == high - low:
-                high = low + divide_alike(words + low, target, source, count, pivot)
+                high = low + divide_alike(source, spare, count, pivot)
             else:
                 first = low
                 last = low + count
@@ -115,10 +141,9 @@ def sort_words(words: Any, spare: Any, stack: Pointer[int64], size: int) -> None
                     first = last
                     last = high
                     high = low + count
-                stack[4 * depth] = first
-                stack[4 * depth + 1] = last
-                stack[4 * depth + 2] = side
-                stack[4 * depth + 3] = level
+                stack[3 * depth] = first
+                stack[3 * depth + 1] = last
+                stack[3 * depth + 2] = level
                 depth += 1
 
 
