@@ -50,7 +50,7 @@ STUBS = {
 
 # What tensor/methods.py makes from its tables, and what stands there.
 OPERATORS = {
-    "Any": """add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow
+    "Any": """add radd sub rsub mul rmul truediv rtruediv rdiv floordiv rfloordiv mod rmod pow rpow
         and rand or ror xor rxor lshift rlshift rshift rrshift lt le gt ge matmul rmatmul""",
     "object": "eq ne",
     "": "neg pos abs invert",

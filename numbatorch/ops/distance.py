@@ -13,7 +13,14 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import view
 from numbatorch.ops.composed import composed
 from numbatorch.ops.matmul import multiplied
-from numbatorch.ops.operands import as_node, const, describe, expanded, result_type
+from numbatorch.ops.operands import (
+    as_node,
+    const,
+    describe,
+    difference,
+    expanded,
+    result_type,
+)
 from numbatorch.ops.reduce import reduced, sum_
 from numbatorch.ops.surface import public
 from numbatorch.shape import broadcast, normalize_dim
@@ -50,7 +57,8 @@ def _length(apart: Node, p: float) -> Node:
         square = size * size if apart.dtype.is_complex else apart * apart
         return rooted(reduced(sum_, square, -1), 0.5)
     zero = find("eq").apply(size, 0)
-    powers = _where(zero, 0.0, find("pow").apply(_where(zero, 1.0, size), float(p)))
+    powers = find("pow").apply(_where(zero, 1.0, size), float(p))
+    powers = _where(zero, 0.0 if p > 0 else math.inf, powers)
     return rooted(reduced(sum_, powers, -1), 1 / p)
 
 
@@ -206,9 +214,9 @@ def pairwise_distance(
     if dtype.kind not in "fciu":
         problem = f"has no meaning for {dtype.name}"
         raise DTypeError(message("pairwise_distance", problem))
-    dtype = dt.float32 if dtype.kind in "iu" else dtype
-    left, right = (expanded(as_node(x, dtype.compute, x.device), shape) for x in (x1, x2))
-    found = as_node(_length(left - right + eps, float(p)), dtype.part, x1.device)
+    dtype = dt.default_dtype() if dtype.kind in "iu" else dtype
+    apart = difference(expanded(x1, shape), expanded(x2, shape), dtype.compute)
+    found = as_node(_length(apart + eps, float(p)), dtype.part, x1.device)
     return view.unsqueeze(found, -1) if keepdim else found
 
 

@@ -30,17 +30,20 @@ def spelled(size_average: bool | None, reduce: bool | None, reduction: Any) -> A
     return "sum" if size_average is False else "mean"
 
 
-def widened(operator: str, *operands: Node | None) -> tuple[DType, list[Any]]:
+def widened(
+    operator: str, *operands: Node | None, takes_integers: bool = False
+) -> tuple[DType, list[Any]]:
     """The dtype of the loss, and the operands in the one it is computed in.
 
-    The loss has the widest of the floats among them, float32 unless there are any.
+    The loss has the widest of the floats among them. Where integers and bool alone will do, it has
+    the default dtype.
     """
     given = [x for x in operands if x is not None]
     floats = [x.dtype for x in given if x.dtype.kind == "f"]
-    if any(x.dtype.kind in "cq" for x in given) or not floats:
+    if any(x.dtype.kind in "cq" for x in given) or not (floats or takes_integers):
         rows = [describe(x) for x in given]
         raise DTypeError(message(operator, "needs floats", *rows))
-    dtype = functools.reduce(dt.promote, floats)
+    dtype = functools.reduce(dt.promote, floats) if floats else dt.default_dtype()
     wide = dtype.compute
     return dtype, [x if x is None else as_node(x, wide, x.device) for x in operands]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
+from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.composed import composed
@@ -24,7 +25,7 @@ from numbatorch.ops.loss_parts import (
     spelled,
     widened,
 )
-from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.operands import as_node, describe, difference, expanded, result_type
 from numbatorch.ops.reduce import any_
 from numbatorch.ops.selecting import gather
 from numbatorch.ops.statistics import sum
@@ -92,12 +93,17 @@ def margin_ranking_loss(
     reduce: bool | None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
-    """max(margin - target * (input1 - input2), 0), of targets 1 and -1."""
+    """max(margin - target * (input1 - input2), 0), of targets 1 and -1.
+
+    Integers are taken too, and their loss has the default dtype.
+    """
     if not len(input1.shape) == len(input2.shape) == len(target.shape):
         rows = [describe(x) for x in (input1, input2, target)]
         raise ShapeError(message("margin_ranking_loss", "operands must have one rank", *rows))
-    dtype, (first, second, sign) = widened("margin_ranking_loss", input1, input2, target)
-    losses = at_least_zero(-sign * (first - second) + float(margin))
+    operands = (input1, input2, target)
+    dtype, (*_, sign) = widened("margin_ranking_loss", *operands, takes_integers=True)
+    apart = difference(input1, input2, sign.dtype)
+    losses = at_least_zero(-sign * apart + float(margin))
     return reduced(losses, spelled(size_average, reduce, reduction), dtype)
 
 
@@ -128,7 +134,7 @@ def cosine_embedding_loss(
     """1 - c where the target is 1, max(c - margin, 0) where it is -1, of the cosine c of two rows.
 
     Args:
-        input1, input2: (N, C) or (C,).
+        input1, input2: (N, C) or (C,); the loss of integers and bool has the default dtype.
         target: (N,) or ().
     """
     if len(target.shape) > 1 or any(
@@ -137,7 +143,8 @@ def cosine_embedding_loss(
         rows = [describe(x) for x in (input1, input2, target)]
         problem = "operands must be (N, C), (N, C) and (N,), or (C,), (C,) and ()"
         raise ShapeError(message("cosine_embedding_loss", problem, *rows))
-    dtype, (first, second, sign) = widened("cosine_embedding_loss", input1, input2, target)
+    operands = (input1, input2, target)
+    dtype, (first, second, sign) = widened("cosine_embedding_loss", *operands, takes_integers=True)
     where, eq, square = find("where"), find("eq"), find("square")
     sizes = [sum(square.apply(x), -1) + 1e-12 for x in (first, second)]
     cosine = sum(first * second, -1) / find("sqrt").apply(sizes[0] * sizes[1])
@@ -355,15 +362,9 @@ def triplet_margin_loss(
         eps: added to each difference.
         swap: take the distance of positive and negative where it is the smaller one.
     """
-    import_module("numbatorch.ops.distance")
-    from numbatorch.ops.distance import pairwise_distance  # for this alone
-
-    def distance(x: Node, y: Node) -> Node:
-        return pairwise_distance(x, y, float(p), eps)
-
     way = spelled(size_average, reduce, reduction)
     operands = (anchor, positive, negative)
-    return _of_triplets("triplet_margin_loss", operands, distance, margin, swap, way)
+    return _of_triplets("triplet_margin_loss", operands, margin, swap, way, p=p, eps=eps)
 
 
 @public("nn.functional")
@@ -377,31 +378,48 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
-    """`triplet_margin_loss` of any distance, a function of two tensors."""
-    import_module("numbatorch.ops.distance")
-    from numbatorch.ops.distance import pairwise_distance  # for this alone
-
-    given = pairwise_distance if distance_function is None else of_nodes(distance_function)
+    """`triplet_margin_loss` of any distance, a function of two tensors; of 2-norms by default."""
+    distance = distance_function and of_nodes(distance_function)
     operands = (anchor, positive, negative)
     name = "triplet_margin_with_distance_loss"
-    return _of_triplets(name, operands, given, margin, swap, reduction)
+    return _of_triplets(name, operands, margin, swap, reduction, distance)
 
 
 def _of_triplets(
     operator: str,
     operands: tuple[Node, Node, Node],
-    distance: Callable[[Any, Any], Any],
     margin: float,
     swap: bool,
     reduction: Mean,
+    distance: Callable[[Any, Any], Any] | None = None,
+    p: float = 2.0,
+    eps: float = 1e-6,
 ) -> Node:
     if margin <= 0:
         raise OutOfRange(message(operator, f"margin is {margin}, not above 0"))
     if len({len(x.shape) for x in operands}) > 1:
         rows = [describe(x) for x in operands]
         raise ShapeError(message(operator, "operands must have one rank", *rows))
-    dtype, (anchor, positive, negative) = widened(operator, *operands)
-    near, far = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        far = find("minimum").apply(far, distance(positive, negative))
+    pairs = [(0, 1), (0, 2), *([(1, 2)] if swap else [])]
+    if distance is None:
+        dtype, found = _pairwise_distances(operands, pairs, float(p), eps)
+    else:
+        given = [distance(operands[i], operands[j]) for i, j in pairs]
+        dtype, found = widened(operator, *given)
+    near, far, *other = found
+    if other:
+        far = find("minimum").apply(far, other[0])
     return reduced(at_least_zero(near - far + margin), reduction, dtype)
+
+
+def _pairwise_distances(
+    operands: tuple[Node, Node, Node], pairs: list[tuple[int, int]], p: float, eps: float
+) -> tuple[DType, list[Node]]:
+    """The distances of pairs of operands in what they are computed in, and the dtype they have."""
+    import_module("numbatorch.ops.distance")
+    from numbatorch.ops.distance import pairwise_distance  # for this alone
+
+    wide = [as_node(x, x.dtype.compute, x.device) for x in operands]
+    found = [pairwise_distance(wide[i], wide[j], p, eps) for i, j in pairs]
+    met = result_type(operands)
+    return met if met.kind == "f" else found[0].dtype, found

@@ -159,6 +159,17 @@ def as_node(value: Any, dtype: DType, device: Device) -> Node:
     return Node(CONST, (), {"value": value}, (), dtype, device)
 
 
+def difference(lhs: Node, rhs: Node, dtype: DType) -> Node:
+    """lhs - rhs in `dtype`; that of integers is exact before it is rounded."""
+    if all(x.dtype.kind in "iu" for x in (lhs, rhs)):
+        lhs, rhs = (
+            x if x.dtype.itemsize == 8 else as_node(x, dt.int64, x.device) for x in (lhs, rhs)
+        )
+    elif all(x.dtype.kind != "b" for x in (lhs, rhs)):
+        lhs, rhs = (as_node(x, dtype, x.device) for x in (lhs, rhs))
+    return as_node(lhs - rhs, dtype, lhs.device)
+
+
 def require_in_range(operator: str, number: int, dtype: DType) -> None:
     """Raise OutOfRange unless the integer `dtype` holds `number`."""
     bits = 8 * dtype.itemsize

@@ -7,17 +7,19 @@ Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.dtype import DType
+from numbatorch.dtype import DType, Like, named
+from numbatorch.errors import message
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
 from numbatorch.ops.compare import eq, where
-from numbatorch.ops.operands import zeros_like
+from numbatorch.ops.operands import as_node, describe, zeros_like
 from numbatorch.ops.registry import elementwise, view
 from numbatorch.ops.scalar import Scalar
 from numbatorch.shape import Shape
@@ -147,6 +149,22 @@ def _(g: Node, y: Node, x: Node) -> Node:
 def conjugated(x: Node) -> Node:
     """The complex conjugate of `x`; `x` itself if it is real."""
     return conj_.apply(x) if x.dtype.is_complex else x
+
+
+def in_dtype(operator: str, x: Node, dtype: Like | None) -> Node:
+    """x in the dtype that an argument of a public function asks for, or as it is.
+
+    Complex numbers become real ones by their real part, with a warning at the caller's line.
+    """
+    if dtype is None:
+        return x
+    wanted = named(operator, dtype)
+    if x.dtype.is_complex and wanted.kind in "fiu":
+        problem = f"{describe(x)} as {wanted.name} loses the imaginary part"
+        hint = "real, imag and abs say which part"
+        warnings.warn(message(operator, problem, hint=hint), UserWarning, stacklevel=4)
+        x = real_.apply(x)
+    return as_node(x, wanted, x.device)
 
 
 def part_by_part(apply: Callable[..., Node], *operands: Node) -> Node:

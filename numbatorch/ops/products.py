@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -167,9 +169,7 @@ def _plus(
     for nothing.
     """
     dtype = result_type((input, *factors))
-    for name, number in (("beta", beta), ("alpha", alpha)):
-        if dtype.kind in "iu" and not isinstance(number, int):
-            raise DTypeError(message(operator, f"{name} is {number} for elements of {dtype.name}"))
+    beta, alpha = _factor(operator, "beta", beta, dtype), _factor(operator, "alpha", alpha, dtype)
     wide = dtype.compute
     lhs, rhs = (as_node(x, wide, x.device) for x in factors)
     found = multiplied(lhs, rhs)
@@ -183,6 +183,19 @@ def _plus(
         base = as_node(input, wide, input.device)
         found = found + (base if beta == 1 else base * beta)
     return as_node(found, dtype, input.device)
+
+
+def _factor(operator: str, name: str, number: Number, dtype: DType) -> Number:
+    """A factor of elements of `dtype`; as in PyTorch its fraction is lost, with a warning here."""
+    if dtype.kind not in "iu" or isinstance(number, int):
+        return number
+    if isinstance(number, complex) or not math.isfinite(number):
+        raise DTypeError(message(operator, f"{name} is {number} for elements of {dtype.name}"))
+    whole = int(number)
+    if whole != number:
+        problem = f"{name} is {number}, and counts as {whole} for elements of {dtype.name}"
+        warnings.warn(message(operator, problem), UserWarning, stacklevel=5)
+    return whole
 
 
 def _check_expands(operator: str, input: Node, shape: Shape) -> None:

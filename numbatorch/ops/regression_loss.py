@@ -228,8 +228,10 @@ def poisson_nll_loss(
         log_input: whether the input is the logarithm of the rate; else input - target *
             log(input + eps) is taken.
         full: add Stirling's approximation of log(target!) where the target is above 1.
+    Returns:
+        the default dtype, of counts and inputs that are integers.
     """
-    dtype, (x, y) = widened("poisson_nll_loss", input, target)
+    dtype, (x, y) = widened("poisson_nll_loss", input, target, takes_integers=True)
     log = find("log")
     losses = find("exp").apply(x) - y * x if log_input else x - y * log.apply(x + eps)
     if full:

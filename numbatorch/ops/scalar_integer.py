@@ -112,7 +112,9 @@ def _is_real(program: Program, x: Operand) -> Operand:
 
 
 def _sign(program: Program, x: Value) -> Operand:
-    """1, 0 or -1; NaN stays, and -0.0 becomes 0.0."""
+    """1, 0 or -1; NaN stays, -0.0 becomes 0.0, and bool is as it was."""
+    if x.dtype.kind == "b":
+        return x
     rest = program.op("add", x, 0.0) if x.dtype.kind == "f" else x
     negative = (
         rest if x.dtype.kind == "u" else program.op("select", program.op("lt", x, 0), -1, rest)

@@ -10,7 +10,8 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import Like
 from numbatorch.graph import Node, Op, find
-from numbatorch.ops.operands import as_node, const
+from numbatorch.ops.operands import const
+from numbatorch.ops.parts import in_dtype
 from numbatorch.ops.reduce import (
     LOG_SUM_EXP,
     PRODUCT,
@@ -190,10 +191,6 @@ def _add_complex_powers(first: Node, second: Node) -> Node:
     return find("log").apply(exp.apply(first - top) + exp.apply(second - top)) + top
 
 
-def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
-    return input if dtype is None else as_node(input, dt.named(operator, dtype), input.device)
-
-
 @public()
 def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     """Sum of each element and those before it along `dim`: y[i] = x[0] + ... + x[i].
@@ -206,8 +203,8 @@ def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     >>> cumsum(tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
-    (out,) = _along(cumsum_, _cast("cumsum", input, dtype), dim)
-    return _cast("cumsum", out, dtype)
+    (out,) = _along(cumsum_, in_dtype("cumsum", input, dtype), dim)
+    return in_dtype("cumsum", out, dtype)
 
 
 @public()
@@ -222,11 +219,11 @@ def cumprod(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     >>> cumprod(tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
-    given = _cast("cumprod", input, dtype)
+    given = in_dtype("cumprod", input, dtype)
     if given.dtype.is_complex:
         return _merged_along(given, dim, find("mul").apply)
     (out,) = _along(cumprod_, given, dim)
-    return _cast("cumprod", out, dtype)
+    return in_dtype("cumprod", out, dtype)
 
 
 @public()

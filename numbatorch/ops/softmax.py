@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbatorch.dtype import DType, Like, named
+from numbatorch.dtype import DType, Like
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
 from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.parts import in_dtype
 from numbatorch.ops.reduce import max_, sum_
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
@@ -151,13 +152,13 @@ def softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     >>> softmax(tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
-    return _along(softmax_, _converted("softmax", input, dtype), dim)
+    return _along(softmax_, in_dtype("softmax", input, dtype), dim)
 
 
 @public(*EVERYWHERE, "nn.functional", "special")
 def log_softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     """log(softmax(x)) along `dim`, without taking the logarithm of a rounded zero."""
-    return _along(log_softmax_, _converted("log_softmax", input, dtype), dim)
+    return _along(log_softmax_, in_dtype("log_softmax", input, dtype), dim)
 
 
 @public("nn.functional")
@@ -167,8 +168,4 @@ def softmin(input: Node, dim: int, dtype: Like | None = None) -> Node:
     >>> softmin(tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
     """
-    return _along(softmax_, -_converted("softmin", input, dtype), dim)
-
-
-def _converted(operator: str, input: Node, dtype: Like | None) -> Node:
-    return input if dtype is None else as_node(input, named(operator, dtype), input.device)
+    return _along(softmax_, -in_dtype("softmin", input, dtype), dim)

@@ -15,17 +15,13 @@ from numbatorch.errors import message
 from numbatorch.graph import Node, find
 from numbatorch.ops import moments, reduce
 from numbatorch.ops.operands import as_node, const
+from numbatorch.ops.parts import in_dtype
 from numbatorch.ops.reduction import Reduction, ValuesAndIndices
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.shape import normalize_dim
 
 Dims = int | Sequence[int] | None
 Number = int | float
-
-
-def _cast(operator: str, input: Node, dtype: Like | None) -> Node:
-    target = input.dtype if dtype is None else dt.named(operator, dtype)
-    return as_node(input, target, input.device)
 
 
 def _wide(input: Node) -> Node:
@@ -45,8 +41,8 @@ def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | N
     >>> sum(tensor([[1, 2], [3, 4]]), dim=1)
     tensor([3, 7])
     """
-    found = reduce.reduced(reduce.sum_, _cast("sum", input, dtype), dim, keepdim)
-    return found if dtype is None else _cast("sum", found, dtype)
+    found = reduce.reduced(reduce.sum_, in_dtype("sum", input, dtype), dim, keepdim)
+    return found if dtype is None else in_dtype("sum", found, dtype)
 
 
 @public()
@@ -54,14 +50,14 @@ def prod(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
     """Product over `dim`; integers and bool are multiplied in int64."""
-    x = _cast("prod", input, dtype)
+    x = in_dtype("prod", input, dtype)
     if x.dtype.is_complex:
         import_module("numbatorch.ops.complex")
         from numbatorch.ops.complex import complex_product
 
         return complex_product(x, dim, keepdim)
     found = reduce.reduced(reduce.prod, x, dim, keepdim)
-    return found if dtype is None else _cast("prod", found, dtype)
+    return found if dtype is None else in_dtype("prod", found, dtype)
 
 
 @public()
@@ -69,7 +65,7 @@ def mean(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
     """Arithmetic mean of floats; other elements need a `dtype` to be converted to first."""
-    return reduce.mean(_cast("mean", input, dtype), dim, keepdim)
+    return reduce.mean(in_dtype("mean", input, dtype), dim, keepdim)
 
 
 @public()
@@ -194,12 +190,12 @@ def nansum(
     >>> nansum(tensor([1.0, float("nan"), 2.0])).item()
     3.0
     """
-    given = _cast("nansum", input, dtype)
+    given = in_dtype("nansum", input, dtype)
     if given.dtype.kind == "f":
         missing = find("ne").apply(given, given)
         given = find("where").apply(missing, 0.0, given)
     found = reduce.reduced(reduce.sum_, given, dim, keepdim)
-    return found if dtype is None else _cast("nansum", found, dtype)
+    return found if dtype is None else in_dtype("nansum", found, dtype)
 
 
 @public()
@@ -211,7 +207,7 @@ def nanmean(
     >>> nanmean(tensor([1.0, float("nan"), 2.0])).item()
     1.5
     """
-    given = _cast("nanmean", input, dtype)
+    given = in_dtype("nanmean", input, dtype)
     return _narrowed(reduce.reduced(moments.nanmean, _wide(given), dim, keepdim), given)
 
 

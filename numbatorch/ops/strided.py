@@ -231,9 +231,12 @@ def _(g: Node, y: Node, x: Node, *, size: Shape, stride: Shape, offset: int) -> 
     return _added(x, g, _strided_places(x, size, stride, offset))
 
 
-@as_strided.writes
-def _(x: Node, value: Node, *, size: Shape, stride: Shape, offset: int) -> Node:
+def put_strided(x: Node, value: Node, *, size: Shape, stride: Shape, offset: int) -> Node:
+    """x with `value` where `as_strided` reads, at no place twice."""
     return put(x, value, _strided_places(x, size, stride, offset))
+
+
+as_strided.writes(put_strided)
 
 
 @as_strided.samples

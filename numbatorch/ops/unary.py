@@ -67,9 +67,9 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (sgn_.apply(x) if x.dtype.is_complex else sign.apply(x))
 
 
-@elementwise(numpy=np.sign, dtypes=dt.NUMBERS)
+@elementwise(numpy=lambda x: x if x.dtype.kind == "b" else np.sign(x), dtypes=dt.PLAIN)
 def sign(x: Scalar) -> Scalar:
-    """1, 0 or -1 with the sign of x; NaN for NaN. The gradient is 0."""
+    """1, 0 or -1 with the sign of x; NaN for NaN, and bool as it is. The gradient is 0."""
     return m.sign(x)
 
 

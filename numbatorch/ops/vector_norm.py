@@ -101,9 +101,9 @@ def _norm(size: Node, x: Node, order: float, dim: Dims, keepdim: bool) -> Node:
     if order == 2:
         return rooted(sum(_squares(x), dim, keepdim), None)
     zero = find("eq").apply(size, 0)
-    if order < 1 and size.requires_grad and order > 0:  # the slope at 0 is infinite, and taken as 0
+    if order < 1 and size.requires_grad:  # the slope at 0 is infinite, and taken as 0
         powers = find("pow").apply(find("where").apply(zero, 1.0, size), order)
-        powers = find("where").apply(zero, 0.0, powers)
+        powers = find("where").apply(zero, 0.0 if order > 0 else math.inf, powers)
     else:
         powers = find("pow").apply(size, order)
     return rooted(sum(powers, dim, keepdim), 1 / order)

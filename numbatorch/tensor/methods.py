@@ -184,7 +184,7 @@ _OPERATORS: dict[Callable[[str], Callable[..., Any]], dict[str, str]] = {
     },
     _reflected: {
         **{f"r{name}": name for name in ("add", "sub", "mul")},
-        "rtruediv": "div",
+        **dict.fromkeys(("rtruediv", "rdiv"), "div"),  # the second is Python 2's, and PyTorch's
         "rfloordiv": "floor_divide",
         "rmod": "remainder",
         "rlshift": "bitwise_left_shift",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType, Like, named
-from numbatorch.errors import GradientError, ShapeError, message
+from numbatorch.errors import GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, current_trace, grad_mode
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.view import (
@@ -274,10 +274,23 @@ class StrideMethods(Handle):
             "offset": offset,
         }
         base, node, steps, first = _memory(self)
+        if 0 <= offset < first:
+            problem = f"storage_offset {offset} is before place {first}"
+            row = "the memory before a view is gone with the tensor that it was a view of"
+            raise OutOfRange(message("as_strided", problem, row))
         attrs["offset"] = offset - first
         import_module("numbatorch.ops.strided")
-        from numbatorch.ops.strided import as_strided
+        from numbatorch.ops.strided import as_strided, put_strided
 
+        if base is not self and is_leaf(self.node) and self.node.requires_grad:
+            place = layout_of(self)
+            if place.overlaps:
+                problem = "no gradient flows to a leaf whose elements share places in memory"
+                raise GradientError(message("as_strided", problem, describe(self.node)))
+            start = place.offset - first
+            node = put_strided(
+                node, self.node, size=place.shape, stride=place.strides, offset=start
+            )
         found = as_strided.apply(node, **attrs)
         return base._view(found, (*steps, (as_strided, found.attrs)))
 

@@ -20,8 +20,18 @@ def test_sums_of_a_product_leave_out_what_beta_says_is_nothing() -> None:
     assert nt.addr(nt.tensor([[True]]), nt.tensor([False]), nt.tensor([True])).tolist() == [[True]]
     with pytest.raises(ShapeError, match="input does not expand to the product"):
         nt.addmm(nt.ones(3, 2), x, x)
-    with pytest.raises(DTypeError, match=r"alpha is 0\.5 for elements of int64"):
-        nt.addmm(x.long(), x.long(), x.long(), alpha=0.5)
+
+
+def test_factors_of_integers_lose_their_fraction_as_in_torch_but_not_silently() -> None:
+    x = nt.full((2, 2), 3)
+    with pytest.warns(UserWarning, match=r"addmm: alpha is 2\.5, and counts as 2 for elements of"):
+        assert nt.addmm(x, x, x, alpha=2.5).tolist() == [[39, 39], [39, 39]]
+    with pytest.warns(UserWarning, match=r"baddbmm: beta is -0\.5, and counts as 0"):
+        assert nt.baddbmm(x, x[None], x[None], beta=-0.5).tolist() == [[[18, 18], [18, 18]]]
+    assert nt.addmv(x[0], x, x[0], alpha=2.0).tolist() == [39, 39]
+    for alpha in (math.nan, math.inf, 1j):
+        with pytest.raises(DTypeError, match=r"addmv: alpha is .* for elements of int64"):
+            nt.addmv(x[0], x, x[0], alpha=alpha)
 
 
 def test_half_types_are_rounded_once() -> None:
@@ -53,6 +63,8 @@ def test_einsum_of_labels_that_repeat_and_sizes_that_broadcast() -> None:
 
 
 def test_distances_of_no_elements_and_their_gradients_at_zero() -> None:
+    apart = nt.tensor([0.0, 1.0]), nt.tensor([0.0, 3.0])
+    assert nt.nn.functional.pairwise_distance(*apart, -1.0, eps=0.0).item() == 0.0
     assert nt.cdist(nt.ones(2, 0), nt.ones(3, 0)).tolist() == [[0, 0, 0], [0, 0, 0]]
     assert nt.pdist(nt.ones(1, 4)).tolist() == []
     for p in (0.0, 0.5, 1.0, 2.0, 3.0):

@@ -117,6 +117,17 @@ def test_losses_at_special_points() -> None:
     assert math.isnan(F.mse_loss(nt.ones(0), nt.zeros(0)).item())
 
 
+def test_losses_of_integers_are_those_of_exact_differences() -> None:
+    near, far = nt.tensor([2**24 + 1]), nt.tensor([2**24])
+    assert F.margin_ranking_loss(near, far, nt.tensor([-1])).item() == 1.0
+    assert F.pairwise_distance(near, far, 1.0, eps=0.0).item() == 1.0
+    x = nt.tensor([[1, 3]], dtype=nt.uint8)  # PyTorch's differences of them wrap around
+    assert F.triplet_margin_loss(x * 0, x, x, eps=0.0, p=1).item() == 1.0
+    assert F.margin_ranking_loss(x * 0, x, x * 0 + 1, reduction="none").tolist() == [[1.0, 3.0]]
+    with pytest.raises(nt.DTypeError, match="triplet_margin_loss: has no meaning for bool"):
+        F.triplet_margin_loss(x > 0, x > 0, x > 0)
+
+
 def test_ctc_of_targets_that_do_not_fit() -> None:
     logs = nt.zeros(2, 1, 3).log_softmax(-1)
     lengths: Any = nt.tensor([[1, 1]]), [2], [2]  # equal labels take a blank between them

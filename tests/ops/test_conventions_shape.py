@@ -124,6 +124,19 @@ def test_writes_where_elements_of_a_view_are_one_are_refused() -> None:
         x.as_strided((2,), (-1,), 3)
 
 
+def test_strides_from_a_view_reach_what_it_views_while_that_is_there() -> None:
+    x = nt.arange(8.0)
+    leaf = x[3:6].requires_grad_()
+    found = leaf.as_strided((2, 2), (1, 2), 2)  # x[2], x[4]; x[3], x[5]
+    (found * nt.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+    assert found.tolist() == [[2, 4], [3, 5]]
+    assert leaf.grad is not None and leaf.grad.tolist() == [3, 2, 4]
+    alone = nt.arange(8.0)[3:6]
+    assert alone.as_strided((2,), (2,)).tolist() == [3, 5]
+    with pytest.raises(OutOfRange, match="storage_offset 2 is before place 3"):
+        alone.as_strided((2,), (1,), 2)
+
+
 def test_shapes_change_in_place() -> None:
     x = grid(2, 3)
     row = x[1]

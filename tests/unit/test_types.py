@@ -87,3 +87,10 @@ def test_a_complex_number_becomes_real_with_a_warning() -> None:
     assert z.grad is not None and z.grad.tolist() == [1, 1]
     with pytest.warns(UserWarning, match="loses the imaginary part"):
         assert z.detach().to(nt.int8).tolist() == [1, 0]
+    with pytest.warns(UserWarning, match="softmax: .* loses the imaginary part") as found:
+        assert (
+            nt.softmax(z, 0, dtype=nt.float64).tolist() == nt.softmax(z.real.double(), 0).tolist()
+        )
+    assert found[0].filename == __file__
+    with pytest.warns(UserWarning, match="cumsum: .* loses the imaginary part"):
+        assert z.cumsum(0, dtype=nt.float32).tolist() == [1, 1]
