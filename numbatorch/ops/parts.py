@@ -128,14 +128,19 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 def _sgn(x: Array) -> Array:
-    return np.where(x == 0, 0, x / np.where(x == 0, 1, np.abs(x)))
+    turn = np.angle(x)
+    return np.where(x == 0, 0, np.cos(turn) + 1j * np.sin(turn))
 
 
 @elementwise(numpy=_sgn, dtypes=dt.COMPLEX, places=())
 def sgn_(x: Scalar) -> Scalar:
     """x / |x|, the point of the unit circle at the angle of x; 0 at 0."""
-    size = abs(x)
-    return x if size == 0 else x / size
+    wide, high = abs(m.real(x)), abs(m.imag(x))
+    large = m.maximum(wide, high)
+    along = m.copysign(1, m.real(x)) if wide == large else m.real(x) / large
+    across = m.copysign(1, m.imag(x)) if high == large else m.imag(x) / large
+    size = m.sqrt(along * along + across * across)
+    return 0 if large == 0 else m.pair(along / size, across / size)
 
 
 @sgn_.vjp

@@ -119,7 +119,7 @@ def asinh(x: Scalar) -> Scalar:
     size = abs(x)
     square = size * size
     large = size > LARGE
-    inner = log1p(size if large else size + square / (1.0 + sqrt(square + 1.0)))
+    inner = log1p(size - 1.0 if large else size + square / (1.0 + sqrt(square + 1.0)))
     return copysign(inner + LN2 if large else inner, x)
 
 
@@ -129,7 +129,7 @@ def acosh(x: Scalar) -> Scalar:
     """log(x + sqrt(x**2 - 1)); NaN for x < 1."""
     above = x - 1.0
     large = x > LARGE
-    inner = log1p(x if large else above + sqrt(above * (x + 1.0)))
+    inner = log1p(above if large else above + sqrt(above * (x + 1.0)))
     return NAN if x < 1.0 else (inner + LN2 if large else inner)
 
 

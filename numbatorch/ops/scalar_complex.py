@@ -1,6 +1,7 @@
 """Complex numbers in the scalar language: each primitive and function as a body over the parts.
 
-Results are within a few ulp of the true value in the sense of |actual - true| <= ulp * |true|.
+Results are within a few ulp of the true value in the sense of |actual - true| <= ulp * |true|; of
+infinities, NaN and signed zeros they are those of C: ISO/IEC 9899:2018 (C17), annex G.6.
 W. Kahan, "Branch cuts for complex elementary functions", in "The State of the Art in Numerical
 Analysis" (1987); R. L. Smith, "Algorithm 116: complex division", CACM 5 (1962).
 """
@@ -9,11 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from numbatorch.dtype import COMPLEX
+from numbatorch.dtype import COMPLEX, float32, float64
 from numbatorch.ops.scalar import (
     Scalar,
     ScalarFunction,
     absolute,
+    convert,
     copysign,
     imag,
     pair,
@@ -22,6 +24,7 @@ from numbatorch.ops.scalar import (
     select,
     sqrt,
 )
+from numbatorch.ops.scalar_arc import cosh, sinh
 from numbatorch.ops.scalar_exp import (
     exp,
     expm1,
@@ -37,6 +40,7 @@ from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
 
 INF = math.inf
 NAN = math.nan
+EXP_88, EXP_709 = math.exp(88), math.exp(709)
 LN2 = math.log(2)
 
 # By the name of a primitive, what it does to complex numbers.
@@ -82,14 +86,18 @@ def _(x: Scalar, y: Scalar) -> Scalar:
 
 @_rule("div")
 def _(x: Scalar, y: Scalar) -> Scalar:
-    """Smith's: divided by the larger part of y first, so that y * conj(y) does not overflow."""
+    """Smith's: divided by the larger part of y first, so that y * conj(y) does not overflow.
+
+    By 0, whatever the signs of its parts, each part of x is divided by itself, as in NumPy.
+    """
     wide = absolute(real(y)) >= absolute(imag(y))
     large, small = (real(y) if wide else imag(y)), (imag(y) if wide else real(y))
-    ratio = 0 if large == 0 else small / large
-    length = large + small * ratio
+    zero = real(y) == 0 and imag(y) == 0
+    ratio = small / large
+    length = absolute(large) if zero else large + small * ratio
     along = real(x) + imag(x) * ratio if wide else real(x) * ratio + imag(x)
     across = imag(x) - real(x) * ratio if wide else imag(x) * ratio - real(x)
-    return pair(along / length, across / length)
+    return pair((real(x) if zero else along) / length, (imag(x) if zero else across) / length)
 
 
 @_rule("neg")
@@ -120,12 +128,19 @@ def _(x: Scalar) -> Scalar:
 
 @_rule("sqrt")
 def _(x: Scalar) -> Scalar:
-    """The root in the right half plane: its larger part first, without cancellation."""
-    halves = absolute(real(x)) * 0.5 + hypot(real(x) * 0.5, imag(x) * 0.5)
-    large = sqrt(halves)
-    small = 0 if large == 0 else absolute(imag(x)) / large * 0.5
-    right = real(x) >= 0
-    return pair(large if right else small, copysign(small if right else large, imag(x)))
+    """The root in the right half plane: its larger part first, without cancellation.
+
+    Of a multiple, so that nothing overflows, or loses digits to subnormals.
+    """
+    a, b = real(x), imag(x)
+    tiny = absolute(a) < 1e-30 and absolute(b) < 1e-30
+    along, across = (a * 2.0**59 if tiny else a / 8), (b * 2.0**59 if tiny else b / 8)
+    root = sqrt(absolute(along) + hypot(along, across))
+    infinite = absolute(b) == INF
+    large = INF if infinite else (root * 2.0**-30 if tiny else root * 2)
+    small = INF if infinite else (0 if large == 0 else absolute(b) / large * 0.5)
+    right = a >= 0
+    return pair(large if right else small, copysign(small if right else large, b))
 
 
 @scalar_function()
@@ -156,27 +171,83 @@ def angle(x: Scalar) -> Scalar:
 
 
 @scalar_function()
-def _hyperbolic(x: Scalar) -> Scalar:
-    """(sinh(x), cosh(x))."""
-    less = expm1(absolute(x))
+def hyperbolic(x: Scalar) -> Scalar:
+    """(sinh(x), cosh(x)) over scale, and scale, which is not 1 where they may overflow."""
+    size, scale = _in_two_steps(absolute(x))
+    less = expm1(size)
     inverse = 1 if less == INF else less / (less + 1)
-    sinh = (less + inverse) * 0.5
-    return copysign(sinh, x), INF if less == INF else 1 + less * inverse * 0.5
+    far = scale > 1
+    half = 0.5 * less + 0.5
+    sinh = half if far else (less + inverse) * 0.5
+    return copysign(sinh, x), half if far else 1 + less * inverse * 0.5, scale
+
+
+@scalar_function(float32)
+def _in_two_steps(x: Scalar) -> Scalar:
+    """(y, scale): e**x is e**y * scale. It may overflow where its product with a sine does not."""
+    far = x > 88
+    return x - 88 if far else x, EXP_88 if far else convert(1, float32)
+
+
+@_in_two_steps.at(float64)
+def _(x: Scalar) -> Scalar:
+    far = x > 709
+    return x - 709 if far else x, EXP_709 if far else convert(1, float64)
+
+
+@scalar_function()
+def circle(size: Scalar, angle: Scalar) -> Scalar:
+    """(sin(angle), cos(angle)), to be multiplied by what grows with `size`.
+
+    Those of 0 if there is no angle but an infinite size: the product is infinite, or 0, all the
+    same, and 0 times infinity is NaN.
+    """
+    lost = absolute(size) == INF and not absolute(angle) < INF
+    turn = 0 if lost else angle
+    return sin(turn), cos(turn)
 
 
 @of_complex(exp)
 def _(x: Scalar) -> Scalar:
-    size = exp(real(x))
-    flat = imag(x) == 0
-    return pair(size if flat else size * cos(imag(x)), imag(x) if flat else size * sin(imag(x)))
+    power, scale = _in_two_steps(real(x))
+    size = exp(power)
+    sine, cosine = circle(real(x), imag(x))
+    across = (1 if imag(x) == 0 else size) * sine
+    return pair(size * cosine * scale, across * scale)
 
 
 @of_complex(expm1)
 def _(x: Scalar) -> Scalar:
-    """The real part, exp(a) * cos(b) - 1, as expm1(a) * cos(b) - 2 * sin(b / 2)**2."""
-    half = sin(imag(x) * 0.5)
-    along = expm1(real(x)) * cos(imag(x)) - half * half * 2
-    return pair(along, exp(real(x)) * sin(imag(x)))
+    """The real part, exp(a) * cos(b) - 1, as expm1(a) * cos(b) - (1 - cos(b))."""
+    power, scale = _in_two_steps(real(x))
+    size = exp(power)
+    sine, cosine = circle(real(x), imag(x))
+    rest = sine * sine / (1 + cosine) if cosine > 0 else 1 - cosine
+    along = size * cosine * scale if scale > 1 else expm1(real(x)) * cosine - rest
+    return pair(along, (1 if imag(x) == 0 else size) * sine * scale)
+
+
+@of_complex(sinh)
+def _(x: Scalar) -> Scalar:
+    """sinh(a) * cos(b) + i * cosh(a) * sin(b); a zero factor makes 0 of whatever it meets."""
+    a, b = real(x), imag(x)
+    long, wide, scale = hyperbolic(a)
+    sine, cosine = circle(a, b)
+    along = long * (copysign(1, cosine) if a == 0 else cosine)
+    return pair(along * scale, (1 if b == 0 else wide) * sine * scale)
+
+
+@of_complex(cosh)
+def _(x: Scalar) -> Scalar:
+    """cosh(a) * cos(b) + i * sinh(a) * sin(b); a zero factor makes 0 of whatever it meets."""
+    a, b = real(x), imag(x)
+    long, wide, scale = hyperbolic(a)
+    sine, cosine = circle(a, b)
+    flat = b == 0
+    across = (copysign(1, a) if flat else long) * (
+        copysign(1, sine) if a == 0 and not flat else sine
+    )
+    return pair(wide * cosine * scale, across * scale)
 
 
 @of_complex(log)
@@ -195,47 +266,48 @@ def _(x: Scalar) -> Scalar:
 
 @of_complex(log2)
 def _(x: Scalar) -> Scalar:
-    return log(x) / LN2
+    y = log(x)
+    return pair(real(y) / LN2, imag(y) / LN2)
 
 
 @of_complex(sin)
 def _(x: Scalar) -> Scalar:
-    sinh, cosh = _hyperbolic(imag(x))
-    flat = imag(x) == 0
-    return pair(sin(real(x)) * cosh, imag(x) if flat else cos(real(x)) * sinh)
+    """-i * sinh(i * x)."""
+    turned = sinh(pair(-imag(x), real(x)))
+    return pair(imag(turned), -real(turned))
 
 
 @of_complex(cos)
 def _(x: Scalar) -> Scalar:
-    sinh, cosh = _hyperbolic(imag(x))
-    return pair(cos(real(x)) * cosh, -(sin(real(x)) * sinh))
+    return cosh(pair(-imag(x), real(x)))
 
 
 @of_complex(tanh)
 def _(x: Scalar) -> Scalar:
-    """Kahan's, and beyond 11, where tanh(a) is 1 in float32, what sinh(a) = exp(a) / 2 leaves."""
+    """(sinh(a) * cosh(a) + i * sin(b) * cos(b)) / (sinh(a)**2 + cos(b)**2).
+
+    Where sinh(a) is large, all of them over sinh(a).
+    """
     a, b = real(x), imag(x)
-    sinh, _cosh = _hyperbolic(clamped(a))
-    slope = tan(b)
-    beta = 1 + slope * slope
-    below = 1 + beta * sinh * sinh
-    along = beta * sqrt(1 + sinh * sinh) * sinh / below
-    far = absolute(a) > 20
-    rest = 4 * sin(b) * cos(b) * exp(-2 * absolute(a))
-    return pair(copysign(1.0, a) if far else along, rest if far else slope / below)
-
-
-@scalar_function()
-def clamped(a: Scalar) -> Scalar:
-    """a between -20 and 20, whose squared exponentials do not overflow."""
-    return maximum(minimum(a, 20), -20)
+    less = expm1(absolute(a))
+    size = (less + (1 if less == INF else less / (less + 1))) * 0.5
+    far = size > 1
+    over = 1 / size if far else 1
+    long = 1 if far else size
+    sine, cosine = circle(a, b)
+    below = long * long + cosine * over * (cosine * over)
+    along = long * sqrt(long * long + over * over) / below
+    across = sine * over * (cosine * over) / below
+    return pair(a if a == 0 else copysign(along, a), b if b == 0 else across)
 
 
 @of_complex(sigmoid)
 def _(x: Scalar) -> Scalar:
     """By tanh around the poles, which lie at odd multiples of i * pi."""
     around = absolute(real(x)) < 1
-    return tanh(x * 0.5) * 0.5 + 0.5 if around else 1 / (1 + exp(-x))
+    power = exp(x if real(x) < 0 else -x)
+    rest = (1 if real(x) >= 0 else power) / (1 + power)
+    return tanh(x * 0.5) * 0.5 + 0.5 if around else rest
 
 
 @of_complex(tan)

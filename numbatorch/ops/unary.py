@@ -144,7 +144,14 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(y)
 
 
-@elementwise(numpy=in_float64(np.expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
+def _expm1(x: Array) -> Array:
+    """NumPy's, whose complex one makes NaN of what is infinite in one part."""
+    return (
+        np.expm1(x) if x.dtype.kind == "f" else np.where(np.isfinite(x), np.expm1(x), np.exp(x) - 1)
+    )
+
+
+@elementwise(numpy=in_float64(_expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1, accurate near 0."""
     return m.expm1(x)
@@ -284,8 +291,13 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * (exp.apply(-(x * x)) * _TWO_OVER_SQRT_PI)
 
 
+def _sigmoid(x: Array) -> Array:
+    left = np.exp(np.where(x.real < 0, x, -x))
+    return np.where(x.real < 0, left, 1) / (1 + left)
+
+
 @elementwise(
-    numpy=in_float64(lambda x: 1 / (1 + np.exp(-x))),
+    numpy=in_float64(_sigmoid),
     dtypes=dt.FLOATS + dt.COMPLEX,
     places=ACTIVATION,
 )

@@ -129,3 +129,9 @@ def test_inverse_functions_of_complex_numbers_have_numpys_branch_cuts() -> None:
             found = run(getattr(scalar_complex_arc, name), x)
         fine = np.isfinite(expected)
         np.testing.assert_allclose(found[fine], expected[fine], rtol=1e-13, atol=1e-15)
+
+
+def test_float64_inverse_hyperbolic_functions_of_large_numbers() -> None:
+    x = 10.0 ** np.linspace(8, 308, 2_000)
+    for function, reference in ((scalar_arc.asinh, np.arcsinh), (scalar_arc.acosh, np.arccosh)):
+        assert errors_in_ulp(run(function, x), reference(x.astype(np.longdouble))).max() <= 2
