@@ -52,6 +52,42 @@ entry(found[specs[1].key])(ctypes.addressof(block), 0, 1)
 print(memory[0], len(found), "numba" in sys.modules)
 """
 
+# Fills the holes of memory, so that code lies below 6 GB and single pages are free above them only.
+FULL = """
+import ctypes
+import numbatorch as nt
+
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+def mapped(pages):
+    return libc.mmap(None, 4096 * pages, 3, 0x4022, -1, 0)  # read, write; private, not reserved
+
+def fill(sizes):
+    for pages in sizes:
+        last, below = mapped(pages), 0
+        while below < 300:
+            found = mapped(pages)
+            below = below + 1 if found == last - 4096 * pages else 0
+            last = found
+
+def long(x):
+    return nt.lgamma(x) + nt.digamma(x) + nt.tan(x)
+
+long(nt.tensor([0.5, 2.0])).sin().tolist()
+sizes = [256, 64, 16, 8, 4, 3, 2]
+fill(sizes)
+singles = [mapped(1) for _ in range(2000)]
+mapped(6 << 18)
+for page in singles[::2]:
+    libc.munmap(page, 4096)
+fill(sizes)
+long(nt.tensor([0.5, 2.0])).cos().tolist()
+print("linked")
+"""
+
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -182,6 +218,14 @@ def test_every_torn_write_leaves_a_pack_that_works(tmp_path: Path) -> None:
         again = PackFile(file.path, "me").read(keys)
         assert again[keys[3]] == ("new", b"new")
         assert PackFile(file.path, "other").read(keys) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says where memory is mapped as Linux does")
+def test_constants_lie_beside_the_code_that_reads_them() -> None:
+    """Code reaches 2 GB; in a process that has mapped more, holes are further apart."""
+    command = [sys.executable, "-c", FULL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "linked\n", done.stderr[-1000:]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have another kind of owner there")

@@ -162,7 +162,10 @@ def _jit_compiler() -> Any:
         from numbatorch.language import processor
 
         machine = target.machine(processor.host(), jit=True)
-        _jit = llvm.create_lljit_compiler(machine, suppress_errors=True)
+        # RuntimeDyld may put constants further away from code than its addresses reach. On Windows,
+        # where JITLink does not know the objects, kernels are of the large code model.
+        near = sys.platform != "win32"
+        _jit = llvm.create_lljit_compiler(machine, use_jit_link=near, suppress_errors=True)
     return _jit
 
 
