@@ -9,7 +9,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
-from numbatorch.ops import scalar_complex, scalar_trig
+from numbatorch.ops import scalar_arc, scalar_complex
 from numbatorch.ops import scalar_complex_arc as m
 from numbatorch.ops.compare import eq, lt, where
 from numbatorch.ops.operands import zeros_like
@@ -130,7 +130,7 @@ def atan2(y: Scalar, x: Scalar) -> Scalar:
 
     The gradient at (0, 0) is 0.
     """
-    return scalar_trig.atan2(y, x)
+    return scalar_arc.atan2(y, x)
 
 
 @atan2.vjp

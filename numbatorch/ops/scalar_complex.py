@@ -24,7 +24,7 @@ from numbatorch.ops.scalar import (
     select,
     sqrt,
 )
-from numbatorch.ops.scalar_arc import cosh, sinh
+from numbatorch.ops.scalar_arc import atan2, cosh, sinh
 from numbatorch.ops.scalar_exp import (
     exp,
     expm1,
@@ -36,7 +36,7 @@ from numbatorch.ops.scalar_exp import (
     sigmoid,
     tanh,
 )
-from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
+from numbatorch.ops.scalar_trig import cos, sin, tan
 
 INF = math.inf
 NAN = math.nan

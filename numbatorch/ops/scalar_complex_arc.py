@@ -25,6 +25,7 @@ from numbatorch.ops.scalar_arc import (
     asin,
     asinh,
     atan,
+    atan2,
     atanh,
     cosh,
     cospi,
@@ -34,7 +35,6 @@ from numbatorch.ops.scalar_arc import (
 )
 from numbatorch.ops.scalar_complex import circle, hyperbolic, of_complex
 from numbatorch.ops.scalar_exp import exp, exp2, log, log1p, log10, logaddexp
-from numbatorch.ops.scalar_trig import atan2
 
 INF = math.inf
 LN2, LN2_LOW = math.log(2), 2.3190468138462996e-17

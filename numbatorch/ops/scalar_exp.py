@@ -155,9 +155,7 @@ def truncated(x: Scalar, *, mask: int) -> Scalar:
 
 
 @scalar_function()
-def _split_exponent(
-    x: Scalar, *, ln2: tuple[float, float], magic: float, magic_bits: int
-) -> Scalar:
+def split_exponent(x: Scalar, *, ln2: tuple[float, float], magic: float, magic_bits: int) -> Scalar:
     """(n, r): x = n * ln(2) + r with |r| <= ln(2) / 2, n an integer."""
     shifted = x * LOG2E + magic
     whole = shifted - magic
@@ -177,14 +175,14 @@ def scaled(y: Scalar, n: Scalar, *, mantissa: int, bias: int) -> Scalar:
 def exp(x: Scalar) -> Scalar:
     """e**x."""
     x = clamp(x, low=-104.0, high=89.0)
-    n, r = _split_exponent(x, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+    n, r = split_exponent(x, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
     return scaled(1.0 + (r + r * r * horner(r, EXP32)), n, mantissa=23, bias=127)
 
 
 @exp.at(float64)
 def _(x: Scalar) -> Scalar:
     x = clamp(x, low=-746.0, high=710.0)
-    n, r = _split_exponent(x, ln2=LN2_64, magic=ROUND64, magic_bits=ROUND64_BITS)
+    n, r = split_exponent(x, ln2=LN2_64, magic=ROUND64, magic_bits=ROUND64_BITS)
     return scaled(1.0 + (r + r * r * horner(r, EXP64)), n, mantissa=52, bias=1023)
 
 
@@ -199,7 +197,7 @@ def _expm1_scaled(e: Scalar, n: Scalar, *, mantissa: int, bias: int) -> Scalar:
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1."""
     bounded = clamp(x, low=-18.0, high=89.0)
-    n, r = _split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+    n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
     y = _expm1_scaled(r + r * r * horner(r, EXP32), n, mantissa=23, bias=127)
     return x if abs(x) < 3e-8 else y
 
@@ -207,7 +205,7 @@ def expm1(x: Scalar) -> Scalar:
 @expm1.at(float64)
 def _(x: Scalar) -> Scalar:
     bounded = clamp(x, low=-38.0, high=710.0)
-    n, r = _split_exponent(bounded, ln2=LN2_64, magic=ROUND64, magic_bits=ROUND64_BITS)
+    n, r = split_exponent(bounded, ln2=LN2_64, magic=ROUND64, magic_bits=ROUND64_BITS)
     y = _expm1_scaled(r + r * r * horner(r, EXP64), n, mantissa=52, bias=1023)
     return x if abs(x) < 5e-17 else y
 
@@ -250,7 +248,7 @@ def log_special(x: Scalar, y: Scalar) -> Scalar:
 
 
 @scalar_function()
-def _log_sum(f: Scalar, k: Scalar, *, ln2: tuple[float, float], real: DType) -> Scalar:
+def log_sum(f: Scalar, k: Scalar, *, ln2: tuple[float, float], real: DType) -> Scalar:
     """log(1 + f) + k * ln(2)."""
     high, low = ln2
     exponent = convert(k, real)
@@ -262,17 +260,17 @@ def _log_sum(f: Scalar, k: Scalar, *, ln2: tuple[float, float], real: DType) -> 
 def log(x: Scalar) -> Scalar:
     """The natural logarithm."""
     k, m = split_float(x)
-    return log_special(x, _log_sum(m - 1.0, k, ln2=LN2_32, real=float32))
+    return log_special(x, log_sum(m - 1.0, k, ln2=LN2_32, real=float32))
 
 
 @log.at(float64)
 def _(x: Scalar) -> Scalar:
     k, m = split_float(x)
-    return log_special(x, _log_sum(m - 1.0, k, ln2=LN2_64, real=float64))
+    return log_special(x, log_sum(m - 1.0, k, ln2=LN2_64, real=float64))
 
 
 @scalar_function()
-def _one_plus(x: Scalar) -> Scalar:
+def one_plus(x: Scalar) -> Scalar:
     """(u, e): u = 1 + x rounded, e the error of the rounding."""
     u = 1.0 + x
     part = u - 1.0
@@ -282,19 +280,19 @@ def _one_plus(x: Scalar) -> Scalar:
 @scalar_function(float32)
 def log1p(x: Scalar) -> Scalar:
     """log(1 + x)."""
-    u, error = _one_plus(x)
+    u, error = one_plus(x)
     k, m = split_float(u)
     f = (m - 1.0) + error * from_bits((127 - minimum(k, 127)) << 23)
-    y = log_special(u, _log_sum(f, k, ln2=LN2_32, real=float32))
+    y = log_special(u, log_sum(f, k, ln2=LN2_32, real=float32))
     return x if x == 0.0 or x == INF else y
 
 
 @log1p.at(float64)
 def _(x: Scalar) -> Scalar:
-    u, error = _one_plus(x)
+    u, error = one_plus(x)
     k, m = split_float(u)
     f = (m - 1.0) + error * from_bits((1023 - minimum(k, 1023)) << 52)
-    y = log_special(u, _log_sum(f, k, ln2=LN2_64, real=float64))
+    y = log_special(u, log_sum(f, k, ln2=LN2_64, real=float64))
     return x if x == 0.0 or x == INF else y
 
 

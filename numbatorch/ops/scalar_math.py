@@ -18,6 +18,7 @@ from numbatorch.ops.scalar import (
     trunc,
     truth,
 )
+from numbatorch.ops.scalar_arc import atan2
 from numbatorch.ops.scalar_complex import angle, hypot
 from numbatorch.ops.scalar_error import erf, ndtr, normal_cdf
 from numbatorch.ops.scalar_exp import (
@@ -47,7 +48,7 @@ from numbatorch.ops.scalar_power import (
     remainder,
     truncated_remainder,
 )
-from numbatorch.ops.scalar_trig import atan2, cos, sin, tan
+from numbatorch.ops.scalar_trig import cos, sin, tan
 
 __all__ = [
     "angle",

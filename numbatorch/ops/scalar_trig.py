@@ -8,7 +8,6 @@ import math
 from numbatorch.dtype import float32, float64, int64, uint32, uint64
 from numbatorch.ops.scalar import (
     Scalar,
-    also_float32,
     bits,
     convert,
     copysign,
@@ -20,9 +19,6 @@ from numbatorch.ops.scalar import (
 )
 from numbatorch.ops.scalar_exp import ROUND64
 from numbatorch.ops.scalar_fused import fused_horner
-
-INF = math.inf
-NAN = math.nan
 
 # 2 / pi times 2**0, 2**30, 2**60 and 2**90 modulo 4, in parts: the products of the first two, of 29
 # bits, with a float32 are exact.
@@ -112,26 +108,7 @@ TWO_OVER_PI_DIGITS = (
     0x3C439041,
     0xFE5163AB,
 )
-# atan(r) / r**3 - 1 / r**2 in r**2 for |r| <= 0.66, as a quotient: S. L. Moshier, Cephes,
-# https://www.netlib.org/cephes
-ATAN64_OVER = (
-    -8.750608600031904122785e-1,
-    -1.615753718733365076637e1,
-    -7.500855792314704667340e1,
-    -1.228866684490136173410e2,
-    -6.485021904942025371773e1,
-)
-ATAN64_UNDER = (
-    1.0,
-    2.485846490142306297962e1,
-    1.650270098316988542046e2,
-    4.328810604912902668951e2,
-    4.853903996359136964868e2,
-    1.945506571482613964425e2,
-)
-PI, PI_LOW = math.pi, 1.2246467991473532e-16
 HALF_PI, HALF_PI_LOW = math.pi / 2, 6.123233995736766e-17
-QUARTER_PI, QUARTER_PI_LOW = math.pi / 4, 3.061616997868383e-17
 HALF_PI32 = (1.5707964, -4.371139e-08)
 
 # (sin(r) - r) / r**3 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2 for |r| <= pi / 4;
@@ -463,27 +440,3 @@ def _(x: Scalar) -> Scalar:
     quadrant, r, e = _reduce_long(x)
     y = _tan_at(quadrant, _sin_tailed(r, e), _cos_tailed(r, e))
     return x if abs(x) < 1e-8 else y
-
-
-@scalar_function(float64)
-def atan_between(x: Scalar) -> Scalar:
-    """atan(x) for 0 <= x <= 1."""
-    far = x > 0.66
-    r = (x - 1) / (x + 1) if far else x
-    square = r * r
-    inner = r * (square * horner(square, ATAN64_OVER) / horner(square, ATAN64_UNDER)) + r
-    return QUARTER_PI + (inner + QUARTER_PI_LOW) if far else inner
-
-
-@also_float32
-@scalar_function(float64)
-def atan2(y: Scalar, x: Scalar) -> Scalar:
-    """The angle of the point (x, y) to the x axis, from -pi to pi."""
-    wide, high = abs(x), abs(y)
-    steep = high > wide
-    large, small = (high if steep else wide), (wide if steep else high)
-    ratio = 1 if wide == INF and high == INF else (0 if large == 0 else small / large)
-    inner = atan_between(ratio)
-    first = HALF_PI - inner + HALF_PI_LOW if steep else inner
-    turned = PI - first + PI_LOW if copysign(1.0, x) < 0 else first
-    return NAN if x != x or y != y else copysign(turned, y)
