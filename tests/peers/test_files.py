@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import numbatorch as nt
+from tests.peers.sides import torch
 
 # Package, and a file of weights in it: rows of pickles of old versions, and an archive.
 PUBLISHED = {

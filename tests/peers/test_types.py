@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import numbatorch as nt
+from tests.peers.sides import torch
 
 NAMES = """float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64
 complex128""".split()

@@ -1,5 +1,6 @@
 """What `import numbatorch` loads, and what it costs."""
 
+import ast
 import json
 import os
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 LAZY = ["numba", "llvmlite", "ml_dtypes", "tokenizers", "huggingface_hub", "safetensors", "tqdm"]
 NEVER = ["torch", "transformers", "hypothesis", "pytest"]
+PEERS = {"torch", "transformers", "expecttest", "array_api_strict", "llama_cpp", "onnxruntime"}
+TESTS = Path(__file__).parents[1]
+SIDES = "tests.peers.sides"  # skips where PyTorch is not installed
 BUDGET_SECONDS = 0.08
 
 
@@ -48,3 +52,23 @@ def test_import_is_quick(tmp_path: Path) -> None:
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     seconds = min(float(run(code, **compiled)) for _ in range(7))
     assert seconds <= BUDGET_SECONDS, f"{seconds * 1e3:.0f} ms over importing numpy"
+
+
+def imported_at_once(path: Path) -> list[str]:
+    """Packages of peers that a file imports although nothing has looked whether they are there."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    looks = [n.lineno for n in tree.body if "importorskip" in ast.dump(n)]
+    looks += [n.lineno for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == SIDES]
+    found = []
+    for node in tree.body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if node.lineno < min(looks, default=sys.maxsize):
+            found += [name for name in names if name.split(".")[0] in PEERS]
+    return found
+
+
+def test_tests_are_collected_where_no_peer_is_installed() -> None:
+    files = sorted(TESTS.rglob("test_*.py"))
+    found = {path.name: imported_at_once(path) for path in files}
+    assert not {name: names for name, names in found.items() if names}
