@@ -25,10 +25,23 @@ class GeqrfResult(NamedTuple):
     a: Tensor
     tau: Tensor
 
+class HistogramResult(NamedTuple):
+    hist: Tensor
+    bin_edges: Tensor
+
+class HistogramddResult(NamedTuple):
+    hist: Tensor
+    bin_edges: Tensor
+
 class LUResult(NamedTuple):
     P: Tensor
     L: Tensor
     U: Tensor
+
+class LowRankResult(NamedTuple):
+    U: Tensor
+    S: Tensor
+    V: Tensor
 
 class QRResult(NamedTuple):
     Q: Tensor
@@ -213,6 +226,8 @@ __all__ = [
     "hardshrink",
     "heaviside",
     "histc",
+    "histogram",
+    "histogramdd",
     "hsplit",
     "hstack",
     "hypot",
@@ -269,6 +284,7 @@ __all__ = [
     "logit",
     "logsumexp",
     "lt",
+    "lu",
     "lu_solve",
     "lu_unpack",
     "masked_fill",
@@ -315,6 +331,7 @@ __all__ = [
     "ormqr",
     "outer",
     "pairwise_distance",
+    "pca_lowrank",
     "pdist",
     "permute",
     "pinverse",
@@ -382,6 +399,7 @@ __all__ = [
     "subtract",
     "sum",
     "svd",
+    "svd_lowrank",
     "swapaxes",
     "swapdims",
     "t",
@@ -741,6 +759,22 @@ def hann_window(
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
 def heaviside(input: Tensor, values: Tensor) -> Tensor: ...
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor: ...
+def histogram(
+    input: Tensor,
+    bins: int | Tensor = 100,
+    *,
+    range: Sequence[float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> HistogramResult: ...
+def histogramdd(
+    input: Tensor,
+    bins: int | Sequence[int] | Sequence[Tensor],
+    *,
+    range: Sequence[float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> HistogramddResult: ...
 def hsplit(input: Tensor, indices_or_sections: Sizes) -> tuple[Tensor, ...]: ...
 def hstack(tensors: Sequence[Tensor]) -> Tensor: ...
 def hypot(input: Tensor, other: Tensor) -> Tensor: ...
@@ -842,6 +876,7 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor: ...
 def logit(input: Tensor, eps: float | None = None) -> Tensor: ...
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor: ...
 def lt(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]: ...
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor: ...
 def lu_unpack(
     LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
@@ -937,6 +972,9 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor: ...
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: Number = 2.0, eps: float = 1e-06, keepdim: bool = False
 ) -> Tensor: ...
+def pca_lowrank(
+    A: Tensor, q: int | None = None, center: bool = True, niter: int = 2
+) -> LowRankResult: ...
 def pdist(input: Tensor, p: Number = 2) -> Tensor: ...
 def permute(input: Tensor, dims: Sizes) -> Tensor: ...
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor: ...
@@ -1089,6 +1127,9 @@ def sum(
     input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Tensor: ...
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> SVDResult: ...
+def svd_lowrank(
+    A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None
+) -> LowRankResult: ...
 def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor: ...
 def swapdims(input: Tensor, dim0: int, dim1: int) -> Tensor: ...
 def t(input: Tensor) -> Tensor: ...

@@ -13,6 +13,10 @@ Number = int | float | builtins.complex
 Dims = int | Sequence[int] | None
 Sizes = int | Sequence[int]
 
+class CholeskyResult(NamedTuple):
+    L: Tensor
+    info: Tensor
+
 class EigResult(NamedTuple):
     eigenvalues: Tensor
     eigenvectors: Tensor
@@ -64,6 +68,7 @@ class SolveResult(NamedTuple):
 
 __all__ = [
     "cholesky",
+    "cholesky_ex",
     "cond",
     "cross",
     "det",
@@ -103,6 +108,9 @@ __all__ = [
 ]
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor: ...
+def cholesky_ex(
+    A: Tensor, *, upper: bool = False, check_errors: bool = False
+) -> CholeskyResult: ...
 def cond(A: Tensor, p: Number | Literal['fro', 'nuc'] | None = None) -> Tensor: ...
 def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor: ...
 def det(A: Tensor) -> Tensor: ...

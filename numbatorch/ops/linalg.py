@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -180,38 +181,38 @@ def solve(A: Node, B: Node, *, left: bool = True) -> Node:
     >>> solve(tensor([[2.0, 0.0], [0.0, 4.0]]), tensor([2.0, 2.0])).tolist()
     [1.0, 0.5]
     """
-    check("linalg.solve", A, square=True)
-    check_alike("linalg.solve", A, B)
+    matrix, right, finish = system("linalg.solve", A, B, left)
+    return finish(solve_.apply(matrix, right))
+
+
+def system(
+    operator: str, A: Node, B: Node, left: bool
+) -> tuple[Node, Node, Callable[[Node], Node]]:
+    """Matrices L and R of one batch, and what makes X of `solve` of the Y with L Y = R."""
+    check(operator, A, square=True)
+    check_alike(operator, A, B)
     vector = len(B.shape) == 1 or (len(B.shape) == len(A.shape) - 1 and B.shape == A.shape[:-1])
     if not B.shape:
-        raise ShapeError(message("linalg.solve", "B is 0-d", f"A {describe(A)}"))
-    right = view.unsqueeze(B, -1) if vector else B
-    if not left and not vector:
-        return turned(solved("linalg.solve", turned(A), turned(right)))
-    found = solved("linalg.solve", A if left else turned(A), right)
-    return view.reshape.apply(found, shape=found.shape[:-1]) if vector else found
+        raise ShapeError(message(operator, "B is 0-d", f"A {describe(A)}"))
+    matrix = A if left else turned(A)
+    if vector:
+        pair = _aligned(operator, matrix, view.unsqueeze(B, -1))
+        return *pair, lambda Y: view.reshape.apply(Y, shape=Y.shape[:-1])
+    if left:
+        return *_aligned(operator, matrix, B), lambda Y: Y
+    return *_aligned(operator, matrix, turned(B)), turned
+
+
+def _aligned(operator: str, A: Node, B: Node) -> tuple[Node, Node]:
+    if A.shape[-1] != B.shape[-2]:
+        rows = (f"A {describe(A)}", f"B {describe(B)}")
+        raise ShapeError(message(operator, "A and B have different numbers of rows", *rows))
+    return joint_batch(operator, A, B)
 
 
 def solved(operator: str, A: Node, B: Node) -> Node:
     """X with A X = B; batches broadcast."""
-    if A.shape[-1] != B.shape[-2]:
-        rows = (f"A {describe(A)}", f"B {describe(B)}")
-        raise ShapeError(message(operator, "A and B have different numbers of rows", *rows))
-    return solve_.apply(*joint_batch(operator, A, B))
-
-
-class SolveResult(NamedTuple):
-    """The solution, and info (...): 0, or which pivot of a singular matrix is 0."""
-
-    result: Node
-    info: Node
-
-
-@public("linalg")
-def solve_ex(A: Node, B: Node, *, left: bool = True, check_errors: bool = False) -> SolveResult:
-    """As `linalg.solve`, and which pivot of a singular matrix is 0."""
-    del check_errors
-    return SolveResult(solve(A, B, left=left), inv_ex_.parts(A)[1])
+    return solve_.apply(*_aligned(operator, A, B))
 
 
 def _triangular_reference(A: Array, B: Array, *, upper: bool, unitriangular: bool) -> Array:
@@ -288,11 +289,7 @@ def solve_triangular(
 
 def triangular(A: Node, B: Node, upper: bool, unitriangular: bool = False) -> Node:
     """X with A X = B, for a triangle of A; batches broadcast."""
-    if A.shape[-1] != B.shape[-2]:
-        rows = (f"A {describe(A)}", f"B {describe(B)}")
-        problem = "A and B have different numbers of rows"
-        raise ShapeError(message("linalg.solve_triangular", problem, *rows))
-    A, B = joint_batch("linalg.solve_triangular", A, B)
+    A, B = _aligned("linalg.solve_triangular", A, B)
     return solve_triangular_.apply(A, B, upper=upper, unitriangular=unitriangular)
 
 
@@ -331,7 +328,11 @@ def _(A: Node) -> tuple[Shape, DType]:
 
 @cholesky_.vjp
 def _(g: Node, y: Node, A: Node) -> Node:
-    """L^-H P L^-1 with P the lower half of L^H g."""
+    return cholesky_gradient(g, y)
+
+
+def cholesky_gradient(g: Node, y: Node) -> Node:
+    """L^-H P L^-1 with P the lower half of L^H g, of L = y."""
     inner = product(adjoint(y), triangle(g, True, True))
     half = triangle(inner, True, False) + triangle(triangle(inner, True, True), False, True) * 0.5
     upper = adjoint(y)

@@ -190,7 +190,18 @@ FAMILIES = {
         "special": "digamma gammainc gammaincc gammaln multigammaln polygamma psi zeta",
     },
     "ops.grid": {"nn.functional": "affine_grid grid_sample", "records": "affine_grid grid_sample"},
+    "ops.histograms": {
+        "Tensor": "histogram",
+        "nt": "histogram histogramdd",
+        "records": "histogram",
+    },
     "ops.index": {"records": "gather index_add scatter_add take"},
+    "ops.infos": {
+        "Tensor": "lu",
+        "linalg": "cholesky_ex solve_ex",
+        "nt": "lu",
+        "records": "cholesky_ex solve_ex",
+    },
     "ops.interpolate": {
         "nn.functional": "interpolate upsample upsample_bilinear upsample_nearest",
         "records": "interpolate",
@@ -204,7 +215,7 @@ FAMILIES = {
     "ops.layers": {"nn.functional": "layer_norm normalize rms_norm", "nt": "layer_norm rms_norm"},
     "ops.linalg": {
         "Tensor": "cholesky_inverse cholesky_solve inverse triangular_solve",
-        "linalg": "cholesky inv inv_ex solve solve_ex solve_triangular",
+        "linalg": "cholesky inv inv_ex solve solve_triangular",
         "nt": "cholesky_inverse cholesky_solve inverse triangular_solve",
         "records": "cholesky inv inv_ex solve solve_triangular",
     },
@@ -219,6 +230,7 @@ FAMILIES = {
         "nn.functional": "cross_entropy linear_cross_entropy nll_loss",
         "records": "cross_entropy nll_loss",
     },
+    "ops.low_rank": {"nt": "pca_lowrank svd_lowrank"},
     "ops.margin_loss": {
         "nn.functional": (
             "cosine_embedding_loss hinge_embedding_loss margin_ranking_loss multi_margin_loss "

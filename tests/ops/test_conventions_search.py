@@ -44,6 +44,21 @@ def test_counts() -> None:
         nt.bincount(nt.tensor([-1]))
 
 
+def test_histograms_at_their_bounds() -> None:
+    x = nt.tensor([NAN, -1.0, 0.0, 0.5, 1.0, 2.0])
+    assert nt.histogram(x, nt.tensor([0.0, 0.5, 1.0])).hist.tolist() == [1, 2]
+    assert nt.histogram(nt.full((2,), 3.0), 2).bin_edges.tolist() == [2.5, 3.0, 3.5]
+    assert nt.histogram(nt.zeros(0), 2).bin_edges.tolist() == [0.0, 0.5, 1.0]
+    assert nt.histogramdd(nt.ones(3, 2), [1, 2], range=[0, 1, 0, 1]).hist.tolist() == [[0, 3]]
+    weight = nt.ones(6, requires_grad=True)
+    hist = nt.histogram(x, 2, range=(0.0, 1.0), weight=weight).hist
+    (hist * nt.tensor([2.0, 3.0])).sum().backward()
+    assert weight.grad is not None and weight.grad.tolist() == [0, 0, 2, 3, 3, 0]
+    for wrong in ((x, 0), (x, nt.tensor([1.0])), (x.long(), 2)):
+        with pytest.raises((OutOfRange, ShapeError, DTypeError), match="histogram"):
+            nt.histogram(*wrong)
+
+
 def test_distinct_elements() -> None:
     x = nt.tensor([2.0, NAN, -0.0, 0.0, NAN, 2.0])
     found, inverse, counts = nt.unique(x, return_inverse=True, return_counts=True)

@@ -160,3 +160,42 @@ def test_second_derivative_of_a_short_time_transform() -> None:
     gradcheck(nt.grad(power), x)
     again = nt.istft(nt.stft(x, 4, 2, window=window, return_complex=True), 4, 2, window=window)
     assert_close(again, x.numpy(), kind="composite")
+
+
+def test_matrices_that_have_no_factor_are_told_by_a_number_or_an_error() -> None:
+    good, singular = [[2.0, 1.0], [1.0, 3.0]], [[1.0, 2.0], [2.0, 4.0]]
+    both, ones = nt.tensor([good, singular]), nt.ones(2, 2, 1)
+    X, info = nt.linalg.solve_ex(both, ones)
+    assert info.tolist() == [0, 2] and X[0].isfinite().all() and not X[1].isfinite().any()
+    L, info = nt.linalg.cholesky_ex(both - 3 * both[1:] * nt.tensor([[[0.0]], [[1.0]]]))
+    assert info.tolist() == [0, 1] and L[0].isfinite().all() and L[1].tril().isnan().sum() == 3
+    assert nt.linalg.lu_factor_ex(both).info.tolist() == [0, 2]
+    assert nt.lu(both, get_infos=True)[2].tolist() == [0, 2] and len(both.lu()) == 2
+    for call in (
+        lambda: nt.linalg.lu_factor(both).LU,
+        lambda: nt.linalg.lu_factor_ex(both, check_errors=True).LU,
+        lambda: nt.linalg.solve_ex(both, ones, check_errors=True).result,
+        lambda: nt.linalg.cholesky_ex(-both, check_errors=True).L,
+    ):
+        with pytest.raises(nt.LinAlgError):
+            call().tolist()
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (2, 5, 7)])
+def test_random_vectors_find_a_low_rank(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    *batch, M, N = shape
+    A = rng.standard_normal((*batch, M, 3)) @ rng.standard_normal((*batch, 3, N))
+    x = nt.tensor(A, requires_grad=True)
+    U, S, V = nt.svd_lowrank(x, q=3)
+    assert_close((U * S.unsqueeze(-2) @ V.mT).detach(), A, kind="composite")
+    assert_close(S.detach(), np.linalg.svd(A, compute_uv=False)[..., :3], kind="composite")
+    S.sum().backward()
+    left, _, right = np.linalg.svd(A, full_matrices=False)  # d(sum of S) = U V^T
+    assert x.grad is not None
+    assert_close(x.grad, left[..., :3] @ right[..., :3, :], kind="gradient")
+    middle = A - A.mean(-2, keepdims=True)
+    found = nt.pca_lowrank(x.detach(), q=3, niter=4).S
+    assert_close(found, np.linalg.svd(middle, compute_uv=False)[..., :3], kind="composite")
+    with pytest.raises(nt.OutOfRange, match="pca_lowrank: q is 8, not from 0 to"):
+        nt.pca_lowrank(x, q=8)

@@ -31,9 +31,7 @@ REASONS = {
         special.shifted_chebyshev_polynomial_v special.shifted_chebyshev_polynomial_w
         special.spherical_bessel_j0""",
     "there is no complex32": "chalf",
-    "not there yet": """
-        histogram histogramdd linalg.cholesky_ex linalg.ldl_factor linalg.ldl_factor_ex
-        linalg.ldl_solve lu""",
+    "not there yet": "linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve",
 }
 
 # Names of the database that numbatorch does not have.
@@ -52,7 +50,6 @@ EXCEPT: dict[str, str] = {
     "nn.functional.ctc_loss": ROUNDED,
     "nn.functional.hardsigmoid": TORCH,
     "scatter": NUMBER,
-    **dict.fromkeys(("pca_lowrank", "svd_lowrank"), "not there yet"),
 }
 # Variants whose method or in-place form fails, and why.
 FORMS = {

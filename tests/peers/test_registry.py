@@ -38,6 +38,7 @@ NO_PEER = {
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
     "eig": BASES,
+    "histogram": "PyTorch has no gradient of the weights: its operator database compares",
     "eigvals": "in no order: the properties compare with LAPACK",
     "lstsq": "PyTorch gives residuals as well: its operator database compares",
     "pinv": "PyTorch wants no gradient of tolerances: its operator database compares",
