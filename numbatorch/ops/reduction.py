@@ -68,6 +68,8 @@ class State:
             default (x,), or (x, index) if that is two words, is a state, and merged.
         finish: (*state, count) -> the result of count elements, or a tuple of results; by default
             the words. The count is of the dtype of the first word.
+        extreme: `larger` or `smaller` where the words are that of all elements, and the place of
+            the first that equals it: what stands before it need not be looked at one by one.
     """
 
     merge: Function
@@ -75,6 +77,7 @@ class State:
     words: Callable[[DType], tuple[DType, ...]] = _alone
     step: Function | None = None
     finish: Function | None = None
+    extreme: Form | None = None
 
     @property
     def plain(self) -> bool:

@@ -11,6 +11,8 @@ from numbatorch.passes.emit_walk import BLOCK, CHUNK, GROUP, MAX_GROUPS, Walk
 from numbatorch.passes.target import Grid
 from numbatorch.shape import numel
 
+SEARCHED = 256  # elements that are searched for one
+
 Kernel = tuple[EmittedKernel, list[Any], Grid]
 Scratch = Callable[[int], Any]
 
@@ -28,7 +30,8 @@ class Row:
     def __init__(self, walk: Walk, parts: int, scratch: Scratch) -> None:
         self.walk = walk
         long = walk.extents.reduced[-1] >= BLOCK and not walk.target.groups
-        self.blocked = long and not walk.state.is_chain()
+        self.searched = long and walk.state.op.state.extreme is not None
+        self.blocked = long and not self.searched and not walk.state.is_chain()
         self.best = walk.state.names("best")
         self.extra: list[tuple[str, Any]] = []
         if self.blocked:
@@ -37,7 +40,7 @@ class Row:
     @property
     def form(self) -> str:
         """What the form's name ends in."""
-        return "blocked" if self.blocked else ""
+        return "blocked" if self.blocked else "searched" if self.searched else ""
 
     def thread(self) -> list[str]:
         """Statements at the start of a thread."""
@@ -56,6 +59,8 @@ class Row:
     def stretch(self, count: str, first: str) -> list[str]:
         """Loop over `count` elements from `pp<n>` on, the first of which is number `first`."""
         walk, state = self.walk, self.walk.state
+        if self.searched:
+            return self._search(count, first)
         if not self.blocked:
             step = walk.visit(self.best, "i", f"{first} + i")
             return [f"for i in range({count}):", *indent(step, 1)]
@@ -69,6 +74,47 @@ class Row:
             *indent(walk.visit(self.best, "at", f"{first} + at"), 2),
             *indent(state.store(places, self.best), 2),
             f"    ahead += {BLOCK}",
+        ]
+
+    def _search(self, count: str, first: str) -> list[str]:
+        """The extreme of each block counts as an element there; then the one chosen is looked for.
+
+        Extremes are vector code, and elements of one block only are compared one by one.
+        """
+        walk, state = self.walk, self.walk.state
+
+        def block(size: str) -> list[str]:
+            lines, value = walk.element("at")
+            return [
+                *state.begin_extreme("top"),
+                f"for i in range({size}):",
+                "    at = ahead + i",
+                *indent([*lines, *state.extreme("top", value)], 1),
+                *state.step(self.best, "top", f"{first} + ahead"),
+            ]
+
+        lines, value = walk.element("at")
+        named, test = state.equals(self.best[0], value)
+        return [
+            "ahead = 0",
+            f"while ahead + {SEARCHED} <= {count}:",
+            *indent(block(str(SEARCHED)), 1),
+            f"    ahead += {SEARCHED}",
+            f"if ahead < {count}:",
+            *indent(block(f"{count} - ahead"), 1),
+            f"ahead = {self.best[1]} - ({first})",
+            f"if ahead >= 0 and ahead < {count}:",
+            f"    many = min({SEARCHED}, {count} - ahead)",
+            "    nearest = many",
+            "    for i in range(many):",
+            "        at = ahead + i",
+            *indent([*lines, *named], 2),
+            f"        nearest = min(nearest, select({test}, i, many))",
+            "    if nearest < many:",
+            "        at = ahead + nearest",
+            *indent([*lines, *named], 2),
+            f"        {self.best[0]} = word",
+            f"        {self.best[1]} = {first} + at",
         ]
 
     def end(self) -> list[str]:

@@ -63,7 +63,8 @@ class StateText:
         words = ",".join(word.name for word in self.words)
         begun = [value.name for value in state.begun(Builder(), self.element)]
         kinds = [self._dtype(v).name for v in self._numbers.values()]
-        return digest(_digest(state), words, repr(begun), repr(attrs), repr(kinds))
+        extreme = state.extreme and state.extreme.name
+        return digest(_digest(state), words, repr(begun), repr(attrs), repr(kinds), repr(extreme))
 
     def _dtype(self, value: Any) -> DType:
         return self.target.real if isinstance(value, float) else dt.int64
@@ -97,6 +98,27 @@ class StateText:
         if self.needs_position():
             lines.append(f"position = {position}")
         return [*lines, *_assigned(builder, state, results)]
+
+    def begin_extreme(self, name: str) -> list[str]:
+        """Statement that makes a word the extreme of no elements."""
+        begun = self.op.state.begun(Builder(), self.element)
+        return [f"{name} = {begun[0].name}"]
+
+    def extreme(self, name: str, x: str) -> list[str]:
+        """Statements that take the element `x` into an extreme."""
+        builder, _attrs = self._builder("tv")
+        word = builder.input(name, self.words[0])
+        value = builder.cast(builder.input("x", self.element.compute), self.words[0])
+        assert self.op.state.extreme is not None
+        found = builder.expand(self.op.state.extreme, [word, value], {})
+        return [f"x = {x}", *_assigned(builder, [word], [found])]
+
+    def equals(self, name: str, x: str) -> tuple[list[str], str]:
+        """Statements that name the element `x` a word, and the test whether it is a given one."""
+        builder, _attrs = self._builder("ev")
+        value = builder.cast(builder.input("x", self.element.compute), self.words[0])
+        lines = [f"x = {x}", *print_numba(builder, [value]), f"word = {value.name}"]
+        return lines, f"(word == {name}) | ((word != word) & ({name} != {name}))"
 
     def needs_position(self) -> bool:
         """Whether the step looks at the number of its element."""
