@@ -8,13 +8,12 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import ShapeError, message
-from numbatorch.graph import Node, find
+from numbatorch.graph import Node
 from numbatorch.ops import compare, strided
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, const, describe, expanded
-from numbatorch.ops.rearranging import flip
 from numbatorch.ops.surface import public
 from numbatorch.shape import normalize_dim, numel
 
@@ -150,11 +149,19 @@ def vander(x: Node, N: int | None = None, increasing: bool = False) -> Node:
     count = x.shape[0] if N is None else N
     if count < 0:
         raise ShapeError(message("vander", f"{count} powers"))
-    ones = const(1, x.dtype if x.dtype is not dt.bool_ else dt.int64, x.device, (x.shape[0], 1))
+    x = as_node(x, dt.int64, x.device) if x.dtype is dt.bool_ else x
+    return powers(x, count, increasing)
+
+
+def powers(x: Node, count: int, increasing: bool = True) -> Node:
+    """The powers 0 to `count` - 1 of each element along a new last dimension, by doubling."""
+    found, power = const(1, x.dtype, x.device, (*x.shape, 1)), views.unsqueeze(x, -1)
     if count < 2:
-        found = [ones][:count] or [const(1, ones.dtype, x.device, (x.shape[0], 0))]
-        return views.clone.apply(found[0])
-    column = as_node(views.unsqueeze(x, 1), ones.dtype, x.device)
-    wide = expanded(column, (x.shape[0], count - 1))
-    powers = views.cat([ones, find("cumprod").apply(wide, dims=(1,))], 1)
-    return powers if increasing else flip(powers, 1)
+        return views.clone.apply(views.narrow(found, -1, 0, count))
+    while (size := found.shape[-1]) < count:  # powers x^0 to x^(k - 1), and x^k
+        fewer = min(size, count - size)
+        lowest = views.narrow(found, -1, 0 if increasing else size - fewer, fewer)
+        higher = lowest * expanded(power, lowest.shape)
+        found = views.cat([found, higher] if increasing else [higher, found], -1)
+        power = power * power
+    return found

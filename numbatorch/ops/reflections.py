@@ -9,6 +9,7 @@ import numpy as np
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.composed import composed
+from numbatorch.ops.diagonals import powers
 from numbatorch.ops.host import scipy
 from numbatorch.ops.linalg import triangular
 from numbatorch.ops.matrices import (
@@ -25,10 +26,10 @@ from numbatorch.ops.matrices import (
     together,
     triangle,
 )
-from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.operands import describe
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import cat, narrow, unsqueeze
+from numbatorch.ops.view import narrow, unsqueeze
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -212,8 +213,4 @@ def vander(x: Node, *, N: int | None = None) -> Node:
     count = x.shape[-1] if N is None else N
     if count <= 0:
         raise ShapeError(message("linalg.vander", f"N is {count}, not above 0"))
-    found, power = const(1, x.dtype, x.device, (*x.shape, 1)), unsqueeze(x, -1)
-    while found.shape[-1] < count:  # powers x^0 to x^(k - 1), and x^k
-        found = cat([found, found * expanded(power, found.shape)], -1)
-        power = power * power
-    return narrow(found, -1, 0, count)
+    return powers(x, count)

@@ -96,13 +96,31 @@ def _last_smallest(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar
     return (x if taken else best), (index if taken else at)
 
 
-@scan(State(_last_largest, lambda word: (lowest(word), 0), with_index_word), result=with_index)
+def _largest_so_far(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = (x >= best) | (x != x)  # each element stands behind those before it
+    return (x if taken else best), (index if taken else at)
+
+
+def _smallest_so_far(best: Scalar, at: Scalar, x: Scalar, index: Scalar) -> Scalar:
+    taken = (x <= best) | (x != x)
+    return (x if taken else best), (index if taken else at)
+
+
+_LARGEST = State(
+    _last_largest, lambda word: (lowest(word), 0), with_index_word, step=_largest_so_far
+)
+_SMALLEST = State(
+    _last_smallest, lambda word: (highest(word), 0), with_index_word, step=_smallest_so_far
+)
+
+
+@scan(_LARGEST, result=with_index)
 def cummax_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Largest of each element and those before it, and where the last of these stands."""
     return _extremes(np.maximum, x, dims)
 
 
-@scan(State(_last_smallest, lambda word: (highest(word), 0), with_index_word), result=with_index)
+@scan(_SMALLEST, result=with_index)
 def cummin_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Smallest of each element and those before it, and where the last of these stands."""
     return _extremes(np.minimum, x, dims)

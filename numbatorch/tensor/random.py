@@ -171,12 +171,10 @@ def randperm(
     where = as_device(device)
     if is_tracing():  # each replay has an order of its own
         return Tensor(draws.bits((n,), where, generator)).argsort(stable=True).to(target)
-    place = as_device("cpu" if n > COMPILED else "numpy")
-    words = host_array(draws.bits((n,), place, generator))
-    order = np.argsort(words)
-    ordered = words[order]
-    if (ordered[1:] == ordered[:-1]).any():
-        order = np.argsort(words, kind="stable")
+    if n > COMPILED:
+        words = Tensor(draws.bits((n,), as_device("cpu"), generator))
+        return words.argsort(stable=True).to(where, target)
+    order = np.argsort(host_array(draws.bits((n,), as_device("numpy"), generator)), kind="stable")
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 

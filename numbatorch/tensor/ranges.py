@@ -195,7 +195,8 @@ def tril_indices(
     [[0, 1, 1], [0, 0, 1]]
     """
     M, N = shape_of("tril_indices", (row, col))
-    return _indices("tril_indices", np.tri(M, N, offset, dtype=bool), dtype, device)
+    ends = np.clip(np.arange(M) + offset + 1, 0, N)
+    return _indices("tril_indices", np.zeros(M, np.int64), ends, dtype, device)
 
 
 def triu_indices(
@@ -207,10 +208,20 @@ def triu_indices(
     [[0, 0, 1], [0, 1, 1]]
     """
     M, N = shape_of("triu_indices", (row, col))
-    return _indices("triu_indices", ~np.tri(M, N, offset - 1, dtype=bool), dtype, device)
+    starts = np.clip(np.arange(M) + offset, 0, N)
+    return _indices("triu_indices", starts, np.full(M, N), dtype, device)
 
 
-def _indices(operator: str, mask: Array, dtype: dt.Like | None, device: Where) -> Tensor:
+def _indices(
+    operator: str, starts: Array, ends: Array, dtype: dt.Like | None, device: Where
+) -> Tensor:
+    """The places of rows whose elements from `starts` to `ends` count."""
     target = asked(operator, dtype) or dt.int64
-    found = converted(operator, np.stack(np.nonzero(mask)).astype(np.int64), target)
+    sizes = ends - starts
+    before = np.cumsum(sizes) - sizes
+    total = int(sizes.sum())
+    places = np.empty((2, total), np.int64)
+    places[0] = np.repeat(np.arange(len(sizes)), sizes)
+    np.subtract(np.arange(total), np.repeat(before - starts, sizes), out=places[1])
+    found = converted(operator, places, target)
     return Tensor(host_node(found, target, as_device(device)))
