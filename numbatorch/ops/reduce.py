@@ -213,9 +213,7 @@ def _index(best: Scalar, at: Scalar, count: Scalar) -> Scalar:
     return at
 
 
-_LARGEST_AT = State(
-    _first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=larger
-)
+_LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=larger)
 _SMALLEST_AT = State(
     _first_smallest, lambda word: (highest(word), 0), with_index_word, extreme=smaller
 )
