@@ -9,10 +9,11 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
-from numbatorch.graph import Node
-from numbatorch.ops.operands import const, describe
+from numbatorch.graph import Node, find
+from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
+from numbatorch.ops.view import narrow, permute
 from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
@@ -196,3 +197,70 @@ def _(g: Node, y: Node, base: Node, index: Node, value: Node) -> Any:
 def _(rng: Draw) -> Any:
     R, C, N = rng.dims((0, 1, 0), (4, 6, 5))
     return [rng.standard_normal((R, C)), rng.indices(C, (R, N)), rng.standard_normal((R, N))], {}
+
+
+@structured(dtypes=dt.PLAIN, by_parts=True)
+def take_within(x: Array, index: Array) -> Array:
+    """out[r, i, :] = x[r, index[i], :], the same places in each of the blocks.
+
+    Args:
+        x: (R, V, C).
+        index: (N,), integers.
+    Returns:
+        (R, N, C).
+    """
+    return np.take(x, in_bounds(index, x.shape[1]), 1)
+
+
+@take_within.infer
+def _(x: Node, index: Node) -> tuple[Shape, DType]:
+    check_index("take_within", x, index)
+    if len(x.shape) != 3 or len(index.shape) != 1 or (index.shape[0] and not x.shape[1]):
+        problem = "takes (R, V, C) and (N,), and nothing where V is 0"
+        about = (f"x {describe(x)}", f"index {describe(index)}")
+        raise ShapeError(message("take_within", problem, *about))
+    return (x.shape[0], index.shape[0], x.shape[2]), x.dtype
+
+
+@take_within.fallback
+def _(x: Node, index: Node) -> Node:
+    return permute.apply(take.apply(permute.apply(x, dims=(1, 0, 2)), index), dims=(1, 0, 2))
+
+
+@take_within.samples
+def _(rng: Draw) -> Any:
+    R, V, C, N = rng.dims((0, 1, 0, 0), (4, 6, 3, 5))
+    return [rng.standard_normal((R, V, C)), rng.indices(V, (N,))], {}
+
+
+@structured(dtypes=dt.INTEGERS, differentiable=False)
+def count_numbers(index: Array, *, size: int) -> Array:
+    """(size,) int64: how often each number below `size` occurs; others are not counted.
+
+    Args:
+        index: (N,), integers.
+    """
+    return np.bincount(index[(index >= 0) & (index < size)], minlength=size)[:size]
+
+
+@count_numbers.infer
+def _(index: Node, *, size: int) -> tuple[Shape, DType]:
+    if index.dtype.kind not in "iu" or len(index.shape) != 1:
+        raise DTypeError(message("count_numbers", f"takes (N,) integers, not {describe(index)}"))
+    return (size,), dt.int64
+
+
+@count_numbers.fallback
+def _(index: Node, *, size: int) -> Node:
+    wide = as_node(index, dt.int64, index.device)
+    inside = find("logical_and").apply(find("ge").apply(wide, 0), find("lt").apply(wide, size))
+    zeros = const(0, dt.int64, index.device, (size + 1,))
+    ones = const(1, dt.int64, index.device, wide.shape)
+    counts = index_add.apply(zeros, find("where").apply(inside, wide, size), ones)
+    return narrow(counts, 0, 0, size)
+
+
+@count_numbers.samples
+def _(rng: Draw) -> Any:
+    (size,) = rng.dims((0,), (6,))
+    return [rng.indices(size + 2, rng.dims((0,), (9,)))], {"size": size}

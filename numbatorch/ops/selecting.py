@@ -27,11 +27,13 @@ def index_select(input: Node, dim: int, index: Node) -> Node:
     if not input.shape and rows.shape != (1,):
         problem = "of a 0-d tensor one element can be taken"
         raise ShapeError(message("index_select", problem, f"index {describe(index)}"))
-    moved, back = to_front(x, axis)
-    taken = indexing.take.apply(moved, rows)
-    if not input.shape:
-        return views.reshape.apply(taken, shape=())
-    return taken if axis == 0 else views.permute.apply(taken, dims=back)
+    if axis == 0:
+        taken = indexing.take.apply(x, rows)
+        return taken if input.shape else views.reshape.apply(taken, shape=())
+    outer, inner = x.shape[:axis], x.shape[axis + 1 :]
+    blocks = views.reshape.apply(x, shape=(numel(outer), x.shape[axis], numel(inner)))
+    shape = (*outer, *rows.shape, *inner)
+    return views.reshape.apply(indexing.take_within.apply(blocks, rows), shape=shape)
 
 
 @public()

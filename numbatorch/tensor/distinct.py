@@ -106,17 +106,20 @@ def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> No
         about = (f"input {describe(input)}", f"weights {describe(weights)}")
         raise ShapeError(message("bincount", "weights must be as many as numbers", *about))
     refuse_traced("bincount", input)
-    values = host_array(input)
-    if values.size and values.min() < 0:
-        raise OutOfRange(message("bincount", f"{values.min()} is negative", describe(input)))
-    size = max(int(values.max()) + 1 if values.size else 0, minlength)
-    dtype, added = dt.int64, const(1, dt.int64, input.device, input.shape)
-    if weights is not None:
-        wide = dt.float64 if input.device.has_float64 else dt.float32
-        dtype = dt.float32 if weights.dtype is dt.float32 else wide
-        added = as_node(weights, dtype, input.device)
+    low, high = -1, -1
+    if input.shape[0]:
+        ends = [find(way).apply(input, dims=(0,)) for way in ("min", "max")]
+        realize_nodes(ends)
+        low, high = (int(host_array(end)[0]) for end in ends)
+        if low < 0:
+            raise OutOfRange(message("bincount", f"{low} is negative", describe(input)))
+    size = max(high + 1, minlength)
+    if weights is None:
+        return find("count_numbers").apply(input, size=size)
+    wide = dt.float64 if input.device.has_float64 else dt.float32
+    dtype = dt.float32 if weights.dtype is dt.float32 else wide
     zeros = const(0, dtype, input.device, (size,))
-    return find("index_add").apply(zeros, input, added)
+    return find("index_add").apply(zeros, input, as_node(weights, dtype, input.device))
 
 
 def _rows(op: str, input: Node, dim: int | None) -> tuple[Node, Shape]:

@@ -1,0 +1,119 @@
+"""CPU kernels of indexing: the same places of many rows, and counts of numbers."""
+
+from numbatorch.language.kernel import Pointer, T, kernel, share
+from numbatorch.language.primitives import truncdiv
+from numbatorch.language.words import int64
+from numbatorch.ops import index as ops
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.index import BITS
+from numbatorch.ops.portable.rows import INDEX, wide_index
+from numbatorch.shape import numel
+
+SIDES = 4  # counts of a number side by side: an addition need not wait for the one before
+FEW = 65_536  # counts that each thread has for itself, however few numbers there are
+
+
+@kernel(T=tuple(BITS.values()))
+def take_places(
+    out: Pointer[T],
+    x: Pointer[T],
+    index: Pointer[int64],
+    status: Pointer[int64],
+    rows: int,
+    count: int,
+    bound: int,
+    cols: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[r, i, :] = x[r, index[i], :]; all indices are looked at before the first is followed."""
+    wrong = 0
+    for i in range(count):
+        place = index[i]
+        wrong |= (place < 0) | (place >= bound)
+    if wrong != 0:
+        for i in range(count):
+            if index[i] < 0 or index[i] >= bound:
+                status[0] = 1
+                status[1] = index[i]
+        return
+    lo, hi = share(rows * count, part, parts)
+    at = lo
+    while at < hi:
+        row = truncdiv(at, count)
+        first = at - row * count
+        last = min(count, first + hi - at)
+        source = x + row * bound * cols
+        target = out + row * count * cols
+        if cols == 1:
+            for i in range(first, last):
+                target[i] = source[index[i]]
+        else:
+            for i in range(first, last):
+                there = source + index[i] * cols
+                here = target + i * cols
+                for j in range(cols):
+                    here[j] = there[j]
+        at += last - first
+
+
+@lower("cpu", ops.take_within)
+def _(launcher: Launcher, out: Operand, x: Operand, index: Operand) -> None:
+    rows, bound, cols = x.shape
+    count = index.shape[0]
+    where = wide_index(launcher, index)
+    launcher.launch(
+        take_places(T=BITS[x.dtype.itemsize]),
+        *(out, x, where, launcher.status(bound), rows, count, bound, cols),
+        work=rows * count * (cols + 8) / 4,
+        items=rows * count,
+    )
+
+
+@kernel(T=INDEX)
+def count_each(
+    sides: Pointer[int64],
+    index: Pointer[T],
+    count: int,
+    size: int,
+    pieces: int,
+    part: int,
+    parts: int,
+) -> None:
+    """How often each number occurs in each piece, `SIDES` counts of each."""
+    lo, hi = share(pieces, part, parts)
+    for piece in range(lo, hi):
+        own = sides + piece * SIDES * size
+        for i in range(SIDES * size):
+            own[i] = 0
+        first, last = share(count, piece, pieces)
+        for i in range(first, last):
+            number = int64(index[i])
+            if number >= 0 and number < size:
+                place = (i & (SIDES - 1)) * size + number
+                own[place] = own[place] + 1
+
+
+@kernel
+def sum_sides(
+    out: Pointer[int64], sides: Pointer[int64], size: int, many: int, part: int, parts: int
+) -> None:
+    """The sums of counts that are `size` apart."""
+    lo, hi = share(size, part, parts)
+    for i in range(lo, hi):
+        out[i] = 0
+    for side in range(many):
+        own = sides + side * size
+        for i in range(lo, hi):
+            out[i] = out[i] + own[i]
+
+
+@lower("cpu", ops.count_numbers)
+def _(launcher: Launcher, out: Operand, index: Operand, *, size: int) -> None:
+    count = numel(index.shape)
+    pieces = launcher.parts if size * launcher.parts <= max(count, FEW) else 1
+    sides = launcher.scratch(8 * max(SIDES * size * pieces, 1))
+    counting = (sides, index, count, size, pieces)
+    launcher.launch(count_each(T=index.dtype), *counting, work=2 * count, items=pieces)
+    many = SIDES * pieces
+    launcher.launch(sum_sides(), out, sides, size, many, work=many * size, items=size)
