@@ -200,20 +200,22 @@ def _(rng: Draw) -> Any:
 
 
 @structured(dtypes=dt.PLAIN, by_parts=True)
-def take_within(x: Array, index: Array) -> Array:
+def take_within(x: Array, index: Array, *, from_end: bool = False) -> Array:
     """out[r, i, :] = x[r, index[i], :], the same places in each of the blocks.
 
     Args:
         x: (R, V, C).
         index: (N,), integers.
+        from_end: whether V is added to those below 0.
     Returns:
         (R, N, C).
     """
-    return np.take(x, in_bounds(index, x.shape[1]), 1)
+    V = x.shape[1]
+    return np.take(x, in_bounds(np.where(from_end & (index < 0), index + V, index), V), 1)
 
 
 @take_within.infer
-def _(x: Node, index: Node) -> tuple[Shape, DType]:
+def _(x: Node, index: Node, *, from_end: bool) -> tuple[Shape, DType]:
     check_index("take_within", x, index)
     if len(x.shape) != 3 or len(index.shape) != 1 or (index.shape[0] and not x.shape[1]):
         problem = "takes (R, V, C) and (N,), and nothing where V is 0"
@@ -223,14 +225,19 @@ def _(x: Node, index: Node) -> tuple[Shape, DType]:
 
 
 @take_within.fallback
-def _(x: Node, index: Node) -> Node:
+def _(x: Node, index: Node, *, from_end: bool) -> Node:
+    if from_end and index.dtype.kind == "i":
+        index = as_node(index, dt.int64, index.device)
+        index = find("where").apply(find("lt").apply(index, 0), index + x.shape[1], index)
     return permute.apply(take.apply(permute.apply(x, dims=(1, 0, 2)), index), dims=(1, 0, 2))
 
 
 @take_within.samples
 def _(rng: Draw) -> Any:
     R, V, C, N = rng.dims((0, 1, 0, 0), (4, 6, 3, 5))
-    return [rng.standard_normal((R, V, C)), rng.indices(V, (N,))], {}
+    from_end = bool(rng.integers(2))
+    index = rng.indices(V, (N,)) - V * int(from_end and rng.integers(2))
+    return [rng.standard_normal((R, V, C)), index], {"from_end": from_end}
 
 
 @structured(dtypes=dt.INTEGERS, differentiable=False)

@@ -64,10 +64,12 @@ def take(input: Node, index: Node) -> Node:
     >>> take(tensor([[1, 2], [3, 4]]), tensor([3, -2]))
     tensor([4, 3])
     """
-    places = from_end(checked_index("take", index), numel(input.shape))
+    checked_index("take", index)
     if not numel(index.shape):
         return _nothing(input, index.shape)
-    return indexing.take.apply(flat(input), places)
+    block = views.reshape.apply(input, shape=(1, numel(input.shape), 1))
+    taken = indexing.take_within.apply(block, flat(index), from_end=True)
+    return views.reshape.apply(taken, shape=index.shape)
 
 
 @public()

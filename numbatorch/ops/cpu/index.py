@@ -1,7 +1,7 @@
 """CPU kernels of indexing: the same places of many rows, and counts of numbers."""
 
-from numbatorch.language.kernel import Pointer, T, kernel, share
-from numbatorch.language.primitives import truncdiv
+from numbatorch.language.kernel import Pointer, T, helper, kernel, share
+from numbatorch.language.primitives import select, truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -9,8 +9,26 @@ from numbatorch.ops.portable.index import BITS
 from numbatorch.ops.portable.rows import INDEX, wide_index
 from numbatorch.shape import numel
 
+RUN = 1024  # indices that are looked at before they are followed
 SIDES = 4  # counts of a number side by side: an addition need not wait for the one before
 FEW = 65_536  # counts that each thread has for itself, however few numbers there are
+
+
+@helper
+def all_inside(
+    index: Pointer[int64], first: int, last: int, bound: int, turn: int, status: Pointer[int64]
+) -> bool:
+    """Whether no index is out of range; else the last such is noted."""
+    wrong = 0
+    for i in range(first, last):
+        wrong |= (index[i] < -turn) | (index[i] >= bound)
+    if wrong == 0:
+        return True
+    for i in range(first, last):
+        if index[i] < -turn or index[i] >= bound:
+            status[0] = 1
+            status[1] = index[i]
+    return False
 
 
 @kernel(T=tuple(BITS.values()))
@@ -23,34 +41,34 @@ def take_places(
     count: int,
     bound: int,
     cols: int,
+    turn: int,
     part: int,
     parts: int,
 ) -> None:
-    """out[r, i, :] = x[r, index[i], :]; all indices are looked at before the first is followed."""
-    wrong = 0
-    for i in range(count):
-        place = index[i]
-        wrong |= (place < 0) | (place >= bound)
-    if wrong != 0:
-        for i in range(count):
-            if index[i] < 0 or index[i] >= bound:
-                status[0] = 1
-                status[1] = index[i]
+    """out[r, i, :] = x[r, index[i], :], after a look at indices in a run; `turn` to those below 0.
+
+    Those of many rows are looked at once.
+    """
+    if rows > 1 and not all_inside(index, 0, count, bound, turn, status):
         return
     lo, hi = share(rows * count, part, parts)
     at = lo
     while at < hi:
         row = truncdiv(at, count)
         first = at - row * count
-        last = min(count, first + hi - at)
+        last = min(min(count, first + hi - at), first + RUN)
         source = x + row * bound * cols
         target = out + row * count * cols
+        if rows == 1 and not all_inside(index, first, last, bound, turn, status):
+            return
         if cols == 1:
             for i in range(first, last):
-                target[i] = source[index[i]]
+                place = index[i]
+                target[i] = source[place + select(place < 0, turn, 0)]
         else:
             for i in range(first, last):
-                there = source + index[i] * cols
+                place = index[i]
+                there = source + (place + select(place < 0, turn, 0)) * cols
                 here = target + i * cols
                 for j in range(cols):
                     here[j] = there[j]
@@ -58,13 +76,14 @@ def take_places(
 
 
 @lower("cpu", ops.take_within)
-def _(launcher: Launcher, out: Operand, x: Operand, index: Operand) -> None:
+def _(launcher: Launcher, out: Operand, x: Operand, index: Operand, *, from_end: bool) -> None:
     rows, bound, cols = x.shape
     count = index.shape[0]
     where = wide_index(launcher, index)
+    grid = (rows, count, bound, cols, bound if from_end else 0)
     launcher.launch(
         take_places(T=BITS[x.dtype.itemsize]),
-        *(out, x, where, launcher.status(bound), rows, count, bound, cols),
+        *(out, x, where, launcher.status(bound), *grid),
         work=rows * count * (cols + 8) / 4,
         items=rows * count,
     )
