@@ -104,6 +104,50 @@ def _(rng: Draw) -> Any:
     return [order], {"descending": bool(rng.random() < 0.5)}
 
 
+@structured(dtypes=dt.PLAIN)
+def kth_(x: Array, *, k: int) -> tuple[Array, Array]:
+    """What stands at place k of the last dimension in order, and where it stood: (..., 1) each.
+
+    NaN counts as the largest; equal elements are counted in order of position.
+
+    Args:
+        x: (..., N), of numbers.
+        k: from 0 on.
+    """
+    values, places = topk_.reference(x, k=k + 1, largest=False)
+    return values[..., k:], places[..., k:]
+
+
+@kth_.infer
+def _(x: Node, *, k: int) -> list[tuple[Shape, DType]]:
+    size = _size_of("kthvalue", x)
+    if not 0 <= k < size:
+        raise OutOfRange(message("kthvalue", f"place {k} of {size} elements", f"x {describe(x)}"))
+    shape = (*x.shape[:-1], 1)
+    return [(shape, x.dtype), (shape, dt.int64)]
+
+
+@kth_.fallback
+def _(x: Node, *, k: int) -> tuple[Node, ...]:
+    if k < FEW:
+        parts = topk_.parts(x, k=k + 1, largest=False)
+    else:
+        parts = sort_.parts(x, descending=False)
+    return tuple(narrow(part, -1, k, 1) for part in parts)
+
+
+@kth_.vjp
+def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, k: int) -> Node:
+    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+
+
+@kth_.samples
+def _(rng: Draw) -> Any:
+    rows, cols = rng.dims((0, 1), (4, 12))
+    order = rng.permutation(rows * cols).reshape(rows, cols) / 2
+    return [order], {"k": int(rng.integers(cols))}
+
+
 def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndices:
     """`topk_` along any dimension; `sort_` where k is None; a 0-d input has one element."""
     if not input.shape:
@@ -157,17 +201,14 @@ def kthvalue(input: Node, k: int, dim: int = -1, keepdim: bool = False) -> Value
     if not 1 <= k <= size:
         problem = f"k is {k}, not one of {size} elements"
         raise OutOfRange(message("kthvalue", problem, describe(input)))
-    if k <= FEW:
-        found = _along(input, k, dim, False)
-    else:
-        found = _along(input, None, dim, False)
     if not input.shape:
-        return found
-    kept = [narrow(part, axis, k - 1, 1) for part in found]
+        return _along(input, None, 0, False)
+    turned = transpose(input, axis, -1)
+    found = (transpose(part, axis, -1) for part in kth_.parts(turned, k=k - 1))
     if keepdim:
-        return ValuesAndIndices(*kept)
+        return ValuesAndIndices(*found)
     shape = (*input.shape[:axis], *input.shape[axis + 1 :])
-    return ValuesAndIndices(*(reshape.apply(part, shape=shape) for part in kept))
+    return ValuesAndIndices(*(reshape.apply(part, shape=shape) for part in found))
 
 
 @public()

@@ -195,7 +195,7 @@ FAMILIES = {
         "nt": "histogram histogramdd",
         "records": "histogram",
     },
-    "ops.index": {"records": "gather index_add scatter_add take"},
+    "ops.index": {"records": "count_numbers gather index_add scatter_add take take_within"},
     "ops.infos": {
         "Tensor": "lu",
         "linalg": "cholesky_ex solve_ex",
@@ -393,7 +393,7 @@ FAMILIES = {
     "ops.sort": {
         "Tensor": "argsort kthvalue msort sort topk",
         "nt": "argsort kthvalue msort sort topk",
-        "records": "sort topk",
+        "records": "kth sort topk",
     },
     "ops.spectra": {
         "linalg": "eig eigh eigvals eigvalsh svd svdvals",

@@ -4,10 +4,12 @@ from numbatorch.language.kernel import Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import sort as ops
+from numbatorch.ops.cpu.sort_select import launch_first, launch_kth
 from numbatorch.ops.cpu.sort_values import launch_values, merge_pieces
 from numbatorch.ops.cpu.sort_words import STACK, put_places, shift_of, sort_words, word_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import sizes_of
+from numbatorch.ops.portable.sort import topk
 from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered
 
 PIECE = 16384  # elements of a row that are worth a thread of their own
@@ -280,3 +282,16 @@ def _launch_pieces(
     launcher.launch(place_pieces(), *placing, work=2 * size, items=items)
     taking = (values, x, places, size, cols)
     launcher.launch(take_places(T=kind), *taking, work=2 * size, items=size)
+
+
+@lower("cpu", ops.kth_)
+def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, k: int) -> None:
+    launch_kth(launcher, outs, x, k)
+
+
+@lower("cpu", ops.topk_)
+def _(launcher: Launcher, outs: tuple[Operand, ...], x: Operand, *, k: int, largest: bool) -> None:
+    if launcher.wanted(outs[1]) or not k:
+        topk(launcher, outs, x, k=k, largest=largest)
+    else:
+        launch_first(launcher, outs[0], x, k, largest)

@@ -5,6 +5,7 @@ Source of the merge: https://arxiv.org/abs/1406.2628
 
 from typing import Any
 
+from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.simd.sorting import lanes
@@ -211,23 +212,28 @@ def merge_pieces(
             place += 1
 
 
+def keyed(dtype: DType, descending: bool) -> tuple[dict[str, str], int, tuple[int, ...]]:
+    """Types of elements and keys, bytes of a key, and the last arguments of `make_keys`."""
+    width = max(dtype.itemsize, 4)
+    up = 8 * (width - dtype.itemsize)
+    kind = {"f": 2, "i": 1}.get(dtype.kind, 0)
+    rest, largest = (1 << (8 * width - 1)) - 1, NAN.get(dtype.name, 0) << up
+    types = {"T": BITS[dtype.itemsize], "U": WORDS[width == 8]}
+    return types, width, (kind, rest, largest, -int(descending), up)
+
+
 def launch_values(
     launcher: Launcher, values: Operand, x: Operand, pieces: int, descending: bool
 ) -> None:
     """The elements of each row in order."""
     rows, cols = sizes_of(x)
-    size, bytes_ = rows * cols, x.dtype.itemsize
-    types = {"T": BITS[bytes_], "U": WORDS[bytes_ == 8]}
-    width = max(bytes_, 4)
-    up = 8 * (width - bytes_)
-    kind = {"f": 2, "i": 1}.get(x.dtype.kind, 0)
-    rest, largest = (1 << (8 * width - 1)) - 1, NAN.get(x.dtype.name, 0) << up
-    turn = -int(descending)
-    order = (kind, rest, largest, turn, up)
+    size = rows * cols
+    types, width, order = keyed(x.dtype, descending)
+    kind, rest, _largest, turn, up = order
     stacks = launcher.scratch(8 * STACK * launcher.parts)
     aside = launcher.scratch(width * SPARE * launcher.parts)
     work = size * (4 + cols.bit_length())
-    in_place = bytes_ == width
+    in_place = not up
     if pieces == 1:
         keys = launcher.scratch(8 if in_place else width * cols * launcher.parts)
         sorting = (values, x, keys, aside, stacks, rows, cols, *order, int(in_place))

@@ -147,6 +147,29 @@ def sort_words(words: Any, spare: Any, stack: Pointer[int64], size: int) -> None
                 depth += 1
 
 
+@helper(inline=False)
+def select_words(words: Any, spare: Any, size: int, place: int) -> None:
+    """What stands at `place` in ascending order is put there, nothing larger before it."""
+    low = 0
+    high = size
+    level = 0
+    while high - low > NETWORK * lanes(words):
+        source = words + low
+        pivot = pivot_of(source, high - low, level)
+        count = divide(source, spare, high - low, pivot)
+        level += 1
+        if count == high - low:
+            count = divide_alike(source, spare, count, pivot)
+            high = low + count
+            if place >= high:
+                low = high
+        elif place < low + count:
+            high = low + count
+        else:
+            low = low + count
+    sort_by_network(words + low, high - low)
+
+
 @helper
 def shift_of(differing: int) -> int:
     """How far keys go down so that the highest bit in which they differ is among 32."""
