@@ -157,6 +157,10 @@ copysign = _primitive_form("copysign")
 fmod = _primitive_form("fmod")
 fma = _primitive_form("fma")
 select = _primitive_form("select")
+# rarely(condition, exact, usual): select, of which loops over elements without any for which the
+# condition holds compute the usual value only. It must end in other than + or *, and write each
+# multiply-add as fma: what compilers contract in one loop and not in the other changes bits.
+rarely = Form("rarely", lambda program, *operands: program.rarely(*operands))
 bits = _primitive_form("bits")
 from_bits = _primitive_form("from_bits")
 truncdiv = _primitive_form("truncdiv")

@@ -14,8 +14,10 @@ from numbatorch.ops.scalar import (
     fmod,
     from_bits,
     horner,
+    rarely,
     rint,
     scalar_function,
+    trunc,
 )
 from numbatorch.ops.scalar_exp import (
     EXP2_32,
@@ -27,6 +29,7 @@ from numbatorch.ops.scalar_exp import (
     ROUND32_BITS,
     ROUND64,
     ROUND64_BITS,
+    SQRT_HALF64_BITS,
     clamp,
     scaled,
     split_float,
@@ -69,21 +72,30 @@ LOG2_SCALE = (0.9617966860532761, 7.872699542894897e-09)
 
 
 @scalar_function()
-def _power_of_magnitude(x: Scalar, y: Scalar) -> Scalar:
-    """|x| ** y for float32 operands, by way of float64."""
-    magnitude = convert(abs(x), float64)
-    k, m = split_float(magnitude)
-    f = m - 1.0
+def _power_of_positive(x: Scalar, y: Scalar) -> Scalar:
+    """x ** y for finite float32 operands and x > 0, by way of float64."""
+    wide = convert(x, float64)
+    above = bits(wide) - SQRT_HALF64_BITS
+    f = from_bits((above & 0xFFFFFFFFFFFFF) + SQRT_HALF64_BITS) - 1.0
     s = f / (2.0 + f)
     z = s * s
-    logarithm = convert(k, float64) + LOG2E * (2.0 * s + s * z * horner(z, ATANH))
-    logarithm = logarithm if magnitude < INF else magnitude
-    logarithm = -INF if magnitude == 0.0 else logarithm
+    logarithm = fma(fma(s * z, fused_horner(z, ATANH), s + s), LOG2E, convert(above >> 52, float64))
     exponent = clamp(convert(y, float64) * logarithm, low=-160.0, high=130.0)
     shifted = exponent + ROUND64
     r = exponent - (shifted - ROUND64)
     scale = from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
-    return convert(horner(r, EXP2_SHORT) * scale, float32)
+    return convert(fused_horner(r, EXP2_SHORT) * scale, float32)
+
+
+@scalar_function()
+def _power_of_magnitude(x: Scalar, y: Scalar) -> Scalar:
+    """|x| ** y for every float32."""
+    magnitude = abs(x)
+    power = _power_of_positive(magnitude, y)
+    grows = (magnitude < 1.0) == (y < 0.0)
+    edge = magnitude == 0.0 or magnitude == INF or abs(y) == INF
+    power = (INF if grows else convert(0.0, float32)) if edge and y == y else power
+    return x if x != x else power
 
 
 @scalar_function()
@@ -205,7 +217,9 @@ def _general_power(x: Scalar, y: Scalar) -> Scalar:
 
 @_general_power.at(float32)
 def _(x: Scalar, y: Scalar) -> Scalar:
-    return _power_signed(x, y, _power_of_magnitude(x, y))
+    ordinary = x > 0.0 and x < INF and abs(y) < INF
+    exact = _power_signed(x, y, _power_of_magnitude(x, y))
+    return rarely(not ordinary, exact, _power_of_positive(x, y))
 
 
 @_general_power.at(float64)
@@ -258,9 +272,46 @@ def truncated_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
     return integer_fmod(lhs, rhs)
 
 
+@scalar_function()
+def _rest(lhs: Scalar, rhs: Scalar) -> Scalar:
+    """lhs - rhs * trunc(lhs / rhs), exactly."""
+    return fmod(lhs, rhs)
+
+
+@scalar_function()
+def _near_rest(lhs: Scalar, rhs: Scalar, *, far: float) -> Scalar:
+    """As `_rest`; quotients below `far` are whole numbers in a float, at most one too large."""
+    ratio = lhs / rhs
+    whole = trunc(ratio)
+    rest = lhs if whole == 0.0 else fma(-whole, rhs, lhs)
+    beyond = rest != 0.0 and (rest < 0.0) != (lhs < 0.0)
+    rest = copysign(rest + copysign(rhs, lhs) if beyond else rest, lhs)
+    return rarely(not abs(ratio) < far, fmod(lhs, rhs), rest)
+
+
+@_rest.at(float32)
+def _(lhs: Scalar, rhs: Scalar) -> Scalar:
+    return _near_rest(lhs, rhs, far=2.0**22)
+
+
+@_rest.at(float64)
+def _(lhs: Scalar, rhs: Scalar) -> Scalar:
+    return _near_rest(lhs, rhs, far=2.0**51)
+
+
+@_rest.at(float32, "metal")
+def _(lhs: Scalar, rhs: Scalar) -> Scalar:
+    return fmod(lhs, rhs)
+
+
+@_rest.at(float64, "metal")
+def _(lhs: Scalar, rhs: Scalar) -> Scalar:
+    return fmod(lhs, rhs)
+
+
 def _real_floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
     # As NumPy's npy_divmod: from the exact remainder, so that the quotient is whole.
-    rest = fmod(lhs, rhs)
+    rest = _rest(lhs, rhs)
     quotient = (lhs - rest) / rhs
     below = rest != 0.0 and (rest < 0.0) != (rhs < 0.0)
     quotient = quotient - 1.0 if below else quotient
@@ -272,13 +323,13 @@ def _real_floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
 
 
 def _real_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
-    rest = fmod(lhs, rhs)
+    rest = _rest(lhs, rhs)
     below = rest != 0.0 and (rest < 0.0) != (rhs < 0.0)
     return rest + rhs if below else (copysign(0.0, rhs) if rest == 0.0 else rest)
 
 
 def _real_truncated_remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
-    return fmod(lhs, rhs)
+    return _rest(lhs, rhs)
 
 
 @scalar_function()

@@ -168,11 +168,15 @@ class Program(ABC):
         target: "numba", or "metal", where functions have bodies without float64, or a float64 is
             a `Double`.
         prefix: of the names of the variables.
+        usual: whether what is rarely computed is left out.
+        rare: conditions under which the program is then another one.
         instructions: in an order in which each stands after its operands.
     """
 
     target: str = "numba"
     prefix: str = "v"
+    usual: bool = False
+    rare: list["Value"] = field(default_factory=list)
     instructions: list[Value] = field(default_factory=list)
     _known: dict[Any, Value] = field(default_factory=dict)
     _count: int = 0
@@ -310,6 +314,13 @@ class Program(ABC):
         if name == "invert" and values[0].dtype.kind == "b":
             name = "not"
         return self._emit(name, *values)
+
+    def rarely(self, condition: Value, exact: Operand, usual: Operand) -> Any:
+        """`exact` where `condition` holds, else `usual`."""
+        if self.usual and isinstance(condition, Value) and condition.op != "const":
+            self.rare.append(condition)
+            return usual
+        return self.op("select", condition, exact, usual)
 
     def _emit(
         self, name: str, *args: Value, dtype: DType | None = None, payload: Any = None

@@ -1,6 +1,7 @@
-"""sin, cos and tan in the scalar language: branch-free, within 2 ulp; see scalar_exp.py.
+"""sin, cos and tan in the scalar language: within 2 ulp; see scalar_exp.py.
 
-The operand is reduced in float64, that of float32 on Metal, which has none, in integers.
+A float32 below 2**16 is reduced in float32, a larger one in float64; on Metal, which has none, in
+integers.
 """
 
 import math
@@ -14,10 +15,11 @@ from numbatorch.ops.scalar import (
     fma,
     from_bits,
     horner,
+    rarely,
     rint,
     scalar_function,
 )
-from numbatorch.ops.scalar_exp import ROUND64
+from numbatorch.ops.scalar_exp import ROUND32, ROUND64
 from numbatorch.ops.scalar_fused import fused_horner
 
 # 2 / pi times 2**0, 2**30, 2**60 and 2**90 modulo 4, in parts: the products of the first two, of 29
@@ -110,6 +112,20 @@ TWO_OVER_PI_DIGITS = (
 )
 HALF_PI, HALF_PI_LOW = math.pi / 2, 6.123233995736766e-17
 HALF_PI32 = (1.5707964, -4.371139e-08)
+
+FAR = 65536.0  # from here on float32 is not enough to reduce a float32
+TWO_OVER_PI = 0.63661975
+HALF_PI_PARTS = (1.5707964, -4.371139e-08, -1.7151245e-15)
+# (tan(r) - r) / r**3 in r**2 for |r| <= pi / 4; error 2**-29 of tan(r)
+TAN32 = (
+    0.0044418327,
+    -4.6190584e-05,
+    0.010945545,
+    0.02123861,
+    0.05406865,
+    0.13332583,
+    0.33333352,
+)
 
 # (sin(r) - r) / r**3 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2 for |r| <= pi / 4;
 # errors 2**-38 of r, 2**-43; 2**-58 of r, 2**-64
@@ -372,11 +388,41 @@ def at_quadrant(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return y if (quadrant & 2) == 0 else -y
 
 
+@scalar_function()
+def _reduce_near(x: Scalar) -> Scalar:
+    """(quadrant, r, e): a float32 x = quadrant * pi / 2 + (r + e), where |x| < FAR.
+
+    x - quadrant * p is exact for the first part p of pi / 2. What the next difference is rounded by
+    is known where it changed less than is left of it, for `change` is exact there.
+    """
+    shifted = fma(x, TWO_OVER_PI, ROUND32)
+    quadrant = shifted - ROUND32
+    first, second, third = HALF_PI_PARTS
+    head = fma(quadrant, -first, x)
+    r = fma(quadrant, -second, head)
+    change = head - r
+    rounded = fma(quadrant, -second, change) if abs(change) <= abs(r) else 0.0
+    return bits(shifted), r, fma(quadrant, -third, rounded)
+
+
+@scalar_function()
+def _circle(x: Scalar, turn: Scalar) -> Scalar:
+    """The sine of x + turn * pi / 2 for a float32 |x| < FAR."""
+    quadrant, r, e = _reduce_near(x)
+    quadrant = quadrant + turn
+    z = r * r
+    sine = fma(r * z, fused_horner(z, SIN32), e) + r
+    cosine = fma(z * z, fused_horner(z, COS32), r * -e) + fma(z, -0.5, 1.0)
+    y = sine if (quadrant & 1) == 0 else cosine
+    return from_bits(bits(y) ^ ((quadrant & 2) << 30))
+
+
 @scalar_function(float32)
 def sin(x: Scalar) -> Scalar:
     """The sine, for every finite x; within 2 ulp, on Metal 1 ulp."""
     quadrant, r, e = _reduce_to_single(x)
-    y = at_quadrant(quadrant, _sin_single(r, e), _cos_single(r, e))
+    far = at_quadrant(quadrant, _sin_single(r, e), _cos_single(r, e))
+    y = rarely(abs(x) >= FAR, far, _circle(x, 0))
     return x if x == 0.0 else y
 
 
@@ -398,7 +444,8 @@ def _(x: Scalar) -> Scalar:
 def cos(x: Scalar) -> Scalar:
     """The cosine, for every finite x; within 2 ulp, on Metal 1 ulp."""
     quadrant, r, e = _reduce_to_single(x)
-    return at_quadrant(quadrant + 1, _sin_single(r, e), _cos_single(r, e))
+    far = at_quadrant(quadrant + 1, _sin_single(r, e), _cos_single(r, e))
+    return rarely(abs(x) >= FAR, far, _circle(x, 1))
 
 
 @cos.at(float32, "metal")
@@ -420,12 +467,22 @@ def _tan_at(quadrant: Scalar, sine: Scalar, cosine: Scalar) -> Scalar:
     return (sine if even else -cosine) / (cosine if even else sine)
 
 
+@scalar_function()
+def _tan_near(x: Scalar) -> Scalar:
+    """tan(x) for a float32 |x| < FAR."""
+    quadrant, r, e = _reduce_near(x)
+    z = r * r
+    tangent = fma(r * z, fused_horner(z, TAN32), e) + r
+    even = (quadrant & 1) == 0
+    return (tangent if even else -1.0) / (1.0 if even else tangent)
+
+
 @scalar_function(float32)
 def tan(x: Scalar) -> Scalar:
     """The tangent, for every finite x; within 2 ulp, on Metal 2.5 ulp."""
     quadrant, r = _reduce_short(x)
-    y = convert(_tan_at(quadrant, sin_kernel(r), cos_kernel(r)), float32)
-    return x if x == 0.0 else y
+    far = convert(_tan_at(quadrant, sin_kernel(r), cos_kernel(r)), float32)
+    return x if x == 0.0 else rarely(abs(x) >= FAR, far, _tan_near(x))
 
 
 @tan.at(float32, "metal")

@@ -47,12 +47,10 @@ def elementwise(
     inner = program.sizes[-1]
 
     def text() -> str:
-        lines, results = program.body("i")
-        step = [*lines, *program.stores("i", results)]
         if len(program.sizes) == 1:
-            loop = [*program.row_lines("0", "lo"), "for i in range(hi - lo):", *indent(step, 1)]
+            loop = [*program.row_lines("0", "lo"), "count = hi - lo", *element_loop(program)]
         else:
-            loop = run_loop(program, step)
+            loop = run_loop(program)
         start = _ITEM if target.groups else _SHARE
         return _kernel_text(program, ["total: int", "n: int"], [*start, *loop], group)
 
@@ -76,18 +74,51 @@ _SHARE = [
 _ITEM = ["lo, hi = share(total, part, parts)"]
 
 
-def run_loop(program: Program, step: Sequence[str]) -> list[str]:
+BLOCK = 1024  # elements that are looked through for what is rarely computed, before they are
+
+
+def element_loop(program: Program) -> list[str]:
+    """Compute and store `count` elements of a row.
+
+    A block without any element that needs what is rarely computed does without it. Values are the
+    same bits either way, so nothing depends on who else is in the block.
+    """
+    lines, results = program.body("i")
+    step = [*lines, *program.stores("i", results)]
+    usual = program.usual_body("i")
+    if usual is None:
+        return ["for i in range(count):", *indent(step, 1)]
+    usual_lines, usual_results, looks, condition = usual
+    usual_step = [*usual_lines, *program.stores("i", usual_results)]
+    return [
+        f"for block in range(0, count, {BLOCK}):",
+        f"    end = min(block + {BLOCK}, count)",
+        "    rare = False",
+        "    for i in range(block, end):",
+        *indent([*looks, f"rare = rare | {condition}"], 2),
+        "    if rare:",
+        "        for i in range(block, end):",
+        *indent(step, 3),
+        "    else:",
+        "        for i in range(block, end):",
+        *indent(usual_step, 3),
+    ]
+
+
+def run_loop(program: Program) -> list[str]:
     """Walk the elements lo to hi of the row-major space, a row at a time."""
     return [
         "at = lo",
+        "row = at // n",
+        "start = at - row * n",
+        *program.index_lines("row"),
         "while at < hi:",
-        "    row = at // n",
-        "    start = at - row * n",
         "    count = min(n - start, hi - at)",
-        *indent(program.row_lines("row", "start"), 1),
-        "    for i in range(count):",
-        *indent(step, 2),
+        *indent(program.position_lines("start"), 1),
+        *indent(element_loop(program), 1),
         "    at += count",
+        "    start = 0",
+        *indent(program.next_row_lines(), 1),
     ]
 
 
@@ -130,13 +161,11 @@ def epilogue(
     )
 
     def text() -> str:
-        lines, results = program.body("i")
-        step = [*lines, *program.stores("i", results)]
         body = [
             "for line in range(row0, row1):",
             "    lo = (batch * M + line) * N + col0",
             "    hi = lo + col1 - col0",
-            *indent(run_loop(program, step), 1),
+            *indent(run_loop(program), 1),
         ]
         tail = "batch: int, row0: int, row1: int, col0: int, col1: int"
         return _kernel_text(program, ["M: int", "N: int", "n: int"], body, group, tail)

@@ -14,6 +14,7 @@ from numbatorch.language.kernel import function_digest
 from numbatorch.layout import Layout, collapse
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.scalar_program import Pair, Value, print_numba
+from numbatorch.passes.emit_text import indent
 from numbatorch.passes.groups import Apply, Load, Number, Term, sorted_terms
 from numbatorch.passes.target import Target
 from numbatorch.shape import Shape
@@ -214,6 +215,20 @@ class Program:
 
     def row_lines(self, row: str, start: str) -> list[str]:
         """Statements that set each access's position in row `row`, element `start`."""
+        return [*self.index_lines(row), *self.position_lines(start)]
+
+    def next_row_lines(self) -> list[str]:
+        """Statements that set the indices of the next row; dividing for each would cost more."""
+        s = self.stem
+        lines = []
+        for level, i in enumerate(reversed(range(len(self.sizes) - 1))):
+            lines += indent([f"{s}i{i} += 1"], level)
+            if i > 0:
+                lines += indent([f"if {s}i{i} == {s}n{i}:", f"    {s}i{i} = 0"], level)
+        return lines
+
+    def index_lines(self, row: str) -> list[str]:
+        """Statements that set the indices of row `row`."""
         s = self.stem
         outer = len(self.sizes) - 1
         lines = []
@@ -223,6 +238,13 @@ class Program:
             rest = f"{s}r{i}"
         if outer:
             lines.append(f"{s}i0 = {rest}")
+        return lines
+
+    def position_lines(self, start: str) -> list[str]:
+        """Statements that set each access's position at element `start` of the row with indices."""
+        s = self.stem
+        outer = len(self.sizes) - 1
+        lines = []
         for number, access in enumerate(self.accesses()):
             parts = [f"{s}i{i} * {s}s{number}_{i}" for i in range(outer)]
             parts.append(_times(start, self._inner(number, access)))
@@ -241,10 +263,33 @@ class Program:
         Args:
             cores: names of the values that the kernel holds, in the order of `bind`.
         """
+        lines, builder, roots = self._built(index, cores)
+        return lines + print_numba(builder, roots), [root.name for root in roots]
+
+    def usual_body(self, index: str) -> tuple[list[str], list[str], list[str], str] | None:
+        """As `body`, without what is rarely computed; None where nothing is.
+
+        Returns:
+            the statements and results, the statements that find out whether an element needs the
+            whole body, and the text of that condition.
+        """
+        lines, builder, roots = self._built(index, (), usual=True)
+        if not builder.rare:
+            return None
+        found = builder.rare[0]
+        for condition in builder.rare[1:]:
+            found = builder.op("or", found, condition)
+        body = lines + print_numba(builder, roots)
+        return body, [x.name for x in roots], lines + print_numba(builder, [found]), found.name
+
+    def _built(
+        self, index: str, cores: Sequence[str], usual: bool = False
+    ) -> tuple[list[str], Builder, list[Value]]:
+        """Statements that load elements, and the program that computes the values after them."""
         import_module("numbatorch.ops.scalar_reader")
         from numbatorch.ops.scalar_reader import Builder  # which a warm start does not wait for
 
-        builder = Builder(self.target.scalars, prefix=f"{self.stem}v")
+        builder = Builder(self.target.scalars, prefix=f"{self.stem}v", usual=usual)
         values: dict[int, Any] = {}
         lines: list[str] = []
         for term in self.terms:
@@ -261,8 +306,7 @@ class Program:
                 values[id(term)] = self._number(builder, term)
             else:
                 values[id(term)] = self._call(builder, term, values)
-        roots = [x for root in self.roots for x in words_of(values[id(root)])]
-        return lines + print_numba(builder, roots), [root.name for root in roots]
+        return lines, builder, [x for root in self.roots for x in words_of(values[id(root)])]
 
     def _number(self, builder: Builder, term: Number) -> Any:
         dtype = term.node.dtype.compute.part

@@ -54,3 +54,23 @@ def test_donated_memory_is_written_by_vector_code() -> None:
     (launch,) = plan.launches
     assert plan.outputs[0].kind == "leaf"  # written in place
     assert "<" in str(compiler.module(launch.spec, processor.host())).partition("x float>")[0]
+
+
+RARE: dict[str, Callable[[Any], Any]] = {
+    "sin": lambda x: x.sin() * 3 + 1,
+    "tan of a value": lambda x: (x * 2 + 1).tan() + x,
+    "remainder": lambda x: nt.remainder(x, 0.7) * x + 1,
+    "pow": lambda x: nt.pow(x.abs(), x * 1e-3) * 3 + 1,
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_elements_that_take_the_rare_way_change_no_bit_of_others(name: str) -> None:
+    near = np.random.default_rng(0).uniform(-99, 99, (3, 3000)).astype(np.float32)
+    far = near.copy()
+    far[:, ::1024] = 3e38
+    far[0] = near[0]
+    mixed, alone = (RARE[name](nt.tensor(x, device="cpu")).numpy() for x in (far, near))
+    wide = RARE[name](nt.tensor(far[1:].T, device="cpu").T).numpy()
+    np.testing.assert_array_equal(mixed[near == far], alone[near == far])
+    np.testing.assert_array_equal(mixed[1:], wide)
