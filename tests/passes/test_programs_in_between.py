@@ -140,10 +140,13 @@ def test_threads_call_one_program(seed: int) -> None:
     wrong: list[Any] = []
 
     def work(number: int) -> None:
-        for _ in range(30):
-            found = calls[number]()
-            if not reads_count and not equal(found, wanted[number]):
-                wrong.append((number, found, wanted[number]))
+        try:
+            for _ in range(30):
+                found = calls[number]()
+                if not reads_count and not equal(found, wanted[number]):
+                    wrong.append((number, found, wanted[number]))
+        except Exception as error:
+            wrong.append((number, error))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(calls))]
     interval = sys.getswitchinterval()
@@ -155,7 +158,7 @@ def test_threads_call_one_program(seed: int) -> None:
             thread.join()
     finally:
         sys.setswitchinterval(interval)
-    assert not wrong, str(quick.program)
+    assert not wrong, (str(quick.program), wrong)
     assert int(quick.s.count) == before + 30 * len(calls) * steps, str(quick.program)
 
 
