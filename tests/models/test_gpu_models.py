@@ -5,6 +5,7 @@ tiny shapes: tests/cuda starts a process for them.
 """
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.models.build import BERT, llama_config
 EXPECTED = json.loads((pydoc_llama.CARRIED / "expected.json").read_text(encoding="utf-8"))
 LOGITS = np.load(pydoc_llama.CARRIED / "expected_logits.npz")
 KINDS = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k_m", "q6_k", "iq4_nl"]
+DRAWN = 3  # of these kinds, whose products tests/ops and tests/quantized compare with the formats
 FILES = ["model.safetensors", *(f"pydoc-llama-{kind}.gguf" for kind in KINDS)]
 
 at_full_size = pytest.mark.skipif(SIMULATED, reason="too large for the simulator")
@@ -33,7 +35,12 @@ at_full_size = pytest.mark.skipif(SIMULATED, reason="too large for the simulator
 
 @at_full_size
 @pytest.mark.parametrize("file", FILES)
-def test_recorded_text_on_gpus(file: str, gpu: str, tmp_path: Path) -> None:
+def test_recorded_text_on_gpus(
+    file: str, gpu: str, tmp_path: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    drawn = random.Random(seed).sample(FILES[1:], DRAWN)
+    if not (file in [FILES[0], *drawn] or request.config.getoption("--slow")):
+        pytest.skip("not drawn by this seed: run with --slow")
     path = pydoc_llama.find(file, tmp_path)
     source = path.parent if file == "model.safetensors" else path
     generator = TextGenerator(source, device=gpu)
