@@ -1,6 +1,6 @@
 """The namespace of the Python array API standard: `x.__array_namespace__()` of its arrays.
 
-https://data-apis.org/array-api/2024.12/
+https://data-apis.org/array-api/2025.12/
 """
 
 import math

@@ -92,11 +92,25 @@ class Array(Tensor):
         """The array on another device."""
         return lift(self.to(device=device))
 
+    def _key(self, key: Any) -> Any:
+        """The key, a mask of no elements as one of this shape without True."""
+        if not isinstance(key, Tensor) or key.dtype is not dt.bool_ or key.numel():
+            return key
+        covered = self.shape[: key.ndim]
+        fits = all(size in (0, own) for size, own in zip(key.shape, covered, strict=False))
+        if key.ndim > self.ndim or not fits:
+            return key
+        return nt.zeros(covered, dtype=dt.bool_, device=self.device)
+
     def __getitem__(self, key: Any) -> Array:
-        return lift(super().__getitem__(key))
+        return lift(super().__getitem__(self._key(key)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        key = self._key(key)
         if isinstance(value, Tensor):
+            if dt.promote(self.dtype, value.dtype) is not self.dtype:
+                problem = f"{value.dtype.name} does not become {self.dtype.name} by itself"
+                raise DTypeError(message("setitem", problem, hint="astype(value, dtype) converts"))
             value = value.to(self.dtype)
         super().__setitem__(key, value)
 

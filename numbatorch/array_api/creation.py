@@ -162,9 +162,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Array:
     return lift(nt.from_dlpack(x, device=device, copy=copy))
 
 
-def meshgrid(*arrays: Array, indexing: str = "xy") -> list[Array]:
+def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     """The coordinates of a grid."""
-    return list(lifted(nt.meshgrid(*arrays, indexing=indexing))) if arrays else []
+    return lifted(nt.meshgrid(*arrays, indexing=indexing)) if arrays else ()
 
 
 def tril(x: Array, /, *, k: int = 0) -> Array:
@@ -260,9 +260,9 @@ class Info:
             "indexing": int64,
         }
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """Devices of which there is one for certain."""
-        return [nt.device("cpu")]
+        return (nt.device("cpu"),)
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """dtypes by their names, of a kind if one is given."""

@@ -9,14 +9,16 @@ from numbatorch.array_api.array import Array, lift, lifted, meet
 from numbatorch.array_api.reducing import sum as _sum
 from numbatorch.array_api.shaping import matrix_transpose
 from numbatorch.dtype import DType
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import OutOfRange, ShapeError, message
 
 __all__ = [
     "cholesky",
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "inv",
     "matmul",
@@ -36,6 +38,13 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EigResult(NamedTuple):
+    """Complex eigenvalues, and vectors in columns."""
+
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class EighResult(NamedTuple):
@@ -95,8 +104,17 @@ def cholesky(x: Array, /, *, upper: Any = False) -> Array:
 
 
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """The cross product of vectors of three."""
-    return lift(nt.linalg.cross(*meet("cross", x1, x2), dim=axis))
+    """The cross product of vectors of three, which broadcast.
+
+    Args:
+        axis: where the vectors lie, counted from the last dimension, -1.
+    """
+    if axis >= 0:
+        raise OutOfRange(message("cross", f"axis {axis} is not counted from the last one, -1"))
+    lhs, rhs = meet("cross", x1, x2)
+    rank = max(lhs.ndim, rhs.ndim)
+    lhs, rhs = (nt.reshape(x, (1,) * (rank - x.ndim) + x.shape) for x in (lhs, rhs))
+    return lift(nt.linalg.cross(lhs, rhs, dim=axis))
 
 
 def det(x: Array, /) -> Array:
@@ -107,6 +125,16 @@ def det(x: Array, /) -> Array:
 def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     """A diagonal of each matrix."""
     return lift(nt.diagonal(x, offset, -2, -1))
+
+
+def eig(x: Array, /) -> EigResult:
+    """Complex eigenvalues and vectors of any square matrices."""
+    return EigResult(*lifted(tuple(nt.linalg.eig(x))))
+
+
+def eigvals(x: Array, /) -> Array:
+    """Complex eigenvalues of any square matrices."""
+    return lift(nt.linalg.eigvals(x))
 
 
 def eigh(x: Array, /) -> EighResult:

@@ -8,11 +8,12 @@ import numbatorch as nt
 from numbatorch import dtype as dt
 from numbatorch.array_api.array import Array, lift, lifted, meet
 from numbatorch.errors import ShapeError, message
+from numbatorch.shape import normalize_dims
 
 
-def broadcast_arrays(*arrays: Array) -> list[Array]:
+def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
     """The arrays in the shape that they meet in."""
-    return list(lifted(nt.broadcast_tensors(*arrays))) if arrays else []
+    return lifted(nt.broadcast_tensors(*arrays)) if arrays else ()
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -43,9 +44,18 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     return lifted(nt.unbind(x, axis))
 
 
-def expand_dims(x: Array, /, axis: int = 0) -> Array:
-    """x with a new axis of size 1."""
-    return lift(nt.unsqueeze(x, axis))
+def expand_dims(x: Array, /, axis: Any = 0) -> Array:
+    """x with a new axis of size 1, or several.
+
+    Args:
+        axis: where the result has them, one number or a tuple.
+    """
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    rank = x.ndim + len(axes)
+    out: Any = x
+    for place in sorted(normalize_dims("expand_dims", axes, rank)):
+        out = nt.unsqueeze(out, place)
+    return lift(out.clone() if out is x else out)
 
 
 def squeeze(x: Array, /, axis: Any) -> Array:
@@ -187,9 +197,16 @@ class UniqueInverse(NamedTuple):
 
 
 def _unique(x: Array) -> tuple[Any, Any, Any]:
-    """Values, inverse and counts, where each NaN is another value."""
+    """Values, inverse and counts, where each NaN is another value; complex numbers are pairs."""
     flat = nt.reshape(x, (-1,))
-    values, inverse, counts = nt.unique(flat, return_inverse=True, return_counts=True)
+    paired = x.dtype.is_complex
+    values, inverse, counts = nt.unique(
+        nt.view_as_real(flat) if paired else flat,
+        return_inverse=True,
+        return_counts=True,
+        dim=0 if paired else None,
+    )
+    values = nt.view_as_complex(values) if paired else values
     return values, nt.reshape(inverse, x.shape), counts
 
 

@@ -218,12 +218,15 @@ def _(x: Scalar) -> Scalar:
 
 @of_complex(expm1)
 def _(x: Scalar) -> Scalar:
-    """The real part, exp(a) * cos(b) - 1, as expm1(a) * cos(b) - (1 - cos(b))."""
+    """The real part, exp(a) * cos(b) - 1, as expm1(a) * cos(b) + (cos(b) - 1).
+
+    It is 0 at -0, too, as the array API standard has it.
+    """
     power, scale = _in_two_steps(real(x))
     size = exp(power)
     sine, cosine = circle(real(x), imag(x))
-    rest = sine * sine / (1 + cosine) if cosine > 0 else 1 - cosine
-    along = size * cosine * scale if scale > 1 else expm1(real(x)) * cosine - rest
+    rest = 0 - sine * sine / (1 + cosine) if cosine > 0 else cosine - 1
+    along = size * cosine * scale if scale > 1 else expm1(real(x)) * cosine + rest
     return pair(along, (1 if imag(x) == 0 else size) * sine * scale)
 
 
@@ -286,7 +289,8 @@ def _(x: Scalar) -> Scalar:
 def _(x: Scalar) -> Scalar:
     """(sinh(a) * cosh(a) + i * sin(b) * cos(b)) / (sinh(a)**2 + cos(b)**2).
 
-    Where sinh(a) is large, all of them over sinh(a).
+    Where sinh(a) is large, all of them over sinh(a). At infinity the imaginary part is a zero with
+    the sign of b, as the array API standard has it; C gives it that of sin(2 * b).
     """
     a, b = real(x), imag(x)
     less = expm1(absolute(a))
@@ -294,7 +298,8 @@ def _(x: Scalar) -> Scalar:
     far = size > 1
     over = 1 / size if far else 1
     long = 1 if far else size
-    sine, cosine = circle(a, b)
+    turn = copysign(0, b) if absolute(a) == INF else b
+    sine, cosine = sin(turn), cos(turn)
     below = long * long + cosine * over * (cosine * over)
     along = long * sqrt(long * long + over * over) / below
     across = sine * over * (cosine * over) / below

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     pass
 
 NAMESPACE = "numbatorch.array_api"
-VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API standard
+VERSIONS = tuple(f"{year}.12" for year in range(2021, 2026))  # of the array API standard
 CPU = (1, 0)  # kDLCPU, the first
 VERSIONED = (1, 0)  # from this version on a capsule says whether its memory may be written to
 _NAMES = (b"dltensor", b"dltensor_versioned")

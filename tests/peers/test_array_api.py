@@ -60,6 +60,9 @@ def test_arrays_behave_as_the_standard_says() -> None:
     x += 1
     x[0, 0] = 7
     assert x.tolist() == [[7, 3], [4, 5]]
+    assert x[xp.zeros((0, 2), dtype=xp.bool)].shape == (0,)  # a size may be 0 in a mask
+    with pytest.raises(TypeError, match="complex64 does not become float32 by itself"):
+        x[0, :] = xp.ones(2, dtype=xp.complex64)
     with pytest.raises(TypeError):
         xp.asarray([1]) + 1.5
     with pytest.raises(TypeError):
@@ -72,6 +75,10 @@ def test_arrays_behave_as_the_standard_says() -> None:
     found = xp.unique_all(xp.asarray([3, 1, 3]))
     assert found.values.tolist() == [1, 3] and found.indices.tolist() == [1, 0]
     assert found.inverse_indices.tolist() == [1, 0, 1] and found.counts.tolist() == [1, 2]
+    pairs = xp.unique_all(xp.asarray([1j, 1, complex(0.0, 1), float("nan"), float("nan")]))
+    assert pairs.values.tolist()[:2] == [1j, 1] and pairs.counts.tolist() == [2, 1, 1, 1]
+    assert xp.linalg.cross(x[:, :1] + xp.ones(3), xp.ones(3)).tolist() == [[0, 0, 0]] * 2
+    assert xp.expand_dims(x, axis=(0, -1)).shape == (1, 2, 2, 1)
     info = xp.__array_namespace_info__()
     assert info.default_dtypes()["real floating"] is xp.float32
     assert set(info.dtypes(kind="integral")) == {n for n in DTYPES if "int" in n}

@@ -17,14 +17,35 @@ PARTS = np.array([0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.5, -2.5, np.inf, -np.inf, n
 
 def expm1(x: Array) -> Array:
     """NumPy's makes NaN of both parts of what C would have infinite, or -1."""
-    return np.where(np.isfinite(x), np.expm1(x), np.exp(x) - 1)
+    y = np.where(np.isfinite(x), np.expm1(x), np.exp(x) - 1)
+    y.real += 0.0  # -0 is 0 in the array API standard
+    return y
+
+
+def tanh(x: Array) -> Array:
+    """At infinity with the zero of the array API standard: that of b, in C of sin(2 * b)."""
+    y = np.tanh(x)
+    far = np.isinf(x.real) & np.isfinite(x.imag)
+    y.imag[far] = np.copysign(0, x.imag[far])
+    return y
+
+
+def tan(x: Array) -> Array:
+    """-i * tanh(i * x)."""
+    turned = x.copy()
+    turned.real, turned.imag = -x.imag, x.real
+    y = tanh(turned)
+    turned.real, turned.imag = y.imag, -y.real
+    return turned
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in "abs angle exp exp2 log log1p log2 log10".split()},
-    **{name: getattr(np, name) for name in "sqrt sin cos tan sinh cosh tanh square".split()},
+    **{name: getattr(np, name) for name in "sqrt sin cos sinh cosh square".split()},
     **{f"a{name}": getattr(np, f"arc{name}") for name in "sin cos tan sinh cosh tanh".split()},
     "expm1": expm1,
+    "tan": tan,
+    "tanh": tanh,
     "reciprocal": lambda x: 1 / x,
 }
 # The part that is an angle: of an infinite one no sine has a sign.
