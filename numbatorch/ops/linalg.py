@@ -22,10 +22,10 @@ from numbatorch.ops.matrices import (
     definite_sample,
     each,
     hermitian,
+    hermitian_array,
     identity,
     joint_batch,
     matrices,
-    mirrored,
     product,
     square_sample,
     together,
@@ -315,19 +315,19 @@ def triangular_solve(
 
 
 @structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527")
-def cholesky_(A: Array) -> Array:
-    """L, lower triangular, with L L^H the Hermitian part of A."""
-    return np.linalg.cholesky((A + A.conj().swapaxes(-1, -2)) / 2)
+def cholesky_(A: Array, *, whole: bool = True) -> Array:
+    """L, lower triangular, with L L^H the Hermitian part of A, or what its lower triangle is of."""
+    return np.linalg.cholesky(hermitian_array(A) if whole else A)
 
 
 @cholesky_.infer
-def _(A: Node) -> tuple[Shape, DType]:
+def _(A: Node, *, whole: bool) -> tuple[Shape, DType]:
     check("linalg.cholesky", A, square=True)
     return A.shape, A.dtype
 
 
 @cholesky_.vjp
-def _(g: Node, y: Node, A: Node) -> Node:
+def _(g: Node, y: Node, A: Node, *, whole: bool) -> Node:
     return cholesky_gradient(g, y)
 
 
@@ -359,7 +359,7 @@ def cholesky(A: Node, *, upper: bool = False) -> Node:
     [[2.0, 0.0], [0.0, 3.0]]
     """
     check("linalg.cholesky", A, square=True)
-    found = cholesky_.apply(mirrored(A, lower=not upper))
+    found = cholesky_.apply(adjoint(A) if upper else A, whole=False)
     return adjoint(found) if upper else found
 
 

@@ -109,6 +109,8 @@ def multiplied(lhs: Node, rhs: Node) -> Node:
     dtype = result_type((lhs, rhs))
     if dtype.kind not in "fiuc":
         raise DTypeError(message("matmul", f"has no meaning for {dtype.name}"))
+    if len(lhs.shape) == len(rhs.shape) == 1 and not dtype.is_complex:
+        return _sum_of_products(lhs, rhs, dtype)
     multiply = _complex_product if dtype.is_complex else product
     out = multiply(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
     shape = out.shape
@@ -117,6 +119,14 @@ def multiplied(lhs: Node, rhs: Node) -> Node:
     if len(lhs.shape) == 1:
         shape = (*out.shape[:-2], *shape[len(out.shape) - 1 :])
     return out if shape == out.shape else reshape.apply(out, shape=shape)
+
+
+def _sum_of_products(lhs: Node, rhs: Node, dtype: DType) -> Node:
+    """The product of two vectors, whose elements threads share; a product shares its results."""
+    device = lhs.device
+    left, right = (as_node(as_node(x, dtype, device), dtype.compute, device) for x in (lhs, rhs))
+    total = reshape.apply(sum_.apply(left * right, dims=(0,)), shape=())
+    return as_node(total, dtype, device)
 
 
 @public()

@@ -114,6 +114,11 @@ def mirrored(A: Node, lower: bool) -> Node:
     return Node(STRAIGHT_THROUGH, (A, whole), {}, A.shape, A.dtype, A.device)
 
 
+def hermitian_array(A: Array) -> Array:
+    """The Hermitian part of the matrices of an array."""
+    return np.asarray((A + A.conj().swapaxes(-1, -2)) / 2)
+
+
 def or_zeros(g: Node | None, like: Node) -> Node:
     """A cotangent, zeros if none flows."""
     return const(0.0, like.dtype, like.device, like.shape) if g is None else g

@@ -21,7 +21,7 @@ from numbatorch.ops.matrices import (
     definite_sample,
     gaps,
     hermitian,
-    mirrored,
+    hermitian_array,
     on_diagonal,
     product,
     square_sample,
@@ -45,25 +45,25 @@ class EighResult(NamedTuple):
     eigenvectors: Node
 
 
-def _hermitian_array(A: Array) -> Array:
-    return np.asarray((A + A.conj().swapaxes(-1, -2)) / 2)
-
-
 @structured(dtypes=REAL, source=GILES)  # LAPACK's phases of complex vectors have no derivative
-def eigh_(A: Array) -> tuple[Array, Array]:
-    """Eigenvalues, ascending, and eigenvectors of the Hermitian part of each matrix."""
-    found = np.linalg.eigh(_hermitian_array(A))
+def eigh_(A: Array, *, whole: bool = True) -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and eigenvectors of the Hermitian part of each matrix.
+
+    Args:
+        whole: read the whole matrix, else its lower triangle as that of a Hermitian one.
+    """
+    found = np.linalg.eigh(hermitian_array(A) if whole else A)
     return found.eigenvalues, found.eigenvectors
 
 
 @eigh_.infer
-def _(A: Node) -> Outputs:
+def _(A: Node, *, whole: bool) -> Outputs:
     batch, _, N = check("linalg.eigh", A, square=True)
     return [((*batch, N), A.dtype.part), (A.shape, A.dtype)]
 
 
 @eigh_.vjp
-def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node) -> Node:
+def _(g: tuple[Node | None, ...], y: tuple[Node, ...], A: Node, *, whole: bool) -> Node:
     values, vectors = y
     inner = zeros_like(A) if g[0] is None else on_diagonal(as_node(g[0], A.dtype, A.device))
     if g[1] is not None:
@@ -92,24 +92,24 @@ def eigh(A: Node, UPLO: Literal["L", "U"] = "L") -> EighResult:
     [1.0, 2.0]
     """
     check("linalg.eigh", A, square=True)
-    return EighResult(*eigh_.parts(mirrored(A, UPLO == "L")))
+    return EighResult(*eigh_.parts(A if UPLO == "L" else adjoint(A), whole=False))
 
 
 @structured(dtypes=REAL, source=GILES)
-def eigvalsh_(A: Array) -> Array:
-    """Eigenvalues, ascending, of the Hermitian part of each matrix."""
-    return np.linalg.eigvalsh(_hermitian_array(A))
+def eigvalsh_(A: Array, *, whole: bool = True) -> Array:
+    """Eigenvalues, ascending, of the Hermitian part of each matrix; see `eigh_`."""
+    return np.linalg.eigvalsh(hermitian_array(A) if whole else A)
 
 
 @eigvalsh_.infer
-def _(A: Node) -> tuple[Shape, DType]:
+def _(A: Node, *, whole: bool) -> tuple[Shape, DType]:
     batch, _, N = check("linalg.eigvalsh", A, square=True)
     return (*batch, N), A.dtype.part
 
 
 @eigvalsh_.vjp
-def _(g: Node, y: Node, A: Node) -> Node:
-    vectors = eigh_.parts(A)[1]
+def _(g: Node, y: Node, A: Node, *, whole: bool) -> Node:
+    vectors = eigh_.parts(A, whole=whole)[1]
     inner = on_diagonal(as_node(g, A.dtype, A.device))
     return product(vectors, inner, adjoint(vectors))
 
@@ -127,7 +127,7 @@ def eigvalsh(A: Node, UPLO: Literal["L", "U"] = "L") -> Node:
     [1.0, 2.0]
     """
     check("linalg.eigvalsh", A, square=True)
-    return eigvalsh_.apply(mirrored(A, UPLO == "L"))
+    return eigvalsh_.apply(A if UPLO == "L" else adjoint(A), whole=False)
 
 
 class EigResult(NamedTuple):

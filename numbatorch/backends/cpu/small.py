@@ -7,6 +7,7 @@ beside floats are arguments of the program, so that `x * c` has one for all c.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from numbatorch.backends.arguments import float64_word
@@ -18,7 +19,6 @@ from numbatorch.ops.operands import CONST
 from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.write_through import place_in_memory
 from numbatorch.passes.emit_program import LITERALS
-from numbatorch.shape import numel
 from numbatorch.variable import attribute_key
 
 MOST_NODES = 48
@@ -60,6 +60,8 @@ class SmallGraphs:
             locked: whether the lock of runs is held, within which programs are made.
         """
         if root.depth > MOST_NODES or type(root.op) is not Elementwise:
+            return None
+        if prod(root.shape) * root.dtype.itemsize > MOST_BYTES:
             return None
         key: list[Any] = [parts, fuse]
         leaves: list[Leaf] = []
@@ -111,7 +113,7 @@ class SmallGraphs:
         entry: Entry | None = None
         # Where only constants meet, they become one by NumPy when the graph is planned.
         alone = any(node.inputs and all(x.op is CONST for x in node.inputs) for node in inner)
-        if root.dtype.nbytes(numel(root.shape)) <= MOST_BYTES and realized and not alone:
+        if realized and not alone:
             program = self._make(order, root, met, [node for node, _value in numbers])
             if any(node.buffer is not None for node in inner):
                 return None  # a finalizer or a signal's handler came in between

@@ -1,11 +1,12 @@
 """Matrix products on the CPU: out (M, N) = lhs (M, K) @ rhs (K, N), over two batch dimensions.
 
-The three kernels take the same arguments, so that shape and strides decide between them.
+The kernels take the same arguments, so that shape and strides decide between them.
 """
 
 from numbatorch.language.kernel import Kernel
 from numbatorch.layout import collapse
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
+from numbatorch.ops.cpu.matmul_integer import INTEGERS, matmul_integer
 from numbatorch.ops.cpu.matmul_packed import FLOATS, matmul, matmul_workspace
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import matmul_
@@ -25,14 +26,14 @@ def choose(M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int]) -
 
 def workspace(chosen: Kernel, N: int, K: int, parts: int, itemsize: int) -> int:
     """Bytes of scratch memory of a kernel; `itemsize` is that of the type computed in."""
-    if chosen is matmul_nn:
+    if chosen is matmul_nn or chosen is matmul_integer:
         return 0
     if chosen is matmul_nt:
         return matmul_nt_workspace(parts, itemsize)
     return matmul_workspace(N, K, parts, itemsize)
 
 
-@lower("cpu", matmul_, dtypes=FLOATS)
+@lower("cpu", matmul_, dtypes=(*FLOATS, *INTEGERS))
 def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
     M, N = out.shape[-2:]
     K = lhs.shape[-1]
@@ -41,7 +42,12 @@ def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
     batch0, batch1 = (*pad, *batch)
     walks = [(0,) * len(pad) + s for s in strides]
     left, right = lhs.strides[-2:], rhs.strides[-2:]
+    if N == 1 and lhs.dtype is rhs.dtype:  # a matrix by a vector is the vector by its transpose
+        lhs, rhs, left, right = rhs, lhs, right[::-1], left[::-1]
+        walks = [walks[0], walks[2], walks[1]]
+        M, N = N, M
     chosen = choose(M, N, K, left, right)  # type: ignore[arg-type]
+    chosen = matmul_integer if out.dtype.kind in "iu" else chosen
     itemsize = out.dtype.compute.itemsize
     wanted = workspace(chosen, N, K, launcher.parts, itemsize)
     launcher.launch(
