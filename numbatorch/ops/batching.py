@@ -36,6 +36,11 @@ def example(batch: Node, level: int) -> Node:
     return Node(EXAMPLE, (batch,), attrs, batch.shape[1:], batch.dtype, batch.device)
 
 
+def is_of_example(node: Node) -> bool:
+    """Whether a value depends on an example, so that it cannot be read."""
+    return any(x.op is EXAMPLE for x in toposort([node]))
+
+
 def batched(roots: Sequence[Node], level: int, size: int) -> list[Node | None]:
     """The nodes of the whole batch for nodes of one example; None for one that depends on none.
 

@@ -11,8 +11,11 @@ from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
+from numbatorch.ops import scatter_reference as given
+from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.reduction import lowest
 from numbatorch.ops.scattering import scatter_reduce
 from numbatorch.ops.selecting import flat
 from numbatorch.ops.surface import public
@@ -47,13 +50,14 @@ def embedding(
     >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    if weight.dtype.kind == "q":
-        return find("quant_take").apply(weight, input)
     _check_table("embedding", input, weight)
     pad = _padding("embedding", padding_idx, weight)
-    value = history = indexing.take.apply(weight, input)
+    packed = weight.dtype.kind == "q"
+    value = history = (find("quant_take") if packed else indexing.take).apply(weight, input)
     if max_norm is not None:
         value = _at_most(value, max_norm, norm_type)
+    if packed:
+        return value
     if scale_grad_by_freq:
         times = _times(input, weight.shape[0])
         history = history / as_node(_beside(times), history.dtype, history.device)
@@ -62,6 +66,11 @@ def embedding(
     return value if value is history else straight_through(history, value)
 
 
+@composed(
+    numpy=given.embedding_bag,
+    sample=given.draw_bags,
+    peer="torch.nn.functional.embedding_bag",
+)
 @public("nn.functional")
 def embedding_bag(
     input: Node,
@@ -82,7 +91,7 @@ def embedding_bag(
         input: (B, N) integers, or (L,) with `offsets`.
         offsets: (B,), where the bags begin, in ascending order from 0 on.
         max_norm, norm_type, scale_grad_by_freq, sparse: as for `embedding`.
-        mode: what is taken of a bag; of an empty one it is 0.
+        mode: what is taken of a bag, sums in float32 for half types; of an empty one it is 0.
         per_sample_weights: a factor for each element of `input`, in mode sum.
         include_last_offset: `offsets` is (B + 1,) and ends with L.
         padding_idx: a row that is left out; -1 is the last.
@@ -100,17 +109,21 @@ def embedding_bag(
     rows = embedding(places, weight, None, max_norm, norm_type, scale_grad_by_freq)
     pad = _padding("embedding_bag", padding_idx, weight)
     kept = None if pad is None else compare.ne.apply(places, pad)
-    C, dtype, where = weight.shape[1], rows.dtype, rows.device
     if mode == "max":
         return _largest(rows, bag, bags, kept)
+    dtype, wide, where = rows.dtype, rows.dtype.compute, rows.device
+    if mode == "mean" or per_sample_weights is not None:
+        rows = as_node(rows, wide, where)
     if per_sample_weights is not None:
-        rows = rows * _beside(flat(per_sample_weights))
+        rows = rows * _beside(flat(as_node(per_sample_weights, wide, where)))
     if kept is not None:
         rows = compare.where.apply(_beside(kept), rows, 0.0)
-    total = indexing.index_add.apply(const(0.0, dtype, where, (bags, C)), bag, rows)
-    if mode == "sum":
-        return total
-    return total / as_node(_beside(_sizes(bag, bags, kept)), dtype, where)
+    zeros = const(0.0, rows.dtype, where, (bags, weight.shape[1]))
+    total = indexing.index_add.apply(zeros, bag, rows)
+    if mode == "mean":
+        sizes = find("maximum").apply(_sizes(bag, bags, kept), 1)
+        total = total / as_node(_beside(sizes), wide, where)
+    return as_node(total, dtype, where)
 
 
 def _check_table(op: str, input: Node, weight: Node) -> None:
@@ -137,9 +150,7 @@ def _beside(x: Node) -> Node:
 
 def _times(input: Node, rows: int) -> Node:
     """How often each number occurs in the input, at each of its places."""
-    zeros = const(0, dt.int64, input.device, (rows,))
-    ones = const(1, dt.int64, input.device, input.shape)
-    return indexing.take.apply(indexing.index_add.apply(zeros, input, ones), input)
+    return indexing.take.apply(indexing.count_numbers.apply(flat(input), size=rows), input)
 
 
 def _at_most(rows: Node, largest: float, p: float) -> Node:
@@ -194,19 +205,18 @@ def _check_factors(input: Node, weight: Node, factors: Node, mode: str) -> None:
 
 
 def _sizes(bag: Node, bags: int, kept: Node | None) -> Node:
-    """How many elements each bag has, or 1."""
-    ones = const(1, dt.int64, bag.device, bag.shape)
-    counted = ones if kept is None else as_node(kept, dt.int64, bag.device)
-    sizes = indexing.index_add.apply(const(0, dt.int64, bag.device, (bags,)), bag, counted)
-    return find("maximum").apply(sizes, 1)
+    """How many elements each bag has: (bags,) int64."""
+    held = bag if kept is None else compare.where.apply(kept, bag, -1)
+    return indexing.count_numbers.apply(held, size=bags)
 
 
 def _largest(rows: Node, bag: Node, bags: int, kept: Node | None) -> Node:
     """The largest elements of the rows of each bag, 0 of none."""
-    low = -np.inf
+    low = lowest(rows.dtype)
     base = const(low, rows.dtype, rows.device, (bags, rows.shape[1]))
     if kept is not None:
         rows = compare.where.apply(_beside(kept), rows, low)
     index = expanded(_beside(bag), rows.shape)
     found = scatter_reduce(base, 0, index, rows, "amax")
-    return compare.where.apply(compare.eq.apply(found, low), 0.0, found)
+    empty = compare.eq.apply(_sizes(bag, bags, kept), 0)
+    return compare.where.apply(_beside(empty), 0.0, found)

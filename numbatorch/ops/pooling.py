@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype as dt
-from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, grad_enabled
 from numbatorch.ops import window_reference as reference
@@ -52,15 +51,6 @@ def _of_windows(
     return ValuesAndIndices(*(reshape.apply(part, shape=outs) for part in parts))
 
 
-def _least(dtype: DType) -> float:
-    """The number of `dtype` that none is below; float8_e4m3fn has no infinity."""
-    if dtype.kind == "f" and np.isnan(np.asarray(-np.inf).astype(dtype.numpy)):
-        import ml_dtypes
-
-        return float(ml_dtypes.finfo(dtype.numpy).min)  # type: ignore[no-untyped-call]
-    return lowest(dtype)
-
-
 def _of_slices(input: Node, lead: int, given: Sequence[tuple[int, ...]]) -> Node:
     """The largest elements alone, of the slices that hold the first, second, ... of each window.
 
@@ -70,7 +60,7 @@ def _of_slices(input: Node, lead: int, given: Sequence[tuple[int, ...]]) -> Node
     for size, outs, k, step, padding, apart in given:
         end = (outs - 1) * step + (k - 1) * apart + 1 - padding
         sides = [padding, max(end - size, 0), *sides]
-    padded = pad(input, sides, value=_least(input.dtype)) if any(sides) else input
+    padded = pad(input, sides, value=lowest(input.dtype)) if any(sides) else input
     found: Node | None = None
     for place in product(*(range(k) for _, _, k, *_ in given)):
         part = padded

@@ -40,12 +40,18 @@ def word_of(dtype: DType) -> DType:
 
 def lowest(dtype: DType) -> float:
     """The number of `dtype` that none is below."""
-    return -np.inf if dtype.kind == "f" else int(np.iinfo(dtype.numpy).min)
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype.numpy).min)
+    return False if dtype.kind == "b" else -highest(dtype)
 
 
 def highest(dtype: DType) -> float:
     """The number of `dtype` that none is above."""
-    return np.inf if dtype.kind == "f" else int(np.iinfo(dtype.numpy).max)
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype.numpy).max)
+    if dtype.kind == "b":
+        return True
+    return 448.0 if dtype is dt.float8_e4m3fn else np.inf  # it has no infinities
 
 
 def _alone(dtype: DType) -> tuple[DType, ...]:

@@ -27,17 +27,12 @@ from numbatorch.ops.selecting import (
     from_end,
     to_back,
     to_front,
+    with_dim,
 )
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, broadcast, numel
 
 Number = int | float | complex
-
-
-def _with_dim(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Any:
-    """A call of a function whose second argument is the dimension."""
-    rest = dict(attrs)
-    return function(operands[0], rest.pop("dim"), *operands[1:], **rest)
 
 
 @public()
@@ -79,7 +74,7 @@ def scatter_add(input: Node, dim: int, index: Node, src: Node) -> Node:
     return _scattered("scatter_add", input, dim, index, src, "sum")
 
 
-@composed(numpy=given.scatter_reduce, sample=given.draw_elements, call=_with_dim)
+@composed(numpy=given.scatter_reduce, sample=given.draw_elements, dtypes=dt.NUMBERS, call=with_dim)
 @public()
 def scatter_reduce(
     input: Node,
@@ -102,7 +97,7 @@ def scatter_reduce(
     return _reduced("scatter_reduce", input, dim, index, src, reduce, include_self)
 
 
-@composed(numpy=given.index_reduce, sample=given.draw_slices, call=_with_dim)
+@composed(numpy=given.index_reduce, sample=given.draw_slices, dtypes=dt.NUMBERS, call=with_dim)
 @public()
 def index_reduce(
     input: Node,
@@ -147,7 +142,7 @@ def index_add(input: Node, dim: int, index: Node, source: Node, *, alpha: Number
     return views.reshape.apply(out, shape=input.shape)
 
 
-@composed(numpy=given.index_copy, sample=given.draw_copied, dtypes=dt.PLAIN, call=_with_dim)
+@composed(numpy=given.index_copy, sample=given.draw_copied, dtypes=dt.PLAIN, call=with_dim)
 @public()
 def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
     """input with the slices of `source` as those of dimension `dim` that index names.
@@ -162,7 +157,7 @@ def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
     return views.reshape.apply(out, shape=input.shape)
 
 
-@composed(numpy=given.index_fill, sample=given.draw_filled, dtypes=dt.PLAIN, call=_with_dim)
+@composed(numpy=given.index_fill, sample=given.draw_filled, dtypes=dt.PLAIN, call=with_dim)
 @public()
 def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node:
     """input with `value` in the slices of dimension `dim` that index names; -1 is the last.
@@ -182,7 +177,7 @@ def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node
     return views.reshape.apply(filled, shape=input.shape)
 
 
-@composed(numpy=given.put, sample=given.draw_flat)
+@composed(numpy=given.put, sample=given.draw_flat, dtypes=dt.PLAIN)
 @public()
 def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Node:
     """input, as if it had one dimension, with source[i] at index[i]; -1 is the last element.
@@ -233,6 +228,7 @@ def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
     return compare.where.apply(where, taken, x)
 
 
+@composed(numpy=given.select_scatter, sample=given.draw_selected, dtypes=dt.PLAIN + dt.COMPLEX)
 @public()
 def select_scatter(input: Node, src: Node, dim: int, index: int) -> Node:
     """input with `src` as its element `index` of dimension `dim`.
@@ -241,18 +237,20 @@ def select_scatter(input: Node, src: Node, dim: int, index: int) -> Node:
     [[1, 2], [8, 9]]
     """
     axis, x = axis_of("select_scatter", input, dim)
-    size = x.shape[axis]
+    size, rank = x.shape[axis], len(x.shape)
     if not input.shape or not -size <= index < size:
         problem = f"index {index} is out of range for dimension {axis} of size {size}"
         raise OutOfRange(message("select_scatter", problem, describe(input)))
-    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    if src.shape != (*x.shape[:axis], *x.shape[axis + 1 :]):
-        raise _unlike("select_scatter", src, (*x.shape[:axis], *x.shape[axis + 1 :]))
-    value = views.reshape.apply(_converted("select_scatter", src, x), shape=shape)
-    starts = tuple(index % size if i == axis else 0 for i in range(len(shape)))
-    return views.slice_update.apply(x, value, starts=starts, steps=(1,) * len(shape))
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if src.shape != (*before, *after):
+        raise _unlike("select_scatter", src, (*before, *after))
+    value = _converted("select_scatter", src, x)
+    value = views.reshape.apply(value, shape=(*before, 1, *after))
+    starts = tuple(index % size if i == axis else 0 for i in range(rank))
+    return views.slice_update.apply(x, value, starts=starts, steps=(1,) * rank)
 
 
+@composed(numpy=given.slice_scatter, sample=given.draw_sliced, dtypes=dt.PLAIN + dt.COMPLEX)
 @public()
 def slice_scatter(
     input: Node,
@@ -354,10 +352,9 @@ def _reduced(
     merge = "sum" if reduce == "mean" else reduce
     dtype, base = input.dtype, input
     if not include_self and dtype.kind != "q":
-        neutral: Any = {"sum": 0, "prod": 1}.get(merge)
-        if neutral is None:
-            neutral = _extreme(merge, dtype)
-        fill = const(neutral, dtype, input.device, index.shape)
+        neutral: dict[str, Any] = {"sum": 0, "prod": 1}
+        neutral |= {"amax": lowest(dtype), "amin": highest(dtype)}
+        fill = const(neutral[merge], dtype, input.device, index.shape)
         base = _scattered(op, input, dim, index, fill, "set")
     out = _scattered(op, base, dim, index, src, merge)
     if reduce != "mean":
@@ -368,16 +365,9 @@ def _reduced(
     counts = compare.where.apply(compare.eq.apply(counts, 0), 1, counts)
     if dtype.kind in "fc":
         return out / as_node(counts, dtype, input.device)
+    if dtype is dt.uint64:  # which does not promote with int64
+        counts = as_node(counts, dtype, input.device)
     return as_node(find("floor_divide").apply(out, counts), dtype, input.device)
-
-
-def _extreme(merge: str, dtype: dt.DType) -> Any:
-    """What every number of a dtype replaces."""
-    if dtype is dt.bool_:
-        return merge == "amin"
-    if dtype is dt.float8_e4m3fn:  # it has no infinities
-        return -448.0 if merge == "amax" else 448.0
-    return lowest(dtype) if merge == "amax" else highest(dtype)
 
 
 def _slices(

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
+from numbatorch.ops import scatter_reference as given
 from numbatorch.ops import view as views
+from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, broadcast, normalize_dim, numel
 
 
+def with_dim(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Any:
+    """A call of a function whose second argument is the dimension."""
+    rest = dict(attrs)
+    return function(operands[0], rest.pop("dim"), *operands[1:], **rest)
+
+
+@composed(
+    numpy=given.index_select,
+    sample=given.draw_taken,
+    dtypes=dt.PLAIN + dt.COMPLEX,
+    call=with_dim,
+)
 @public()
 def index_select(input: Node, dim: int, index: Node) -> Node:
     """The elements of dimension `dim` that a 1-d tensor of integers lists.
@@ -72,6 +88,7 @@ def take(input: Node, index: Node) -> Node:
     return views.reshape.apply(taken, shape=index.shape)
 
 
+@composed(numpy=given.take_along_dim, sample=given.draw_along, dtypes=dt.PLAIN + dt.COMPLEX)
 @public()
 def take_along_dim(input: Node, indices: Node, dim: int | None = None) -> Node:
     """As `gather`, with the other dimensions broadcast; of all elements in a row without `dim`.

@@ -158,7 +158,7 @@ FAMILIES = {
         "nt": "einsum tensordot trace",
         "records": "einsum tensordot trace",
     },
-    "ops.embedding": {"nn.functional": "embedding embedding_bag"},
+    "ops.embedding": {"nn.functional": "embedding embedding_bag", "records": "embedding_bag"},
     "ops.error_functions": {
         "Tensor": "erfc erfinv",
         "nt": "erfc erfinv",
@@ -357,7 +357,8 @@ FAMILIES = {
             "scatter scatter_add scatter_reduce select_scatter slice_scatter"
         ),
         "records": (
-            "diagonal_scatter index_copy index_fill index_reduce masked_scatter put scatter_reduce"
+            "diagonal_scatter index_copy index_fill index_reduce masked_scatter put "
+            "scatter_reduce select_scatter slice_scatter"
         ),
     },
     "ops.searching": {
@@ -368,6 +369,7 @@ FAMILIES = {
     "ops.selecting": {
         "Tensor": "gather index_select take take_along_dim",
         "nt": "gather index_select take take_along_dim",
+        "records": "index_select take_along_dim",
     },
     "ops.shaping": {
         "Tensor": (
@@ -470,7 +472,7 @@ FAMILIES = {
         "Tensor": "argwhere masked_select nonzero nonzero_static",
         "nt": "argwhere masked_select nonzero nonzero_static",
     },
-    "tensor.index_put": {"Tensor": "index_put", "nt": "index_put"},
+    "tensor.index_put": {"Tensor": "index_put", "nt": "index_put", "records": "index_put"},
     "tensor.reading": {
         "Tensor": "allclose equal where",
         "nn.functional": "one_hot",

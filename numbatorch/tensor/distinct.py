@@ -32,7 +32,7 @@ def unique(
         dim: look for distinct slices along this dimension, ordered by their elements.
     Returns:
         (n,), or slices along `dim`; with what was asked for a tuple, inverse before counts, both
-        int64. No gradient flows.
+        int64. The gradient goes to the first of elements alike; PyTorch has none.
 
     >>> from numbatorch import tensor
     >>> [part.tolist() for part in unique(tensor([3, 1, 3]), return_counts=True)]
@@ -72,7 +72,7 @@ def unique_consecutive(
         dim: compare slices along this dimension instead of elements.
     Returns:
         (n,), or slices along `dim`; with what was asked for a tuple, inverse before counts, both
-        int64. No gradient flows.
+        int64. The gradient goes to the first of elements alike; PyTorch has none.
 
     >>> from numbatorch import tensor
     >>> unique_consecutive(tensor([1, 1, 3, 1])).tolist()

@@ -18,6 +18,7 @@ from numbatorch.device import Device
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
+from numbatorch.ops.batching import is_of_example
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
@@ -219,7 +220,8 @@ def normalized_node(node: Node) -> Any:
                 else None,
             )
         )
-    if node.shape or is_tracing():  # which element a trace takes may change between calls
+    # Which element is taken may change between calls of a trace, or from one example to the next.
+    if node.shape or is_tracing() or is_of_example(node):
         return node
     return int(host_array(node))
 
@@ -457,7 +459,9 @@ def put_at_picks(
 
 def _check_at_once(index: Node, bound: int) -> None:
     """Where the host can read them at no cost, wrong indices are found before anything changes."""
-    if index.device.kind in ("cpu", "numpy") and not is_tracing() and numel(index.shape):
+    if index.device.kind not in ("cpu", "numpy") or is_tracing() or is_of_example(index):
+        return
+    if numel(index.shape):
         places = host_array(index)
         if places.min() < 0 or places.max() >= bound:
             problem = "an index is out of range for the dimensions that it picks from"

@@ -10,12 +10,20 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops import scatter_reference as given
+from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import describe
 from numbatorch.ops.scattering import or_rows
 from numbatorch.ops.surface import public
 from numbatorch.tensor.index import fit, normalized_node, put_at_picks, read_items
 
 
+def _at_places(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Any:
+    """A call of index_put with one index for each dimension."""
+    return function(operands[0], operands[1:-1], operands[-1], **attrs)
+
+
+@composed(numpy=given.index_put, sample=given.draw_placed, dtypes=dt.PLAIN, call=_at_places)
 @public()
 def index_put(
     input: Node,

@@ -116,6 +116,8 @@ def test_layers_hold_packed_weights() -> None:
     x, ids = nt.randn(3, 32), nt.tensor([[5, 0]])
     assert_close(layer(x), F.linear(x, dense), "matmul", absolute=1e-5)  # other order of the sum
     assert_close(table(ids), F.embedding(ids, dense), "exact")
+    short = F.embedding(ids, packed, max_norm=1.0)
+    assert_close(short, F.embedding(ids, dense, max_norm=1.0), "elementwise")
 
 
 def test_train_eval_and_dropout() -> None:

@@ -92,3 +92,13 @@ def test_bags(mode: str) -> None:
     assert found == [first, [0, 0], last]
     with pytest.raises(ShapeError, match="offsets"):
         F.embedding_bag(index, weight)
+
+
+def test_bags_hold_infinities_and_sums_that_their_dtype_does_not() -> None:
+    rows = nt.tensor([[-INF, 60000.0], [-INF, 49984.0]], dtype=nt.float16)
+    bag = nt.tensor([[0, 1]])
+    assert F.embedding_bag(bag, rows, mode="max").tolist() == [[-INF, 60000.0]]
+    assert F.embedding_bag(bag, rows, mode="mean").tolist() == [[-INF, 54976.0]]
+    factors = nt.tensor([[2.0, -2.0]], dtype=nt.float16)
+    found = F.embedding_bag(bag, rows, mode="sum", per_sample_weights=factors)
+    assert found[0, 1].item() == 20032.0

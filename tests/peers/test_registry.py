@@ -66,6 +66,7 @@ NO_PEER = {
     "layer_norm_backward": GRADIENT,
     "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
+    "index_put": REPEATED,
     "put": REPEATED,
     "put_rows": REPEATED,
     "multi_head_attention_forward": "PyTorch's operator database compares",
@@ -157,6 +158,9 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "istft": lambda peer: (
         lambda x, w, *, n_fft, hop_length: peer(x, n_fft, hop_length, window=w.real, center=False)
     ),
+    "embedding_bag": lambda peer: lambda index, weight, **rest: peer(index.long(), weight, **rest),
+    "index_select": lambda peer: lambda x, index, *, dim: peer(x, dim, index.long()),
+    "take_along_dim": lambda peer: lambda x, index, *, dim: peer(x, index.long(), dim),
     "index_fill": lambda peer: lambda x, index, *, dim, value: peer(x, dim, index.long(), value),
     "layer_norm": lambda peer: (
         lambda x, weight, bias, *, eps: peer(x, x.shape[-1:], weight, bias, eps)

@@ -151,3 +151,15 @@ def test_derivatives_compose() -> None:
     assert func.jvp(slope, (x,), (nt.ones_like(x),))[1].item() == pytest.approx(6 * 0.7)
     gradient, value = func.grad_and_value(lambda y: y * y)(x)
     assert (gradient.item(), value.item()) == pytest.approx((1.4, 0.49))
+
+
+def test_places_that_depend_on_the_example_are_read_and_written() -> None:
+    def moved(row: nt.Tensor, place: nt.Tensor) -> nt.Tensor:
+        out = row.clone()
+        out[place] = row[place] + 1
+        return out
+
+    found = nt.vmap(moved)(nt.zeros(2, 3), nt.tensor([0, -1]))
+    assert found.tolist() == [[1, 0, 0], [0, 0, 1]]
+    found = nt.vmap(moved)(nt.zeros(2, 3), nt.tensor([[0, 1], [2, 1]]))
+    assert found.tolist() == [[1, 1, 0], [0, 1, 1]]
