@@ -29,6 +29,15 @@ class InverseResult(NamedTuple):
     inverse: Tensor
     info: Tensor
 
+class LDLFactorExResult(NamedTuple):
+    LD: Tensor
+    pivots: Tensor
+    info: Tensor
+
+class LDLFactorResult(NamedTuple):
+    LD: Tensor
+    pivots: Tensor
+
 class LUFactorExResult(NamedTuple):
     LU: Tensor
     pivots: Tensor
@@ -80,6 +89,9 @@ __all__ = [
     "householder_product",
     "inv",
     "inv_ex",
+    "ldl_factor",
+    "ldl_factor_ex",
+    "ldl_solve",
     "lstsq",
     "lu",
     "lu_factor",
@@ -122,6 +134,11 @@ def eigvalsh(A: Tensor, UPLO: Literal['L', 'U'] = 'L') -> Tensor: ...
 def householder_product(A: Tensor, tau: Tensor) -> Tensor: ...
 def inv(A: Tensor) -> Tensor: ...
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> InverseResult: ...
+def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDLFactorResult: ...
+def ldl_factor_ex(
+    A: Tensor, *, hermitian: bool = False, check_errors: bool = False
+) -> LDLFactorExResult: ...
+def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False) -> Tensor: ...
 def lstsq(
     A: Tensor,
     b: Tensor,

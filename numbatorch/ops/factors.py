@@ -321,12 +321,17 @@ def _(rng: Draw) -> Any:
 
 def _permutation(pivots: Node, size: int, like: Node) -> Node:
     """(..., M, M) in the dtype of `like`."""
+    return permutation(pivots_to_permutation_.apply(pivots, size=size), like)
+
+
+def permutation(places: Node, like: Node) -> Node:
+    """P (..., M, M), of whose product P X row places[i] is row i of X, in the dtype of `like`."""
     from numbatorch.ops.compare import eq
     from numbatorch.ops.create import iota
     from numbatorch.ops.view import unsqueeze
 
-    places = pivots_to_permutation_.apply(pivots, size=size)
-    shape = (*pivots.shape[:-1], size, size)
+    size = places.shape[-1]
+    shape = (*places.shape, size)
     rows = expanded(unsqueeze(iota(size, like.device), -1), shape)
     ones = eq.apply(rows, expanded(unsqueeze(places, -2), shape))
     return as_node(ones, like.dtype, like.device)
@@ -347,14 +352,15 @@ def lu_unpack(
 ) -> LUResult:
     """P, L and U of what `linalg.lu_factor` gives; empty ones for what is not asked for."""
     check("lu_unpack", LU_data)
-    _check_pivots("lu_unpack", LU_data, LU_pivots)
+    check_pivots("lu_unpack", LU_data, LU_pivots)
     P, L, U = unpacked(LU_data, LU_pivots)
     none = const(0.0, LU_data.dtype, LU_data.device, (0,))
     P = P if unpack_pivots else none
     return LUResult(P, *((L, U) if unpack_data else (none, none)))
 
 
-def _check_pivots(operator: str, LU: Node, pivots: Node) -> None:
+def check_pivots(operator: str, LU: Node, pivots: Node) -> None:
+    """Raise unless pivots are int32, one for each row that was exchanged."""
     rows = (f"LU {describe(LU)}", f"pivots {describe(pivots)}")
     if pivots.dtype is not dt.int32:
         raise DTypeError(message(operator, "pivots must be int32", *rows))
@@ -379,7 +385,7 @@ def lu_solve_(LU: Node, pivots: Node, B: Node, *, left: bool = True, adjoint: bo
     check("linalg.lu_solve", LU, square=True)
     check("linalg.lu_solve", B)
     check_alike("linalg.lu_solve", LU, B)
-    _check_pivots("linalg.lu_solve", LU, pivots)
+    check_pivots("linalg.lu_solve", LU, pivots)
     return _lu_solved(LU, pivots, B, left, adjoint)
 
 

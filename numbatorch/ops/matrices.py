@@ -107,10 +107,16 @@ def hermitian(x: Node) -> Node:
     return (x + adjoint(x)) * 0.5
 
 
-def mirrored(A: Node, lower: bool) -> Node:
-    """The Hermitian matrix with this triangle of A; gradients go to A as if it had been one."""
-    strict = triangle(A, lower, False)
-    whole = strict + adjoint(strict) + hermitian(triangle(triangle(A, True, True), False, True))
+def mirrored(A: Node, lower: bool, conjugate: bool = True) -> Node:
+    """The Hermitian matrix with this triangle of A; gradients go to A as if it had been one.
+
+    Or the symmetric one, unless `conjugate`.
+    """
+    strict, along = triangle(A, lower, False), triangle(triangle(A, True, True), False, True)
+    if conjugate:
+        whole = strict + adjoint(strict) + hermitian(along)
+    else:
+        whole = strict + turned(strict) + along
     return Node(STRAIGHT_THROUGH, (A, whole), {}, A.shape, A.dtype, A.device)
 
 

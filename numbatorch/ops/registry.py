@@ -50,6 +50,7 @@ class Elementwise(Op):
         largest: size of float operands from which on the body is not accurate any more.
         places: where users find its public function, of `surface.PLACES`.
         numbers: how many of the last operands may be numbers in that function.
+        truths: what bool is computed in, where that is no dtype of the body.
     """
 
     def __init__(self, body: Callable[..., Any], reference: Callable[..., Any], source: str):
@@ -63,6 +64,7 @@ class Elementwise(Op):
         self.domain: tuple[float, float] = (-4.0, 4.0)
         self.largest = math.inf
         self.places: tuple[str, ...] = surface.EVERYWHERE
+        self.truths: DType | None = None
         names, count = body.__code__.co_varnames, body.__code__.co_argcount
         operands = names[:count]
         self.arity = len(operands)
@@ -93,6 +95,8 @@ class Elementwise(Op):
         """The dtype operands are cast to before the body sees them."""
         if dtype in self.dtypes:
             return dtype
+        if dtype.kind == "b" and self.truths is not None:
+            return self.truths
         promotes = "iu" if dt.int64 in self.dtypes else "iub"  # arithmetic on bool is an error
         if ELEMENTWISE_PROMOTES in self.dtypes and dtype.kind in promotes:
             default = dt.default_dtype()
@@ -324,6 +328,7 @@ def elementwise(
     places: tuple[str, ...] = surface.EVERYWHERE,
     aliases: tuple[str, ...] = (),
     numbers: int | None = None,
+    truths: DType | None = None,
     peer: str | None = None,
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Decorator: register a scalar body as an elementwise operator.
@@ -341,6 +346,7 @@ def elementwise(
             Tensor.f unless given. One written with `surface.public` takes its place.
         aliases: other names of that function.
         numbers: how many of the last operands may be numbers in it: all but the first unless given.
+        truths: what bool is computed in, an error unless it is one of `dtypes`.
         peer: what it is tested beside, torch.<name> unless given.
     """
 
@@ -354,6 +360,7 @@ def elementwise(
         op.differentiable = differentiable
         op.places = places
         op.numbers = op.arity - 1 if numbers is None else numbers
+        op.truths = truths
         op.peer = peer or op.peer
         for alias in aliases:
             surface.enter(op.public, alias, places)

@@ -213,6 +213,7 @@ FAMILIES = {
         ),
     },
     "ops.layers": {"nn.functional": "layer_norm normalize rms_norm", "nt": "layer_norm rms_norm"},
+    "ops.ldl": {"linalg": "ldl_factor ldl_factor_ex ldl_solve", "records": "ldl_factor ldl_places"},
     "ops.linalg": {
         "Tensor": "cholesky_inverse cholesky_solve inverse triangular_solve",
         "linalg": "cholesky inv inv_ex solve solve_triangular",

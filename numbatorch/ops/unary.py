@@ -73,9 +73,9 @@ def sign(x: Scalar) -> Scalar:
     return m.sign(x)
 
 
-@elementwise(numpy=np.square, dtypes=dt.NUMBERS + dt.COMPLEX)
+@elementwise(numpy=np.square, dtypes=dt.NUMBERS + dt.COMPLEX, truths=dt.int64)
 def square(x: Scalar) -> Scalar:
-    """x * x; integers wrap."""
+    """x * x; integers wrap, and bool becomes int64."""
     return x * x
 
 

@@ -199,3 +199,33 @@ def test_random_vectors_find_a_low_rank(shape: tuple[int, ...]) -> None:
     assert_close(found, np.linalg.svd(middle, compute_uv=False)[..., :3], kind="composite")
     with pytest.raises(nt.OutOfRange, match="pca_lowrank: q is 8, not from 0 to"):
         nt.pca_lowrank(x, q=8)
+
+
+@pytest.mark.parametrize("hermitian", [True, False])
+@pytest.mark.parametrize("dtype", [nt.float64, nt.complex128])
+def test_ldl_factors_solve_what_they_are_of(dtype: nt.dtype.DType, hermitian: bool) -> None:
+    rng = np.random.default_rng(1)
+    A, B = (rng.standard_normal((2, 6, k)) + 0j for k in (6, 2))
+    if dtype.is_complex:
+        A, B = A + 1j * rng.standard_normal(A.shape), B + 1j * rng.standard_normal(B.shape)
+    A = A + (A.conj() if hermitian else A).swapaxes(1, 2)
+    A[:, :3, :3] = 0  # some blocks of two
+    gradients = []
+    rounding = 1e-15 * np.linalg.cond(A).max()  # what a solution is off for its size
+    for through in (True, False):
+        x, y = (nt.tensor(z if dtype.is_complex else z.real, requires_grad=True) for z in (A, B))
+        if through:
+            LD, pivots = nt.linalg.ldl_factor(x, hermitian=hermitian)
+            assert (pivots < 0).any()
+            found = nt.linalg.ldl_solve(LD, pivots, y, hermitian=hermitian)
+            wanted = np.linalg.solve(x.detach().numpy(), y.detach().numpy())
+            slack = rounding * np.abs(wanted).max()
+            assert_close(found.detach(), wanted, kind="composite", absolute=slack)
+        else:
+            found = nt.linalg.solve(x, y)
+        (found * found.conj()).real.sum().backward()
+        assert x.grad is not None and y.grad is not None
+        like = x.grad.mH if hermitian else x.grad.mT
+        gradients.append((((x.grad + like) / 2).numpy(), y.grad.numpy()))
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, kind="gradient", absolute=10 * rounding * np.abs(other).max())

@@ -31,7 +31,6 @@ REASONS = {
         special.shifted_chebyshev_polynomial_v special.shifted_chebyshev_polynomial_w
         special.spherical_bessel_j0""",
     "there is no complex32": "chalf",
-    "not there yet": "linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve",
 }
 
 # Names of the database that numbatorch does not have.

@@ -40,6 +40,8 @@ NO_PEER = {
     "eig": BASES,
     "histogram": "PyTorch has no gradient of the weights: its operator database compares",
     "eigvals": "in no order: the properties compare with LAPACK",
+    "ldl_factor": "PyTorch has no gradient of it: its operator database compares",
+    "ldl_places": "a part of ldl_solve",
     "lstsq": "PyTorch gives residuals as well: its operator database compares",
     "pinv": "PyTorch wants no gradient of tolerances: its operator database compares",
     "pivots_to_permutation": "a part of lu_unpack",
