@@ -48,7 +48,7 @@ def _chosen(x: Node, inside: Node | float, outside: Node | float) -> Node:
 )
 def silu_(x: Scalar) -> Scalar:
     """x * sigmoid(x)."""
-    return x / (1.0 + m.exp(-x))
+    return m.silu(x)
 
 
 @silu_.vjp
@@ -188,10 +188,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 )
 def mish_(x: Scalar) -> Scalar:
     """x * tanh(log(1 + e**x)) = x * n / (n + 2), where n = e**x * (e**x + 2)."""
-    e = m.exp(x if x < 30 else 30)
-    n = e * (e + 2.0)
-    y = x * (n / (n + 2.0))
-    return x if x > 20 else y
+    return m.mish(x)
 
 
 @mish_.vjp
@@ -226,7 +223,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 )
 def hardswish_(x: Scalar) -> Scalar:
     """x * (x / 6 + 1 / 2), the factor within [0, 1]."""
-    return x * m.clamp(x + 3.0, low=0.0, high=6.0) / 6.0
+    return x * (m.clamp(x + 3.0, low=0.0, high=6.0) / 6.0)
 
 
 @hardswish_.vjp
@@ -375,7 +372,7 @@ def _(g: Node, y: Node, x: Node) -> Node:
 )
 def gelu_(x: Scalar) -> Scalar:
     """x * Phi(x), where Phi(x) = (1 + erf(x / sqrt(2))) / 2."""
-    return x * m.normal_cdf(x)
+    return m.gelu(x)
 
 
 @gelu_.vjp
@@ -397,7 +394,7 @@ def _gelu_tanh_reference(x: Array) -> Array:
 )
 def gelu_tanh(x: Scalar) -> Scalar:
     """x * (1 + tanh(u)) / 2 = x * sigmoid(2 * u), where u = sqrt(2/pi) * (x + 0.044715 * x**3)."""
-    return x / (1.0 + m.exp(x * (x * x * (-2 * _GELU_SCALE * _GELU_CUBIC) - 2 * _GELU_SCALE)))
+    return m.sigmoid_of_cubic(x, linear=2 * _GELU_SCALE, cubic=2 * _GELU_SCALE * _GELU_CUBIC)
 
 
 @gelu_tanh.vjp

@@ -33,9 +33,9 @@ from numbatorch.ops.scalar_exp import (
     log2,
     maximum,
     minimum,
-    sigmoid,
     tanh,
 )
+from numbatorch.ops.scalar_sigmoid import sigmoid
 from numbatorch.ops.scalar_trig import cos, sin, tan
 
 INF = math.inf

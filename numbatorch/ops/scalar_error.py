@@ -233,19 +233,37 @@ def _normal_sides(x: Scalar, centre: Scalar, tail: Scalar) -> Scalar:
     return centre if abs(x) < 1.3 else (tail if x < 0.0 else 1.0 - tail)
 
 
+@scalar_function()
+def _normal_cdf_short(x: Scalar) -> Scalar:
+    """(1 + erf(x / sqrt(2))) / 2 of a float64, to 29 bits."""
+    u = x * SQRT_HALF
+    centre = 0.5 + 0.5 * (u + u * horner(u * u, ERF_SHORT))
+    return _normal_sides(x, centre, _normal_tail_short(abs(x)))
+
+
 @scalar_function(float32)
 def normal_cdf(x: Scalar) -> Scalar:
     """(1 + erf(x / sqrt(2))) / 2, to the last digits of its tail."""
-    wide = convert(x, float64)
-    u = wide * SQRT_HALF
-    centre = 0.5 + 0.5 * (u + u * horner(u * u, ERF_SHORT))
-    return convert(_normal_sides(wide, centre, _normal_tail_short(abs(wide))), float32)
+    return convert(_normal_cdf_short(convert(x, float64)), float32)
 
 
 @normal_cdf.at(float64)
 def _(x: Scalar) -> Scalar:
     centre = 0.5 + 0.5 * erf_centre(x * SQRT_HALF)
     return _normal_sides(x, centre, _normal_tail(abs(x)))
+
+
+@scalar_function()
+def gelu(x: Scalar) -> Scalar:
+    """x * (1 + erf(x / sqrt(2))) / 2."""
+    return x * normal_cdf(x)
+
+
+@gelu.at(float32)
+def _(x: Scalar) -> Scalar:
+    wide = convert(-14.5 if x < -14.5 else x, float64)  # below, the product is 0
+    y = convert(wide * _normal_cdf_short(wide), float32)
+    return copysign(y, x) if abs(x) < INF else x * (x if x > 0.0 else 0.0)
 
 
 @scalar_function(float64)

@@ -362,13 +362,6 @@ def rsqrt(x: Scalar) -> Scalar:
     return 1.0 / sqrt(x)
 
 
-@scalar_function()
-def sigmoid(x: Scalar) -> Scalar:
-    """1 / (1 + e**-x)."""
-    e = exp(-abs(x))
-    return (e if x < 0.0 else 1.0) / (1.0 + e)
-
-
 @also_float32
 @scalar_function(float64)
 def tanhshrink(x: Scalar) -> Scalar:

@@ -20,7 +20,7 @@ from numbatorch.ops.scalar import (
 )
 from numbatorch.ops.scalar_arc import atan2
 from numbatorch.ops.scalar_complex import angle, hypot
-from numbatorch.ops.scalar_error import erf, ndtr, normal_cdf
+from numbatorch.ops.scalar_error import erf, gelu, ndtr, normal_cdf
 from numbatorch.ops.scalar_exp import (
     clamp,
     exp,
@@ -36,7 +36,6 @@ from numbatorch.ops.scalar_exp import (
     maximum,
     minimum,
     rsqrt,
-    sigmoid,
     tanh,
     tanhshrink,
 )
@@ -48,6 +47,7 @@ from numbatorch.ops.scalar_power import (
     remainder,
     truncated_remainder,
 )
+from numbatorch.ops.scalar_sigmoid import mish, sigmoid, sigmoid_of_cubic, silu
 from numbatorch.ops.scalar_trig import cos, sin, tan
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "floor",
     "floor_divide",
     "fmod",
+    "gelu",
     "hypot",
     "imag",
     "is_real",
@@ -77,6 +78,7 @@ __all__ = [
     "logit",
     "maximum",
     "minimum",
+    "mish",
     "ndtr",
     "nextafter",
     "normal_cdf",
@@ -88,8 +90,10 @@ __all__ = [
     "rint",
     "rsqrt",
     "sigmoid",
+    "sigmoid_of_cubic",
     "sign",
     "signbit",
+    "silu",
     "sin",
     "sqrt",
     "tan",

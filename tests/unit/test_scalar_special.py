@@ -18,6 +18,7 @@ from numbatorch.ops import (
     scalar_error,
     scalar_exp,
     scalar_gamma,
+    scalar_sigmoid,
 )
 from numbatorch.ops.scalar import ScalarFunction
 from numbatorch.ops.scalar_run import run
@@ -32,6 +33,11 @@ def trigamma(x: Array) -> Array:
     positive = special.polygamma(1, np.where(below, 1 - x, x))
     reflected = np.where(x == np.rint(x), np.inf, turn**2 - positive)
     return np.where(below, reflected, positive)
+
+
+def mish(x: Array) -> Array:
+    n = np.exp(np.minimum(x, 40)) * (np.exp(np.minimum(x, 40)) + 2)
+    return x * (n / (n + 2))
 
 
 def tanhshrink(x: Array) -> Array:
@@ -61,6 +67,7 @@ FUNCTIONS: dict[ScalarFunction, tuple[Callable[..., Any], tuple[float, float], f
     scalar_error.log_ndtr: (special.log_ndtr, (-40, 12), 1.0),
     scalar_error.ndtr: (special.ndtr, (-15, 7), 1.0),
     scalar_error.ndtri: (special.ndtri, (0, 1), 1.0),
+    scalar_error.gelu: (lambda x: x * special.ndtr(x), (-15, 7), 1.0),
     scalar_exp.exp2: (np.exp2, (-152, 130), 1.5),
     scalar_exp.log10: (np.log10, (0, 30), 1.0),
     scalar_exp.logit: (special.logit, (0, 1), 1.0),
@@ -68,6 +75,9 @@ FUNCTIONS: dict[ScalarFunction, tuple[Callable[..., Any], tuple[float, float], f
     scalar_gamma.digamma: (special.psi, (-20, 60), 4.0),
     scalar_gamma.lgamma: (special.gammaln, (-20, 60), 4.0),
     scalar_gamma.trigamma: (trigamma, (-20, 60), 4.0),
+    scalar_sigmoid.mish: (mish, (-110, 25), 2.0),
+    scalar_sigmoid.sigmoid: (special.expit, (-110, 25), 1.5),
+    scalar_sigmoid.silu: (lambda x: x * special.expit(x), (-110, 25), 1.5),
 }
 
 
@@ -97,9 +107,22 @@ def test_float32_is_within_its_ulps(function: ScalarFunction, target: str) -> No
     assert errors[worst] <= limit, (errors[worst], x[kept][worst])
 
 
+@pytest.mark.parametrize("target", ["numba", "metal"])
+def test_gelu_by_tanh_is_within_its_ulps(target: str) -> None:
+    linear, cubic = math.sqrt(8 / math.pi), 0.044715 * math.sqrt(8 / math.pi)
+    x = operands(-11, 7)
+    x = x[np.isfinite(x)]
+    wide = x.astype(np.float64)
+    exact = wide * special.expit(wide * linear + wide**3 * cubic)
+    kept = abs(exact) >= 2.0**-120 if target == "metal" else np.full(x.shape, True)
+    found = run(scalar_sigmoid.sigmoid_of_cubic, x[kept], target=target, linear=linear, cubic=cubic)
+    assert errors_in_ulp(found, exact[kept]).max() <= 1.5
+
+
 def test_functions_keep_the_sign_of_zero() -> None:
     zero = np.float32([-0.0, 0.0])
     odd = ("asin", "asinh", "atan", "atanh", "sinh", "i1", "i1e", "erfinv", "tanhshrink")
+    odd += ("gelu", "silu", "mish")
     for function in FUNCTIONS:
         if function.name in odd:
             for target in ("numba", "metal"):
