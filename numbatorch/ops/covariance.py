@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view
@@ -34,6 +35,11 @@ def _sample(rng: Draw) -> Any:
     return [rng.standard_normal((M, N))], {}
 
 
+def _floats(input: Node) -> DType:
+    """The dtype of the result: that of the input, for integers the default."""
+    return dt.default_dtype() if input.dtype.kind in "iu" else input.dtype
+
+
 def _variables(operator: str, input: Node) -> Node:
     """Rows of observations, of floats in what they are computed in."""
     if len(input.shape) > 2:
@@ -41,8 +47,7 @@ def _variables(operator: str, input: Node) -> Node:
         raise ShapeError(message(operator, problem, f"input {describe(input)}"))
     if input.dtype.kind not in "fciu":
         raise DTypeError(message(operator, f"has no meaning for {input.dtype.name}"))
-    wide = dt.float32 if input.dtype.kind in "iu" else input.dtype.compute
-    x = as_node(input, wide, input.device)
+    x = as_node(input, _floats(input).compute, input.device)
     shape = input.shape if len(input.shape) == 2 else (1, *(input.shape or (1,)))
     return x if shape == x.shape else view.reshape.apply(x, shape=shape)
 
@@ -88,10 +93,10 @@ def cov(
     x = _variables("cov", input)
     weight = _weights(x, fweights, aweights)
     found = _covariance(x, weight, aweights, correction)
-    if input.dtype.kind in "fc":
-        meet = (input,) if aweights is None else (input, expanded(aweights, x.shape[1:]))
-        found = as_node(found, result_type(meet), input.device)
-    return view.squeeze(found)
+    dtype = _floats(input)
+    if aweights is not None and input.dtype.kind in "fc":
+        dtype = result_type((input, expanded(aweights, x.shape[1:])))
+    return view.squeeze(as_node(found, dtype, input.device))
 
 
 def _covariance(x: Node, weight: Node | None, aweights: Node | None, correction: int) -> Node:
@@ -136,8 +141,7 @@ def corrcoef(input: Node) -> Node:
         found = complex_.apply(*(clamp(part.apply(found), -1, 1) for part in (real_, imag_)))
     else:
         found = clamp(found, -1, 1)
-    if input.dtype.kind in "fc":
-        found = as_node(found, input.dtype, input.device)
+    found = as_node(found, _floats(input), input.device)
     return view.squeeze(found) if M == 1 else found
 
 

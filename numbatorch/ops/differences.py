@@ -217,7 +217,7 @@ def gradient(
     if edge_order not in (1, 2):
         raise OutOfRange(message("gradient", f"edge_order is {edge_order}, not 1 or 2"))
     steps = _steps(input, spacing, dims)
-    narrow = input.dtype if input.dtype.kind in "fc" else dt.float32
+    narrow = input.dtype if input.dtype.kind in "fc" else dt.default_dtype()
     x = as_node(input, narrow.compute, input.device)
     slopes = [_slope(x, step, axis, edge_order) for step, axis in zip(steps, dims, strict=True)]
     return tuple(as_node(slope, narrow, input.device) for slope in slopes)

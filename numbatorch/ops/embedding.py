@@ -1,4 +1,4 @@
-"""Public functions that look rows up in a table, and sums of them by bags."""
+"""Rows that are looked up in a table, and sums of them by bags: `tensor/tables.py` on nodes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduction import lowest
-from numbatorch.ops.scattering import scatter_reduce
+from numbatorch.ops.scattering import index_copy, scatter_reduce
 from numbatorch.ops.selecting import flat
-from numbatorch.ops.surface import public
 from numbatorch.ops.view import narrow, reshape
 from numbatorch.ops.write_through import straight_through
 
 
-@public("nn.functional")
 def embedding(
     input: Node,
     weight: Node,
@@ -31,25 +29,8 @@ def embedding(
     max_norm: float | None = None,
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
-    sparse: bool = False,
 ) -> Node:
-    """Rows of `weight` (V, C), plain or in GGML blocks, for each number in `input`.
-
-    Args:
-        padding_idx: a row that gets no gradient; -1 is the last.
-        max_norm: rows of a larger norm are scaled down to it. Unlike in PyTorch `weight` stays as
-            it is; the gradient is that of the row as it is used, as there.
-        norm_type: the p of the norm.
-        scale_grad_by_freq: divide the gradient of a row by how often it is looked up.
-        sparse: changes nothing: gradients are dense.
-    Returns:
-        (*input.shape, C).
-    Raises:
-        OutOfRange: a number is not in [0, V); when the result is realized.
-
-    >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-    [[3.0, 4.0], [1.0, 2.0]]
-    """
+    """The public function on nodes: `max_norm` holds for what is read, as blocks need it."""
     _check_table("embedding", input, weight)
     pad = _padding("embedding", padding_idx, weight)
     packed = weight.dtype.kind == "q"
@@ -71,7 +52,6 @@ def embedding(
     sample=given.draw_bags,
     peer="torch.nn.functional.embedding_bag",
 )
-@public("nn.functional")
 def embedding_bag(
     input: Node,
     weight: Node,
@@ -85,22 +65,7 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Node:
-    """Sums, means or largest elements of the rows of `weight` (V, C) that each bag lists.
-
-    Args:
-        input: (B, N) integers, or (L,) with `offsets`.
-        offsets: (B,), where the bags begin, in ascending order from 0 on.
-        max_norm, norm_type, scale_grad_by_freq, sparse: as for `embedding`.
-        mode: what is taken of a bag, sums in float32 for half types; of an empty one it is 0.
-        per_sample_weights: a factor for each element of `input`, in mode sum.
-        include_last_offset: `offsets` is (B + 1,) and ends with L.
-        padding_idx: a row that is left out; -1 is the last.
-    Returns:
-        (B, C).
-
-    >>> embedding_bag(tensor([[0, 1]]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-    [[2.0, 3.0]]
-    """
+    """The public function on nodes; `max_norm` as there."""
     _check_table("embedding_bag", input, weight)
     bags, bag = _bags(input, offsets, include_last_offset)
     places = flat(input)
@@ -124,6 +89,14 @@ def embedding_bag(
         sizes = find("maximum").apply(_sizes(bag, bags, kept), 1)
         total = total / as_node(_beside(sizes), wide, where)
     return as_node(total, dtype, where)
+
+
+def limited(operator: str, input: Node, weight: Node, largest: float, p: float) -> Node:
+    """The table, whose rows that the input lists have a norm of `largest` at most."""
+    _check_table(operator, input, weight)
+    places = flat(input)
+    rows = _at_most(indexing.take.apply(weight, places), largest, p)
+    return index_copy(weight, 0, places, rows)
 
 
 def _check_table(op: str, input: Node, weight: Node) -> None:

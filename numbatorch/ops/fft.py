@@ -24,9 +24,9 @@ Sizes = int | Sequence[int]
 
 
 def _floats(operator: str, x: Node, wanted: str = "") -> Node:
-    """The input as floats or complex numbers: integers become float32."""
+    """The input as floats or complex numbers: integers become the default."""
     if x.dtype.kind in "iub":
-        x = as_node(x, dt.float32, x.device)
+        x = as_node(x, dt.default_dtype(), x.device)
     if x.dtype.part not in (dt.float32, dt.float64):
         hint = "x.float() has dtype float32"
         raise DTypeError(message(operator, f"has no meaning for {x.dtype.name}", hint=hint))

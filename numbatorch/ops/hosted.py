@@ -42,7 +42,8 @@ class Hosted:
             if dtype.kind not in "iub" or dt.float32 not in self.op.dtypes:
                 rows = [f"operand {describe(x)}" for x in nodes]
                 raise DTypeError(message(name, f"has no meaning for {dtype.name}", *rows))
-            dtype = dt.float32
+            default = dt.default_dtype()
+            dtype = default if default in self.op.dtypes else dt.float32
         shape = broadcast(name, *(x.shape for x in nodes))
         found = (expanded(as_node(x, dtype, device), shape) for x in operands)
         return self.op.apply(*found)

@@ -259,31 +259,8 @@ def _(rng: Draw) -> Any:
     return [A, rng.standard_normal((2, A.shape[-2], int(rng.integers(1, 4))))], attrs
 
 
-@public("linalg")
-def lstsq(
-    A: Node,
-    b: Node,
-    rcond: float | None = None,
-    *,
-    driver: Literal["gels", "gelsy", "gelsd", "gelss"] | None = None,
-) -> LstsqResult:
-    """X with the least |A X - b|, and of these the least X.
-
-    Args:
-        A: (..., M, N).
-        b: (..., M, K), or one vector for each matrix.
-        rcond: singular values up to rcond times the largest count as zero; max(M, N) times the
-            distance from 1 to the next float unless given.
-        driver: LAPACK's function; "gelsy" unless given.
-    Returns:
-        solution (..., N, K); residuals (..., K), the sums of |A X - b|^2, for M > N and matrices
-        of full rank, else empty; rank (...), empty for "gels"; singular values (..., min(M, N)) for
-        "gelsd" and "gelss", else empty.
-
-    >>> from numbatorch import tensor
-    >>> lstsq(tensor([[1.0], [1.0]]), tensor([[1.0], [3.0]])).solution.round(decimals=4).tolist()
-    [[2.0]]
-    """
+def least_squares(A: Node, b: Node, rcond: float | None, driver: Driver | None) -> LstsqResult:
+    """`linalg.lstsq` as if every matrix had full rank, which residuals are given for."""
     _, M, N = check("linalg.lstsq", A)
     check_alike("linalg.lstsq", A, b, "b")
     vector = len(b.shape) == len(A.shape) - 1 and b.shape == A.shape[:-1]

@@ -17,7 +17,7 @@ from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.selecting import flat
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape
+from numbatorch.ops.view import cat, narrow, reshape
 from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
@@ -155,6 +155,24 @@ def _draw_counts(rng: Draw) -> Any:
     return [rng.integers(-13, 13, size) + 0.5], {"bins": 8, "min": -8.0, "max": 8.0}
 
 
+@structured(dtypes=(dt.float64, dt.float32), differentiable=False)
+def finite_range(extremes: Array) -> Array:
+    """The two bounds of a histogram's range, which is told from elements and has to be finite."""
+    if not np.isfinite(extremes).all():
+        raise OutOfRange(message("histc", f"[{extremes[0]}, {extremes[1]}] is no finite range"))
+    return extremes
+
+
+@finite_range.infer
+def _(extremes: Node) -> tuple[Shape, DType]:
+    return extremes.shape, extremes.dtype
+
+
+@finite_range.samples
+def _(rng: Draw) -> Any:
+    return [rng.standard_normal(2)], {}
+
+
 @composed(
     numpy=_count_by_numpy,
     sample=_draw_counts,
@@ -171,6 +189,8 @@ def histc(input: Node, bins: int = 100, min: float = 0, max: float = 0) -> Node:
     Args:
         min, max: if they are equal, the extremes of the input, or one more on both sides of them
             where those are equal too.
+    Raises:
+        OutOfRange: such an extreme is infinite or NaN; when the result is realized.
 
     >>> histc(tensor([0.0, 1.0, 1.0, 2.0]), 2, 0, 2).tolist()
     [1.0, 3.0]
@@ -185,9 +205,9 @@ def histc(input: Node, bins: int = 100, min: float = 0, max: float = 0) -> Node:
     x = as_node(flat(input), dtype, input.device)
     low, high = (const(bound, dtype, input.device) for bound in (min, max))
     if min == max and x.shape[0]:
-        low, high = (
-            reshape.apply(find(way).apply(x, dims=(0,)), shape=()) for way in ("min", "max")
-        )
+        extremes = [find(way).apply(x, dims=(0,)) for way in ("min", "max")]
+        known = finite_range.apply(cat(extremes, 0))
+        low, high = (reshape.apply(narrow(known, 0, place, 1), shape=()) for place in (0, 1))
     if min == max:
         alike = compare.eq.apply(low, high)
         low, high = (

@@ -226,9 +226,9 @@ def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
     """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
     if input.dtype.is_complex:
         return _of_complex_powers(input, dim, keepdim)
-    floats = input if input.dtype.kind == "f" else as_node(input, dt.float32, input.device)
+    floats = input if input.dtype.kind == "f" else as_node(input, dt.default_dtype(), input.device)
     wide = reduce.reduced(reduce.logsumexp, _wide(floats), dim, keepdim)
-    return _narrowed(wide, input)
+    return _narrowed(wide, floats)
 
 
 def _of_complex_powers(input: Node, dim: Dims, keepdim: bool) -> Node:

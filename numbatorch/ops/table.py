@@ -158,7 +158,7 @@ FAMILIES = {
         "nt": "einsum tensordot trace",
         "records": "einsum tensordot trace",
     },
-    "ops.embedding": {"nn.functional": "embedding embedding_bag", "records": "embedding_bag"},
+    "ops.embedding": {"records": "embedding_bag"},
     "ops.error_functions": {
         "Tensor": "erfc erfinv",
         "nt": "erfc erfinv",
@@ -251,7 +251,7 @@ FAMILIES = {
     },
     "ops.matrix_functions": {
         "Tensor": "matrix_exp",
-        "linalg": "lstsq matrix_exp matrix_power matrix_rank multi_dot pinv tensorinv tensorsolve",
+        "linalg": "matrix_exp matrix_power matrix_rank multi_dot pinv tensorinv tensorsolve",
         "nt": "matrix_exp",
         "records": "lstsq matrix_exp pinv",
     },
@@ -365,7 +365,7 @@ FAMILIES = {
     "ops.searching": {
         "Tensor": "histc",
         "nt": "bucketize histc searchsorted",
-        "records": "histc search_rows",
+        "records": "finite_range histc search_rows",
     },
     "ops.selecting": {
         "Tensor": "gather index_select take take_along_dim",
@@ -385,7 +385,7 @@ FAMILIES = {
             "unsqueeze_copy"
         ),
     },
-    "ops.short_time": {"Tensor": "istft stft", "nt": "istft stft", "records": "istft stft"},
+    "ops.short_time": {"Tensor": "istft stft", "nt": "istft stft", "records": "istft stft weights"},
     "ops.softmax": {
         "Tensor": "log_softmax softmax",
         "nn.functional": "log_softmax softmax softmin",
@@ -476,6 +476,7 @@ FAMILIES = {
     "tensor.index_put": {"Tensor": "index_put", "nt": "index_put", "records": "index_put"},
     "tensor.reading": {
         "Tensor": "allclose equal where",
+        "linalg": "lstsq",
         "nn.functional": "one_hot",
         "nt": "allclose equal where",
     },
@@ -485,6 +486,7 @@ FAMILIES = {
         "records": "repeat_interleave",
     },
     "tensor.running": {"nn.functional": "batch_norm instance_norm"},
+    "tensor.tables": {"nn.functional": "embedding embedding_bag"},
     "tensor.windows": {
         "fft": "fftfreq rfftfreq",
         "nt": "bartlett_window blackman_window hamming_window hann_window kaiser_window",

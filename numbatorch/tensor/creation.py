@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -53,7 +54,8 @@ def tensor(
 
     Args:
         dtype: for Python's floats and complex numbers `get_default_dtype()` and what holds it, for
-            integers int64, for bool bool unless given; NumPy arrays and tensors keep their own.
+            integers int64, for bool bool unless given; NumPy arrays and tensors keep their own,
+            and tensors in a list beside numbers have what all of them promote to.
     Raises:
         ShapeError: nested lists of unequal lengths.
         OutOfRange: an integer that the dtype does not hold.
@@ -130,7 +132,10 @@ def _array(data: Any, asked: DType | None) -> Array:
     if hasattr(data, "__dlpack__"):
         return array_of_dlpack(data, None).copy(order="C")
     try:
-        values = _without_tensors(data)
+        kinds: set[DType] = set()
+        values = _without_tensors(data, kinds)
+        if asked is None and kinds:
+            return _promoted(data, values, kinds)
         array = np.array(values, order="C")
         if array.dtype == object or (array.dtype == np.float64 and np.any(abs(array) >= 2**63)):
             array = _with_large_integers(values, array, asked)
@@ -169,14 +174,29 @@ def _native(array: Array) -> Array:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _without_tensors(data: Any) -> Any:
+def _without_tensors(data: Any, kinds: set[DType]) -> Any:
+    """Nested lists with arrays in the places of tensors, whose dtypes `kinds` gets."""
     if isinstance(data, Handle):
+        kinds.add(data.node.dtype)
         return Tensor(data.node).detach().numpy()
     if not isinstance(data, np.ndarray | np.generic) and hasattr(data, "__dlpack__"):
         return array_of_dlpack(data, None)
     if isinstance(data, list | tuple):
-        return [_without_tensors(item) for item in data]
+        return [_without_tensors(item, kinds) for item in data]
     return data
+
+
+def _promoted(data: Any, values: Any, kinds: set[DType]) -> Array:
+    """Nested lists with tensors, in what their dtypes and those of their numbers promote to."""
+    waiting = [data]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list | tuple):
+            waiting += item
+        elif not isinstance(item, Handle):
+            kinds.add(dt.from_numpy(_array(item, None).dtype))
+    target = functools.reduce(dt.promote, kinds)
+    return converted("tensor", np.array(values, order="C"), target)
 
 
 def _holds_python_floats(data: Any, array: Array) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.comparing import isclose
 from numbatorch.ops.create import iota
-from numbatorch.ops.operands import as_node, describe
+from numbatorch.ops.matrix_functions import LstsqResult, least_squares
+from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import unsqueeze
-from numbatorch.tensor.base import host_array
-from numbatorch.tensor.dynamic import nonzero
+from numbatorch.tensor.base import host_array, realize_nodes
+from numbatorch.tensor.dynamic import nonzero, refuse_traced
 
 
 @public()
@@ -73,3 +74,39 @@ def one_hot(tensor: Node, num_classes: int = -1) -> Node:
         num_classes = int(values.max()) + 1
     classes = iota(num_classes, tensor.device)
     return as_node(find("eq").apply(unsqueeze(tensor, -1), classes), dt.int64, tensor.device)
+
+
+@public("linalg")
+def lstsq(
+    A: Node,
+    b: Node,
+    rcond: float | None = None,
+    *,
+    driver: Literal["gels", "gelsy", "gelsd", "gelss"] | None = None,
+) -> LstsqResult:
+    """X with the least |A X - b|, and of these the least X.
+
+    Args:
+        A: (..., M, N).
+        b: (..., M, K), or one vector for each matrix.
+        rcond: singular values up to rcond times the largest count as zero; max(M, N) times the
+            distance from 1 to the next float unless given.
+        driver: LAPACK's function; "gelsy" unless given.
+    Returns:
+        solution (..., N, K); residuals (..., K), the sums of |A X - b|^2, for M > N and matrices
+        that all have full rank, which "gelsd" and "gelss" read and "gels" takes for granted, else
+        empty; rank (...), empty for "gels"; singular values (..., min(M, N)) for "gelsd" and
+        "gelss", else empty.
+
+    >>> from numbatorch import tensor
+    >>> lstsq(tensor([[1.0], [1.0]]), tensor([[1.0], [3.0]])).solution.round(decimals=4).tolist()
+    [[2.0]]
+    """
+    found = least_squares(A, b, rcond, driver)
+    if driver not in ("gelsd", "gelss") or A.shape[-2] <= A.shape[-1]:
+        return found
+    refuse_traced("linalg.lstsq", A)
+    realize_nodes(found)
+    if (host_array(found.rank) == A.shape[-1]).all():
+        return found
+    return found._replace(residuals=const(0.0, found.residuals.dtype, A.device, (0,)))

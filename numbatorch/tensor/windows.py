@@ -22,8 +22,8 @@ def made(
     device: Device | str | None,
     requires_grad: bool,
 ) -> Tensor:
-    """A tensor with the values in a dtype of floats, float32 unless given."""
-    target = dt.float32 if dtype is None else dt.named(operator, dtype)
+    """A tensor with the values in a dtype of floats, the default unless given."""
+    target = dt.default_dtype() if dtype is None else dt.named(operator, dtype)
     if target.kind != "f":
         raise DTypeError(message(operator, f"dtype is {target.name}, not one of floats"))
     return finished(

@@ -75,7 +75,9 @@ def test_state_round_trip_and_snapshots() -> None:
     with nt.no_grad():
         first.scale.mul_(2)
     assert state["scale"].item() == 1.0 and second.scale.item() == 1.0
+    first.scale.grad = nt.ones(1)
     again = copy.deepcopy(first)
+    assert again.scale.grad is None and first.scale.grad is not None
     assert_close(again(x), first(x), "exact")
     assert isinstance(again.scale, nn.Parameter) and again.scale is not first.scale
 

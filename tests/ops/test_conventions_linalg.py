@@ -149,6 +149,20 @@ def test_transforms_of_sizes_and_dtypes() -> None:
             call()
 
 
+def test_a_signal_that_no_window_reaches() -> None:
+    x = nt.ones(5, 4) * 1j
+    for options in ({"window": nt.zeros(8)}, {"window": nt.hann_window(8), "center": False}):
+        with pytest.raises(ValueError, match="istft: the squares of windows add up to 0"):
+            nt.istft(x, 8, **options).tolist()
+
+
+def test_least_squares_have_residuals_where_every_rank_is_full() -> None:
+    full, lower = nt.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, 7.0]]), nt.ones(3, 2)
+    for A, shape in ((full, (1,)), (lower, (0,)), (nt.stack([full, lower]), (0,))):
+        found = nt.linalg.lstsq(A, nt.ones(*A.shape[:-1], 1), driver="gelsd")
+        assert found.residuals.shape == shape and found.rank.shape == A.shape[:-2]
+
+
 def test_windows_of_few_places() -> None:
     for make in (nt.hann_window, nt.hamming_window, nt.kaiser_window, nt.bartlett_window):
         assert make(0).tolist() == [] and make(1).tolist() == [1.0]

@@ -37,6 +37,9 @@ def test_counts() -> None:
     assert nt.histc(nt.tensor([NAN, -1.0, 0.0, 0.5, 1.0, 2.0]), 2, 0, 1).tolist() == [1, 2]
     assert nt.histc(nt.tensor([3.0, 3.0]), 3).tolist() == [0, 2, 0]
     assert nt.histc(nt.zeros(0), 2).tolist() == [0, 0]
+    for value in (NAN, np.inf):
+        with pytest.raises(OutOfRange, match="is no finite range"):
+            nt.histc(nt.tensor([1.0, value]), 2).tolist()
     assert nt.bincount(nt.tensor([], dtype=nt.int64), minlength=2).tolist() == [0, 0]
     found = nt.bincount(nt.tensor([2, 0, 2]), nt.tensor([1.5, 2.0, 3.0]))
     assert found.tolist() == [2, 0, 4.5] and found.dtype is nt.float32
@@ -78,8 +81,19 @@ def test_rows_that_get_less_of_a_gradient() -> None:
     weight = nt.tensor([[3.0, 4.0], [1.0, 1.0], [0.0, 2.0]]).requires_grad_()
     F.embedding(index, weight, padding_idx=-3, scale_grad_by_freq=True).sum().backward()
     assert weight.grad is not None and weight.grad.tolist() == [[0, 0], [0, 0], [1, 1]]
-    found = F.embedding(index, weight, max_norm=1.0)
-    np.testing.assert_allclose(found.detach().numpy(), [[0, 1], [0.6, 0.8], [0, 1]], rtol=1e-5)
+
+
+def test_rows_that_are_looked_up_are_cut_to_a_norm_in_place() -> None:
+    index, weight = nt.tensor([2, 0, 2]), nt.tensor([[3.0, 4.0], [9.0, 1.0], [0.0, 2.0]])
+    for find in (
+        F.embedding,
+        lambda *args, **given: F.embedding_bag(args[0][None], args[1], **given),
+    ):
+        table = weight.clone().requires_grad_()
+        find(index, table, max_norm=1.0).sum().backward()
+        cut = [[0.6, 0.8], [9, 1], [0, 1]]
+        np.testing.assert_allclose(table.detach().numpy(), cut, rtol=1e-5)
+        assert table.grad is not None and table.grad[1].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])

@@ -63,6 +63,9 @@ def test_tensor_rejects(data: Any, options: Any, error: Any, text: str) -> None:
 def test_tensor_of_tensors_and_of_a_tensor() -> None:
     x = nt.tensor([nt.tensor(1.0), nt.tensor(2.0)])
     assert x.tolist() == [1.0, 2.0]
+    for item in (nt.tensor(1.0), nt.tensor(1.0, dtype=nt.float16), nt.tensor(1)):
+        assert nt.tensor([2, item]).dtype is nt.tensor([item, True]).dtype is item.dtype
+        assert nt.tensor([[item], [0.5]]).dtype is nt.float32
     y = nt.tensor(x, requires_grad=True)
     assert y.requires_grad and not x.requires_grad
 

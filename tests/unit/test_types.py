@@ -29,7 +29,12 @@ def test_the_default_dtype_is_that_of_everything_made_without_one(kind: nt.DType
         nt.tensor([1]) / 2,
         nt.tensor([1]).sqrt(),
     )
+    counted = nt.tensor([1, 2])
+    made += (nt.hann_window(2), nt.fft.fftfreq(2), nt.cov(counted), nt.logsumexp(counted, 0))
+    made += (*nt.gradient(counted), nt.special.zeta(counted, 1))
     assert {x.dtype for x in made} == {kind}
+    if kind is nt.float64:
+        assert nt.fft.fft(counted).dtype is wide
     assert nt.tensor([1j]).dtype is wide and (nt.tensor([1]) * 1j).dtype is wide
     assert nt.ones(2, dtype=nt.float32).dtype is nt.float32
     assert (nt.ones(2, dtype=nt.float32) * 1.5).dtype is nt.float32
