@@ -43,7 +43,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return g, -g
 
 
-@elementwise(numpy=np.multiply, dtypes=dt.PLAIN + dt.COMPLEX, aliases=("multiply",))
+@elementwise(numpy=np.multiply, dtypes=dt.PLAIN + dt.COMPLEX, aliases=("multiply",), numbers=2)
 def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs * rhs; on bool the logical and. Integers wrap."""
     return lhs * rhs
@@ -81,6 +81,7 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 @elementwise(
     numpy=np.floor_divide,
     dtypes=dt.NUMBERS,
+    numbers=2,
     source="https://numpy.org/doc/stable/reference/generated/numpy.floor_divide.html",
 )
 def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:

@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.operands import describe, result_type
+from numbatorch.ops.operands import as_node, describe, result_type
 from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
@@ -98,6 +98,7 @@ def addcmul(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> 
     if isinstance(value, float | complex) and dtype.kind in "iub":
         problem = f"value is {value}, and the operands are of {dtype.name}"
         raise DTypeError(message("addcmul", problem))
+    tensor1, tensor2 = (as_node(x, dtype, x.device) for x in (tensor1, tensor2))
     product = tensor1 * tensor2
     return input + (product if value == 1 else product * value)
 
@@ -116,4 +117,5 @@ def addcdiv(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> 
         raise DTypeError(message("addcdiv", "integers are not divided", *rows, hint=hint))
     if dtype.kind == "f" and not isinstance(value, complex):
         return addcdiv_.apply(input, tensor1, tensor2, value=float(value))
+    tensor1, tensor2 = (as_node(x, dtype, x.device) for x in (tensor1, tensor2))
     return input + (tensor1 if value == 1 else tensor1 * value) / tensor2

@@ -110,12 +110,21 @@ def test_gradients_at_corners() -> None:
     assert x.grad is not None and x.grad.tolist() == [0.0, 1.0, 1.0]
 
 
+def test_products_are_taken_in_the_dtype_of_the_sum() -> None:
+    few, half = nt.tensor([100], dtype=nt.int8), nt.tensor([257.0])
+    assert nt.addcmul(nt.tensor([0]), few, few).tolist() == [10_000]
+    third = nt.addcdiv(nt.tensor([0j]), nt.tensor([1.0]).bfloat16(), half, value=1 + 2**-10)
+    assert third.tolist() == [np.float32(1 + 2**-10) / np.float32(257)]
+
+
 def test_dtypes_and_refusals() -> None:
     whole, real = nt.tensor([1, 2]), nt.tensor([1.0, 2.0])
     assert nt.float_power(whole, 2).dtype is nt.float64
     assert nt.atan2(whole, whole).dtype is nt.float32
     assert nt.clamp(whole, 1.5).dtype is nt.float32 and nt.clamp(whole, 1).dtype is nt.int64
     assert F.hardtanh(whole).dtype is nt.int64 and nt.nan_to_num(whole) is whole
+    assert nt.mul(2, whole).tolist() == [2, 4] and nt.floor_divide(5, whole).tolist() == [5, 2]
+    assert nt.square(whole > 1).tolist() == [0, 1]
     for wrong, error in (
         (lambda: nt.addcdiv(whole, whole, whole), DTypeError),
         (lambda: nt.gcd(real, real), DTypeError),
@@ -126,6 +135,7 @@ def test_dtypes_and_refusals() -> None:
         (lambda: nt.maximum(real, 2.0), TypeError),
         (lambda: nt.gcd(whole, 2), TypeError),
         (lambda: nt.ge(2, real), TypeError),
+        (lambda: nt.mul(2, 3), TypeError),
         (lambda: F.rrelu(real, 0.5, 0.25), ValueError),
         (lambda: nt.polygamma(-1, real), ValueError),
         (lambda: nt.round(whole, decimals=1), DTypeError),
