@@ -5,8 +5,7 @@ from numbatorch.language.primitives import select, truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.index import BITS
-from numbatorch.ops.portable.rows import INDEX, wide_index
+from numbatorch.ops.portable.rows import BITS, INDEX, wide_index
 from numbatorch.shape import numel
 
 RUN = 1024  # indices that are looked at before they are followed

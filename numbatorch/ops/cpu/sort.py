@@ -8,9 +8,9 @@ from numbatorch.ops.cpu.sort_select import launch_first, launch_kth
 from numbatorch.ops.cpu.sort_values import launch_values, merge_pieces
 from numbatorch.ops.cpu.sort_words import STACK, put_places, shift_of, sort_words, word_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.rows import sizes_of
+from numbatorch.ops.portable.rows import BITS, sizes_of
 from numbatorch.ops.portable.sort import topk
-from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered
+from numbatorch.ops.portable.sort_keys import order_of, ordered
 
 PIECE = 16384  # elements of a row that are worth a thread of their own
 

@@ -10,8 +10,7 @@ from numbatorch.language.words import int64
 from numbatorch.ops.cpu.sort_values import WORDS, keyed, make_keys, take_keys
 from numbatorch.ops.cpu.sort_words import SPARE, STACK, select_words, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.ops.portable.rows import sizes_of
-from numbatorch.ops.portable.sort_keys import BITS
+from numbatorch.ops.portable.rows import BITS, sizes_of
 
 
 @helper

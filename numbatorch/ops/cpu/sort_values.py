@@ -12,8 +12,8 @@ from numbatorch.language.simd.sorting import lanes
 from numbatorch.language.words import int32, int64, view
 from numbatorch.ops.cpu.sort_words import SPARE, STACK, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.ops.portable.rows import sizes_of
-from numbatorch.ops.portable.sort_keys import BITS, NAN
+from numbatorch.ops.portable.rows import BITS, sizes_of
+from numbatorch.ops.portable.sort_keys import NAN
 
 WORDS = ("int32", "int64")
 

@@ -11,11 +11,16 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.rows import convert, in_type, wide_index
+from numbatorch.ops.portable.rows import (
+    BITS,
+    convert,
+    in_type,
+    pieces_of,
+    share_block,
+    wide_index,
+)
 from numbatorch.shape import numel
 
-# Moving needs only the size of an element, so four kernels serve all types.
-BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 ADDED = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32")
 ADDED_TYPES = (*ADDED, "uint64")
 HALF = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -98,15 +103,10 @@ def add_rows(
     parts: int,
 ) -> None:
     """out[index[i], :] += value[i, :], in order of i; many columns are shared, else the rows."""
-    pieces = max(truncdiv(parts, max(bound, 1)), 1)
+    pieces = pieces_of(bound, parts)
     if cols >= 16 * parts:
         pieces = parts
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(bound, number, numbers)
-    lo, hi = share(cols, part - number * pieces, pieces)
+    first, last, lo, hi = share_block(bound, cols, pieces, part, parts)
     for i in range(count):
         row = index[i]
         if row < 0 or row >= bound:
@@ -135,13 +135,8 @@ def add_elements(
     parts: int,
 ) -> None:
     """out[i, index[i, j]] += value[i, j], in order of j; rows are shared, or columns of few."""
-    pieces = max(truncdiv(parts, max(rows, 1)), 1)
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(rows, number, numbers)
-    lo, hi = share(cols, part - number * pieces, pieces)
+    pieces = pieces_of(rows, parts)
+    first, last, lo, hi = share_block(rows, cols, pieces, part, parts)
     for i in range(first, last):
         for j in range(i * count, (i + 1) * count):
             col = index[j]

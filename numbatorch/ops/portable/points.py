@@ -7,7 +7,7 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import points as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.rows import FLOAT, WIDE
+from numbatorch.ops.portable.rows import FLOAT, WIDE, pieces_of, share_block
 from numbatorch.shape import numel
 
 SPREADING = 2**16  # threads that are worth looking through all the places
@@ -58,13 +58,8 @@ def spread_point_rows(
     parts: int,
 ) -> None:
     """out[n, c, s] = sum of weights[n, p, k] * g[n, c, p]; rows are shared, or columns of few."""
-    pieces = max(truncdiv(parts, max(rows, 1)), 1)
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(rows, number, numbers)
-    lo, hi = share(size, part - number * pieces, pieces)
+    pieces = pieces_of(rows, parts)
+    first, last, lo, hi = share_block(rows, size, pieces, part, parts)
     for row in range(first, last):
         target = out + row * size
         for s in range(lo, hi):

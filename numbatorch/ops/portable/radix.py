@@ -11,8 +11,8 @@ from numbatorch.language.kernel import Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64, uint32
 from numbatorch.ops.lowering import Launcher, Operand
-from numbatorch.ops.portable.rows import sizes_of
-from numbatorch.ops.portable.sort_keys import BITS, order_of, ordered, place_of, put_key
+from numbatorch.ops.portable.rows import BITS, sizes_of
+from numbatorch.ops.portable.sort_keys import order_of, ordered, place_of, put_key
 
 CHUNK = 8192  # elements of a long row that a thread takes at a time
 FEW = 64  # elements of a row that are ranked by comparing each with all others

@@ -14,9 +14,35 @@ from numbatorch.shape import Shape, contiguous_strides, numel
 FLOAT = ("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 INDEX = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 WIDE = ("float32", "float64")
+# Moving needs only the size of an element, so four kernels serve all types.
+BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 
 exp = scalar_word(scalar_math.exp)
 log = scalar_word(scalar_math.log)
+
+
+@helper
+def pieces_of(rows: int, parts: int) -> int:
+    """Into how many pieces a row goes where there are more parts than rows."""
+    pieces: int = max(truncdiv(parts, max(rows, 1)), 1)
+    return pieces
+
+
+@helper
+def share_block(
+    rows: int, cols: int, pieces: int, part: int, parts: int
+) -> tuple[int, int, int, int]:
+    """The rows and the columns of a part, of which `pieces` share a row: begin and end of both.
+
+    Parts that are left over get none.
+    """
+    number: int = truncdiv(part, pieces)
+    numbers: int = truncdiv(parts, pieces)
+    if number >= numbers:
+        return 0, 0, 0, 0
+    first, last = share(rows, number, numbers)
+    lo, hi = share(cols, part - number * pieces, pieces)
+    return first, last, lo, hi
 
 
 @kernel(T=(*FLOAT, "int64"), U=(*FLOAT, *INDEX))

@@ -5,13 +5,12 @@ An index out of bounds is stored with a 1 before it in the two words of `status`
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
-from numbatorch.language.primitives import truncdiv
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel
 from numbatorch.language.words import int64
 from numbatorch.ops import scatter as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.index import ADDED_TYPES, BITS, HALF, SUMMING, launch_sums
-from numbatorch.ops.portable.rows import wide_index
+from numbatorch.ops.portable.index import ADDED_TYPES, HALF, SUMMING, launch_sums
+from numbatorch.ops.portable.rows import BITS, pieces_of, share_block, wide_index
 from numbatorch.shape import numel
 
 MERGES = ("prod", "amin", "amax")
@@ -30,15 +29,10 @@ def put_rows(
     parts: int,
 ) -> None:
     """out[index[i], :] = value[i, :], in order of i; many columns are shared, else the rows."""
-    pieces = max(truncdiv(parts, max(bound, 1)), 1)
+    pieces = pieces_of(bound, parts)
     if cols >= 16 * parts:
         pieces = parts
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(bound, number, numbers)
-    lo, hi = share(cols, part - number * pieces, pieces)
+    first, last, lo, hi = share_block(bound, cols, pieces, part, parts)
     for i in range(count):
         row = index[i]
         if row < 0 or row >= bound:
@@ -67,13 +61,8 @@ def put_elements(
     parts: int,
 ) -> None:
     """out[i, index[i, j]] = value[i, j], in order of j; rows are shared, or columns of few."""
-    pieces = max(truncdiv(parts, max(rows, 1)), 1)
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(rows, number, numbers)
-    lo, hi = share(cols, part - number * pieces, pieces)
+    pieces = pieces_of(rows, parts)
+    first, last, lo, hi = share_block(rows, cols, pieces, part, parts)
     for i in range(first, last):
         for j in range(i * count, (i + 1) * count):
             col = index[j]
@@ -108,13 +97,8 @@ def merge_elements(
     parts: int,
 ) -> None:
     """out[i, index[i, j]] merged with value[i, j], in order of j; shared as `put_elements`."""
-    pieces = max(truncdiv(parts, max(rows, 1)), 1)
-    number = truncdiv(part, pieces)
-    numbers = truncdiv(parts, pieces)
-    if number >= numbers:
-        return
-    first, last = share(rows, number, numbers)
-    lo, hi = share(cols, part - number * pieces, pieces)
+    pieces = pieces_of(rows, parts)
+    first, last, lo, hi = share_block(rows, cols, pieces, part, parts)
     for i in range(first, last):
         for j in range(i * count, (i + 1) * count):
             col = index[j]

@@ -8,7 +8,6 @@ from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, helper
 from numbatorch.language.words import int64, uint32
 
-BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 NAN = {"float64": 0x7FF << 52, "float32": 0xFF << 23, "float16": 0x1F << 10, "bfloat16": 0xFF << 7}
 NAN |= {"float8_e4m3fn": 0x7E, "float8_e5m2": 0x7C}  # the largest bits of a size that is none
 
