@@ -22,6 +22,7 @@ class Composed(Op):
     Attributes:
         function: the function, of nodes.
         call: (function, nodes, attrs) -> what it gives, where operands are not its first arguments.
+        reads: whether the shape of what it gives depends on values, which `vmap` refuses.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], reference: Callable[..., Any]):
@@ -30,6 +31,7 @@ class Composed(Op):
         self.__doc__ = function.__doc__
         self.public: Callable[..., Any] = function
         self.call: Call | None = None
+        self.reads = False
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Its public function."""
@@ -65,6 +67,7 @@ def composed(
     hides: bool = False,
     peer: str | None = None,
     call: Call | None = None,
+    reads: bool = False,
 ) -> Callable[[Function], Function]:
     """Decorator: a public function over other operators gets a record; it stays what it is.
 
@@ -81,6 +84,7 @@ def composed(
         hides: whether it can be told to leave elements out; NaN among those may reach the result.
         peer: what it is tested beside, torch.<name> unless given.
         call: (function, nodes, keywords) -> its result, where operands are not its first arguments.
+        reads: whether the shape of its result depends on values.
     """
 
     def decorate(function: Function) -> Function:
@@ -92,6 +96,7 @@ def composed(
         op.gradient = _through_its_parts if differentiable else None
         op.hides = hides
         op.call = call
+        op.reads = reads
         op.peer = peer or op.peer
         register(op)
         return function

@@ -468,6 +468,7 @@ FAMILIES = {
     "tensor.distinct": {
         "Tensor": "bincount unique unique_consecutive",
         "nt": "bincount unique unique_consecutive",
+        "records": "bincount unique_consecutive",
     },
     "tensor.dynamic": {
         "Tensor": "argwhere masked_select nonzero nonzero_static",

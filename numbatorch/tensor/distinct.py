@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, permute, reshape
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor.base import host_array, realize_nodes
 from numbatorch.tensor.dynamic import counted, refuse_traced
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
+Array = np.ndarray[Any, Any]
 
 
 @public()
@@ -57,6 +65,20 @@ def unique(
     return _asked(input, dim, found, return_inverse and inverse, return_counts and counts)
 
 
+def _draw_runs(rng: Draw) -> Any:
+    (size,) = rng.dims((0,), (12,))
+    return [rng.integers(0, 3, size) + 0.5], {"return_inverse": True, "return_counts": True}
+
+
+def _runs_of(x: Array, *, return_inverse: bool, return_counts: bool) -> tuple[Array, ...]:
+    ends = np.flatnonzero(x[1:] != x[:-1]) + 1
+    parts = np.split(np.arange(x.size), ends) if x.size else []
+    counts = np.array([len(part) for part in parts], np.int64)
+    begins = np.array([part[0] for part in parts], np.int64)
+    return x[begins], np.repeat(np.arange(len(parts)), counts), counts
+
+
+@composed(numpy=_runs_of, sample=_draw_runs, dtypes=dt.PLAIN, differentiable=False, reads=True)
 @public()
 def unique_consecutive(
     input: Node,
@@ -84,6 +106,18 @@ def unique_consecutive(
     return _asked(input, dim, found, return_inverse and number, return_counts and counts)
 
 
+def _draw_weights(rng: Draw) -> Any:
+    size, most = rng.dims((0, 1), (9, 6))
+    attrs = {"minlength": int(rng.integers(8))}
+    return [rng.indices(most, (size,)), rng.standard_normal(size)], attrs
+
+
+@composed(
+    numpy=lambda x, weights, *, minlength: np.bincount(x.astype(np.int64), weights, minlength),
+    sample=_draw_weights,
+    dtypes=dt.FLOATS,
+    reads=True,
+)
 @public()
 def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> Node:
     """How often each number from 0 on occurs, or the sum of its weights.

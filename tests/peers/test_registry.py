@@ -161,6 +161,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
         lambda x, w, *, n_fft, hop_length: peer(x, n_fft, hop_length, window=w.real, center=False)
     ),
     "embedding_bag": lambda peer: lambda index, weight, **rest: peer(index.long(), weight, **rest),
+    "bincount": lambda peer: lambda x, weights, **rest: peer(x.long(), weights.detach(), **rest),
     "index_select": lambda peer: lambda x, index, *, dim: peer(x, dim, index.long()),
     "take_along_dim": lambda peer: lambda x, index, *, dim: peer(x, index.long(), dim),
     "index_fill": lambda peer: lambda x, index, *, dim, value: peer(x, dim, index.long(), value),
