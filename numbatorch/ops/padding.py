@@ -13,7 +13,7 @@ from numbatorch.graph import Node
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import const, describe
+from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.runs import runs_of, written_in_runs
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, numel
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Pairs = list[tuple[int, int]]  # elements before and after, of each dimension
 Number = int | float | complex
+LARGE = 1 << 16  # elements that take longer to write twice than launches for what is beside them
 Mode = Literal["constant", "reflect", "replicate", "circular"]
 
 
@@ -126,9 +127,21 @@ def _with_constant(x: Node, pairs: Pairs, value: Number) -> Node:
     )
     if sizes == shape:
         return views.clone.apply(inside)
-    filled = const(number, x.dtype, x.device, shape)
     starts = tuple([max(low, 0) for low, _high in pairs])
-    return views.slice_update.apply(filled, inside, starts=starts, steps=ones)
+    value = const(number, x.dtype, x.device)
+    if numel(shape) < LARGE:
+        return views.slice_update.apply(expanded(value, shape), inside, starts=starts, steps=ones)
+    out = views.slice_update.apply(
+        views.empty(shape, x.dtype, x), inside, starts=starts, steps=ones
+    )
+    for i, (first, size) in enumerate(zip(starts, sizes, strict=True)):
+        for begin, end in ((0, first), (first + size, shape[i])):
+            if begin < end:  # what lies beside the input, over all of the dimensions that follow
+                border = (*sizes[:i], end - begin, *shape[i + 1 :])
+                place = (*starts[:i], begin, *(0,) * (len(shape) - i - 1))
+                beside = expanded(value, border)
+                out = views.slice_update.apply(out, beside, starts=place, steps=ones)
+    return out
 
 
 def _check(x: Node, pairs: Pairs, given: int, mode: Mode) -> None:

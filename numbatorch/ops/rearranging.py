@@ -167,9 +167,8 @@ def repeat(input: Node, repeats: Sizes) -> Node:
     shape = (1,) * lead + input.shape
     paired = [size for n in shape for size in (1, n)]
     wide = [size for n, count in zip(shape, counts, strict=True) for size in (count, n)]
-    out = expanded(reshape(input, paired), tuple(wide))
-    out = reshape(out, [n * count for n, count in zip(shape, counts, strict=True)])
-    return views.clone.apply(out)
+    out = _written(expanded(reshape(input, paired), tuple(wide)))
+    return reshape(out, [n * count for n, count in zip(shape, counts, strict=True)])
 
 
 @public()
@@ -198,7 +197,13 @@ def interleaved(input: Node, repeats: int, axis: int) -> Node:
             out = views.slice_update.apply(out, input, starts=starts, steps=steps)
         return out
     wide = expanded(views.unsqueeze(input, axis + 1), (*before, size, repeats, *after))
-    return views.clone.apply(reshape(wide, shape))
+    return reshape(_written(wide), shape)
+
+
+def _written(x: Node) -> Node:
+    """x in row-major order: where no strides reshape it, it is copied once and not twice."""
+    start, step = (0,) * len(x.shape), (1,) * len(x.shape)
+    return views.slice_update.apply(views.empty(x.shape, x.dtype, x), x, starts=start, steps=step)
 
 
 def _shuffled(x: Array, *, upscale_factor: int) -> Array:
