@@ -208,7 +208,7 @@ bincount weights | t.bincount(i.reshape(-1), v) | np.bincount(i.reshape(-1), v)
 count of each | t.unique(k, return_counts=True)[1] | np.unique(k, return_counts=True)[1]
 gather columns | t.gather(x, 0, i) | np.take_along_axis(x, i, 0)
 index by mask | x[b] | x[b]
-index by pairs | x[i[:, 0], i[:, 1]] | x[i[:, 0], i[:, 1]]
+index by pairs | x[i, k] | x[i, k]
 index_copy | x.index_copy(0, places, y) | -
 index_fill | x.index_fill(0, i[:50, 0], 2.0) | -
 index_put | x.index_put((i, k.long()), y) | -
