@@ -128,18 +128,18 @@ def _with_constant(x: Node, pairs: Pairs, value: Number) -> Node:
     if sizes == shape:
         return views.clone.apply(inside)
     starts = tuple([max(low, 0) for low, _high in pairs])
-    value = const(number, x.dtype, x.device)
+    around = const(number, x.dtype, x.device)
     if numel(shape) < LARGE:
-        return views.slice_update.apply(expanded(value, shape), inside, starts=starts, steps=ones)
+        return views.slice_update.apply(expanded(around, shape), inside, starts=starts, steps=ones)
     out = views.slice_update.apply(
         views.empty(shape, x.dtype, x), inside, starts=starts, steps=ones
     )
-    for i, (first, size) in enumerate(zip(starts, sizes, strict=True)):
-        for begin, end in ((0, first), (first + size, shape[i])):
+    for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        for begin, end in ((0, start), (start + size, shape[i])):
             if begin < end:  # what lies beside the input, over all of the dimensions that follow
                 border = (*sizes[:i], end - begin, *shape[i + 1 :])
                 place = (*starts[:i], begin, *(0,) * (len(shape) - i - 1))
-                beside = expanded(value, border)
+                beside = expanded(around, border)
                 out = views.slice_update.apply(out, beside, starts=place, steps=ones)
     return out
 

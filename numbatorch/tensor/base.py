@@ -194,7 +194,8 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
         alone = len(pending) == 1 and not kept
         for device, group in pending.items():
             backend(device).realize(group, order if alone else None)
-        _pending.difference_update(wanted)
+        if _pending:
+            _pending.difference_update(wanted)
         settle_detached()
 
 

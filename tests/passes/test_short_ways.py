@@ -426,3 +426,37 @@ def test_an_index_out_of_range_leaves_state_alone_where_launches_are_watched() -
         step(nt.tensor([9]))
     assert total.tolist() == [3.0] * 4
     assert step(nt.tensor([1])).tolist() == [[5.0] * 4]
+
+
+def test_a_known_graph_is_walked_once_unless_its_parts_or_leaves_are_of_concern(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from numbatorch.backends import planned
+
+    walked: list[int] = []
+    structure = planned.structure
+
+    def counted(order: Any, roots: Any) -> Any:
+        walked.append(len(order))
+        return structure(order, roots)
+
+    monkeypatch.setattr(planned, "structure", counted)
+    array = np.arange(12.0).reshape(3, 4)
+    x, total = nt.from_numpy(array), array.cumsum(1).sum()
+    for _ in range(3):
+        read = x.cumsum(1).sum().item()  # in an assertion pytest would hold what is on the way
+        assert read == total
+    assert len(walked) <= 1
+    sums = x.cumsum(1)
+    assert sums.sum().item() == total
+    assert sums.node.buffer is not None  # it may be read again
+    leaf = nt.from_numpy(array).requires_grad_()
+    for _ in range(3):
+        found = leaf.cumsum(1).sum()
+        assert found.item() == total
+        found.backward()
+    np.testing.assert_array_equal(leaf.grad.numpy(), 3 * np.tile([4.0, 3, 2, 1], (3, 1)))
+    for _ in range(3):  # its memory goes to the result
+        own = (x * 2).realize()
+        own += own.sum()
+        assert own.realize().sum().item() == 13 * 2 * array.sum()

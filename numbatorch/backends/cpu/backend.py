@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from numbatorch.backends.cpu import threads
+from numbatorch.backends.cpu.again import KnownGraphs
 from numbatorch.backends.cpu.memory import POOL, array_of, copied, wrap
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.cpu.small import SmallGraphs
 from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import Array, PlanBackend, placeholder_graph
+from numbatorch.backends.program import Program
 from numbatorch.backends.watched import is_watched
 from numbatorch.debugging import thread_flags
 from numbatorch.dtype import DType
@@ -33,15 +37,19 @@ class CPUBackend(PlanBackend):
     def __init__(self) -> None:
         super().__init__()
         self._small = SmallGraphs(self._make_small)
+        self._graphs = KnownGraphs()
 
     def realize_small(self, root: Node, known: bool = False) -> bool:
-        """Compute a small elementwise graph; False, and nothing done, for any other."""
+        """Compute a small elementwise graph, or with the lock of runs one that is known.
+
+        False, and nothing done, for any other.
+        """
         if is_watched():
             return False
         parts = self.sharing.parts or self.parts()
         buffer = self._small.buffer(root, parts, _FLAGS.fuse, not known)
         if buffer is None:
-            return False
+            return not known and self._graphs.run(root, (parts, _FLAGS.fuse))
         if root.buffer is None:
             root.buffer = buffer  # at once: another thread may have computed it too
             settle(root, buffer)
@@ -51,6 +59,12 @@ class CPUBackend(PlanBackend):
         """Plan every graph anew, small ones too."""
         super().forget_programs()
         self._small.clear()
+        self._graphs.clear()
+
+    def note(self, roots: Sequence[Node], leaves: Sequence[Node], program: Program[Any]) -> None:
+        """The next time the graph is known."""
+        assert isinstance(program, CPUProgram)
+        self._graphs.note(roots, leaves, program)
 
     def _make_small(
         self, order: list[Node], root: Node, leaves: set[Node], constants: list[Node]
