@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import strided, view
 from numbatorch.ops.composed import composed
@@ -174,27 +174,27 @@ def _added_up(frames: Node, hop: int) -> Node:
     return found
 
 
-@structured(dtypes=REAL + dt.COMPLEX)
-def weights(sums: Array) -> Array:
+@structured(dtypes=(*dt.COMPLEX, *REAL))
+def window_sums(sums: Array) -> Array:
     """What is divided by, of which none is 0, where no window reaches."""
     lost = np.flatnonzero(abs(sums) < 1e-11)
     if lost.size:
         problem = f"the squares of windows add up to {sums.flat[lost[0]]} at element {lost[0]}"
-        raise ValueError(message("istft", problem, f"of a signal of {sums.size} elements"))
+        raise OutOfRange(message("istft", problem, f"of a signal of {sums.size} elements"))
     return sums
 
 
-@weights.infer
+@window_sums.infer
 def _(sums: Node) -> tuple[Shape, DType]:
     return sums.shape, sums.dtype
 
 
-@weights.vjp
+@window_sums.vjp
 def _(g: Node, y: Node, sums: Node) -> Node:
     return g
 
 
-@weights.samples
+@window_sums.samples
 def _(rng: Draw) -> Any:
     return [rng.uniform(0.5, 2.0, (1, int(rng.integers(1, 9))))], {}
 
@@ -242,7 +242,7 @@ def istft(
     Returns:
         (L,) or (B, L).
     Raises:
-        ValueError: the squares of windows add up to 0 somewhere; when the result is realized.
+        OutOfRange: the squares of windows add up to 0 somewhere; when the result is realized.
 
     >>> x = nt.stft(tensor([1.0, 2.0, 3.0]), 2, 1, return_complex=True)
     >>> nt.istft(x, 2, 1)
@@ -294,7 +294,7 @@ def _over_windows(
         end = start + length
     have = max(min(end, total.shape[1]) - start, 0)
     cut = [view.narrow(x, 1, start, have) for x in (total, weight)]
-    out = cut[0] / expanded(weights.apply(cut[1]), cut[0].shape)
+    out = cut[0] / expanded(window_sums.apply(cut[1]), cut[0].shape)
     if end - start > have:
         rest = const(0.0, out.dtype, out.device, (out.shape[0], end - start - have))
         out = view.cat([out, rest], 1)

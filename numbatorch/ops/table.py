@@ -385,7 +385,11 @@ FAMILIES = {
             "unsqueeze_copy"
         ),
     },
-    "ops.short_time": {"Tensor": "istft stft", "nt": "istft stft", "records": "istft stft weights"},
+    "ops.short_time": {
+        "Tensor": "istft stft",
+        "nt": "istft stft",
+        "records": "istft stft window_sums",
+    },
     "ops.softmax": {
         "Tensor": "log_softmax softmax",
         "nn.functional": "log_softmax softmax softmin",

@@ -164,3 +164,8 @@ def test_reductions_give_the_dtype_that_they_are_given() -> None:
     assert x.sum(dtype=nt.int8).item() == 44 and x.prod(dtype=nt.bool).item() is True
     assert x.cumsum(0, dtype=nt.int32).dtype is nt.int32
     assert x.cumsum_(0).tolist() == [100, -56, 44]
+
+
+def test_scans_of_truths() -> None:
+    found = nt.tensor([False, True, False]).cummax(0)
+    assert found.values.tolist() == [False, True, True] and found.indices.tolist() == [0, 1, 1]
