@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, U, V, kernel, share
-from numbatorch.language.primitives import truncdiv
+from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
+from numbatorch.language.primitives import select, truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import points as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -11,6 +11,14 @@ from numbatorch.ops.portable.rows import FLOAT, WIDE, pieces_of, share_block
 from numbatorch.shape import numel
 
 SPREADING = 2**16  # threads that are worth looking through all the places
+
+
+@helper
+def weighted(source: Pointer[T], weight: Any, place: int, size: int, zero: Any) -> Any:
+    """weight * source[place], 0 for a place beyond; without a branch, for vectors."""
+    inside = (place >= 0) & (place < size)
+    value = weight * source[select(inside, place, 0)]
+    return select(inside, value, zero)
 
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
@@ -31,16 +39,28 @@ def sum_point_rows(
     lo, hi = share(rows * points, part, parts)
     if lo >= hi:
         return
+    if size == 0:  # `weighted` reads an element for places beyond
+        for i in range(lo, hi):
+            out[i] = V(0)
+        return
     for row in range(truncdiv(lo, points), truncdiv(hi + points - 1, points)):
         source = x + row * size
         first = truncdiv(row, channels) * points
-        for p in range(max(lo - row * points, 0), min(hi - row * points, points)):
-            total = V(0)
-            for k in range((first + p) * taps, (first + p + 1) * taps):
-                place = index[k]
-                if place >= 0 and place < size:
-                    total = total + V(weights[k]) * V(source[place])
-            out[row * points + p] = total
+        start, end = max(lo - row * points, 0), min(hi - row * points, points)
+        if taps == 4:
+            for p in range(start, end):
+                k = (first + p) * 4
+                a = weighted(source, V(weights[k]), index[k], size, V(0))
+                b = weighted(source, V(weights[k + 1]), index[k + 1], size, V(0))
+                c = weighted(source, V(weights[k + 2]), index[k + 2], size, V(0))
+                d = weighted(source, V(weights[k + 3]), index[k + 3], size, V(0))
+                out[row * points + p] = ((a + b) + c) + d
+        else:
+            for p in range(start, end):
+                total = V(0)
+                for k in range((first + p) * taps, (first + p + 1) * taps):
+                    total = total + weighted(source, V(weights[k]), index[k], size, V(0))
+                out[row * points + p] = total
 
 
 @kernel(T=FLOAT, U=FLOAT, V=WIDE)
