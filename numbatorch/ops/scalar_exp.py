@@ -399,7 +399,11 @@ def tanh(x: Scalar) -> Scalar:
     """The hyperbolic tangent."""
     z = x * x
     inner = x + x * z * horner(z, TANH32)
-    return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
+    doubled = 2.0 * abs(x)
+    bounded = 20.0 if doubled > 20.0 else doubled
+    n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+    e = (1.0 + (r + r * r * horner(r, EXP32))) * from_bits((n + 127) << 23)
+    return copysign(inner if abs(x) < 0.6 else 1.0 - 2.0 / (1.0 + e), x)
 
 
 @tanh.at(float64)

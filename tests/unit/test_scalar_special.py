@@ -63,7 +63,7 @@ FUNCTIONS: dict[ScalarFunction, tuple[Callable[..., Any], tuple[float, float], f
     scalar_bessel.i1e: (special.i1e, (-92, 92), 1.0),
     scalar_error.erfc: (special.erfc, (-5, 11), 1.0),
     scalar_error.erfcx: (special.erfcx, (-9, 60), 1.0),
-    scalar_error.erfinv: (special.erfinv, (-1, 1), 1.0),
+    scalar_error.erfinv: (special.erfinv, (-1, 1), 2.0),
     scalar_error.log_ndtr: (special.log_ndtr, (-40, 12), 1.0),
     scalar_error.ndtr: (special.ndtr, (-15, 7), 1.0),
     scalar_error.ndtri: (special.ndtri, (0, 1), 1.0),
