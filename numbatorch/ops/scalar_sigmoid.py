@@ -13,6 +13,7 @@ from numbatorch.ops.scalar import (
     fma,
     from_bits,
     horner,
+    rarely,
     rint,
     scalar_function,
 )
@@ -29,7 +30,9 @@ from numbatorch.ops.scalar_exp import (
     scaled,
     split_exponent,
 )
+from numbatorch.ops.scalar_fused import fused_horner
 
+FAR = 80.0  # below, neither e**-x nor what it is multiplied by is subnormal
 LEAST = -126  # exponent of the smallest normal float32
 INVERSE = 1.457  # less t / 2 it is 1 / t within 10% for t between 1 and 2
 
@@ -85,6 +88,29 @@ def _weighted(x: Scalar, negative: Scalar, n: Scalar, p: Scalar, rest: Scalar, e
 
 
 @scalar_function()
+def _near(x: Scalar, like: Scalar, n: Scalar, r: Scalar) -> Scalar:
+    """x / (1 + e), times e where `like` < 0, for e = e**r * 2**n, no subnormal number."""
+    growth = fma(r * r, fused_horner(r, EXP32), r)
+    p = 1.0 + growth
+    scale = from_bits((n + 127) << 23)
+    t = fma(p, scale, 1.0)
+    negative = like < 0.0
+    factor = p if negative else 1.0
+    top = x * factor
+    top_rest = fma(x, growth - (p - 1.0) if negative else 0.0, fma(x, factor, -top))
+    q = top / t
+    left = fma(-q, fma(p, scale, 1.0 - t), fma(-q, t, top) + top_rest)
+    y = fma(left, fma(t, -0.5, INVERSE), q)
+    return copysign(y * scale if negative else y, x)
+
+
+@scalar_function()
+def _near_power(x: Scalar) -> Scalar:
+    """(n, r): e**-|x| is e**r * 2**n."""
+    return split_exponent(-abs(x), ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+
+
+@scalar_function()
 def sigmoid(x: Scalar) -> Scalar:
     """1 / (1 + e**-x)."""
     e = exp(-abs(x))
@@ -99,7 +125,9 @@ def _(x: Scalar) -> Scalar:
     top, top_rest = (p if negative else 1.0), (rest if negative else 0.0)
     y = _quotient(top, top_rest, t, e - (t - 1.0), INVERSE - 0.5 * t)
     y = scaled(y, n, mantissa=23, bias=127) if negative else y
-    return x if x != x else y
+    near_n, near_r = _near_power(x)
+    usual = _near(convert(1.0, float32), x, near_n, near_r)
+    return rarely(not abs(x) < FAR, x if x != x else y, usual)
 
 
 @scalar_function()
@@ -111,7 +139,9 @@ def silu(x: Scalar) -> Scalar:
 @silu.at(float32)
 def _(x: Scalar) -> Scalar:
     n, p, rest, e = _power_below(x)
-    return _weighted(x, x < 0.0, n, p, rest, e)
+    far = _weighted(x, x < 0.0, n, p, rest, e)
+    near_n, near_r = _near_power(x)
+    return rarely(not abs(x) < FAR, far, _near(x, x, near_n, near_r))
 
 
 @scalar_function()
