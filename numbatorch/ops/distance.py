@@ -12,6 +12,7 @@ from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view
 from numbatorch.ops.composed import composed
+from numbatorch.ops.create import leaf
 from numbatorch.ops.matmul import multiplied
 from numbatorch.ops.operands import (
     as_node,
@@ -119,7 +120,8 @@ def cdist(
         raise ShapeError(message("cdist", "rows have different sizes", *rows))
     _check_p("cdist", p)
     if compute_mode not in COMPUTE_MODES:
-        raise ValueError(message("cdist", f"compute_mode is {compute_mode!r}"))
+        modes = ", ".join(map(repr, COMPUTE_MODES))
+        raise ValueError(message("cdist", f"compute_mode is {compute_mode!r}, not one of {modes}"))
     dtype = _float("cdist", x1, x2)
     batch = broadcast("cdist", x1.shape[:-2], x2.shape[:-2])
     (P, M), R = x1.shape[-2:], x2.shape[-2]
@@ -133,7 +135,7 @@ def cdist(
 
 def _check_p(operator: str, p: float) -> None:
     if not p >= 0:
-        raise OutOfRange(message(operator, f"p is {p}, which is not a norm's"))
+        raise OutOfRange(message(operator, f"p is {p}, not 0 or more"))
 
 
 def _float(operator: str, *operands: Node) -> dt.DType:
@@ -171,11 +173,10 @@ def pdist(input: Node, p: Number = 2) -> Node:
     if len(input.shape) != 2:
         raise ShapeError(message("pdist", "needs a matrix", f"input {describe(input)}"))
     _check_p("pdist", p)
-    N, M = input.shape
-    whole = cdist(input, input, p)
-    rows = [view.narrow(view.element(whole, 0, i), 0, i + 1, N - 1 - i) for i in range(N - 1)]
-    del M
-    return view.cat(rows) if rows else view.narrow(view.reshape.apply(whole, shape=(N,)), 0, 0, 0)
+    N = input.shape[0]
+    whole = view.reshape.apply(cdist(input, input, p), shape=(N * N,))
+    rows, cols = np.triu_indices(N, 1)
+    return find("take").apply(whole, leaf(rows * N + cols, dt.int64, input.device))
 
 
 def _pairwise_reference(x1: Array, x2: Array, *, p: float, eps: float) -> Array:
@@ -209,11 +210,13 @@ def pairwise_distance(
     """
     shape = broadcast("pairwise_distance", x1.shape, x2.shape)
     dtype = result_type((x1, x2))
+    rows = (f"x1 {describe(x1)}", f"x2 {describe(x2)}")
     if not shape:
-        raise ShapeError(message("pairwise_distance", "0-d operands have no last dimension"))
+        problem = "0-d operands have no last dimension"
+        raise ShapeError(message("pairwise_distance", problem, *rows))
     if dtype.kind not in "fciu":
         problem = f"has no meaning for {dtype.name}"
-        raise DTypeError(message("pairwise_distance", problem))
+        raise DTypeError(message("pairwise_distance", problem, *rows))
     dtype = dt.default_dtype() if dtype.kind in "iu" else dtype
     apart = difference(expanded(x1, shape), expanded(x2, shape), dtype.compute)
     found = as_node(_length(apart + eps, float(p)), dtype.part, x1.device)
