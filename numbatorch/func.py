@@ -12,6 +12,7 @@ from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe, zeros_like
 from numbatorch.ops.view import reshape
+from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, grad, value_and_grad
 from numbatorch.tensor.base import detached
 from numbatorch.tensor.gradient import alias, depends_on_others
@@ -167,9 +168,7 @@ def _rows(output: Node, aliases: Sequence[Node]) -> list[Tensor]:
     """The Jacobians of a node by others."""
     from numbatorch.tensor.ranges import eye
 
-    size = 1
-    for length in output.shape:
-        size *= length
+    size = numel(output.shape)
     basis = eye(size, dtype=output.dtype, device=output.device)
 
     def pull(row: Tensor) -> list[Tensor]:

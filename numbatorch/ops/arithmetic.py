@@ -164,7 +164,9 @@ def masked_fill(input: Node, mask: Node, value: Node | Number) -> Node:
     filling = value if isinstance(value, Node) else fitting("masked_fill", value, input.dtype)
     filled = compare.where.apply(mask, filling, input)
     if filled.dtype is not input.dtype:
-        raise DTypeError(message("masked_fill", f"{value!r} is no value of {input.dtype.name}"))
+        shown = describe(value) if isinstance(value, Node) else repr(value)
+        rows = (f"input {describe(input)}", f"value {shown}")
+        raise DTypeError(message("masked_fill", f"the value is no {input.dtype.name}", *rows))
     return filled
 
 

@@ -178,7 +178,8 @@ def renorm(input: Node, p: Number, dim: int, maxnorm: Number) -> Node:
         problem = "needs two dimensions or more"
         raise ShapeError(message("renorm", problem, f"input {describe(input)}"))
     if not p > 0 or not maxnorm >= 0:
-        raise OutOfRange(message("renorm", f"p is {p}, above 0, and maxnorm {maxnorm}, from 0 on"))
+        problem = f"p is {p}, which must be above 0, and maxnorm {maxnorm}, which must be 0 or more"
+        raise OutOfRange(message("renorm", problem))
     if input.dtype.kind not in "fc":
         raise DTypeError(message("renorm", f"has no meaning for {input.dtype.name}"))
     axis = normalize_dim("renorm", dim, rank)

@@ -148,7 +148,7 @@ def vander(x: Node, N: int | None = None, increasing: bool = False) -> Node:
         raise ShapeError(message("vander", "needs a vector", f"x {describe(x)}"))
     count = x.shape[0] if N is None else N
     if count < 0:
-        raise ShapeError(message("vander", f"{count} powers"))
+        raise ShapeError(message("vander", f"N is {count}, not 0 or more", f"x {describe(x)}"))
     x = as_node(x, dt.int64, x.device) if x.dtype is dt.bool_ else x
     return powers(x, count, increasing)
 

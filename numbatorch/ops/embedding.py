@@ -112,7 +112,7 @@ def _padding(op: str, padding_idx: int | None, weight: Node) -> int | None:
     if padding_idx is None:
         return None
     if not -size <= padding_idx < size:
-        raise OutOfRange(message(op, f"padding_idx is {padding_idx} of {size} rows"))
+        raise OutOfRange(message(op, f"padding_idx is {padding_idx}, not in [{-size}, {size})"))
     return padding_idx % size
 
 
@@ -153,10 +153,13 @@ def _bags(input: Node, offsets: Node | None, last: bool) -> tuple[int, Node]:
         about = [describe(x) for x in (input, offsets) if x is not None]
         raise ShapeError(message("embedding_bag", problem, *about))
     if offsets.dtype.kind not in "iu":
-        raise DTypeError(message("embedding_bag", f"offsets are {offsets.dtype.name}"))
+        raise DTypeError(
+            message("embedding_bag", f"offsets must be integers, not {offsets.dtype.name}")
+        )
     bags = offsets.shape[0] - int(last)
     if bags < 0:
-        raise ShapeError(message("embedding_bag", "include_last_offset needs an offset"))
+        problem = "include_last_offset needs an offset"
+        raise ShapeError(message("embedding_bag", problem, f"offsets {describe(offsets)}"))
     begins = as_node(narrow(offsets, 0, 0, bags), dt.int64, input.device)
     lines, places = (
         reshape.apply(x, shape=(1, x.shape[0]))

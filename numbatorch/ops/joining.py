@@ -55,7 +55,8 @@ def stack(tensors: Sequence[Node], dim: int = 0) -> Node:
     _require_tensors("stack", tensors)
     shapes = {node.shape for node in tensors}
     if len(shapes) > 1:
-        raise ShapeError(message("stack", f"shapes differ: {sorted(shapes)}"))
+        rows = [f"operand {number} {describe(node)}" for number, node in enumerate(tensors)]
+        raise ShapeError(message("stack", "shapes differ", *rows))
     return views.stack(tensors, dim)
 
 

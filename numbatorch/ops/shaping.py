@@ -163,7 +163,8 @@ def select(input: Node, dim: int, index: int) -> Node:
     axis = normalize_dim("select", dim, len(input.shape))
     size = input.shape[axis] if input.shape else 0
     if not -size <= index < size:
-        raise OutOfRange(message("select", f"index {index} of a dimension of {size}"))
+        problem = f"index {index} is out of range for dimension {axis} of size {size}"
+        raise OutOfRange(message("select", problem, f"input {describe(input)}"))
     return views.element(input, axis, index % size)
 
 

@@ -40,7 +40,9 @@ def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[No
     axis = axis_of("split", tensor, dim)
     total = tensor.shape[axis]
     if wanted < 0 or (wanted == 0 and total):
-        raise ShapeError(message("split", f"parts of size {wanted}", f"of {describe(tensor)}"))
+        raise ShapeError(
+            message("split", f"split_size is {wanted}, not 1 or more", f"tensor {describe(tensor)}")
+        )
     starts = range(0, max(total, 1), max(wanted, 1))
     return tuple([_along(tensor, axis, i, min(wanted, total - i)) for i in starts])
 
@@ -51,7 +53,8 @@ def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> t
     axis = axis_of("split", input, dim)
     sizes, total = list(split_sizes), input.shape[axis]
     if sum(sizes) != total or any(size < 0 for size in sizes):
-        raise ShapeError(message("split", f"{sizes} do not add up to {total}"))
+        problem = f"{sizes} do not add up to the {total} elements of dimension {axis}"
+        raise ShapeError(message("split", problem, f"tensor {describe(input)}"))
     first = itertools.accumulate(sizes, initial=0)
     return tuple([_along(input, axis, start, n) for start, n in zip(first, sizes, strict=False)])
 
@@ -61,7 +64,8 @@ def chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
     """At most `chunks` parts along `dim`, of equal size but for the last."""
     axis = axis_of("chunk", input, dim)
     if chunks <= 0:
-        raise ShapeError(message("chunk", f"{chunks} parts"))
+        problem = f"chunks is {chunks}, not 1 or more"
+        raise ShapeError(message("chunk", problem, f"input {describe(input)}"))
     total = input.shape[axis]
     if not total:
         return (input,) * chunks
@@ -74,7 +78,8 @@ def sections(operator: str, input: Node, wanted: Sizes, dim: int) -> tuple[Node,
     total = input.shape[axis]
     if isinstance(wanted, int):
         if wanted <= 0:
-            raise ShapeError(message(operator, f"{wanted} parts", f"of {describe(input)}"))
+            problem = f"{wanted} parts are asked for, not 1 or more"
+            raise ShapeError(message(operator, problem, f"input {describe(input)}"))
         size, larger = divmod(total, wanted)
         cuts = list(itertools.accumulate([size + 1] * larger + [size] * (wanted - larger)))[:-1]
     else:

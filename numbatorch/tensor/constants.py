@@ -13,8 +13,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import find
 from numbatorch.ops import create
-from numbatorch.ops.numbers import fitting
-from numbatorch.ops.operands import scalar_dtype
+from numbatorch.ops.numbers import fitting, require_no_loss
+from numbatorch.ops.operands import describe, scalar_dtype
 from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
@@ -181,7 +181,9 @@ def fill(input: Tensor, value: Any) -> Tensor:
     """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`."""
     if isinstance(value, Tensor):
         if value.shape:
-            raise ShapeError(message("fill", f"the value has dimensions {value.shape}"))
+            rows = (f"input {describe(input.node)}", f"value {describe(value.node)}")
+            raise ShapeError(message("fill", "the value must be 0-d", *rows))
+        require_no_loss("fill", value.dtype, input.dtype)
         filling: Any = value.to(dtype=input.dtype, device=input.device).node
     elif input.dtype is dt.bool_:
         filling = bool(value)

@@ -34,7 +34,7 @@ def made(
 def places(operator: str, size: int, whole: int | None = None) -> Array:
     """0, 1, ... size - 1 over the last place of a window of `whole` elements; 0 of one alone."""
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
-        raise ShapeError(message(operator, f"a window of {size} elements"))
+        raise ShapeError(message(operator, f"window_length is {size!r}, not an integer from 0 on"))
     last = (size if whole is None else whole) - 1
     return np.arange(size) / max(last, 1)
 

@@ -147,7 +147,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("packed", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_malformed_arrays(tmp_path, name, packed):
+def test_malformed_arrays_are_refused(tmp_path, name, packed):
     raw, told = MALFORMED[name]
     path = tmp_path / "x.npy"
     if packed is None:

@@ -378,7 +378,7 @@ def changed(path, change):
     return path
 
 
-def test_malformed_archives(tmp_path):
+def test_malformed_archives_are_refused(tmp_path):
     path = tmp_path / "a.pt"
 
     def refused(told, change):

@@ -38,7 +38,9 @@ def values(x: Any) -> Any:
         ("remainder", ([-7, 7, 5], [3, -3, 0]), [2, -2, 0]),
     ],
 )
-def test_two_operands(name: str, operands: Any, expected: list[float]) -> None:
+def test_functions_of_two_operands_at_corners(
+    name: str, operands: Any, expected: list[float]
+) -> None:
     found = getattr(nt, name)(*(nt.tensor(x) for x in operands))
     assert_close(values(found), np.array(expected), dtype="float32", signed_zeros=True)
 
@@ -63,7 +65,9 @@ def test_two_operands(name: str, operands: Any, expected: list[float]) -> None:
         ("i0", [0.0, -1.0, INF], [1.0, 1.2660658778, INF]),
     ],
 )
-def test_one_operand(name: str, operand: list[float], expected: list[Any]) -> None:
+def test_functions_of_one_operand_at_corners(
+    name: str, operand: list[float], expected: list[Any]
+) -> None:
     found = values(getattr(nt, name)(nt.tensor(operand)))
     assert_close(found * 1.0, np.array(expected) * 1.0, dtype="float32", absolute=2.0**-149)
 
@@ -148,7 +152,7 @@ def test_dtypes_and_refusals() -> None:
             wrong()
 
 
-def test_in_place() -> None:
+def test_functions_in_place_give_their_operand_and_write_through_views() -> None:
     x = nt.tensor([-1.0, 0.5])
     y = x[:1]
     assert x.acos_() is x and F.relu(x, inplace=True) is x

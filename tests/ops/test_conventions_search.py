@@ -33,7 +33,7 @@ def test_search_among_equal_numbers_nan_and_nothing() -> None:
         nt.searchsorted(x, x, right=True, side="left")
 
 
-def test_counts() -> None:
+def test_counts_leave_out_nan_and_refuse_negatives() -> None:
     assert nt.histc(nt.tensor([NAN, -1.0, 0.0, 0.5, 1.0, 2.0]), 2, 0, 1).tolist() == [1, 2]
     assert nt.histc(nt.tensor([3.0, 3.0]), 3).tolist() == [0, 2, 0]
     assert nt.histc(nt.zeros(0), 2).tolist() == [0, 0]
@@ -62,7 +62,7 @@ def test_histograms_at_their_bounds() -> None:
             nt.histogram(*wrong)
 
 
-def test_distinct_elements() -> None:
+def test_distinct_elements_have_each_nan_for_itself() -> None:
     x = nt.tensor([2.0, NAN, -0.0, 0.0, NAN, 2.0])
     found, inverse, counts = nt.unique(x, return_inverse=True, return_counts=True)
     np.testing.assert_array_equal(found.numpy(), np.float32([0, 2, NAN, NAN]))
@@ -97,7 +97,7 @@ def test_rows_that_are_looked_up_are_cut_to_a_norm_in_place() -> None:
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
-def test_bags(mode: str) -> None:
+def test_bags_leave_out_padding_and_are_zero_if_empty(mode: str) -> None:
     weight = nt.tensor([[1.0, -2.0], [3.0, 5.0], [-4.0, -6.0]])
     index, offsets = nt.tensor([0, 2, 1, 2]), nt.tensor([0, 2, 2])
     found = F.embedding_bag(index, weight, offsets, mode=mode, padding_idx=1).tolist()

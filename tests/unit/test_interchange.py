@@ -104,7 +104,7 @@ class _Through:
         return self.x.__dlpack_device__()
 
 
-def test_buffers() -> None:
+def test_buffers_are_shared_from_an_offset_on() -> None:
     raw = bytearray(np.arange(4, dtype=np.float32).tobytes())
     x = nt.frombuffer(raw, dtype=nt.float32)
     assert x.tolist() == [0, 1, 2, 3]

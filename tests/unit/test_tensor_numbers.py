@@ -97,6 +97,15 @@ def test_numbers_at_the_ends_of_the_range_fit() -> None:
         nt.ones(1) * 10**400
 
 
+@pytest.mark.parametrize("name", ["fill", "masked_fill", "index_fill"])
+def test_a_fraction_in_a_tensor_is_not_cut(name: str) -> None:
+    x, value = nt.tensor([5, 0]), nt.tensor(1.5)
+    rest = {"masked_fill": (x > 1,), "index_fill": (0, nt.tensor([0]))}.get(name, ())
+    with pytest.raises(DTypeError, match=rf"^{name}: .*int64") as caught:
+        getattr(nt, name)(x, *rest, value)
+    assert "float32" in str(caught.value) and "Node" not in str(caught.value)
+
+
 def test_comparisons_with_numbers_out_of_range_are_right() -> None:
     x = nt.tensor([5, 0], dtype=nt.uint8)
     assert (x == 261).tolist() == [False, False] and (x != 261).tolist() == [True, True]

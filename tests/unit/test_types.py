@@ -57,7 +57,7 @@ def test_a_compiled_function_asks_for_the_default_again() -> None:
     assert made(x).dtype is nt.float64
 
 
-def test_limits() -> None:
+def test_limits_are_those_of_each_kind_of_number() -> None:
     assert nt.finfo(nt.float32).eps == 2.0**-23 and nt.finfo("float64").max == np.finfo("d").max
     assert nt.finfo(nt.float8_e4m3fn).max == 448 and nt.finfo(nt.float8_e5m2).bits == 8
     assert nt.finfo(nt.complex64) == nt.finfo(nt.float32)
@@ -69,7 +69,7 @@ def test_limits() -> None:
             nt.iinfo(kind)
 
 
-def test_where_values_meet() -> None:
+def test_numbers_of_python_do_not_widen_what_holds_them() -> None:
     assert nt.promote_types(nt.uint8, nt.int8) is nt.int16
     assert nt.promote_types("float16", np.float32) is nt.float32
     small = nt.ones(2, dtype=nt.int8)
