@@ -17,7 +17,7 @@ def ordered(bits: int, kind: int, sign: int, mask: int, largest: int, turn: int)
     """The key of an element: NaN behind all others, and both zeros alike.
 
     Args:
-        kind: 0 for unsigned numbers, 1 for signed ones, 2 for floats, 3 for those with -0 before 0.
+        kind: 0 for unsigned numbers, 1 for signed ones, 2 for floats.
         sign, mask: the sign bit, and all bits.
         largest: bits of the size of infinity.
         turn: `mask` for descending order, else 0.
@@ -25,11 +25,11 @@ def ordered(bits: int, kind: int, sign: int, mask: int, largest: int, turn: int)
     key = bits
     if kind == 1:
         key = bits ^ sign
-    elif kind >= 2:
+    elif kind == 2:
         size = bits & (mask ^ sign)
         if size > largest:
             key = mask
-        elif size == 0 and kind == 2:
+        elif size == 0:
             key = sign
         elif (bits & sign) != 0:
             key = bits ^ mask
