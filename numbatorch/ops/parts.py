@@ -7,6 +7,7 @@ Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -128,18 +129,18 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 
 def _sgn(x: Array) -> Array:
-    turn = np.angle(x)
-    return np.where(x == 0, 0, np.cos(turn) + 1j * np.sin(turn))
+    turn, size = np.angle(x), np.abs(x)
+    far = np.isinf(size)
+    parts = ((x.real, np.cos(turn)), (x.imag, np.sin(turn)))
+    return np.where(x == 0, 0, _joined(*(np.where(far, a / size, b) for a, b in parts)))
 
 
 @elementwise(numpy=_sgn, dtypes=dt.COMPLEX, places=())
 def sgn_(x: Scalar) -> Scalar:
-    """x / |x|, the point of the unit circle at the angle of x; 0 at 0."""
-    wide, high = abs(m.real(x)), abs(m.imag(x))
-    large = m.maximum(wide, high)
-    along = m.copysign(1, m.real(x)) if wide == large else m.real(x) / large
-    across = m.copysign(1, m.imag(x)) if high == large else m.imag(x) / large
-    size = m.sqrt(along * along + across * across)
+    """x / |x|, the point of the unit circle at the angle of x; 0 at 0, NaN in infinite parts."""
+    large = m.maximum(abs(m.real(x)), abs(m.imag(x)))
+    along, across = m.real(x) / large, m.imag(x) / large
+    size = 1 if large == math.inf else m.sqrt(along * along + across * across)
     return 0 if large == 0 else m.pair(along / size, across / size)
 
 

@@ -55,6 +55,13 @@ EXCEPT: dict[str, str] = {
 REFERENCE = {
     "mul": "complex products whose parts overflow: a fused product and sum is no NaN there",
 }
+# Variants of which one side has NaN where the other has a number, and why; the rest is compared.
+NAN = {
+    "expm1": "of complex infinities the array API standard has numbers",
+    "sgn": "NaN has no sign, as in NumPy and the array API standard",
+    "sigmoid": "of complex numbers it is 0 where e**-x is infinite",
+    "sign": "NaN has no sign, as in NumPy and the array API standard",
+}
 # Variants whose method or in-place form fails, and why.
 FORMS: dict[str, str] = {}
 # Variants whose wrong inputs are taken, and why.
