@@ -172,7 +172,7 @@ def _(x: Scalar, y: Scalar) -> Scalar:
     first = real(x) >= real(y)
     large, small = (x if first else y), (y if first else x)
     gap = 0 if small == large else small - large  # infinite ones, too
-    return large + log1p(exp(gap))
+    return y if real(large) == -INF else large + log1p(exp(gap))  # the logarithm of 0 is of 0 + 0
 
 
 @of_complex(sinpi)

@@ -80,6 +80,11 @@ def test_powers_equal_numpy(exponent: complex) -> None:
     assert_close(nt.tensor(x) ** exponent, (x.astype(np.complex128) ** exponent), "composite")
 
 
+def test_logarithms_of_zero_add_to_one() -> None:
+    zero = nt.tensor([complex(-np.inf, 1), complex(-np.inf, np.inf)])
+    assert nt.logaddexp(zero, zero.flip(0)).real.tolist() == [-np.inf, -np.inf]
+
+
 def test_powers_of_zero() -> None:
     zero = nt.tensor([0j])
     assert (zero**0).tolist() == [1] and (zero ** (2 + 1j)).tolist() == [0]

@@ -246,7 +246,10 @@ def _check(op: Any, sample: Any, their_sample: Any, dtype: str, gradients: bool)
     args, options = arguments(their_sample)
     if isinstance(op, BinaryUfuncInfo) and not any(isinstance(x, torch.Tensor) for x in args):
         raise Elsewhere("of two numbers Python has the sum")
-    theirs = op.op(*args, **options)
+    try:
+        theirs = op.op(*args, **options)
+    except NotImplementedError as err:
+        raise Elsewhere(f"PyTorch has no kernel: {err}") from err
     mine = function_of(op)(*my_args, **my_options)
     process = sample.output_process_fn_grad
     if gradients or op.name.startswith(("linalg", "svd", "qr")):

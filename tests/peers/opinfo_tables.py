@@ -53,6 +53,9 @@ EXCEPT: dict[str, str] = {
 }
 # Variants of which only some reference input fails, and why.
 REFERENCE = {
+    **dict.fromkeys(("igamma", "igammac"), "NaN beside infinity is NaN, and 0 or 1 in PyTorch"),
+    "i0": "at infinity it is infinite, and NaN in PyTorch",
+    "logaddexp": "complex numbers with infinite parts are NaN in PyTorch",
     "mul": "complex products whose parts overflow: a fused product and sum is no NaN there",
 }
 # Variants of which one side has NaN where the other has a number, and why; the rest is compared.
