@@ -377,6 +377,11 @@ def reduced(op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **at
     return out
 
 
+def _given(dim: Any) -> Any:
+    """The dimensions that a function was given: None, for all, where their list is empty."""
+    return None if dim is not None and dim.__class__ is not int and len(dim) == 0 else dim
+
+
 def reduced_parts(
     op: Reduction, x: Node, dim: Any = None, keepdim: bool = False, **attrs: Any
 ) -> tuple[Node, ...]:
@@ -384,9 +389,7 @@ def reduced_parts(
 
     An empty list of dimensions is all of them, but for any and all: so it is in PyTorch.
     """
-    if dim is not None and dim.__class__ is not int and len(dim) == 0 and op not in (any_, all_):
-        dim = None
-    dims = normalize_dims(op.name, dim, len(x.shape))
+    dims = normalize_dims(op.name, dim if op in (any_, all_) else _given(dim), len(x.shape))
     parts = op.parts(x, dims=dims, **attrs)
     if keepdim or not dims:
         return parts
@@ -398,7 +401,7 @@ def mean(x: Node, dim: Any = None, keepdim: bool = False) -> Node:
     """Sum over `dim` divided by the number of elements; needs floats or complex numbers."""
     if x.dtype.kind not in "fc":
         raise DTypeError(message("mean", f"needs a floating-point input, not {x.dtype.name}"))
-    dims = normalize_dims("mean", dim, len(x.shape))
+    dims = normalize_dims("mean", _given(dim), len(x.shape))
     count = float(numel([x.shape[d] for d in dims])) or np.nan
     wide = as_node(x, x.dtype.compute, x.device)  # the sum of half types can be out of their range
     total = reduced(sum_, wide, dims, keepdim)

@@ -25,6 +25,7 @@ from numbatorch.ops.selecting import (
     cut,
     flat,
     from_end,
+    require_places,
     to_back,
     to_front,
     with_dim,
@@ -168,6 +169,7 @@ def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node
     if isinstance(value, Node) and value.shape:
         raise ShapeError(message("index_fill", "value must be 0-d", f"value {describe(value)}"))
     axis, x = axis_of("index_fill", input, dim)
+    require_places("index_fill", x.shape[axis], index)
     rows = from_end(flat(checked_index("index_fill", index)), x.shape[axis])
     hit = const(False, dt.bool_, x.device, (x.shape[axis],))
     truth = const(True, dt.bool_, x.device, rows.shape)
@@ -194,6 +196,7 @@ def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Nod
         about = (f"index {describe(index)}", f"source {describe(source)}")
         raise ShapeError(message("put", problem, *about))
     _check_dtype("put", input, source)
+    require_places("put", numel(input.shape), index)
     rows = from_end(flat(checked_index("put", index)), numel(input.shape))
     apply = writing.put_rows.apply
     if accumulate:
@@ -327,6 +330,7 @@ def _scattered(op: str, input: Node, dim: int, index: Node, src: Node, way: str)
         return input
     where, value = (node if node.shape else flat(node) for node in (index, src))
     check_sizes(op, x.shape, where.shape, axis)
+    require_places(op, x.shape[axis], where)
     check_sizes(op, value.shape, where.shape, None)
     part = cut(x, where.shape, axis)
     turned = [to_back(node, axis) for node in (part, where, cut(value, where.shape, None))]
@@ -385,6 +389,7 @@ def _slices(
         value = views.reshape.apply(source, shape=shape)
     if value.shape != shape:
         raise _unlike(op, source, shape)
+    require_places(op, x.shape[axis], rows)
     return axis, x, rows, value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from numbatorch import dtype as dt
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
@@ -142,6 +142,13 @@ def checked_index(operator: str, index: Node) -> Node:
         problem = f"indices must be integers, not {index.dtype.name}"
         raise DTypeError(message(operator, problem, f"index {describe(index)}"))
     return index
+
+
+def require_places(operator: str, size: int, index: Node) -> None:
+    """Raise OutOfRange where indices name places of a dimension that has none."""
+    if size == 0 and numel(index.shape):
+        problem = "there is nothing to write to in a dimension of size 0"
+        raise OutOfRange(message(operator, problem, f"index {describe(index)}"))
 
 
 def from_end(index: Node, size: int) -> Node:

@@ -166,6 +166,8 @@ def randperm(
     generator: Generator | None = None,
 ) -> Tensor:
     """The integers below n in random order; found on the host but in compiled functions."""
+    if n < 0:
+        raise ShapeError(message("randperm", f"there are no {n} integers"))
     target = dt.named("randperm", dtype or dt.int64)
     fitting("randperm", max(n - 1, 0), target)
     where = as_device(device)

@@ -8,9 +8,9 @@ from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.comparing import isclose
-from numbatorch.ops.create import iota
 from numbatorch.ops.matrix_functions import LstsqResult, least_squares
-from numbatorch.ops.operands import as_node, const, describe
+from numbatorch.ops.operands import const, describe
+from numbatorch.ops.scattering import scatter
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import unsqueeze
 from numbatorch.tensor.base import host_array, realize_nodes
@@ -59,7 +59,8 @@ def one_hot(tensor: Node, num_classes: int = -1) -> Node:
     Args:
         num_classes: one more than the largest class unless given, which reads the values.
     Raises:
-        OutOfRange: a class is negative, or there are none to count.
+        OutOfRange: there are none to count, a class is negative, or not below num_classes; the
+            last two when the result is realized.
 
     >>> one_hot(tensor([0, 2])).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -72,8 +73,8 @@ def one_hot(tensor: Node, num_classes: int = -1) -> Node:
             problem = "num_classes is to be found from classes of which one is negative or none is"
             raise OutOfRange(message("one_hot", problem, describe(tensor)))
         num_classes = int(values.max()) + 1
-    classes = iota(num_classes, tensor.device)
-    return as_node(find("eq").apply(unsqueeze(tensor, -1), classes), dt.int64, tensor.device)
+    zeros = const(0, dt.int64, tensor.device, (*tensor.shape, num_classes))
+    return scatter(zeros, -1, unsqueeze(tensor, -1), 1)
 
 
 @public("linalg")

@@ -102,7 +102,16 @@ def test_places_counted_from_the_end() -> None:
 
 def test_nothing_to_write_and_nothing_to_read() -> None:
     x, none = nt.tensor([1.0, 2.0]), nt.tensor([], dtype=nt.int64)
-    nothing = nt.zeros(0)
+    nothing, place = nt.zeros(0), nt.tensor([0])
+    for write in (nothing.index_add, nothing.index_copy, nothing.scatter, nothing.scatter_add):
+        with pytest.raises(OutOfRange, match="nothing to write to in a dimension of size 0"):
+            write(0, place, nt.ones(1))
+    for call in (lambda: nothing.index_fill(0, place, 1), lambda: nothing.put(place, nt.ones(1))):
+        with pytest.raises(OutOfRange, match="nothing to write to"):
+            call()
+    for number in (-1, 3):
+        with pytest.raises(OutOfRange, match=f"index {number}"):
+            nt.nn.functional.one_hot(nt.tensor([number]), 3).tolist()
     assert (
         x.gather(0, none).shape == nt.take(x, none).shape == x.index_select(0, none).shape == (0,)
     )

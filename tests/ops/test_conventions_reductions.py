@@ -169,3 +169,9 @@ def test_reductions_give_the_dtype_that_they_are_given() -> None:
 def test_scans_of_truths() -> None:
     found = nt.tensor([False, True, False]).cummax(0)
     assert found.values.tolist() == [False, True, True] and found.indices.tolist() == [0, 1, 1]
+
+
+def test_no_dimensions_are_all() -> None:
+    x = nt.arange(6.0).reshape(2, 3)
+    for dims in ((), []):
+        assert x.mean(dims).item() == 2.5 and x.sum(dims).item() == 15.0

@@ -43,6 +43,8 @@ def test_counts_leave_out_nan_and_refuse_negatives() -> None:
     assert nt.bincount(nt.tensor([], dtype=nt.int64), minlength=2).tolist() == [0, 0]
     found = nt.bincount(nt.tensor([2, 0, 2]), nt.tensor([1.5, 2.0, 3.0]))
     assert found.tolist() == [2, 0, 4.5] and found.dtype is nt.float32
+    with pytest.raises(ShapeError, match="there are no -1 integers"):
+        nt.randperm(-1)
     with pytest.raises(OutOfRange, match="-1 is negative"):
         nt.bincount(nt.tensor([-1]))
 
