@@ -64,9 +64,12 @@ def _size_of(op: str, x: Node) -> int:
     return x.shape[-1]
 
 
-@topk_.vjp
-def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, k: int, largest: bool) -> Node:
+def _to_places(g: tuple[Node, None], y: tuple[Node, ...], x: Node, **_attrs: Any) -> Node:
+    """The cotangent of picked elements, at the places that they stood at."""
     return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+
+
+topk_.vjp(_to_places)
 
 
 @topk_.samples
@@ -92,9 +95,7 @@ def _(x: Node, *, descending: bool) -> list[tuple[Shape, DType]]:
     return [(x.shape, x.dtype), (x.shape, dt.int64)]
 
 
-@sort_.vjp
-def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, descending: bool) -> Node:
-    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+sort_.vjp(_to_places)
 
 
 @sort_.samples
@@ -136,9 +137,7 @@ def _(x: Node, *, k: int) -> tuple[Node, ...]:
     return tuple(narrow(part, -1, k, 1) for part in parts)
 
 
-@kth_.vjp
-def _(g: tuple[Node, None], y: tuple[Node, ...], x: Node, *, k: int) -> Node:
-    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], g[0])
+kth_.vjp(_to_places)
 
 
 @kth_.samples
