@@ -107,14 +107,15 @@ def sizes_of(operator: str, sizes: Any) -> Shape:
     shape: Shape = tuple(given)
     for size in shape:
         if size.__class__ is not int:
-            shape = _integers(operator, shape)
+            shape = integers(operator, shape)
             break
     if numel(shape) >= 2**63:
         raise ShapeError(message(operator, f"{shape} has 2**63 elements or more"))
     return shape
 
 
-def _integers(operator: str, sizes: Sequence[Any]) -> Shape:
+def integers(operator: str, sizes: Sequence[Any]) -> Shape:
+    """The elements of a list, of which each has to be an integer."""
     try:
         if bool not in map(type, sizes):
             return tuple([size.__index__() for size in sizes])

@@ -79,22 +79,20 @@ def tensordot(a: Node, b: Node, dims: int | Sequence[Dims] = 2) -> Node:
     >>> tensordot(tensor([[1, 2], [3, 4]]), tensor([1, 1]), 1)
     tensor([3, 7])
     """
+    rows = (f"a {describe(a)}", f"b {describe(b)}")
     if isinstance(dims, int):
         if dims < 0 or dims > min(len(a.shape), len(b.shape)):
-            rows = (f"a {describe(a)}", f"b {describe(b)}")
             raise ShapeError(message("tensordot", f"dims is {dims}", *rows))
         lists: Any = (range(len(a.shape) - dims, len(a.shape)), range(dims))
     else:
         lists = dims
     if len(lists) != 2 or len(lists[0]) != len(lists[1]):
-        raise ShapeError(message("tensordot", f"{dims} are no two lists of one length"))
+        raise ShapeError(message("tensordot", f"{dims} are no two lists of one length", *rows))
     left, right = (
         [_from_front(d, x) for d in listed] for listed, x in zip(lists, (a, b), strict=True)
     )
-    for listed, x in ((left, a), (right, b)):
-        if len(set(listed)) != len(listed):
-            raise ShapeError(message("tensordot", f"a dimension appears twice in {dims}"))
-        del x
+    if any(len(set(listed)) != len(listed) for listed in (left, right)):
+        raise ShapeError(message("tensordot", f"a dimension appears twice in {dims}", *rows))
     for i, j in zip(left, right, strict=True):
         if a.shape[i] == 1 or b.shape[j] == 1:
             a, b = (_summed(x, d, y.shape[e]) for x, d, y, e in ((a, i, b, j), (b, j, a, i)))

@@ -16,7 +16,7 @@ from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.runs import runs_of, written_in_runs
 from numbatorch.ops.surface import public
-from numbatorch.shape import Shape, numel
+from numbatorch.shape import Shape, integers, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -76,7 +76,7 @@ def pad(
     >>> pad(tensor([[1, 2, 3]]), (2, 1), mode="reflect").tolist()
     [[3, 2, 1, 2, 3, 2]]
     """
-    pairs = _pairs(input.shape, tuple(pad))
+    pairs = _pairs(input.shape, integers("pad", pad))
     if mode == "constant":
         return _with_constant(input, pairs, 0 if value is None else value)
     if value:
@@ -94,7 +94,7 @@ def pad(
 @public("nt")
 def constant_pad_nd(input: Node, pad: Sequence[int], value: Number = 0) -> Node:
     """As `nn.functional.pad` in mode "constant"."""
-    return _with_constant(input, _pairs(input.shape, tuple(pad)), value)
+    return _with_constant(input, _pairs(input.shape, integers("pad", pad)), value)
 
 
 def _pairs(shape: Shape, pad: Sequence[int]) -> Pairs:
@@ -103,7 +103,7 @@ def _pairs(shape: Shape, pad: Sequence[int]) -> Pairs:
     if len(pad) % 2 or given > len(shape):
         problem = f"{len(pad)} numbers are not pairs for some of {len(shape)} dimensions"
         raise ShapeError(message("pad", problem, f"pad {tuple(pad)}"))
-    pairs = [(int(pad[2 * i]), int(pad[2 * i + 1])) for i in range(given)]
+    pairs = [(pad[2 * i], pad[2 * i + 1]) for i in range(given)]
     found = [(0, 0)] * (len(shape) - given) + pairs[::-1]
     if any(n + low + high < 0 for n, (low, high) in zip(shape, found, strict=True)):
         problem = "more elements are taken away than there are"

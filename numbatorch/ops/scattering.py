@@ -9,7 +9,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops import compare
+from numbatorch.ops import compare, strided
 from numbatorch.ops import index as indexing
 from numbatorch.ops import scatter as writing
 from numbatorch.ops import scatter_reference as given
@@ -296,29 +296,18 @@ def diagonal_scatter(input: Node, src: Node, offset: int = 0, dim1: int = 0, dim
     >>> diagonal_scatter(tensor([[1, 2], [3, 4]]), tensor([8, 9])).tolist()
     [[8, 2], [3, 9]]
     """
-    rank = len(input.shape)
-    if rank < 2:
+    if len(input.shape) < 2:
         raise ShapeError(message("diagonal_scatter", "needs two dimensions", describe(input)))
     first, second = (axis_of("diagonal_scatter", input, dim)[0] for dim in (dim1, dim2))
     if first == second:
-        raise ShapeError(message("diagonal_scatter", f"dim1 and dim2 are both {first}"))
-    others = tuple(i for i in range(rank) if i not in (first, second))
-    order = (*others, first, second)
-    turned = views.permute.apply(input, dims=order)
-    M, N = turned.shape[-2:]
-    row, col = max(-offset, 0), max(offset, 0)
-    count = max(min(M - row, N - col), 0)
-    if src.shape != (*turned.shape[:-2], count):
-        raise _unlike("diagonal_scatter", src, (*turned.shape[:-2], count))
-    if not numel(src.shape):
-        return input
-    lines = views.reshape.apply(turned, shape=(*turned.shape[:-2], M * N))
-    starts = (*(0,) * len(others), row * N + col)
-    steps = (*(1,) * len(others), N + 1)
+        raise ShapeError(
+            message("diagonal_scatter", f"dim1 and dim2 are both {first}", describe(input))
+        )
+    shape = strided.diagonal.apply(input, offset=offset, dim1=first, dim2=second).shape
+    if src.shape != shape:
+        raise _unlike("diagonal_scatter", src, shape)
     value = _converted("diagonal_scatter", src, input)
-    out = views.slice_update.apply(lines, value, starts=starts, steps=steps)
-    back = tuple(sorted(range(rank), key=order.__getitem__))
-    return views.permute.apply(views.reshape.apply(out, shape=turned.shape), dims=back)
+    return strided.with_diagonal(input, value, offset, first, second)
 
 
 def _scattered(op: str, input: Node, dim: int, index: Node, src: Node, way: str) -> Node:

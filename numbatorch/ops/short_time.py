@@ -124,7 +124,7 @@ def stft(
         wide = view.unsqueeze(signal, 1)
         padded = pad(wide, (n_fft // 2, n_fft // 2), mode=pad_mode)
         signal = view.squeeze(padded, 1)
-    if not n_fft <= signal.shape[1]:
+    if n_fft > signal.shape[1]:
         problem = f"n_fft {n_fft} is above the {signal.shape[1]} elements of the signal"
         raise ShapeError(message("stft", problem, f"input {describe(input)}"))
     whole = _window("stft", window, size, n_fft, signal)

@@ -10,7 +10,7 @@ from numbatorch.graph import Node
 from numbatorch.ops import view as views
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import public
-from numbatorch.shape import normalize_dim
+from numbatorch.shape import integers, normalize_dim
 
 Sizes = int | Sequence[int]
 
@@ -51,7 +51,7 @@ def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[No
 def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> tuple[Node, ...]:
     """Parts of the sizes given along `dim`, which add up to its own."""
     axis = axis_of("split", input, dim)
-    sizes, total = list(split_sizes), input.shape[axis]
+    sizes, total = integers("split", split_sizes), input.shape[axis]
     if sum(sizes) != total or any(size < 0 for size in sizes):
         problem = f"{sizes} do not add up to the {total} elements of dimension {axis}"
         raise ShapeError(message("split", problem, f"tensor {describe(input)}"))
@@ -83,7 +83,8 @@ def sections(operator: str, input: Node, wanted: Sizes, dim: int) -> tuple[Node,
         size, larger = divmod(total, wanted)
         cuts = list(itertools.accumulate([size + 1] * larger + [size] * (wanted - larger)))[:-1]
     else:
-        cuts = [min(max(cut + total if cut < 0 else cut, 0), total) for cut in wanted]
+        given = integers(operator, wanted)
+        cuts = [min(max(cut + total if cut < 0 else cut, 0), total) for cut in given]
     pairs = itertools.pairwise([0, *cuts, total])
     return tuple([_along(input, axis, min(i, total), max(j - i, 0)) for i, j in pairs])
 

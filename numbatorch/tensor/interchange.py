@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, message
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Array, Handle, host_array
-
-if TYPE_CHECKING:
-    pass
 
 NAMESPACE = "numbatorch.array_api"
 VERSIONS = tuple(f"{year}.12" for year in range(2021, 2026))  # of the array API standard

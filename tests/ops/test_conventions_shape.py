@@ -187,3 +187,15 @@ def test_ranges_at_their_ends() -> None:
 def test_shapes_that_do_not_fit_are_errors(call: Callable[[Tensor], Any]) -> None:
     with pytest.raises(ShapeError):
         call(grid(2, 3))
+
+
+def test_sizes_with_a_fraction_are_refused() -> None:
+    x = nt.ones(2, 3)
+    for apply in (
+        lambda: nt.nn.functional.pad(x, (1.5, 1)),  # type: ignore[arg-type]
+        lambda: nt.split(x, [1.5, 0.5]),  # type: ignore[list-item]
+        lambda: nt.tensor_split(x, [1.5]),  # type: ignore[list-item]
+    ):
+        with pytest.raises(TypeError, match=r"^(pad|split|tensor_split): .* are not integers"):
+            apply()
+    assert len(nt.split(nt.ones(1000), [100] * 10)) == 10
