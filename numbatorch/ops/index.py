@@ -271,3 +271,6 @@ def _(index: Node, *, size: int) -> Node:
 def _(rng: Draw) -> Any:
     (size,) = rng.dims((0,), (6,))
     return [rng.indices(size + 2, rng.dims((0,), (9,)))], {"size": size}
+
+
+take_within.peer, count_numbers.peer = "torch.index_select", "torch.bincount"

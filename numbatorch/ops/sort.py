@@ -147,6 +147,9 @@ def _(rng: Draw) -> Any:
     return [order], {"k": int(rng.integers(cols))}
 
 
+kth_.peer = "torch.kthvalue"
+
+
 def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndices:
     """`topk_` along any dimension; `sort_` where k is None; a 0-d input has one element."""
     if not input.shape:

@@ -198,6 +198,13 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
         )
     ),
     "take": lambda _peer: lambda x, index: x[index.long()],
+    "take_within": lambda peer: (
+        lambda x, index, *, from_end: peer(x, 1, index.long() % max(x.shape[1], 1))
+    ),
+    "count_numbers": lambda peer: (
+        lambda x, *, size: peer(x.long()[x.long() < size], minlength=size)
+    ),
+    "kth": lambda peer: lambda x, *, k: peer(x, k + 1, -1, True),
 }
 
 
