@@ -139,7 +139,9 @@ def jacrev(
     One backward pass for all elements of the result, batched by `vmap`. Composes with itself.
 
     Args:
-        argnums: the arguments to differentiate by, each a tensor; several give a tuple.
+        argnums: the arguments to differentiate by, tensors or nests of lists, tuples and dicts of
+            them; several give a tuple. A nest gives a nest of Jacobians, for each tensor of a
+            result that is one.
 
     >>> jacrev(lambda x: x * x)(tensor([1.0, 2.0]))
     tensor([[2., 0.],
@@ -154,10 +156,10 @@ def jacrev(
                 whole[number] = value
             return function(*whole)
 
-        points = [args[number] for number in numbers]
+        points = tuple(args[number] for number in numbers)
         aliases, result, outputs, aux = _run("jacrev", chosen, points, has_aux)
-        rows = [_rows(node, aliases) for node in outputs]
-        found = [r[0] if isinstance(argnums, int) else tuple(r) for r in rows]
+        form = points[0] if isinstance(argnums, int) else points
+        found = [_like(form, _rows(node, aliases)) for node in outputs]
         nest = _like(result, found) if not isinstance(result, Tensor) else found[0]
         return (nest, aux) if has_aux else nest
 

@@ -20,7 +20,7 @@ def lift(value: Any) -> Array:
     if type(value) is Array:
         return value
     made = object.__new__(Array)
-    Handle.__init__(made, value.detach()._noted() if value.requires_grad else value._noted())
+    Handle.__init__(made, value._noted())
     return made
 
 

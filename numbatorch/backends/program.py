@@ -16,7 +16,7 @@ from numbatorch.backends.watched import is_watched, run_watched
 from numbatorch.errors import KernelError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
-from numbatorch.ops.operands import describe
+from numbatorch.ops.operands import describe, out_of_range
 from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.shape import numel
@@ -297,13 +297,7 @@ class Program(Generic[AnyFrame]):
         for status in self.plan.statuses:
             if words[status.position]:
                 index = int(words[status.position + 1])
-                raise OutOfRange(
-                    message(
-                        status.op,
-                        f"index {index} is out of range",
-                        f"it must be in [0, {status.bound})",
-                    )
-                )
+                raise OutOfRange(message(status.op, *out_of_range(index, status.bound)))
 
 
 def as_elements(data: Array, node: Node) -> Array:

@@ -188,7 +188,7 @@ class NpzFile:
 
 
 def _writable(operator: str, name: str, array: Array) -> Array:
-    if array.dtype.kind not in "biufc":
+    if array.dtype.isbuiltin != 1:  # but one of ml_dtypes, whose kind may be "f" as well
         problem = f"npy has no type for {name}, which is {array.dtype}"
         hint = ".float() of it is float32"
         raise DTypeError(message(operator, problem, hint=hint))

@@ -10,7 +10,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.operands import as_node, const, describe
+from numbatorch.ops.operands import as_node, const, describe, out_of_range
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import narrow, permute
@@ -39,7 +39,7 @@ def in_bounds(index: Array, bound: int) -> Array:
     """`index`, none of which may be negative: NumPy counts those from the end."""
     wrong = index[(index < 0) | (index >= bound)]
     if wrong.size:
-        raise IndexError(f"index {wrong.flat[0]} is not in [0, {bound})")
+        raise IndexError(", ".join(out_of_range(int(wrong.flat[0]), bound)))
     return index
 
 

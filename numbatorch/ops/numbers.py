@@ -10,6 +10,7 @@ import numpy as np
 from numbatorch.apart import numpy_ignores_errors
 from numbatorch.dtype import DType, from_numpy
 from numbatorch.errors import DTypeError, OutOfRange, message
+from numbatorch.limits import iinfo
 from numbatorch.ops.operands import require_in_range
 
 Array = np.ndarray[Any, Any]
@@ -73,6 +74,25 @@ def converted(operator: str, array: Array, dtype: DType) -> Array:
         return array
     with numpy_ignores_errors():
         return array.astype(dtype.numpy)
+
+
+def require_held(operator: str, array: Array, dtype: DType) -> None:
+    """Raise unless a storage type holds the elements of an array; floats are rounded to its own.
+
+    Raises:
+        DTypeError: a fraction, NaN or an infinity for integers.
+        OutOfRange: an integer that the dtype does not hold.
+    """
+    if dtype.held.kind not in "iu" or not array.size:
+        return
+    if from_numpy(array.dtype).kind == "f":
+        _require_whole(operator, array.astype(np.float64), dtype)
+    least, most = int(array.min()), int(array.max())
+    limits = iinfo(dtype)
+    for number in (least, most):
+        if not limits.min <= number <= limits.max:
+            rule = f"{dtype.name} goes from {limits.min} to {limits.max}"
+            raise OutOfRange(message(operator, f"{number} does not fit {dtype.name}", rule))
 
 
 def _require_whole(operator: str, array: Array, dtype: DType) -> None:

@@ -179,6 +179,17 @@ def require_in_range(operator: str, number: int, dtype: DType) -> None:
         raise OutOfRange(message(operator, problem, range_of(dtype)))
 
 
+OUTSIDE = 1 << 40  # less than this stand indices that leave one of several dimensions
+
+
+def out_of_range(index: int, bound: int) -> tuple[str, str]:
+    """What is wrong with an index that a kernel met, and the rule."""
+    if index < -(OUTSIDE >> 1):
+        rule = "of its dimension, which is indexed together with others"
+        return f"index {index + OUTSIDE} is out of range", rule
+    return f"index {index} is out of range", f"it must be in [0, {bound})"
+
+
 def range_of(dtype: DType) -> str:
     """What an integer dtype holds, in words for an error."""
     limits = np.iinfo(dtype.numpy)

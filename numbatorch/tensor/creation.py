@@ -23,7 +23,7 @@ from numbatorch.errors import (
 )
 from numbatorch.graph import Node, grad_enabled
 from numbatorch.ops import create
-from numbatorch.ops.numbers import converted
+from numbatorch.ops.numbers import converted, require_held
 from numbatorch.ops.operands import describe, require_in_range
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
@@ -77,6 +77,7 @@ def tensor(
         array = _array(data, asked)
         target = asked or dt.from_numpy(array.dtype)
         if target.is_storage:
+            require_held("tensor", array, target)
             node = host_node(packed(array, target), target, as_device(device))
             return finished(node, requires_grad)
         if target.kind == "q":

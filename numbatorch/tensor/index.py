@@ -20,7 +20,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
 from numbatorch.ops.batching import is_of_example
 from numbatorch.ops.numbers import fitting, require_no_loss
-from numbatorch.ops.operands import as_node, const, describe, expanded
+from numbatorch.ops.operands import OUTSIDE, as_node, const, describe, expanded
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Handle, host_array, host_node, is_tracing
 from numbatorch.tensor.dynamic import mask_on_host, selected
@@ -345,22 +345,23 @@ def _linear(picks: Sequence[Any], sizes: Shape, where: Device) -> Node:
         return host_node(np.ascontiguousarray(np.broadcast_to(total, shape)), dt.int64, where)
     nodes = [p if isinstance(p, Node) else host_node(p, dt.int64, where) for p in picks]
     nodes = [as_node(node, dt.int64, where) for node in nodes]
+    choose = find("where").apply
     wrapped = [
-        find("where").apply(find("lt").apply(node, 0), node + size, node)
+        choose(_inside(node, -size, 0), node + size, node)
         for node, size in zip(nodes, sizes, strict=True)
     ]
     if len(wrapped) == 1:
         return wrapped[0]
     total = wrapped[0] * strides[0]
-    inside = _inside(wrapped[0], sizes[0])
-    for node, size, stride in zip(wrapped[1:], sizes[1:], strides[1:], strict=True):
+    for node, stride in zip(wrapped[1:], strides[1:], strict=True):
         total = total + node * stride
-        inside = find("logical_and").apply(inside, _inside(node, size))
-    return find("where").apply(inside, total, -1)
+    for given, node, size in zip(nodes, wrapped, sizes, strict=True):
+        total = choose(_inside(node, 0, size), total, given - OUTSIDE)
+    return total
 
 
-def _inside(node: Node, size: int) -> Node:
-    return find("logical_and").apply(find("ge").apply(node, 0), find("lt").apply(node, size))
+def _inside(node: Node, low: int, end: int) -> Node:
+    return find("logical_and").apply(find("ge").apply(node, low), find("lt").apply(node, end))
 
 
 def _value(node: Node, value: Any) -> Node:

@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
@@ -40,7 +40,9 @@ def vmap(
     Args:
         in_dims: for each argument the dimension that goes, or None for one that all examples
             share; one for all arguments, or a nest of the form of each.
-        out_dims: where the dimension stands in the results.
+            Keyword arguments are handed on as they are.
+        out_dims: where the dimension stands in the results; None for one that is the same for
+            all examples, which is given once.
         randomness: whether drawing random numbers within is an error, or they are "different" or
             the "same" for each example.
         chunk_size: examples that are computed at a time; all of them unless given.
@@ -60,21 +62,18 @@ def vmap(
 
     @functools.wraps(func)
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        dims = _spread(in_dims, args) + [0 for _ in _tensors(tuple(kwargs.values()))]
-        inputs = [
-            _front(x, d) for x, d in zip(_tensors((*args, *kwargs.values())), dims, strict=True)
-        ]
+        dims = _spread(in_dims, args)
+        inputs = [_front(x, d) for x, d in zip(_tensors(args), dims, strict=True)]
         size = _size(inputs, dims)
         parts = [inputs]
         if chunk_size is not None and size > chunk_size:
             starts = range(0, size, chunk_size)
             parts = [_chunk(inputs, dims, start, min(chunk_size, size - start)) for start in starts]
-        form = (args, kwargs)
-        runs = [_run(func, form, nodes, dims, randomness) for nodes in parts]
-        result, columns = runs[0][0], list(zip(*(nodes for _, nodes in runs), strict=True))
+        call = functools.partial(func, **kwargs)
+        runs = [_run(call, args, nodes, dims, randomness) for nodes in parts]
+        result, columns = runs[0][0], list(zip(*(outputs for _, outputs in runs), strict=True))
         places = _spread_results(out_dims, result)
-        whole = [column[0] if len(column) == 1 else cat(list(column)) for column in columns]
-        found = iter([_out(x, d) for x, d in zip(whole, places, strict=True)])
+        found = iter([_out(column, d) for column, d in zip(columns, places, strict=True)])
         return map_leaves(lambda _leaf: next(found), result)
 
     return mapped
@@ -108,10 +107,10 @@ def _spread(dims: Any, args: tuple[Any, ...]) -> list[int | None]:
     return found
 
 
-def _spread_results(dims: Any, result: Any) -> list[int]:
+def _spread_results(dims: Any, result: Any) -> list[int | None]:
     """For each leaf of the result the place of the dimension."""
     leaves = _tensors(result)
-    if isinstance(dims, int):
+    if isinstance(dims, int) or dims is None:
         return [dims for _ in leaves]
     if isinstance(result, list | tuple) and len(dims) == len(result):
         return [d for d, part in zip(dims, result, strict=True) for d in _spread_results(d, part)]
@@ -148,33 +147,44 @@ def _chunk(inputs: Sequence[Any], dims: Sequence[int | None], start: int, size: 
     ]
 
 
+class _Output(NamedTuple):
+    """A tensor of the result: of one example, of all of them if they differ, and how many."""
+
+    example: Node
+    batch: Node | None
+    size: int
+
+    def whole(self) -> Node:
+        """All examples, in front."""
+        if self.batch is not None:
+            return self.batch
+        return expand.apply(unsqueeze(self.example, 0), shape=(self.size, *self.example.shape))
+
+
 def _run(
     func: Callable[..., Any],
-    form: tuple[tuple[Any, ...], dict[str, Any]],
+    form: tuple[Any, ...],
     inputs: Sequence[Any],
     dims: Sequence[int | None],
     randomness: str,
-) -> tuple[Any, list[Node]]:
-    """What the function gives for one example, and the batch of each tensor in it."""
+) -> tuple[Any, list[_Output]]:
+    """What the function gives for one example, and each tensor in it."""
     level, size = next(_levels), _size(inputs, dims)
     leaves = iter(
         x if d is None else Handle._tensor(example(x, level))
         for x, d in zip(inputs, dims, strict=True)
     )
-    args, kwargs = map_leaves(lambda _leaf: next(leaves), form)
+    args = map_leaves(lambda _leaf: next(leaves), form)
     with _random_numbers(randomness, level, size):
-        result = func(*args, **kwargs)
+        result = func(*args)
     nodes = []
     for x in _tensors(result):
         if not isinstance(x, Handle):
             kind = type(x).__name__
             raise TypeError(message("vmap", f"the function gives tensors, not {kind}"))
         nodes.append(x._noted())
-    found = batched(nodes, level, size)
-    return result, [
-        expand.apply(unsqueeze(x, 0), shape=(size, *x.shape)) if whole is None else whole
-        for x, whole in zip(nodes, found, strict=True)
-    ]
+    batches = batched(nodes, level, size)
+    return result, [_Output(x, b, size) for x, b in zip(nodes, batches, strict=True)]
 
 
 @contextmanager
@@ -194,7 +204,13 @@ def _random_numbers(randomness: str, level: int, size: int) -> Iterator[None]:
         yield
 
 
-def _out(node: Node, dim: int) -> Any:
-    """The tensor of a batch with its examples along dimension `dim`."""
-    place = normalize_dim("vmap", dim, len(node.shape))
-    return Handle._tensor(moved_from_front(node, place))
+def _out(column: Sequence[_Output], dim: int | None) -> Any:
+    """The tensor of all examples, whose parts `column` has, along dimension `dim`."""
+    if dim is None:
+        if any(part.batch is not None for part in column):
+            problem = "out_dims is None for a result that depends on the example"
+            raise ValueError(message("vmap", problem, f"result {describe(column[0].example)}"))
+        return Handle._tensor(column[0].example)
+    wholes = [part.whole() for part in column]
+    node = wholes[0] if len(wholes) == 1 else cat(wholes)
+    return Handle._tensor(moved_from_front(node, normalize_dim("vmap", dim, len(node.shape))))

@@ -100,6 +100,24 @@ def test_places_counted_from_the_end() -> None:
         nt.take(x, nt.tensor([-5])).tolist()
 
 
+def test_an_error_names_the_index_as_it_was_given(device: str) -> None:
+    x = nt.arange(6, device=device).reshape(2, 3)
+    for given, number in (
+        ([-3], -3),
+        ([2], 2),
+        (([0, 1], [1, 7]), 7),
+        (([5], [0]), 5),
+        (([0], [-4]), -4),
+    ):
+        lists = given if isinstance(given, tuple) else (given,)
+        indices = tuple(nt.tensor(i, device=device) for i in lists)
+        with pytest.raises(OutOfRange, match=f"index {number} is out of range"):
+            x[indices].tolist()
+    for one in (3, -1):
+        with pytest.raises(OutOfRange, match=f"index {one} is out of range"):
+            nt.nn.functional.one_hot(nt.tensor([0, one], device=device), 3).tolist()
+
+
 def test_nothing_to_write_and_nothing_to_read() -> None:
     x, none = nt.tensor([1.0, 2.0]), nt.tensor([], dtype=nt.int64)
     nothing, place = nt.zeros(0), nt.tensor([0])

@@ -163,3 +163,29 @@ def test_places_that_depend_on_the_example_are_read_and_written() -> None:
     assert found.tolist() == [[1, 0, 0], [0, 0, 1]]
     found = nt.vmap(moved)(nt.zeros(2, 3), nt.tensor([[0, 1], [2, 1]]))
     assert found.tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
+def test_jacobians_by_nests_have_their_form() -> None:
+    a, b = nt.tensor([1.0, 2.0]), nt.tensor([3.0, 4.0])
+    found = func.jacrev(lambda p: p["a"] * p["b"])({"a": a, "b": b})
+    assert found["a"].tolist() == [[3.0, 0.0], [0.0, 4.0]]
+    assert found["b"].tolist() == [[1.0, 0.0], [0.0, 2.0]]
+    second = func.hessian(lambda p: (p["a"] * p["b"]).sum())({"a": a, "b": b})
+    assert second["a"]["b"].tolist() == second["b"]["a"].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert not second["a"]["a"].any() and not second["b"]["b"].any()
+
+
+def test_what_all_examples_share_is_handed_on_and_given_once() -> None:
+    x, shared = nt.tensor([1.0, 2.0]), nt.tensor([3.0, 4.0])
+    mapped = nt.vmap(lambda x, k: (x * k.sum(), shared), out_dims=(0, None))
+    assert [y.tolist() for y in mapped(x, k=shared)] == [[7.0, 14.0], [3.0, 4.0]]
+    with pytest.raises(ValueError, match="depends on the example"):
+        nt.vmap(lambda x: x, out_dims=None)(x)
+
+
+def test_gradients_flow_through_the_array_namespace() -> None:
+    x = nt.tensor([1.0, 2.0], requires_grad=True)
+    xp = x.__array_namespace__()
+    xp.sum(xp.exp(x) * xp.asarray(x)).backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), np.exp([1, 2]) * [2, 3], rtol=1e-6)

@@ -7,7 +7,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.dtype import STORAGE
-from numbatorch.errors import DTypeError, GradientError
+from numbatorch.errors import DTypeError, GradientError, OutOfRange
 
 
 @pytest.mark.parametrize("kind", STORAGE, ids=[kind.name for kind in STORAGE])
@@ -37,7 +37,7 @@ def test_storage_types_in_every_shape_and_place() -> None:
     assert x.tolist() == [[1, -2], [3, -7]] and "dtype=numbatorch.int4" in repr(x)
     assert nt.tensor(2.0).to(nt.float8_e8m0fnu).item() == 2.0
     assert nt.ones(0, 3).to(nt.uint2).float().shape == (0, 3)
-    assert nt.tensor([1, 2], dtype=nt.int2).tolist() == [1, -2]
+    assert nt.tensor([1, 2]).to(nt.int2).tolist() == [1, -2]
     assert x.reshape(4).clone().tolist() == [1, -2, 3, -7] and x.to(nt.uint4).tolist() == [
         [1, 14],
         [3, 9],
@@ -64,6 +64,15 @@ REFUSED: dict[str, Any] = {
 def test_nothing_computes_on_them(name: str) -> None:
     with pytest.raises(DTypeError, match=r"int4|Q4_0"):
         REFUSED[name](nt.tensor([1, 2, 3]).to(nt.int4))
+
+
+def test_numbers_that_they_do_not_hold_are_refused() -> None:
+    for kind, number in (("int4", 8), ("int4", -9), ("uint4", -1), ("uint2", 4), ("int2", -3)):
+        with pytest.raises(OutOfRange, match=f"{number} does not fit {kind}"):
+            nt.tensor([0, number], dtype=kind)
+    with pytest.raises(DTypeError, match=r"1\.5 is no value of int4"):
+        nt.tensor([1.5], dtype="int4")
+    assert nt.tensor([-8, 7.0], dtype="int4").to(nt.int8).tolist() == [-8, 7]
 
 
 def test_no_gradient_is_cut() -> None:

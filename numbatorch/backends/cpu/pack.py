@@ -3,6 +3,7 @@
 Numba is imported only when something has to be compiled.
 """
 
+import atexit
 import itertools
 import os
 import shutil
@@ -167,6 +168,15 @@ def _jit_compiler() -> Any:
         near = sys.platform != "win32"
         _jit = llvm.create_lljit_compiler(machine, use_jit_link=near, suppress_errors=True)
     return _jit
+
+
+@atexit.register
+def _keep_code() -> None:
+    """The interpreter's end takes no code away: a thread or a finalizer may still run it."""
+    global _jit
+    for held in (*_libraries, *filter(None, [_jit])):
+        held.detach()
+    _jit = None
 
 
 def _compile(specs: list[KernelSpec]) -> tuple[Objects, KernelError | None]:
