@@ -20,6 +20,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module
 from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node, find
@@ -36,9 +37,14 @@ _WORD = 0xFFFFFFFF
 
 
 class Generator:
-    """A seed, and the number of streams taken from it so far."""
+    """A seed, and the number of streams taken from it so far.
 
-    def __init__(self, seed: int | None = None) -> None:
+    Attributes:
+        device: what it was made for; its numbers are the same on every device, and serve all.
+    """
+
+    def __init__(self, seed: int | None = None, *, device: Device | str = "cpu") -> None:
+        self.device = as_device(device)
         self._lock = Lock()
         if seed is None:
             self.seed()

@@ -67,7 +67,9 @@ def one_hot(tensor: Node, num_classes: int = -1) -> Node:
     """
     if tensor.dtype.kind not in "iu":
         raise DTypeError(message("one_hot", f"classes are integers, not {describe(tensor)}"))
-    if num_classes < 0:
+    if num_classes < -1:
+        raise OutOfRange(message("one_hot", f"num_classes is {num_classes}, not -1 or more"))
+    if num_classes == -1:
         values = host_array(tensor)
         if not values.size or values.min() < 0:
             problem = "num_classes is to be found from classes of which one is negative or none is"

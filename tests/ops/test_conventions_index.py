@@ -127,6 +127,8 @@ def test_nothing_to_write_and_nothing_to_read() -> None:
     for call in (lambda: nothing.index_fill(0, place, 1), lambda: nothing.put(place, nt.ones(1))):
         with pytest.raises(OutOfRange, match="nothing to write to"):
             call()
+    with pytest.raises(OutOfRange, match="num_classes is -5"):
+        nt.nn.functional.one_hot(nt.tensor([1]), -5)
     for number in (-1, 3):
         with pytest.raises(OutOfRange, match=f"index {number}"):
             nt.nn.functional.one_hot(nt.tensor([number]), 3).tolist()

@@ -161,3 +161,8 @@ def test_a_generator_goes_on_from_its_state() -> None:
     generator.set_state(state)
     again = [nt.bernoulli(nt.full((9,), 0.5), generator=generator).tolist() for _ in range(2)]
     assert first == again and first[0] != first[1]
+
+
+def test_a_generator_says_what_device_it_was_made_for() -> None:
+    made = nt.Generator(device="cpu").manual_seed(3)
+    assert made.device == nt.device("cpu") and made.initial_seed() == 3
