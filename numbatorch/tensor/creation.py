@@ -294,8 +294,10 @@ def frombuffer(
     rest = raw.size - offset
     asked = rest if count < 0 else count * kind.itemsize
     if not 0 <= offset <= raw.size or asked > rest or asked % kind.itemsize:
-        problem = f"{raw.size} bytes from {offset} on are not {asked} bytes of {kind.name}"
-        raise ShapeError(message("frombuffer", problem))
+        wanted = "a whole number of" if count < 0 else str(count)
+        problem = f"{raw.size} bytes from {offset} on do not hold {wanted} elements"
+        rule = f"{kind.name} takes {kind.itemsize} bytes"
+        raise ShapeError(message("frombuffer", problem, rule))
     part = raw[offset : offset + asked]
     if part.ctypes.data % kind.numpy.alignment:
         part = part.copy()
