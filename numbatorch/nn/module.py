@@ -30,7 +30,7 @@ class Parameter(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A copy of the value, without the gradient, as in PyTorch."""
-        copied = super().__deepcopy__(memo)
+        copied = Tensor.__deepcopy__(self, memo)
         copied.grad = None
         return copied
 

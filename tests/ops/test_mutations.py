@@ -114,7 +114,7 @@ class Mutation:
 
 ATTENTION = "ops.cpu.attention_rows.attention_rows"
 MUTATIONS = (
-    Mutation("elementwise body", "silu", body("silu", "m.exp(-x)", "m.exp(x)")),
+    Mutation("elementwise body", "silu", body("silu", "m.silu(x)", "m.silu(-x)")),
     Mutation(
         "elementwise: the last element",
         "neg",
