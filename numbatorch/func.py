@@ -85,13 +85,15 @@ def vjp(function: Callable[..., Any], *primals: Nest, has_aux: bool = False) -> 
 
 
 def _require_alike(operator: str, name: str, nodes: Sequence[Node], given: Sequence[Node]) -> None:
-    """Raise unless there is a tangent or cotangent of its shape for each node."""
+    """Raise unless there is a tangent or cotangent of its shape and dtype for each node."""
     if len(nodes) != len(given):
         raise ValueError(message(operator, f"{len(given)} {name}s for {len(nodes)} tensors"))
     for node, tangent in zip(nodes, given, strict=True):
+        rows = (f"tensor {describe(node)}", f"{name} {describe(tangent)}")
         if node.shape != tangent.shape:
-            rows = (f"tensor {describe(node)}", f"{name} {describe(tangent)}")
             raise ShapeError(message(operator, f"a {name} has another shape", *rows))
+        if node.dtype is not tangent.dtype:
+            raise DTypeError(message(operator, f"a {name} has another dtype", *rows))
 
 
 def jvp(

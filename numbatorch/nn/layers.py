@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from numbatorch.dtype import DType
+from numbatorch.errors import message
 from numbatorch.nn import functional as F
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.tensor import Tensor, ones, zeros
@@ -257,8 +258,14 @@ class _Numbered(Module):
 
     def append(self, module: Module) -> Any:
         """Add a module at the end; returns this one."""
-        setattr(self, str(len(self)), module)
+        self._enter(str(len(self)), module)
         return self
+
+    def _enter(self, name: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            problem = f"entry {name!r} is of type {type(module).__name__}, not a module"
+            raise TypeError(message(type(self).__name__, problem))
+        setattr(self, name, module)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
@@ -276,10 +283,18 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules that are applied one after the other."""
+    """Modules that are applied one after the other.
 
-    def __init__(self, *modules: Module) -> None:
-        super().__init__(modules)
+    Args:
+        modules: one after the other, or a dict of them by the names that they are to have.
+    """
+
+    def __init__(self, *modules: Module | dict[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            for name, module in modules[0].items():
+                self._enter(name, module)
+        else:
+            super().__init__(modules)  # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
         """The last module of ... of the first of x."""

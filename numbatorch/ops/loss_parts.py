@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -83,6 +84,15 @@ def reduce_reference(losses: Array, reduction: Mean) -> Array:
     if reduction == "none":
         return losses
     return np.asarray(losses.sum() if reduction == "sum" else losses.mean())
+
+
+def by_elements(formula: Callable[..., Array]) -> Callable[..., Array]:
+    """A loss in NumPy, of the formula for each element."""
+
+    def loss(*operands: Array, reduction: Mean, **attrs: Any) -> Array:
+        return reduce_reference(formula(*operands, **attrs), reduction)
+
+    return loss
 
 
 def draw_reduction(rng: Draw) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from numbatorch.ops.loss_parts import (
     Mean,
     along,
     at_least_zero,
+    by_elements,
     draw_reduction,
-    reduce_reference,
     reduced,
     spelled,
     widened,
@@ -38,13 +38,6 @@ if TYPE_CHECKING:
 F = "torch.nn.functional."
 
 
-def _reference(formula: Callable[..., Array]) -> Callable[..., Array]:
-    def loss(*operands: Array, reduction: Mean, **attrs: Any) -> Array:
-        return reduce_reference(formula(*operands, **attrs), reduction)
-
-    return loss
-
-
 def _one_sign(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     shape = rng.dims((1, 1), (5, 9))
     sign = np.where(rng.random(shape) < 0.5, 1, -1)  # integers, of which nothing is smooth
@@ -60,7 +53,7 @@ def _hinge(x: Array, y: Array) -> Array:
     return np.where(y == 1, x, np.maximum(1.0 - x, 0))
 
 
-@composed(numpy=_reference(_hinge), sample=_one_sign, hides=True, peer=F + "hinge_embedding_loss")
+@composed(numpy=by_elements(_hinge), sample=_one_sign, hides=True, peer=F + "hinge_embedding_loss")
 @public("nn.functional")
 def hinge_embedding_loss(
     input: Node,
@@ -82,7 +75,7 @@ def _ranking(x: Array, y: Array, sign: Array) -> Array:
     return np.asarray(np.maximum(-sign * (x - y), 0))
 
 
-@composed(numpy=_reference(_ranking), sample=_two_and_sign, peer=F + "margin_ranking_loss")
+@composed(numpy=by_elements(_ranking), sample=_two_and_sign, peer=F + "margin_ranking_loss")
 @public("nn.functional")
 def margin_ranking_loss(
     input1: Node,
@@ -119,7 +112,7 @@ def _cosine(x: Array, y: Array, sign: Array) -> Array:
 
 
 @composed(
-    numpy=_reference(_cosine), sample=_cosine_sample, hides=True, peer=F + "cosine_embedding_loss"
+    numpy=by_elements(_cosine), sample=_cosine_sample, hides=True, peer=F + "cosine_embedding_loss"
 )
 @public("nn.functional")
 def cosine_embedding_loss(
@@ -166,7 +159,7 @@ def _multi(x: Array, y: Array, p: int, margin: float) -> Array:
     return np.asarray(apart.sum(1) / x.shape[1])
 
 
-@composed(numpy=_reference(_multi), sample=_class_sample, hides=True, peer=F + "multi_margin_loss")
+@composed(numpy=by_elements(_multi), sample=_class_sample, hides=True, peer=F + "multi_margin_loss")
 @public("nn.functional")
 def multi_margin_loss(
     input: Node,
@@ -244,7 +237,7 @@ def _multilabel(x: Array, y: Array) -> Array:
 
 
 @composed(
-    numpy=_reference(_multilabel),
+    numpy=by_elements(_multilabel),
     sample=_label_sample,
     hides=True,
     peer=F + "multilabel_margin_loss",
@@ -303,7 +296,7 @@ def _soft(x: Array, y: Array) -> Array:
 
 
 @composed(
-    numpy=_reference(_soft), sample=_labels, hides=True, peer=F + "multilabel_soft_margin_loss"
+    numpy=by_elements(_soft), sample=_labels, hides=True, peer=F + "multilabel_soft_margin_loss"
 )
 @public("nn.functional")
 def multilabel_soft_margin_loss(
@@ -342,7 +335,7 @@ def _triplet(a: Array, p: Array, n: Array) -> Array:
     return np.asarray(np.maximum(1 + near - far, 0))
 
 
-@composed(numpy=_reference(_triplet), sample=_three, peer=F + "triplet_margin_loss")
+@composed(numpy=by_elements(_triplet), sample=_three, peer=F + "triplet_margin_loss")
 @public("nn.functional")
 def triplet_margin_loss(
     anchor: Node,

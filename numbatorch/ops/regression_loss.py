@@ -15,9 +15,8 @@ from numbatorch.ops import scalar_math as m
 from numbatorch.ops.composed import composed
 from numbatorch.ops.loss_parts import (
     Array,
-    Mean,
+    by_elements,
     draw_reduction,
-    reduce_reference,
     reduced,
     require_same_shape,
     spelled,
@@ -42,16 +41,7 @@ def _pair(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [rng.standard_normal(shape), rng.standard_normal(shape)], draw_reduction(rng)
 
 
-def _by(formula: Callable[..., Array]) -> Callable[..., Array]:
-    """A loss in NumPy, of the formula for each element."""
-
-    def loss(*operands: Array, reduction: Mean, **attrs: Any) -> Array:
-        return reduce_reference(formula(*operands, **attrs), reduction)
-
-    return loss
-
-
-@composed(numpy=_by(lambda x, y: (x - y) ** 2), sample=_pair, peer=F + "mse_loss")
+@composed(numpy=by_elements(lambda x, y: (x - y) ** 2), sample=_pair, peer=F + "mse_loss")
 @public("nn.functional")
 def mse_loss(
     input: Node,
@@ -70,7 +60,7 @@ def mse_loss(
     return reduced(losses, spelled(size_average, reduce, reduction), dtype, factors)
 
 
-@composed(numpy=_by(lambda x, y: np.abs(x - y)), sample=_pair, peer=F + "l1_loss")
+@composed(numpy=by_elements(lambda x, y: np.abs(x - y)), sample=_pair, peer=F + "l1_loss")
 @public("nn.functional")
 def l1_loss(
     input: Node,
@@ -107,7 +97,7 @@ def _with(name: str, value: float) -> Callable[[Draw], tuple[list[Any], dict[str
     return sample
 
 
-@composed(numpy=_by(_bend), sample=_with("beta", 0.75), peer=F + "smooth_l1_loss")
+@composed(numpy=by_elements(_bend), sample=_with("beta", 0.75), peer=F + "smooth_l1_loss")
 @public("nn.functional")
 def smooth_l1_loss(
     input: Node,
@@ -133,7 +123,7 @@ def _huber(x: Array, y: Array, delta: float) -> Array:
     return np.asarray(delta * _bend(x, y, delta))
 
 
-@composed(numpy=_by(_huber), sample=_with("delta", 0.75), peer=F + "huber_loss")
+@composed(numpy=by_elements(_huber), sample=_with("delta", 0.75), peer=F + "huber_loss")
 @public("nn.functional")
 def huber_loss(
     input: Node,
@@ -175,7 +165,7 @@ def _without_mean(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return _shares(rng)[0], {"reduction": str(rng.choice(["none", "sum"]))}  # PyTorch warns of it
 
 
-@composed(numpy=_by(_kl), sample=_without_mean, hides=True, peer=F + "kl_div")
+@composed(numpy=by_elements(_kl), sample=_without_mean, hides=True, peer=F + "kl_div")
 @public("nn.functional")
 def kl_div(
     input: Node,
@@ -210,7 +200,7 @@ def _poisson(x: Array, y: Array) -> Array:
     return np.asarray(np.exp(x) - y * x)
 
 
-@composed(numpy=_by(_poisson), sample=_shares, peer=F + "poisson_nll_loss")
+@composed(numpy=by_elements(_poisson), sample=_shares, peer=F + "poisson_nll_loss")
 @public("nn.functional")
 def poisson_nll_loss(
     input: Node,
@@ -251,7 +241,7 @@ def _triple(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [x, y, rng.uniform(0.5, 2.0, x.shape)], attrs
 
 
-@composed(numpy=_by(_gaussian), sample=_triple, hides=True, peer=F + "gaussian_nll_loss")
+@composed(numpy=by_elements(_gaussian), sample=_triple, hides=True, peer=F + "gaussian_nll_loss")
 @public("nn.functional")
 def gaussian_nll_loss(
     input: Node,
@@ -309,7 +299,7 @@ def _signs(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [x, np.where(y > 0, 1.0, -1.0)], attrs
 
 
-@composed(numpy=_by(_soft_margin), sample=_signs, peer=F + "soft_margin_loss")
+@composed(numpy=by_elements(_soft_margin), sample=_signs, peer=F + "soft_margin_loss")
 @public("nn.functional")
 def soft_margin_loss(
     input: Node,
@@ -352,7 +342,9 @@ def _probabilities(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [rng.uniform(0.05, 0.95, shape) for _ in range(2)], draw_reduction(rng)
 
 
-@composed(numpy=_by(_entropy), sample=_probabilities, hides=True, peer=F + "binary_cross_entropy")
+@composed(
+    numpy=by_elements(_entropy), sample=_probabilities, hides=True, peer=F + "binary_cross_entropy"
+)
 @public("nn.functional")
 def binary_cross_entropy(
     input: Node,
@@ -390,7 +382,7 @@ def _logit_entropy(x: Array, y: Array) -> Array:
 
 
 @composed(
-    numpy=_by(_logit_entropy),
+    numpy=by_elements(_logit_entropy),
     sample=_shares,
     peer=F + "binary_cross_entropy_with_logits",
 )

@@ -206,6 +206,17 @@ def test_attention_equals_its_definition(causal: bool, mask: str | None) -> None
     assert_close(result, expected, "composite")
 
 
+def test_containers_take_modules_under_names_and_nothing_else() -> None:
+    named = nn.Sequential({"first": nn.Linear(2, 3), "last": nn.GELU()})
+    assert [name for name, _ in named.named_children()] == ["first", "last"]
+    assert sorted(named.state_dict()) == ["first.bias", "first.weight"]
+    for wrong in (nt.relu, [nn.GELU()], None):
+        with pytest.raises(TypeError, match="entry '1' is of type"):
+            nn.Sequential(nn.Linear(2, 3), wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="ModuleList: entry '0'"):
+        nn.ModuleList([nt.relu])  # type: ignore[list-item]
+
+
 def test_attention_of_two_and_three_dimensions() -> None:
     x = nt.randn(3, 4)
     deep = F.scaled_dot_product_attention(x[None, None], x[None, None], x[None, None])
