@@ -68,6 +68,7 @@ def test_python_of_the_readme_runs(
         [sys.executable, script],
         capture_output=True,
         text=True,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
