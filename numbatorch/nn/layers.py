@@ -261,7 +261,7 @@ class _Numbered(Module):
         self._enter(str(len(self)), module)
         return self
 
-    def _enter(self, name: str, module: Module) -> None:
+    def _enter(self, name: str, module: object) -> None:
         if not isinstance(module, Module):
             problem = f"entry {name!r} is of type {type(module).__name__}, not a module"
             raise TypeError(message(type(self).__name__, problem))

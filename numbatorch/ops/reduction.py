@@ -63,7 +63,7 @@ class State:
     """How a reduction goes over its elements: a tuple of words, and functions from words to words.
 
     The functions are bodies of the scalar language; their keyword-only parameters are attributes
-    of the operator. An element is given in the dtype that its arithmetic is done in.
+    of the operator. An element is given in the dtype that its arithmetic is done in, bool as uint8.
 
     Attributes:
         merge: (*state, *state) -> state of both parts together. In a scan the first part stands
@@ -104,11 +104,12 @@ class State:
         index: Value,
         attrs: dict[str, Any],
     ) -> list[Value]:
-        """`state` with the element `x`, which is made of the first word's dtype."""
-        element = builder.cast(x, state[0].dtype)
+        """`state` with the element `x`."""
         if self.step is None:
-            return self.merged(builder, state, [element, index][: len(state)], attrs)
-        return _expanded(builder, self.step, [*state, element, index], attrs, state)
+            other = [builder.cast(x, state[0].dtype), index][: len(state)]
+            return self.merged(builder, state, other, attrs)
+        x = builder.cast(x, word_of(x.dtype)) if x.dtype is dt.bool_ else x
+        return _expanded(builder, self.step, [*state, x, index], attrs, state)
 
     def merged(
         self,
