@@ -289,7 +289,9 @@ class Program:
         import_module("numbatorch.ops.scalar_reader")
         from numbatorch.ops.scalar_reader import Builder  # which a warm start does not wait for
 
-        builder = Builder(self.target.scalars, prefix=f"{self.stem}v", usual=usual)
+        # One kernel has both bodies, so their variables have names of their own.
+        prefix = f"{self.stem}{'u' if usual else 'v'}"
+        builder = Builder(self.target.scalars, prefix=prefix, usual=usual)
         values: dict[int, Any] = {}
         lines: list[str] = []
         for term in self.terms:
