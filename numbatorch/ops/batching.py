@@ -7,38 +7,16 @@ its kind, or stands on its record (`Op.batch`); any other is applied to one exam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from numbatorch.errors import GradientError, message
-from numbatorch.graph import PART, Node, Op, TupleNode, grad_mode, toposort
-from numbatorch.ops.operands import CONST, EMPTY, describe, repeated
+from numbatorch.graph import PART, Node, TupleNode, grad_mode, toposort
+from numbatorch.ops.operands import CONST, EMPTY, EXAMPLE, describe, repeated
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise
 from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import cat, element, transpose, unsqueeze
-
-
-def _example(*_arrays: Any, **_attrs: Any) -> NoReturn:
-    """One example of a batch, which stands for each of them."""
-    problem = "a value that depends on the example is read within the function"
-    raise RuntimeError(message("vmap", problem))
-
-
-# attrs: level, a number of its own for each call of vmap. Its input is the batch.
-EXAMPLE = Op("example", _example)
-EXAMPLE.rewrite = _example
-
-
-def example(batch: Node, level: int) -> Node:
-    """What stands for each of the examples, which lie along dimension 0 of a node."""
-    attrs = {"level": level}
-    return Node(EXAMPLE, (batch,), attrs, batch.shape[1:], batch.dtype, batch.device)
-
-
-def is_of_example(node: Node) -> bool:
-    """Whether a value depends on an example, so that it cannot be read."""
-    return any(x.op is EXAMPLE for x in toposort([node]))
 
 
 def batched(roots: Sequence[Node], level: int, size: int) -> list[Node | None]:

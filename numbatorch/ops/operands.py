@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from numbatorch.apart import numpy_ignores_errors
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, elementary, register
+from numbatorch.graph import Node, Op, elementary, register, toposort
 from numbatorch.shape import Shape, list_shape
 from numbatorch.variable import is_variable
 
@@ -56,6 +56,28 @@ CONST = _leaf("const", "One number everywhere; attrs: value.")
 
 
 IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
+
+
+def _example(*_arrays: Any, **_attrs: Any) -> NoReturn:
+    """One example of a batch, which stands for each of them."""
+    problem = "a value that depends on the example is read within the function"
+    raise RuntimeError(message("vmap", problem))
+
+
+# attrs: level, a number of its own for each call of vmap. Its input is the batch.
+EXAMPLE = Op("example", _example)
+EXAMPLE.rewrite = _example
+
+
+def example(batch: Node, level: int) -> Node:
+    """What stands for each of the examples, which lie along dimension 0 of a node."""
+    attrs = {"level": level}
+    return Node(EXAMPLE, (batch,), attrs, batch.shape[1:], batch.dtype, batch.device)
+
+
+def is_of_example(node: Node) -> bool:
+    """Whether a value depends on an example, so that it cannot be read."""
+    return node.buffer is None and any(x.op is EXAMPLE for x in toposort([node]))
 
 
 COMPILED = _leaf("compiled", "A result of a compiled function without a gradient; attrs: refusal.")

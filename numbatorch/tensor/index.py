@@ -18,9 +18,15 @@ from numbatorch.device import Device
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
-from numbatorch.ops.batching import is_of_example
 from numbatorch.ops.numbers import fitting, require_no_loss
-from numbatorch.ops.operands import OUTSIDE, as_node, const, describe, expanded
+from numbatorch.ops.operands import (
+    OUTSIDE,
+    as_node,
+    const,
+    describe,
+    expanded,
+    is_of_example,
+)
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
 from numbatorch.tensor.base import Handle, host_array, host_node, is_tracing
 from numbatorch.tensor.dynamic import mask_on_host, selected

@@ -12,8 +12,8 @@ from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.nest import map_leaves
 from numbatorch.ops import create
-from numbatorch.ops.batching import batched, example, moved_from_front, moved_to_front
-from numbatorch.ops.operands import describe
+from numbatorch.ops.batching import batched, moved_from_front, moved_to_front
+from numbatorch.ops.operands import describe, example
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.view import cat, narrow, stack, unsqueeze
 from numbatorch.shape import normalize_dim
