@@ -47,7 +47,9 @@ class KnownGraphs:
             return False
         key: list[Any] = [state]
         buffers: list[Buffer] = []
-        if not walk(root, key, buffers, {}):
+        number: dict[Node, int] = {}
+        uses: dict[Node, int] = {}
+        if not walk(root, key, buffers, number, uses) or _may_be_taken_over(number, uses):
             return False
         found = tuple(key)
         program = self._known.get(found)
@@ -78,12 +80,19 @@ class KnownGraphs:
         self._known[key] = program
 
 
-def walk(node: Node, key: list[Any], buffers: list[Buffer], number: dict[Node, int]) -> bool:
+def walk(
+    node: Node,
+    key: list[Any],
+    buffers: list[Buffer],
+    number: dict[Node, int],
+    uses: dict[Node, int],
+) -> bool:
     """Append what the program of a graph depends on; False where the graph is none of those.
 
     Args:
         buffers: of leaves, as they are met.
         number: of each node met so far.
+        uses: how often the graph holds each leaf whose memory comes from the pool.
     """
     op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
     if node.buffer is not None or op is BUFFER or op is PART or node.ends_gradient:
@@ -92,16 +101,16 @@ def walk(node: Node, key: list[Any], buffers: list[Buffer], number: dict[Node, i
         return False
     at = []
     for operand, holders in zip(inputs, _holders(inputs), strict=True):
+        buffer = operand.buffer
+        if buffer is not None and buffer.pool is not None:
+            uses[operand] = uses.get(operand, 0) + 1
         if operand not in number:
-            buffer = operand.buffer
             if buffer is None:
                 if operand.inputs and holders > _ALONE:
                     return False
-                if not walk(operand, key, buffers, number):
+                if not walk(operand, key, buffers, number, uses):
                     return False
             else:
-                if buffer.pool is not None and holders <= _ALONE:
-                    return False
                 buffers.append(buffer)
                 key.append(operand.shape)
                 key.append(operand.dtype)
@@ -122,4 +131,23 @@ def _holders(nodes: tuple[Any, ...]) -> list[int]:
     return [sys.getrefcount(node) for node in nodes]
 
 
+def _may_be_taken_over(number: dict[Any, int], uses: dict[Any, int]) -> bool:
+    """Whether nothing but the graph and these two hold one of the leaves."""
+    return any(count - uses[leaf] <= _UNHELD for leaf, count in _counted(number, uses))
+
+
+def _counted(number: dict[Any, int], uses: dict[Any, int]) -> list[tuple[Any, int]]:
+    """Leaves with their counts of references."""
+    return [(leaf, sys.getrefcount(leaf)) for leaf in uses if leaf in number]
+
+
+def _unheld() -> int:
+    number, uses = {object(): 0}, {}
+    for leaf in number:
+        uses[leaf] = 0
+    del leaf
+    return _counted(number, uses)[0][1]
+
+
 _ALONE = _holders((object(),))[0]  # of what nothing but the tuple holds
+_UNHELD = _unheld()
