@@ -149,6 +149,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     ),
     "group_norm": lambda peer: lambda x, w, b, *, num_groups: peer(x, num_groups, w, b),
     "as_strided": lambda peer: lambda x, *, size, stride, offset: peer(x, size, stride, offset),
+    **dict.fromkeys(("cholesky", "eigvalsh"), lambda peer: lambda A, *, whole: peer(A)),
     "einsum": lambda peer: lambda *operands, equation: peer(equation, *operands),
     "ctc_loss": lambda peer: lambda x, *rest, **options: peer(x.log_softmax(-1), *rest, **options),
     "expand": lambda peer: lambda x, *, shape: peer(x, shape),
