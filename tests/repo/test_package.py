@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ import numbatorch as nt
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("build", "hatchling", "twine", "pip")
-ABSENT = [name for name in TOOLS if find_spec(name) is None]
+# A look for the module `pip` would have setuptools put its distutils in place.
+ABSENT = [name for name in TOOLS if not [*distributions(name=name)]]
 
 pytestmark = pytest.mark.skipif(
     bool(ABSENT), reason=f"pip install -e '.[dev]' brings {', '.join(ABSENT)}"
