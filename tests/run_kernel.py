@@ -87,7 +87,7 @@ class ArrayLauncher:
         assert nbytes == int(nbytes)
         return np.full(int(nbytes) + 64, 0xFF, np.uint8)
 
-    def status(self, bound: int) -> Array:
+    def status(self, bound: int, least: int = 0) -> Array:
         """Two words, checked by `raise_status`."""
         words = np.zeros(2, np.int64)
         self._statuses.append((words, bound))

@@ -297,7 +297,8 @@ class Program(Generic[AnyFrame]):
         for status in self.plan.statuses:
             if words[status.position]:
                 index = int(words[status.position + 1])
-                raise OutOfRange(message(status.op, *out_of_range(index, status.bound)))
+                problem, rule = out_of_range(index, status.bound, status.least)
+                raise OutOfRange(message(status.op, problem, rule))
 
 
 def as_elements(data: Array, node: Node) -> Array:

@@ -109,3 +109,16 @@ def leaves_come_from(source: Callable[[Array, DType, Device], Node]) -> None:
 def leaf(array: Array, dtype: DType, device: Device) -> Node:
     """A node on the elements of a NumPy array of this dtype, which nobody changes."""
     return _leaf(np.ascontiguousarray(array, dtype.numpy), dtype, device)
+
+
+def is_within(node: Node, low: int, end: int) -> Node:
+    """Whether integers are in [low, end)."""
+    return find("logical_and").apply(find("ge").apply(node, low), find("lt").apply(node, end))
+
+
+def from_end(index: Node, size: int) -> Node:
+    """Indices with `size` added to those in [-size, 0); an error names others as they are."""
+    if index.dtype.kind == "u":
+        return index
+    wide = as_node(index, dt.int64, index.device)
+    return find("where").apply(is_within(wide, -size, 0), wide + size, wide)

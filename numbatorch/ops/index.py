@@ -10,6 +10,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.create import from_end as counted_from_end
 from numbatorch.ops.operands import as_node, const, describe, out_of_range
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
@@ -211,7 +212,8 @@ def take_within(x: Array, index: Array, *, from_end: bool = False) -> Array:
         (R, N, C).
     """
     V = x.shape[1]
-    return np.take(x, in_bounds(np.where(from_end & (index < 0), index + V, index), V), 1)
+    counted = from_end & (index < 0) & (index >= -V)
+    return np.take(x, in_bounds(np.where(counted, index + V, index), V), 1)
 
 
 @take_within.infer
@@ -226,9 +228,7 @@ def _(x: Node, index: Node, *, from_end: bool) -> tuple[Shape, DType]:
 
 @take_within.fallback
 def _(x: Node, index: Node, *, from_end: bool) -> Node:
-    if from_end and index.dtype.kind == "i":
-        index = as_node(index, dt.int64, index.device)
-        index = find("where").apply(find("lt").apply(index, 0), index + x.shape[1], index)
+    index = counted_from_end(index, x.shape[1]) if from_end else index
     return permute.apply(take.apply(permute.apply(x, dims=(1, 0, 2)), index), dims=(1, 0, 2))
 
 

@@ -82,8 +82,8 @@ class Launcher(Protocol):
     def wanted(self, out: Operand) -> bool:
         """Whether anybody reads `out`, one of several outputs."""
 
-    def status(self, bound: int) -> Any:
-        """Two int64 words, zero at first: a kernel that meets an index outside of [0, bound)
+    def status(self, bound: int, least: int = 0) -> Any:
+        """Two int64 words, zero at first: a kernel that meets an index outside of [least, bound)
         stores 1 and the index, and does not follow it. The plan raises OutOfRange after the run.
         """
 

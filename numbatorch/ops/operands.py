@@ -204,12 +204,12 @@ def require_in_range(operator: str, number: int, dtype: DType) -> None:
 OUTSIDE = 1 << 40  # less than this stand indices that leave one of several dimensions
 
 
-def out_of_range(index: int, bound: int) -> tuple[str, str]:
+def out_of_range(index: int, bound: int, least: int = 0) -> tuple[str, str]:
     """What is wrong with an index that a kernel met, and the rule."""
     if index < -(OUTSIDE >> 1):
         rule = "of its dimension, which is indexed together with others"
         return f"index {index + OUTSIDE} is out of range", rule
-    return f"index {index} is out of range", f"it must be in [0, {bound})"
+    return f"index {index} is out of range", f"it must be in [{least}, {bound})"
 
 
 def range_of(dtype: DType) -> str:

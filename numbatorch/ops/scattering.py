@@ -15,6 +15,7 @@ from numbatorch.ops import scatter as writing
 from numbatorch.ops import scatter_reference as given
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
+from numbatorch.ops.create import from_end
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduction import highest, lowest
@@ -24,7 +25,6 @@ from numbatorch.ops.selecting import (
     checked_index,
     cut,
     flat,
-    from_end,
     require_places,
     to_back,
     to_front,

@@ -7,12 +7,12 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops import scatter_reference as given
 from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
-from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.create import from_end
+from numbatorch.ops.operands import describe, expanded
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, broadcast, normalize_dim, numel
 
@@ -149,14 +149,6 @@ def require_places(operator: str, size: int, index: Node) -> None:
     if size == 0 and numel(index.shape):
         problem = "there is nothing to write to in a dimension of size 0"
         raise OutOfRange(message(operator, problem, f"index {describe(index)}"))
-
-
-def from_end(index: Node, size: int) -> Node:
-    """Indices with `size` added to those below 0."""
-    if index.dtype.kind == "u":
-        return index
-    wide = as_node(index, dt.int64, index.device)
-    return compare.where.apply(compare.lt.apply(wide, 0), wide + size, wide)
 
 
 def cut(node: Node, sizes: Shape, axis: int | None) -> Node:

@@ -88,6 +88,7 @@ class Status:
     position: int
     op: str
     bound: int
+    least: int
 
 
 @dataclass(eq=False)

@@ -103,11 +103,11 @@ class _Launcher:
             for node in self.group.outputs
         )
 
-    def status(self, bound: int) -> Operand:
-        """Words in which a kernel reports an index outside of [0, bound)."""
+    def status(self, bound: int, least: int = 0) -> Operand:
+        """Words in which a kernel reports an index outside of [least, bound)."""
         planner = self.planner
         assert self.group.core is not None
-        status = Status(2 * len(planner.plan.statuses), self.group.core.op.name, bound)
+        status = Status(2 * len(planner.plan.statuses), self.group.core.op.name, bound, least)
         planner.plan.statuses.append(status)
         layout = Layout((2,), (1,), status.position)
         return Operand(planner.status, layout, int64)

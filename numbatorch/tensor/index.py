@@ -18,6 +18,7 @@ from numbatorch.device import Device
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view as views
+from numbatorch.ops.create import from_end, is_within
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import (
     OUTSIDE,
@@ -352,22 +353,15 @@ def _linear(picks: Sequence[Any], sizes: Shape, where: Device) -> Node:
     nodes = [p if isinstance(p, Node) else host_node(p, dt.int64, where) for p in picks]
     nodes = [as_node(node, dt.int64, where) for node in nodes]
     choose = find("where").apply
-    wrapped = [
-        choose(_inside(node, -size, 0), node + size, node)
-        for node, size in zip(nodes, sizes, strict=True)
-    ]
+    wrapped = [from_end(node, size) for node, size in zip(nodes, sizes, strict=True)]
     if len(wrapped) == 1:
         return wrapped[0]
     total = wrapped[0] * strides[0]
     for node, stride in zip(wrapped[1:], strides[1:], strict=True):
         total = total + node * stride
     for given, node, size in zip(nodes, wrapped, sizes, strict=True):
-        total = choose(_inside(node, 0, size), total, given - OUTSIDE)
+        total = choose(is_within(node, 0, size), total, given - OUTSIDE)
     return total
-
-
-def _inside(node: Node, low: int, end: int) -> Node:
-    return find("logical_and").apply(find("ge").apply(node, low), find("lt").apply(node, end))
 
 
 def _value(node: Node, value: Any) -> Node:

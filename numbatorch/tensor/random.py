@@ -169,8 +169,6 @@ def randperm(
     if n < 0:
         raise ShapeError(message("randperm", f"there are no {n} integers"))
     target = dt.named("randperm", dtype or dt.int64)
-    if n < 0:
-        raise OutOfRange(message("randperm", f"n is {n}, which is less than 0"))
     fitting("randperm", max(n - 1, 0), target)
     where = as_device(device)
     if is_tracing():  # each replay has an order of its own

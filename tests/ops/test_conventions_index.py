@@ -113,6 +113,15 @@ def test_an_error_names_the_index_as_it_was_given(device: str) -> None:
         indices = tuple(nt.tensor(i, device=device) for i in lists)
         with pytest.raises(OutOfRange, match=f"index {number} is out of range"):
             x[indices].tolist()
+    far = nt.tensor([-7], device=device)
+    for read in (
+        lambda: nt.take(x, far),
+        lambda: nt.put(x, far, far),
+        lambda: x.index_fill(1, far, 0),
+        lambda: nt.take_along_dim(x, far, None),
+    ):
+        with pytest.raises(OutOfRange, match="index -7 is out of range"):
+            read().tolist()
     for one in (3, -1):
         with pytest.raises(OutOfRange, match=f"index {one} is out of range"):
             nt.nn.functional.one_hot(nt.tensor([0, one], device=device), 3).tolist()

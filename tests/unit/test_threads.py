@@ -388,3 +388,17 @@ print((out[:, 0] == 10).all())
         process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "") and out.split()[-1] == "True"
+
+
+def test_a_function_of_the_interpreters_end_may_still_compute() -> None:
+    """One that is called after ours, which leaves all code where it is."""
+    text = (
+        "import atexit\n"
+        "atexit.register(lambda: print((x * 3).tolist(), nt.lgamma(x).tolist()))\n"
+        "import numbatorch as nt\n"
+        "x = nt.tensor([1.0, 2.0])\n"
+        "print((x * 3).tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[3.0, 6.0]\n[3.0, 6.0] [0.0, 0.0]\n"

@@ -82,7 +82,7 @@ def _(launcher: Launcher, out: Operand, x: Operand, index: Operand, *, from_end:
     grid = (rows, count, bound, cols, bound if from_end else 0)
     launcher.launch(
         take_places(T=BITS[x.dtype.itemsize]),
-        *(out, x, where, launcher.status(bound), *grid),
+        *(out, x, where, launcher.status(bound, -bound if from_end else 0), *grid),
         work=rows * count * (cols + 8) / 4,
         items=rows * count,
     )
