@@ -10,15 +10,19 @@ from typing import Any
 from numbatorch.language.kernel import intrinsic
 from numbatorch.language.simd import vectors as simd
 
-BYTES = 64  # of a vector, whatever the processor has
+
+def _bits(pointer: Any) -> int:
+    """The size of what a pointer, by its Numba type, points to."""
+    return {"int32": 32, "int64": 64}[pointer.element]
 
 
 def _vector(pointer: Any) -> Any:
-    """The LLVM type of a vector of what a pointer, by its Numba type, points to."""
+    """The LLVM type of a vector: 32 bytes where registers have so many, 64 anywhere else."""
     from llvmlite import ir
 
-    bits = {"int32": 32, "int64": 64}[pointer.element]
-    return ir.VectorType(ir.IntType(bits), 8 * BYTES // bits)
+    bits = _bits(pointer)
+    nbytes = 32 if simd.vector_bytes() == 32 else 64
+    return ir.VectorType(ir.IntType(bits), 8 * nbytes // bits)
 
 
 def _named(vector: Any) -> str:
@@ -188,6 +192,12 @@ def lanes(typingctx: Any, pointer: Any) -> Any:
     return simd.constant_result(_vector(pointer).count, pointer)
 
 
+@intrinsic
+def width(typingctx: Any, pointer: Any) -> Any:
+    """Bits of a number."""
+    return simd.constant_result(_bits(pointer), pointer)
+
+
 @intrinsic(literal=True)
 def sort_few(typingctx: Any, words: Any, count: Any, most: Any) -> Any:
     """`count` numbers in order, in at most `most` vectors, a power of two."""
@@ -238,8 +248,8 @@ def take_apart(
 ) -> Any:
     """So many vectors: numbers up to the pivot to `left` and on, others to below `right`.
 
-    There is room for all of them between the two, or at either where the source lies there. Returns
-    how many went to the left.
+    Between the two there is room for a number of whole vectors, these among them, or at either room
+    for these where the source lies there. Returns how many went to the left.
     """
     from llvmlite import ir
     from numba.core import types
@@ -253,7 +263,7 @@ def take_apart(
         word = ir.IntType(64)
         if vector.element.width < 64:
             limit = builder.trunc(limit, ir.IntType(vector.element.width))
-        divide = _compressed if simd.vector_bytes() == BYTES else _one_by_one
+        divide = {64: _compressed, 32: _permuted, 16: _one_by_one}[simd.vector_bytes()]
         values = [_load(builder, vector, x, vector.count * i) for i in range(count)]
         before = first
         for value in values:
@@ -270,7 +280,10 @@ def take_apart(
 def take_rest(
     typingctx: Any, target: Any, left: Any, right: Any, source: Any, count: Any, pivot: Any
 ) -> Any:
-    """`take_apart` of `count` numbers, fewer than a vector, for which there is just room."""
+    """`take_apart` of `count` numbers, fewer than a vector, while there is room for two more.
+
+    A whole vector of the source can be read.
+    """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing import signature
@@ -281,6 +294,9 @@ def take_rest(
         out, first, last, x, number, limit = args
         if vector.element.width < 64:
             limit = builder.trunc(limit, ir.IntType(vector.element.width))
+        if simd.vector_bytes() == 32:
+            value = _load(builder, vector, x, 0)
+            return _permuted(builder, value, out, first, last, limit, number)
         value = _load_part(builder, vector, x, _mask(builder, vector, number, 0))
         return _compressed(builder, value, out, first, last, limit, number)
 
@@ -316,6 +332,72 @@ def _compressed(
     behind = _at(builder, vector, out, builder.sub(right, larger))
     _store(builder, behind, _compress(builder, value, above), _first(builder, vector, larger))
     return smaller
+
+
+def _permuted(
+    builder: Any, value: Any, out: Any, left: Any, right: Any, pivot: Any, number: Any = None
+) -> Any:
+    """As `_compressed`, where no instruction does it: the larger lanes go behind the others.
+
+    What is so put in order is written at both ends, from where the next writes over the rest.
+    """
+    from llvmlite import ir
+
+    from numbatorch.language.simd.types import splat
+
+    vector, word = value.type, ir.IntType(64)
+    above = builder.icmp_signed(">", value, splat(builder, pivot, vector.count))
+    if number is not None:
+        above = builder.and_(above, _mask(builder, vector, number, 0))
+    larger = _count(builder, above)
+    smaller = builder.sub(word(vector.count) if number is None else number, larger)
+    mixed = _larger_last(builder, value, above)
+    behind = builder.sub(right, word(vector.count))
+    for start in (left, behind):
+        place = builder.bitcast(_at(builder, vector, out, start), vector.as_pointer())
+        builder.store(mixed, place).align = vector.element.width // 8
+    return smaller
+
+
+def _larger_last(builder: Any, value: Any, above: Any) -> Any:
+    """The lanes that are not set in a mask, then those that are, by a table of permutations.
+
+    Source: https://arxiv.org/abs/1704.08579
+    """
+    from llvmlite import ir
+
+    vector, word, byte = value.type, ir.IntType(64), ir.IntType(8)
+    lane = ir.VectorType(ir.IntType(32), 8)
+    rows = _table(builder, vector.count)
+    index = builder.zext(builder.bitcast(above, ir.IntType(vector.count)), word)
+    place = builder.gep(rows, [word(0), builder.mul(index, word(8))], inbounds=True)
+    row = builder.load(builder.bitcast(place, ir.VectorType(byte, 8).as_pointer()))
+    row.align = 8
+    kind = ir.FunctionType(lane, [lane, lane])
+    permute = simd.declare(builder, "llvm.x86.avx2.permd", kind)
+    mixed = builder.call(permute, [builder.bitcast(value, lane), builder.zext(row, lane)])
+    return builder.bitcast(mixed, vector)
+
+
+def _table(builder: Any, count: int) -> Any:
+    """For each mask of `count` lanes, whose are 8 of 32 bits: from where each of the 8 comes."""
+    from llvmlite import ir
+
+    name = f"numbatorch.larger_last.{count}"
+    found = builder.module.globals.get(name)
+    if found is not None:
+        return found
+    parts = 8 // count
+    rows: list[int] = []
+    for mask in range(1 << count):
+        order = sorted(range(count), key=lambda lane: mask >> lane & 1)
+        rows += [parts * lane + part for lane in order for part in range(parts)]
+    values = ir.Constant(ir.ArrayType(ir.IntType(8), len(rows)), rows)
+    table = ir.GlobalVariable(builder.module, values.type, name)
+    table.linkage, table.global_constant, table.align = "internal", True, 64
+    table.unnamed_addr = True
+    table.initializer = values
+    return table
 
 
 def _count(builder: Any, mask: Any) -> Any:
@@ -354,4 +436,4 @@ def _one_by_one(builder: Any, value: Any, out: Any, left: Any, right: Any, pivot
     return builder.sub(left, first)
 
 
-__all__ = ["lanes", "median", "sort_few", "take_apart", "take_rest"]
+__all__ = ["lanes", "median", "sort_few", "take_apart", "take_rest", "width"]

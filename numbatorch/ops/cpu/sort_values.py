@@ -8,7 +8,7 @@ from typing import Any
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
-from numbatorch.language.simd.sorting import lanes
+from numbatorch.language.simd.sorting import width
 from numbatorch.language.words import int32, int64, view
 from numbatorch.ops.cpu.sort_words import SPARE, STACK, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
@@ -55,7 +55,7 @@ def make_keys(
     keys: Any, x: Any, size: int, kind: int, rest: int, largest: int, turn: int, up: int
 ) -> None:
     """Keys of elements, which are shifted `up`; all that words of 32 bits need has so many."""
-    if lanes(keys) == 16:
+    if width(keys) == 32:
         for i in range(size):
             bits = int32(int32(x[i]) << (up & 31))
             keys[i] = key_of(bits, kind, int32(rest), int32(largest), int32(turn))
@@ -67,7 +67,7 @@ def make_keys(
 @helper
 def take_keys(values: Any, keys: Any, size: int, kind: int, rest: int, turn: int, up: int) -> None:
     """The elements that keys were made of; every NaN is one."""
-    if lanes(keys) == 16:
+    if width(keys) == 32:
         for i in range(size):
             values[i] = bits_of(keys[i], kind, int32(rest), int32(turn)) >> (up & 31)
     else:

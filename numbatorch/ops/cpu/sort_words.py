@@ -10,7 +10,7 @@ from typing import Any
 
 from numbatorch.language.kernel import Pointer, helper
 from numbatorch.language.primitives import truncdiv
-from numbatorch.language.simd.sorting import lanes, median, sort_few, take_apart, take_rest
+from numbatorch.language.simd.sorting import lanes, median, sort_few, take_apart, take_rest, width
 from numbatorch.language.words import int64
 
 STACK = 256  # words: three for each of the parts that wait, which are halves at most
@@ -54,17 +54,18 @@ def pivot_of(words: Any, size: int, level: int) -> int:
 @helper
 def divide_rest(target: Any, source: Any, size: int, pivot: int, start: int, end: int) -> int:
     """Words up to the pivot to `start` and on, others to below `end`; returns where these begin."""
+    step = lanes(source)
+    first = size & (step - 1)
     left = start
     right = end
-    i = 0
-    step = lanes(source)
-    while i + step <= size:
+    if first > 0:
+        below = take_rest(target, left, right, source, first, pivot)
+        left += below
+        right -= first - below
+    for i in range(first, size, step):
         below = take_apart(target, left, right, source + i, pivot, 1)
         left += below
         right -= step - below
-        i += step
-    if i < size:
-        left += take_rest(target, left, right, source + i, size - i, pivot)
     return left
 
 
@@ -102,7 +103,7 @@ def divide(words: Any, spare: Any, size: int, pivot: int) -> int:
 def divide_alike(words: Any, spare: Any, size: int, pivot: int) -> int:
     """`divide` where no word is above the pivot: those that equal it are at their place then."""
     count = 0
-    lowest = -(1 << 31) if lanes(words) == 16 else LOWEST
+    lowest = -(1 << 31) if width(words) == 32 else LOWEST
     if pivot > lowest:
         count = divide(words, spare, size, pivot - 1)
     for i in range(count, size):
