@@ -158,11 +158,17 @@ def realize_one(node: Node) -> None:
     """What `realize_nodes` does for one node."""
     if node.buffer is not None:
         return
-    quick = _limit.updates is None and not runs
-    if not (quick and backend(node.device).realize_small(node, known=True)):
-        realize_nodes([node])
-    elif detached_later:
-        settle_detached()
+    if _limit.updates is None:
+        device = backend(node.device)
+        done = not runs and device.realize_small(node, known=True)
+        if not done:
+            with running:
+                done = not runs and device.realize_small(node)
+        if done:
+            if detached_later:
+                settle_detached()
+            return
+    realize_nodes([node])
 
 
 def realize_nodes(nodes: Iterable[Node]) -> None:

@@ -289,7 +289,7 @@ class _Run:
         return [
             "frame = PROGRAM.taken()",
             "try:",
-            "    first, last = frame.headers",
+            "    first, last, _all = frame.headers",
             f"    if RUN(first, {words}) != {DONE}:",
             "        PROGRAM.check_status(frame)",
             "    RUN(last)",

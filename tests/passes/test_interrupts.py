@@ -40,22 +40,25 @@ def interrupted(
     call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     """A call in which the interrupt comes while the launches of a program run."""
-    own = CPUProgram.call
 
-    def interrupted(program: CPUProgram, *args: Any) -> None:
-        run = program.run_native
-        assert run is not None
+    def late(own: Callable[..., Any]) -> Callable[..., Any]:
+        def interrupted(program: CPUProgram, *args: Any) -> Any:
+            run = program.run_native
+            assert run is not None
 
-        def late(*arguments: int) -> int:
-            run(*arguments)
-            raise kind
+            def run_and_raise(*arguments: int) -> int:
+                run(*arguments)
+                raise kind
 
-        with monkeypatch.context() as patch:
-            patch.setattr(program, "run_native", late)
-            own(program, *args)
+            with monkeypatch.context() as patch:
+                patch.setattr(program, "run_native", run_and_raise)
+                return own(program, *args)
+
+        return interrupted
 
     with monkeypatch.context() as patch, pytest.raises(kind):
-        patch.setattr(CPUProgram, "call", interrupted)
+        for way in ("call", "run_at_once"):
+            patch.setattr(CPUProgram, way, late(getattr(CPUProgram, way)))
         call()
 
 

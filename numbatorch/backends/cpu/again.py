@@ -1,36 +1,35 @@
 """The short way for graphs that were planned before: one walk gives their key and their leaves.
 
-It takes graphs of which nobody else holds a part, and whose leaves others hold: so nothing on the
-way is kept, and no memory is taken over, which is what the long way finds out about any graph.
+It takes graphs of which nobody else holds a part, but for outputs of one operator that are computed
+together, and whose leaves others hold: so nothing on the way is kept, and no memory is taken over,
+which is what the long way finds out about any graph.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from functools import partial
+from sys import getrefcount
 from typing import Any
 
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.memory import Buffer
-from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.planned import settle_all
-from numbatorch.graph import PART, Node, TupleNode
+from numbatorch.graph import Node, TupleNode
 from numbatorch.ops.operands import BUFFER
 from numbatorch.variable import attribute_key
 
-MOST_NODES = 32
+MOST_NODES = 96
 KEPT = 512  # programs
 
-Missed = tuple[Node, tuple[Any, ...], list[Buffer]]
+Key = tuple[Any, ...]
 
 
 class KnownGraphs:
     """Programs by what `walk` gives."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], CPUProgram] = {}
-        self._missed: Missed | None = None
+        self._known: dict[Key, CPUProgram] = {}
+        self._missed: tuple[Key, list[Node], list[Buffer]] | None = None
 
     def clear(self) -> None:
         """Forget all programs."""
@@ -38,6 +37,8 @@ class KnownGraphs:
 
     def run(self, root: Node, state: Any) -> bool:
         """Compute `root`; False, and nothing done, where the graph has to go the long way.
+
+        The run overwrites nothing, so what an exception leaves behind can be computed again.
 
         Args:
             state: what programs depend on beside their graph.
@@ -49,16 +50,22 @@ class KnownGraphs:
         buffers: list[Buffer] = []
         number: dict[Node, int] = {}
         uses: dict[Node, int] = {}
-        if not walk(root, key, buffers, number, uses) or _may_be_taken_over(number, uses):
+        if not walk(root, key, buffers, number, uses) or not _stands_alone(uses):
             return False
+        roots = [root]
+        for node in number:
+            if node.__class__ is TupleNode:
+                for part in node.held_parts():
+                    if part not in number:
+                        roots.append(part)
+                        key += (number[node], part.attrs["index"])
         found = tuple(key)
         program = self._known.get(found)
         if program is None:
-            self._missed = root, found, buffers
+            self._missed = found, roots, buffers
             return False
-        used = [buffers[number] for number in program.leaf_order]
-        outcome = Outcome()
-        outcome.settle(partial(settle_all, (root,)), partial(program.run, used, outcome))
+        results = program.run_at_once([buffers[i] for i in program.leaf_order])
+        settle_all(roots, results)
         return True
 
     def note(self, roots: Sequence[Node], leaves: Sequence[Node], program: CPUProgram) -> None:
@@ -68,12 +75,10 @@ class KnownGraphs:
             leaves: of the graph that was planned: a finalizer may have settled others meanwhile.
         """
         missed, self._missed = self._missed, None
-        if missed is None or len(roots) != 1 or missed[0] is not roots[0]:
+        if missed is None:
             return
-        _root, key, buffers = missed
-        if len(leaves) != len(buffers) or any(
-            leaf.buffer is not buffer for leaf, buffer in zip(leaves, buffers, strict=True)
-        ):
+        key, known_roots, buffers = missed
+        if _differ(roots, known_roots) or _differ([leaf.buffer for leaf in leaves], buffers):
             return
         if len(self._known) >= KEPT:
             self._known.clear()
@@ -92,22 +97,19 @@ def walk(
     Args:
         buffers: of leaves, as they are met.
         number: of each node met so far.
-        uses: how often the graph holds each leaf whose memory comes from the pool.
+        uses: how often the graph holds each operand that is computed, or whose memory comes from
+            the pool.
     """
     op, inputs, attrs = node.op, node.inputs, node.attrs  # before a finalizer settles it
-    if node.buffer is not None or op is BUFFER or op is PART or node.ends_gradient:
-        return False
-    if len(number) > MOST_NODES or isinstance(node, TupleNode):
+    if node.buffer is not None or op is BUFFER or node.ends_gradient or len(number) > MOST_NODES:
         return False
     at = []
-    for operand, holders in zip(inputs, _holders(inputs), strict=True):
+    for operand in inputs:
         buffer = operand.buffer
-        if buffer is not None and buffer.pool is not None:
+        if operand.inputs if buffer is None else buffer.pool is not None:
             uses[operand] = uses.get(operand, 0) + 1
         if operand not in number:
             if buffer is None:
-                if operand.inputs and holders > _ALONE:
-                    return False
                 if not walk(operand, key, buffers, number, uses):
                     return False
             else:
@@ -126,28 +128,31 @@ def walk(
     return True
 
 
-def _holders(nodes: tuple[Any, ...]) -> list[int]:
-    """Counts of references."""
-    return [sys.getrefcount(node) for node in nodes]
+def _stands_alone(uses: dict[Any, int]) -> bool:
+    """Whether something else holds each leaf, and nothing else what is computed on the way."""
+    for node, count in uses.items():
+        if (getrefcount(node) - count > _UNHELD) is (node.buffer is None):
+            return False
+    return True
 
 
-def _may_be_taken_over(number: dict[Any, int], uses: dict[Any, int]) -> bool:
-    """Whether nothing but the graph and these two hold one of the leaves."""
-    return any(count - uses[leaf] <= _UNHELD for leaf, count in _counted(number, uses))
+def _differ(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether these are not the same objects."""
+    return len(some) != len(others) or any(x is not y for x, y in zip(some, others, strict=True))
 
 
-def _counted(number: dict[Any, int], uses: dict[Any, int]) -> list[tuple[Any, int]]:
-    """Leaves with their counts of references."""
-    return [(leaf, sys.getrefcount(leaf)) for leaf in uses if leaf in number]
+class _Probe:
+    """Stands for a node that a dict of numbers, one of uses and no graph hold."""
+
+    buffer = None
 
 
 def _unheld() -> int:
-    number, uses = {object(): 0}, {}
-    for leaf in number:
-        uses[leaf] = 0
-    del leaf
-    return _counted(number, uses)[0][1]
+    uses: dict[Any, int] = {_Probe(): 0}
+    number = dict.fromkeys(uses, 0)
+    for node, count in uses.items():
+        return getrefcount(node) - count if number else 0
+    return 0
 
 
-_ALONE = _holders((object(),))[0]  # of what nothing but the tuple holds
 _UNHELD = _unheld()

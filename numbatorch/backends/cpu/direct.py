@@ -97,12 +97,14 @@ class Way:
         return np.array(rows, np.int64).reshape(-1, native.MOVE)
 
     def headers(self, moves: Array, rows: Array, status: Buffer) -> Array:
-        """Two: for what can fail, with all the patching, and for the rest if that is short."""
-        found = np.zeros((2, native.HEADER), np.int64)
+        """Three: for what can fail, with all the patching; for the rest if that is short; for all
+        at once, which needs a team if it is not short.
+        """
+        found = np.zeros((3, native.HEADER), np.int64)
         rows_at = rows.__array_interface__["data"][0]
         found[:, native.CHECKED] = -1
-        found[0, native.MOVES] = len(moves)
-        found[0, native.MOVES_AT] = moves.__array_interface__["data"][0]
+        found[::2, native.MOVES] = len(moves)
+        found[::2, native.MOVES_AT] = moves.__array_interface__["data"][0]
         found[:, native.ROWS] = rows_at
         if self.checked:
             found[0, native.COUNT] = found[0, native.CHECKED] = self.checked
@@ -112,4 +114,11 @@ class Way:
         if self.short:
             last = 1 if self.checked else 0
             found[last, native.COUNT] = len(rows) - self.checked
+        found[2, native.STATUS] = status.address
+        found[2, native.STATUS_WORDS] = 2 * self._statuses
+        if self.short:
+            found[2, native.COUNT] = len(rows)
+            found[2, native.CHECKED] = self.checked or -1
+        else:
+            found[2, native.TEAM_COUNT] = len(rows)
         return found

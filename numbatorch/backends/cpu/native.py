@@ -17,8 +17,12 @@ from numbatorch.errors import KernelError
 from numbatorch.language.kernel import KernelSpec, digest
 
 # Words of the header that a call reads: rows to run and where, of these those before the check of
-# statuses, where statuses lie and how many words they are, then how many moves and where.
-COUNT, ROWS, CHECKED, STATUS, STATUS_WORDS, MOVES, MOVES_AT, HEADER = range(8)
+# statuses, where statuses lie and how many words they are, then how many moves and where. Instead
+# of rows that it runs itself a team's function and its state, and how many rows the team runs; then
+# statuses are checked.
+COUNT, ROWS, CHECKED, STATUS, STATUS_WORDS, MOVES, MOVES_AT, TEAM, STATE, TEAM_COUNT, HEADER = (
+    range(11)
+)
 # A move: number of the argument, address of the word, factor, what is added, and whether the word
 # itself is added too.
 MOVE = 5
@@ -29,6 +33,8 @@ _ROW_BYTES = 64
 _TEXT = """
 declare i64 @PyLong_AsLongLong(ptr)
 declare ptr @PyLong_FromLong(i64)
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
 
 define internal i64 @word(ptr %at, i64 %index) alwaysinline {{
   %place = getelementptr i64, ptr %at, i64 %index
@@ -117,7 +123,7 @@ check:
   br i1 %bad, label %give_failed, label %row_test
 row_test:
   %more_rows = icmp slt i64 %r, %count
-  br i1 %more_rows, label %row, label %give_done
+  br i1 %more_rows, label %row, label %rows_done
 row:
   %row_offset = mul i64 %r, {row_bytes}
   %row_at = add i64 %rows, %row_offset
@@ -128,6 +134,19 @@ row:
   call void %function(i64 %block, i64 0, i64 1)
   %r_next = add i64 %r, 1
   br label %row_head
+rows_done:
+  %team_at = call i64 @word(ptr %header, i64 {TEAM})
+  %has_team = icmp ne i64 %team_at, 0
+  br i1 %has_team, label %on_team, label %give_done
+on_team:
+  %team = inttoptr i64 %team_at to ptr
+  %state = call i64 @word(ptr %header, i64 {STATE})
+  %team_count = call i64 @word(ptr %header, i64 {TEAM_COUNT})
+  %thread = call ptr @PyEval_SaveThread()
+  call void %team(i64 %state, i64 %rows, i64 %team_count)
+  call void @PyEval_RestoreThread(ptr %thread)
+  %bad_in_team = call i1 @failed(ptr %status, i64 %status_words)
+  br i1 %bad_in_team, label %give_failed, label %give_done
 give_failed:
   %failed_object = call ptr @PyLong_FromLong(i64 {FAILED})
   ret ptr %failed_object
@@ -181,7 +200,7 @@ _definitions: list[_Definition] = []  # that functions point to
 def runner() -> Callable[..., int] | None:
     """The function (address of a header, *integers) -> DONE or FAILED; None where there is none.
 
-    It holds the interpreter's lock: what it runs should be short.
+    It holds the interpreter's lock but while a team runs: other rows should be short.
     """
     spec = _Native()
     try:

@@ -38,15 +38,19 @@ class Team:
         parts: into how many shares a launch is divided. There are as many threads, the caller
             included, but no more than processors: threads that take turns finish nothing sooner,
             and each takes several shares instead. Fewer if the system refuses more.
+
+    Attributes:
+        function, block: addresses of the compiled `run`, and of what it takes.
     """
 
     def __init__(self, parts: int) -> None:
         entries = _entries()
         self._run, self._worker, self._stop = entries["run"], entries["worker"], entries["stop"]
+        self.function = _address(self._run)
         self._rouse = entries["rouse"]
         self.state = _aligned(loop.words(parts))
         self._block = np.array([self.state.ctypes.data], np.int64)
-        self._block_address = self._block.ctypes.data
+        self.block = self._block.ctypes.data
         self._threads: list[threading.Thread] = []
         self._locks: list[int] = []
         self._configure(entries["spin"])
@@ -61,7 +65,7 @@ class Team:
 
     def run(self, program: int, count: int, outcome: Outcome) -> None:
         """Run the `count` rows at an address; returns when every part is done."""
-        function, block = self._run, self._block_address
+        function, block = self._run, self.block
         # An interrupt is seen before this or when the call has ended, not in between.
         if outcome.clock.last != outcome.seen:
             raise Stale
@@ -70,7 +74,7 @@ class Team:
 
     def close(self) -> None:
         """End the threads; what is run from now on the caller runs alone."""
-        self._stop(self._block_address, 0, 0)
+        self._stop(self.block, 0, 0)
         self.state[loop.THREADS] = self.size = 1
         for thread in self._threads:
             thread.join()
@@ -87,7 +91,7 @@ class Team:
         state = self.state
         spins = 2000
         start = time.perf_counter_ns()
-        spin(self._block_address, 0, spins)
+        spin(self.block, 0, spins)
         nanoseconds = max(1, time.perf_counter_ns() - start)
         pauses = 1000 * spins // nanoseconds  # in a microsecond
         state[loop.SPINS] = max(1, IDLE_MICROSECONDS * pauses)
@@ -119,7 +123,7 @@ class Team:
             time.sleep(0.001)
             if state[seats + loop.PARKED].all():
                 start = time.perf_counter_ns()
-                self._rouse(self._block_address, 0, 0)
+                self._rouse(self.block, 0, 0)
                 found.append(time.perf_counter_ns() - start)
         state[loop.SPINS] = spins
         if not found:
@@ -148,7 +152,7 @@ class Team:
 
     def _serve(self, number: int) -> None:
         """What a thread does; it keeps the team's memory alive."""
-        self._worker(self._block_address, number, 0)
+        self._worker(self.block, number, 0)
 
 
 def _entries() -> dict[str, Any]:
@@ -214,7 +218,7 @@ def _clock(memory: int) -> tuple[int, int, int, int]:
         return 0, 0, 0, 0
 
 
-_lock = threading.RLock()  # a finalizer may run a program in the thread that holds it
+lock = threading.RLock()  # a finalizer may run a program in the thread that holds it
 _team: Team | None = None
 sharing = Sharing(0)
 _wakes: dict[int, int] = {}  # nanoseconds until so many parked threads work
@@ -240,11 +244,18 @@ def run(
     """
     address, count = program.__array_interface__["data"][0], len(program)
     outcome = outcome or Outcome()
-    with _lock:
-        found = _team or team()
-        if found.parts > parts:
-            found = _alone()
-        found.run(address, count, outcome)
+    with lock:
+        chosen(parts).run(address, count, outcome)
+
+
+def chosen(parts: int) -> Team:
+    """The team that runs a program, to whoever holds the lock.
+
+    Args:
+        parts: as `run` has them.
+    """
+    found = _team or team()
+    return _alone() if found.parts > parts else found
 
 
 @cache
@@ -256,7 +267,7 @@ def _alone() -> Team:
 def team() -> Team:
     """The team, started if there is none."""
     global _team
-    with _lock:
+    with lock:
         made = _team or Team(1 if _ending else num_threads())
         if _team not in (None, made):  # a signal handler has started one meanwhile
             made.close()
@@ -276,7 +287,7 @@ def set_num_threads(threads: int) -> None:
     """Set the size of the team; a running one ends and the next program starts another."""
     if threads < 1:
         raise ValueError(message("set_num_threads", f"{threads} threads, at least 1 is needed"))
-    with _lock:
+    with lock:
         sharing.parts = threads
         _close()
 
@@ -295,18 +306,18 @@ def _at_exit() -> None:
     """
     global _ending
     _ending = True
-    if _lock.acquire(timeout=1.0):
+    if lock.acquire(timeout=1.0):
         try:
             if _team is not None:
                 _team.close()
         finally:
-            _lock.release()
+            lock.release()
 
 
 def _after_fork() -> None:
     """A child has none of its parent's threads, and no use for a lock that one of them held."""
-    global _lock, _team
-    _lock = threading.RLock()
+    global lock, _team
+    lock = threading.RLock()
     _team = None
 
 
