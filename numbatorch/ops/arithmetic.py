@@ -107,7 +107,7 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
     return binary.pow_.apply(input, exponent)
 
 
-@public(aliases=("clip",))
+@public(aliases=("clip",), remembered=True)
 def clamp(input: Node, min: Node | Number | None = None, max: Node | Number | None = None) -> Node:
     """Each element within [min, max]; a bound is absent, a number or a tensor.
 
@@ -122,13 +122,13 @@ def clamp(input: Node, min: Node | Number | None = None, max: Node | Number | No
     return out if max is None else _bound("clamp", out, compare.gt, max)
 
 
-@public()
+@public(remembered=True)
 def clamp_min(input: Node, min: Node | Number) -> Node:
     """Each element, or `min` where that is larger."""
     return _bound("clamp_min", input, compare.lt, min)
 
 
-@public()
+@public(remembered=True)
 def clamp_max(input: Node, max: Node | Number) -> Node:
     """Each element, or `max` where that is smaller."""
     return _bound("clamp_max", input, compare.gt, max)

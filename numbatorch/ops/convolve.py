@@ -275,7 +275,7 @@ def _recorded(rank: int, transposed: bool = False) -> Callable[[Function], Funct
 
 
 @_recorded(1)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv1d(
     input: Node,
     weight: Node,
@@ -303,7 +303,7 @@ def conv1d(
 
 
 @_recorded(2)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv2d(
     input: Node,
     weight: Node,
@@ -338,7 +338,7 @@ def conv2d(
 
 
 @_recorded(3)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv3d(
     input: Node,
     weight: Node,
@@ -366,7 +366,7 @@ def conv3d(
 
 
 @_recorded(1, transposed=True)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv_transpose1d(
     input: Node,
     weight: Node,
@@ -395,7 +395,7 @@ def conv_transpose1d(
 
 
 @_recorded(2, transposed=True)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv_transpose2d(
     input: Node,
     weight: Node,
@@ -426,7 +426,7 @@ def conv_transpose2d(
 
 
 @_recorded(3, transposed=True)
-@public(*PLACES)
+@public(*PLACES, remembered=True)
 def conv_transpose3d(
     input: Node,
     weight: Node,

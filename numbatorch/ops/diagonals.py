@@ -45,7 +45,7 @@ def _sample(rng: Draw) -> Any:
 
 
 @composed(numpy=lambda x, *, diagonal: np.diag(x, diagonal), sample=_sample, dtypes=ANY)
-@public()
+@public(remembered=True)
 def diag(input: Node, diagonal: int = 0) -> Node:
     """A copy of a diagonal of a matrix; or the matrix that has a vector as that.
 
@@ -74,7 +74,7 @@ def _embed_sample(rng: Draw) -> Any:
 
 
 @composed(numpy=_embedded, sample=_embed_sample, dtypes=ANY, peer="torch.diag_embed")
-@public()
+@public(remembered=True)
 def diag_embed(input: Node, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Node:
     """Matrices with the vectors of the last dimension as a diagonal, zeros elsewhere.
 
@@ -96,19 +96,19 @@ def diag_embed(input: Node, offset: int = 0, dim1: int = -2, dim2: int = -1) -> 
     return strided.with_diagonal(zeros, input, offset, first, second)
 
 
-@public()
+@public(remembered=True)
 def diagflat(input: Node, offset: int = 0) -> Node:
     """The matrix with all elements, in row-major order, as a diagonal."""
     return diag_embed(views.reshape.apply(input, shape=(numel(input.shape),)), offset)
 
 
-@public()
+@public(remembered=True)
 def tril(input: Node, diagonal: int = 0) -> Node:
     """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""
     return compare.where.apply(below("tril", input, diagonal), input, _zero(input))
 
 
-@public()
+@public(remembered=True)
 def triu(input: Node, diagonal: int = 0) -> Node:
     """Zeros below a diagonal of the last two dimensions, counted upwards from the main one."""
     return compare.where.apply(below("triu", input, diagonal - 1), _zero(input), input)

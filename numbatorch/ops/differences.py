@@ -51,7 +51,7 @@ def _differences(x: Array, *, n: int, dim: int) -> Array:
 
 
 @composed(numpy=_differences, sample=_diff_sample, dtypes=dt.PLAIN + dt.COMPLEX)
-@public()
+@public(remembered=True)
 def diff(
     input: Node,
     n: int = 1,
@@ -122,7 +122,7 @@ def _areas(y: Node, x: Node | None, dx: Number | None, axis: int) -> Node:
     sample=_sample,
     dtypes=dt.NUMBERS + dt.COMPLEX,
 )
-@public("nt")
+@public("nt", remembered=True)
 def trapezoid(y: Node, x: Node | None = None, *, dx: Number | None = None, dim: int = -1) -> Node:
     """Integral along `dim` by the trapezoidal rule: the sum of (x[i+1] - x[i]) (y[i+1] + y[i]) / 2.
 
@@ -148,7 +148,7 @@ def _narrow(areas: Node, y: Node, x: Node | None) -> dt.DType:
     return narrow if narrow.kind == "f" else areas.dtype
 
 
-@public("nt")
+@public("nt", remembered=True)
 def trapz(y: Node, x: Node | None = None, *, dx: Number | None = None, dim: int = -1) -> Node:
     """As `trapezoid`."""
     found: Node = trapezoid(y, x, dx=dx, dim=dim)
@@ -162,7 +162,7 @@ def _running_areas(y: Array, *, dim: int) -> Array:
 
 
 @composed(numpy=_running_areas, sample=_sample, dtypes=dt.FLOATS + dt.COMPLEX)
-@public("nt")
+@public("nt", remembered=True)
 def cumulative_trapezoid(
     y: Node, x: Node | None = None, *, dx: Number | None = None, dim: int = -1
 ) -> Node:
@@ -193,7 +193,7 @@ def _gradients(x: Array, *, spacing: float, edge_order: Any) -> list[Array]:
     dtypes=dt.FLOATS + dt.COMPLEX,
     call=lambda function, nodes, attrs: function(*nodes, **attrs),
 )
-@public("nt")
+@public("nt", remembered=True)
 def gradient(
     input: Node,
     *,

@@ -91,7 +91,7 @@ def _cdist_sample(rng: Draw) -> Any:
 
 
 @composed(numpy=_cdist_reference, sample=_cdist_sample, dtypes=dt.FLOATS)
-@public("nt")
+@public("nt", remembered=True)
 def cdist(
     x1: Node,
     x2: Node,
@@ -195,7 +195,7 @@ def _pairwise_sample(rng: Draw) -> Any:
     dtypes=dt.FLOATS,
     peer="torch.nn.functional.pairwise_distance",
 )
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def pairwise_distance(
     x1: Node, x2: Node, p: Number = 2.0, eps: float = 1e-06, keepdim: bool = False
 ) -> Node:
@@ -241,7 +241,7 @@ def _cosine_sample(rng: Draw) -> Any:
     dtypes=dt.FLOATS,
     peer="torch.nn.functional.cosine_similarity",
 )
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def cosine_similarity(x1: Node, x2: Node, dim: int = 1, eps: float = 1e-08) -> Node:
     """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) over `dim`; shapes broadcast.
 
@@ -280,7 +280,7 @@ def _bilinear_sample(rng: Draw) -> Any:
     dtypes=dt.FLOATS,
     peer="torch.nn.functional.bilinear",
 )
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def bilinear(input1: Node, input2: Node, weight: Node, bias: Node | None = None) -> Node:
     """input1[i] * weight[k, i, j] * input2[j] summed over i and j, plus bias[k].
 
@@ -319,7 +319,7 @@ def bilinear(input1: Node, input2: Node, weight: Node, bias: Node | None = None)
     return as_node(out, dtype, input1.device)
 
 
-@public()
+@public(remembered=True)
 def dist(input: Node, other: Node, p: Number = 2) -> Node:
     """The p-norm of all elements of input - other, which broadcast; its gradient at 0 is 0.
 

@@ -177,7 +177,7 @@ def _sample(rng: Draw) -> Any:
     peer="torch.nn.functional.grid_sample",
     dtypes=(dt.float64, dt.float32),
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def grid_sample(
     input: Node,
     grid: Node,

@@ -31,7 +31,7 @@ def _listed(operator: str, tensors: Sequence[Any]) -> Sequence[Node]:
     return tensors
 
 
-@public("nt", aliases=("concat", "concatenate"))
+@public("nt", aliases=("concat", "concatenate"), remembered=True)
 def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
     """Join along `dim`; the other dimensions must agree.
 
@@ -49,7 +49,7 @@ def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
     return views.cat([x if x.shape != (0,) else reshape(x, shape) for x in tensors], dim)
 
 
-@public("nt")
+@public("nt", remembered=True)
 def stack(tensors: Sequence[Node], dim: int = 0) -> Node:
     """Join along a new dimension; all shapes must agree."""
     _require_tensors("stack", tensors)
@@ -99,7 +99,7 @@ def atleast_3d(*tensors: Node | Sequence[Node]) -> Any:
     return _each_at_least("atleast_3d", tensors, 3)
 
 
-@public("nt")
+@public("nt", remembered=True)
 def hstack(tensors: Sequence[Node]) -> Node:
     """Join along dimension 1, or 0 of vectors.
 
@@ -111,7 +111,7 @@ def hstack(tensors: Sequence[Node]) -> Node:
     return views.cat(rows, 0 if len(rows[0].shape) == 1 else 1)
 
 
-@public("nt", aliases=("row_stack",))
+@public("nt", aliases=("row_stack",), remembered=True)
 def vstack(tensors: Sequence[Node]) -> Node:
     """Join along dimension 0; vectors are rows.
 
@@ -122,14 +122,14 @@ def vstack(tensors: Sequence[Node]) -> Node:
     return views.cat([_at_least(node, 2) for node in tensors], 0)
 
 
-@public("nt")
+@public("nt", remembered=True)
 def dstack(tensors: Sequence[Node]) -> Node:
     """Join along dimension 2; matrices and rows have one element there."""
     _require_tensors("dstack", tensors)
     return views.cat([_at_least(node, 3) for node in tensors], 2)
 
 
-@public("nt")
+@public("nt", remembered=True)
 def column_stack(tensors: Sequence[Node]) -> Node:
     """Join along dimension 1; vectors are columns.
 
@@ -144,7 +144,7 @@ def column_stack(tensors: Sequence[Node]) -> Node:
     return views.cat(found, 1)
 
 
-@public("nt")
+@public("nt", remembered=True)
 def block_diag(*tensors: Node) -> Node:
     """The matrix with matrices along its diagonal, in order, and zeros elsewhere.
 
@@ -180,7 +180,7 @@ def broadcast_tensors(*tensors: Node | Sequence[Node]) -> Any:
     return tuple([expanded(node, shape) for node in nodes])
 
 
-@public("nt")
+@public("nt", remembered=True)
 def meshgrid(*tensors: Node | Sequence[Node], indexing: str | None = None) -> Any:
     """Views of vectors, each along a dimension of its own, in the grid of all of them.
 

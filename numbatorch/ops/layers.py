@@ -45,7 +45,7 @@ def _affine(x: Node, weight: Node | None, bias: Node | None) -> Node:
     return as_node(wide, x.dtype, x.device)
 
 
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def layer_norm(
     input: Node,
     normalized_shape: Sequence[int],
@@ -70,7 +70,7 @@ def layer_norm(
     return reshape(norm.layer_norm.apply(flat, scale, shift, eps=eps), input.shape)
 
 
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def rms_norm(
     input: Node,
     normalized_shape: Sequence[int],
@@ -96,7 +96,7 @@ def rms_norm(
     return reshape(out, input.shape)
 
 
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def normalize(
     input: Node, p: float = 2.0, dim: int | Sequence[int] = 1, eps: float = 1e-12
 ) -> Node:

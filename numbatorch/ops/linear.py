@@ -12,7 +12,7 @@ from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import numel
 
 
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
     """input @ weight.T + bias; the weight may be stored in GGML blocks.
 

@@ -55,7 +55,7 @@ def _cross_entropy(logits: Array, target: Array, *, reduction: Mean) -> Array:
 @composed(
     numpy=_cross_entropy, sample=_sample, hides=True, peer="torch.nn.functional.cross_entropy"
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def cross_entropy(
     input: Node,
     target: Node,
@@ -146,7 +146,7 @@ def _nll(
 
 
 @composed(numpy=_nll_reference, sample=_sample, hides=True, peer="torch.nn.functional.nll_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def nll_loss(
     input: Node,
     target: Node,
@@ -171,7 +171,7 @@ def nll_loss(
     return reduced(losses, spelled(size_average, reduce, reduction), dtype, counts)
 
 
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def linear_cross_entropy(
     input: Node,
     linear_weight: Node,

@@ -54,7 +54,7 @@ def _hinge(x: Array, y: Array) -> Array:
 
 
 @composed(numpy=by_elements(_hinge), sample=_one_sign, hides=True, peer=F + "hinge_embedding_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def hinge_embedding_loss(
     input: Node,
     target: Node,
@@ -76,7 +76,7 @@ def _ranking(x: Array, y: Array, sign: Array) -> Array:
 
 
 @composed(numpy=by_elements(_ranking), sample=_two_and_sign, peer=F + "margin_ranking_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def margin_ranking_loss(
     input1: Node,
     input2: Node,
@@ -114,7 +114,7 @@ def _cosine(x: Array, y: Array, sign: Array) -> Array:
 @composed(
     numpy=by_elements(_cosine), sample=_cosine_sample, hides=True, peer=F + "cosine_embedding_loss"
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def cosine_embedding_loss(
     input1: Node,
     input2: Node,
@@ -160,7 +160,7 @@ def _multi(x: Array, y: Array, p: int, margin: float) -> Array:
 
 
 @composed(numpy=by_elements(_multi), sample=_class_sample, hides=True, peer=F + "multi_margin_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def multi_margin_loss(
     input: Node,
     target: Node,
@@ -242,7 +242,7 @@ def _multilabel(x: Array, y: Array) -> Array:
     hides=True,
     peer=F + "multilabel_margin_loss",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def multilabel_margin_loss(
     input: Node,
     target: Node,
@@ -298,7 +298,7 @@ def _soft(x: Array, y: Array) -> Array:
 @composed(
     numpy=by_elements(_soft), sample=_labels, hides=True, peer=F + "multilabel_soft_margin_loss"
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def multilabel_soft_margin_loss(
     input: Node,
     target: Node,
@@ -336,7 +336,7 @@ def _triplet(a: Array, p: Array, n: Array) -> Array:
 
 
 @composed(numpy=by_elements(_triplet), sample=_three, peer=F + "triplet_margin_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def triplet_margin_loss(
     anchor: Node,
     positive: Node,
@@ -360,7 +360,7 @@ def triplet_margin_loss(
     return _of_triplets("triplet_margin_loss", operands, margin, swap, way, p=p, eps=eps)
 
 
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def triplet_margin_with_distance_loss(
     anchor: Node,
     positive: Node,

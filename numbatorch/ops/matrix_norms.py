@@ -48,7 +48,7 @@ def _reference(A: Array, *, ord: Any) -> Array:
     name="linalg_matrix_norm",
     peer="torch.linalg.matrix_norm",
 )
-@public("linalg")
+@public("linalg", remembered=True)
 def matrix_norm(
     A: Node,
     ord: Number | Literal["fro", "nuc"] = "fro",
@@ -127,7 +127,7 @@ def _extreme(x: Node, dim: int, largest: bool) -> Node:
     return reduced(find("max" if largest else "min"), x, dim)  # type: ignore[arg-type]
 
 
-@public("linalg")
+@public("linalg", remembered=True)
 def norm(
     A: Node,
     ord: Number | Literal["fro", "nuc"] | None = None,
@@ -179,7 +179,7 @@ def _cond_sample(rng: Draw) -> Any:
     name="linalg_cond",
     peer="torch.linalg.cond",
 )
-@public("linalg")
+@public("linalg", remembered=True)
 def cond(A: Node, p: Number | Literal["fro", "nuc"] | None = None) -> Node:
     """The condition number of each matrix: |A| |A^-1|, infinity of a singular one.
 

@@ -58,7 +58,7 @@ def _sample(rng: Draw) -> Any:
     dtypes=dt.PLAIN + dt.COMPLEX,
     peer="torch.nn.functional.pad",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def pad(
     input: Node,
     pad: Sequence[int],
@@ -91,7 +91,7 @@ def pad(
     return written_in_runs(input, shape, [runs_of(along) for along in places])
 
 
-@public("nt")
+@public("nt", remembered=True)
 def constant_pad_nd(input: Node, pad: Sequence[int], value: Number = 0) -> Node:
     """As `nn.functional.pad` in mode "constant"."""
     return _with_constant(input, _pairs(input.shape, integers("pad", pad)), value)

@@ -118,7 +118,7 @@ def _adaptive(
     dtypes=dt.NUMBERS,
     peer="torch.nn.functional.max_pool1d",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def max_pool1d(
     input: Node,
     kernel_size: Sizes,
@@ -159,7 +159,7 @@ def max_pool1d(
     dtypes=dt.NUMBERS,
     peer="torch.nn.functional.max_pool2d",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def max_pool2d(
     input: Node,
     kernel_size: Sizes,
@@ -200,7 +200,7 @@ def max_pool2d(
     dtypes=dt.NUMBERS,
     peer="torch.nn.functional.max_pool3d",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def max_pool3d(
     input: Node,
     kernel_size: Sizes,

@@ -71,7 +71,7 @@ def _reference_sum(spelled: str) -> Any:
 
 
 @composed(numpy=lambda a, x: np.einsum("mk,k->m", a, x), sample=_sample("mk", "k"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def mv(input: Node, vec: Node) -> Node:
     """The product of a matrix (M, K) and a vector (K,).
 
@@ -84,7 +84,7 @@ def mv(input: Node, vec: Node) -> Node:
 
 
 @composed(numpy=np.vdot, sample=_sample("k", "k"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def vdot(input: Node, other: Node) -> Node:
     """Sum of the products of the elements of two vectors, those of the first conjugated.
 
@@ -97,7 +97,7 @@ def vdot(input: Node, other: Node) -> Node:
 
 
 @composed(numpy=np.inner, sample=_sample("mk", "nk"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def inner(input: Node, other: Node) -> Node:
     """Sums of products over the last dimension of both; with a 0-d operand the product.
 
@@ -207,7 +207,7 @@ def _check_expands(operator: str, input: Node, shape: Shape) -> None:
 
 
 @composed(numpy=_reference_sum("mk,kn->mn"), sample=_sample_sum("n", "mk", "kn"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def addmm(input: Node, mat1: Node, mat2: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
     """beta * input + alpha * (mat1 @ mat2): (M, K) by (K, N); input broadcasts to (M, N).
 
@@ -220,7 +220,7 @@ def addmm(input: Node, mat1: Node, mat2: Node, *, beta: Number = 1, alpha: Numbe
 
 
 @composed(numpy=_reference_sum("mk,k->m"), sample=_sample_sum("m", "mk", "k"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def addmv(input: Node, mat: Node, vec: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
     """beta * input + alpha * (mat @ vec): (M, K) by (K,); input broadcasts to (M,)."""
     _check_rank("addmv", 2, "mat", mat)
@@ -231,7 +231,7 @@ def addmv(input: Node, mat: Node, vec: Node, *, beta: Number = 1, alpha: Number 
 @composed(
     numpy=_reference_sum("bmk,bkn->mn"), sample=_sample_sum("mn", "bmk", "bkn"), dtypes=DTYPES
 )
-@public()
+@public(remembered=True)
 def addbmm(input: Node, batch1: Node, batch2: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
     """beta * input + alpha * (the sum over the batch of batch1 @ batch2).
 
@@ -247,7 +247,7 @@ def addbmm(input: Node, batch1: Node, batch2: Node, *, beta: Number = 1, alpha: 
 @composed(
     numpy=_reference_sum("bmk,bkn->bmn"), sample=_sample_sum("n", "bmk", "bkn"), dtypes=DTYPES
 )
-@public()
+@public(remembered=True)
 def baddbmm(
     input: Node, batch1: Node, batch2: Node, *, beta: Number = 1, alpha: Number = 1
 ) -> Node:
@@ -269,7 +269,7 @@ def _check_batches(operator: str, batch1: Node, batch2: Node) -> None:
 
 
 @composed(numpy=_reference_sum("m,n->mn"), sample=_sample_sum("mn", "m", "n"), dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def addr(input: Node, vec1: Node, vec2: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
     """beta * input + alpha * outer(vec1, vec2); input broadcasts to (M, N).
 
@@ -314,7 +314,7 @@ def _kron_sample(rng: Draw) -> Any:
 
 
 @composed(numpy=np.kron, sample=_kron_sample, dtypes=DTYPES)
-@public()
+@public(remembered=True)
 def kron(input: Node, other: Node) -> Node:
     """The Kronecker product: blocks input[i, j] * other, in any number of dimensions.
 

@@ -48,7 +48,7 @@ def _flipped(x: Node, axes: set[int]) -> Node:
 
 
 @composed(numpy=lambda x, *, dims: np.flip(x, dims), sample=_of_three(dims=(0, 2)), dtypes=ANY)
-@public()
+@public(remembered=True)
 def flip(input: Node, dims: Sizes) -> Node:
     """A copy in reverse order along `dims`."""
     asked = sizes_of("flip", dims)
@@ -58,13 +58,13 @@ def flip(input: Node, dims: Sizes) -> Node:
     return views.clone.apply(_flipped(input, axes) if input.shape else input)
 
 
-@public()
+@public(remembered=True)
 def fliplr(input: Node) -> Node:
     """A copy in reverse order along dimension 1."""
     return flip(_with_rank("fliplr", input, 2), 1)
 
 
-@public()
+@public(remembered=True)
 def flipud(input: Node) -> Node:
     """A copy in reverse order along dimension 0."""
     return flip(_with_rank("flipud", input, 1), 0)
@@ -93,7 +93,7 @@ def _rolled(x: Node, shifts: dict[int, int]) -> Node:
     sample=_of_three(shifts=(2, -1), dims=(0, 2)),
     dtypes=ANY,
 )
-@public()
+@public(remembered=True)
 def roll(input: Node, shifts: Sizes, dims: Sizes = ()) -> Node:
     """Elements moved by shifts[i] along dims[i], those beyond the end to the front.
 
@@ -122,7 +122,7 @@ def roll(input: Node, shifts: Sizes, dims: Sizes = ()) -> Node:
 @composed(
     numpy=lambda x, *, k, dims: np.rot90(x, k, dims), sample=_of_three(k=3, dims=(2, 0)), dtypes=ANY
 )
-@public()
+@public(remembered=True)
 def rot90(input: Node, k: int = 1, dims: Sequence[int] = (0, 1)) -> Node:
     """A copy turned k times by a quarter in the plane of two dimensions, the first to the second.
 
@@ -157,7 +157,7 @@ def _repeats_sample(rng: Draw) -> Any:
     dtypes=ANY,
     peer="torch.Tensor.repeat",
 )
-@public("Tensor")
+@public("Tensor", remembered=True)
 def repeat(input: Node, repeats: Sizes) -> Node:
     """Copies side by side, repeats[i] of them along dimension i; new dimensions come first."""
     counts = sizes_of("repeat", repeats)
@@ -171,7 +171,7 @@ def repeat(input: Node, repeats: Sizes) -> Node:
     return reshape(out, [n * count for n, count in zip(shape, counts, strict=True)])
 
 
-@public()
+@public(remembered=True)
 def tile(input: Node, dims: Sizes) -> Node:
     """As `Tensor.repeat`, once along the leading dimensions that `dims` does not name.
 
@@ -221,7 +221,7 @@ def _shuffle_sample(rng: Draw) -> Any:
 
 
 @composed(numpy=_shuffled, sample=_shuffle_sample, dtypes=ANY)
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
     """(..., C * r * r, H, W) as (..., C, H * r, W * r): channels become pixels, r the factor.
 
@@ -246,7 +246,7 @@ def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
     return out
 
 
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def pixel_unshuffle(input: Node, downscale_factor: int) -> Node:
     """(..., C, H * r, W * r) as (..., C * r * r, H, W), what undoes `pixel_shuffle`."""
     *lead, C, H, W = _image("pixel_unshuffle", input, downscale_factor)

@@ -117,11 +117,12 @@ class Elementwise(Op):
         be computed.
         """
         dtype = a.dtype
+        found = self.quick.get(dtype)
         if (
-            b.dtype is not dtype
+            found is None
+            or b.dtype is not dtype
             or (b.shape is not a.shape and b.shape != a.shape)
             or (b.device is not a.device and b.device != a.device)
-            or dtype not in self.quick
         ):
             return None
         depth = 0 if a.buffer is not None else a.depth
@@ -131,16 +132,18 @@ class Elementwise(Op):
             return None
         required = (a.requires_grad or b.requires_grad) and self._records(dtype)
         node = _node(self, (a, b), NO_ATTRIBUTES, a, depth + 1, required)
-        return node if self.result == "same" else _truths(node)
+        return node if found is dtype else _as(node, found)
 
     def of_one(self, a: Node) -> Node | None:
         """What `promoted(a)` gives; None as above."""
+        dtype = a.dtype
+        found = self.quick.get(dtype)
         depth = 0 if a.buffer is not None else a.depth
-        if a.dtype not in self.quick or depth > DEEP:
+        if found is None or depth > DEEP:
             return None
-        required = a.requires_grad and self._records(a.dtype)
+        required = a.requires_grad and self._records(dtype)
         node = _node(self, (a,), NO_ATTRIBUTES, a, depth + 1, required)
-        return node if self.result == "same" else _truths(node)
+        return node if found is dtype else _as(node, found)
 
     def with_number(self, a: Node, number: Any, first: bool = False) -> Node | None:
         """What `promoted(a, number)` gives, the number first if it comes so; None as above.
@@ -148,15 +151,16 @@ class Elementwise(Op):
         The numbers are those that a float type holds for certain, rounded.
         """
         dtype = a.dtype
+        found = self.quick.get(dtype)
         plain = number.__class__ is float or (number.__class__ is int and -SURE < number < SURE)
         depth = 1 if a.buffer is not None else a.depth
-        if dtype.kind != "f" or dtype not in self.quick or not plain or depth > DEEP:
+        if dtype.kind != "f" or found is None or not plain or depth > DEEP:
             return None
         other = self._constant(number, a)
         inputs = (other, a) if first else (a, other)
         required = a.requires_grad and self._records(dtype)
         node = _node(self, inputs, NO_ATTRIBUTES, a, depth + 1, required)
-        return node if self.result == "same" else _truths(node)
+        return node if found is dtype else _as(node, found)
 
     def _constant(self, number: Any, like: Node) -> Node:
         """`number` in the shape, dtype and device of a node; in a loop one node for the same."""
@@ -179,11 +183,11 @@ class Elementwise(Op):
         return _MODE.grad and self.differentiable and dtype.kind in "fc"
 
     @cached_property
-    def quick(self) -> frozenset[DType]:
-        """The dtypes of operands of which the result's is known: bool, or the same."""
-        if self.result not in ("same", "bool") or self.fixed or self.attribute_names:
-            return frozenset()
-        return frozenset(self.dtypes)
+    def quick(self) -> dict[DType, DType]:
+        """The dtype of the result, by that of operands which need no promotion."""
+        if self.fixed or self.attribute_names:
+            return {}
+        return {dtype: self.result_dtype(dtype, {}) for dtype in self.dtypes}
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """Promote, broadcast, infer."""
@@ -305,10 +309,10 @@ def _node(
     return node
 
 
-def _truths(node: Node) -> Node:
-    """A new node, with truths for its elements."""
-    node.dtype = dt.bool_
-    node.requires_grad = False
+def _as(node: Node, dtype: DType) -> Node:
+    """A new node, with elements of another dtype."""
+    node.dtype = dtype
+    node.requires_grad = node.requires_grad and dtype.kind in "fc"
     return node
 
 

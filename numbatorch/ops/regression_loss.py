@@ -42,7 +42,7 @@ def _pair(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 @composed(numpy=by_elements(lambda x, y: (x - y) ** 2), sample=_pair, peer=F + "mse_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def mse_loss(
     input: Node,
     target: Node,
@@ -61,7 +61,7 @@ def mse_loss(
 
 
 @composed(numpy=by_elements(lambda x, y: np.abs(x - y)), sample=_pair, peer=F + "l1_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def l1_loss(
     input: Node,
     target: Node,
@@ -98,7 +98,7 @@ def _with(name: str, value: float) -> Callable[[Draw], tuple[list[Any], dict[str
 
 
 @composed(numpy=by_elements(_bend), sample=_with("beta", 0.75), peer=F + "smooth_l1_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def smooth_l1_loss(
     input: Node,
     target: Node,
@@ -124,7 +124,7 @@ def _huber(x: Array, y: Array, delta: float) -> Array:
 
 
 @composed(numpy=by_elements(_huber), sample=_with("delta", 0.75), peer=F + "huber_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def huber_loss(
     input: Node,
     target: Node,
@@ -166,7 +166,7 @@ def _without_mean(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 @composed(numpy=by_elements(_kl), sample=_without_mean, hides=True, peer=F + "kl_div")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def kl_div(
     input: Node,
     target: Node,
@@ -201,7 +201,7 @@ def _poisson(x: Array, y: Array) -> Array:
 
 
 @composed(numpy=by_elements(_poisson), sample=_shares, peer=F + "poisson_nll_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def poisson_nll_loss(
     input: Node,
     target: Node,
@@ -242,7 +242,7 @@ def _triple(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 @composed(numpy=by_elements(_gaussian), sample=_triple, hides=True, peer=F + "gaussian_nll_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def gaussian_nll_loss(
     input: Node,
     target: Node,
@@ -300,7 +300,7 @@ def _signs(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 @composed(numpy=by_elements(_soft_margin), sample=_signs, peer=F + "soft_margin_loss")
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def soft_margin_loss(
     input: Node,
     target: Node,
@@ -345,7 +345,7 @@ def _probabilities(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 @composed(
     numpy=by_elements(_entropy), sample=_probabilities, hides=True, peer=F + "binary_cross_entropy"
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def binary_cross_entropy(
     input: Node,
     target: Node,
@@ -386,7 +386,7 @@ def _logit_entropy(x: Array, y: Array) -> Array:
     sample=_shares,
     peer=F + "binary_cross_entropy_with_logits",
 )
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def binary_cross_entropy_with_logits(
     input: Node,
     target: Node,

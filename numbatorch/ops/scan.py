@@ -209,7 +209,7 @@ def _add_complex_powers(first: Node, second: Node) -> Node:
     return find("log").apply(exp.apply(first - top) + exp.apply(second - top)) + top
 
 
-@public()
+@public(remembered=True)
 def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     """Sum of each element and those before it along `dim`: y[i] = x[0] + ... + x[i].
 
@@ -225,7 +225,7 @@ def cumsum(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     return in_dtype("cumsum", out, dtype)
 
 
-@public()
+@public(remembered=True)
 def cumprod(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     """Product of each element and those before it along `dim`: y[i] = x[0] * ... * x[i].
 
@@ -244,7 +244,7 @@ def cumprod(input: Node, dim: int, *, dtype: Like | None = None) -> Node:
     return in_dtype("cumprod", out, dtype)
 
 
-@public()
+@public(remembered=True)
 def cummax(input: Node, dim: int) -> ValuesAndIndices:
     """Largest of each element and those before it along `dim`, and where the last of these stands.
 
@@ -256,7 +256,7 @@ def cummax(input: Node, dim: int) -> ValuesAndIndices:
     return ValuesAndIndices(*_along(cummax_, input, dim))
 
 
-@public()
+@public(remembered=True)
 def cummin(input: Node, dim: int) -> ValuesAndIndices:
     """Smallest of each element and those before it along `dim`, and where the last of these stands.
 
@@ -268,7 +268,7 @@ def cummin(input: Node, dim: int) -> ValuesAndIndices:
     return ValuesAndIndices(*_along(cummin_, input, dim))
 
 
-@public()
+@public(remembered=True)
 def logcumsumexp(input: Node, dim: int) -> Node:
     """log(exp(x[0]) + ... + exp(x[i])) along `dim`, without overflow.
 

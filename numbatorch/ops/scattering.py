@@ -36,7 +36,7 @@ from numbatorch.shape import Shape, broadcast, numel
 Number = int | float | complex
 
 
-@public()
+@public(remembered=True)
 def scatter(
     input: Node,
     dim: int,
@@ -65,7 +65,7 @@ def scatter(
     return _scattered("scatter", input, dim, index, source, way)
 
 
-@public()
+@public(remembered=True)
 def scatter_add(input: Node, dim: int, index: Node, src: Node) -> Node:
     """input with src[i][j][k] added at [index[i][j][k]][j][k] for dim 0, and so on.
 
@@ -76,7 +76,7 @@ def scatter_add(input: Node, dim: int, index: Node, src: Node) -> Node:
 
 
 @composed(numpy=given.scatter_reduce, sample=given.draw_elements, dtypes=dt.NUMBERS, call=with_dim)
-@public()
+@public(remembered=True)
 def scatter_reduce(
     input: Node,
     dim: int,
@@ -99,7 +99,7 @@ def scatter_reduce(
 
 
 @composed(numpy=given.index_reduce, sample=given.draw_slices, dtypes=dt.NUMBERS, call=with_dim)
-@public()
+@public(remembered=True)
 def index_reduce(
     input: Node,
     dim: int,
@@ -126,7 +126,7 @@ def index_reduce(
     return views.reshape.apply(out, shape=input.shape)
 
 
-@public()
+@public(remembered=True)
 def index_add(input: Node, dim: int, index: Node, source: Node, *, alpha: Number = 1) -> Node:
     """input with alpha * each slice of `source` added to the slice of `dim` that index names.
 
@@ -144,7 +144,7 @@ def index_add(input: Node, dim: int, index: Node, source: Node, *, alpha: Number
 
 
 @composed(numpy=given.index_copy, sample=given.draw_copied, dtypes=dt.PLAIN, call=with_dim)
-@public()
+@public(remembered=True)
 def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
     """input with the slices of `source` as those of dimension `dim` that index names.
 
@@ -159,7 +159,7 @@ def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
 
 
 @composed(numpy=given.index_fill, sample=given.draw_filled, dtypes=dt.PLAIN, call=with_dim)
-@public()
+@public(remembered=True)
 def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node:
     """input with `value` in the slices of dimension `dim` that index names; -1 is the last.
 
@@ -180,7 +180,7 @@ def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node
 
 
 @composed(numpy=given.put, sample=given.draw_flat, dtypes=dt.PLAIN)
-@public()
+@public(remembered=True)
 def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Node:
     """input, as if it had one dimension, with source[i] at index[i]; -1 is the last element.
 
@@ -206,7 +206,7 @@ def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Nod
 
 
 @composed(numpy=given.masked_scatter, sample=given.draw_masked, dtypes=dt.PLAIN)
-@public()
+@public(remembered=True)
 def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
     """input with the elements of `source`, in order, where the mask is True.
 
@@ -232,7 +232,7 @@ def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
 
 
 @composed(numpy=given.select_scatter, sample=given.draw_selected, dtypes=dt.PLAIN + dt.COMPLEX)
-@public()
+@public(remembered=True)
 def select_scatter(input: Node, src: Node, dim: int, index: int) -> Node:
     """input with `src` as its element `index` of dimension `dim`.
 
@@ -254,7 +254,7 @@ def select_scatter(input: Node, src: Node, dim: int, index: int) -> Node:
 
 
 @composed(numpy=given.slice_scatter, sample=given.draw_sliced, dtypes=dt.PLAIN + dt.COMPLEX)
-@public()
+@public(remembered=True)
 def slice_scatter(
     input: Node,
     src: Node,
@@ -286,7 +286,7 @@ def slice_scatter(
 
 
 @composed(numpy=given.diagonal_scatter, sample=given.draw_diagonal, dtypes=dt.PLAIN)
-@public()
+@public(remembered=True)
 def diagonal_scatter(input: Node, src: Node, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Node:
     """input with `src` (..., n) as its diagonal of two dimensions.
 

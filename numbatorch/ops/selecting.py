@@ -29,7 +29,7 @@ def with_dim(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -
     dtypes=dt.PLAIN + dt.COMPLEX,
     call=with_dim,
 )
-@public()
+@public(remembered=True)
 def index_select(input: Node, dim: int, index: Node) -> Node:
     """The elements of dimension `dim` that a 1-d tensor of integers lists.
 
@@ -52,7 +52,7 @@ def index_select(input: Node, dim: int, index: Node) -> Node:
     return views.reshape.apply(indexing.take_within.apply(blocks, rows), shape=shape)
 
 
-@public()
+@public(remembered=True)
 def gather(input: Node, dim: int, index: Node, *, sparse_grad: bool = False) -> Node:
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and so on for the others.
 
@@ -73,7 +73,7 @@ def gather(input: Node, dim: int, index: Node, *, sparse_grad: bool = False) -> 
     return views.reshape.apply(to_back(taken, axis), shape=index.shape)
 
 
-@public()
+@public(remembered=True)
 def take(input: Node, index: Node) -> Node:
     """The elements at `index` of the input as if it had one dimension; -1 is the last.
 
@@ -89,7 +89,7 @@ def take(input: Node, index: Node) -> Node:
 
 
 @composed(numpy=given.take_along_dim, sample=given.draw_along, dtypes=dt.PLAIN + dt.COMPLEX)
-@public()
+@public(remembered=True)
 def take_along_dim(input: Node, indices: Node, dim: int | None = None) -> Node:
     """As `gather`, with the other dimensions broadcast; of all elements in a row without `dim`.
 

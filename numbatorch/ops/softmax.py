@@ -145,7 +145,7 @@ def _along(op: Op, x: Node, dim: int) -> Node:
     return transpose(op.apply(transpose(x, axis, -1)), axis, -1)
 
 
-@public(*EVERYWHERE, "nn.functional", "special")
+@public(*EVERYWHERE, "nn.functional", "special", remembered=True)
 def softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     """exp(x - max) / sum(exp(x - max)) along `dim`, in `dtype` if one is given.
 
@@ -155,13 +155,13 @@ def softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     return _along(softmax_, in_dtype("softmax", input, dtype), dim)
 
 
-@public(*EVERYWHERE, "nn.functional", "special")
+@public(*EVERYWHERE, "nn.functional", "special", remembered=True)
 def log_softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
     """log(softmax(x)) along `dim`, without taking the logarithm of a rounded zero."""
     return _along(log_softmax_, in_dtype("log_softmax", input, dtype), dim)
 
 
-@public("nn.functional")
+@public("nn.functional", remembered=True)
 def softmin(input: Node, dim: int, dtype: Like | None = None) -> Node:
     """softmax(-x) along `dim`, in `dtype` if one is given.
 

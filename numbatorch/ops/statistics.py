@@ -34,7 +34,7 @@ def _narrowed(result: Node, input: Node) -> Node:
     return as_node(result, input.dtype, input.device) if input.dtype.kind == "f" else result
 
 
-@public()
+@public(remembered=True)
 def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None) -> Node:
     """Sum over `dim`; integers and bool are summed in int64.
 
@@ -45,7 +45,7 @@ def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | N
     return found if dtype is None else in_dtype("sum", found, dtype)
 
 
-@public()
+@public(remembered=True)
 def prod(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
@@ -60,7 +60,7 @@ def prod(
     return found if dtype is None else in_dtype("prod", found, dtype)
 
 
-@public()
+@public(remembered=True)
 def mean(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
@@ -68,7 +68,7 @@ def mean(
     return reduce.mean(in_dtype("mean", input, dtype), dim, keepdim)
 
 
-@public()
+@public(remembered=True)
 def var(
     input: Node,
     dim: Dims | bool = None,
@@ -119,7 +119,7 @@ def rooted(total: Node, exponent: float | None) -> Node:
     return find("where").apply(zero, 0.0, whole)
 
 
-@public()
+@public(remembered=True)
 def std(
     input: Node,
     dim: Dims | bool = None,
@@ -144,7 +144,7 @@ def _complex_moments(input: Node, dim: Dims, keepdim: bool, correction: float) -
     return spread + other, find("complex").apply(centre, imag)
 
 
-@public()
+@public(remembered=True)
 def var_mean(
     input: Node,
     dim: Dims | bool = None,
@@ -162,7 +162,7 @@ def var_mean(
     return spread, centre
 
 
-@public()
+@public(remembered=True)
 def std_mean(
     input: Node,
     dim: Dims | bool = None,
@@ -181,7 +181,7 @@ def std_mean(
     return _narrowed(rooted(spread, None), input), _narrowed(centre, input)
 
 
-@public()
+@public(remembered=True)
 def nansum(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
@@ -198,7 +198,7 @@ def nansum(
     return found if dtype is None else in_dtype("nansum", found, dtype)
 
 
-@public()
+@public(remembered=True)
 def nanmean(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
@@ -211,7 +211,7 @@ def nanmean(
     return _narrowed(reduce.reduced(moments.nanmean, _wide(given), dim, keepdim), given)
 
 
-@public()
+@public(remembered=True)
 def count_nonzero(input: Node, dim: Dims = None) -> Node:
     """How many elements over `dim` are not 0, in int64.
 
@@ -221,7 +221,7 @@ def count_nonzero(input: Node, dim: Dims = None) -> Node:
     return reduce.reduced(reduce.sum_, find("ne").apply(input, 0), dim)
 
 
-@public(*EVERYWHERE, "special")
+@public(*EVERYWHERE, "special", remembered=True)
 def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
     """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
     if input.dtype.is_complex:
@@ -240,13 +240,13 @@ def _of_complex_powers(input: Node, dim: Dims, keepdim: bool) -> Node:
     return out if keepdim else sum(out, dim)
 
 
-@public()
+@public(remembered=True)
 def amax(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Largest element; NaN wins; ties share the gradient equally."""
     return reduce.reduced(reduce.max_, input, dim, keepdim)
 
 
-@public()
+@public(remembered=True)
 def amin(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Smallest element; NaN wins; ties share the gradient equally."""
     return reduce.reduced(reduce.min_, input, dim, keepdim)
@@ -260,7 +260,7 @@ def max(input: Node, dim: Node) -> Node: ...
 def max(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
 
 
-@public()
+@public(remembered=True)
 def max(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
     """Largest element; with `dim` (values, indices) along it; with a tensor `maximum`.
 
@@ -278,7 +278,7 @@ def min(input: Node, dim: Node) -> Node: ...
 def min(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
 
 
-@public()
+@public(remembered=True)
 def min(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
     """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`."""
     return _extreme("min", reduce.min_with_index, input, dim, keepdim)
@@ -297,19 +297,19 @@ def _extreme(name: str, both: Reduction, input: Node, dim: Any, keepdim: bool) -
     return ValuesAndIndices(input, const(0, dt.int64, input.device))
 
 
-@public()
+@public(remembered=True)
 def argmax(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
     """Position of the first largest element, in row-major order where `dim` is None."""
     return reduce.reduced(reduce.argmax, input, dim, keepdim)
 
 
-@public()
+@public(remembered=True)
 def argmin(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
     """Position of the first smallest element, in row-major order where `dim` is None."""
     return reduce.reduced(reduce.argmin, input, dim, keepdim)
 
 
-@public()
+@public(remembered=True)
 def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether an element is not zero.
 
@@ -318,7 +318,7 @@ def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     return reduce.reduced(reduce.any_, _truths(input), dim, keepdim)
 
 
-@public()
+@public(remembered=True)
 def all(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether no element is zero.
 

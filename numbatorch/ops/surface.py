@@ -15,6 +15,7 @@ import numpy as np
 
 from numbatorch.errors import message, rename
 from numbatorch.graph import Node, Op, runs
+from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.signature import Parameters
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -62,7 +63,9 @@ def handles_are(kind: type) -> None:
     _handles = kind
 
 
-def public(*places: str, aliases: tuple[str, ...] = ()) -> Callable[[Function], Function]:
+def public(
+    *places: str, aliases: tuple[str, ...] = (), remembered: bool = False
+) -> Callable[[Function], Function]:
     """Decorator: users find this function on nodes at `places`, and there it takes tensors as well.
 
     Its name, without a trailing underscore, arguments, defaults and docstring are what users see,
@@ -72,11 +75,12 @@ def public(*places: str, aliases: tuple[str, ...] = ()) -> Callable[[Function], 
     Args:
         places: of PLACES; nt and Tensor unless given.
         aliases: other names of the function.
+        remembered: whether what it builds depends on its arguments alone (ops/known_calls.py).
     """
 
     def decorate(function: Function) -> Function:
         name = function.__name__.rstrip("_")
-        call = on_tensors(function, name)
+        call = on_tensors(function, name, known=KnownCalls() if remembered else None)
         if "inplace" in function.__code__.co_varnames:
             call = _with_inplace(call, name)
         for spelled in (name, *aliases):
@@ -127,7 +131,10 @@ def entered(place: str) -> dict[str, Callable[..., Any]]:
 def as_method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The method of Tensor that a public function is; but for SPREAD and SELF_AT the function."""
     if name in SPREAD:
-        method: Callable[..., Any] = on_tensors(inspect.unwrap(function), name, spread=True)
+        known = KnownCalls() if getattr(function, "known", None) else None
+        method: Callable[..., Any] = on_tensors(
+            inspect.unwrap(function), name, spread=True, known=known
+        )
         return method
     if name in SELF_AT:
         place = SELF_AT[name]
@@ -153,11 +160,14 @@ def of_nodes(function: Callable[..., Any]) -> Callable[..., Any]:
 _NUMBERS = frozenset((int, float, bool))
 
 
-def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
+def on_tensors(
+    function: Function, name: str, spread: bool = False, known: KnownCalls | None = None
+) -> Function:
     """`function` of nodes, as a function of tensors too: if one is given, results are tensors.
 
     Args:
         spread: whether the arguments after the first are the parts of the second.
+        known: the calls whose graphs are remembered.
     """
     parameters: Parameters | None = None
 
@@ -172,6 +182,10 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
             args = (args[0], args[1:])
         held: list[Any] = []
         operands: list[Any] = []
+        if known is not None:
+            asked = known.ask(args, options, _handles)
+            if asked is not None and asked.recipe is not None:
+                return _wrapped(asked.recipe.make(asked.nodes), asked.held)
         for place, value in enumerate(args):
             kind = value.__class__
             if isinstance(value, _handles):
@@ -196,8 +210,11 @@ def on_tensors(function: Function, name: str, spread: bool = False) -> Function:
             raise
         if not held:
             return out
+        if known is not None and asked is not None:
+            known.note(asked, out)
         return _handles._wrap(out, held) if isinstance(out, Node) else _wrapped(out, held)
 
+    call.known = known  # type: ignore[attr-defined]
     call.__name__ = name
     call.__annotations__ = function.__annotations__ = {
         key: text.replace("Node", "Tensor") if isinstance(text, str) else text

@@ -60,7 +60,7 @@ def _lengths(x: Array, *, ord: float, dim: int) -> Array:
     dtypes=dt.FLOATS + dt.COMPLEX,
     peer="torch.linalg.vector_norm",
 )
-@public("linalg")
+@public("linalg", remembered=True)
 def vector_norm(
     x: Node,
     ord: Number = 2,
@@ -117,7 +117,7 @@ def _squares(x: Node) -> Node:
     return real + imag
 
 
-@public()
+@public(remembered=True)
 def norm(
     input: Node,
     p: Number | Literal["fro", "nuc"] | None = "fro",

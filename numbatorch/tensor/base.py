@@ -41,6 +41,8 @@ from numbatorch.tensor.host import read_as_view, viewed_value
 from numbatorch.tensor.keep import (
     detached_later,
     forget_detached,
+    pending,
+    pending_leaves,
     refuse_traced,
     results_to_keep,
     settle_detached,
@@ -64,9 +66,6 @@ Array = np.ndarray[Any, Any]
 
 # Held while values are computed, overwritten in place, or made readable.
 running = Lock()
-
-# Leaves that have no buffer yet.
-_pending: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
 class _Limit(threading.local):
@@ -156,19 +155,22 @@ def before_replays(call: Callable[[], None]) -> None:
 
 def realize_one(node: Node) -> None:
     """What `realize_nodes` does for one node."""
-    if node.buffer is not None:
-        return
-    if _limit.updates is None:
-        device = backend(node.device)
-        done = not runs and device.realize_small(node, known=True)
-        if not done:
-            with running:
-                done = not runs and device.realize_small(node)
-        if done:
-            if detached_later:
-                settle_detached()
-            return
-    realize_nodes([node])
+    if node.buffer is None and not _known(node):
+        _realize([node])
+
+
+def _known(node: Node) -> bool:
+    """Whether a short way has computed a graph that was seen before."""
+    if _limit.updates is not None or runs:
+        return False
+    device = backend(node.device)
+    if not device.realize_small(node, known=True):
+        with running:
+            if runs or not device.realize_small(node):
+                return False
+    if detached_later:
+        settle_detached()
+    return True
 
 
 def realize_nodes(nodes: Iterable[Node]) -> None:
@@ -178,51 +180,31 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
     gradient flows through drops its inputs.
     """
     wanted = [node for node in dict.fromkeys(nodes) if node.buffer is None]
-    if not wanted:
-        return
+    if wanted and not (len(wanted) == 1 and _known(wanted[0])):
+        _realize(wanted)
+
+
+def _realize(wanted: list[Node]) -> None:
+    """Plan, and run."""
     if _limit.updates is not None:
         refuse_traced(wanted)
     with running:
         if runs:
             note_finished()
-        if len(wanted) == 1 and backend(wanted[0].device).realize_small(wanted[0]):
-            if detached_later:
-                settle_detached()
-            return
         wanted += pending_leaves(wanted)
         roots = [node for node in wanted if node.buffer is None]
         order = toposort(roots)
         kept = results_to_keep(roots, order)
-        pending: dict[Device, list[Node]] = {}
+        groups: dict[Device, list[Node]] = {}
         for node in [*roots, *kept]:
             if node.buffer is None:
-                pending.setdefault(node.device, []).append(node)
-        alone = len(pending) == 1 and not kept
-        for device, group in pending.items():
+                groups.setdefault(node.device, []).append(node)
+        alone = len(groups) == 1 and not kept
+        for device, group in groups.items():
             backend(device).realize(group, order if alone else None)
-        if _pending:
-            _pending.difference_update(wanted)
+        if pending:
+            pending.difference_update(wanted)
         settle_detached()
-
-
-def pending_leaves(roots: Iterable[Node]) -> list[Node]:
-    """Leaves that `roots` need and that were never computed: fresh parameters, as a rule.
-
-    They are computed with the first result that needs them, and kept. Left out are those that
-    depend on an argument of a function that is being traced.
-    """
-    if not _pending:
-        return []
-    found: list[Node] = []
-    traced: set[Node] = set()
-    for node in toposort(roots):
-        if node.buffer is None and (
-            node.op is BUFFER or any(operand in traced for operand in node.inputs)
-        ):
-            traced.add(node)
-        elif isinstance(node, LeafNode) and node.buffer is None:
-            found.append(node)
-    return found
 
 
 class LeafNode(Node):
@@ -391,7 +373,7 @@ class Handle:
         leaf.requires_grad = True
         leaf.owner = weakref.ref(self)
         if not realized:
-            _pending.add(leaf)
+            pending.add(leaf)
         if isinstance(self._place, Alias):
             self._place.leaf = True
         return leaf

@@ -14,6 +14,9 @@ from numbatorch.references import outside_holders
 # graph of each loss. Threads add to it while another walks a copy of it.
 detached_later: dict[weakref.ref[Node], None] = {}
 
+# Leaves of the gradient that have no buffer yet.
+pending: weakref.WeakSet[Node] = weakref.WeakSet()
+
 
 def results_to_keep(roots: Sequence[Node], order: list[Node]) -> list[Node]:
     """Unrealized results under `roots` that cost much and may be read again.
@@ -47,6 +50,26 @@ def results_to_keep(roots: Sequence[Node], order: list[Node]) -> list[Node]:
                 found.append(node)
             else:
                 held.update(node.inputs)
+    return found
+
+
+def pending_leaves(roots: Iterable[Node]) -> list[Node]:
+    """Leaves that `roots` need and that were never computed: fresh parameters, as a rule.
+
+    They are computed with the first result that needs them, and kept. Left out are those that
+    depend on an argument of a function that is being traced.
+    """
+    if not pending:
+        return []
+    found: list[Node] = []
+    traced: set[Node] = set()
+    for node in toposort(roots):
+        if node.buffer is None and (
+            node.op is BUFFER or any(operand in traced for operand in node.inputs)
+        ):
+            traced.add(node)
+        elif node.ends_gradient and node.buffer is None:
+            found.append(node)
     return found
 
 

@@ -22,7 +22,6 @@ from numbatorch.tensor.base import (
     buffer_node,
     has_history,
     host_node,
-    pending_leaves,
     realize_nodes,
 )
 from numbatorch.tensor.compiled_gradient import (
@@ -34,6 +33,7 @@ from numbatorch.tensor.compiled_gradient import (
 )
 from numbatorch.tensor.draws import Draw, take_back
 from numbatorch.tensor.guards import Guards
+from numbatorch.tensor.keep import pending_leaves
 from numbatorch.tensor.traced import (
     LEAVES_NONE,
     STAYS,

@@ -12,6 +12,7 @@ from numbatorch.backends.base import backend
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device
 from numbatorch.language.kernel import EmittedKernel, Kernel, digest
+from numbatorch.ops import known_calls
 
 _numbers = iter(range(10**6))
 
@@ -34,7 +35,8 @@ def rewritten(function: FunctionType, old: str, new: str) -> FunctionType:
 
 
 def forget_plans(device: str) -> None:
-    """Let a device plan everything anew."""
+    """Let a device plan everything anew, of graphs that are built anew."""
+    known_calls.forget()
     found = backend(Device(device))
     if isinstance(found, PlanBackend):
         found.forget_programs()

@@ -1,0 +1,207 @@
+"""What calls of a public function build is remembered: alike calls of realized tensors build alike.
+
+A composed function asks the rules of each operator that it is made of, which takes longer than many
+a kernel. A function that is marked (`surface.public(remembered=True)`) depends on its arguments
+alone: on shapes, dtypes and devices of tensors, and on other arguments by value. So from the second
+such call on its nodes are made at once. It may not draw random numbers, read values or look at who
+holds a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from numbatorch.dtype import DType, default_dtype
+from numbatorch.graph import PART, Node, Op, TupleNode, thread_mode, toposort
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
+from numbatorch.shape import Shape
+
+KEPT = 256  # calls of each function
+_MODE = thread_mode()
+_new = object.__new__
+_PLAIN = frozenset((int, bool, str, type(None)))
+_VALUES = (CONST, EMPTY, IOTA)  # what steps without operands may be
+
+Key = tuple[Any, ...]
+
+
+class Step(NamedTuple):
+    """How a node is made: its operands by number, operands of the call first."""
+
+    op: Op
+    operands: tuple[int, ...]
+    attrs: dict[str, Any]
+    shape: Shape
+    dtype: DType
+    depth: int
+    outputs: Sequence[tuple[Shape, DType]] | None
+
+
+class Recipe(NamedTuple):
+    """How the results of a call are made.
+
+    Attributes:
+        results: their numbers.
+        build: what the call gives, of the results.
+    """
+
+    steps: list[Step]
+    results: list[int]
+    build: Callable[[list[Node]], Any]
+
+    def make(self, operands: list[Node]) -> Any:
+        """What the call gives for these operands."""
+        made = list(operands)
+        device = operands[0].device
+        for op, places, attrs, shape, dtype, depth, outputs in self.steps:
+            inputs = tuple([made[i] for i in places])
+            if outputs is not None:
+                made.append(TupleNode(op, inputs, attrs, outputs, device))
+                continue
+            if op is PART:
+                made.append(inputs[0].part(attrs["index"]))  # type: ignore[attr-defined]
+                continue
+            node = _new(Node)
+            node.op = op
+            node.inputs = inputs
+            node.attrs = attrs
+            node.shape = shape
+            node.dtype = dtype
+            node.device = device
+            node.buffer = None
+            node.trace = 0
+            node.requires_grad = False
+            node.depth = depth
+            made.append(node)
+        return self.build([made[i] for i in self.results])
+
+
+_all: list[KnownCalls] = []
+
+
+def forget() -> None:
+    """Build every graph anew, as after an operator was changed."""
+    for known in _all:
+        known.recipes.clear()
+
+
+class Asked(NamedTuple):
+    """A call that may be remembered.
+
+    Attributes:
+        held: its tensors, the nodes of which are `nodes`.
+        recipe: None if it was not made before.
+    """
+
+    key: Key
+    nodes: list[Node]
+    held: list[Any]
+    recipe: Recipe | None
+
+
+class KnownCalls:
+    """Recipes of a function, by its arguments.
+
+    Attributes:
+        recipes: None for a call whose graph no recipe can say.
+    """
+
+    def __init__(self) -> None:
+        self.recipes: dict[Key, Recipe | None] = {}
+        _all.append(self)
+
+    def ask(
+        self, arguments: tuple[Any, ...], options: dict[str, Any], handles: type
+    ) -> Asked | None:
+        """What is known of a call; None if it is none that is remembered.
+
+        Args:
+            handles: the class of tensors.
+        """
+        if _MODE.trace:
+            return None
+        key: list[Any] = [default_dtype()]
+        nodes: list[Node] = []
+        held: list[Any] = []
+        for value in arguments:
+            if not _append(value, handles, key, nodes, held):
+                return None
+        for name, value in options.items():
+            key.append(name)
+            if not _append(value, handles, key, nodes, held):
+                return None
+        if not nodes:
+            return None
+        found = tuple(key)
+        return Asked(found, nodes, held, self.recipes.get(found))
+
+    def note(self, asked: Asked, out: Any) -> None:
+        """Remember what the function has built, if a recipe can say it."""
+        if asked.key in self.recipes:
+            return
+        if len(self.recipes) >= KEPT:
+            self.recipes.clear()
+        self.recipes[asked.key] = _recipe(asked.nodes, out)
+
+
+def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: list[Any]) -> bool:
+    """Append what a call depends on in an argument; False where the call is not remembered."""
+    kind = value.__class__
+    if isinstance(value, handles):
+        node = value.node  # type: ignore[attr-defined]
+        if node.op is not BUFFER or node.buffer is None or node.requires_grad:
+            return False
+        held.append(value)
+        nodes.append(node)
+        key.append(node.shape)
+        key.append(node.dtype)
+        key.append(node.device)
+    elif kind in _PLAIN:
+        key.append(kind)
+        key.append(value)
+    elif kind is float:
+        key.append(repr(value))  # 0.0 equals -0.0, and NaN nothing
+    elif kind is tuple or kind is list:
+        key.append(kind)
+        key.append(len(value))
+        for item in value:
+            if not _append(item, handles, key, nodes, held):
+                return False
+    else:
+        return False
+    return True
+
+
+def _recipe(operands: list[Node], out: Any) -> Recipe | None:
+    """How `out` is made of the operands of a call; None where that cannot be said."""
+    results: list[Node] = list(out) if isinstance(out, tuple) else [out]
+    if len(set(operands)) < len(operands) or not all(isinstance(x, Node) for x in results):
+        return None
+    device = operands[0].device
+    number = {node: i for i, node in enumerate(operands)}
+    steps = []
+    for node in toposort(results):
+        if node in number:
+            continue
+        foreign = node.buffer is not None or not (node.inputs or node.op in _VALUES)
+        marked = node.requires_grad or hasattr(node, "hooks") or node.trace
+        if foreign or marked or type(node) not in (Node, TupleNode) or node.device != device:
+            return None
+        outputs = node.outputs if isinstance(node, TupleNode) else None
+        places = tuple(number[x] for x in node.inputs)
+        steps.append(Step(node.op, places, node.attrs, node.shape, node.dtype, node.depth, outputs))
+        number[node] = len(number)
+    return Recipe(steps, [number[node] for node in results], _builder(out))
+
+
+def _builder(out: Any) -> Callable[[list[Node]], Any]:
+    """What makes of results what `out` is of its own."""
+    if isinstance(out, Node):
+        return _only
+    kind = type(out)
+    return (lambda made: kind(*made)) if hasattr(kind, "_fields") else tuple
+
+
+def _only(made: list[Node]) -> Node:
+    return made[0]

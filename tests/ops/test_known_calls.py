@@ -1,0 +1,165 @@
+"""What a remembered call builds is what its function builds, node by node (ops/known_calls.py)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+import numbatorch.nn.functional as F
+from numbatorch.backends.planned import structure
+from numbatorch.graph import Node, toposort
+from numbatorch.ops import known_calls
+from numbatorch.ops.composed import Composed
+from numbatorch.ops.drawing import Draw
+from numbatorch.ops.families import all_ops
+from numbatorch.ops.known_calls import KnownCalls, Recipe
+from numbatorch.tensor import Tensor
+from numbatorch.testing.cases import draw, dtypes_of
+
+REMEMBERED = [
+    op for op in all_ops() if isinstance(op, Composed) and getattr(op.public, "known", None)
+]
+
+CALLS = """
+t.sum(x, 1) | t.sum(x, dim=(0, 1), keepdim=True) | t.mean(x, 0) | t.amax(x) | x.max()
+t.argmin(x, 1, True) | t.all(b, 0) | t.std(x, correction=0) | t.clamp(x, -1, 0.5) | x.clamp(max=y)
+t.roll(x, (1, -2), (0, 1)) | x.flip(0, 1) | x.repeat(2, 1, 1) | t.tril(x, -1) | t.diag(x, 1)
+t.cat([x, y], 1) | t.stack((x, y), -1) | t.cat([x, i]) | F.pad(x, [1, 2], value=-0.0)
+F.pad(x[None].clone().realize(), [1, 1], "circular") | t.cumsum(x, 1) | t.diff(x) | t.norm(x)
+t.linalg.norm(x, 1, 0) | F.layer_norm(x, (4,)) | F.softmax(x, -1) | t.mv(x, x[0].clone().realize())
+F.mse_loss(x, y) | t.index_select(x, 1, i[0].clone().realize()) | t.gather(x, 1, i)
+x.scatter(1, i, y) | t.kron(x, y) | F.normalize(x) | t.count_nonzero(i, 1) | t.amin(i, 0)
+"""
+TWO = """
+t.max(x, 1) | x.min(0) | t.cummax(x, 0) | t.meshgrid(x[0].clone().realize(), y[0].clone().realize())
+t.var_mean(x, 1)
+"""
+
+
+def each_call(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line]
+    return [call.strip() for line in lines for call in line.split("|")]
+
+
+def operands(seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((2, 3, 4), dtype=np.float32)
+    found = {"x": x, "y": y, "i": rng.integers(0, 3, (3, 4)), "b": x > 0}
+    return {name: nt.tensor(array, device="cpu").realize() for name, array in found.items()}
+
+
+def graph(found: Any) -> tuple[Any, list[int]]:
+    """The structure of what a call gives, and which buffers it reads."""
+    results = found if isinstance(found, tuple | list) else (found,)
+    nodes = [x.node if isinstance(x, Tensor) else x for x in results]
+    assert all(isinstance(node, Node) for node in nodes)
+    key, leaves = structure(toposort(nodes), nodes)
+    return (key, [node.requires_grad for node in nodes]), [id(leaf.buffer) for leaf in leaves]
+
+
+@pytest.mark.parametrize("text", each_call(CALLS + TWO))
+def test_a_remembered_call_builds_the_same_graph(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    def counted(own: Callable[..., Any]) -> Callable[..., Any]:
+        def make(recipe: Any, nodes: list[Node]) -> Any:
+            nonlocal made
+            made += 1
+            return own(recipe, nodes)
+
+        return make
+
+    call = compile(text, text, "eval")
+
+    def run(seed: int) -> Any:
+        return eval(call, {"t": nt, "F": F, **operands(seed)})
+
+    run(0)
+    fresh = run_without(monkeypatch, lambda: graph(run(1))[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "make", counted(Recipe.make))
+        found = run(2)
+    assert made, "nothing was remembered"
+    assert graph(found)[0] == fresh
+    expected = run_without(monkeypatch, lambda: run(2))
+    for ours, other in zip(as_tuple(found), as_tuple(expected), strict=True):
+        assert type(found) is type(expected)
+        np.testing.assert_array_equal(ours.numpy(), other.numpy())
+
+
+def as_tuple(found: Any) -> tuple[Any, ...]:
+    return tuple(found) if isinstance(found, tuple | list) else (found,)
+
+
+def run_without(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any:
+    """What a call gives when no call is remembered."""
+    with monkeypatch.context() as patch:
+        patch.setattr(KnownCalls, "ask", lambda *_args: None)
+        return call()
+
+
+@pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in REMEMBERED])
+def test_samples_of_remembered_functions_build_the_same_graph(
+    op: Composed, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for dtype in dtypes_of(op)[:3]:
+        case = draw(op, Draw(seed), dtype)
+        if case is None:
+            continue
+        tensors = [Tensor(node).realize() for node in case.nodes("cpu")]
+
+        def run(tensors: list[Tensor] = tensors, attrs: dict[str, Any] = case.attrs) -> Any:
+            return call_public(op, tensors, attrs)
+
+        expected = run_without(monkeypatch, lambda run=run: graph(run()))
+        run()
+        assert graph(run()) == expected
+
+
+def test_numbers_that_are_equal_are_different_arguments() -> None:
+    x = nt.ones(2, 2, device="cpu").realize()
+    ends = [nt.clamp(x, end).dtype.name for end in (1, 1.0, True) for _ in range(2)]
+    whole = nt.ones(2, 2, dtype=nt.int64, device="cpu").realize()
+    ints = [nt.clamp(whole, end).dtype.name for end in (1, 1.0, 1) for _ in range(2)]
+    assert ends == ["float32"] * 6
+    assert ints == ["int64", "int64", "float32", "float32", "int64", "int64"]
+    zeros = [F.pad(x, [1, 0], value=end) for end in (0.0, -0.0) for _ in range(2)]
+    signs = [bool(np.signbit(found.numpy()[0, 0])) for found in zeros]
+    assert signs == [False, False, True, True]
+
+
+def test_gradients_and_modes_are_those_of_the_call() -> None:
+    x = nt.ones(2, 2, device="cpu").realize()
+    nt.roll(x, 1, 0)
+    assert not nt.roll(x, 1, 0).requires_grad
+    y = nt.ones(2, 2, device="cpu", requires_grad=True)
+    nt.roll(y, 1, 0).sum().backward()
+    assert y.grad is not None and (y.grad == 1).all()
+    whole = nt.ones(2, 2, dtype=nt.int64, device="cpu").realize()
+    before = nt.mean(whole, dtype=nt.float32), nt.logsumexp(whole, 0)
+    nt.set_default_dtype(nt.float64)
+    try:
+        assert nt.logsumexp(whole, 0).dtype is nt.float64
+    finally:
+        nt.set_default_dtype(nt.float32)
+    assert before[1].dtype is nt.float32
+
+
+@pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in REMEMBERED])
+def test_what_is_marked_can_be_remembered(op: Composed, seed: int) -> None:
+    """A function that makes tables of its own, such as bands, asks in vain."""
+    known_calls.forget()
+    for number in range(20):
+        case = draw(op, Draw(seed + number), dtypes_of(op)[0])
+        if case is not None:
+            call_public(op, [Tensor(node).realize() for node in case.nodes("cpu")], case.attrs)
+    assert any(op.public.known.recipes.values())  # type: ignore[attr-defined]
+
+
+def call_public(op: Composed, tensors: list[Tensor], attrs: dict[str, Any]) -> Any:
+    """What the public function gives for a sample."""
+    return op.public(*tensors, **attrs) if op.call is None else op.call(op.public, tensors, attrs)
