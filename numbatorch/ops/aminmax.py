@@ -8,11 +8,10 @@ import numpy as np
 
 from numbatorch.dtype import NUMBERS, bool_, uint8
 from numbatorch.graph import Node
+from numbatorch.ops.extremes import RANGE
 from numbatorch.ops.operands import as_node
 from numbatorch.ops.reduce import max_, min_, reduced_parts, sample
-from numbatorch.ops.reduction import State, highest, lowest, reduction, word_of
-from numbatorch.ops.scalar import Scalar
-from numbatorch.ops.scalar_combine import larger, smaller
+from numbatorch.ops.reduction import reduction
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape
 
@@ -26,25 +25,7 @@ class AminmaxResult(NamedTuple):
     max: Node
 
 
-def _step(low: Scalar, high: Scalar, x: Scalar, index: Scalar) -> tuple[Scalar, Scalar]:
-    return smaller(low, x), larger(high, x)
-
-
-def _merge(
-    low: Scalar, high: Scalar, other_low: Scalar, other_high: Scalar
-) -> tuple[Scalar, Scalar]:
-    return smaller(low, other_low), larger(high, other_high)
-
-
-_RANGE = State(
-    _merge,
-    lambda word: (highest(word), lowest(word)),
-    lambda dtype: (word_of(dtype),) * 2,
-    _step,
-)
-
-
-@reduction(_RANGE, result=lambda dtype: (dtype, dtype), dtypes=NUMBERS, empty=False)
+@reduction(RANGE, result=lambda dtype: (dtype, dtype), dtypes=NUMBERS, empty=False)
 def aminmax_(x: Array, *, dims: Shape) -> tuple[Array, Array]:
     """Smallest and largest element over `dims`; NaN wins. Ties share the gradient equally."""
     return np.min(x, axis=dims, keepdims=True), np.max(x, axis=dims, keepdims=True)

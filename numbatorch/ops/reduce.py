@@ -12,6 +12,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, Op, find
+from numbatorch.ops.extremes import LARGEST, SMALLEST
 from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
 from numbatorch.ops.reduction import Reduction, State, highest, lowest, reduction, word_of
 from numbatorch.ops.registry import view
@@ -45,8 +46,6 @@ def _times(product: Scalar, other: Scalar) -> Scalar:
 
 
 PRODUCT = State(_times, lambda word: (1,), wide_word)
-LARGEST = State(larger, lambda word: (lowest(word),))
-SMALLEST = State(smaller, lambda word: (highest(word),))
 
 
 def sample(rng: Draw) -> Any:
@@ -213,9 +212,9 @@ def _index(best: Scalar, at: Scalar, count: Scalar) -> Scalar:
     return at
 
 
-_LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=larger)
+_LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=LARGEST)
 _SMALLEST_AT = State(
-    _first_smallest, lambda word: (highest(word), 0), with_index_word, extreme=smaller
+    _first_smallest, lambda word: (highest(word), 0), with_index_word, extreme=SMALLEST
 )
 
 

@@ -68,14 +68,16 @@ class State:
     Attributes:
         merge: (*state, *state) -> state of both parts together. In a scan the first part stands
             before the second; in a reduction they may lie between each other.
-        init: dtype of the first word -> the number that each word of a state of nothing is.
+        init: dtype of the first word -> the number that each word of a state of nothing is; those
+            beyond the words do not count.
         words: dtype of the elements -> dtypes of the words.
         step: (*state, x, index) -> state with the element x, whose row-major number is index. By
             default (x,), or (x, index) if that is two words, is a state, and merged.
         finish: (*state, count) -> the result of count elements, or a tuple of results; by default
             the words. The count is of the dtype of the first word.
-        extreme: `larger` or `smaller` where the words are that of all elements, and the place of
-            the first that equals it: what stands before it need not be looked at one by one.
+        extreme: the state of a largest or a smallest element where the words are that of all
+            elements, and the place of the first that equals it: what stands before it need not be
+            looked at one by one.
     """
 
     merge: Function
@@ -83,7 +85,7 @@ class State:
     words: Callable[[DType], tuple[DType, ...]] = _alone
     step: Function | None = None
     finish: Function | None = None
-    extreme: Form | None = None
+    extreme: State | None = None
 
     @property
     def plain(self) -> bool:
@@ -94,7 +96,7 @@ class State:
         """The state of nothing, of elements of `dtype`."""
         words = self.words(dtype)
         numbers = self.init(words[0])
-        return [builder.const(n, word) for n, word in zip(numbers, words, strict=True)]
+        return [builder.const(n, word) for n, word in zip(numbers, words, strict=False)]
 
     def stepped(
         self,
@@ -120,6 +122,16 @@ class State:
     ) -> list[Value]:
         """The state of both parts."""
         return _expanded(builder, self.merge, [*state, *other], attrs, state)
+
+    def finished(
+        self, builder: Program, state: Sequence[Value], count: Value, attrs: dict[str, Any]
+    ) -> tuple[Operand, ...]:
+        """The results over `count` elements, in whatever dtypes they come; or else the words."""
+        if self.finish is None:
+            return tuple(state)
+        number = builder.cast(count, state[0].dtype)
+        found = _call(builder, self.finish, [*state, number], attrs)
+        return found if isinstance(found, tuple) else (found,)
 
 
 def _call(
@@ -241,11 +253,7 @@ class Reduction(Op):
         """The results over `count` elements of `dtype`, each rounded to its own dtype."""
         result = self.result(dtype)
         dtypes = (result,) if isinstance(result, DType) else result
-        found: Operand = tuple(state[: len(dtypes)])
-        if self.state.finish is not None:
-            number = builder.cast(count, state[0].dtype)
-            found = _call(builder, self.state.finish, [*state, number], attrs)
-        values = found if isinstance(found, tuple) else (found,)
+        values = self.state.finished(builder, state, count, attrs)[: len(dtypes)]
         return [
             builder.cast(v if isinstance(v, Value) else builder.const(v, d.compute), d)
             for v, d in zip(values, dtypes, strict=True)

@@ -11,7 +11,7 @@ from numbatorch.passes.emit_walk import BLOCK, CHUNK, GROUP, MAX_GROUPS, Walk
 from numbatorch.passes.target import Grid
 from numbatorch.shape import numel
 
-SEARCHED = 256  # elements that are searched for one
+SEARCHED = 512  # elements that are searched for one
 
 Kernel = tuple[EmittedKernel, list[Any], Grid]
 Scratch = Callable[[int], Any]
@@ -82,35 +82,28 @@ class Row:
         Extremes are vector code, and elements of one block only are compared one by one.
         """
         walk, state = self.walk, self.walk.state
-
-        def block(size: str) -> list[str]:
-            lines, value = walk.element("at")
-            return [
-                *state.begin_extreme("top"),
-                f"for i in range({size}):",
-                "    at = ahead + i",
-                *indent([*lines, *state.extreme("top", value)], 1),
-                *state.step(self.best, "top", f"{first} + ahead"),
-            ]
-
+        extreme = state.extreme()
+        top = extreme.names("top")
         lines, value = walk.element("at")
-        named, test = state.equals(self.best[0], value)
+        finish, found = extreme.value(top)
+        named, equal, both_nan = state.equals(self.best[0], value)
         return [
             "ahead = 0",
-            f"while ahead + {SEARCHED} <= {count}:",
-            *indent(block(str(SEARCHED)), 1),
+            f"while ahead < {count}:",
+            *indent(extreme.begin(top), 1),
+            f"    for i in range(min({SEARCHED}, {count} - ahead)):",
+            "        at = ahead + i",
+            *indent([*lines, *extreme.step(top, value, "at")], 2),
+            *indent([*finish, *state.step(self.best, found, f"{first} + ahead")], 1),
             f"    ahead += {SEARCHED}",
-            f"if ahead < {count}:",
-            *indent(block(f"{count} - ahead"), 1),
             f"ahead = {self.best[1]} - ({first})",
             f"if ahead >= 0 and ahead < {count}:",
             f"    many = min({SEARCHED}, {count} - ahead)",
-            "    nearest = many",
-            "    for i in range(many):",
-            "        at = ahead + i",
-            *indent([*lines, *named], 2),
-            f"        nearest = min(nearest, select({test}, i, many))",
-            "    if nearest < many:",
+            f"    if {self.best[0]} == {self.best[0]}:",
+            *indent(_find_first([*lines, *named], equal), 2),
+            "    else:",
+            *indent(_find_first([*lines, *named], both_nan), 2),
+            f"    if nearest < {BLOCK}:",
             "        at = ahead + nearest",
             *indent([*lines, *named], 2),
             f"        {self.best[0]} = word",
@@ -134,6 +127,30 @@ class Row:
             "    half = half // 2",
             *state.load(self.best, self.walk.places("side", "0")),
         ]
+
+
+def _find_first(element: Sequence[str], test: str) -> list[str]:
+    """Statements that find the first of `many` elements from `ahead` on which pass a test.
+
+    It is number `nearest` from `ahead` on, which is moved to the block of BLOCK that has it; if
+    there is none, `nearest` is BLOCK. Whether a block has one takes less than which one it is.
+    """
+    return [
+        "hits = int32(0)",
+        "end = ahead + many",
+        f"while ahead + {BLOCK} <= end and hits == 0:",
+        f"    for i in range({BLOCK}):",
+        "        at = ahead + i",
+        *indent(element, 2),
+        f"        hits = int32(hits + select({test}, int32(1), int32(0)))",
+        f"    ahead += {BLOCK}",
+        f"ahead -= {BLOCK} if hits > 0 else 0",
+        f"nearest = int32({BLOCK})",
+        f"for i in range(min({BLOCK}, end - ahead)):",
+        "    at = ahead + i",
+        *indent(element, 1),
+        f"    nearest = int32(min(nearest, select({test}, int32(i), int32({BLOCK}))))",
+    ]
 
 
 def block_parameters(walk: Walk) -> list[tuple[str, Any]]:

@@ -26,17 +26,25 @@ def _digest(state: State) -> str:
 class StateText:
     """The text of a record's functions for one node.
 
+    Args:
+        state: instead of the record's own.
+        stem: of its variables, which tells them from those of other states.
+
     Attributes:
         words: dtypes of the state.
     """
 
-    def __init__(self, target: Target, core: Node) -> None:
+    def __init__(
+        self, target: Target, core: Node, state: State | None = None, stem: str = ""
+    ) -> None:
         assert isinstance(core.op, Reduction)
         self.target = target
         self.core = core
         self.op = core.op
+        self.state = state or core.op.state
+        self._stem = stem
         self.element = core.inputs[0].dtype
-        self.words = self.op.state.words(self.element)
+        self.words = self.state.words(self.element)
         self._attrs = {k: v for k, v in core.attrs.items() if k != "dims"}
         self._numbers = {k: v for k, v in self._attrs.items() if is_number(v)}
 
@@ -59,18 +67,18 @@ class StateText:
     def key(self) -> str:
         """All that the text depends on."""
         attrs = {k: "" if k in self._numbers else repr(v) for k, v in self._attrs.items()}
-        state = self.op.state
+        state = self.state
         words = ",".join(word.name for word in self.words)
         begun = [value.name for value in state.begun(Builder(), self.element)]
         kinds = [self._dtype(v).name for v in self._numbers.values()]
-        extreme = state.extreme and state.extreme.name
-        return digest(_digest(state), words, repr(begun), repr(attrs), repr(kinds), repr(extreme))
+        extreme = "" if state.extreme is None else _digest(state.extreme)
+        return digest(_digest(state), words, repr(begun), repr(attrs), repr(kinds), extreme)
 
     def _dtype(self, value: Any) -> DType:
         return self.target.real if isinstance(value, float) else dt.int64
 
     def _builder(self, prefix: str) -> tuple[Builder, dict[str, Any]]:
-        builder = Builder(self.target.scalars, prefix=prefix)
+        builder = Builder(self.target.scalars, prefix=self._stem + prefix)
         attrs = dict(self._attrs)
         for key, value in self._numbers.items():
             attrs[key] = builder.input(f"at_{key}", self._dtype(value))
@@ -81,7 +89,7 @@ class StateText:
 
     def begin(self, names: Sequence[str]) -> list[str]:
         """Statements that make the words a state of nothing."""
-        begun = self.op.state.begun(Builder(), self.element)
+        begun = self.state.begun(Builder(), self.element)
         return [f"{n} = {value.name}" for n, value in zip(names, begun, strict=True)]
 
     def _stepped(self, names: Sequence[str]) -> tuple[Builder, list[Value], list[Value]]:
@@ -89,7 +97,7 @@ class StateText:
         state = self._inputs(builder, names)
         x = builder.input("x", self.element.compute)
         index = builder.input("position", dt.int64)
-        return builder, state, self.op.state.stepped(builder, state, x, index, attrs)
+        return builder, state, self.state.stepped(builder, state, x, index, attrs)
 
     def step(self, names: Sequence[str], x: str, position: str) -> list[str]:
         """Statements that take the element `x` in, whose row-major number is `position`."""
@@ -99,26 +107,28 @@ class StateText:
             lines.append(f"position = {position}")
         return [*lines, *_assigned(builder, state, results)]
 
-    def begin_extreme(self, name: str) -> list[str]:
-        """Statement that makes a word the extreme of no elements."""
-        begun = self.op.state.begun(Builder(), self.element)
-        return [f"{name} = {begun[0].name}"]
+    def extreme(self) -> StateText:
+        """The text of the state that finds the extreme, of elements as this one's."""
+        state = self.state.extreme
+        assert state is not None
+        return StateText(self.target, self.core, state, "t")
 
-    def extreme(self, name: str, x: str) -> list[str]:
-        """Statements that take the element `x` into an extreme."""
-        builder, _attrs = self._builder("tv")
-        word = builder.input(name, self.words[0])
-        value = builder.cast(builder.input("x", self.element.compute), self.words[0])
-        assert self.op.state.extreme is not None
-        found = builder.expand(self.op.state.extreme, [word, value], {})
-        return [f"x = {x}", *_assigned(builder, [word], [found])]
+    def value(self, names: Sequence[str]) -> tuple[list[str], str]:
+        """Statements that finish the words of an extreme, and the text of what it is."""
+        builder, attrs = self._builder("wv")
+        state = self._inputs(builder, names)
+        found = self.state.finished(builder, state, builder.const(0, dt.int64), attrs)[0]
+        return print_numba(builder, [found]), found.name
 
-    def equals(self, name: str, x: str) -> tuple[list[str], str]:
-        """Statements that name the element `x` a word, and the test whether it is a given one."""
+    def equals(self, name: str, x: str) -> tuple[list[str], str, str]:
+        """Statements that name the element `x` a word, and the tests whether it is a given one.
+
+        The second test is for a given NaN.
+        """
         builder, _attrs = self._builder("ev")
         value = builder.cast(builder.input("x", self.element.compute), self.words[0])
         lines = [f"x = {x}", *print_numba(builder, [value]), f"word = {value.name}"]
-        return lines, f"(word == {name}) | ((word != word) & ({name} != {name}))"
+        return lines, f"word == {name}", "word != word"
 
     def needs_position(self) -> bool:
         """Whether the step looks at the number of its element."""
@@ -150,7 +160,7 @@ class StateText:
         builder, attrs = self._builder("mv")
         target = self._inputs(builder, into)
         state = target if before is None else self._inputs(builder, before)
-        results = self.op.state.merged(builder, state, self._inputs(builder, other), attrs)
+        results = self.state.merged(builder, state, self._inputs(builder, other), attrs)
         return _assigned(builder, target, results)
 
     def finish(self, names: Sequence[str], count: str) -> tuple[list[str], list[str]]:
