@@ -427,17 +427,22 @@ def reachable(values: Sequence[Value], roots: Sequence[Value] | None) -> list[Va
     return [v for v in steps if id(v) in needed]
 
 
-def print_numba(program: Program, roots: Sequence[Value] | None = None) -> list[str]:
+def print_numba(
+    program: Program, roots: Sequence[Value] | None = None, ordered: bool = False
+) -> list[str]:
     """The program as statements of kernels' language, one assignment a line.
 
     Args:
         roots: the values that the kernel uses; all by default.
+        ordered: whether no sum may be reordered.
     """
     lines = []
     for value in reachable(program.instructions, roots):
         primitive = PRIMITIVES[value.op]
         named = value.payload if value.op == "round" else value.dtype
         name = "bool_" if named is dt.bool_ else named.name
+        if ordered and value.op == "add_reassoc":
+            primitive = PRIMITIVES["add"]
         text = primitive.numba.format(*(a.name for a in value.args), dtype=name)
         if primitive.widens and value.dtype.kind in "iu" and value.dtype.itemsize < 8:
             text = f"{value.dtype.name}({text})"

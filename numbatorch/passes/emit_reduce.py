@@ -19,6 +19,7 @@ from numbatorch.passes.emit_share import (
     Scratch,
     block_parameters,
     chunk_states,
+    column_block,
     find_block,
     group_element,
     group_grid,
@@ -31,6 +32,8 @@ from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import numel
 
 FAR = 1024  # elements of a column that one state takes in
+ROWS = 4  # that are taken into the states of columns at once
+SHORT = 12  # statements of a row at most, to be written down for each of them
 
 
 def reduction(
@@ -82,34 +85,22 @@ def _rows(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
 
 def _columns(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
     state, best = walk.state, walk.state.names("best")
-    kept, names = walk.kept_names(), walk.reduced_names()
+    kept = walk.kept_names()
+    block = column_block(walk, parts)
 
     def body() -> list[str]:
         places = walk.places("side", "i")
         counted = state.needs_position()
-        lines: list[str] = []
-        for i, name in enumerate(names):
-            lines += indent([f"for {name} in range(r{i}):"], i)
-        inner = [
-            *walk.at_elements(names),
-            "for i in range(count):",
-            *indent(state.load(best, places), 1),
-            *indent(walk.visit(best, "i", "position_0", along_kept=True), 1),
-            *indent(state.store(places, best), 1),
-            *(["position_0 += 1"] if counted else []),
-            *(_fold(walk) if far else []),
-        ]
-        lines += indent(inner, len(names))
         whole = walk.places("whole", "i")
         return [
-            *(f"{name} = {name} + part * {BLOCK}" for stem in stems for name in state.names(stem)),
-            *find_block(walk),
+            *(f"{name} = {name} + part * block" for stem in stems for name in state.names(stem)),
+            *find_block(walk, "block"),
             "    for i in range(count):",
             *indent(state.begin(places), 2),
             *(indent(state.begin(whole), 2) if far else []),
             *(["    position_0 = 0"] if counted else []),
             *(["    pending = 0"] if far else []),
-            *indent(lines, 1),
+            *indent(_down_columns(walk, far, counted), 1),
             "    for i in range(count):",
             f"        result_number = line * width + {kept[-1]} + i",
             *indent(state.load(best, places), 2),
@@ -119,11 +110,55 @@ def _columns(walk: Walk, parts: int, scratch: Scratch) -> Kernel:
 
     far = walk.size > FAR
     stems = ("side", "whole") if far else ("side",)
-    extra = [*block_parameters(walk), ("size: int", walk.size)]
+    extra = [*block_parameters(walk), ("size: int", walk.size), ("block: int", block)]
     for stem in stems:
-        extra += [(text, scratch(parts * BLOCK * 8)) for text in walk.memory(stem)]
+        extra += [(text, scratch(parts * block * 8)) for text in walk.memory(stem)]
     form = "columns, far" if far else "columns"
     return *walk.kernel(form, extra, body), Grid(numel(walk.extents.kept))
+
+
+def _down_columns(walk: Walk, far: bool, counted: bool) -> list[str]:
+    """Statements that take all elements into the states of a block of columns, rows at a time.
+
+    A state is read and written once for several rows where the statements of a row are few.
+    """
+    names = walk.reduced_names()
+    at, size = names[-1], f"r{walk.depth}"
+    together = ROWS if len(walk.visit(walk.state.names("best"), "i", "0", True)) <= SHORT else 1
+
+    def rows(count: int) -> list[str]:
+        return [
+            *_take_rows(walk, count),
+            *([f"position_0 += {count}"] if counted else []),
+            *(_fold(walk, count) if far else []),
+            f"{at} += {count}",
+        ]
+
+    lines = [f"{at} = 0"]
+    for count in dict.fromkeys((together, 1)):
+        lines += [f"while {at} + {count} <= {size}:", *indent(rows(count), 1)]
+    for i, name in reversed(list(enumerate(names[:-1]))):
+        lines = [f"for {name} in range(r{i}):", *indent(lines, 1)]
+    return lines
+
+
+def _take_rows(walk: Walk, count: int) -> list[str]:
+    """Statements that take `count` rows, from the innermost index on, into a block of states."""
+    state, best = walk.state, walk.state.names("best")
+    *outer, at = walk.reduced_names()
+    places = walk.places("side", "i")
+    pointers = range(len(walk.extents.reduced_strides))
+    starts, steps = [], []
+    for row in range(count):
+        starts += [*walk.at_elements([*outer, f"({at} + {row})"])]
+        starts += [f"row{row}_{n} = pp{n}" for n in pointers]
+        steps += [f"pp{n} = row{row}_{n}" for n in pointers]
+        steps += walk.visit(best, "i", f"position_0 + {row}", along_kept=True)
+    return [
+        *starts,
+        "for i in range(count):",
+        *indent([*state.load(best, places), *steps, *state.store(places, best)], 1),
+    ]
 
 
 def _merged(walk: Walk, places: Sequence[str]) -> list[str]:
@@ -132,16 +167,16 @@ def _merged(walk: Walk, places: Sequence[str]) -> list[str]:
     return [*walk.state.load(other, places), *walk.state.merge(walk.state.names("best"), other)]
 
 
-def _fold(walk: Walk) -> list[str]:
-    """Statements that merge the states of FAR elements into those of all before.
+def _fold(walk: Walk, count: int) -> list[str]:
+    """Statements after `count` elements: the states of FAR of them merge into those before.
 
     Roundings add up over as many elements as go into one state.
     """
     state, best = walk.state, walk.state.names("best")
     places, whole = walk.places("side", "i"), walk.places("whole", "i")
     return [
-        "pending += 1",
-        f"if pending == {FAR}:",
+        f"pending += {count}",
+        f"if pending >= {FAR}:",
         "    pending = 0",
         "    for i in range(count):",
         *indent(state.load(best, places), 2),

@@ -11,6 +11,7 @@ from numbatorch.passes.emit_walk import BLOCK, CHUNK, GROUP, MAX_GROUPS, Walk
 from numbatorch.passes.target import Grid
 from numbatorch.shape import numel
 
+WIDE = 512  # states of neighbouring results that a CPU thread keeps at most
 SEARCHED = 512  # elements that are searched for one
 
 Kernel = tuple[EmittedKernel, list[Any], Grid]
@@ -159,16 +160,26 @@ def block_parameters(walk: Walk) -> list[tuple[str, Any]]:
     return [("total: int", numel(kept[:-1])), ("width: int", kept[-1])]
 
 
-def find_block(walk: Walk) -> list[str]:
+def column_block(walk: Walk, parts: int) -> int:
+    """How many neighbouring results a thread takes at once: many, but all threads get some.
+
+    Long stretches of rows come faster out of memory. A result does not depend on its neighbours.
+    """
+    kept = walk.extents.kept
+    wanted = -(-kept[-1] * numel(kept[:-1]) // parts)
+    return max(min(-(-wanted // BLOCK) * BLOCK, WIDE), BLOCK)
+
+
+def find_block(walk: Walk, block: str = str(BLOCK)) -> list[str]:
     """Loop over a thread's blocks of `count` neighbouring results: puts `b<n>` at the first."""
     kept = walk.kept_names()
     return [
-        f"blocks = (width + {BLOCK - 1}) // {BLOCK}",
+        f"blocks = (width + {block} - 1) // {block}",
         "lo, hi = share(total * blocks, part, parts)",
         "for unit in range(lo, hi):",
         "    line = unit // blocks",
-        f"    {kept[-1]} = (unit - line * blocks) * {BLOCK}",
-        f"    count = min(width - {kept[-1]}, {BLOCK})",
+        f"    {kept[-1]} = (unit - line * blocks) * {block}",
+        f"    count = min(width - {kept[-1]}, {block})",
         *indent(walk.split_number("line", kept[:-1], "k", "k"), 1),
         *indent(walk.at_result(kept), 1),
     ]

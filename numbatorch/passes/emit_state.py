@@ -99,13 +99,19 @@ class StateText:
         index = builder.input("position", dt.int64)
         return builder, state, self.state.stepped(builder, state, x, index, attrs)
 
-    def step(self, names: Sequence[str], x: str, position: str) -> list[str]:
-        """Statements that take the element `x` in, whose row-major number is `position`."""
+    def step(
+        self, names: Sequence[str], x: str, position: str, ordered: bool = False
+    ) -> list[str]:
+        """Statements that take the element `x` in, whose row-major number is `position`.
+
+        Args:
+            ordered: whether elements are taken in one after the other, in sums as well.
+        """
         builder, state, results = self._stepped(names)
         lines = [f"x = {x}"]
         if self.needs_position():
             lines.append(f"position = {position}")
-        return [*lines, *_assigned(builder, state, results)]
+        return [*lines, *_assigned(builder, state, results, ordered)]
 
     def extreme(self) -> StateText:
         """The text of the state that finds the extreme, of elements as this one's."""
@@ -180,9 +186,11 @@ class StateText:
         return [f"{place} = {name}" for name, place in zip(names, places, strict=True)]
 
 
-def _assigned(builder: Builder, state: Sequence[Value], results: Sequence[Value]) -> list[str]:
+def _assigned(
+    builder: Builder, state: Sequence[Value], results: Sequence[Value], ordered: bool = False
+) -> list[str]:
     """The program that computes `results`, then gives them the names of `state`."""
-    lines = print_numba(builder, results)
+    lines = print_numba(builder, results, ordered)
     moved = [r.op == "input" and r is not s for r, s in zip(results, state, strict=True)]
     names = [r.name for r in results]
     if len(state) > 1 and any(moved):  # a word that takes the place of another one
