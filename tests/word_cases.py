@@ -157,6 +157,7 @@ def _float_cases(kind: str) -> list[Case]:
     rounding |= {"rint": np.rint, "fabs": np.fabs}
     cases = [Case(n, f"{n}(a)", one, kind, f) for n, f in rounding.items()]
     binary = {"copysign": np.copysign, "fmod": np.fmod, "add_reassoc": np.add}
+    binary |= {"mul_reassoc": np.multiply}
     binary |= {"minimum": _ordered(np.minimum, np.logical_or)}
     binary |= {"maximum": _ordered(np.maximum, np.logical_and)}
     cases += [Case(n, f"{n}(a, b)", two, kind, f, values=small) for n, f in binary.items()]

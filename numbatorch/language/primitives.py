@@ -53,6 +53,7 @@ __all__ = [
     "int64",
     "maximum",
     "minimum",
+    "mul_reassoc",
     "nan",
     "rint",
     "round_bfloat16",
@@ -149,6 +150,17 @@ def add_reassoc(typingctx: Any, a: Any, b: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         return builder.fadd(*values, flags=("reassoc", "contract", "nsz"))
+
+    return (signature(a, a, b), codegen) if a == b else None
+
+
+@intrinsic
+def mul_reassoc(typingctx: Any, a: Any, b: Any) -> Any:
+    """a * b of numbers, as `add_reassoc`."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return builder.fmul(*values, flags=("reassoc",))
 
     return (signature(a, a, b), codegen) if a == b else None
 

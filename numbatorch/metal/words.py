@@ -57,6 +57,12 @@ def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     return arithmetic.binary("+", lhs, rhs)
 
 
+@word("mul_reassoc")
+def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
+    lhs, rhs = _take(args, 2)
+    return arithmetic.binary("*", lhs, rhs)
+
+
 @word("select")
 def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     return arithmetic.choice(*_take(args, 3))

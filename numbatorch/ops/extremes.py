@@ -94,6 +94,4 @@ _TOP, _NEAR = (dt.int32, "max"), (dt.int32, "min")
 _LOW, _LOWER = (dt.uint32, "max"), (dt.uint32, "min")
 LARGEST = _extremes((_TOP, _LOWER, _LOW), (larger,), (lowest, MOST, 0), _largest)
 SMALLEST = _extremes((_NEAR, _LOW, _TOP), (smaller,), (highest, 0, LEAST), _smallest)
-RANGE = _extremes(
-    (_NEAR, _TOP, _LOWER, _LOW), (smaller, larger), (highest, lowest, MOST, 0), _both
-)
+RANGE = _extremes((_NEAR, _TOP, _LOWER, _LOW), (smaller, larger), (highest, lowest, MOST, 0), _both)

@@ -17,7 +17,7 @@ from numbatorch.ops.operands import IOTA, as_node, const, describe, expanded
 from numbatorch.ops.reduction import Reduction, State, highest, lowest, reduction, word_of
 from numbatorch.ops.registry import view
 from numbatorch.ops.scalar import Scalar, convert, scalar_function
-from numbatorch.ops.scalar_combine import add_reassoc, larger, smaller
+from numbatorch.ops.scalar_combine import add_reassoc, larger, mul_reassoc, smaller
 from numbatorch.ops.scalar_exp import exp, log
 from numbatorch.ops.view import reject_blocks, reshape
 from numbatorch.shape import Shape, normalize_dims, numel
@@ -38,14 +38,19 @@ def wide_word(dtype: DType) -> tuple[DType, ...]:
     return (word_of(wide(dtype)),)
 
 
-SUM = State(add_reassoc, lambda word: (0,), wide_word)
+def _narrow_sum(dtype: DType) -> tuple[DType, int] | None:
+    """Sums of bool and of small integers, of which a vector has many."""
+    if dtype is dt.bool_:
+        return dt.uint16, 2**16 - 1
+    if dtype.kind not in "iu" or dtype.itemsize > 2:
+        return None
+    return (dt.int32 if dtype.kind == "i" else dt.uint32), 2**15
 
 
-def _times(product: Scalar, other: Scalar) -> Scalar:
-    return product * other
+SUM = State(add_reassoc, lambda word: (0,), wide_word, narrow=_narrow_sum)
 
 
-PRODUCT = State(_times, lambda word: (1,), wide_word)
+PRODUCT = State(mul_reassoc, lambda word: (1,), wide_word)
 
 
 def sample(rng: Draw) -> Any:
@@ -212,7 +217,9 @@ def _index(best: Scalar, at: Scalar, count: Scalar) -> Scalar:
     return at
 
 
-_LARGEST_AT = State(_first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=LARGEST)
+_LARGEST_AT = State(
+    _first_largest, lambda word: (lowest(word), 0), with_index_word, extreme=LARGEST
+)
 _SMALLEST_AT = State(
     _first_smallest, lambda word: (highest(word), 0), with_index_word, extreme=SMALLEST
 )

@@ -78,6 +78,8 @@ class State:
         extreme: the state of a largest or a smallest element where the words are that of all
             elements, and the place of the first that equals it: what stands before it need not be
             looked at one by one.
+        narrow: dtype of the elements -> a dtype in which the merged word of a few elements is
+            exact, and of how many; None where it is no narrower.
     """
 
     merge: Function
@@ -86,6 +88,7 @@ class State:
     step: Function | None = None
     finish: Function | None = None
     extreme: State | None = None
+    narrow: Callable[[DType], tuple[DType, int] | None] = lambda dtype: None
 
     @property
     def plain(self) -> bool:

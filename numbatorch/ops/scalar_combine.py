@@ -4,7 +4,7 @@ from numbatorch.ops.scalar import Form
 from numbatorch.ops.scalar_program import Operand, Program, Value
 
 # What LLVM turns into vector code by itself where a loop applies it to one word again and again.
-CHAINS = ("add_reassoc", "maximum", "minimum", "max", "min")
+CHAINS = ("add_reassoc", "mul_reassoc", "maximum", "minimum", "max", "min")
 
 
 def _by_kind(name: str, real: str, whole: str) -> Form:
@@ -16,5 +16,6 @@ def _by_kind(name: str, real: str, whole: str) -> Form:
 
 
 add_reassoc = _by_kind("add_reassoc", "add_reassoc", "add")  # a + b; sums may be reordered
+mul_reassoc = _by_kind("mul_reassoc", "mul_reassoc", "mul")  # a * b; so may products
 larger = _by_kind("larger", "maximum", "max")  # NaN if either is, and 0.0 is above -0.0
 smaller = _by_kind("smaller", "minimum", "min")  # NaN if either is, and -0.0 is below 0.0

@@ -85,6 +85,7 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "fmod": np.fmod,
     "fma": fma,
     "add_reassoc": np.add,
+    "mul_reassoc": np.multiply,
     "maximum": np.maximum,
     "minimum": np.minimum,
     "max": np.maximum,

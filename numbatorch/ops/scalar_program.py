@@ -9,7 +9,8 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     sqrt floor ceil trunc rint fabs   T -> T             llvm.*; rint rounds ties to even
     copysign fmod                     T, T -> T          fmod as in C, exact; may loop
     fma                               T, T, T -> T       llvm.fma
-    add_reassoc maximum minimum       T, T -> T          a sum in any order; llvm.maximum, .minimum
+    add_reassoc mul_reassoc           T, T -> T          a sum, a product in any order
+    maximum minimum                   T, T -> T          llvm.maximum, llvm.minimum
     max min                           I, I -> I
     select                            bool, X, X -> X    the LLVM instruction, no branch
     bits                              float32 -> int32, float64 -> int64      bitcast
@@ -91,6 +92,7 @@ def _table() -> dict[str, Primitive]:
         Primitive("fmod", ("f", "f"), "same", "fmod({}, {})"),
         Primitive("fma", ("f", "f", "f"), "same", "fma({}, {}, {})"),
         Primitive("add_reassoc", ("f", "f"), "same", "add_reassoc({}, {})"),
+        Primitive("mul_reassoc", ("f", "f"), "same", "mul_reassoc({}, {})"),
         Primitive("maximum", ("f", "f"), "same", "maximum({}, {})"),
         Primitive("minimum", ("f", "f"), "same", "minimum({}, {})"),
         Primitive("max", ("iu", "iu"), "same", "max({}, {})", True),
@@ -434,7 +436,7 @@ def print_numba(
 
     Args:
         roots: the values that the kernel uses; all by default.
-        ordered: whether no sum may be reordered.
+        ordered: whether no sum or product may be reordered.
     """
     lines = []
     for value in reachable(program.instructions, roots):
@@ -443,6 +445,8 @@ def print_numba(
         name = "bool_" if named is dt.bool_ else named.name
         if ordered and value.op == "add_reassoc":
             primitive = PRIMITIVES["add"]
+        if ordered and value.op == "mul_reassoc":
+            primitive = PRIMITIVES["mul"]
         text = primitive.numba.format(*(a.name for a in value.args), dtype=name)
         if primitive.widens and value.dtype.kind in "iu" and value.dtype.itemsize < 8:
             text = f"{value.dtype.name}({text})"

@@ -26,7 +26,7 @@ from numbatorch.passes.emit_share import (
     group_head,
 )
 from numbatorch.passes.emit_text import indent
-from numbatorch.passes.emit_walk import BLOCK, CHUNK, FEW, MANY, Walk
+from numbatorch.passes.emit_walk import CHUNK, FEW, MANY, Walk
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import numel

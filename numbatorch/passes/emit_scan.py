@@ -31,6 +31,9 @@ from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.target import Grid, Target
 from numbatorch.shape import contiguous_strides, numel
 
+ROWS = 4  # rows that a CPU thread scans side by side
+SHORT = 24  # statements of an element at most, to be written down for each of them
+
 
 def scan(
     target: Target,
@@ -67,7 +70,8 @@ def _first(walk: Walk) -> str:
 
 
 def _visit_and_store(walk: Walk, words: Sequence[str], position: str) -> list[str]:
-    return [*walk.visit(words, position, position), *_store(walk, words, position)]
+    visit = walk.visit(words, position, position, ordered=True)
+    return [*visit, *_store(walk, words, position)]
 
 
 def _store(walk: Walk, words: Sequence[str], position: str) -> list[str]:
@@ -79,21 +83,36 @@ def _store(walk: Walk, words: Sequence[str], position: str) -> list[str]:
 
 
 def _rows(walk: Walk) -> Kernel:
-    best = walk.state.names("best")
+    words = walk.state.names("best")
+    steps = len(_visit_and_store(walk, words, "i"))
+    together = ROWS if steps <= SHORT and not walk.target.groups else 1
 
     def body() -> list[str]:
-        return [
-            "lo, hi = share(total, part, parts)",
-            "for result_number in range(lo, hi):",
-            *indent([*walk.find_result(), _first(walk), *walk.at_elements([])], 1),
-            *indent(walk.state.begin(best), 1),
-            "    for i in range(size):",
-            *indent(_visit_and_store(walk, best, "i"), 2),
-        ]
+        lines = ["lo, hi = share(total, part, parts)", "result_number = lo"]
+        for count in dict.fromkeys((together, 1)):
+            lines += [f"while result_number + {count} <= hi:"]
+            lines += indent([*_take_rows(walk, count), f"result_number += {count}"], 1)
+        return lines
 
     total = numel(walk.extents.kept)
     extra = [("total: int", total), *_parameters(walk)]
     return *walk.kernel("scan rows", extra, body), Grid(total)
+
+
+def _take_rows(walk: Walk, count: int) -> list[str]:
+    """Statements that scan `count` rows side by side, so that none waits for its own last sum."""
+    state = walk.state
+    pointers = range(len(walk.extents.reduced_strides))
+    starts, steps = [], []
+    for row in range(count):
+        words = state.names(f"row{row}_best")
+        starts += walk.find_result(f"(result_number + {row})")
+        starts += [_first(walk), f"first{row} = first_result", *walk.at_elements([])]
+        starts += [f"row{row}_{n} = pp{n}" for n in pointers]
+        starts += state.begin(words)
+        steps += [f"first_result = first{row}", *(f"pp{n} = row{row}_{n}" for n in pointers)]
+        steps += _visit_and_store(walk, words, "i")
+    return [*starts, "for i in range(size):", *indent(steps, 1)]
 
 
 def _columns(walk: Walk, parts: int, scratch: Scratch) -> Kernel:

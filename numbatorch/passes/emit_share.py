@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from numbatorch.language.kernel import EmittedKernel
+from numbatorch.passes.emit_state import StateText
 from numbatorch.passes.emit_text import indent
 from numbatorch.passes.emit_walk import BLOCK, CHUNK, GROUP, MAX_GROUPS, Walk
 from numbatorch.passes.target import Grid
@@ -31,6 +32,7 @@ class Row:
     def __init__(self, walk: Walk, parts: int, scratch: Scratch) -> None:
         self.walk = walk
         long = walk.extents.reduced[-1] >= BLOCK and not walk.target.groups
+        self.narrow = walk.state.narrow() if long else None
         self.searched = long and walk.state.op.state.extreme is not None
         self.blocked = long and not self.searched and not walk.state.is_chain()
         self.best = walk.state.names("best")
@@ -41,6 +43,8 @@ class Row:
     @property
     def form(self) -> str:
         """What the form's name ends in."""
+        if self.narrow is not None:
+            return "narrow"
         return "blocked" if self.blocked else "searched" if self.searched else ""
 
     def thread(self) -> list[str]:
@@ -62,6 +66,8 @@ class Row:
         walk, state = self.walk, self.walk.state
         if self.searched:
             return self._search(count, first)
+        if self.narrow is not None:
+            return self._narrowed(count, *self.narrow)
         if not self.blocked:
             step = walk.visit(self.best, "i", f"{first} + i")
             return [f"for i in range({count}):", *indent(step, 1)]
@@ -75,6 +81,23 @@ class Row:
             *indent(walk.visit(self.best, "at", f"{first} + at"), 2),
             *indent(state.store(places, self.best), 2),
             f"    ahead += {BLOCK}",
+        ]
+
+    def _narrowed(self, count: str, few: StateText, most: int) -> list[str]:
+        """States of as many elements as a narrower word holds, which are merged into the state."""
+        lines, value = self.walk.element("at")
+        words, other = few.names("few"), self.walk.state.names("other")
+        wide = zip(other, words, self.walk.state.words, strict=True)
+        return [
+            "ahead = 0",
+            f"while ahead < {count}:",
+            *indent(few.begin(words), 1),
+            f"    for i in range(min({count} - ahead, {most})):",
+            "        at = ahead + i",
+            *indent([*lines, *few.step(words, value, "at")], 2),
+            *(f"    {name} = {dtype.name}({word})" for name, word, dtype in wide),
+            *indent(self.walk.state.merge(self.best, other), 1),
+            f"    ahead += {most}",
         ]
 
     def _search(self, count: str, first: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -72,7 +73,8 @@ class StateText:
         begun = [value.name for value in state.begun(Builder(), self.element)]
         kinds = [self._dtype(v).name for v in self._numbers.values()]
         extreme = "" if state.extreme is None else _digest(state.extreme)
-        return digest(_digest(state), words, repr(begun), repr(attrs), repr(kinds), extreme)
+        narrow = repr(state.narrow(self.element))
+        return digest(_digest(state), words, *map(repr, (begun, attrs, kinds)), extreme, narrow)
 
     def _dtype(self, value: Any) -> DType:
         return self.target.real if isinstance(value, float) else dt.int64
@@ -99,9 +101,7 @@ class StateText:
         index = builder.input("position", dt.int64)
         return builder, state, self.state.stepped(builder, state, x, index, attrs)
 
-    def step(
-        self, names: Sequence[str], x: str, position: str, ordered: bool = False
-    ) -> list[str]:
+    def step(self, names: Sequence[str], x: str, position: str, ordered: bool = False) -> list[str]:
         """Statements that take the element `x` in, whose row-major number is `position`.
 
         Args:
@@ -118,6 +118,14 @@ class StateText:
         state = self.state.extreme
         assert state is not None
         return StateText(self.target, self.core, state, "t")
+
+    def narrow(self) -> tuple[StateText, int] | None:
+        """The text of the state of a few elements whose word is narrower, and how many they are."""
+        found = self.state.narrow(self.element)
+        if found is None:
+            return None
+        state = replace(self.state, words=lambda dtype: (found[0],))
+        return StateText(self.target, self.core, state, "n"), found[1]
 
     def value(self, names: Sequence[str]) -> tuple[list[str], str]:
         """Statements that finish the words of an extreme, and the text of what it is."""
@@ -150,7 +158,7 @@ class StateText:
         builder, state, results = self._stepped(self.names("best"))
         words = {id(value) for value in state}
         for before, after in zip(state, results, strict=True):
-            chained = after.op in CHAINS or (after.op == "add" and after.dtype.kind != "f")
+            chained = after.op in CHAINS or (after.op in ("add", "mul") and after.dtype.kind != "f")
             rest = [a for a in after.args if a is not before]
             if not chained or len(rest) != 1:
                 return False

@@ -243,15 +243,20 @@ class Walk:
         return lines, value
 
     def visit(
-        self, words: Sequence[str], index: str, position: str, along_kept: bool = False
+        self,
+        words: Sequence[str],
+        index: str,
+        position: str,
+        along_kept: bool = False,
+        ordered: bool = False,
     ) -> list[str]:
         """Statements that take the element at `index` into the words of a state.
 
-        Neighbouring results are not reordered each in itself: which of them share a vector, and
-        which are left over, depends on how many threads there are.
+        Neighbouring results are each in order: which of them share a vector, and which are left
+        over, depends on how many threads there are.
         """
         lines, value = self.element(index, along_kept)
-        return [*lines, *self.state.step(words, value, position, ordered=along_kept)]
+        return [*lines, *self.state.step(words, value, position, ordered or along_kept)]
 
     def store_result(self, words: Sequence[str], count: str, number: str) -> list[str]:
         """Statements that finish a state, then epilogue and stores of result number `number`."""

@@ -145,7 +145,7 @@ MUTATIONS = (
         text("(result_number + 1) * chunks)", "(result_number + 1) * chunks - 1)"),
         reaches=(70_003,) * 12,
     ),
-    Mutation("scan step", "cumsum", text("sv0 = add_reassoc(best0, x)", "sv0 = x")),
+    Mutation("scan step", "cumsum", text("sv0 = row0_best0 + x", "sv0 = x")),
     Mutation(
         "scan: the states of the chunks before",
         "cumsum",

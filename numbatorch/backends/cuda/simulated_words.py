@@ -267,6 +267,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     primitives.minimum: minimum,
     primitives.maximum: maximum,
     primitives.add_reassoc: lambda a, b: a + b,
+    primitives.mul_reassoc: lambda a, b: a * b,
     primitives.select: select,
     primitives.bits: bits,
     primitives.from_bits: from_bits,

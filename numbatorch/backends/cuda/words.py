@@ -102,11 +102,14 @@ def _ordered(sign: str) -> Define:
     return _over(2, definition)
 
 
-def _add(typingctx: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return builder.fadd(*values)
+def _in_order(operation: str) -> Define:
+    def definition(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            return getattr(builder, operation)(*values)
 
-    return (signature(a, a, b), codegen) if a == b and isinstance(a, types.Float) else None
+        return (signature(a, a, b), codegen) if a == b and isinstance(a, types.Float) else None
+
+    return definition
 
 
 def _saturating(name: str) -> Define:
@@ -418,7 +421,8 @@ TABLE: dict[Any, Define] = {
     primitives.fma: _library("fma", 3),
     primitives.minimum: _ordered("<"),
     primitives.maximum: _ordered(">"),
-    primitives.add_reassoc: _add,
+    primitives.add_reassoc: _in_order("fadd"),
+    primitives.mul_reassoc: _in_order("fmul"),
     primitives.select: primitives.select.definition,
     primitives.bits: primitives.bits.definition,
     primitives.from_bits: primitives.from_bits.definition,
