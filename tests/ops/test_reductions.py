@@ -114,6 +114,75 @@ def test_bits_do_not_depend_on_the_number_of_threads(form: str) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("shape", [(37, 1001), (3, 1030, 70), (5, 2, 530)])
+def test_bits_of_columns_do_not_depend_on_their_neighbours(shape: tuple[int, ...]) -> None:
+    """How wide a block of columns is, and so what is left of its vectors, depends on the team."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found: list[list[bytes]] = []
+    for parts in (1, 2, 3, 8):
+        with divided(parts):
+            held = nt.tensor(x, device="cpu")
+            results = [nt.sum(held, -2), nt.sum(held * held, -2), nt.prod(held, -2)]
+            results += [nt.var(held, -2), nt.mean(held * 2 + held, -2), nt.argmax(held, -2)]
+            found.append([result.numpy().tobytes() for result in results])
+    assert found[1:] == found[:1] * 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((9, 3), 1), ((7, 67), 1), ((4, 1300), 1), ((7, 70), 0), ((70_001,), 0)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_extremes_of_signs_zeros_infinities_and_nan(
+    shape: tuple[int, ...], dim: int, dtype: Any, device: str
+) -> None:
+    if device == "metal" and dtype is np.float64:
+        pytest.skip("has no float64")
+    special = (-np.inf, -2.0, -1e-40, -0.0, 0.0, 1e-40, 3.0, np.inf, np.nan, -np.nan)
+    rng = np.random.default_rng(1)
+    for first, last in ((0, 4), (2, 4), (3, 5), (4, 6), (4, 8), (1, 7), (0, 10), (8, 10), (3, 4)):
+        x = rng.choice(np.array(special[first:last]), shape).astype(dtype)
+        held = nt.tensor(x, device=device)
+        both = nt.aminmax(held, dim=dim)
+        lowest, highest = (f(x, axis=dim) for f in (np.min, np.max))
+        for ours, reference in zip(
+            (nt.amin(held, dim), nt.amax(held, dim), both.min, both.max),
+            (lowest, highest) * 2,
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours.numpy(), reference)
+        if device != "numpy":  # which takes whichever zero comes last
+            negative = (np.signbit(x).any(dim), np.signbit(x).all(dim))
+            for found, sign in zip((both.min.numpy(), both.max.numpy()), negative, strict=True):
+                assert (np.signbit(found) == sign)[found == 0].all()
+        np.testing.assert_array_equal(nt.argmin(held, dim).numpy(), np.argmin(x, dim))
+        np.testing.assert_array_equal(nt.argmax(held, dim).numpy(), np.argmax(x, dim))
+
+
+@pytest.mark.parametrize("place", [0, 63, 64, 511, 512, 575, 576, 1023, 1024, 1299])
+def test_the_place_of_an_extreme_is_found_in_every_block(place: int, device: str) -> None:
+    x = np.zeros((2, 1300), np.float32)
+    x[0, place:] = 1.0
+    x[1, place] = np.nan
+    assert nt.argmax(nt.tensor(x, device=device), 1).tolist() == [place, place]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32"])
+def test_sums_of_small_integers_are_exact(dtype: str) -> None:
+    x = np.ones((3, 140_001), dtype)
+    if dtype != "bool":
+        x[0], x[1] = np.iinfo(dtype).max, np.iinfo(dtype).min
+    for held in (x, x[:, :65_536], np.repeat(x[:, :300], 40, 0)):
+        assert (nt.sum(nt.tensor(held, device="cpu"), 1).numpy() == held.sum(1, np.int64)).all()
+
+
+@pytest.mark.parametrize("rows", range(1, 10))
+def test_scans_of_rows_side_by_side(rows: int, device: str) -> None:
+    x = np.random.default_rng(rows).standard_normal((rows, 90)).astype(np.float32)
+    held = nt.tensor(x, device=device)
+    assert_close(nt.cumsum(held, 1), np.cumsum(x.astype(np.float64), 1), kind="reduction")
+    assert (nt.cummax(held, 1).values.numpy() == np.maximum.accumulate(x, 1)).all()
+
+
 def test_ties_are_the_first_in_a_reduction_and_the_last_in_a_scan(device: str) -> None:
     x = np.zeros((2, 500), np.float32)
     x[:, [70, 300, 450]] = 1.0
