@@ -142,7 +142,7 @@ def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> No
     refuse_traced("bincount", input)
     low, high = -1, -1
     if input.shape[0]:
-        ends = [find(way).apply(input, dims=(0,)) for way in ("min", "max")]
+        ends = find("aminmax").parts(input, dims=(0,))
         realize_nodes(ends)
         low, high = (int(host_array(end)[0]) for end in ends)
         if low < 0:

@@ -1,10 +1,11 @@
 """CPU kernels of indexing: the same places of many rows, and counts of numbers."""
 
-from numbatorch.language.kernel import Pointer, T, helper, kernel, share
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import select, truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import index as ops
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.index import ADDED_TYPES, HALF, launch_sums, scatter_add
 from numbatorch.ops.portable.rows import BITS, INDEX, wide_index
 from numbatorch.shape import numel
 
@@ -88,6 +89,84 @@ def _(launcher: Launcher, out: Operand, x: Operand, index: Operand, *, from_end:
     )
 
 
+@kernel(T=tuple(BITS.values()))
+def gather_inside(
+    out: Pointer[T],
+    x: Pointer[T],
+    index: Pointer[int64],
+    status: Pointer[int64],
+    rows: int,
+    count: int,
+    cols: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[i, j] = x[i, index[i, j]], after a look at the indices of a run."""
+    lo, hi = share(rows * count, part, parts)
+    for begin in range(lo, hi, RUN):
+        end = min(begin + RUN, hi)
+        if not all_inside(index, begin, end, cols, 0, status):
+            return
+        row = truncdiv(begin, count)
+        at = begin
+        while at < end:
+            last = min((row + 1) * count, end)
+            source = x + row * cols
+            for i in range(at, last):
+                out[i] = source[index[i]]
+            at = last
+            row += 1
+
+
+@kernel(T=ADDED_TYPES, U=(*ADDED_TYPES, *HALF))
+def add_inside(
+    out: Pointer[T],
+    index: Pointer[int64],
+    value: Pointer[U],
+    status: Pointer[int64],
+    rows: int,
+    count: int,
+    cols: int,
+    part: int,
+    parts: int,
+) -> None:
+    """out[i, index[i, j]] += value[i, j], in order of j, after a look at the indices of a run."""
+    first, last = share(rows, part, parts)
+    for begin in range(first * count, last * count, RUN):
+        end = min(begin + RUN, last * count)
+        if not all_inside(index, begin, end, cols, 0, status):
+            return
+        row = truncdiv(begin, count)
+        at = begin
+        while at < end:
+            stop = min((row + 1) * count, end)
+            target = out + row * cols
+            for i in range(at, stop):
+                col = index[i]
+                target[col] = target[col] + value[i]
+            at = stop
+            row += 1
+
+
+@lower("cpu", ops.gather)
+def _(launcher: Launcher, out: Operand, x: Operand, index: Operand) -> None:
+    rows, count, cols = numel(index.shape[:-1]), index.shape[-1], x.shape[-1]
+    where = wide_index(launcher, index)
+    spec = gather_inside(T=BITS[x.dtype.itemsize])
+    arguments = (out, x, where, launcher.status(cols), rows, count, cols)
+    launcher.launch(spec, *arguments, work=2 * rows * count, items=rows * count)
+
+
+@lower("cpu", ops.scatter_add)
+def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand) -> None:
+    rows, cols = numel(out.shape[:-1]), out.shape[-1]
+    if rows < launcher.parts:  # threads share a row
+        scatter_add(launcher, out, base, index, value)
+        return
+    sizes = (rows, index.shape[-1], cols)
+    launch_sums(launcher, add_inside, out, index, value, *sizes, items=rows)
+
+
 @kernel(T=INDEX)
 def count_each(
     sides: Pointer[int64],
@@ -105,11 +184,22 @@ def count_each(
         for i in range(SIDES * size):
             own[i] = 0
         first, last = share(count, piece, pieces)
-        for i in range(first, last):
-            number = int64(index[i])
-            if number >= 0 and number < size:
-                place = (i & (SIDES - 1)) * size + number
-                own[place] = own[place] + 1
+        for begin in range(first, last, RUN):
+            end = min(begin + RUN, last)
+            low, high = int64(0), int64(0)
+            for i in range(begin, end):
+                low = min(low, int64(index[i]))
+                high = max(high, int64(index[i]))
+            if low == 0 and high < size:
+                for i in range(begin, end):
+                    place = (i & (SIDES - 1)) * size + int64(index[i])
+                    own[place] = own[place] + 1
+            else:
+                for i in range(begin, end):
+                    number = int64(index[i])
+                    if number >= 0 and number < size:
+                        place = (i & (SIDES - 1)) * size + number
+                        own[place] = own[place] + 1
 
 
 @kernel

@@ -122,7 +122,10 @@ def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Op
 
 
 @lower("portable", ops.scatter_set)
-def _(launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand) -> None:
+def scatter_set(
+    launcher: Launcher, out: Operand, base: Operand, index: Operand, value: Operand
+) -> None:
+    """Write elements in the order of their indices."""
     rows, count, cols = numel(out.shape[:-1]), index.shape[-1], out.shape[-1]
     where = wide_index(launcher, index)
     launcher.launch(
