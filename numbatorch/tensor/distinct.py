@@ -142,8 +142,9 @@ def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> No
     refuse_traced("bincount", input)
     low, high = -1, -1
     if input.shape[0]:
-        ends = find("aminmax").parts(input, dims=(0,))
-        realize_nodes(ends)
+        aminmax: Any = find("aminmax")
+        ends = aminmax.parts(input, dims=(0,))
+        realize_nodes(list(ends))
         low, high = (int(host_array(end)[0]) for end in ends)
         if low < 0:
             raise OutOfRange(message("bincount", f"{low} is negative", describe(input)))

@@ -88,11 +88,16 @@ def nonzero(input: Node, *, as_tuple: bool = False) -> Any:
 
 
 def _along_each(flat: Node, shape: Shape) -> list[Node]:
-    """Row-major positions in a shape as positions along each dimension."""
-    found = []
+    """Row-major positions in a shape as positions along each dimension.
+
+    A remainder is what is left of the quotients of two neighbours: a division for each is enough.
+    """
+    found: list[Node] = []
+    outer: Node | None = None
     for size, stride in zip(shape, contiguous_strides(shape), strict=True):
-        along = find("floor_divide").apply(flat, stride)
-        found.append(find("remainder").apply(along, size))
+        along = flat if stride == 1 else find("floor_divide").apply(flat, stride)
+        found.append(along if outer is None else along - outer * size)
+        outer = along
     return found
 
 
