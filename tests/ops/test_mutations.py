@@ -215,12 +215,12 @@ MUTATIONS = (
     Mutation(
         "gather",
         "gather",
-        kernel("ops.portable.index.gather_elements", "x[i * cols + col]", "x[col]"),
+        kernel("ops.cpu.index.gather_inside", "x + row * cols", "x"),
     ),
     Mutation(
         "scatter",
         "scatter_add",
-        kernel("ops.portable.index.add_elements", "out[i * cols + col] + value[j]", "value[j]"),
+        kernel("ops.cpu.index.add_inside", "target[col] + value[i]", "value[i]"),
     ),
     Mutation(
         "rope",
