@@ -13,6 +13,7 @@ from numbatorch.language.simd.tile import (
     dots_rows,
     tile_dots,
     tile_dots_first,
+    tile_kept,
     tile_load,
     tile_outer,
     tile_store,
@@ -286,6 +287,38 @@ def test_tiles_use_the_registers_of_each_processor(
     text = target.machine(cpu).emit_assembly(module)
     assert register in text
     assert "fmaf" not in text
+
+
+@kernel
+def kept(
+    out: Pointer[float32], a: Pointer[float32], places: Pointer[int64], b: Pointer[float32],
+    rows: int, count: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    tile = tile_zero(out, 6, 2)
+    for k in range(count):
+        tile = tile_kept(tile_outer(tile, a + places[k], count, rows - 1, b + places[k], -1))
+    tile_store(out, 2 * lanes(out), tile, rows, 2 * lanes(out))
+
+
+def test_a_tile_that_is_kept_is_not_in_memory_between_products() -> None:
+    from numbatorch.backends.cpu import compiler, target
+    from numbatorch.language import processor
+
+    cpu = processor.CPU("x86_64-unknown-linux-gnu", "znver3", "+avx2,+fma")
+    text = target.machine(cpu).emit_assembly(compiler.module(kept(), cpu)).splitlines()
+    products = [i for i, line in enumerate(text) if "vfmadd" in line]
+    assert len(products) % 12 == 0
+    assert not any("%ymm" in line and "(%rsp)" in line for line in text[products[0] : products[-1]])
+
+
+def test_products_in_a_tile_that_is_kept() -> None:
+    count = np.zeros(4, np.int64)
+    run_kernel(constants(T="float32"), count, np.zeros(1, np.float32), np.zeros(1, np.float32))
+    width, K = 2 * int(count[0]), 5
+    a, b = normal(6, K), normal(K + width)
+    out, places = np.zeros((6, width), np.float32), np.arange(K)[::-1].copy()
+    run_kernel(kept(), out, a, places, b, 6, K)
+    assert_close(out, sum(np.outer(a[:, k], b[k : k + width]) for k in range(K)), "matmul")
 
 
 ADDITION = """

@@ -17,6 +17,12 @@ def tile_vectors(typingctx: Any, pointer: Any) -> Any:
 
 
 @intrinsic
+def half_vectors(typingctx: Any, pointer: Any) -> Any:
+    """Half of `tile_vectors`, a constant."""
+    return simd.constant_result(2 if simd.vector_registers() == 32 else 1, pointer)
+
+
+@intrinsic
 def dots_rows(typingctx: Any, pointer: Any) -> Any:
     """Rows of a four-column `tile_dots` tile that fills the registers, a constant."""
     return simd.constant_result(4 if simd.vector_registers() == 32 else 2, pointer)
@@ -69,6 +75,36 @@ def tile_outer(typingctx: Any, tile: Any, a: Any, a_row: Any, last: Any, b: Any,
 
     i64 = types.int64
     return signature(tile, tile, a, i64, i64, b, i64), codegen
+
+
+@intrinsic
+def tile_kept(typingctx: Any, tile: Any) -> Any:
+    """The tile as it is, in registers; no load or store moves from one side of this to the other.
+
+    LLVM unrolls a loop of products and loads first what several steps need. Where that is more
+    than registers have room for, each step would read and write the tile in memory.
+    """
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        from llvmlite import ir
+
+        name = simd.vector_constraint()
+        if name is None:
+            return values[0]
+        count = tile.rows * tile.columns
+        vectors = [builder.extract_value(values[0], i) for i in range(count)]
+        kinds = [vector.type for vector in vectors]
+        operands = [f"={name}"] * count + list(map(str, range(count)))
+        kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
+        nothing = ir.InlineAsm(kind, "", ",".join([*operands, "~{memory}"]), side_effect=True)
+        kept = builder.call(nothing, vectors)
+        out = values[0]
+        for i in range(count):
+            out = builder.insert_value(out, builder.extract_value(kept, i), i)
+        return out
+
+    return signature(tile, tile), codegen
 
 
 @intrinsic

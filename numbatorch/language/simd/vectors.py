@@ -34,6 +34,12 @@ def vector_registers() -> int:
     return 32 if arm or vector_bytes() == 64 else 16
 
 
+def vector_constraint() -> str | None:
+    """LLVM's letter for a vector register in inline assembly, if it is known."""
+    architecture = current_cpu().triple.partition("-")[0]
+    return {"x86_64": "v", "aarch64": "w", "arm64": "w"}.get(architecture)
+
+
 def native_lanes(element: str) -> int:
     """Lanes of a full vector of what `element` is computed in."""
     from numbatorch import dtype as dtypes

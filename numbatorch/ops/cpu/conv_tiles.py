@@ -5,6 +5,8 @@ from typing import Any
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.simd.tile import (
+    half_vectors,
+    tile_kept,
     tile_load,
     tile_outer,
     tile_store,
@@ -20,7 +22,7 @@ FLOATS = ("float32", "float64", "float16", "bfloat16")
 WIDE = ("float32", "float64")
 
 TILE = 6  # rows of a register tile
-TALL = 8  # rows of a tile of half as many columns
+TALL = 8  # rows of two tiles of half as many columns
 
 
 @helper
@@ -80,7 +82,33 @@ def add_products(
     """A tile with the products of some taps added; filters are `step` apart."""
     for k in range(count):
         tile = tile_outer(tile, weight + taps[k], step, last, x + places[k], PANEL)
+        tile = tile_kept(tile)
     return tile
+
+
+@helper
+def tall_tile(
+    sums: Pointer[V], x: Pointer[V], places: Pointer[int64], weight: Pointer[V],
+    taps: Pointer[int64], count: int, step: int, last: int, more: bool,
+) -> None:  # fmt: skip
+    """Up to eight filters by half a panel, whose sums are in memory if taps came before.
+
+    They are two tiles, as the operands of one would take too many registers.
+    """
+    below = sums + TALL // 2 * PANEL
+    under = TALL // 2 if last >= TALL // 2 else 0
+    upper = tile_zero(x, 4, half_vectors(x))
+    lower = tile_zero(x, 4, half_vectors(x))
+    if more:
+        upper = tile_load(upper, sums, PANEL)
+        lower = tile_load(lower, below, PANEL)
+    for k in range(count):
+        source, filters = x + places[k], weight + taps[k]
+        upper = tile_kept(tile_outer(upper, filters, step, last, source, PANEL))
+        filters = filters + under * step
+        lower = tile_kept(tile_outer(lower, filters, step, last - under, source, PANEL))
+    tile_store(sums, PANEL, upper, 4, half_vectors(x) * lanes(x))
+    tile_store(below, PANEL, lower, 4, half_vectors(x) * lanes(x))
 
 
 @helper
@@ -95,7 +123,7 @@ def panel_of_filters(
     Taps are taken in blocks of `depth`, and packed if their elements lie far from each other.
     """
     width = tile_vectors(x) * lanes(x)
-    half = 2 * lanes(x)
+    half = half_vectors(x) * lanes(x)
     few = end - start <= half
     base = min(start, max(0, columns - (half if few else width)))
     direct = last - first == width and base == start
@@ -111,13 +139,9 @@ def panel_of_filters(
             place = weight + row * step
             if few:
                 height = min(TALL, rows - row)
-                tall = tile_zero(x, TALL, 2)
-                if done > 0:
-                    tall = tile_load(tall, line, PANEL)
-                tall = add_products(
-                    tall, source, places, place, taps + done, count, step, height - 1
+                tall_tile(
+                    line, source, places, place, taps + done, count, step, height - 1, done > 0
                 )
-                tile_store(line, PANEL, tall, TALL, half)
             else:
                 height = min(TILE, rows - row)
                 tile = tile_zero(x, TILE, tile_vectors(x))
