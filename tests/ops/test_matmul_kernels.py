@@ -154,7 +154,9 @@ def test_matmul_nt_takes_any_shape(
     check(product("matmul_nt", types, (M, N, K), batches=batches), parts)
 
 
-LARGE = [(200, 700, 1500), (300, 1000, 1100), (64, 2100, 520), (1, 3000, 1025), (1025, 3, 70)]
+ODD = (200, 1070, 7)  # panels of any width, so that a share ends within one
+LARGE = [(200, 700, 1500), (300, 1000, 1100), (64, 2100, 520), (1, 3000, 1025), (1025, 3, 70), ODD]
+EPILOGUES = [(1, 1, 3), (5, 70, 9), (100, 130, 20), (1, 300, 40), (7, 9, 0), ODD]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -167,7 +169,7 @@ def test_blocks_of_large_products_join(kernel: str, sizes: tuple[int, int, int])
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("parts", [1, 2, 3])
-@pytest.mark.parametrize("sizes", [(1, 1, 3), (5, 70, 9), (100, 130, 20), (1, 300, 40), (7, 9, 0)])
+@pytest.mark.parametrize("sizes", EPILOGUES)
 def test_an_epilogue_sees_each_result_once(kernel: str, parts: int, sizes: Any) -> None:
     one = product(kernel, ("float32", "float32"), sizes, batches=((2, 2), (1, 2)))
     times = np.zeros(one.shape, np.int64)

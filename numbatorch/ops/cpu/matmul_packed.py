@@ -187,7 +187,11 @@ def matmul(
     batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
     rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out = lhs @ rhs for any strides; lhs is read in place unless it is narrow."""
+    """out = lhs @ rhs for any strides; lhs is read in place unless it is narrow.
+
+    Of many panels the chunks of rows are shared, so that a share may begin and end within a panel:
+    then its first panel meets no chunk before `first`, its last none from `last` on.
+    """
     width = tile_vectors(out) * lanes(out)
     panels = (N + width - 1) // width
     blocks = row_blocks(M, batch0 * batch1 * panels, parts)
@@ -196,13 +200,16 @@ def matmul(
     held = packed + columns * K
     chunks = (M + CHUNK - 1) // CHUNK
     known, known_col0, known_col1 = 0, 0, 0
-    lo, hi = share(batch0 * batch1 * blocks * panels, part, parts)
+    pieces = chunks if blocks == 1 else 1
+    lo, hi = share(batch0 * batch1 * blocks * panels * pieces, part, parts)
     while lo < hi:
-        block = lo // panels
-        panel = lo - block * panels
-        count = min(hi - lo, panels - panel, columns // width)
+        place = lo // pieces
+        block = place // panels
+        panel = place - block * panels
+        count = min((hi - 1) // pieces - place + 1, panels - panel, columns // width)
+        first, last = lo - place * pieces, hi - (place + count - 1) * pieces
+        lo = min(hi, (place + count) * pieces)
         batch = block // blocks
-        block -= batch * blocks
         col0 = panel * width
         col1 = min(N, col0 + count * width)
         start = place_in(batch, batch1, rhs_batch0, rhs_batch1)
@@ -211,12 +218,15 @@ def matmul(
             b = rhs + (start + col0 * rhs_col)
             pack_group(packed, width, b, rhs_row, rhs_col, K, col1 - col0)
         a = lhs + place_in(batch, batch1, lhs_batch0, lhs_batch1)
-        c = out + (place_in(batch, batch1, out_batch0, out_batch1) + col0)
-        chunk_lo, chunk_hi = share(chunks, block, blocks)
-        for row in range(chunk_lo * CHUNK, min(M, chunk_hi * CHUNK), CHUNK):
-            rows = min(CHUNK, M - row)
-            x, place = a + row * lhs_row, c + row * out_row
-            chunk_rows(place, out_row, col1 - col0, held, x, lhs_row, lhs_col, packed, rows, K)
-            if epilogue != 0:
-                call_epilogue(epilogue, epilogue_args, batch, row, row + rows, col0, col1)
-        lo += count
+        c = out + place_in(batch, batch1, out_batch0, out_batch1)
+        chunk_lo, chunk_hi = share(chunks, block - batch * blocks, blocks)
+        for chunk in range(chunk_lo, chunk_hi):
+            low = col0 + (width if pieces > 1 and chunk < first else 0)
+            high = (panel + count - 1) * width if pieces > 1 and chunk >= last else col1
+            if low < high:
+                row = chunk * CHUNK
+                rows, x = min(CHUNK, M - row), a + row * lhs_row
+                y, w = c + (row * out_row + low), packed + (low - col0) * K
+                chunk_rows(y, out_row, high - low, held, x, lhs_row, lhs_col, w, rows, K)
+                if epilogue != 0:
+                    call_epilogue(epilogue, epilogue_args, batch, row, row + rows, low, high)
