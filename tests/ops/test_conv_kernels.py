@@ -26,6 +26,9 @@ CASES = {
     "far outside": ((1, 2, 3, 2), (3, 2, 3, 3), {"padding": (5, 7)}),
     "three dimensions": ((2, 3, 5, 6, 7), (4, 3, 2, 3, 3), {"padding": (1, 1, 1)}),
     "one channel a filter": ((2, 5, 9, 150), (5, 1, 3, 3), {"padding": (1, 1), "groups": 5}),
+    "one channel of volumes": ((2, 4, 3, 6, 13), (4, 1, 2, 3, 3), {"groups": 4}),
+    "one channel of rows": ((1, 3, 7, 27), (6, 1, 3, 3), {"padding": (1, 1), "groups": 3}),
+    "one channel of a line": ((2, 3, 300), (3, 1, 5), {"padding": (2,), "groups": 3}),
     "two filters a channel": ((2, 3, 11, 8), (6, 1, 3, 2), {"stride": (2, 2), "groups": 3}),
     "filters apart": ((1, 300, 7, 7), (110, 300, 3, 3), {"padding": (1, 1)}),
 }

@@ -1,14 +1,63 @@
 """Convolutions whose filters read one channel each: a plane is laid out, read and done with."""
 
+from typing import Any
+
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import add_reassoc, truncdiv
 from numbatorch.language.simd.tile import tile_outer, tile_store, tile_zero
 from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held
 from numbatorch.language.words import int64, uint8
 from numbatorch.ops.cpu.conv_images import PANEL, spread_phases, tap_table
-from numbatorch.ops.cpu.conv_tiles import FLOATS, WIDE, store_windows, windows_before
+from numbatorch.ops.cpu.conv_tiles import FLOATS, WIDE, store_first, store_windows, windows_before
 
 ROW = 2 * PANEL  # columns that no tile of one filter has more of
+
+
+@helper
+def add_taps(
+    tile: Any, x: Pointer[V], weight: Pointer[T], table: Pointer[int64], taps: Pointer[int64],
+    count: int,
+) -> Any:  # fmt: skip
+    """A tile with the products of all taps added."""
+    for k in range(count):
+        tile = tile_outer(tile, weight + taps[k], 0, 0, x + table[k], ROW)
+    return tile
+
+
+@helper
+def store_row(
+    out: Pointer[T], sums: Pointer[V], tile: Any, width: int, count: int, room: int
+) -> None:
+    """`count` windows of a tile, or all of it where there is room for what comes later."""
+    if width <= room:
+        tile_store(out, 0, tile, 1, width)
+    else:
+        tile_store(sums, 0, tile, 1, width)
+        store_first(out, sums, min(count, width))
+
+
+@helper
+def row_of_windows(
+    out: Pointer[T], sums: Pointer[V], x: Pointer[V], weight: Pointer[T], table: Pointer[int64],
+    taps: Pointer[int64], count: int, PW: int, room: int,
+) -> None:  # fmt: skip
+    """The windows of a row, as many vectors at a time as it still has; `room` is behind `out`."""
+    n = lanes(x)
+    col = 0
+    while col < PW:
+        left, place, source = PW - col, out + col, x + col
+        if left > 4 * n:
+            wide = add_taps(tile_zero(x, 1, 8), source, weight, table, taps, count)
+            store_row(place, sums, wide, 8 * n, left, room - col)
+            col += 8 * n
+        elif left > 2 * n:
+            four = add_taps(tile_zero(x, 1, 4), source, weight, table, taps, count)
+            store_row(place, sums, four, 4 * n, left, room - col)
+            col += 4 * n
+        else:
+            pair = add_taps(tile_zero(x, 1, 2), source, weight, table, taps, count)
+            store_row(place, sums, pair, 2 * n, left, room - col)
+            col += 2 * n
 
 
 @helper
@@ -17,17 +66,24 @@ def one_filter(
     taps: Pointer[int64], count: int, columns: int,
     PD: int, PH: int, PW: int, pitch_h: int, pitch_w: int,
 ) -> None:  # fmt: skip
-    """All windows of a plane, eight vectors of places at a time."""
+    """All windows of a plane: row by row, or eight vectors of places at a time if it is narrow."""
     width = 8 * lanes(x)
+    if PW > lanes(x):
+        for row in range(PD * PH):
+            depth = truncdiv(row, PH)
+            place = (depth * pitch_h + row - depth * PH) * pitch_w
+            row_of_windows(
+                out + row * PW, sums, x + place, weight, table, taps, count, PW,
+                (PD * PH - row) * PW,
+            )  # fmt: skip
+        return
     for start in range(0, columns, width):
-        tile = tile_zero(x, 1, 8)
-        for k in range(count):
-            tile = tile_outer(tile, weight + taps[k], 0, 0, x + (start + table[k]), ROW)
+        tile = add_taps(tile_zero(x, 1, 8), x + start, weight, table, taps, count)
         tile_store(sums, 0, tile, 1, width)
         end = min(columns, start + width)
         first = windows_before(start, PD, PH, PW, pitch_h, pitch_w)
         last = windows_before(end, PD, PH, PW, pitch_h, pitch_w)
-        store_windows(out, sums, first, last, start, PH, PW, pitch_h, pitch_w)
+        store_windows(out, 0, sums, 1, first, last, start, PH, PW, pitch_h, pitch_w)
 
 
 @kernel(T=FLOATS, V=WIDE)

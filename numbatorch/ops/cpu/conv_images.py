@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
+from numbatorch.language.simd.vectors import lanes, vload, vstore
 from numbatorch.language.words import int64
 from numbatorch.ops.portable.rows import FLOAT, WIDE
 from numbatorch.shape import Shape
@@ -127,32 +128,37 @@ def first_inside(
 
 
 @helper
+def copy_row(out: Pointer[V], x: Pointer[T], count: int) -> None:
+    """Elements side by side; the last vector may write some a second time."""
+    n = lanes(out)
+    if count < n:
+        for i in range(count):
+            out[i] = x[i]
+    else:
+        for i in range(0, count - n, n):
+            vstore(out + i, vload(x + i, n))
+        vstore(out + (count - n), vload(x + (count - n), n))
+
+
+@helper
 def spread_row(
-    out: Pointer[V],
-    x: Pointer[T],
-    pitch: int,
-    image: int,
-    stride: int,
-    padding: int,
-    residue: int,
+    out: Pointer[V], x: Pointer[T], pitch: int, low: int, high: int, stride: int, first: int
 ) -> None:
-    """One row: zeros, every stride-th element from `residue`, zeros."""
-    low, high = first_inside(padding, residue, stride, pitch, image)
+    """One row: every stride-th element of x from `first` at places `low` to `high`, else zeros."""
     for i in range(low):
         out[i] = 0.0
-    source = x + (low * stride + residue - padding)
+    for i in range(high, pitch):
+        out[i] = 0.0
+    source = x + (low * stride + first)
     place = out + low
     if stride == 1:
-        for i in range(high - low):
-            place[i] = source[i]
+        copy_row(place, source, high - low)
     elif stride == 2:  # by shuffles of vectors
         for i in range(high - low):
             place[i] = source[2 * i]
     else:
         for i in range(high - low):
             place[i] = source[i * stride]
-    for i in range(high, pitch):
-        out[i] = 0.0
 
 
 @helper
@@ -171,6 +177,7 @@ def spread_plane(
     at_d: int, at_h: int, at_w: int,
 ) -> None:  # fmt: skip
     """The image of one phase, whose residues are `at`."""
+    low, high = first_inside(pad_w, at_w, stride_w, pitch_w, IW)
     for d in range(pitch_d):
         from_d = d * stride_d + at_d - pad_d
         for h in range(pitch_h):
@@ -181,7 +188,7 @@ def spread_plane(
                     row[i] = 0.0
             else:
                 source = x + (from_d * IH + from_h) * IW
-                spread_row(row, source, pitch_w, IW, stride_w, pad_w, at_w)
+                spread_row(row, source, pitch_w, low, high, stride_w, at_w - pad_w)
 
 
 @helper

@@ -38,28 +38,42 @@ def windows_before(place: int, PD: int, PH: int, PW: int, pitch_h: int, pitch_w:
 
 
 @helper
-def store_windows(
-    out: Pointer[T],
-    sums: Pointer[V],
-    first: int,
-    end: int,
-    start: int,
-    PH: int,
-    PW: int,
-    pitch_h: int,
-    pitch_w: int,
-) -> None:
-    """Windows `first` to `end` out of a row of sums, which begins at the place `start`."""
+def store_first(out: Pointer[T], sums: Pointer[V], count: int) -> None:
+    """Up to a panel of sums; without masks where vectors are short, as they are slow on some."""
     n = lanes(sums)
+    done = 0
+    while done + n <= count:
+        vstore(out + done, vload(sums + done, n))
+        done += n
+    if tile_vectors(sums) == 4:
+        if done < count:
+            vstore_rows(out + done, 0, vload(sums + done, n), n, 1, count - done)
+    else:
+        if done + 4 <= count:
+            vstore(out + done, vload(sums + done, 4))
+            done += 4
+        if done + 2 <= count:
+            vstore(out + done, vload(sums + done, 2))
+            done += 2
+        if done < count:
+            out[done] = sums[done]
+
+
+@helper
+def store_windows(
+    out: Pointer[T], step: int, sums: Pointer[V], rows: int, first: int, end: int, start: int,
+    PH: int, PW: int, pitch_h: int, pitch_w: int,
+) -> None:  # fmt: skip
+    """Windows `first` to `end` out of rows of sums, which begin at the place `start`."""
     window = first
     while window < end:
         row = truncdiv(window, PW)
         col = window - row * PW
         depth = truncdiv(row, PH)
-        source = sums + ((depth * pitch_h + row - depth * PH) * pitch_w + col - start)
+        place = (depth * pitch_h + row - depth * PH) * pitch_w + col - start
         count = min(PW - col, end - window)
-        for i in range(0, count, n):
-            vstore_rows(out + (window + i), 0, vload(source + i, n), n, 1, count - i)
+        for i in range(rows):
+            store_first(out + (i * step + window), sums + (i * PANEL + place), count)
         window += count
 
 
@@ -155,10 +169,10 @@ def panel_of_filters(
                 else:
                     tile_store(line, PANEL, tile, TILE, width)
             if done + count == K and not direct:
-                for i in range(row, row + height):
-                    line = sums + i * PANEL
-                    target = out + i * windows
-                    store_windows(target, line, first, last, base, PH, PW, pitch_h, pitch_w)
+                store_windows(
+                    out + row * windows, windows, line, height, first, last, base,
+                    PH, PW, pitch_h, pitch_w,
+                )  # fmt: skip
             row += height
 
 
