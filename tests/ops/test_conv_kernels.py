@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 # images of x, filters, and attributes other than the size of the result.
 CASES = {
     "packed taps in blocks of filters": ((2, 200, 15, 11), (1009, 200, 1, 1), {}),
+    "packed windows": ((2, 50, 9, 10), (50, 50, 3, 3), {"padding": (1, 1)}),
+    "packed phases": ((1, 40, 46, 47), (25, 40, 3, 3), {"stride": (2, 2), "padding": (1, 1)}),
     "whole panels": ((1, 3, 16, 16), (13, 3, 1, 1), {}),
     "rows that share zeros": ((2, 3, 9, 17), (20, 3, 3, 3), {"padding": (1, 1)}),
     "phases": ((1, 2, 40, 19), (7, 2, 3, 5), {"stride": (2, 3), "padding": (2, 1)}),

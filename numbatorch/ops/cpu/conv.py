@@ -11,7 +11,8 @@ from numbatorch.shape import Shape, numel
 FLOATS = conv_tiles.FLOATS
 
 BLOCK = 3 << 16  # elements of filters that stay in the second-level cache
-DEPTH = 96  # taps of a packed panel, so that it fits the first-level cache
+PACKED = 24 << 10  # bytes of a packed panel, so that it fits the first-level cache
+APART = 1 << 16  # elements of images with phases that no second-level cache holds beside filters
 FAR = 1 << 18  # elements of filters that are worth a copy where they lie side by side
 FEW = 2  # filters of a channel that have it for themselves, up to which each is by itself
 ENOUGH = 16  # items for each thread, beyond which it does not matter whose turn is one longer
@@ -52,6 +53,20 @@ def panel(out: Operand) -> int:
     from numbatorch.language.simd import vectors
 
     return vectors.native_lanes(out.dtype.name) * (4 if vectors.vector_registers() == 32 else 2)
+
+
+def packs_taps(out: Operand, images: Images, channels: int, rows: int) -> bool:
+    """Whether what windows read is copied for each panel, which `rows` filters then share.
+
+    Taps of one element lie a whole image apart. With 16 registers a panel is a cache line, which
+    a copy holds alone and in place; what windows read elsewhere lies across two.
+    """
+    from numbatorch.language.simd import vectors
+
+    if images.taps == 1 or vectors.vector_registers() == 32:
+        return images.taps == 1
+    apart = images.phase < images.plane and channels * images.plane >= APART
+    return rows >= conv_tiles.TILE * (4 if apart else 8)
 
 
 def _steps(weight: Operand) -> Shape:
@@ -129,8 +144,8 @@ def _(
         step, places = K, 3
     items = N * groups * -(-images.columns // panel(out))
     blocks = blocks_of(O, K, items, launcher.parts)
-    packs = images.taps == 1
-    depth = min(K, DEPTH) if packs else K
+    packs = packs_taps(out, images, per_group, O // blocks)
+    depth = min(K, PACKED // wide.nbytes(panel(out))) if packs else K
     tiles = -(-O // conv_tiles.TILE)
     lines = -(-tiles // blocks) * conv_tiles.TILE + conv_tiles.TALL + depth * packs
     room = lines * PANEL + SLACK

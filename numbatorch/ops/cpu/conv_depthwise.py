@@ -105,7 +105,7 @@ def depthwise(
     tap_table(
         table, 1, plane, phase, KD, KH, KW, stride_d, stride_h, stride_w,
         dil_d, dil_h, dil_w, phases_d, phases_h, phases_w, pitch_h, pitch_w,
-        step_c, step_i, step_j, step_k,
+        step_c, step_i, step_j, step_k, 0,
     )  # fmt: skip
     image = sums + ROW
     for i in range(plane, room - ROW):
@@ -170,7 +170,7 @@ def depthwise_weight(
         image[i] = 0.0
     tap_table(
         table, 1, plane, phase, KD, KH, KW, stride_d, stride_h, stride_w,
-        dil_d, dil_h, dil_w, phases_d, phases_h, phases_w, pitch_h, pitch_w, 0, 0, 0, 0,
+        dil_d, dil_h, dil_w, phases_d, phases_h, phases_w, pitch_h, pitch_w, 0, 0, 0, 0, 0,
     )  # fmt: skip
     channels = truncdiv(rows, times)
     lo, hi = share(rows, part, parts)

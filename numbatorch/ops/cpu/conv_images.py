@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
+from numbatorch.language.simd.tile import tile_vectors
 from numbatorch.language.simd.vectors import lanes, vload, vstore
 from numbatorch.language.words import int64
 from numbatorch.ops.portable.rows import FLOAT, WIDE
@@ -218,7 +219,7 @@ def tap_table(
     table: Pointer[int64], channels: int, plane: int, phase: int,
     KD: int, KH: int, KW: int, stride_d: int, stride_h: int, stride_w: int,
     dil_d: int, dil_h: int, dil_w: int, phases_d: int, phases_h: int, phases_w: int,
-    pitch_h: int, pitch_w: int, step_c: int, step_i: int, step_j: int, step_k: int,
+    pitch_h: int, pitch_w: int, step_c: int, step_i: int, step_j: int, step_k: int, panel: int,
 ) -> None:  # fmt: skip
     """Where the elements of a window lie behind its first, channel by channel; then three more.
 
@@ -228,7 +229,7 @@ def tap_table(
     count = channels * KD * KH * KW
     filters = table + 2 * count
     for k in range(count):
-        table[count + k] = k * PANEL
+        table[count + k] = k * panel
         table[3 * count + k] = k
     for c in range(channels):
         for i in range(KD):
@@ -259,7 +260,7 @@ def spread(
         tap_table(
             table, channels, plane, phase, KD, KH, KW, stride_d, stride_h, stride_w,
             dil_d, dil_h, dil_w, phases_d, phases_h, phases_w, pitch_h, pitch_w,
-            step_c, step_i, step_j, step_k,
+            step_c, step_i, step_j, step_k, tile_vectors(out) * lanes(out),
         )  # fmt: skip
         behind = out + planes * plane
         for i in range(slack):

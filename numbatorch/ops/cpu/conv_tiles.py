@@ -65,6 +65,7 @@ def store_windows(
     PH: int, PW: int, pitch_h: int, pitch_w: int,
 ) -> None:  # fmt: skip
     """Windows `first` to `end` out of rows of sums, which begin at the place `start`."""
+    width = tile_vectors(sums) * lanes(sums)
     window = first
     while window < end:
         row = truncdiv(window, PW)
@@ -73,7 +74,7 @@ def store_windows(
         place = (depth * pitch_h + row - depth * PH) * pitch_w + col - start
         count = min(PW - col, end - window)
         for i in range(rows):
-            store_first(out + (i * step + window), sums + (i * PANEL + place), count)
+            store_first(out + (i * step + window), sums + (i * width + place), count)
         window += count
 
 
@@ -81,10 +82,11 @@ def store_windows(
 def pack(packed: Pointer[V], x: Pointer[V], table: Pointer[int64], K: int) -> None:
     """What the windows of a panel read, tap after tap."""
     n = lanes(packed)
+    width = tile_vectors(packed) * n
     for k in range(K):
         source = x + table[k]
-        target = packed + k * PANEL
-        for i in range(0, tile_vectors(packed) * n, n):
+        target = packed + k * width
+        for i in range(0, width, n):
             vstore(target + i, vload(source + i, n))
 
 
@@ -109,20 +111,21 @@ def tall_tile(
 
     They are two tiles, as the operands of one would take too many registers.
     """
-    below = sums + TALL // 2 * PANEL
+    width = tile_vectors(x) * lanes(x)
+    below = sums + TALL // 2 * width
     under = TALL // 2 if last >= TALL // 2 else 0
     upper = tile_zero(x, 4, half_vectors(x))
     lower = tile_zero(x, 4, half_vectors(x))
     if more:
-        upper = tile_load(upper, sums, PANEL)
-        lower = tile_load(lower, below, PANEL)
+        upper = tile_load(upper, sums, width)
+        lower = tile_load(lower, below, width)
     for k in range(count):
         source, filters = x + places[k], weight + taps[k]
         upper = tile_kept(tile_outer(upper, filters, step, last, source, PANEL))
         filters = filters + under * step
         lower = tile_kept(tile_outer(lower, filters, step, last - under, source, PANEL))
-    tile_store(sums, PANEL, upper, 4, half_vectors(x) * lanes(x))
-    tile_store(below, PANEL, lower, 4, half_vectors(x) * lanes(x))
+    tile_store(sums, width, upper, 4, half_vectors(x) * lanes(x))
+    tile_store(below, width, lower, 4, half_vectors(x) * lanes(x))
 
 
 @helper
@@ -149,7 +152,7 @@ def panel_of_filters(
             source, places = packed, table + K
         row = 0
         while row < rows:
-            line = sums + row * PANEL
+            line = sums + row * width
             place = weight + row * step
             if few:
                 height = min(TALL, rows - row)
@@ -160,14 +163,14 @@ def panel_of_filters(
                 height = min(TILE, rows - row)
                 tile = tile_zero(x, TILE, tile_vectors(x))
                 if done > 0:
-                    tile = tile_load(tile, line, PANEL)
+                    tile = tile_load(tile, line, width)
                 tile = add_products(
                     tile, source, places, place, taps + done, count, step, height - 1
                 )
                 if direct and done + count == K:
                     tile_store(out + (row * windows + first), windows, tile, height, width)
                 else:
-                    tile_store(line, PANEL, tile, TILE, width)
+                    tile_store(line, width, tile, TILE, width)
             if done + count == K and not direct:
                 store_windows(
                     out + row * windows, windows, line, height, first, last, base,
