@@ -1,12 +1,20 @@
-"""CPU kernels that sort rows, by themselves or in pieces that are merged; see sort_words.py."""
+"""CPU kernels that sort rows, by themselves or in parts of their order; see sort_words.py."""
 
 from numbatorch.language.kernel import Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.words import int64
 from numbatorch.ops import sort as ops
+from numbatorch.ops.cpu.sort_parts import SAMPLE, gather_part, part_ends, split_piece
 from numbatorch.ops.cpu.sort_select import launch_first, launch_kth
-from numbatorch.ops.cpu.sort_values import launch_values, merge_pieces
-from numbatorch.ops.cpu.sort_words import STACK, put_places, shift_of, sort_words, word_of
+from numbatorch.ops.cpu.sort_values import launch_values
+from numbatorch.ops.cpu.sort_words import (
+    SPARE,
+    STACK,
+    put_places,
+    shift_of,
+    sort_words,
+    word_of,
+)
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import BITS, sizes_of
 from numbatorch.ops.portable.sort import topk
@@ -110,11 +118,13 @@ def row_shift(differing: Pointer[int64], row: int, pieces: int, wide: int) -> in
 
 
 @kernel(T=tuple(BITS.values()))
-def sort_pieces(
+def split_words(
     words: Pointer[int64],
-    spare: Pointer[int64],
+    ends: Pointer[int64],
     full: Pointer[int64],
     differing: Pointer[int64],
+    samples: Pointer[int64],
+    spare: Pointer[int64],
     stacks: Pointer[int64],
     x: Pointer[T],
     rows: int,
@@ -129,24 +139,59 @@ def sort_pieces(
     part: int,
     parts: int,
 ) -> None:
-    """The words of each piece in order."""
+    """The words of each piece of each row, divided into parts."""
     lo, hi = share(rows * pieces, part, parts)
+    aside = spare + part * SPARE
+    sample = samples + part * SAMPLE
     for item in range(lo, hi):
         row = truncdiv(item, pieces)
         begin, end = share(cols, item - row * pieces, pieces)
         shift = row_shift(differing, row, pieces, wide)
         source = x + row * cols
+        keys = full + wide * row * cols
         own = words + row * cols
+        for i in range(SAMPLE):
+            place = i * truncdiv(cols, SAMPLE)
+            if wide != 0:
+                sample[i] = word_of(keys[place] >> shift, place)
+            else:
+                key = ordered(int64(source[place]), kind, sign, mask, largest, turn)
+                sample[i] = word_of(key, place)
+        sort_words(sample, aside, stacks + part * STACK, SAMPLE)
         if wide != 0:
-            keys = full + row * cols
             for i in range(begin, end):
                 own[i] = word_of(keys[i] >> shift, i)
         else:
             for i in range(begin, end):
                 key = ordered(int64(source[i]), kind, sign, mask, largest, turn)
                 own[i] = word_of(key, i)
-        stack = stacks + item * STACK
-        sort_words(own + begin, spare + row * cols + begin, stack, end - begin)
+        split_piece(own + begin, aside, sample, ends + item * pieces, pieces, end - begin)
+
+
+@kernel
+def sort_parts(
+    target: Pointer[int64],
+    words: Pointer[int64],
+    ends: Pointer[int64],
+    spare: Pointer[int64],
+    stacks: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The words of each part of each row in order."""
+    lo, hi = share(rows * pieces, part, parts)
+    for item in range(lo, hi):
+        row = truncdiv(item, pieces)
+        piece = item - row * pieces
+        bounds = ends + row * pieces * pieces
+        first = part_ends(bounds, pieces, piece - 1)
+        size = part_ends(bounds, pieces, piece) - first
+        own = target + row * cols + first
+        gather_part(own, words + row * cols, bounds, cols, pieces, piece)
+        sort_words(own, spare + part * SPARE, stacks + part * STACK, size)
 
 
 @kernel
@@ -265,18 +310,18 @@ def _launch_pieces(
     values, places = outs
     words, spare, full = (launcher.scratch(8 * n) for n in (size, size, max(size * wide, 1)))
     differing, starts = launcher.scratch(8 * items), launcher.scratch(8 * items)
-    stacks = launcher.scratch(8 * STACK * items)
+    stacks = launcher.scratch(8 * STACK * launcher.parts)
     grid = (rows, cols, pieces)
     if wide:
         keyed = (full, differing, x, *grid, *order[:-1])
         launcher.launch(key_pieces(T=kind), *keyed, work=4 * size, items=items)
-    sorting = (words, spare, full, differing, stacks, x, *grid, *order)
-    launcher.launch(sort_pieces(T=kind), *sorting, work=_work(rows, cols), items=items)
-    width = 1
-    while width < pieces:
-        merging = (spare, words, *grid, width)
-        launcher.launch(merge_pieces(U="int64"), *merging, work=4 * size, items=items)
-        words, spare, width = spare, words, 2 * width
+    ends = launcher.scratch(8 * items * pieces)
+    samples, aside = (launcher.scratch(8 * n * launcher.parts) for n in (SAMPLE, SPARE))
+    splitting = (words, ends, full, differing, samples, aside, stacks, x, *grid, *order)
+    launcher.launch(split_words(T=kind), *splitting, work=4 * size, items=items)
+    sorting = (spare, words, ends, aside, stacks, *grid)
+    launcher.launch(sort_parts(), *sorting, work=_work(rows, cols), items=items)
+    words, spare = spare, words
     launcher.launch(find_runs(), starts, words, *grid, work=items, items=items)
     placing = (places, words, spare, full, differing, starts, stacks, *grid, wide)
     launcher.launch(place_pieces(), *placing, work=2 * size, items=items)

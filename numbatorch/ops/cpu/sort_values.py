@@ -1,7 +1,4 @@
-"""CPU kernels that sort where nobody asks for positions: keys alone, of 32 bits or 64.
-
-Source of the merge: https://arxiv.org/abs/1406.2628
-"""
+"""CPU kernels that sort where nobody asks for positions: keys alone, of 32 bits or 64."""
 
 from typing import Any
 
@@ -10,6 +7,7 @@ from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
 from numbatorch.language.simd.sorting import width
 from numbatorch.language.words import int32, int64, view
+from numbatorch.ops.cpu.sort_parts import SAMPLE, gather_part, part_ends, split_piece
 from numbatorch.ops.cpu.sort_words import SPARE, STACK, sort_words
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import BITS, sizes_of
@@ -107,9 +105,11 @@ def sort_value_rows(
 
 
 @kernel(T=tuple(BITS.values()), U=WORDS)
-def sort_value_pieces(
+def split_values(
     keys: Pointer[U],
+    ends: Pointer[int64],
     x: Pointer[T],
+    samples: Pointer[U],
     spare: Pointer[U],
     stacks: Pointer[int64],
     rows: int,
@@ -123,93 +123,57 @@ def sort_value_pieces(
     part: int,
     parts: int,
 ) -> None:
-    """The keys of each piece of each row in order."""
+    """The keys of each piece of each row, divided into parts."""
     lo, hi = share(rows * pieces, part, parts)
     aside = spare + part * SPARE
-    stack = stacks + part * STACK
+    sample = samples + part * SAMPLE
     for item in range(lo, hi):
         row = truncdiv(item, pieces)
         begin, end = share(cols, item - row * pieces, pieces)
-        at = row * cols + begin
-        make_keys(keys + at, x + at, end - begin, kind, rest, largest, turn, up)
-        sort_words(keys + at, aside, stack, end - begin)
+        source = x + row * cols
+        for i in range(SAMPLE):
+            place = i * truncdiv(cols, SAMPLE)
+            make_keys(sample + i, source + place, 1, kind, rest, largest, turn, up)
+        sort_words(sample, aside, stacks + part * STACK, SAMPLE)
+        own = keys + row * cols + begin
+        make_keys(own, source + begin, end - begin, kind, rest, largest, turn, up)
+        split_piece(own, aside, sample, ends + item * pieces, pieces, end - begin)
 
 
 @kernel(T=tuple(BITS.values()), U=WORDS)
-def take_values(
+def sort_value_parts(
     values: Pointer[T],
     keys: Pointer[U],
-    size: int,
+    others: Pointer[U],
+    ends: Pointer[int64],
+    spare: Pointer[U],
+    stacks: Pointer[int64],
+    rows: int,
+    cols: int,
+    pieces: int,
     kind: int,
     rest: int,
     turn: int,
     up: int,
+    in_place: int,
     part: int,
     parts: int,
 ) -> None:
-    """The elements that keys were made of."""
-    lo, hi = share(size, part, parts)
-    take_keys(values + lo, keys + lo, hi - lo, kind, rest, turn, up)
-
-
-@helper
-def split(a: Any, b: Any, n: int, m: int, count: int) -> int:
-    """How many of the first `count` words of two merged runs come from the first."""
-    low = max(count - m, 0)
-    high = min(count, n)
-    while low < high:
-        middle = (low + high) >> 1
-        if a[middle] < b[count - 1 - middle]:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel(U=WORDS)
-def merge_pieces(
-    target: Pointer[U],
-    source: Pointer[U],
-    rows: int,
-    cols: int,
-    pieces: int,
-    width: int,
-    part: int,
-    parts: int,
-) -> None:
-    """Runs of `width` pieces merged by twos; each piece of the result is made by itself."""
+    """The elements of each part of each row in order, sorted in `others` or where they go."""
     lo, hi = share(rows * pieces, part, parts)
     for item in range(lo, hi):
         row = truncdiv(item, pieces)
         piece = item - row * pieces
-        begin, end = share(cols, piece, pieces)
-        pair = truncdiv(piece, 2 * width) * 2 * width
-        first, _ = share(cols, pair, pieces)
-        middle, _ = share(cols, pair + width, pieces)
-        _, last = share(cols, pair + 2 * width - 1, pieces)
-        a = source + row * cols + first
-        b = source + row * cols + middle
-        n = middle - first
-        m = last - middle
-        i = split(a, b, n, m, begin - first)
-        j = begin - first - i
-        out = target + row * cols
-        place = begin
-        while place < end and i < n and j < m:
-            one = a[i]
-            two = b[j]
-            out[place] = min(one, two)
-            i += one <= two
-            j += one > two
-            place += 1
-        while place < end and i < n:
-            out[place] = a[i]
-            i += 1
-            place += 1
-        while place < end:
-            out[place] = b[j]
-            j += 1
-            place += 1
+        bounds = ends + row * pieces * pieces
+        first = part_ends(bounds, pieces, piece - 1)
+        size = part_ends(bounds, pieces, piece) - first
+        target = values + row * cols + first
+        own = others + row * cols + first
+        if in_place != 0:
+            own = view(target, U)
+        gather_part(own, keys + row * cols, bounds, cols, pieces, piece)
+        sort_words(own, spare + part * SPARE, stacks + part * STACK, size)
+        take_keys(target, own, size, kind, rest, turn, up)
 
 
 def keyed(dtype: DType, descending: bool) -> tuple[dict[str, str], int, tuple[int, ...]]:
@@ -239,17 +203,12 @@ def launch_values(
         sorting = (values, x, keys, aside, stacks, rows, cols, *order, int(in_place))
         launcher.launch(sort_value_rows(**types), *sorting, work=work, items=rows)
         return
-    merges = pieces.bit_length() - 1
-    # An odd number of merges ends in other memory than where the values go.
-    keys = values if in_place and merges % 2 else launcher.scratch(width * size)
-    spare = launcher.scratch(width * size)
-    pieced = (keys, x, aside, stacks, rows, cols, pieces, *order)
-    launcher.launch(sort_value_pieces(**types), *pieced, work=work, items=rows * pieces)
-    wide = 1
-    while wide < pieces:
-        merging = (spare, keys, rows, cols, pieces, wide)
-        merge = merge_pieces(U=types["U"])
-        launcher.launch(merge, *merging, work=2 * size, items=rows * pieces)
-        keys, spare, wide = spare, keys, 2 * wide
-    taking = (values, keys, size, kind, rest, turn, up)
-    launcher.launch(take_values(**types), *taking, work=2 * size, items=size)
+    keys = launcher.scratch(width * size)
+    others = launcher.scratch(8 if in_place else width * size)
+    ends = launcher.scratch(8 * rows * pieces * pieces)
+    samples = launcher.scratch(width * SAMPLE * launcher.parts)
+    splitting = (keys, ends, x, samples, aside, stacks, rows, cols, pieces, *order)
+    launcher.launch(split_values(**types), *splitting, work=4 * size, items=rows * pieces)
+    sorting = (values, keys, others, ends, aside, stacks, rows, cols, pieces)
+    given = (*sorting, kind, rest, turn, up, int(in_place))
+    launcher.launch(sort_value_parts(**types), *given, work=work, items=rows * pieces)
