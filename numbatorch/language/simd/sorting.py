@@ -200,7 +200,7 @@ def width(typingctx: Any, pointer: Any) -> Any:
 
 @intrinsic(literal=True)
 def sort_few(typingctx: Any, words: Any, count: Any, most: Any) -> Any:
-    """`count` numbers in order, in at most `most` vectors, a power of two."""
+    """`count` numbers in order, in `most` vectors, a power of two; they need more than the half."""
     from numba.core import types
     from numba.core.typing import signature
 
@@ -210,10 +210,16 @@ def sort_few(typingctx: Any, words: Any, count: Any, most: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         x, n, _ = args
         starts = [vector.count * i for i in range(number)]
-        masks = [_mask(builder, vector, n, start) for start in starts]
-        places = list(zip(masks, starts, strict=True))
-        found = [_load_part(builder, vector, x, mask, start) for mask, start in places]
-        for value, (mask, start) in zip(_network(builder, found), places, strict=True):
+        full, rest = starts[: number // 2], starts[number // 2 :]
+        masks = [_mask(builder, vector, n, start) for start in rest]
+        places = list(zip(masks, rest, strict=True))
+        found = [_load(builder, vector, x, start) for start in full]
+        found += [_load_part(builder, vector, x, mask, start) for mask, start in places]
+        ordered = _network(builder, found)
+        for value, start in zip(ordered[: len(full)], full, strict=True):
+            place = builder.bitcast(_at(builder, vector, x, start), vector.as_pointer())
+            builder.store(value, place).align = vector.element.width // 8
+        for value, (mask, start) in zip(ordered[len(full) :], places, strict=True):
             _store(builder, x, value, mask, start)
         return context.get_dummy_value()
 
