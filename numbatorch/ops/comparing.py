@@ -91,7 +91,9 @@ def _(elements: Node, tests: Node) -> tuple[Shape, dt.DType]:
 
 @isin_.samples
 def _(rng: Any) -> Any:
-    return [rng.integers(-4, 4, rng.dims((0, 1), (4, 5))) * 1.0, rng.integers(-4, 4, 5) * 1.0], {}
+    count = int(rng.choice([0, 1, 5, 300]))
+    elements = rng.integers(-60, 60, rng.dims((0, 1), (4, 5)))
+    return [elements * 1.0, rng.integers(-60, 60, count) * 1.0], {}
 
 
 @public("nt")
@@ -104,7 +106,7 @@ def isin(
 ) -> Node:
     """Whether each element is among `test_elements`; NaN is not.
 
-    More than 64 of those are sorted, on the host.
+    More than 64 of those are looked up: in a table or by hash on the CPU, else on the host.
 
     Args:
         assume_unique: that no element is there twice, which makes no difference here.

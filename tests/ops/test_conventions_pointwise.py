@@ -170,6 +170,33 @@ def test_nextafter_of_half_types_is_theirs() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "int32", "uint64", "int64", "float16", "float64"]
+)
+@pytest.mark.parametrize("count", [65, 1000, 20_000])
+@pytest.mark.parametrize("span", [2, 100, 2**40])
+def test_isin_by_table_and_by_hash(dtype: str, count: int, span: int) -> None:
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):
+        tests = rng.integers(-span, span, count).astype(dtype)
+        others = rng.integers(-span, span, 2000).astype(dtype)
+    if tests.dtype.kind == "f":
+        tests[:9], others[:9] = NAN, NAN
+        tests[9], others[9] = 0.0, -0.0
+    x = np.append(others, tests[::3])
+    found = nt.isin(nt.tensor(x), nt.tensor(tests)).numpy()
+    np.testing.assert_array_equal(found, np.isin(x, tests))
+
+
+def test_isin_of_keys_in_the_same_buckets_and_of_nan_alone() -> None:
+    tests = np.arange(0, 2**40, 2**24)
+    x = np.concatenate([tests, tests + 1, tests * 3])
+    np.testing.assert_array_equal(
+        nt.isin(nt.tensor(x), nt.tensor(tests)).numpy(), np.isin(x, tests)
+    )
+    assert not nt.isin(nt.tensor([NAN, 0.0]), nt.full((99,), NAN)).any()
+
+
 def test_isin_of_few_and_of_many() -> None:
     x = nt.arange(6).reshape(2, 3)
     expected = [[False, True, False], [True, False, False]]
