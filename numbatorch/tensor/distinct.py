@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
+MANY = 16_384  # integers that are counted rather than sorted,
+RANGE = 65_536  # if they are among so many numbers
 
 
 @public()
@@ -52,6 +54,8 @@ def unique(
         finding: Any = find("unique_rows")
         found, inverse, counts, count = finding.parts(rows)
         found, counts = counted("unique", count, found, counts)
+    elif bounds := _bounds(rows):
+        found, counts, inverse = _by_counting(rows, *bounds)
     else:
         sorting: Any = find("sort")
         values, *places = sorting.parts(rows, descending=False)
@@ -165,6 +169,31 @@ def _rows(op: str, input: Node, dim: int | None) -> tuple[Node, Shape]:
     order = (axis, *(i for i in range(len(input.shape)) if i != axis))
     turned = permute.apply(input, dims=order)
     return reshape.apply(turned, shape=(turned.shape[0], numel(turned.shape[1:]))), order
+
+
+def _bounds(x: Node) -> tuple[int, int] | None:
+    """The extremes of many integers (N,), if so many numbers as these could all be counted."""
+    if x.dtype.kind not in "iu" or x.shape[0] < MANY:
+        return None
+    refuse_traced("unique", x)
+    ends = [find(way).apply(x, dims=(0,)) for way in ("min", "max")]
+    realize_nodes([x, *ends])
+    low, high = (int(host_array(end)[0]) for end in ends)
+    return (low, high) if high - low < RANGE and high < 2**63 else None
+
+
+def _by_counting(x: Node, low: int, high: int) -> tuple[Node, Node, Node]:
+    """The distinct ones of integers (N,) within bounds, how often each occurs, which each is."""
+    number = as_node(x, dt.int64, x.device) - low
+    counts = find("count_numbers").apply(number, size=high - low + 1)
+    occurs = find("ne").apply(counts, 0)
+    compact: Any = find("compact")
+    places, count = compact.parts(occurs)
+    realize_nodes([counts, places, count])
+    (places,) = counted("unique", count, places)
+    rank = find("cumsum").apply(as_node(occurs, dt.int64, x.device), dims=(0,)) - 1
+    found = as_node(places + low, x.dtype, x.device)
+    return found, find("take").apply(counts, places), find("take").apply(rank, number)
 
 
 def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:

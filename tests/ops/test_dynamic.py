@@ -94,6 +94,21 @@ def test_unique(dtype: str, device: str) -> None:
     np.testing.assert_array_equal(nt.tensor(x, device=device).unique().numpy(), expected[0])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "int64", "uint64"])
+@pytest.mark.parametrize("span", [1, 100, 65_536, 70_000])
+def test_unique_of_many_integers(dtype: str, span: int) -> None:
+    info = np.iinfo(dtype)
+    low = max(info.min, -50) if info.min else max(info.max - span, 0)
+    high = min(low + span - 1, info.max)
+    x = np.random.default_rng(0).integers(low, high, (20, 1000), dtype, endpoint=True)
+    x[0, :2] = low, high
+    found = nt.unique(nt.tensor(x), return_inverse=True, return_counts=True)
+    expected = np.unique(x, return_inverse=True, return_counts=True)
+    for got, want in zip(found, expected, strict=True):
+        assert got.numpy().dtype == want.dtype
+        np.testing.assert_array_equal(got.numpy(), want)
+
+
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_unique_slices(dim: int, device: str) -> None:
     x = np.random.default_rng(0).integers(0, 2, (6, 5, 2))
