@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbatorch.dtype import PLAIN, DType, bool_, int64
+from numbatorch.dtype import PLAIN, DType, bool_, float64, int64
 from numbatorch.errors import DTypeError, ShapeError, message
-from numbatorch.graph import Node
-from numbatorch.ops.operands import describe
+from numbatorch.graph import Node, find
+from numbatorch.ops.create import iota
+from numbatorch.ops.index import scatter_add
+from numbatorch.ops.operands import const, describe
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reject_blocks
 from numbatorch.shape import Shape
@@ -42,6 +44,44 @@ def _(mask: Node) -> Outputs:
 def _(rng: Draw) -> Any:
     size = int(rng.choice([1, 5, 700, 2048, 5000]))
     return [rng.random(size) < rng.choice([0.0, 0.1, 0.7, 1.0])], {}
+
+
+@structured(dtypes=PLAIN)
+def run_starts(x: Array) -> tuple[Array, Array, Array]:
+    """The first of each run of equal elements of x (N,), in order, then zeros up to N.
+
+    Then where they stand, then zeros; and how many they are. NaN equals nothing.
+    """
+    new = np.ones(x.shape, np.bool_)
+    new[1:] = x[1:] != x[:-1]
+    found = np.flatnonzero(new)
+    values, places = np.zeros(x.shape, x.dtype), np.zeros(x.shape, np.int64)
+    values[: found.size], places[: found.size] = x[found], found
+    return values, places, np.array(found.size)
+
+
+@run_starts.infer
+def _(x: Node) -> Outputs:
+    if len(x.shape) != 1 or x.dtype.kind not in "fiub":
+        raise DTypeError(message("run_starts", "x must be (N,) numbers", f"x {describe(x)}"))
+    return [(x.shape, x.dtype), (x.shape, int64), ((), int64)]
+
+
+@run_starts.vjp
+def _(g: tuple[Node, None, None], y: tuple[Node, ...], x: Node) -> Node:
+    """What is behind the values was never among the elements."""
+    within = find("lt").apply(iota(x.shape[0], x.device), y[2])
+    cotangent = find("where").apply(within, g[0], 0.0)
+    return scatter_add.apply(const(0.0, x.dtype, x.device, x.shape), y[1], cotangent)
+
+
+@run_starts.samples
+def _(rng: Draw) -> Any:
+    size = int(rng.choice([0, 1, 5, 700, 2048, 5000]))
+    often = (
+        1 if rng.dtype is float64 else rng.integers(1, 4, size)
+    )  # a gradient jumps at equal ones
+    return [np.repeat(rng.permutation(size) / 2, often)], {}
 
 
 @structured(dtypes=PLAIN, differentiable=False)

@@ -81,7 +81,7 @@ FAMILIES = {
         "records": "acos acosh asin asinh atan atan2 atanh cosh deg2rad hypot rad2deg sinc sinh",
         "special": "sinc",
     },
-    "ops.compact": {"records": "compact unique_rows"},
+    "ops.compact": {"records": "compact run_starts unique_rows"},
     "ops.compare": {
         "Tensor": (
             "eq ge greater greater_equal gt isfinite isinf isnan isneginf isposinf isreal le less "

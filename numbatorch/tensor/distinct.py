@@ -61,7 +61,7 @@ def unique(
         values, *places = sorting.parts(rows, descending=False)
         if not return_inverse:
             places.clear()  # without them sorting is quicker
-        found, counts, inverse = _runs("unique", values)
+        found, counts, inverse = _runs("unique", values, return_counts)
         if places:
             zeros = const(0, dt.int64, input.device, (size,))
             inverse = find("scatter_set").apply(zeros, places[0], inverse)
@@ -105,7 +105,7 @@ def unique_consecutive(
     [1, 3, 1]
     """
     rows, order = _rows("unique_consecutive", input, dim)
-    found, counts, number = _runs("unique_consecutive", rows)
+    found, counts, number = _runs("unique_consecutive", rows, return_counts)
     found = _turned_back(found, input.shape, order)
     return _asked(input, dim, found, return_inverse and number, return_counts and counts)
 
@@ -196,7 +196,7 @@ def _by_counting(x: Node, low: int, high: int) -> tuple[Node, Node, Node]:
     return found, find("take").apply(counts, places), find("take").apply(rank, number)
 
 
-def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:
+def _runs(op: str, rows: Node, counting: bool) -> tuple[Node, Node, Node]:
     """The first of each run of equal rows, the lengths of runs, and the run that a row is in."""
     refuse_traced(op, rows)
     size = rows.shape[0]
@@ -209,13 +209,20 @@ def _runs(op: str, rows: Node) -> tuple[Node, Node, Node]:
         differs = find("any").apply(differs, dims=(1,))
         differs = reshape.apply(differs, shape=(size - 1,))
     begins = cat([const(True, dt.bool_, where, (1,)), differs])
-    compact: Any = find("compact")
-    places, count = compact.parts(begins)
-    realize_nodes([rows, places, count])  # at once, for what makes the rows may take long
-    (places,) = counted(op, count, places)
+    if len(rows.shape) == 2 or rows.dtype.is_complex:
+        compact: Any = find("compact")
+        places, count = compact.parts(begins)
+        realize_nodes([rows, places, count])  # at once, for what makes the rows may take long
+        (places,) = counted(op, count, places)
+        found = find("take").apply(rows, places)
+    else:
+        starting: Any = find("run_starts")
+        found, places, count = starting.parts(rows)
+        realize_nodes([rows, found, count, *([places] if counting else [])])
+        found, places = counted(op, count, found, places)
     ends = cat([narrow(places, 0, 1, places.shape[0] - 1), const(size, dt.int64, where, (1,))])
     number = find("cumsum").apply(as_node(begins, dt.int64, where), dims=(0,)) - 1
-    return find("take").apply(rows, places), ends - places, number
+    return found, ends - places, number
 
 
 def _turned_back(found: Node, shape: Shape, order: Shape) -> Node:

@@ -53,6 +53,7 @@ NO_PEER = {
     "binary_entropy": "the elements of binary_cross_entropy",
     "cast": "PyTorch leaves floats out of an integer's range undefined: promotion is compared",
     "compact": "the part of nonzero that has a fixed shape",
+    "run_starts": "the part of unique_consecutive that has a fixed shape",
     "component": "x.real and x.imag are compared in test_views.py",
     "convolution": CONVOLVES,
     "convolution_input": CONVOLVES,
