@@ -55,7 +55,7 @@ def unique(
         found, inverse, counts, count = finding.parts(rows)
         found, counts = counted("unique", count, found, counts)
     elif bounds := _bounds(rows):
-        found, counts, inverse = _by_counting(rows, *bounds)
+        found, counts, inverse = _by_counting(rows, *bounds, return_inverse)
     else:
         sorting: Any = find("sort")
         values, *places = sorting.parts(rows, descending=False)
@@ -182,14 +182,14 @@ def _bounds(x: Node) -> tuple[int, int] | None:
     return (low, high) if high - low < RANGE and high < 2**63 else None
 
 
-def _by_counting(x: Node, low: int, high: int) -> tuple[Node, Node, Node]:
+def _by_counting(x: Node, low: int, high: int, ranking: bool) -> tuple[Node, Node, Node]:
     """The distinct ones of integers (N,) within bounds, how often each occurs, which each is."""
     number = as_node(x, dt.int64, x.device) - low
     counts = find("count_numbers").apply(number, size=high - low + 1)
     occurs = find("ne").apply(counts, 0)
     compact: Any = find("compact")
     places, count = compact.parts(occurs)
-    realize_nodes([counts, places, count])
+    realize_nodes([counts, places, count, *([number] if ranking else [])])
     (places,) = counted("unique", count, places)
     rank = find("cumsum").apply(as_node(occurs, dt.int64, x.device), dims=(0,)) - 1
     found = as_node(places + low, x.dtype, x.device)
