@@ -1,10 +1,11 @@
 """Public functions over what stands where in order: medians, quantiles, the most frequent element.
 
-Rows of N elements are sorted, and elements are picked by their rank.
+Rows of N elements are sorted, or taken apart, and elements are picked by their rank.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -20,7 +21,7 @@ from numbatorch.ops.reduce import sum_
 from numbatorch.ops.reduction import ValuesAndIndices
 from numbatorch.ops.scan import cummax
 from numbatorch.ops.selecting import gather
-from numbatorch.ops.sort import sort
+from numbatorch.ops.sort import kth_, sort
 from numbatorch.ops.statistics import argmax
 from numbatorch.ops.surface import public
 from numbatorch.ops.write_through import with_history
@@ -54,8 +55,13 @@ def _picked(
     rows: Node, place: Node, input: Node, axis: int, keepdim: bool, stood: ValuesAndIndices
 ) -> ValuesAndIndices:
     """The element of each sorted row at `place` (..., 1), and where it stood."""
-    shape = rows.shape[:-1]
-    parts = [view.reshape.apply(gather(part, -1, place), shape=shape) for part in stood]
+    picked = ValuesAndIndices(*(gather(part, -1, place) for part in stood))
+    return _one_each(picked, input, axis, keepdim)
+
+
+def _one_each(picked: ValuesAndIndices, input: Node, axis: int, keepdim: bool) -> ValuesAndIndices:
+    """An element of each row (..., 1), and where it stood, in the shape of a reduction."""
+    parts = [view.reshape.apply(part, shape=part.shape[:-1]) for part in picked]
     if keepdim and input.shape:
         parts = [view.unsqueeze(part, axis) for part in parts]
     return ValuesAndIndices(*parts)
@@ -68,16 +74,23 @@ def _numbers(rows: Node) -> Node:
 
 def _median(operator: str, input: Node, dim: int, keepdim: bool, skips: bool) -> ValuesAndIndices:
     rows, axis = _rows(operator, input, dim)
-    stood = sort(rows, -1, stable=True)
+    if not skips or input.dtype.kind != "f":
+        return _one_each(_middle(rows), input, axis, keepdim)
+    last = find("floor_divide").apply(_numbers(rows) - 1, 2)
+    place = find("maximum").apply(last, 0)
+    return _picked(rows, place, input, axis, keepdim, sort(rows, -1, stable=True))
+
+
+def _middle(rows: Node) -> ValuesAndIndices:
+    """The middle of each row, the lower of two, or its first NaN: (..., 1), and where it stands."""
     size = rows.shape[-1]
-    middle = const((size - 1) // 2, dt.int64, input.device, (*rows.shape[:-1], 1))
-    if input.dtype.kind == "f":
-        seen, where = _numbers(rows), find("where")
-        if skips:
-            middle = find("maximum").apply(find("floor_divide").apply(seen - 1, 2), 0)
-        else:
-            middle = where.apply(find("eq").apply(seen, size), middle, seen)  # the first NaN
-    return _picked(rows, middle, input, axis, keepdim, stood)
+    found = kth_.parts(rows, k=(size - 1) // 2)
+    if rows.dtype.kind != "f":
+        return ValuesAndIndices(*found)
+    whole, where = find("eq").apply(_numbers(rows), size), find("where")
+    missing = view.unsqueeze(argmax(find("ne").apply(rows, rows), -1), -1)
+    standing = gather(rows, -1, missing), missing
+    return ValuesAndIndices(*map(partial(where.apply, whole), found, standing))
 
 
 def _median_of_all(operator: str, input: Node, skips: bool) -> Node:
