@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 LITERALS = (0, 1, -1, 2, 0.5)
 
 
+# Strides that are printed as literals, because LLVM makes vectors and shuffles of such loads.
+SHUFFLED = (-1, 2, 3, 4)
+
+
+def stride_kind(stride: int, words: int) -> str:
+    """c: consecutive, b: one value for the whole row, a multiple of c in `SHUFFLED`, s: strided."""
+    if stride == words:
+        return "c"
+    if stride == 0:
+        return "b"
+    return next((str(n) for n in SHUFFLED if stride == n * words), "s")
+
+
 @dataclass(eq=False)
 class Access:
     """A pointer of the kernel, read or written at one place of the iteration space.
@@ -40,6 +53,8 @@ class Access:
         strides: of the collapsed space, outermost first.
         parameter: False for iota, which has no pointer.
         step: name of the innermost stride where it is not an argument of the program.
+        beside: how many numbers after the first write this one lies, between whose elements it
+            writes, through one pointer; else 0.
     """
 
     name: str
@@ -50,11 +65,12 @@ class Access:
     parameter: bool = True
     iota: bool = False
     step: str = ""
+    beside: int = 0
 
     @property
     def kind(self) -> str:
-        """c: consecutive, b: one value for the whole row, s: strided."""
-        return {self.words: "c", 0: "b"}.get(self.strides[-1], "s")
+        """How the elements of a row lie: see `stride_kind`."""
+        return stride_kind(self.strides[-1], self.words)
 
     @property
     def words(self) -> int:
@@ -151,12 +167,25 @@ class Program:
         self.sizes = sizes
         for access, stride in zip(found, strides, strict=True):
             access.strides = stride
+        for access in self.writes[1:]:
+            self._join(access, self.writes[0])
+
+    def _join(self, access: Access, first: Access) -> None:
+        """Write through the pointer of the first where elements of both take turns in memory.
+
+        Of one pointer LLVM knows that the stores are side by side, and makes vectors of them.
+        """
+        distance = access.layout.offset - first.layout.offset
+        step = first.strides[-1]
+        if access.operand.buffer is first.operand.buffer and access.strides == first.strides:
+            if first.words <= distance < step and access.dtype is first.dtype:
+                access.beside, access.parameter = distance, False
 
     def key(self) -> str:
         """All that the text depends on."""
         number = {id(t): i for i, t in enumerate(self.terms)}
         rows = [f"rank{len(self.sizes)}"]
-        rows += [f"{a.name}:{a.dtype.name}:{a.kind}" for a in self.writes]
+        rows += [f"{a.name}:{a.dtype.name}:{a.kind}:{a.beside}" for a in self.writes]
         for term in self.terms:
             rows.append(self._term_key(term, number))
         rows.append(",".join(str(number[id(r)]) for r in self.roots))
@@ -205,6 +234,8 @@ class Program:
         s = self.stem
         out = {f"{s}n{i}": size for i, size in enumerate(self.sizes) if i > 0}
         for number, access in enumerate(self.accesses()):
+            if access.beside:
+                continue
             for i, stride in enumerate(access.strides[:-1]):
                 out[f"{s}s{number}_{i}"] = stride
             if access.kind == "s":
@@ -246,6 +277,8 @@ class Program:
         outer = len(self.sizes) - 1
         lines = []
         for number, access in enumerate(self.accesses()):
+            if access.beside:
+                continue
             parts = [f"{s}i{i} * {s}s{number}_{i}" for i in range(outer)]
             parts.append(_times(start, self._inner(number, access)))
             where = " + ".join(p for p in parts if p != "0") or "0"
@@ -254,8 +287,9 @@ class Program:
         return lines
 
     def _inner(self, number: int, access: Access) -> str:
-        step = access.step or f"{self.stem}s{number}_i"
-        return {"c": str(access.words), "b": "0", "s": step}[access.kind]
+        if access.kind == "s":
+            return access.step or f"{self.stem}s{number}_i"
+        return str(access.strides[-1])
 
     def body(self, index: str, cores: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Statements that compute the terms at element `index` of the row, and the results' text.
@@ -353,11 +387,14 @@ class Program:
         lines = []
         rest = iter(results)
         for number, access in enumerate(self.writes):
-            where = _times(index, self._inner(number, access))
-            for place in (where, f"{where} + 1")[: access.words]:
+            pointer = 0 if access.beside else number
+            where = _times(index, self._inner(pointer, access))
+            for word in range(access.words):
                 value = next(rest)
                 stored = f"uint8({value})" if access.dtype is dt.bool_ else value
-                lines.append(f"{self.stem}p{number}[{place}] = {stored}")
+                distance = access.beside + word
+                place = f"{where} + {distance}" if distance else where
+                lines.append(f"{self.stem}p{pointer}[{place}] = {stored}")
         assert next(rest, None) is None
         return lines
 

@@ -13,7 +13,7 @@ from numbatorch.dtype import DType
 from numbatorch.graph import Node, TupleNode
 from numbatorch.language.kernel import EmittedKernel
 from numbatorch.layout import Layout, collapse
-from numbatorch.passes.emit_program import Program, make_program
+from numbatorch.passes.emit_program import Program, make_program, stride_kind
 from numbatorch.passes.emit_state import StateText
 from numbatorch.passes.emit_text import fingerprint, header, indent, kernel_name
 from numbatorch.passes.groups import Group, Load
@@ -163,7 +163,7 @@ class Walk:
     def _key(self) -> str:
         found = self.extents
         rows = zip(self.source.accesses(), found.kept_strides, found.reduced_strides, strict=True)
-        kinds = [f"{_kind(kept, a.words)}{_kind(reduced, a.words)}" for a, kept, reduced in rows]
+        kinds = [f"{_kind(kept, a.words)},{_kind(reduced, a.words)}" for a, kept, reduced in rows]
         ranks = f"{len(self.extents.kept)},{len(self.extents.reduced)}"
         element = self.state.element.name
         rest = (self.state.key(), self.source.key(), self.after.key())
@@ -284,4 +284,4 @@ class Walk:
 
 
 def _kind(strides: Shape, words: int) -> str:
-    return "-" if not strides else {words: "c", 0: "b"}.get(strides[-1], "s")
+    return "-" if not strides else stride_kind(strides[-1], words)

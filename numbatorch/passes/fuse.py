@@ -20,6 +20,7 @@ from numbatorch.ops.registry import Elementwise, View
 from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import slice_update
 from numbatorch.passes.groups import Apply, Group, Load, Number, Term
+from numbatorch.passes.join import join
 from numbatorch.shape import numel
 
 Views = tuple[Node, ...]
@@ -114,7 +115,8 @@ class Fusion:
                 if id(node) not in built and node is group.outputs[0] and not group.results:
                     self._build(group)
                 built.add(id(node))
-        return self._sorted()
+        order = self._sorted()
+        return join(order, self.wanted) if self.fusing else order
 
     def _collect_uses(self) -> None:
         for node in self.order:

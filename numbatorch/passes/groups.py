@@ -59,6 +59,7 @@ class Group:
         results: the term of each output; empty if the core alone is the output.
         prologue: term that a reduction reads, over the space of its input.
         update: slice_update node that this group writes, or None; its value is the result.
+        earlier: slice_updates below it whose parts the group writes too: the results before.
         operands: what a structured core, or an update, reads as whole buffers.
         fused_count: elementwise operators taken in so far.
     """
@@ -68,6 +69,7 @@ class Group:
     results: list[Term] = field(default_factory=list)
     prologue: Term | None = None
     update: Node | None = None
+    earlier: list[Node] = field(default_factory=list)
     operands: list[Load] = field(default_factory=list)
     fused_count: int = 0
 
@@ -92,7 +94,7 @@ class Group:
     def fused(self) -> list[Node]:
         """The nodes that the launch computes, for headers and debugging."""
         nodes = [t.node for t in self.terms() if isinstance(t, Apply)]
-        extra = [n for n in (self.core, self.update) if n is not None]
+        extra = [n for n in (self.core, self.update, *self.earlier) if n is not None]
         return [*extra, *nodes]
 
 

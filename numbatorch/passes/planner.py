@@ -272,12 +272,14 @@ class Planner:
         return None
 
     def _writes(self, group: Group) -> list[tuple[Operand, Layout, DType]]:
-        if group.update is not None:
-            node = group.update
-            written, moving = _written(node)
-            buffer = _Moved(self.where[node], moving) if moving else self.where[node]
-            return [(Operand(buffer, written, node.dtype), written, node.dtype)]
         out = []
+        if group.update is not None:
+            memory = self.where[group.update]
+            for node in (*group.earlier, group.update):
+                written, moving = _written(node)
+                buffer = _Moved(memory, moving) if moving else memory
+                out.append((Operand(buffer, written, node.dtype), written, node.dtype))
+            return out
         for node in group.outputs:
             layout = Layout.contiguous(node.shape)
             out.append((Operand(self.where[node], layout, node.dtype), layout, node.dtype))

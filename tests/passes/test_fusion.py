@@ -177,3 +177,52 @@ def test_validate_passes_right_kernels() -> None:
     x = rand(9, 9)
     with debug.validate():
         ((x @ x).softmax(-1) * 2 + x.sum(0)).realize()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "float32", "int64", "complex64"])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_parts_of_one_shape_are_one_launch(dtype: str, count: int) -> None:
+    parts = [(rand(5, 37) * 3 + i).to(getattr(nt, dtype)) for i in range(count)]
+    arrays = [part.numpy() for part in parts]
+    for dim in (0, 1, -1):
+        joined, stacked = nt.cat(parts, dim), nt.stack(parts, dim)
+        assert_launches(joined, 1)
+        assert_launches(stacked, 1)
+        assert np.array_equal(joined.numpy(), np.concatenate(arrays, dim))
+        assert np.array_equal(stacked.numpy(), np.stack(arrays, dim))
+
+
+def test_only_parts_that_are_apart_and_unread_share_a_launch() -> None:
+    x, y = rand(6, 4), rand(6, 4)
+    assert_launches(nt.cat([x.exp(), y * 2, x, y, x]), 2)  # four streams at most
+    assert_launches(nt.cat([x, y[1:]]), 2)
+    halves = nt.zeros(6, 8)
+    halves[:, ::2] = x
+    halves[:, 1::2] = y
+    assert np.array_equal(halves.numpy(), np.stack([x.numpy(), y.numpy()], 2).reshape(6, 8))
+    crossing = nt.zeros(6, 8)
+    crossing[:, :4] = x
+    crossing[:, 2:6] = y
+    expected = np.zeros((6, 8), np.float32)
+    expected[:, :4], expected[:, 2:6] = x.numpy(), y.numpy()
+    assert np.array_equal(crossing.numpy(), expected)
+    swapped = x.clone()
+    swapped[:3], swapped[3:] = swapped[3:], swapped[:3]  # the second reads what the first wrote
+    once = np.concatenate([x.numpy()[3:], x.numpy()[3:]])
+    assert np.array_equal(swapped.numpy(), once)
+    first = nt.zeros(6, 8)
+    first[:, :4] = x
+    seen = first * 1
+    first[:, 4:] = y
+    assert np.array_equal(seen.numpy()[:, 4:], np.zeros((6, 4), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "float32", "float64", "complex64"])
+def test_strides_that_are_shuffled_read_and_write_the_same(dtype: str) -> None:
+    x = (rand(7, 131) * 3).to(getattr(nt, dtype))
+    array = x.numpy()
+    for step in (1, 2, 3, 4, 5):
+        assert np.array_equal(x[:, 1::step].contiguous().numpy(), array[:, 1::step])
+        assert np.array_equal(x.flip(1)[:, ::step].contiguous().numpy(), array[:, ::-1][:, ::step])
+        if array.dtype != np.float16:
+            assert_close(x[:, ::step].sum(1), array[:, ::step].sum(1), kind="composite")
