@@ -14,7 +14,7 @@ from numbatorch.ops import view as views
 from numbatorch.ops.composed import composed
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import const, describe, expanded
-from numbatorch.ops.runs import runs_of, written_in_runs
+from numbatorch.ops.runs import Run, runs_of, written_in_runs
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, integers, numel
 
@@ -84,11 +84,11 @@ def pad(
     _check(input, pairs, len(pad) // 2, mode)
     if not any(low or high for low, high in pairs):
         return views.clone.apply(input)
-    places = [_places(n, *pair, mode) for n, pair in zip(input.shape, pairs, strict=True)]
-    shape = tuple([len(along) for along in places])
+    along = [_runs(n, *pair, mode) for n, pair in zip(input.shape, pairs, strict=True)]
+    shape = tuple([n + low + high for n, (low, high) in zip(input.shape, pairs, strict=True)])
     if not numel(shape):
         return views.empty(shape, input.dtype, input)
-    return written_in_runs(input, shape, [runs_of(along) for along in places])
+    return written_in_runs(input, shape, along)
 
 
 @public("nt", remembered=True)
@@ -122,25 +122,21 @@ def _with_constant(x: Node, pairs: Pairs, value: Number) -> Node:
     )
     shape = tuple([n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True)])
     ones = (1,) * len(shape)
-    inside = views.slice_.apply(
-        x, starts=first if numel(sizes) else (0,) * len(shape), sizes=sizes, steps=ones
-    )
+    inside = views.part(x, first if numel(sizes) else (0,) * len(shape), sizes, ones)
     if sizes == shape:
         return views.clone.apply(inside)
     starts = tuple([max(low, 0) for low, _high in pairs])
     around = const(number, x.dtype, x.device)
     if numel(shape) < LARGE:
         return views.slice_update.apply(expanded(around, shape), inside, starts=starts, steps=ones)
-    out = views.slice_update.apply(
-        views.empty(shape, x.dtype, x), inside, starts=starts, steps=ones
-    )
+    known = views.slice_update.known
+    out = known((views.empty(shape, x.dtype, x), inside), {"starts": starts, "steps": ones})
     for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         for begin, end in ((0, start), (start + size, shape[i])):
             if begin < end:  # what lies beside the input, over all of the dimensions that follow
                 border = (*sizes[:i], end - begin, *shape[i + 1 :])
                 place = (*starts[:i], begin, *(0,) * (len(shape) - i - 1))
-                beside = expanded(around, border)
-                out = views.slice_update.apply(out, beside, starts=place, steps=ones)
+                out = known((out, expanded(around, border)), {"starts": place, "steps": ones})
     return out
 
 
@@ -158,11 +154,20 @@ def _check(x: Node, pairs: Pairs, given: int, mode: Mode) -> None:
             raise ShapeError(message("pad", f"mode {mode!r}: {problem}", f"input {describe(x)}"))
 
 
+def _runs(size: int, low: int, high: int, mode: Mode) -> list[Run]:
+    """The elements of a dimension that stand in a row in the padded one."""
+    if low < 0 or high < 0:
+        return runs_of(_places(size, low, high, mode))
+    before, after = {
+        "replicate": (Run(0, 0, low), Run(size - 1, 0, high)),
+        "circular": (Run(size - low, 1, low), Run(0, 1, high)),
+    }.get(mode, (Run(low, -1, low), Run(size - 2, -1, high)))
+    return [run for run in (before, Run(0, 1, size), after) if run.size]
+
+
 def _places(size: int, low: int, high: int, mode: Mode) -> Array:
     """Which element of a dimension each element of the padded one is."""
     places = np.arange(-low, size + high)
-    if not low and not high:
-        return places
     if mode == "replicate":
         return np.clip(places, 0, size - 1)
     if mode == "circular":

@@ -38,13 +38,10 @@ def _of_three(**attrs: Any) -> Any:
 
 def _flipped(x: Node, axes: set[int]) -> Node:
     """A view in reverse order along some dimensions."""
-    shape = x.shape
-    return views.slice_.apply(
-        x,
-        starts=tuple(n - 1 if i in axes and n else 0 for i, n in enumerate(shape)),
-        sizes=shape,
-        steps=tuple(-1 if i in axes else 1 for i in range(len(shape))),
-    )
+    starts, steps = [0] * len(x.shape), [1] * len(x.shape)
+    for axis in axes:
+        starts[axis], steps[axis] = max(x.shape[axis] - 1, 0), -1
+    return views.part(x, tuple(starts), x.shape, tuple(steps))
 
 
 @composed(numpy=lambda x, *, dims: np.flip(x, dims), sample=_of_three(dims=(0, 2)), dtypes=ANY)
@@ -165,8 +162,13 @@ def repeat(input: Node, repeats: Sizes) -> Node:
     if lead < 0 or any(count < 0 for count in counts):
         raise ShapeError(message("repeat", f"{counts} does not fit", f"input {describe(input)}"))
     shape = (1,) * lead + input.shape
-    paired = [size for n in shape for size in (1, n)]
-    wide = [size for n, count in zip(shape, counts, strict=True) for size in (count, n)]
+    paired, wide = [], []
+    for n, count in zip(shape, counts, strict=True):
+        if count != 1:
+            paired.append(1)
+            wide.append(count)
+        paired.append(n)
+        wide.append(n)
     out = _written(expanded(reshape(input, paired), tuple(wide)))
     return reshape(out, [n * count for n, count in zip(shape, counts, strict=True)])
 
@@ -194,7 +196,7 @@ def interleaved(input: Node, repeats: int, axis: int) -> Node:
         steps = tuple([repeats if i == axis else 1 for i in range(len(shape))])
         for first in range(repeats):
             starts = tuple([first if i == axis else 0 for i in range(len(shape))])
-            out = views.slice_update.apply(out, input, starts=starts, steps=steps)
+            out = views.slice_update.known((out, input), {"starts": starts, "steps": steps})
         return out
     wide = expanded(views.unsqueeze(input, axis + 1), (*before, size, repeats, *after))
     return reshape(_written(wide), shape)
@@ -202,8 +204,8 @@ def interleaved(input: Node, repeats: int, axis: int) -> Node:
 
 def _written(x: Node) -> Node:
     """x in row-major order: where no strides reshape it, it is copied once and not twice."""
-    start, step = (0,) * len(x.shape), (1,) * len(x.shape)
-    return views.slice_update.apply(views.empty(x.shape, x.dtype, x), x, starts=start, steps=step)
+    places = {"starts": (0,) * len(x.shape), "steps": (1,) * len(x.shape)}
+    return views.slice_update.known((views.empty(x.shape, x.dtype, x), x), places)
 
 
 def _shuffled(x: Array, *, upscale_factor: int) -> Array:

@@ -48,17 +48,20 @@ def runs_of(places: Array) -> list[Run]:
 def written_in_runs(x: Node, shape: Shape, along: list[list[Run]]) -> Node:
     """The runs of each dimension with those of all others, each such part a view of x."""
     out = views.empty(shape, x.dtype, x)
+    views.reject_blocks("slice", x)
     ones = (1,) * len(shape)
-    ends = [list(itertools.accumulate((run.size for run in runs), initial=0)) for runs in along]
-    for chosen in itertools.product(*(range(len(runs)) for runs in along)):
-        runs = [along[i][k] for i, k in enumerate(chosen)]
-        part = views.slice_.apply(
+    placed = []  # (run, where it begins) of each dimension
+    for runs in along:
+        ends = itertools.accumulate([run.size for run in runs], initial=0)
+        placed.append(list(zip(runs, ends, strict=False)))
+    for chosen in itertools.product(*placed):
+        sizes = tuple([run.size for run, _start in chosen])
+        part = views.part(
             x,
-            starts=tuple([run.start for run in runs]),
-            sizes=tuple([run.size if run.step else 1 for run in runs]),
-            steps=tuple([run.step or 1 for run in runs]),
+            tuple([run.start for run, _start in chosen]),
+            tuple([run.size if run.step else 1 for run, _start in chosen]),
+            tuple([run.step or 1 for run, _start in chosen]),
         )
-        value = expanded(part, tuple([run.size for run in runs]))
-        starts = tuple([ends[i][k] for i, k in enumerate(chosen)])
-        out = views.slice_update.apply(out, value, starts=starts, steps=ones)
+        places = {"starts": tuple([start for _run, start in chosen]), "steps": ones}
+        out = views.slice_update.known((out, expanded(part, sizes)), places)
     return out

@@ -58,6 +58,11 @@ class Structured(Inferred):
         shape, dtype = found
         return (Node(self, operands, attrs, shape, dtype, device),)
 
+    def known(self, operands: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
+        """What `apply` gives for operands and attributes that fit, in shape and dtype the first."""
+        first = operands[0]
+        return Node(self, operands, attrs, first.shape, first.dtype, first.device)
+
     def fallback(self, function: Callable[..., Any]) -> Structured:
         """Decorator: `function(*nodes, **attrs)` gives the same value in other operators."""
         self.decomposition = function

@@ -462,32 +462,29 @@ def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
         raise ShapeError(message("cat", "there is nothing to join"))
     first = nodes[0]
     common_device("cat", nodes)
-    axis = normalize_dim("cat", dim, len(first.shape))
+    shape, dtype = first.shape, first.dtype
+    axis = normalize_dim("cat", dim, len(shape))
+    before, after = shape[:axis], shape[axis + 1 :]
+    total, alike = 0, True
     for i, node in enumerate(nodes):
-        if not first.shape or _others(node.shape, axis) != _others(first.shape, axis):
-            raise ShapeError(
-                message(
-                    "cat",
-                    f"operand {i} does not fit along dimension {dim}",
-                    f"operand 0 {describe(first)}",
-                    f"operand {i} {describe(node)}",
-                )
-            )
-    dtype = result_type(nodes)
-    total = sum(node.shape[axis] for node in nodes)
-    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
-    out = empty(shape, dtype, first)
-    start = 0
+        other = node.shape
+        fits = len(other) == len(shape) and (other[:axis], other[axis + 1 :]) == (before, after)
+        if not shape or not fits:
+            problem = f"operand {i} does not fit along dimension {dim}"
+            rows = (f"operand 0 {describe(first)}", f"operand {i} {describe(node)}")
+            raise ShapeError(message("cat", problem, *rows))
+        total += other[axis]
+        alike = alike and node.dtype is dtype
+    dtype = dtype if alike else result_type(nodes)
+    out = empty((*before, total, *after), dtype, first)
+    reject_blocks("slice_update", out)
+    steps, front, back, start = (1,) * len(shape), (0,) * axis, (0,) * len(after), 0
     for node in nodes:
-        starts = tuple(start if i == axis else 0 for i in range(len(shape)))
-        value = as_node(node, dtype, node.device)
-        out = slice_update.apply(out, value, starts=starts, steps=(1,) * len(shape))
+        value = node if alike else as_node(node, dtype, node.device)
+        places = {"starts": (*front, start, *back), "steps": steps}
+        out = slice_update.known((out, value), places)
         start += node.shape[axis]
     return out
-
-
-def _others(shape: Shape, axis: int) -> Any:
-    return len(shape), shape[:axis], shape[axis + 1 :]
 
 
 def stack(nodes: Sequence[Node], dim: int = 0) -> Node:
