@@ -90,9 +90,10 @@ def diag_embed(input: Node, offset: int = 0, dim1: int = -2, dim2: int = -1) -> 
         problem = f"needs a vector and two dimensions, not {dim1} and {dim2}"
         raise ShapeError(message("diag_embed", problem, f"input {describe(input)}"))
     size = input.shape[-1] + abs(offset)
-    rest = iter(input.shape[:-1])
-    shape = tuple([size if i in (first, second) else next(rest) for i in range(rank)])
-    zeros = const(0, input.dtype, input.device, shape)
+    shape = list(input.shape[:-1])
+    for dim in sorted((first, second)):
+        shape.insert(dim, size)
+    zeros = const(0, input.dtype, input.device, tuple(shape))
     return strided.with_diagonal(zeros, input, offset, first, second)
 
 

@@ -167,7 +167,7 @@ def block_diag(*tensors: Node) -> Node:
     row = column = 0
     for node in blocks:
         value = as_node(node, dtype, node.device)
-        out = views.slice_update.apply(out, value, starts=(row, column), steps=(1, 1))
+        out = views.slice_update.known((out, value), {"starts": (row, column), "steps": (1, 1)})
         row, column = row + node.shape[0], column + node.shape[1]
     return out
 
@@ -205,7 +205,7 @@ def meshgrid(*tensors: Node | Sequence[Node], indexing: str | None = None) -> An
     found = []
     for i, node in enumerate(nodes):
         along = tuple([size if j == i else 1 for j, size in enumerate(sizes)])
-        grid = expanded(reshape(node, along), sizes)
+        grid = expanded(views.reshape.known(node, {"shape": along}, along), sizes)
         found.append(transpose(grid, 0, 1) if indexing == "xy" and rank > 1 else grid)
     return tuple(found)
 

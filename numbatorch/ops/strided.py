@@ -81,15 +81,19 @@ def with_diagonal(base: Node, value: Node, offset: int, dim1: int, dim2: int) ->
     row, column, count = _on_diagonal(rows, columns, offset)
     if not numel(value.shape):
         return base
-    order = (*(i for i in range(len(base.shape)) if i not in (dim1, dim2)), dim1, dim2)
-    turned = permute.apply(base, dims=order)
+    rank = len(base.shape)
+    order = (*[i for i in range(rank) if i not in (dim1, dim2)], dim1, dim2)
+    last = order == tuple(range(rank))  # where they stand already
+    turned = base if last else permute.apply(base, dims=order)
     lead = turned.shape[:-2]
     flat = reshape.apply(turned, shape=(*lead, rows * columns))
     starts = (*(0 for _ in lead), row * columns + column)
     steps = (*(1 for _ in lead), columns + 1 if count > 1 else 1)
     flat = slice_update.apply(flat, value, starts=starts, steps=steps)
     whole = reshape.apply(flat, shape=turned.shape)
-    return permute.apply(whole, dims=tuple(sorted(range(len(order)), key=order.__getitem__)))
+    if last:
+        return whole
+    return permute.apply(whole, dims=tuple(sorted(range(rank), key=order.__getitem__)))
 
 
 def _windows_layout(layout: Layout, *, dim: int, size: int, step: int) -> Layout:

@@ -14,6 +14,7 @@ from numbatorch.errors import ShapeError, host_out_of_memory, message
 from numbatorch.graph import find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
+from numbatorch.ops.operands import as_node
 from numbatorch.ops.view import reshape
 from numbatorch.tensor.base import Array, host_node
 from numbatorch.tensor.constants import asked, shape_of
@@ -108,13 +109,21 @@ def linspace(
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     start, end = _number("linspace", start), _number("linspace", end)
-    target = _kind("linspace", dtype, start, end)
+    target, where = _kind("linspace", dtype, start, end), as_device(device)
+    (steps,) = shape_of("linspace", (steps,))
+    if target in (dt.float32, dt.float64) and where.has_float64 and steps > 1:
+        step = (float(end) - float(start)) / (steps - 1)
+        if step:  # which a distance of subnormal numbers rounds to 0
+            values = create.arange(float(start), step, steps, dt.float64, where)
+            last = find("eq").apply(create.iota(steps, where), steps - 1)
+            values = find("where").apply(last, float(end), values)
+            return finished(as_node(values, target, where), requires_grad)
     try:
         found = _between("linspace", start, end, steps, target)
         array = converted("linspace", _cut(found, target), target)
     except MemoryError as err:
         raise host_out_of_memory("linspace", err) from err
-    return finished(host_node(array, target, as_device(device)), requires_grad)
+    return finished(host_node(array, target, where), requires_grad)
 
 
 def logspace(

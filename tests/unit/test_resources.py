@@ -129,12 +129,20 @@ def test_out_of_memory_names_its_operator_on_every_way(
     way()
 
 
-@pytest.mark.parametrize("name", ["tensor", "from_numpy", "linspace"])
+@pytest.mark.parametrize("name", ["tensor", "from_numpy", "logspace"])
 def test_out_of_memory_while_a_tensor_is_made_names_the_function(name: str) -> None:
     large = np.broadcast_to(np.float32(1), (HUGE,))
-    arguments = (0, 1, HUGE >> 4) if name == "linspace" else (large,)
+    arguments = (0, 1, HUGE >> 4) if name == "logspace" else (large,)
     with pytest.raises(nt.OutOfMemory, match=rf"^{name}: out of memory on device cpu\n"):
         getattr(nt, name)(*arguments)
+
+
+@pytest.mark.parametrize("name", ["arange", "linspace"])
+def test_out_of_memory_of_a_range_is_met_where_it_is_read(name: str) -> None:
+    arguments = (0, 1, HUGE >> 4) if name == "linspace" else (float(HUGE >> 4),)
+    values = getattr(nt, name)(*arguments)
+    with pytest.raises(nt.OutOfMemory, match=r"out of memory on device cpu\n"):
+        values.realize()
 
 
 def test_what_no_machine_has_is_refused_before_it_is_promised(
