@@ -12,12 +12,13 @@ from typing import Any
 
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
-from numbatorch.language.kernel import EmittedKernel
+from numbatorch.language.kernel import EmittedKernel, KernelSpec
 from numbatorch.layout import Layout
 from numbatorch.passes.emit_program import Program, make_program
 from numbatorch.passes.emit_text import fingerprint, header, indent, kernel_name
 from numbatorch.passes.groups import Apply, Group, Load
 from numbatorch.passes.target import Grid, Target
+from numbatorch.passes.transposing import transposing
 from numbatorch.shape import Shape, numel
 
 
@@ -33,7 +34,7 @@ def elementwise(
     operand: Callable[[Load], Any],
     writes: Sequence[tuple[Any, Layout, DType]],
     shared: dict[Node, int],
-) -> tuple[EmittedKernel, list[Any], Grid]:
+) -> tuple[KernelSpec, list[Any], Grid]:
     """Kernel, arguments and grid of a group without a core.
 
     Args:
@@ -44,6 +45,9 @@ def elementwise(
     """
     program = make_program(target, "", group.results, group.space, operand, writes, shared, ())
     total = numel(group.space)
+    found = None if target.groups else transposing(program)
+    if found is not None:
+        return *found, Grid(total)
     inner = program.sizes[-1]
 
     def text() -> str:

@@ -226,3 +226,24 @@ def test_strides_that_are_shuffled_read_and_write_the_same(dtype: str) -> None:
         assert np.array_equal(x.flip(1)[:, ::step].contiguous().numpy(), array[:, ::-1][:, ::step])
         if array.dtype != np.float16:
             assert_close(x[:, ::step].sum(1), array[:, ::step].sum(1), kind="composite")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "int64", "complex64"])
+@pytest.mark.parametrize("shape", [(15, 16), (16, 17), (65, 129), (3, 40, 600), (2, 3, 33, 70)])
+def test_copies_that_exchange_dimensions(dtype: str, shape: tuple[int, ...]) -> None:
+    x = (rand(*shape) * 3).to(getattr(nt, dtype))
+    array = x.numpy()
+    rank = len(shape)
+    for order in {tuple(np.roll(range(rank), i)) for i in range(rank)} | {(*range(rank),)[::-1]}:
+        dims = [int(d) for d in order]
+        turned = x.permute(dims)
+        assert_launches(turned.contiguous(), int(dims != sorted(dims)))
+        assert np.array_equal(turned.contiguous().numpy(), array.transpose(dims))
+        assert np.array_equal(turned.flip(0, -1).numpy(), np.flip(array.transpose(dims), (0, -1)))
+        wide = nt.zeros(*turned.shape, 2, dtype=x.dtype)
+        wide[..., 1] = turned
+        assert np.array_equal(wide.numpy()[..., 1], array.transpose(dims))
+        beside = nt.cat([turned, turned], -1)
+        assert np.array_equal(beside.numpy(), np.concatenate([array.transpose(dims)] * 2, -1))
+    assert np.array_equal(nt.rot90(x).numpy(), np.rot90(array))
+    assert np.array_equal(nt.rot90(x, 3)[1:].contiguous().numpy(), np.rot90(array, 3)[1:])
