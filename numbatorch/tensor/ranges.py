@@ -11,11 +11,11 @@ from numbatorch import dtype as dt
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, host_out_of_memory, message
-from numbatorch.graph import find
+from numbatorch.graph import Node, find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import as_node
-from numbatorch.ops.view import reshape
+from numbatorch.ops.view import reshape, stack
 from numbatorch.tensor.base import Array, host_node
 from numbatorch.tensor.constants import asked, shape_of
 from numbatorch.tensor.core import Tensor
@@ -203,9 +203,7 @@ def tril_indices(
     >>> tril_indices(2, 2).tolist()
     [[0, 1, 1], [0, 0, 1]]
     """
-    M, N = shape_of("tril_indices", (row, col))
-    ends = np.clip(np.arange(M) + offset + 1, 0, N)
-    return _indices("tril_indices", np.zeros(M, np.int64), ends, dtype, device)
+    return _triangle("tril_indices", (row, col), offset, dtype, device, False)
 
 
 def triu_indices(
@@ -216,21 +214,74 @@ def triu_indices(
     >>> triu_indices(2, 2).tolist()
     [[0, 0, 1], [0, 1, 1]]
     """
-    M, N = shape_of("triu_indices", (row, col))
-    starts = np.clip(np.arange(M) + offset, 0, N)
-    return _indices("triu_indices", starts, np.full(M, N), dtype, device)
+    return _triangle("triu_indices", (row, col), offset, dtype, device, True)
 
 
-def _indices(
-    operator: str, starts: Array, ends: Array, dtype: dt.Like | None, device: Where
+def _triangle(
+    operator: str,
+    size: Any,
+    offset: int,
+    dtype: dt.Like | None,
+    device: Where,
+    upper: bool,
 ) -> Tensor:
-    """The places of rows whose elements from `starts` to `ends` count."""
-    target = asked(operator, dtype) or dt.int64
-    sizes = ends - starts
-    before = np.cumsum(sizes) - sizes
-    total = int(sizes.sum())
-    places = np.empty((2, total), np.int64)
-    places[0] = np.repeat(np.arange(len(sizes)), sizes)
-    np.subtract(np.arange(total), np.repeat(before - starts, sizes), out=places[1])
-    found = converted(operator, places, target)
-    return Tensor(host_node(found, target, as_device(device)))
+    """Rows and columns of a triangle, each computed from the number of the element.
+
+    The upper triangle is the lower one of the matrix turned around, from the last element on.
+    """
+    M, N = shape_of(operator, size)
+    target, where = asked(operator, dtype) or dt.int64, as_device(device)
+    first = min(max(-(N - M - offset if upper else offset), 0), M)
+    below = first + (N - M - offset if upper else offset) + 1
+    shortest = min(max(below, 0), N)
+    growing = min(M - first, N - shortest + 1)  # rows of one element more each, up to N
+    inside = growing * shortest + growing * (growing - 1) // 2
+    total = inside + (M - first - growing) * N
+    for most in (M - 1, N - 1) if total else ():
+        fitting(operator, most, target)
+    if not total or not where.has_float64:
+        rows, columns = _places(M, N, offset, upper)
+        places = np.stack([rows, columns])
+        return Tensor(host_node(converted(operator, places, target), target, where))
+    number = create.iota(total, where)
+    number = (total - 1) - number if upper else number
+    row, column = _in_growing_rows(number, shortest)
+    if inside < total:
+        beyond, here = number - inside, find("lt").apply(number, inside)
+        wide = as_node(beyond, dt.float64, where)
+        quotient = as_node(find("floor").apply(wide / N), dt.int64, where)
+        row = find("where").apply(here, row, quotient + growing)
+        column = find("where").apply(here, column, beyond - quotient * N)
+    row = row + first
+    if upper:
+        row, column = (M - 1) - row, (N - 1) - column
+    return Tensor(stack([as_node(x, target, where) for x in (row, column)]))
+
+
+def _in_growing_rows(number: Node, shortest: int) -> tuple[Node, Node]:
+    """Row and column of an element, where row i has i elements more than the first.
+
+    Before row i stand i * shortest + i * (i - 1) / 2 elements. The root of that is a float64,
+    which is one off at most.
+    """
+    slope = 2 * shortest - 1
+
+    def twice_before(row: Node) -> Node:
+        return row * (row + slope)
+
+    wide = as_node(number, dt.float64, number.device)
+    root = find("sqrt").apply(wide * 8.0 + float(slope) ** 2)
+    row = as_node(find("floor").apply((root - float(slope)) * 0.5), dt.int64, number.device)
+    twice = number * 2
+    high = find("gt").apply(twice_before(row), twice)
+    row = row - as_node(high, dt.int64, number.device)
+    low = find("le").apply(twice_before(row + 1), twice)
+    row = row + as_node(low, dt.int64, number.device)
+    before = find("bitwise_right_shift").apply(twice_before(row), 1)
+    return row, number - before
+
+
+def _places(M: int, N: int, offset: int, upper: bool) -> tuple[Array, ...]:
+    """As `_triangle`, by NumPy."""
+    inside = np.tri(M, N, offset - 1 if upper else offset, dtype=bool)
+    return np.nonzero(~inside if upper else inside)
