@@ -8,6 +8,7 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
+from numbatorch.ops import lapack
 from numbatorch.ops.linalg import inv_
 from numbatorch.ops.matrices import (
     DTYPES,
@@ -38,7 +39,7 @@ JACOBI = "https://en.wikipedia.org/wiki/Jacobi%27s_formula"
 @structured(dtypes=DTYPES, source=JACOBI)
 def det_(A: Array) -> Array:
     """The determinant of each matrix."""
-    return np.asarray(np.linalg.det(A), A.dtype)
+    return np.asarray(lapack.determinant(A), A.dtype)
 
 
 @det_.infer
@@ -70,8 +71,8 @@ def _others(values: Array) -> Array:
 
 def _bases(A: Array) -> tuple[Array, Array, Array, Array]:
     """U, S, Vh and the determinant of U Vh."""
-    U, S, Vh = np.linalg.svd(A)
-    return U, S, Vh, np.linalg.det(U) * np.linalg.det(Vh)
+    U, S, Vh = lapack.svd(A)
+    return U, S, Vh, lapack.determinant(U) * lapack.determinant(Vh)
 
 
 @structured(dtypes=DTYPES, source=JACOBI)
@@ -172,7 +173,7 @@ class SlogdetResult(NamedTuple):
 @structured(dtypes=DTYPES, source=JACOBI)
 def slogdet_(A: Array) -> tuple[Array, Array]:
     """The sign and the logarithm of the size of each determinant; 0 and -inf of a singular one."""
-    sign, size = np.linalg.slogdet(A)
+    sign, size = lapack.sign_and_logarithm(A)
     return np.asarray(sign, A.dtype), np.asarray(size, A.real.dtype)
 
 

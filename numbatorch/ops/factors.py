@@ -10,6 +10,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops import lapack
 from numbatorch.ops.host import scipy
 from numbatorch.ops.linalg import triangular
 from numbatorch.ops.matrices import (
@@ -55,8 +56,7 @@ class QRResult(NamedTuple):
 @structured(dtypes=DTYPES, source="https://arxiv.org/abs/1710.08717")
 def qr_(A: Array, *, mode: Literal["reduced", "complete"]) -> tuple[Array, Array]:
     """A = Q R with orthonormal columns in Q and R upper triangular."""
-    found = np.linalg.qr(A, mode)
-    return found.Q, found.R
+    return lapack.qr(A, mode)
 
 
 @qr_.infer

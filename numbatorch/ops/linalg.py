@@ -11,7 +11,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops import view
+from numbatorch.ops import lapack, view
 from numbatorch.ops.host import scipy
 from numbatorch.ops.matrices import (
     DTYPES,
@@ -48,7 +48,7 @@ GILES = "https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf"
 @structured(dtypes=DTYPES, source=GILES)
 def inv_(A: Array) -> Array:
     """The inverse of each matrix."""
-    return np.linalg.inv(A)
+    return lapack.inverse(A)
 
 
 @inv_.infer
@@ -96,8 +96,8 @@ class InverseResult(NamedTuple):
 @structured(dtypes=DTYPES, source=GILES)
 def inv_ex_(A: Array) -> tuple[Array, Array]:
     """The inverse of each matrix, infinity if there is none, and which of its pivots is 0."""
-    lapack = scipy("linalg").lapack
-    getrf, getri = lapack.get_lapack_funcs(("getrf", "getri"), (A,))
+    (getrf,) = scipy("linalg").lapack.get_lapack_funcs(("getrf",), (A,))
+    invert = lapack.invert(A)
 
     def one(matrix: Array) -> tuple[Array, int]:
         if not matrix.size:
@@ -105,7 +105,7 @@ def inv_ex_(A: Array) -> tuple[Array, Array]:
         factors, pivots, info = getrf(matrix)
         if info > 0:
             return np.full_like(matrix, np.inf), info
-        return getri(factors, pivots)[0], 0
+        return invert(factors, pivots), 0
 
     found = each(one, A)
     inverse = together([x for x, _ in found], A.shape, A.dtype)
@@ -143,7 +143,7 @@ def inv_ex(A: Node, *, check_errors: bool = False) -> InverseResult:
 @structured(dtypes=DTYPES, source=GILES)
 def solve_(A: Array, B: Array) -> Array:
     """X with A X = B, for matrices A (..., N, N) and B (..., N, K) of the same batch."""
-    return np.linalg.solve(A, B)
+    return lapack.solution(A, B)
 
 
 @solve_.infer
@@ -317,7 +317,7 @@ def triangular_solve(
 @structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527")
 def cholesky_(A: Array, *, whole: bool = True) -> Array:
     """L, lower triangular, with L L^H the Hermitian part of A, or what its lower triangle is of."""
-    return np.linalg.cholesky(hermitian_array(A) if whole else A)
+    return lapack.cholesky(hermitian_array(A) if whole else A)
 
 
 @cholesky_.infer

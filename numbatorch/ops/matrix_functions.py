@@ -13,7 +13,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops import view
+from numbatorch.ops import lapack, view
 from numbatorch.ops.host import scipy
 from numbatorch.ops.linalg import inv_, solve
 from numbatorch.ops.matmul import multiplied
@@ -77,7 +77,7 @@ def _tolerances(operator: str, A: Node, atol: Tolerance, rtol: Tolerance) -> tup
 @structured(dtypes=DTYPES, source="https://doi.org/10.1137/0710036")
 def pinv_(A: Array, atol: Array, rtol: Array) -> Array:
     """The pseudoinverse; singular values up to max(atol, rtol * the largest) count as zero."""
-    U, S, Vh = np.linalg.svd(A, full_matrices=False)
+    U, S, Vh = lapack.svd(A, full_matrices=False)
     keep = S > np.maximum(atol, rtol * S.max(-1))[..., None]
     inverse = np.where(keep, 1 / np.where(keep, S, 1), 0)
     V, Uh = Vh.conj().swapaxes(-1, -2), U.conj().swapaxes(-1, -2)
@@ -201,7 +201,7 @@ def lstsq_(
 ) -> tuple[Array, Array, Array]:
     """X with the least |A X - B|, and of these the least X; ranks and singular values."""
     M, N = A.shape[-2:]
-    lapack = "gelsd" if driver == "gels" else driver
+    known = "gelsd" if driver == "gels" else driver
 
     def one(matrix: Array, right: Array) -> tuple[Array, int, Array]:
         if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
@@ -210,7 +210,7 @@ def lstsq_(
         cut = float(np.finfo(A.dtype).eps) * max(M, N) if rcond is None else rcond
         cut = float(np.finfo(A.dtype).eps) if cut < 0 else cut
         found = scipy("linalg").lstsq(
-            matrix, right, cond=cut, lapack_driver=lapack, check_finite=False
+            matrix, right, cond=cut, lapack_driver=known, check_finite=False
         )
         values = found[3] if found[3] is not None else np.zeros(min(M, N))
         return found[0], found[2], values[None]

@@ -9,6 +9,7 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import GradientError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops import lapack
 from numbatorch.ops.linalg import GILES, solved
 from numbatorch.ops.matrices import (
     DTYPES,
@@ -52,8 +53,7 @@ def eigh_(A: Array, *, whole: bool = True) -> tuple[Array, Array]:
     Args:
         whole: read the whole matrix, else its lower triangle as that of a Hermitian one.
     """
-    found = np.linalg.eigh(hermitian_array(A) if whole else A)
-    return found.eigenvalues, found.eigenvectors
+    return lapack.eigh(hermitian_array(A) if whole else A)
 
 
 @eigh_.infer
@@ -98,7 +98,7 @@ def eigh(A: Node, UPLO: Literal["L", "U"] = "L") -> EighResult:
 @structured(dtypes=REAL, source=GILES)
 def eigvalsh_(A: Array, *, whole: bool = True) -> Array:
     """Eigenvalues, ascending, of the Hermitian part of each matrix; see `eigh_`."""
-    return np.linalg.eigvalsh(hermitian_array(A) if whole else A)
+    return lapack.eigvalsh(hermitian_array(A) if whole else A)
 
 
 @eigvalsh_.infer
@@ -246,8 +246,7 @@ class SVDResult(NamedTuple):
 @structured(dtypes=REAL, source=GILES)  # LAPACK's phases of complex vectors have no derivative
 def svd_(A: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
     """A = U diag(S) Vh, S descending."""
-    found = np.linalg.svd(A, full_matrices=full_matrices)
-    return found.U, found.S, found.Vh
+    return lapack.svd(A, full_matrices)
 
 
 @svd_.infer
@@ -340,7 +339,7 @@ def _no_driver(operator: str, driver: str | None) -> None:
 @structured(dtypes=DTYPES, source=GILES)
 def svdvals_(A: Array) -> Array:
     """Singular values, descending."""
-    return np.linalg.svd(A, compute_uv=False)
+    return lapack.singular_values(A)
 
 
 @svdvals_.infer
