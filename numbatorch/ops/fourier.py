@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch import settings
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
 from numbatorch.ops.create import iota
@@ -29,8 +30,17 @@ DTYPES = (*dt.COMPLEX, *REAL)
 ADJOINT: dict[str, Norm] = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
+SHARED = 2**15  # elements that are worth threads
+
+
 def _complex_of(x: Array) -> Any:
     return np.result_type(x, np.complex64)
+
+
+def _transformed(function: str, x: Array, *args: Any, **options: Any) -> Array:
+    """What SciPy's function gives; its threads share the rows, so no bit depends on them."""
+    workers = min(settings.threads(), settings.processors()) if x.size >= SHARED else 1
+    return np.asarray(getattr(scipy("fft"), function)(x, *args, workers=workers, **options))
 
 
 @structured(dtypes=DTYPES, source="https://doi.org/10.1090/S0025-5718-1965-0178586-1")
@@ -38,8 +48,8 @@ def fft_(x: Array, *, dims: Shape, inverse: bool, norm: Norm) -> Array:
     """The sum over `dims` of x[n] exp(-2 pi i k n / N), or +2 pi i if `inverse`."""
     if not x.size:
         return x.astype(_complex_of(x))
-    transform = scipy("fft").ifftn if inverse else scipy("fft").fftn
-    return np.asarray(transform(x, axes=dims, norm=norm), _complex_of(x))
+    found = _transformed("ifftn" if inverse else "fftn", x, axes=dims, norm=norm)
+    return found.astype(_complex_of(x), copy=False)
 
 
 @fft_.infer
@@ -70,7 +80,7 @@ def rfft_(x: Array, *, dims: Shape, norm: Norm) -> Array:
     shape = _halved(x.shape, dims)
     if not x.size:
         return np.zeros(shape, _complex_of(x))
-    return np.asarray(scipy("fft").rfftn(x, axes=dims, norm=norm), _complex_of(x))
+    return _transformed("rfftn", x, axes=dims, norm=norm).astype(_complex_of(x), copy=False)
 
 
 def _halved(shape: Shape, dims: Shape) -> Shape:
@@ -114,8 +124,7 @@ def irfft_(x: Array, *, dims: Shape, size: int, norm: Norm) -> Array:
     if not x.size:
         return np.zeros(shape, x.real.dtype)
     sizes = [shape[d] for d in dims]
-    found = scipy("fft").irfftn(x, sizes, axes=dims, norm=norm)
-    return np.asarray(found, x.real.dtype)
+    return _transformed("irfftn", x, sizes, axes=dims, norm=norm).astype(x.real.dtype, copy=False)
 
 
 @irfft_.infer

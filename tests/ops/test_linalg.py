@@ -162,6 +162,17 @@ def test_second_derivative_of_a_short_time_transform() -> None:
     assert_close(again, x.numpy(), kind="composite")
 
 
+def test_transforms_that_threads_share_give_the_bits_of_each_row() -> None:
+    """The whole of it is enough for threads, a row is not."""
+    x = rand(70, 500)
+    for function in (nt.fft.fft, nt.fft.ifft, nt.fft.rfft):
+        rows = [np.asarray(function(nt.tensor(row[None])))[0] for row in x]
+        assert np.array_equal(np.asarray(function(nt.tensor(x))), np.stack(rows))
+    half = np.fft.rfft(x).astype(np.complex64)
+    rows = [np.asarray(nt.fft.irfft(nt.tensor(row[None])))[0] for row in half]
+    assert np.array_equal(np.asarray(nt.fft.irfft(nt.tensor(half))), np.stack(rows))
+
+
 def test_matrices_that_have_no_factor_are_told_by_a_number_or_an_error() -> None:
     good, singular = [[2.0, 1.0], [1.0, 3.0]], [[1.0, 2.0], [2.0, 4.0]]
     both, ones = nt.tensor([good, singular]), nt.ones(2, 2, 1)
