@@ -244,14 +244,25 @@ def exponential(
 def integers(
     shape: Shape, first: int, end: int, where: Device, generator: Generator | None = None
 ) -> Node:
-    """int64 in [first, end): 64 random bits modulo the range, so uneven by range / 2**64."""
+    """int64 in [first, end), of 64 random bits each, so uneven by range / 2**64.
+
+    The bits are a number in [0, 1) that is multiplied by a range of 32 bits; of a wider one they
+    are taken modulo that.
+    """
     bits = _drawn("random_bits", shape, where, generator)
     if end - first == 2**64:
         return find("cast").apply(bits, dtype=dt.int64)
     span = as_node(end - first, dt.uint64, where)
-    return as_node(find("remainder").apply(bits, span), dt.int64, where) + first
+    if end - first >= 2**32:
+        return as_node(find("remainder").apply(bits, span), dt.int64, where) + first
+    down, multiply = find("bitwise_right_shift").apply, find("mul").apply
+    low = down(multiply(find("bitwise_and").apply(bits, _WORD), span), 32)
+    return as_node(down(multiply(down(bits, 32), span) + low, 32), dt.int64, where) + first
 
 
-def bits(shape: Shape, where: Device, generator: Generator | None = None) -> Node:
-    """64 random bits each."""
-    return _drawn("random_bits", shape, where, generator)
+def permutation(n: int, where: Device, generator: Generator | None = None) -> Node:
+    """int64 below n in random order."""
+    import_module("numbatorch.ops.permutation")
+    from numbatorch.ops.permutation import permutation  # with sorting, which import spares
+
+    return permutation(_drawn("random_bits", (n,), where, generator))

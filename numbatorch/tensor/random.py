@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from numbatorch import dtype as dt
 from numbatorch.device import device as as_device
 from numbatorch.errors import OutOfRange, ShapeError, message
@@ -127,7 +125,7 @@ def randint(
 ) -> Tensor:
     """Integers in [low, high), or in [0, low) if `high` is absent; int64 unless given.
 
-    64 random bits modulo the range, so uneven by at most range / 2**64.
+    Of 64 random bits each, so uneven by at most range / 2**64.
     """
     if isinstance(high, tuple | list):  # randint(high, size)
         high, size = None, high
@@ -172,11 +170,10 @@ def randperm(
     fitting("randperm", max(n - 1, 0), target)
     where = as_device(device)
     if is_tracing():  # each replay has an order of its own
-        return Tensor(draws.bits((n,), where, generator)).argsort(stable=True).to(target)
+        return Tensor(as_node(draws.permutation(n, where, generator), target, where))
     if n > COMPILED:
-        words = Tensor(draws.bits((n,), as_device("cpu"), generator))
-        return words.argsort(stable=True).to(where, target)
-    order = np.argsort(host_array(draws.bits((n,), as_device("numpy"), generator)), kind="stable")
+        return Tensor(draws.permutation(n, as_device("cpu"), generator)).to(where, target)
+    order = host_array(draws.permutation(n, as_device("numpy"), generator))
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 

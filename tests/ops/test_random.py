@@ -9,6 +9,7 @@ import pytest
 import numbatorch as nt
 from numbatorch.ops.random import box_muller
 from numbatorch.ops.scalar_run import run
+from numbatorch.tensor.random import COMPILED
 from tests.conftest import SIMULATED
 
 COUNT = 60 if SIMULATED else 5000
@@ -17,7 +18,10 @@ DRAWS: dict[str, Callable[[str], nt.Tensor]] = {
     "randn": lambda device: nt.randn(COUNT, device=device),
     "randn in float16": lambda device: nt.randn(COUNT, dtype=nt.float16, device=device),
     "randint": lambda device: nt.randint(-5, 2**40, (COUNT,), device=device),
+    "randint of a wide range": lambda device: nt.randint(-5, 2**31, (COUNT,), device=device),
     "randperm": lambda device: nt.randperm(COUNT, device=device),
+    "randperm by kernels": lambda device: nt.randperm(COMPILED + COUNT, device=device),
+    "compiled randperm": lambda device: nt.compile(lambda: nt.randperm(COUNT, device=device))(),
     "dropout": lambda device: nt.nn.functional.dropout(nt.ones(COUNT, device=device), 0.3),
     "exponential": lambda device: nt.empty(COUNT, device=device).exponential_(),
     "bernoulli": lambda device: nt.bernoulli(nt.full((COUNT,), 0.3, device=device)),
@@ -40,6 +44,30 @@ def test_a_seed_gives_the_same_bits_on_every_device(
     expected = draw("numpy")
     nt.manual_seed(seed)
     np.testing.assert_array_equal(bits(draw(device)), bits(expected))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 257, COMPILED, COMPILED + 1, 3 * COMPILED])
+def test_a_permutation_holds_every_number_once(n: int) -> None:
+    found = nt.randperm(n)
+    assert found.dtype is nt.int64
+    np.testing.assert_array_equal(np.sort(found.numpy()), np.arange(n))
+
+
+def test_permutations_of_few_numbers_are_equally_likely() -> None:
+    nt.manual_seed(0)
+    found = np.array([nt.randperm(3).numpy() for _ in range(3000)])
+    _, counts = np.unique(found @ [9, 3, 1], return_counts=True)
+    assert len(counts) == 6
+    assert np.abs(counts - 500).max() < 5 * 500**0.5
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 1), (0, 100), (-5, 2**31), (3, 2**32 + 2)])
+def test_integers_are_random_bits_times_their_range(first: int, end: int) -> None:
+    nt.manual_seed(1)
+    bits = nt.randint(-(2**63), 2**63, (1000,)).numpy().astype(np.uint64)
+    nt.manual_seed(1)
+    expected = [first + (int(word) * (end - first) >> 64) for word in bits]
+    assert nt.randint(first, end, (1000,)).tolist() == expected
 
 
 def words() -> tuple[np.ndarray, np.ndarray]:

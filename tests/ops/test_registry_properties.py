@@ -178,6 +178,7 @@ DECLARED = (
     (dt.float64, dt.float32),  # LAPACK
     (*dt.COMPLEX, dt.float64, dt.float32),
     (dt.int32,),  # its pivots
+    (dt.int64,),  # words of a permutation
     (dt.bool_,),
     dt.PLAIN + dt.COMPLEX,
     dt.NUMBERS + dt.COMPLEX,
