@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from numbatorch.language import targets
 
+NEWER_512 = "avx512vbmi"  # what processors have that do not slow down for vectors of 512 bits
+
 
 class CPU(NamedTuple):
     """A machine that object code is made for.

@@ -78,6 +78,7 @@ _SHARE = [
 _ITEM = ["lo, hi = share(total, part, parts)"]
 
 
+CHAIN = 64  # steps in integers of 32 bits, as random bits take, that are worth vectors of these
 BLOCK = 1024  # elements that are looked through for what is rarely computed, before they are
 
 
@@ -91,7 +92,8 @@ def element_loop(program: Program) -> list[str]:
     step = [*lines, *program.stores("i", results)]
     usual = program.usual_body("i")
     if usual is None:
-        return ["for i in range(count):", *indent(step, 1)]
+        narrow = not program.target.groups and sum("uint32(" in line for line in lines) >= CHAIN
+        return ["for i in range(count):", *indent(["narrow_vectors()"] * narrow + step, 1)]
     usual_lines, usual_results, looks, condition = usual
     usual_step = [*usual_lines, *program.stores("i", usual_results)]
     return [

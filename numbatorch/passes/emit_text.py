@@ -12,6 +12,7 @@ from numbatorch.passes.groups import Group
 HEADER = """from numbatorch.language.kernel import Pointer, share
 from numbatorch.language.primitives import *
 from numbatorch.language.primitives import inf, nan
+from numbatorch.language.simd.loops import narrow_vectors
 """
 
 

@@ -74,3 +74,25 @@ def test_elements_that_take_the_rare_way_change_no_bit_of_others(name: str) -> N
     wide = RARE[name](nt.tensor(far[1:].T, device="cpu").T).numpy()
     np.testing.assert_array_equal(mixed[near == far], alone[near == far])
     np.testing.assert_array_equal(mixed[1:], wide)
+
+
+DRAWN: dict[str, Callable[[], Any]] = {
+    "floats": lambda: nt.rand(3000, device="cpu"),
+    "integers of 64 bits": lambda: nt.randint(0, 100, (3000,), device="cpu"),
+    "compared": lambda: nt.rand(3000, device="cpu") < 0.3,
+    "beside a division of integers": lambda: nt.randint(0, 2**40, (3000,), device="cpu") // 7,
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_random_bits_fill_vectors_whatever_is_stored(name: str, capfd: Any) -> None:
+    from numbatorch.backends.cpu import compiler
+    from numbatorch.language import processor
+    from numbatorch.language.simd import loops
+
+    (spec,) = debug.emitted(DRAWN[name]())
+    text = str(compiler.module(spec, processor.host()))
+    widths = set(re.findall(r"= xor <(\d+) x i32>", text))
+    assert widths == {str(loops.lanes())}, spec.source()
+    assert loops.MARK not in text
+    assert not capfd.readouterr().err  # LLVM tells of what it could not do

@@ -27,6 +27,7 @@ from numbatorch.language.kernel import KernelSpec, call_parameters
 from numbatorch.language.numba_pointers import PointerType
 from numbatorch.language.numba_types import reject_raises
 from numbatorch.language.processor import CPU, current_cpu
+from numbatorch.language.simd.loops import tell_loops
 from numbatorch.language.words import Intrinsic, Word
 
 _active = threading.local()
@@ -51,10 +52,10 @@ class _Library(CPUCodeLibrary):  # type: ignore[misc]
 
     def add_ir_module(self, ir_module: Any) -> None:
         """Pointer arguments of kernels do not alias; those of helpers may."""
-        if _active.noalias:
-            for function in ir_module.functions:
-                if function.blocks:
-                    _mark_noalias(function)
+        for function in ir_module.functions:
+            if function.blocks and _active.noalias:
+                _mark_noalias(function)
+            tell_loops(function)
         super().add_ir_module(ir_module)
 
 

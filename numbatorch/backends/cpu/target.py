@@ -5,9 +5,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from numbatorch.language.processor import CPU, host
-
-NEWER_512 = "avx512vbmi"  # what processors have that do not slow down for vectors of 512 bits
+from numbatorch.language.processor import CPU, NEWER_512, host
 
 
 def machine(cpu: CPU, jit: bool = False, wide: bool = False) -> Any:
