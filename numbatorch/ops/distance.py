@@ -23,8 +23,9 @@ from numbatorch.ops.operands import (
     result_type,
 )
 from numbatorch.ops.reduce import reduced, sum_
+from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.shape import broadcast, normalize_dim
+from numbatorch.shape import Shape, broadcast, normalize_dim
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -69,6 +70,44 @@ def rooted(total: Node, exponent: float) -> Node:
     base = _where(zero, 1.0, total)
     root = find("sqrt").apply(base) if exponent == 0.5 else find("pow").apply(base, exponent)
     return _where(zero, 0.0, root)
+
+
+SUMMED = 1024  # numbers that are added one by one, before roundings add up
+
+
+@structured(dtypes=(dt.float64, dt.float32))
+def squares_apart(x1: Array, x2: Array) -> Array:
+    """The sum of (x1[b, i] - x2[b, j])**2 for each pair of rows, exact differences and few terms.
+
+    Args:
+        x1: (B, P, M).
+        x2: (B, R, M).
+    """
+    return np.asarray(np.square(x1[:, :, None] - x2[:, None]).sum(-1))
+
+
+@squares_apart.infer
+def _(x1: Node, x2: Node) -> tuple[Shape, dt.DType]:
+    return (*x1.shape[:2], x2.shape[1]), x1.dtype
+
+
+@squares_apart.fallback
+def _(x1: Node, x2: Node) -> Node:
+    apart = _apart(x1, x2)
+    return reduced(sum_, apart * apart, -1)
+
+
+def _apart(x1: Node, x2: Node, batch: Shape | None = None) -> Node:
+    """(*batch, P, R, M): x1[..., i, :] - x2[..., j, :]."""
+    batch = x1.shape[:-2] if batch is None else batch
+    shape = (*batch, x1.shape[-2], x2.shape[-2], x1.shape[-1])
+    return expanded(view.unsqueeze(x1, -2), shape) - expanded(view.unsqueeze(x2, -3), shape)
+
+
+@squares_apart.samples
+def _(rng: Draw) -> Any:
+    B, P, R, M = rng.dims((0, 0, 0, 1), (3, 4, 4, 4), 300)
+    return [rng.standard_normal((B, P, M)), rng.standard_normal((B, R, M))], {}
 
 
 def _cdist_reference(x1: Array, x2: Array, *, p: float) -> Array:
@@ -128,9 +167,13 @@ def cdist(
     if M == 0:
         return const(0.0, dtype, x1.device, (*batch, P, R))
     left, right = (as_node(x, dtype.compute, x.device) for x in (x1, x2))
-    shape = (*batch, P, R, M)
-    apart = expanded(view.unsqueeze(left, -2), shape) - expanded(view.unsqueeze(right, -3), shape)
-    return as_node(_length(apart, float(p)), dtype, x1.device)
+    if p != 2 or M > SUMMED:
+        return as_node(_length(_apart(left, right, batch), float(p)), dtype, x1.device)
+    count = math.prod(batch)
+    left = view.reshape.apply(expanded(left, (*batch, P, M)), shape=(count, P, M))
+    right = view.reshape.apply(expanded(right, (*batch, R, M)), shape=(count, R, M))
+    found = rooted(squares_apart.apply(left, right), 0.5)
+    return as_node(view.reshape.apply(found, shape=(*batch, P, R)), dtype, x1.device)
 
 
 def _check_p(operator: str, p: float) -> None:

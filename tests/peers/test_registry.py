@@ -48,6 +48,7 @@ NO_PEER = {
     "pinv": "PyTorch wants no gradient of tolerances: its operator database compares",
     "pivots_to_permutation": "a part of lu_unpack",
     "places_in_order": "a part of randperm",
+    "squares_apart": "a part of cdist",
     "attention": "position and hidden rows are not PyTorch's: tests/peers/test_operators.py",
     "attention_backward": GRADIENT,
     "banded": "a map that interpolation and average pooling are made of",

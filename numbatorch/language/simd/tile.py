@@ -108,6 +108,32 @@ def tile_kept(typingctx: Any, tile: Any) -> Any:
 
 
 @intrinsic
+def tile_apart(typingctx: Any, tile: Any, a: Any, a_row: Any, last: Any, b: Any) -> Any:
+    """tile[i] += (a[i * a_row] - b[: columns * lanes])**2; rows of a as in `tile_outer`."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        from numbatorch.language.simd import types as simd_types
+
+        out, a_value, row_stride, last_value, b_value = values
+        moves = range(0, tile.columns * tile.lanes, tile.lanes)
+        places = [_at(builder, b.element, b_value, _word(move)) for move in moves]
+        vectors = [simd.load_vector(builder, b.element, place, tile.lanes) for place in places]
+        for i in range(tile.rows):
+            place = _at(builder, a.element, a_value, _row(builder, i, last_value, row_stride))
+            scalar = _load_scalar(builder, a.element, place)
+            spread = simd_types.splat(builder, scalar, tile.lanes)
+            for j, vector in enumerate(vectors):
+                apart = builder.fsub(spread, vector)
+                out = _add_product(builder, out, i * tile.columns + j, apart, apart)
+        return out
+
+    i64 = types.int64
+    return signature(tile, tile, a, i64, i64, b), codegen
+
+
+@intrinsic
 def tile_dots(
     typingctx: Any,
     tile: Any,
