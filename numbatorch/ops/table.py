@@ -139,7 +139,7 @@ FAMILIES = {
         "Tensor": "dist",
         "nn.functional": "bilinear cosine_similarity pairwise_distance pdist",
         "nt": "bilinear cdist cosine_similarity dist pairwise_distance pdist",
-        "records": "bilinear cdist cosine_similarity pairwise_distance pdist",
+        "records": "bilinear cdist cosine_similarity pairwise_distance pdist squares_apart",
     },
     "ops.distributions": {
         "Tensor": "bernoulli",
@@ -281,6 +281,7 @@ FAMILIES = {
     "ops.operands": {"records": "buffer compiled const empty iota"},
     "ops.padding": {"nn.functional": "pad", "nt": "constant_pad_nd", "records": "pad"},
     "ops.parts": {"records": "complex component conj imag real sgn"},
+    "ops.permutation": {"records": "places_in_order"},
     "ops.points": {"records": "spread_points sum_points weigh_points"},
     "ops.pool": {"records": "max_windows put_back"},
     "ops.pooling": {
