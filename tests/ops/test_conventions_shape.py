@@ -199,3 +199,14 @@ def test_sizes_with_a_fraction_are_refused() -> None:
         with pytest.raises(TypeError, match=r"^(pad|split|tensor_split): .* are not integers"):
             apply()
     assert len(nt.split(nt.ones(1000), [100] * 10)) == 10
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 3), (1, 1), (5, 8), (8, 5), (300, 700), (1, 5000), (5000, 1)]
+)
+@pytest.mark.parametrize("offset", [-400, -3, -1, 0, 1, 4, 650])
+def test_places_of_triangles(shape: tuple[int, int], offset: int) -> None:
+    rows, columns = shape
+    lower, upper = nt.tril_indices(rows, columns, offset), nt.triu_indices(rows, columns, offset)
+    assert np.array_equal(lower.numpy(), np.stack(np.tril_indices(rows, offset, columns)))
+    assert np.array_equal(upper.numpy(), np.stack(np.triu_indices(rows, offset, columns)))
