@@ -110,11 +110,13 @@ class Node:
         depth: longest way to a realized node when it was made.
         trace: number of the trace of a compiled function that made it, or 0.
         hooks: what is called with its gradients, if anything is (`gradients.Hooks`).
+        recipe: what made it and all on the way to its operands, if one did (`ops/known_calls.py`).
         ends_gradient: whether it is a leaf of the gradient, whose inputs are cut off.
     """
 
     ends_gradient = False
     hooks: Any
+    recipe: Any
 
     __slots__ = (
         "__weakref__",
@@ -126,6 +128,7 @@ class Node:
         "hooks",
         "inputs",
         "op",
+        "recipe",
         "requires_grad",
         "shape",
         "trace",

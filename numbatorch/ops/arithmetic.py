@@ -151,7 +151,7 @@ def _bound(name: str, input: Node, beyond: Any, limit: Node | Number) -> Node:
     return compare.where.apply(beyond.apply(input, limit), limit, input)
 
 
-@public()
+@public(remembered=True)
 def masked_fill(input: Node, mask: Node, value: Node | Number) -> Node:
     """`value` where `mask` is True; a whole number where the elements are integers.
 

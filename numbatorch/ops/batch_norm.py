@@ -186,7 +186,7 @@ def _grouped_sample(rng: Draw) -> Any:
     call=lambda function, nodes, attrs: function(nodes[0], attrs["num_groups"], *nodes[1:]),
     source="https://arxiv.org/abs/1803.08494",
 )
-@public("nt", "nn.functional")
+@public("nt", "nn.functional", remembered=True)
 def group_norm(
     input: Node,
     num_groups: int,

@@ -43,7 +43,7 @@ def _(g: Node, y: Node, x: Node, *, nan: float, posinf: float, neginf: float) ->
     return compare.where.apply(compare.isfinite.apply(x), g, 0.0)
 
 
-@public()
+@public(remembered=True)
 def nan_to_num(
     input: Node,
     nan: Number | None = None,
@@ -137,7 +137,7 @@ def isin(
     return compare.logical_not.apply(found) if invert else found
 
 
-@public()
+@public(remembered=True)
 def isclose(
     input: Node, other: Node, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Node:

@@ -10,6 +10,7 @@ holds a node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from numbatorch.dtype import DType, default_dtype
@@ -38,17 +39,22 @@ class Step(NamedTuple):
     outputs: Sequence[tuple[Shape, DType]] | None
 
 
-class Recipe(NamedTuple):
+@dataclass(eq=False)
+class Recipe:
     """How the results of a call are made.
 
     Attributes:
         results: their numbers.
         build: what the call gives, of the results.
+        whole: whether its last step makes all that it gives.
+        programs: what backends know of the graphs that it makes.
     """
 
     steps: list[Step]
     results: list[int]
     build: Callable[[list[Node]], Any]
+    whole: bool
+    programs: dict[Any, Any] = field(default_factory=dict)
 
     def make(self, operands: list[Node]) -> Any:
         """What the call gives for these operands."""
@@ -74,6 +80,8 @@ class Recipe(NamedTuple):
             node.requires_grad = False
             node.depth = depth
             made.append(node)
+        if self.whole:
+            made[-1].recipe = self
         return self.build([made[i] for i in self.results])
 
 
@@ -90,7 +98,8 @@ class Asked(NamedTuple):
     """A call that may be remembered.
 
     Attributes:
-        held: its tensors, the nodes of which are `nodes`.
+        nodes: of its tensors, each once.
+        held: its tensors.
         recipe: None if it was not made before.
     """
 
@@ -153,6 +162,9 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
         if node.op is not BUFFER or node.buffer is None or node.requires_grad:
             return False
         held.append(value)
+        if node in nodes:
+            key.append(nodes.index(node))
+            return True
         nodes.append(node)
         key.append(node.shape)
         key.append(node.dtype)
@@ -176,7 +188,7 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
 def _recipe(operands: list[Node], out: Any) -> Recipe | None:
     """How `out` is made of the operands of a call; None where that cannot be said."""
     results: list[Node] = list(out) if isinstance(out, tuple) else [out]
-    if len(set(operands)) < len(operands) or not all(isinstance(x, Node) for x in results):
+    if not all(isinstance(x, Node) for x in results):
         return None
     device = operands[0].device
     number = {node: i for i, node in enumerate(operands)}
@@ -192,7 +204,9 @@ def _recipe(operands: list[Node], out: Any) -> Recipe | None:
         places = tuple(number[x] for x in node.inputs)
         steps.append(Step(node.op, places, node.attrs, node.shape, node.dtype, node.depth, outputs))
         number[node] = len(number)
-    return Recipe(steps, [number[node] for node in results], _builder(out))
+    made = {step.op for step in steps}
+    whole = len(results) == 1 and bool(steps) and PART not in made
+    return Recipe(steps, [number[node] for node in results], _builder(out), whole)
 
 
 def _builder(out: Any) -> Callable[[list[Node]], Any]:

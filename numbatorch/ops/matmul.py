@@ -79,7 +79,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((B, M, K)), rng.standard_normal((B, K, N))], {}
 
 
-@public(*EVERYWHERE, "linalg")
+@public(*EVERYWHERE, "linalg", remembered=True)
 def matmul(input: Node, other: Node) -> Node:
     """input @ other: 1-d operands are vectors, batch dimensions broadcast.
 
@@ -129,14 +129,14 @@ def _sum_of_products(lhs: Node, rhs: Node, dtype: DType) -> Node:
     return as_node(total, dtype, device)
 
 
-@public()
+@public(remembered=True)
 def mm(input: Node, mat2: Node) -> Node:
     """`matmul` of two matrices."""
     _check_ranks("mm", 2, input, mat2)
     return matmul(input, mat2)
 
 
-@public()
+@public(remembered=True)
 def bmm(input: Node, mat2: Node) -> Node:
     """`matmul` of the matrices of two batches: (B, M, K) and (B, K, N)."""
     _check_ranks("bmm", 3, input, mat2)
@@ -146,7 +146,7 @@ def bmm(input: Node, mat2: Node) -> Node:
     return matmul(input, mat2)
 
 
-@public()
+@public(remembered=True)
 def dot(input: Node, tensor: Node) -> Node:
     """Sum of the products of the elements of two vectors."""
     _check_ranks("dot", 1, input, tensor)
@@ -159,7 +159,7 @@ def _two_vectors(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 @composed(numpy=np.multiply.outer, sample=_two_vectors, dtypes=dt.NUMBERS + dt.COMPLEX)
-@public()
+@public(remembered=True)
 def outer(input: Node, vec2: Node) -> Node:
     """input[i] * vec2[j] of two vectors."""
     _check_ranks("outer", 1, input, vec2)

@@ -171,7 +171,7 @@ def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndi
     return ValuesAndIndices(*(part if last else transpose(part, axis, -1) for part in parts))
 
 
-@public()
+@public(remembered=True)
 def topk(
     input: Node, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesAndIndices:
@@ -188,7 +188,7 @@ def topk(
     return _along(input, k, dim, largest)
 
 
-@public()
+@public(remembered=True)
 def kthvalue(input: Node, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
     """The k-th smallest element along `dim`, and where it stands; NaN counts as the largest.
 
@@ -213,7 +213,7 @@ def kthvalue(input: Node, k: int, dim: int = -1, keepdim: bool = False) -> Value
     return ValuesAndIndices(*(reshape.apply(part, shape=shape) for part in found))
 
 
-@public()
+@public(remembered=True)
 def sort(
     input: Node, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> ValuesAndIndices:
@@ -230,7 +230,7 @@ def sort(
     return _along(input, None, dim, descending)
 
 
-@public()
+@public(remembered=True)
 def argsort(input: Node, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Node:
     """Where the elements of `sort` stood.
 
@@ -240,7 +240,7 @@ def argsort(input: Node, dim: int = -1, descending: bool = False, *, stable: boo
     return sort(input, dim, descending, stable=stable).indices
 
 
-@public()
+@public(remembered=True)
 def msort(input: Node) -> Node:
     """The elements along the first dimension in ascending order.
 

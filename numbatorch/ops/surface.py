@@ -299,7 +299,8 @@ def function_of(
     function.__doc__ = op.__doc__
     function.__module__ = getattr(op, "function", op.reference).__module__
     function.__signature__ = shown  # type: ignore[attr-defined]
-    found = on_tensors(function, op.name)
+    known = KnownCalls() if len(operands) > 2 or attributes.named else None
+    found = on_tensors(function, op.name, known=known)
     if short is not None:
         found = _quick(short, found)
     found.__module__ = MODULES.get(place, function.__module__)

@@ -38,7 +38,7 @@ def _(g: Node, y: Node, start: Node, end: Node, weight: Node) -> Triple:
     return g - share, share, g * conjugated(end - start)
 
 
-@public()
+@public(remembered=True)
 def lerp(input: Node, end: Node, weight: Node | Number) -> Node:
     """input + weight * (end - input): `input` where the weight is 0, `end` where it is 1.
 
@@ -85,7 +85,7 @@ def _(g: Node, y: Node, x: Node, tensor1: Node, tensor2: Node, *, value: float) 
     return g, share, -(share * (tensor1 / tensor2))
 
 
-@public()
+@public(remembered=True)
 def addcmul(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> Node:
     """input + value * tensor1 * tensor2.
 
@@ -103,7 +103,7 @@ def addcmul(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> 
     return input + (product if value == 1 else product * value)
 
 
-@public()
+@public(remembered=True)
 def addcdiv(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> Node:
     """input + value * tensor1 / tensor2.
 

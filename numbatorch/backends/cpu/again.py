@@ -7,6 +7,7 @@ which is what the long way finds out about any graph.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import Any
@@ -46,6 +47,11 @@ class KnownGraphs:
         self._missed = None
         if root.depth > MOST_NODES or root.requires_grad:
             return False
+        recipe = getattr(root, "recipe", None)
+        if recipe is not None:
+            made = recipe.programs.get(state)
+            if made is not None and made.run(root):
+                return True
         key: list[Any] = [state]
         buffers: list[Buffer] = []
         number: dict[Node, int] = {}
@@ -64,6 +70,9 @@ class KnownGraphs:
         if program is None:
             self._missed = found, roots, buffers
             return False
+        if recipe is not None:
+            leaves = [node for node in number if node.buffer is not None]
+            recipe.programs[state] = Made(root, program, [leaves[i] for i in program.leaf_order])
         results = program.run_at_once([buffers[i] for i in program.leaf_order])
         settle_all(roots, results)
         return True
@@ -83,6 +92,52 @@ class KnownGraphs:
         if len(self._known) >= KEPT:
             self._known.clear()
         self._known[key] = program
+
+
+class Made:
+    """The program of the graphs that a recipe makes, which need no walk: nobody else holds a part.
+
+    Args:
+        leaves: of the program, in its order.
+    """
+
+    def __init__(self, root: Node, program: CPUProgram, leaves: list[Node]) -> None:
+        self._program = weakref.ref(program)
+        paths: dict[Node, tuple[int, ...]] = {root: ()}
+        uses: dict[Node, int] = {}
+        met = [root]
+        for node in met:
+            for i, operand in enumerate(node.inputs if node.buffer is None else ()):
+                uses[operand] = uses.get(operand, 0) + 1
+                if operand not in paths:
+                    paths[operand] = (*paths[node], i)
+                    met.append(operand)
+        self._paths = [paths[leaf] for leaf in leaves]
+        self._uses = [uses[leaf] for leaf in leaves]
+
+    def run(self, root: Node) -> bool:
+        """Compute `root`; False, and nothing done, where nobody else holds one of its leaves."""
+        program = self._program()
+        if program is None:
+            return False
+        leaves = []
+        for path in self._paths:
+            leaf = root
+            for i in path:
+                leaf = leaf.inputs[i]
+            leaves.append(leaf)
+        buffers = [leaf.buffer for leaf in leaves]
+        del leaf
+        for buffer, count, uses in zip(buffers, _listed(leaves), self._uses, strict=True):
+            if buffer is None or (buffer.pool is not None and count - uses <= _LISTED):
+                return False
+        settle_all((root,), program.run_at_once(buffers))
+        return True
+
+
+def _listed(nodes: list[Any]) -> list[int]:
+    """Counts of references."""
+    return [getrefcount(node) for node in nodes]
 
 
 def walk(
@@ -156,3 +211,4 @@ def _unheld() -> int:
 
 
 _UNHELD = _unheld()
+_LISTED = _listed([_Probe()])[0]
