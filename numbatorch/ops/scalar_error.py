@@ -13,6 +13,7 @@ from numbatorch.ops.scalar import (
     bits,
     convert,
     copysign,
+    even_odd,
     fma,
     from_bits,
     horner,
@@ -61,16 +62,17 @@ ERF64 = (
     0.1283791670955126,
 )
 
-# the same to 2**-36
-ERF_SHORT = (
-    -1.0264746062121065e-05,
-    0.00011446788631155186,
-    -0.0008505492808602586,
-    0.005222283181762948,
-    -0.026865803923376664,
-    0.11283787755440555,
-    -0.37612638743394716,
-    0.12837916708478414,
+# (1 - Phi(a)) * exp(a**2 / 2) / t in t = 1 / (1 + 0.265 * a) for 0 <= a <= 14.5; error 2**-26
+NORMAL_TAIL = (
+    0.03062448279162729,
+    -0.1433006803862397,
+    0.2159504508788733,
+    -0.1142864947056743,
+    0.136554956081987,
+    0.06089501619174406,
+    0.1025550898886889,
+    0.105266778505771,
+    0.1057403973855819,
 )
 
 # erfc(a) * exp(a**2) / t in t = 1 / (1 + c * a) for a >= 0.92, with c = 0.4 and 0.3
@@ -235,20 +237,26 @@ def erf(x: Scalar) -> Scalar:
 
 
 @scalar_function(float64)
-def short_exp(x: Scalar) -> Scalar:
-    """e**x to 29 bits, for x between -700 and 700."""
-    exponent = x * LOG2E
+def short_exp(x: Scalar, *, rate: float) -> Scalar:
+    """e**(rate * x) to 29 bits, for exponents between -700 and 700."""
+    exponent = x * (rate * LOG2E)
     shifted = exponent + ROUND64
     r = exponent - (shifted - ROUND64)
-    return horner(r, EXP2_SHORT) * from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+    return even_odd(r, EXP2_SHORT) * from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+
+
+@scalar_function(float64)
+def _normal_tail_short(a: Scalar) -> Scalar:
+    """1 - Phi(a) for 0 <= a <= 14.5, to 26 bits."""
+    t = 1.0 / (1.0 + 0.265 * a)
+    return short_exp(a * a, rate=-0.5) * (t * even_odd(t, NORMAL_TAIL))
 
 
 @scalar_function()
-def _normal_tail_short(a: Scalar) -> Scalar:
-    """1 - Phi(a) for a >= 1.3, to 29 bits."""
-    a = 14.5 if a > 14.5 else a
-    t = 1.0 / (1.0 + (0.4 * SQRT_HALF) * a)
-    return 0.5 * (short_exp(a * a * -0.5) * (t * horner(t, ERFC32)))
+def _normal_bound(x: Scalar) -> Scalar:
+    """|x| in float64, but no more than where the tail beyond is 0 in float32."""
+    a = abs(x)
+    return convert(14.5 if a > 14.5 else a, float64)
 
 
 @scalar_function()
@@ -259,29 +267,19 @@ def _normal_tail(a: Scalar) -> Scalar:
     return 0.5 * (exp_of_square(a, sign=-0.5) * (t * horner(t, ERFC64)))
 
 
-@scalar_function()
-def _normal_sides(x: Scalar, centre: Scalar, tail: Scalar) -> Scalar:
-    return centre if abs(x) < 1.3 else (tail if x < 0.0 else 1.0 - tail)
-
-
-@scalar_function()
-def _normal_cdf_short(x: Scalar) -> Scalar:
-    """(1 + erf(x / sqrt(2))) / 2 of a float64, to 29 bits."""
-    u = x * SQRT_HALF
-    centre = 0.5 + 0.5 * (u + u * horner(u * u, ERF_SHORT))
-    return _normal_sides(x, centre, _normal_tail_short(abs(x)))
-
-
 @scalar_function(float32)
 def normal_cdf(x: Scalar) -> Scalar:
     """(1 + erf(x / sqrt(2))) / 2, to the last digits of its tail."""
-    return convert(_normal_cdf_short(convert(x, float64)), float32)
+    tail = convert(_normal_tail_short(_normal_bound(x)), float32)
+    y = tail if x < 0.0 else 1.0 - tail
+    return x if x != x else y
 
 
 @normal_cdf.at(float64)
 def _(x: Scalar) -> Scalar:
     centre = 0.5 + 0.5 * erf_centre(x * SQRT_HALF)
-    return _normal_sides(x, centre, _normal_tail(abs(x)))
+    tail = _normal_tail(abs(x))
+    return centre if abs(x) < 1.3 else (tail if x < 0.0 else 1.0 - tail)
 
 
 @scalar_function()
@@ -292,9 +290,10 @@ def gelu(x: Scalar) -> Scalar:
 
 @gelu.at(float32)
 def _(x: Scalar) -> Scalar:
-    wide = convert(-14.5 if x < -14.5 else x, float64)  # below, the product is 0
-    y = convert(wide * _normal_cdf_short(wide), float32)
-    return copysign(y, x) if abs(x) < INF else x * (x if x > 0.0 else 0.0)
+    a = _normal_bound(x)
+    rectified = -0.0 if x < 0.0 else x
+    y = rectified - convert(a * _normal_tail_short(a), float32)
+    return y if abs(x) < INF else x * rectified
 
 
 @scalar_function(float64)

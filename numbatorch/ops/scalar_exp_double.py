@@ -97,8 +97,8 @@ def _(x: Scalar) -> Scalar:
 
 
 @short_exp.at(float64, "metal")
-def _(x: Scalar) -> Scalar:
-    return exp(x)
+def _(x: Scalar, *, rate: float) -> Scalar:
+    return exp(x * rate)
 
 
 @exp_of_square.at(float64, "metal")
