@@ -115,12 +115,15 @@ def _horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Oper
     return total
 
 
-def _even_odd(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
+def _paired_horner(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
     square = program.op("mul", x, x)
-    last = len(coefficients) - 1
-    even = _horner(program, square, coefficients[last % 2 :: 2])
-    odd = _horner(program, square, coefficients[1 - last % 2 :: 2])
-    return program.op("add", program.op("mul", odd, x), even)
+    single = len(coefficients) % 2
+    total: Operand | None = coefficients[0] if single else None
+    for i in range(single, len(coefficients), 2):
+        pair = program.op("add", program.op("mul", x, coefficients[i]), coefficients[i + 1])
+        total = pair if total is None else program.op("add", program.op("mul", total, square), pair)
+    assert total is not None
+    return total
 
 
 def _absolute(program: Program, x: Operand) -> Operand:
@@ -181,9 +184,9 @@ pair = Form("pair", _pair)  # pair(real, imag) is a complex number
 head, tail = Form("head", _head), Form("tail", _tail)
 double = Form("double", _double)  # double(head, tail): of a float64 where there is none
 horner = Form("horner", _horner)  # horner(x, (highest, ..., lowest))
-# even_odd(x, coefficients): as horner, by two sums in x**2. A step waits for the one before, and
-# processors overlap few elements of a long body: two short chains take less than a long one.
-even_odd = Form("even_odd", _even_odd)
+# paired_horner(x, coefficients): as horner, by steps of x**2. A step waits for the one before, and
+# processors overlap few elements of a long body, so a chain of half the length takes less.
+paired_horner = Form("paired_horner", _paired_horner)
 
 
 def also_float32(function: ScalarFunction) -> ScalarFunction:

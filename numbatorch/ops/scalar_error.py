@@ -13,10 +13,10 @@ from numbatorch.ops.scalar import (
     bits,
     convert,
     copysign,
-    even_odd,
     fma,
     from_bits,
     horner,
+    paired_horner,
     scalar_function,
     sqrt,
 )
@@ -242,14 +242,14 @@ def short_exp(x: Scalar, *, rate: float) -> Scalar:
     exponent = x * (rate * LOG2E)
     shifted = exponent + ROUND64
     r = exponent - (shifted - ROUND64)
-    return even_odd(r, EXP2_SHORT) * from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+    return paired_horner(r, EXP2_SHORT) * from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
 
 
 @scalar_function(float64)
 def _normal_tail_short(a: Scalar) -> Scalar:
     """1 - Phi(a) for 0 <= a <= 14.5, to 26 bits."""
     t = 1.0 / (1.0 + 0.265 * a)
-    return short_exp(a * a, rate=-0.5) * (t * even_odd(t, NORMAL_TAIL))
+    return short_exp(a * a, rate=-0.5) * (t * paired_horner(t, NORMAL_TAIL))
 
 
 @scalar_function()

@@ -21,6 +21,18 @@ def _fused_horner(program: Program, x: Value, coefficients: tuple[float, ...]) -
     return total
 
 
+def _fused_pairs(program: Program, x: Value, coefficients: tuple[float, ...]) -> Operand:
+    square = program.op("mul", x, x)
+    single = len(coefficients) % 2
+    total: Operand | None = program.const(coefficients[0], x.dtype) if single else None
+    for i in range(single, len(coefficients), 2):
+        pair = program.op("fma", x, coefficients[i], coefficients[i + 1])
+        total = pair if total is None else program.op("fma", total, square, pair)
+    assert total is not None
+    return total
+
+
+fused_pairs = Form("fused_pairs", _fused_pairs)  # as paired_horner, each step rounded once
 fused_horner = Form("fused_horner", _fused_horner)  # as horner, each step rounded once
 
 

@@ -1,7 +1,8 @@
 """The logistic function and activations made of it, in the scalar language, within 2 ulp.
 
-For float32, e**-|x| is p * 2**n with what p was rounded by, quotients are corrected by what is left
-of the division, and 2**n comes last, so that tails are rounded once where they are subnormal.
+For float32, quotients are corrected by what is left of the division, and what it divides by is a
+pair with what it was rounded by. Where e**-|x| may be subnormal it is p * 2**n, and 2**n comes
+last, so that tails are rounded once.
 """
 
 from numbatorch.dtype import float32, float64
@@ -23,6 +24,7 @@ from numbatorch.ops.scalar_exp import (
     LN2,
     LN2_32,
     LOG2E,
+    NAN,
     ROUND32,
     ROUND32_BITS,
     clamp,
@@ -30,9 +32,9 @@ from numbatorch.ops.scalar_exp import (
     scaled,
     split_exponent,
 )
-from numbatorch.ops.scalar_fused import fused_horner
+from numbatorch.ops.scalar_fused import fused_pairs
 
-FAR = 80.0  # below, neither e**-x nor what it is multiplied by is subnormal
+FAR = 80.0  # below, neither e**-x nor what it divides is subnormal
 LEAST = -126  # exponent of the smallest normal float32
 INVERSE = 1.457  # less t / 2 it is 1 / t within 10% for t between 1 and 2
 
@@ -88,26 +90,22 @@ def _weighted(x: Scalar, negative: Scalar, n: Scalar, p: Scalar, rest: Scalar, e
 
 
 @scalar_function()
-def _near(x: Scalar, like: Scalar, n: Scalar, r: Scalar) -> Scalar:
-    """x / (1 + e), times e where `like` < 0, for e = e**r * 2**n, no subnormal number."""
-    growth = fma(r * r, fused_horner(r, EXP32), r)
-    p = 1.0 + growth
-    scale = from_bits((n + 127) << 23)
-    t = fma(p, scale, 1.0)
-    negative = like < 0.0
-    factor = p if negative else 1.0
-    top = x * factor
-    top_rest = fma(x, growth - (p - 1.0) if negative else 0.0, fma(x, factor, -top))
-    q = top / t
-    left = fma(-q, fma(p, scale, 1.0 - t), fma(-q, t, top) + top_rest)
-    y = fma(left, fma(t, -0.5, INVERSE), q)
-    return copysign(y * scale if negative else y, x)
-
-
-@scalar_function()
-def _near_power(x: Scalar) -> Scalar:
-    """(n, r): e**-|x| is e**r * 2**n."""
-    return split_exponent(-abs(x), ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+def _gate(top: Scalar, x: Scalar) -> Scalar:
+    """top / (1 + e**-x) for |x| < FAR: divided by a pair, of which 1 + 2**n is exact."""
+    shifted = fma(x, -LOG2E, ROUND32)
+    whole = shifted - ROUND32
+    high, low = LN2_32
+    r = fma(whole, -low, fma(whole, -high, -x))
+    growth = fma(r * r, fused_pairs(r, EXP32), r)  # e**r - 1
+    scale = from_bits((bits(shifted) - (ROUND32_BITS - 127)) << 23)
+    large, small = (scale if scale > 1.0 else 1.0), (1.0 if scale > 1.0 else scale)
+    total = large + small
+    more = fma(growth, scale, (large - total) + small)
+    t = total + more
+    t_rest = more - (t - total)
+    inverse = 1.0 / t
+    q = top * inverse
+    return copysign(fma(fma(-q, t_rest, fma(-q, t, top)), inverse, q), top)
 
 
 @scalar_function()
@@ -119,15 +117,8 @@ def sigmoid(x: Scalar) -> Scalar:
 
 @sigmoid.at(float32)
 def _(x: Scalar) -> Scalar:
-    n, p, rest, e = _power_below(x)
-    negative = x < 0.0
-    t = 1.0 + e
-    top, top_rest = (p if negative else 1.0), (rest if negative else 0.0)
-    y = _quotient(top, top_rest, t, e - (t - 1.0), INVERSE - 0.5 * t)
-    y = scaled(y, n, mantissa=23, bias=127) if negative else y
-    near_n, near_r = _near_power(x)
-    usual = _near(convert(1.0, float32), x, near_n, near_r)
-    return rarely(not abs(x) < FAR, x if x != x else y, usual)
+    far = 1.0 if x > 0.0 else exp(x)
+    return rarely(not abs(x) < FAR, far, _gate(convert(1.0, float32), x))
 
 
 @scalar_function()
@@ -138,10 +129,12 @@ def silu(x: Scalar) -> Scalar:
 
 @silu.at(float32)
 def _(x: Scalar) -> Scalar:
-    n, p, rest, e = _power_below(x)
-    far = _weighted(x, x < 0.0, n, p, rest, e)
-    near_n, near_r = _near_power(x)
-    return rarely(not abs(x) < FAR, far, _near(x, x, near_n, near_r))
+    bounded = clamp(x, low=-120.0, high=0.0)
+    n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
+    y = fma(bounded, r + r * r * horner(r, EXP32), bounded)
+    y = scaled(y, n, mantissa=23, bias=127)
+    far = x if x > 0.0 else (y if abs(x) < INF else NAN)
+    return rarely(not abs(x) < FAR, far, _gate(x, x))
 
 
 @scalar_function()
