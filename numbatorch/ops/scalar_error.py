@@ -208,7 +208,7 @@ def _erfc_tail(a: Scalar) -> Scalar:
     """1 - erf(a) for a >= 0.92; as accurate as exp(-a**2), to a**2 ulp."""
     a = 10.1 if a > 10.1 else a
     t = 1.0 / (1.0 + 0.4 * a)
-    return exp(-(a * a)) * (t * horner(t, ERFC32))
+    return exp(-(a * a)) * (t * paired_horner(t, ERFC32))
 
 
 @_erfc_tail.at(float64)
@@ -221,7 +221,7 @@ def _(a: Scalar) -> Scalar:
 @scalar_function(float32)
 def erf_centre(x: Scalar) -> Scalar:
     """erf(x) for |x| <= 0.92."""
-    return x + x * horner(x * x, ERF32)
+    return x + x * paired_horner(x * x, ERF32)
 
 
 @erf_centre.at(float64)
@@ -342,7 +342,7 @@ def _(x: Scalar) -> Scalar:
     root_rest = fma(-root, root, w) * (0.3 - 0.045 * root)  # about divided by twice the root
     (near_head, near_tail), (far_head, far_tail) = ERFINV_CONSTANTS
     t = w if near else root - 3.0
-    steep = horner(w, ERFINV_NEAR) if near else horner(t, ERFINV_FAR)
+    steep = paired_horner(w, ERFINV_NEAR) if near else paired_horner(t, ERFINV_FAR)
     head = near_head if near else convert(far_head, float32)
     rest = near_tail if near else far_tail + root_rest
     slope = fma(t, steep, head)

@@ -17,6 +17,7 @@ from numbatorch.ops.scalar import (
     copysign,
     from_bits,
     horner,
+    paired_horner,
     scalar_function,
     sqrt,
 )
@@ -92,6 +93,32 @@ ATANH64 = (
     0.28571428742469546,
     0.3999999999941436,
     0.6666666666666734,
+)
+
+# (exp(r) - 1 - r) / r**2, and (2 * atanh(s) - 2 * s) / s**3 in z = s**2 for z <= 1/9; errors 2**-55
+# of exp(r), 2**-52 of 2 * atanh(s)
+EXP_BELOW = (
+    2.510038549551032e-08,
+    2.7620088445409746e-07,
+    2.7557268459997064e-06,
+    2.4801521295954376e-05,
+    0.00019841269863053618,
+    0.0013888888917213717,
+    0.008333333333330062,
+    0.04166666666662413,
+    0.16666666666666669,
+    0.5000000000000001,
+)
+ATANH_BELOW = (
+    0.16870700661168045,
+    0.10322669270465684,
+    0.13502342471763581,
+    0.15373274876357335,
+    0.18182261108419787,
+    0.2222221255792971,
+    0.2857142867666099,
+    0.39999999999560126,
+    0.6666666666666697,
 )
 
 # (tanh(x) / x - 1) / x**2 in x**2 for |x| <= 0.6: errors 2**-28, 2**-58 of tanh(x) / x; 2**-53
@@ -176,7 +203,7 @@ def exp(x: Scalar) -> Scalar:
     """e**x."""
     x = clamp(x, low=-104.0, high=89.0)
     n, r = split_exponent(x, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
-    return scaled(1.0 + (r + r * r * horner(r, EXP32)), n, mantissa=23, bias=127)
+    return scaled(1.0 + (r + r * r * paired_horner(r, EXP32)), n, mantissa=23, bias=127)
 
 
 @exp.at(float64)
@@ -198,7 +225,7 @@ def expm1(x: Scalar) -> Scalar:
     """e**x - 1."""
     bounded = clamp(x, low=-18.0, high=89.0)
     n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
-    y = _expm1_scaled(r + r * r * horner(r, EXP32), n, mantissa=23, bias=127)
+    y = _expm1_scaled(r + r * r * paired_horner(r, EXP32), n, mantissa=23, bias=127)
     return x if abs(x) < 3e-8 else y
 
 
@@ -230,7 +257,7 @@ def _(x: Scalar) -> Scalar:
 @scalar_function(float32)
 def _log_rest(f: Scalar) -> Scalar:
     """log(1 + f) - f + f**2 / 2."""
-    return f * f * f * horner(f, LOG32)
+    return f * f * f * paired_horner(f, LOG32)
 
 
 @_log_rest.at(float64)
@@ -402,7 +429,7 @@ def tanh(x: Scalar) -> Scalar:
     doubled = 2.0 * abs(x)
     bounded = 20.0 if doubled > 20.0 else doubled
     n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
-    e = (1.0 + (r + r * r * horner(r, EXP32))) * from_bits((n + 127) << 23)
+    e = (1.0 + (r + r * r * paired_horner(r, EXP32))) * from_bits((n + 127) << 23)
     return copysign(inner if abs(x) < 0.6 else 1.0 - 2.0 / (1.0 + e), x)
 
 
@@ -413,13 +440,32 @@ def _(x: Scalar) -> Scalar:
     return copysign(inner if abs(x) < 0.6 else _tanh_outer(abs(x)), x)
 
 
-@also_float32
+@scalar_function(float64)
+def log_one_more(gap: Scalar) -> Scalar:
+    """log(1 + e**gap) for -700 <= gap <= 0, to 51 bits."""
+    shifted = gap * LOG2E + ROUND64
+    r = gap - (shifted - ROUND64) * LN2
+    scale = from_bits((bits(shifted) - (ROUND64_BITS - 1023)) << 52)
+    e = (1.0 + (r + r * r * paired_horner(r, EXP_BELOW))) * scale
+    s = e / (2.0 + e)
+    z = s * s
+    return s * (2.0 + z * paired_horner(z, ATANH_BELOW))
+
+
 @scalar_function(float64)
 def logaddexp(x: Scalar, y: Scalar) -> Scalar:
     """log(e**x + e**y)."""
     high, low = maximum(x, y), minimum(x, y)
     gap = 0.0 if high == low else low - high
     return high + log1p(exp(gap))
+
+
+@logaddexp.at(float32)
+def _(x: Scalar, y: Scalar) -> Scalar:
+    high, low = convert(maximum(x, y), float64), convert(minimum(x, y), float64)
+    gap = 0.0 if high == low else low - high
+    # Terms cancel where the result is near 0, so they are float64.
+    return convert(high + log_one_more(-120.0 if gap < -120.0 else gap), float32)
 
 
 @also_float32

@@ -24,6 +24,7 @@ from numbatorch.ops.scalar_exp import (
     expm1,
     log,
     log1p,
+    log_one_more,
     log_special,
     scaled,
     split_float,
@@ -94,6 +95,11 @@ def _(x: Scalar) -> Scalar:
     near = abs(head(x)) < 0.25
     y = _log_sum(0.0 if near else k, x if near else f)
     return x if head(x) == 0.0 or head(x) == INF else log_special(u, y)
+
+
+@log_one_more.at(float64, "metal")
+def _(gap: Scalar) -> Scalar:
+    return log1p(exp(gap))
 
 
 @short_exp.at(float64, "metal")
