@@ -8,7 +8,7 @@ reflections 6.1.17, 6.3.7 and 6.4.7 below 0.
 import math
 
 from numbatorch.dtype import float64
-from numbatorch.ops.scalar import Form, Scalar, also_float32, horner, scalar_function
+from numbatorch.ops.scalar import Form, Scalar, also_float32, paired_horner, scalar_function
 from numbatorch.ops.scalar_arc import cospi, sinpi
 from numbatorch.ops.scalar_exp import log
 from numbatorch.ops.scalar_program import Operand, Program
@@ -129,11 +129,11 @@ def _lgamma_positive(x: Scalar) -> Scalar:
     y, product = lowered(7.0 if large else x)
     t = x - 1.0 if small else y - 2.0
     above = x if small else y - 1.0
-    centre = t * above * horner(t, LGAMMA)
+    centre = t * above * paired_horner(t, LGAMMA)
     logarithm = log(x if small or large else product)
     near = centre - logarithm if small else centre + logarithm
     inverse = 1.0 / x
-    series = inverse * horner(inverse * inverse, STIRLING)
+    series = inverse * paired_horner(inverse * inverse, STIRLING)
     far = (x - 0.5) * (logarithm - 1.0) + ((HALF_LOG_TAU - 0.5) + series)
     return far if large else near
 
@@ -157,7 +157,7 @@ def digamma(x: Scalar) -> Scalar:
     y, total = shifted(1.0 - x if below else x, False)
     inverse = 1.0 / y
     square = inverse * inverse
-    series = square * horner(square, DIGAMMA) + 0.5 * inverse
+    series = square * paired_horner(square, DIGAMMA) + 0.5 * inverse
     positive = (log(y) - series) - total
     y = positive - PI * cospi(x) / sinpi(x) if below else positive
     y = NAN if below and sinpi(x) == 0.0 else y
@@ -172,6 +172,6 @@ def trigamma(x: Scalar) -> Scalar:
     y, total = shifted(1.0 - x if below else x, True)
     inverse = 1.0 / y
     square = inverse * inverse
-    positive = (inverse + (square * (inverse * horner(square, TRIGAMMA)) + 0.5 * square)) + total
+    positive = (inverse + (square * (inverse * paired_horner(square, TRIGAMMA)) + 0.5 * square)) + total
     turn = PI / sinpi(x)
     return INF if x == 0.0 else (turn * turn - positive if below else positive)
