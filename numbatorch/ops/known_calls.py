@@ -17,6 +17,7 @@ from numbatorch.dtype import DType, default_dtype
 from numbatorch.graph import PART, Node, Op, TupleNode, thread_mode, toposort
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
 from numbatorch.shape import Shape
+from numbatorch.variable import attribute_key
 
 KEPT = 256  # calls of each function
 _MODE = thread_mode()
@@ -159,8 +160,13 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
     kind = value.__class__
     if isinstance(value, handles):
         node = value.node  # type: ignore[attr-defined]
-        if node.op is not BUFFER or node.buffer is None or node.requires_grad:
+        if node.requires_grad:
             return False
+        if node.op is not BUFFER or node.buffer is None:
+            if node.buffer is not None or len(node.inputs) != 1 or not _is_view(node):
+                return False
+            key.append(node.op)
+            key.append(attribute_key(tuple(node.attrs.items())))
         held.append(value)
         if node in nodes:
             key.append(nodes.index(node))
@@ -183,6 +189,12 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
     else:
         return False
     return True
+
+
+def _is_view(node: Node) -> bool:
+    """Whether it is a view of a value that lies in memory."""
+    (base,) = node.inputs
+    return hasattr(node.op, "layout") and base.op is BUFFER and base.buffer is not None
 
 
 def _recipe(operands: list[Node], out: Any) -> Recipe | None:

@@ -172,6 +172,8 @@ def trigamma(x: Scalar) -> Scalar:
     y, total = shifted(1.0 - x if below else x, True)
     inverse = 1.0 / y
     square = inverse * inverse
-    positive = (inverse + (square * (inverse * paired_horner(square, TRIGAMMA)) + 0.5 * square)) + total
+    positive = (
+        inverse + (square * (inverse * paired_horner(square, TRIGAMMA)) + 0.5 * square)
+    ) + total
     turn = PI / sinpi(x)
     return INF if x == 0.0 else (turn * turn - positive if below else positive)

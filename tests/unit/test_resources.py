@@ -187,16 +187,16 @@ def test_a_number_that_changes_between_planning_and_running_harms_nothing(
 ) -> None:
     """As another Python thread does. A sum's memory is for as many shares as were planned for."""
     x = nt.tensor(np.arange(1 << 18, dtype=np.int64))
-    real = team.run
+    real = team.chosen
 
-    def run(*arguments: Any) -> None:
+    def chosen(parts: int) -> team.Team:
         team.set_num_threads(5)
-        real(*arguments)
+        return real(parts)
 
     for number in (1, 2):
         nt.set_num_threads(number)
         with monkeypatch.context() as patch:
-            patch.setattr(team, "run", run)
+            patch.setattr(team, "chosen", chosen)
             assert (x + x).sum().item() == (1 << 18) * ((1 << 18) - 1)
         assert nt.get_num_threads() == 5
 

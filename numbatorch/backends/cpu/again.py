@@ -17,6 +17,7 @@ from numbatorch.backends.memory import Buffer
 from numbatorch.backends.planned import settle_all
 from numbatorch.graph import Node, TupleNode
 from numbatorch.ops.operands import BUFFER
+from numbatorch.ops.registry import View
 from numbatorch.variable import attribute_key
 
 MOST_NODES = 96
@@ -161,7 +162,7 @@ def walk(
     at = []
     for operand in inputs:
         buffer = operand.buffer
-        if operand.inputs if buffer is None else buffer.pool is not None:
+        if buffer.pool is not None if buffer is not None else _is_computed(operand):
             uses[operand] = uses.get(operand, 0) + 1
         if operand not in number:
             if buffer is None:
@@ -181,6 +182,12 @@ def walk(
     key.append(node.dtype)
     number[node] = len(number)
     return True
+
+
+def _is_computed(node: Node) -> bool:
+    """Whether others may want to keep the value; not so for constants, and views of a leaf."""
+    inputs = node.inputs
+    return bool(inputs) and (type(node.op) is not View or inputs[0].buffer is None)
 
 
 def _stands_alone(uses: dict[Any, int]) -> bool:

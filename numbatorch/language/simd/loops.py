@@ -41,7 +41,7 @@ def tell_loops(function: Any) -> None:
     for number, block in enumerate(function.blocks):
         marks = [x for x in block.instructions if getattr(x, "callee", None) is not None]
         for mark in marks:
-            if mark.callee.name == MARK:
+            if getattr(mark.callee, "name", "") == MARK:  # inline assembly has none
                 block.instructions.remove(mark)
                 _tell(function.module, _back(function.blocks, number))
 
