@@ -159,23 +159,9 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
     """Append what a call depends on in an argument; False where the call is not remembered."""
     kind = value.__class__
     if isinstance(value, handles):
-        node = value.node  # type: ignore[attr-defined]
-        if node.requires_grad:
-            return False
-        if node.op is not BUFFER or node.buffer is None:
-            if node.buffer is not None or len(node.inputs) != 1 or not _is_view(node):
-                return False
-            key.append(node.op)
-            key.append(attribute_key(tuple(node.attrs.items())))
         held.append(value)
-        if node in nodes:
-            key.append(nodes.index(node))
-            return True
-        nodes.append(node)
-        key.append(node.shape)
-        key.append(node.dtype)
-        key.append(node.device)
-    elif kind in _PLAIN:
+        return _append_node(value.node, key, nodes)  # type: ignore[attr-defined]
+    if kind in _PLAIN:
         key.append(kind)
         key.append(value)
     elif kind is float:
@@ -191,10 +177,27 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
     return True
 
 
-def _is_view(node: Node) -> bool:
-    """Whether it is a view of a value that lies in memory."""
-    (base,) = node.inputs
-    return hasattr(node.op, "layout") and base.op is BUFFER and base.buffer is not None
+def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
+    """Append a value that lies in memory, or a view of one, which is built into views of that."""
+    if node.requires_grad:
+        return False
+    if node in nodes:
+        key.append(nodes.index(node))
+        return True
+    if node.buffer is None:
+        if len(node.inputs) != 1 or not hasattr(node.op, "layout") or node.inputs[0].buffer is None:
+            return False
+        key.append(node.op)
+        key.append(attribute_key(tuple(node.attrs.items())))
+        if not _append_node(node.inputs[0], key, nodes):
+            return False
+    elif node.op is not BUFFER:
+        return False
+    nodes.append(node)
+    key.append(node.shape)
+    key.append(node.dtype)
+    key.append(node.device)
+    return True
 
 
 def _recipe(operands: list[Node], out: Any) -> Recipe | None:

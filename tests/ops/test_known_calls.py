@@ -163,3 +163,14 @@ def test_what_is_marked_can_be_remembered(op: Composed, seed: int) -> None:
 def call_public(op: Composed, tensors: list[Tensor], attrs: dict[str, Any]) -> Any:
     """What the public function gives for a sample."""
     return op.public(*tensors, **attrs) if op.call is None else op.call(op.public, tensors, attrs)
+
+
+@pytest.mark.parametrize(
+    "call", ["x[1:].repeat(2, 1)", "F.pad(x[None], [1, 1], 'reflect')", "t.add(x.T, 1).T"]
+)
+def test_calls_on_views_read_what_the_view_shows(call: str) -> None:
+    for seed in range(3):
+        x = operands(seed)["x"]
+        found = eval(call, {"t": nt, "F": F, "x": x})
+        fresh = eval(call, {"t": nt, "F": F, "x": nt.tensor(x.numpy(), requires_grad=True)})
+        np.testing.assert_array_equal(found.numpy(), fresh.detach().numpy())
