@@ -174,3 +174,23 @@ def test_calls_on_views_read_what_the_view_shows(call: str) -> None:
         found = eval(call, {"t": nt, "F": F, "x": x})
         fresh = eval(call, {"t": nt, "F": F, "x": nt.tensor(x.numpy(), requires_grad=True)})
         np.testing.assert_array_equal(found.numpy(), fresh.detach().numpy())
+
+
+def test_a_view_that_is_read_before_what_was_made_of_it() -> None:
+    for _ in range(4):
+        x = operands(0)["x"]
+        view = x[1:]
+        found = view.repeat(2, 1)
+        view.realize()
+        np.testing.assert_array_equal(found.realize().numpy(), np.tile(x.numpy()[1:], (2, 1)))
+        assert x[1:].repeat(2, 1).realize().shape == (4, 4)
+
+
+def test_a_result_is_right_although_its_operands_are_gone_or_were_changed() -> None:
+    for _ in range(4):
+        x = operands(0)["x"]
+        before = x.numpy().copy()
+        found, gone = x.roll(1, 0), operands(0)["y"].flip(0)
+        x.add_(1)
+        np.testing.assert_array_equal(found.numpy(), np.roll(before, 1, 0))
+        np.testing.assert_array_equal(gone.numpy(), np.flip(operands(0)["y"].numpy(), 0))

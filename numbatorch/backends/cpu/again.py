@@ -117,16 +117,23 @@ class Made:
         self._uses = [uses[leaf] for leaf in leaves]
 
     def run(self, root: Node) -> bool:
-        """Compute `root`; False, and nothing done, where nobody else holds one of its leaves."""
+        """Compute `root`; False, and nothing done, where the graph has to be walked.
+
+        So it is where nobody else holds one of the leaves, or where a view of one, which a call was
+        given, has got a value of its own.
+        """
         program = self._program()
         if program is None:
             return False
         leaves = []
-        for path in self._paths:
-            leaf = root
-            for i in path:
-                leaf = leaf.inputs[i]
-            leaves.append(leaf)
+        try:
+            for path in self._paths:
+                leaf = root
+                for i in path:
+                    leaf = leaf.inputs[i]
+                leaves.append(leaf)
+        except IndexError:  # a view on the way was read meanwhile
+            return False
         buffers = [leaf.buffer for leaf in leaves]
         del leaf
         for buffer, count, uses in zip(buffers, _listed(leaves), self._uses, strict=True):
