@@ -85,6 +85,20 @@ def threads() -> int:
     return asked or min(processors(), MOST_THREADS)
 
 
+_set = 0  # by `use_threads`
+
+
+def use_threads(number: int) -> None:
+    """Let `threads_in_use` be a number that the program has set."""
+    global _set
+    _set = number
+
+
+def threads_in_use() -> int:
+    """The number of threads that the program has set, else the environment's."""
+    return _set or threads()
+
+
 def processors() -> int:
     """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -39,7 +39,7 @@ def _complex_of(x: Array) -> Any:
 
 def _transformed(function: str, x: Array, *args: Any, **options: Any) -> Array:
     """What SciPy's function gives; its threads share the rows, so no bit depends on them."""
-    workers = min(settings.threads(), settings.processors()) if x.size >= SHARED else 1
+    workers = min(settings.threads_in_use(), settings.processors()) if x.size >= SHARED else 1
     return np.asarray(getattr(scipy("fft"), function)(x, *args, workers=workers, **options))
 
 

@@ -167,7 +167,7 @@ def block_diag(*tensors: Node) -> Node:
     row = column = 0
     for node in blocks:
         value = as_node(node, dtype, node.device)
-        out = views.slice_update.known((out, value), {"starts": (row, column), "steps": (1, 1)})
+        out = views.written(out, value, (row, column), (1, 1))
         row, column = row + node.shape[0], column + node.shape[1]
     return out
 

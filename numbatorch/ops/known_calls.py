@@ -1,14 +1,15 @@
-"""What calls of a public function build is remembered: alike calls of realized tensors build alike.
+"""What calls of a public function build is remembered: calls alike build graphs alike.
 
 A composed function asks the rules of each operator that it is made of, which takes longer than many
 a kernel. A function that is marked (`surface.public(remembered=True)`) depends on its arguments
 alone: on shapes, dtypes and devices of tensors, and on other arguments by value. So from the second
-such call on its nodes are made at once. It may not draw random numbers, read values or look at who
-holds a node.
+such call on, of values in memory and views of them, its nodes are made at once. It may not draw
+random numbers, read values or look at who holds a node, and it warns by `warn`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -87,10 +88,17 @@ class Recipe:
 
 
 _all: list[KnownCalls] = []
+_warned = [0]  # how often
+
+
+def warn(text: str, stacklevel: int) -> None:
+    """Warn at each call alike: what a call builds that warns is not remembered."""
+    _warned[0] += 1
+    warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
 
 
 def forget() -> None:
-    """Build every graph anew, as after an operator was changed."""
+    """Build every graph anew, as tests that change an operator need."""
     for known in _all:
         known.recipes.clear()
 
@@ -102,12 +110,14 @@ class Asked(NamedTuple):
         nodes: of its tensors, each once.
         held: its tensors.
         recipe: None if it was not made before.
+        warned: how often any call has warned before it.
     """
 
     key: Key
     nodes: list[Node]
     held: list[Any]
     recipe: Recipe | None
+    warned: int
 
 
 class KnownCalls:
@@ -144,11 +154,11 @@ class KnownCalls:
         if not nodes:
             return None
         found = tuple(key)
-        return Asked(found, nodes, held, self.recipes.get(found))
+        return Asked(found, nodes, held, self.recipes.get(found), _warned[0])
 
     def note(self, asked: Asked, out: Any) -> None:
         """Remember what the function has built, if a recipe can say it."""
-        if asked.key in self.recipes:
+        if asked.key in self.recipes or asked.warned != _warned[0]:
             return
         if len(self.recipes) >= KEPT:
             self.recipes.clear()
@@ -185,7 +195,8 @@ def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
         key.append(nodes.index(node))
         return True
     if node.buffer is None:
-        if len(node.inputs) != 1 or not hasattr(node.op, "layout") or node.inputs[0].buffer is None:
+        is_view = hasattr(node.op, "layout")  # ops/registry.py imports this file
+        if not is_view or node.inputs[0].buffer is None:
             return False
         key.append(node.op)
         key.append(attribute_key(tuple(node.attrs.items())))

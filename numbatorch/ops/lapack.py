@@ -188,9 +188,8 @@ def _singular(A: Array, vectors: bool, full: bool) -> Any:
     gesdd, gesdd_lwork = _functions(A, "gesdd", "gesdd_lwork")
     M, N = A.shape[-2:]
     wanted, _ = gesdd_lwork(N, M, compute_uv=vectors, full_matrices=full)
-    size = (
-        int(np.nextafter(np.abs(wanted), np.inf, dtype=A.real.dtype)) + 1
-    )  # it is a rounded float
+    # What LAPACK asks for is a rounded float.
+    size = int(np.nextafter(np.abs(wanted), np.inf, dtype=A.real.dtype)) + 1
     for matrix in _flat(A):
         options = {"compute_uv": vectors, "full_matrices": full, "lwork": size}
         left, values, right, info = gesdd(matrix.T, **options)

@@ -8,7 +8,6 @@ Source: https://pytorch.org/docs/stable/notes/autograd.html#autograd-for-complex
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from numbatorch.errors import message
 from numbatorch.graph import Node
 from numbatorch.ops import scalar_math as m
 from numbatorch.ops.compare import eq, where
+from numbatorch.ops.known_calls import warn
 from numbatorch.ops.operands import as_node, describe, zeros_like
 from numbatorch.ops.registry import elementwise, view
 from numbatorch.ops.scalar import Scalar
@@ -168,7 +168,7 @@ def in_dtype(operator: str, x: Node, dtype: Like | None) -> Node:
     if x.dtype.is_complex and wanted.kind in "fiu":
         problem = f"{describe(x)} as {wanted.name} loses the imaginary part"
         hint = "real, imag and abs say which part"
-        warnings.warn(message(operator, problem, hint=hint), UserWarning, stacklevel=4)
+        warn(message(operator, problem, hint=hint), stacklevel=4)
         x = real_.apply(x)
     return as_node(x, wanted, x.device)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import view
 from numbatorch.ops.composed import composed
+from numbatorch.ops.known_calls import warn
 from numbatorch.ops.matmul import multiplied
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.parts import conjugated
@@ -194,7 +194,7 @@ def _factor(operator: str, name: str, number: Number, dtype: DType) -> Number:
     whole = int(number)
     if whole != number:
         problem = f"{name} is {number}, and counts as {whole} for elements of {dtype.name}"
-        warnings.warn(message(operator, problem), UserWarning, stacklevel=5)
+        warn(message(operator, problem), stacklevel=5)
     return whole
 
 

@@ -196,7 +196,7 @@ def interleaved(input: Node, repeats: int, axis: int) -> Node:
         steps = tuple([repeats if i == axis else 1 for i in range(len(shape))])
         for first in range(repeats):
             starts = tuple([first if i == axis else 0 for i in range(len(shape))])
-            out = views.slice_update.known((out, input), {"starts": starts, "steps": steps})
+            out = views.written(out, input, starts, steps)
         return out
     wide = expanded(views.unsqueeze(input, axis + 1), (*before, size, repeats, *after))
     return reshape(_written(wide), shape)
@@ -204,8 +204,8 @@ def interleaved(input: Node, repeats: int, axis: int) -> Node:
 
 def _written(x: Node) -> Node:
     """x in row-major order: where no strides reshape it, it is copied once and not twice."""
-    places = {"starts": (0,) * len(x.shape), "steps": (1,) * len(x.shape)}
-    return views.slice_update.known((views.empty(x.shape, x.dtype, x), x), places)
+    rank = len(x.shape)
+    return views.written(views.empty(x.shape, x.dtype, x), x, (0,) * rank, (1,) * rank)
 
 
 def _shuffled(x: Array, *, upscale_factor: int) -> Array:

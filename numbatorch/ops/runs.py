@@ -62,6 +62,6 @@ def written_in_runs(x: Node, shape: Shape, along: list[list[Run]]) -> Node:
             tuple([run.size if run.step else 1 for run, _start in chosen]),
             tuple([run.step or 1 for run, _start in chosen]),
         )
-        places = {"starts": tuple([start for _run, start in chosen]), "steps": ones}
-        out = views.slice_update.known((out, expanded(part, sizes)), places)
+        starts = tuple([start for _run, start in chosen])
+        out = views.written(out, expanded(part, sizes), starts, ones)
     return out

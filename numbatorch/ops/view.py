@@ -454,6 +454,12 @@ def empty(shape: Shape, dtype: DType, like: Node) -> Node:
     return Node(EMPTY, (), {}, shape, dtype, like.device)
 
 
+def written(out: Node, value: Node, starts: Shape, steps: Shape) -> Node:
+    """`out` with a value of its dtype, which fits, from these places on."""
+    reject_blocks("slice_update", value)
+    return slice_update.known((out, value), {"starts": starts, "steps": steps})
+
+
 def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
     """Join along `dim`; the other dimensions must agree. One write of each part."""
     from numbatorch.ops.operands import as_node, common_device, result_type
@@ -477,12 +483,10 @@ def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
         alike = alike and node.dtype is dtype
     dtype = dtype if alike else result_type(nodes)
     out = empty((*before, total, *after), dtype, first)
-    reject_blocks("slice_update", out)
     steps, front, back, start = (1,) * len(shape), (0,) * axis, (0,) * len(after), 0
     for node in nodes:
         value = node if alike else as_node(node, dtype, node.device)
-        places = {"starts": (*front, start, *back), "steps": steps}
-        out = slice_update.known((out, value), places)
+        out = written(out, value, (*front, start, *back), steps)
         start += node.shape[axis]
     return out
 

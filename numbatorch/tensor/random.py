@@ -125,7 +125,7 @@ def randint(
 ) -> Tensor:
     """Integers in [low, high), or in [0, low) if `high` is absent; int64 unless given.
 
-    Of 64 random bits each, so uneven by at most range / 2**64.
+    Each is made of 64 random bits, and so uneven by at most range / 2**64.
     """
     if isinstance(high, tuple | list):  # randint(high, size)
         high, size = None, high

@@ -111,7 +111,8 @@ def linspace(
     start, end = _number("linspace", start), _number("linspace", end)
     target, where = _kind("linspace", dtype, start, end), as_device(device)
     (steps,) = shape_of("linspace", (steps,))
-    if target in (dt.float32, dt.float64) and where.has_float64 and steps > 1:
+    real = not isinstance(start, complex) and not isinstance(end, complex)
+    if real and target in (dt.float32, dt.float64) and where.has_float64 and steps > 1:
         step = (float(end) - float(start)) / (steps - 1)
         if step:  # which a distance of subnormal numbers rounds to 0
             values = create.arange(float(start), step, steps, dt.float64, where)
@@ -237,11 +238,11 @@ def _triangle(
     growing = min(M - first, N - shortest + 1)  # rows of one element more each, up to N
     inside = growing * shortest + growing * (growing - 1) // 2
     total = inside + (M - first - growing) * N
-    for most in (M - 1, N - 1) if total else ():
+    last = (min(M, N - offset) - 1, N - 1) if upper else (M - 1, min(N, M + offset) - 1)
+    for most in last if total else ():
         fitting(operator, most, target)
     if not total or not where.has_float64:
-        rows, columns = _places(M, N, offset, upper)
-        places = np.stack([rows, columns])
+        places = _places(M, N, offset, upper)
         return Tensor(host_node(converted(operator, places, target), target, where))
     number = create.iota(total, where)
     number = (total - 1) - number if upper else number
@@ -281,7 +282,11 @@ def _in_growing_rows(number: Node, shortest: int) -> tuple[Node, Node]:
     return row, number - before
 
 
-def _places(M: int, N: int, offset: int, upper: bool) -> tuple[Array, ...]:
+def _places(M: int, N: int, offset: int, upper: bool) -> Array:
     """As `_triangle`, by NumPy."""
-    inside = np.tri(M, N, offset - 1 if upper else offset, dtype=bool)
-    return np.nonzero(~inside if upper else inside)
+    diagonal = np.clip(np.arange(M) + offset + (not upper), 0, N)
+    starts, ends = (diagonal, N) if upper else (0, diagonal)
+    sizes = np.asarray(ends - starts)
+    before = np.cumsum(sizes) - sizes
+    columns = np.arange(int(sizes.sum())) - np.repeat(before - starts, sizes)
+    return np.stack([np.repeat(np.arange(M), sizes), columns])

@@ -210,3 +210,20 @@ def test_places_of_triangles(shape: tuple[int, int], offset: int) -> None:
     lower, upper = nt.tril_indices(rows, columns, offset), nt.triu_indices(rows, columns, offset)
     assert np.array_equal(lower.numpy(), np.stack(np.tril_indices(rows, offset, columns)))
     assert np.array_equal(upper.numpy(), np.stack(np.triu_indices(rows, offset, columns)))
+
+
+def test_triangles_are_as_small_as_what_they_hold() -> None:
+    assert nt.tril_indices(10**6, 10**6, -(10**6)).shape == (2, 0)
+    assert nt.triu_indices(10**6, 10**6, 10**6).shape == (2, 0)
+    found = nt.tril_indices(2, 300, dtype=nt.uint8)
+    assert found.tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert nt.triu_indices(200, 2, dtype=nt.int8).tolist() == [[0, 0, 1], [0, 1, 1]]
+    with pytest.raises(nt.OutOfRange, match="tril_indices"):
+        nt.tril_indices(2, 300, 299, dtype=nt.uint8)
+
+
+def test_blocks_are_not_interleaved() -> None:
+    packed = nt.ones(4, 2, dtype=nt.int8).to(nt.int4)
+    for call in (lambda: packed.repeat_interleave(2, 0), lambda: packed.repeat(2, 1)):
+        with pytest.raises(nt.DTypeError, match="convert it"):
+            call()

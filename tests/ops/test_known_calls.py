@@ -8,6 +8,7 @@ import pytest
 
 import numbatorch as nt
 import numbatorch.nn.functional as F
+from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.planned import structure
 from numbatorch.graph import Node, toposort
 from numbatorch.ops import known_calls
@@ -30,11 +31,16 @@ t.cat([x, y], 1) | t.stack((x, y), -1) | t.cat([x, i]) | F.pad(x, [1, 2], value=
 F.pad(x[None].clone().realize(), [1, 1], "circular") | t.cumsum(x, 1) | t.diff(x) | t.norm(x)
 t.linalg.norm(x, 1, 0) | F.layer_norm(x, (4,)) | F.softmax(x, -1) | t.mv(x, x[0].clone().realize())
 F.mse_loss(x, y) | t.index_select(x, 1, i[0].clone().realize()) | t.gather(x, 1, i)
+t.topk(x, 2)[0].clone() | t.prod(x, 0) | t.nansum(x) | t.nanmean(x, 1) | t.logsumexp(x, 1)
+x.index_add(0, i[:, 0].clone().realize(), y) | x.scatter_add(1, i, y) | x.masked_fill(b, 2.0)
+t.lerp(x, y, 0.3) | t.addcmul(x, x, y, value=2) | t.addcdiv(x, y, y) | t.isclose(x, y)
+t.nan_to_num(x) | t.dist(x, y) | t.argsort(x, 1) | t.msort(x) | t.bmm(z, z) | t.outer(v, v)
+x.tile(2, 1) | t.dot(v, v) | t.mm(x, x.T) | F.group_norm(z, 2)
 x.scatter(1, i, y) | t.kron(x, y) | F.normalize(x) | t.count_nonzero(i, 1) | t.amin(i, 0)
 """
 TWO = """
 t.max(x, 1) | x.min(0) | t.cummax(x, 0) | t.meshgrid(x[0].clone().realize(), y[0].clone().realize())
-t.var_mean(x, 1)
+t.var_mean(x, 1) | t.std_mean(x) | t.sort(x, 0) | t.kthvalue(x, 2, 1)
 """
 
 
@@ -47,6 +53,7 @@ def operands(seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((2, 3, 4), dtype=np.float32)
     found = {"x": x, "y": y, "i": rng.integers(0, 3, (3, 4)), "b": x > 0}
+    found |= {"v": x[0], "z": rng.standard_normal((2, 4, 4), dtype=np.float32)}
     return {name: nt.tensor(array, device="cpu").realize() for name, array in found.items()}
 
 
@@ -59,20 +66,24 @@ def graph(found: Any) -> tuple[Any, list[int]]:
     return (key, [node.requires_grad for node in nodes]), [id(leaf.buffer) for leaf in leaves]
 
 
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that were followed so far."""
+    found: list[Recipe] = []
+    own = Recipe.make
+
+    def make(recipe: Recipe, nodes: list[Node]) -> Any:
+        found.append(recipe)
+        return own(recipe, nodes)
+
+    monkeypatch.setattr(Recipe, "make", make)
+    return found
+
+
 @pytest.mark.parametrize("text", each_call(CALLS + TWO))
 def test_a_remembered_call_builds_the_same_graph(
-    text: str, monkeypatch: pytest.MonkeyPatch
+    text: str, made: list[Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = 0
-
-    def counted(own: Callable[..., Any]) -> Callable[..., Any]:
-        def make(recipe: Any, nodes: list[Node]) -> Any:
-            nonlocal made
-            made += 1
-            return own(recipe, nodes)
-
-        return make
-
     call = compile(text, text, "eval")
 
     def run(seed: int) -> Any:
@@ -80,10 +91,9 @@ def test_a_remembered_call_builds_the_same_graph(
 
     run(0)
     fresh = run_without(monkeypatch, lambda: graph(run(1))[0])
-    with monkeypatch.context() as patch:
-        patch.setattr(Recipe, "make", counted(Recipe.make))
-        found = run(2)
-    assert made, "nothing was remembered"
+    before = len(made)
+    found = run(2)
+    assert len(made) > before, "nothing was remembered"
     assert graph(found)[0] == fresh
     expected = run_without(monkeypatch, lambda: run(2))
     for ours, other in zip(as_tuple(found), as_tuple(expected), strict=True):
@@ -106,6 +116,7 @@ def run_without(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Any
 def test_samples_of_remembered_functions_build_the_same_graph(
     op: Composed, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    count = 0
     for dtype in dtypes_of(op)[:3]:
         case = draw(op, Draw(seed), dtype)
         if case is None:
@@ -118,35 +129,88 @@ def test_samples_of_remembered_functions_build_the_same_graph(
         expected = run_without(monkeypatch, lambda run=run: graph(run()))
         run()
         assert graph(run()) == expected
+        count += 1
+    assert count
 
 
-def test_numbers_that_are_equal_are_different_arguments() -> None:
-    x = nt.ones(2, 2, device="cpu").realize()
-    ends = [nt.clamp(x, end).dtype.name for end in (1, 1.0, True) for _ in range(2)]
-    whole = nt.ones(2, 2, dtype=nt.int64, device="cpu").realize()
-    ints = [nt.clamp(whole, end).dtype.name for end in (1, 1.0, 1) for _ in range(2)]
-    assert ends == ["float32"] * 6
-    assert ints == ["int64", "int64", "float32", "float32", "int64", "int64"]
-    zeros = [F.pad(x, [1, 0], value=end) for end in (0.0, -0.0) for _ in range(2)]
+def test_numbers_that_are_equal_are_different_arguments(made: list[Recipe]) -> None:
+    x = nt.tensor(np.ones((2, 2), np.float32), device="cpu")
+    whole = nt.tensor(np.ones((2, 2), np.int64), device="cpu")
+    ends = [nt.clamp(x, end).dtype.name for end in (1, 1.0, True) for _ in range(3)]
+    assert ends == ["float32"] * 9 and made
+    before = len(made)
+    ints = [nt.clamp(whole, end).dtype.name for end in (1, 1.0, 1, 1.0)]
+    assert ints == ["int64", "float32"] * 2 and len(made) == before + 2
+    zeros = [F.pad(x, [1, 0], value=end) for _ in range(2) for end in (0.0, -0.0)]
     signs = [bool(np.signbit(found.numpy()[0, 0])) for found in zeros]
-    assert signs == [False, False, True, True]
+    assert signs == [False, True] * 2 and len(made) == before + 4
 
 
-def test_gradients_and_modes_are_those_of_the_call() -> None:
-    x = nt.ones(2, 2, device="cpu").realize()
-    nt.roll(x, 1, 0)
-    assert not nt.roll(x, 1, 0).requires_grad
-    y = nt.ones(2, 2, device="cpu", requires_grad=True)
+def test_gradients_and_modes_are_those_of_the_call(made: list[Recipe]) -> None:
+    ones, whole = np.ones((2, 2), np.float32), np.ones((2, 2), np.int64)
+    x = nt.tensor(ones, device="cpu")
+    assert not any(nt.roll(x, 1, 0).requires_grad for _ in range(3)) and made
+    y = nt.tensor(ones, device="cpu", requires_grad=True)
     nt.roll(y, 1, 0).sum().backward()
     assert y.grad is not None and (y.grad == 1).all()
-    whole = nt.ones(2, 2, dtype=nt.int64, device="cpu").realize()
-    before = nt.mean(whole, dtype=nt.float32), nt.logsumexp(whole, 0)
+    i = nt.tensor(whole, device="cpu")
+    nt.logsumexp(i, 0)
     nt.set_default_dtype(nt.float64)
     try:
-        assert nt.logsumexp(whole, 0).dtype is nt.float64
+        assert nt.logsumexp(i, 0).dtype is nt.float64
     finally:
         nt.set_default_dtype(nt.float32)
-    assert before[1].dtype is nt.float32
+    assert nt.logsumexp(i, 0).dtype is nt.float32
+
+
+def test_what_warns_warns_at_each_call() -> None:
+    i = nt.tensor(np.ones((2, 2), np.int64), device="cpu")
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="alpha"):
+            nt.addmm(i, i, i, alpha=1.5)
+    z = nt.tensor(np.ones(2, np.complex64), device="cpu")
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="imaginary"):
+            nt.sum(z, dtype=nt.float32)
+
+
+def test_results_without_operands_to_read_and_outputs_that_are_held_together() -> None:
+    a = nt.tensor(np.zeros((3, 0), np.float32), device="cpu")
+    for _ in range(4):
+        assert nt.cdist(a, a).realize().tolist() == [[0.0] * 3] * 3
+        x = operands(1)["x"]
+        values, places = nt.max(x, 1)
+        np.testing.assert_array_equal(places.realize().numpy(), x.numpy().argmax(1))
+        np.testing.assert_array_equal(values.realize().numpy(), x.numpy().max(1))
+
+
+def test_outputs_that_are_held_together_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = operands(0)["x"]
+    runs = 0
+    own = CPUProgram.run_at_once
+
+    def run(program: CPUProgram, leaves: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return own(program, leaves)
+
+    monkeypatch.setattr(CPUProgram, "run_at_once", run)
+    for _ in range(3):
+        values, places = nt.max(x, 1)
+        values.realize()
+        assert places.node.inputs[0].buffer is not None
+    assert runs == 2
+
+
+def test_what_another_graph_has_kept_on_the_way_is_not_computed_again() -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s, dtype=np.float32) for s in ((64, 64), (64, 64), 64))
+    tensors = [nt.tensor(array, device="cpu") for array in (x, w, b)]
+    for _ in range(4):
+        F.linear(*tensors).realize()
+    h = F.linear(*tensors)
+    (h * 2).realize()
+    np.testing.assert_allclose(h.realize().numpy(), x @ w.T + b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in REMEMBERED])

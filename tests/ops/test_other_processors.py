@@ -4,11 +4,9 @@ Tiles, panels and networks are of the width that a processor has. So what only o
 found here, and not first by those who have another.
 """
 
-import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -44,7 +42,7 @@ for name in sys.argv[3].split():
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other vectors")
 @pytest.mark.parametrize("name", NARROWER)
-def test_kernels_are_right_in_narrower_vectors(name: str, tmp_path: Path) -> None:
+def test_kernels_are_right_in_narrower_vectors(name: str) -> None:
     features, needed = NARROWER[name]
     host = processor.host()
     if not host.has(needed):
@@ -52,6 +50,6 @@ def test_kernels_are_right_in_narrower_vectors(name: str, tmp_path: Path) -> Non
     if name == "haswell" and not host.has("avx512f"):
         pytest.skip("this processor's vectors are no wider")
     command = [sys.executable, "-c", SCRIPT, name, features, " ".join(NAMES)]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, f"after {done.stdout.split()[-1:]}\n{done.stderr[-3000:]}"
     assert done.stdout.split() == NAMES

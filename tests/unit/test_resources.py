@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch import settings
 from numbatorch.backends.cpu import memory
 from numbatorch.backends.cpu import threads as team
 from numbatorch.backends.cpu.memory import POOL, HostPool
@@ -180,6 +181,26 @@ def test_the_number_of_threads_is_what_was_set(threads: None) -> None:
         nt.set_num_threads(number)  # type: ignore[arg-type]
         assert nt.get_num_threads() == number
         assert f(x).item() == 3 << 18 and (x + x).sum().item() == 2 << 18
+
+
+def test_transforms_take_as_many_threads_as_were_set(
+    threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import scipy.fft
+
+    taken = []
+    own = scipy.fft.fftn
+
+    def fftn(*args: Any, workers: int, **options: Any) -> Any:
+        taken.append(workers)
+        return own(*args, workers=workers, **options)
+
+    monkeypatch.setattr(scipy.fft, "fftn", fftn)
+    x = nt.tensor(np.ones((2, 1 << 15), np.float32))
+    for number in (1, 2):
+        nt.set_num_threads(number)
+        nt.fft.fft(x).realize()
+    assert taken == [1, min(2, settings.processors())]
 
 
 def test_a_number_that_changes_between_planning_and_running_harms_nothing(

@@ -57,7 +57,7 @@ class KnownGraphs:
         buffers: list[Buffer] = []
         number: dict[Node, int] = {}
         uses: dict[Node, int] = {}
-        if not walk(root, key, buffers, number, uses) or not _stands_alone(uses):
+        if not walk(root, key, buffers, number, uses):
             return False
         roots = [root]
         for node in number:
@@ -66,6 +66,9 @@ class KnownGraphs:
                     if part not in number:
                         roots.append(part)
                         key += (number[node], part.attrs["index"])
+                        uses[node] += 1
+        if not _stands_alone(uses):
+            return False
         found = tuple(key)
         program = self._known.get(found)
         if program is None:
@@ -119,28 +122,30 @@ class Made:
     def run(self, root: Node) -> bool:
         """Compute `root`; False, and nothing done, where the graph has to be walked.
 
-        So it is where nobody else holds one of the leaves, or where a view of one, which a call was
-        given, has got a value of its own.
+        So it is where nobody else holds one of the leaves, or where a node on the way has got a
+        value: a view that the call was given, or what another graph has kept.
         """
         program = self._program()
         if program is None:
             return False
-        leaves = []
         try:
-            for path in self._paths:
-                leaf = root
-                for i in path:
-                    leaf = leaf.inputs[i]
-                leaves.append(leaf)
-        except IndexError:  # a view on the way was read meanwhile
+            leaves = [_at(root, path) for path in self._paths]
+        except IndexError:  # a node on the way has got a value meanwhile
             return False
         buffers = [leaf.buffer for leaf in leaves]
-        del leaf
         for buffer, count, uses in zip(buffers, _listed(leaves), self._uses, strict=True):
             if buffer is None or (buffer.pool is not None and count - uses <= _LISTED):
                 return False
         settle_all((root,), program.run_at_once(buffers))
         return True
+
+
+def _at(root: Node, path: tuple[int, ...]) -> Node:
+    """The node to which a path of operands leads."""
+    node = root
+    for i in path:
+        node = node.inputs[i]
+    return node
 
 
 def _listed(nodes: list[Any]) -> list[int]:

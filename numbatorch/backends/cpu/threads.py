@@ -289,6 +289,7 @@ def set_num_threads(threads: int) -> None:
         raise ValueError(message("set_num_threads", f"{threads} threads, at least 1 is needed"))
     with lock:
         sharing.parts = threads
+        settings.use_threads(threads)
         _close()
 
 
