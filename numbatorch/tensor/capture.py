@@ -310,7 +310,11 @@ class Compiled:
         numbers: dict[str, Any],
         guards: Guards,
     ) -> Traced:
-        """Run the function on stand-ins for its arguments."""
+        """Run the function on stand-ins for its arguments.
+
+        What it changes holds other values until it ends. So no other thread may compute meanwhile:
+        a replay there would read these, and what it changed itself would be put back.
+        """
         stand_ins = [_stand_in(t) for t in tensors]
         inputs = [t.node for t in stand_ins]
         rest = iter(stand_ins)
@@ -324,6 +328,7 @@ class Compiled:
         call = inspect.BoundArguments(self._signature, arguments)
         before = {name: structure(id, value) for name, value in arguments.items()}
         with (
+            running,
             nothing_in_between(),
             trace_mode() as trace,
             tracing() as updates,
