@@ -112,7 +112,8 @@ def test_a_step_is_thirteen_launches_a_layer(
     layers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two norms, seven products with bias, gate and residual in them, two turns, one that writes
-    keys and values into the cache and the attention; and beside the layers the embedding, the norm and the head."""
+    keys and values into the cache, and the attention; beside the layers the embedding, the norm
+    and the head."""
     config = llama_config(num_hidden_layers=layers, attention_bias=True, vocab_size=80 + layers)
     folder = write_folder(tmp_path, config, llama_weights(config))
     decoder = Decoder(nt.models.from_pretrained(folder, device="cpu"))
