@@ -62,8 +62,10 @@ def run_starts(x: Array) -> tuple[Array, Array, Array]:
 
 @run_starts.infer
 def _(x: Node) -> Outputs:
-    if len(x.shape) != 1 or x.dtype.kind not in "fiub":
-        raise DTypeError(message("run_starts", "x must be (N,) numbers", f"x {describe(x)}"))
+    if len(x.shape) != 1:
+        raise ShapeError(message("run_starts", "x must be (N,)", f"x {describe(x)}"))
+    if x.dtype.kind not in "fiub":
+        raise DTypeError(message("run_starts", f"has no meaning for {describe(x)}"))
     return [(x.shape, x.dtype), (x.shape, int64), ((), int64)]
 
 
@@ -78,9 +80,8 @@ def _(g: tuple[Node, None, None], y: tuple[Node, ...], x: Node) -> Node:
 @run_starts.samples
 def _(rng: Draw) -> Any:
     size = int(rng.choice([0, 1, 5, 700, 2048, 5000]))
-    often = (
-        1 if rng.dtype is float64 else rng.integers(1, 4, size)
-    )  # a gradient jumps at equal ones
+    # A gradient jumps at equal elements.
+    often = 1 if rng.dtype is float64 else rng.integers(1, 4, size)
     return [np.repeat(rng.permutation(size) / 2, often)], {}
 
 

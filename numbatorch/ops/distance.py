@@ -88,6 +88,11 @@ def squares_apart(x1: Array, x2: Array) -> Array:
 
 @squares_apart.infer
 def _(x1: Node, x2: Node) -> tuple[Shape, dt.DType]:
+    rows = (f"x1 {describe(x1)}", f"x2 {describe(x2)}")
+    if len(x1.shape) != 3 or len(x2.shape) != 3 or x1.shape[::2] != x2.shape[::2]:
+        raise ShapeError(message("squares_apart", "takes (B, P, M) and (B, R, M)", *rows))
+    if x1.dtype is not x2.dtype:
+        raise DTypeError(message("squares_apart", "takes operands of one dtype", *rows))
     return (*x1.shape[:2], x2.shape[1]), x1.dtype
 
 

@@ -72,14 +72,14 @@ def inverse(A: Array) -> Array:
     """The inverse of each matrix."""
     if not _is_large(A):
         return np.linalg.inv(A)
-    getri, found = invert(A), np.empty(A.shape, A.dtype)
+    getri, found = inverse_of_factors(A), np.empty(A.shape, A.dtype)
     for out, (factors, pivots, info) in zip(_flat(found), _transposes_factored(A), strict=True):
         _check(info, "Singular matrix")
         out[...] = getri(factors, pivots).T
     return found
 
 
-def invert(A: Array) -> Callable[[Array, Array], Array]:
+def inverse_of_factors(A: Array) -> Callable[[Array, Array], Array]:
     """What makes the inverse of a matrix like A of its factors, which it writes over."""
     (getri,) = _functions(A, "getri")
     size = max(1, BLOCK * A.shape[-1])

@@ -97,7 +97,7 @@ class InverseResult(NamedTuple):
 def inv_ex_(A: Array) -> tuple[Array, Array]:
     """The inverse of each matrix, infinity if there is none, and which of its pivots is 0."""
     (getrf,) = scipy("linalg").lapack.get_lapack_funcs(("getrf",), (A,))
-    invert = lapack.invert(A)
+    inverse_of = lapack.inverse_of_factors(A)
 
     def one(matrix: Array) -> tuple[Array, int]:
         if not matrix.size:
@@ -105,7 +105,7 @@ def inv_ex_(A: Array) -> tuple[Array, Array]:
         factors, pivots, info = getrf(matrix)
         if info > 0:
             return np.full_like(matrix, np.inf), info
-        return invert(factors, pivots), 0
+        return inverse_of(factors, pivots), 0
 
     found = each(one, A)
     inverse = together([x for x, _ in found], A.shape, A.dtype)

@@ -201,7 +201,7 @@ def lstsq_(
 ) -> tuple[Array, Array, Array]:
     """X with the least |A X - B|, and of these the least X; ranks and singular values."""
     M, N = A.shape[-2:]
-    known = "gelsd" if driver == "gels" else driver
+    routine = "gelsd" if driver == "gels" else driver
 
     def one(matrix: Array, right: Array) -> tuple[Array, int, Array]:
         if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
@@ -210,7 +210,7 @@ def lstsq_(
         cut = float(np.finfo(A.dtype).eps) * max(M, N) if rcond is None else rcond
         cut = float(np.finfo(A.dtype).eps) if cut < 0 else cut
         found = scipy("linalg").lstsq(
-            matrix, right, cond=cut, lapack_driver=known, check_finite=False
+            matrix, right, cond=cut, lapack_driver=routine, check_finite=False
         )
         values = found[3] if found[3] is not None else np.zeros(min(M, N))
         return found[0], found[2], values[None]

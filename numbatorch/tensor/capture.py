@@ -65,7 +65,8 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     nothing else reads the old value. Python code of the function runs during the trace only; when
     a variable, attribute or container that it reads has changed, it is traced again. Gradients
     flow through its results. 64 traces are kept, and the eighth warns. On device "numpy", which
-    has no plans, and with tensors of several devices the function itself is called.
+    has no plans, and with tensors of several devices the function itself is called. Other threads
+    compute nothing during a trace, so a function may not wait there for what one of them computes.
 
     Args:
         function: takes and returns tensors, in nests of lists, tuples and dicts.

@@ -129,6 +129,26 @@ def test_calls_within_calls_come_one_after_the_other(seed: int) -> None:
         reset(quick, start)
 
 
+def test_what_another_thread_changes_during_a_trace_is_kept() -> None:
+    state, one = nt.zeros(1, device="cpu").realize(), nt.ones(1, device="cpu").realize()
+    step = nt.compile(lambda x: state.add_(x) * 2)
+    for _ in range(4):  # the last by a short way
+        step(one)
+    others = []
+
+    def slow(x: nt.Tensor) -> nt.Tensor:
+        result = state.add_(x) * 3
+        others.append(threading.Thread(target=step, args=(one,)))
+        others[-1].start()
+        time.sleep(0.1)
+        return result
+
+    assert nt.compile(slow)(one).item() in (15, 18)
+    for other in others:
+        other.join()
+    assert others and state.item() == 6
+
+
 @pytest.mark.parametrize("seed", range(200, 212))
 def test_threads_call_one_program(seed: int) -> None:
     quick, long, every = quick_and_long(seed, "reading", 4)
