@@ -163,6 +163,15 @@ def test_gradients_and_modes_are_those_of_the_call(made: list[Recipe]) -> None:
     assert nt.logsumexp(i, 0).dtype is nt.float32
 
 
+def test_calls_of_many_tensors_are_not_remembered(made: list[Recipe]) -> None:
+    """To look whether each was met before takes time that grows with the square."""
+    rows = [nt.tensor([float(i)], device="cpu") for i in range(2 * known_calls.MOST)]
+    for count in (known_calls.MOST, len(rows)):
+        for _ in range(2):
+            assert nt.cat(rows[:count]).tolist() == list(range(count))
+    assert len(made) == 1
+
+
 def test_what_warns_warns_at_each_call() -> None:
     i = nt.tensor(np.ones((2, 2), np.int64), device="cpu")
     for _ in range(3):
