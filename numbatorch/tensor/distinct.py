@@ -146,10 +146,7 @@ def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> No
     refuse_traced("bincount", input)
     low, high = -1, -1
     if input.shape[0]:
-        aminmax: Any = find("aminmax")
-        ends = aminmax.parts(input, dims=(0,))
-        realize_nodes(list(ends))
-        low, high = (int(host_array(end)[0]) for end in ends)
+        low, high = _extremes(input)
         if low < 0:
             raise OutOfRange(message("bincount", f"{low} is negative", describe(input)))
     size = max(high + 1, minlength)
@@ -171,14 +168,21 @@ def _rows(op: str, input: Node, dim: int | None) -> tuple[Node, Shape]:
     return reshape.apply(turned, shape=(turned.shape[0], numel(turned.shape[1:]))), order
 
 
+def _extremes(x: Node) -> tuple[int, int]:
+    """The least and the largest of integers (N,), which are read."""
+    aminmax: Any = find("aminmax")
+    ends = aminmax.parts(x, dims=(0,))
+    realize_nodes([x, *ends])  # at once, for what makes them may take long
+    low, high = (int(host_array(end)[0]) for end in ends)
+    return low, high
+
+
 def _bounds(x: Node) -> tuple[int, int] | None:
     """The extremes of many integers (N,), if so many numbers as these could all be counted."""
     if x.dtype.kind not in "iu" or x.shape[0] < MANY:
         return None
     refuse_traced("unique", x)
-    ends = [find(way).apply(x, dims=(0,)) for way in ("min", "max")]
-    realize_nodes([x, *ends])
-    low, high = (int(host_array(end)[0]) for end in ends)
+    low, high = _extremes(x)
     return (low, high) if high - low < RANGE and high < 2**63 else None
 
 
