@@ -173,9 +173,20 @@ def current(value: Any, values: Values) -> Any:
     return value
 
 
+_ITSELF = frozenset((int, bool, str, type(None)))
+
+
 def attribute_key(value: Any) -> Any:
     """What an attribute counts as when graphs are compared: itself, or a variable's identity."""
-    if type(value) is float:  # a fraction equals nothing but itself, and 0.0 equals -0.0 and 0
+    kind = type(value)  # a variable says of its class that it is int or float
+    if kind in _ITSELF:
+        return value
+    if kind is tuple:
+        for item in value:
+            if type(item) is not int:
+                return tuple([attribute_key(item) for item in value])
+        return value
+    if kind is float:  # a fraction equals nothing but itself, and 0.0 equals -0.0 and 0
         return value if value % 1.0 and value - value == 0.0 else repr(value)
     if isinstance(value, Variable):
         return ("variable", id(value.cell), value.offset)

@@ -4,7 +4,8 @@ A composed function asks the rules of each operator that it is made of, which ta
 a kernel. A function that is marked (`surface.public(remembered=True)`) depends on its arguments
 alone: on shapes, dtypes and devices of tensors, and on other arguments by value. So from the second
 such call on, of values in memory and views of them, its nodes are made at once. It may not draw
-random numbers, read values or look at who holds a node, and it warns by `warn`.
+random numbers or look at who holds a node. A call that warns, by `warn`, or reads values is not
+remembered.
 """
 
 from __future__ import annotations
@@ -89,12 +90,17 @@ class Recipe:
 
 
 _all: list[KnownCalls] = []
-_warned = [0]  # how often
+_done = [0]  # how often a call did what is more than building a graph
+
+
+def not_alone() -> None:
+    """What is being built depends on more than its arguments, or does more than to build."""
+    _done[0] += 1
 
 
 def warn(text: str, stacklevel: int) -> None:
     """Warn at each call alike: what a call builds that warns is not remembered."""
-    _warned[0] += 1
+    not_alone()
     warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
 
 
@@ -111,14 +117,14 @@ class Asked(NamedTuple):
         nodes: of its tensors, each once.
         held: its tensors.
         recipe: None if it was not made before.
-        warned: how often any call has warned before it.
+        done: what `not_alone` had counted before it.
     """
 
     key: Key
     nodes: list[Node]
     held: list[Any]
     recipe: Recipe | None
-    warned: int
+    done: int
 
 
 class KnownCalls:
@@ -155,11 +161,11 @@ class KnownCalls:
         if not nodes:
             return None
         found = tuple(key)
-        return Asked(found, nodes, held, self.recipes.get(found), _warned[0])
+        return Asked(found, nodes, held, self.recipes.get(found), _done[0])
 
     def note(self, asked: Asked, out: Any) -> None:
         """Remember what the function has built, if a recipe can say it."""
-        if asked.key in self.recipes or asked.warned != _warned[0]:
+        if asked.key in self.recipes or asked.done != _done[0]:
             return
         if len(self.recipes) >= KEPT:
             self.recipes.clear()
@@ -190,21 +196,23 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
 
 def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
     """Append a value that lies in memory, or a view of one, which is built into views of that."""
-    if node.requires_grad:
+    if node.requires_grad or len(nodes) >= MOST:
         return False
     if node in nodes:
         key.append(nodes.index(node))
         return True
     if node.buffer is None:
-        is_view = hasattr(node.op, "layout")  # ops/registry.py imports this file
-        if not is_view or node.inputs[0].buffer is None:
+        if not hasattr(node.op, "layout"):  # it is no view; ops/registry.py imports this file
             return False
         key.append(node.op)
         key.append(attribute_key(tuple(node.attrs.items())))
         if not _append_node(node.inputs[0], key, nodes):
             return False
-    elif node.op is not BUFFER or len(nodes) == MOST:
+    elif node.inputs:
         return False
+    elif node.op is not BUFFER:  # a constant that has got memory, which rules may look at
+        key.append(node.op)
+        key.append(attribute_key(tuple(node.attrs.items())))
     nodes.append(node)
     key.append(node.shape)
     key.append(node.dtype)

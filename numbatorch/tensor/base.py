@@ -32,6 +32,7 @@ from numbatorch.graph import (
     toposort,
 )
 from numbatorch.locks import Lock
+from numbatorch.ops.known_calls import not_alone
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
@@ -262,6 +263,7 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
 
 def host_array(node: Node) -> Array:
     """The realized elements, read-only where they may share memory with the buffer."""
+    not_alone()
     note_finished()
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)

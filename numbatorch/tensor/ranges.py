@@ -15,7 +15,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import as_node
-from numbatorch.ops.view import reshape, stack
+from numbatorch.ops.view import reshape, slice_update, stack
 from numbatorch.tensor.base import Array, host_node
 from numbatorch.tensor.constants import asked, shape_of
 from numbatorch.tensor.core import Tensor
@@ -166,11 +166,13 @@ def eye(
     """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
     where = as_device(device)
     rows, columns = shape_of("eye", (n, n if m is None else m))
-    down = reshape.apply(create.iota(rows, where), shape=(rows, 1))
-    node = find("eq").apply(down, create.iota(columns, where))
-    return finished(
-        find("cast").apply(node, dtype=asked("eye", dtype) or dt.default_dtype()), requires_grad
-    )
+    kind = asked("eye", dtype) or dt.default_dtype()
+    node, count = create.full((rows * columns,), 0, kind, where), min(rows, columns)
+    if count:
+        ones = create.full((count,), 1, kind, where)
+        step = columns + 1 if count > 1 else 1
+        node = slice_update.apply(node, ones, starts=(0,), steps=(step,))
+    return finished(reshape.apply(node, shape=(rows, columns)), requires_grad)
 
 
 def tri(

@@ -93,7 +93,7 @@ def _repeated(x: Array, repeats: Array, *, dim: int, output_size: int) -> Array:
     sample=_interleave_sample,
     dtypes=dt.PLAIN + dt.COMPLEX,
 )
-@public()
+@public(remembered=True)
 def repeat_interleave(
     input: Node,
     repeats: int | Node | None = None,

@@ -36,6 +36,7 @@ x.index_add(0, i[:, 0].clone().realize(), y) | x.scatter_add(1, i, y) | x.masked
 t.lerp(x, y, 0.3) | t.addcmul(x, x, y, value=2) | t.addcdiv(x, y, y) | t.isclose(x, y)
 t.nan_to_num(x) | t.dist(x, y) | t.argsort(x, 1) | t.msort(x) | t.bmm(z, z) | t.outer(v, v)
 x.tile(2, 1) | t.dot(v, v) | t.mm(x, x.T) | F.group_norm(z, 2)
+t.index_fill(x, 0, i[:2, 0], 2.0) | t.amax(ones, 0) | t.roll(ones[0], 1)
 x.scatter(1, i, y) | t.kron(x, y) | F.normalize(x) | t.count_nonzero(i, 1) | t.amin(i, 0)
 """
 TWO = """
@@ -54,7 +55,8 @@ def operands(seed: int) -> dict[str, Any]:
     x, y = rng.standard_normal((2, 3, 4), dtype=np.float32)
     found = {"x": x, "y": y, "i": rng.integers(0, 3, (3, 4)), "b": x > 0}
     found |= {"v": x[0], "z": rng.standard_normal((2, 4, 4), dtype=np.float32)}
-    return {name: nt.tensor(array, device="cpu").realize() for name, array in found.items()}
+    tensors = {name: nt.tensor(array, device="cpu").realize() for name, array in found.items()}
+    return {**tensors, "ones": nt.ones(2, 3, device="cpu").realize()}
 
 
 def graph(found: Any) -> tuple[Any, list[int]]:
@@ -183,6 +185,17 @@ def test_what_warns_warns_at_each_call() -> None:
             nt.sum(z, dtype=nt.float32)
 
 
+def test_what_reads_values_reads_them_at_each_call(made: list[Recipe]) -> None:
+    x = nt.tensor(np.arange(3), device="cpu")
+    for often in ([1, 2, 0], [0, 0, 3], [2, 2, 2]):
+        repeats = nt.tensor(np.array(often), device="cpu")
+        assert nt.repeat_interleave(x, repeats).tolist() == np.repeat(np.arange(3), often).tolist()
+    assert not made
+    for _ in range(2):
+        assert nt.repeat_interleave(x, 2).tolist() == [0, 0, 1, 1, 2, 2]
+    assert made
+
+
 def test_results_without_operands_to_read_and_outputs_that_are_held_together() -> None:
     a = nt.tensor(np.zeros((3, 0), np.float32), device="cpu")
     for _ in range(4):
@@ -193,7 +206,10 @@ def test_results_without_operands_to_read_and_outputs_that_are_held_together() -
         np.testing.assert_array_equal(values.realize().numpy(), x.numpy().max(1))
 
 
-def test_outputs_that_are_held_together_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_one_and_several_outputs_take_the_short_way(
+    alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = operands(0)["x"]
     runs = 0
     own = CPUProgram.run_at_once
@@ -205,6 +221,9 @@ def test_outputs_that_are_held_together_take_the_short_way(monkeypatch: pytest.M
 
     monkeypatch.setattr(CPUProgram, "run_at_once", run)
     for _ in range(3):
+        if alone:
+            nt.max(x, 1)[1].realize()
+            continue
         values, places = nt.max(x, 1)
         values.realize()
         assert places.node.inputs[0].buffer is not None

@@ -59,14 +59,7 @@ class KnownGraphs:
         uses: dict[Node, int] = {}
         if not walk(root, key, buffers, number, uses):
             return False
-        roots = [root]
-        for node in number:
-            if node.__class__ is TupleNode:
-                for part in node.held_parts():
-                    if part not in number:
-                        roots.append(part)
-                        key += (number[node], part.attrs["index"])
-                        uses[node] += 1
+        roots = [root, *_other_parts(number, key, uses)]
         if not _stands_alone(uses):
             return False
         found = tuple(key)
@@ -194,6 +187,19 @@ def walk(
     key.append(node.dtype)
     number[node] = len(number)
     return True
+
+
+def _other_parts(number: dict[Node, int], key: list[Any], uses: dict[Node, int]) -> list[Node]:
+    """Outputs that something holds beside those that were met: they are computed with them."""
+    found = []
+    for node in number:
+        if node.__class__ is TupleNode:
+            for part in node.held_parts():
+                if part not in number:
+                    found.append(part)
+                    key += (number[node], part.attrs["index"])
+                    uses[node] += 1
+    return found
 
 
 def _is_computed(node: Node) -> bool:
