@@ -3,6 +3,7 @@
 Importing this package loads neither a compiler nor a GPU library; kernels load when one runs.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.apart import import_module
@@ -132,7 +133,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# PyTorch's other names of dtypes, and numbers. A star import leaves those of Python alone.
 bool = bool_
+float, double, half = float32, float64, float16
+short, int, long = int16, int32, int64
+cfloat, cdouble = complex64, complex128
+e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
+newaxis = None
+_OTHER_NAMES = "cdouble cfloat double e float half inf int long nan newaxis pi short"
 
 __all__ = [
     "BackendUnavailable",
@@ -301,7 +309,7 @@ _function, _functions = families.namespace("nt", globals())
 
 def __dir__() -> list[str]:
     """Names for users: what stands in `__all__`, modules, and functions of tensors."""
-    return sorted({*__all__, *_LAZY_MODULES, "__version__", *_functions()})
+    return sorted({*__all__, *_OTHER_NAMES.split(), *_LAZY_MODULES, "__version__", *_functions()})
 
 
 def __getattr__(name: str) -> Any:

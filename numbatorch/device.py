@@ -28,6 +28,11 @@ class Device:
         return self.kind if self.index == 0 else f"{self.kind}:{self.index}"
 
     @property
+    def type(self) -> str:
+        """The kind, by PyTorch's name for it."""
+        return self.kind
+
+    @property
     def has_float64(self) -> bool:
         """Whether values can be float64; Metal has no such numbers."""
         return self.kind != "metal"

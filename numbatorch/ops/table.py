@@ -448,7 +448,7 @@ FAMILIES = {
             "abs bitwise_not ceil cos erf exp expm1 floor frac log log1p log2 ndtr neg reciprocal "
             "round rsqrt sigmoid sign sin sqrt square tan tanh trunc"
         ),
-        "special": "erf expm1 log1p ndtr round",
+        "special": "erf expit expm1 log1p ndtr round",
     },
     "ops.unpooling": {
         "nn.functional": (

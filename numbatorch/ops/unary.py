@@ -311,6 +311,16 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return g * conjugated(y * (1.0 - y))
 
 
+@public("special")
+def expit(input: Node) -> Node:
+    """1 / (1 + e**-x): sigmoid.
+
+    >>> expit(tensor([0.0])).item()
+    0.5
+    """
+    return sigmoid.apply(input)
+
+
 @elementwise(
     numpy=in_float64(lambda x: 0.5 * erfc_reference(-x * _SQRT_HALF)),
     dtypes=dt.FLOATS,

@@ -120,6 +120,18 @@ class ConversionMethods(Handle):
         """The tensor on device "cpu"."""
         return self.to(device="cpu")
 
+    def cuda(self, device: builtins.int | str | None = None) -> Tensor:
+        """The tensor on a GPU of NVIDIA: on the one that is given, by number or name, or the first.
+
+        Raises:
+            DeviceError: `device` is no such GPU.
+        """
+        name = f"cuda:{device}" if type(device) is builtins.int else device or "cuda"
+        where = as_device(str(name))
+        if where.kind != "cuda":
+            raise DeviceError(message("cuda", f"takes a device cuda:0, cuda:1, ..., not {where}"))
+        return self.to(device=where)
+
     def double(self) -> Tensor:
         """The values as float64."""
         return self._to_dtype(dt.float64)
@@ -266,6 +278,43 @@ class ConversionMethods(Handle):
     def detach(self) -> Tensor:
         """The same value, through which no gradient flows; it shares memory with this tensor."""
         return self._view(detached(self._noted()), ((detach, {}),))
+
+    def detach_(self) -> Tensor:
+        """Stop gradients from flowing through this tensor, in place.
+
+        Raises:
+            GradientError: the tensor is a view of another, which shares its history.
+        """
+        if isinstance(self._place, Alias):
+            problem = "a view shares its history with the tensor that it is of"
+            raise GradientError(
+                message("detach_", problem, describe(self._noted()), hint="detach()")
+            )
+        self._put(detached(self._noted()))
+        return self._of(self.node)
+
+    def is_nonzero(self) -> builtins.bool:
+        """Whether the only element is not 0.
+
+        Raises:
+            ShapeError: there is not exactly one element.
+        """
+        return builtins.bool(self.item())
+
+    def get_device(self) -> builtins.int:
+        """The number of the tensor's GPU; -1 where it lies on none."""
+        device = self.node.device
+        return device.index if device.kind in ("cuda", "metal") else -1
+
+    @property
+    def is_cpu(self) -> builtins.bool:
+        """Whether the tensor lies in the memory of the host."""
+        return self.node.device.kind in ("cpu", "numpy")
+
+    @property
+    def is_cuda(self) -> builtins.bool:
+        """Whether the tensor lies on a GPU of NVIDIA."""
+        return self.node.device.kind == "cuda"
 
     @property
     def data(self) -> Tensor:

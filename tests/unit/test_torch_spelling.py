@@ -186,3 +186,47 @@ def test_integers_have_no_negative_powers(power: Callable[[Any], Any]) -> None:
 def test_misuse_is_named(call: Callable[[Any], Any], error: Any, text: str) -> None:
     with pytest.raises(error, match=text):
         call(nt.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    {
+        "float": "float32",
+        "double": "float64",
+        "half": "float16",
+        "short": "int16",
+        "int": "int32",
+        "long": "int64",
+        "cfloat": "complex64",
+        "cdouble": "complex128",
+    }.items(),
+)
+def test_other_names_of_dtypes(name: str, same: str) -> None:
+    dtype = getattr(nt, name)
+    assert dtype is getattr(nt, same) and nt.zeros(2, dtype=dtype).dtype is dtype
+    assert nt.ones(2, dtype=nt.bool).to(dtype).dtype is getattr(nt.ones(2), name)().dtype
+    assert name in dir(nt) and name not in nt.__all__  # of `from numbatorch import *`
+
+
+def test_numbers_and_what_a_tensor_says_of_its_place() -> None:
+    assert (nt.pi, nt.e, nt.inf, nt.newaxis) == (np.pi, np.e, np.inf, None) and np.isnan(nt.nan)
+    x = nt.ones(2, device="cpu")
+    assert x[:, nt.newaxis].shape == (2, 1)
+    assert (x.is_cpu, x.is_cuda, x.get_device(), x.device.type) == (True, False, -1, "cpu")
+    assert nt.tensor([[2]]).is_nonzero() and not nt.tensor(0.0).is_nonzero()
+    with pytest.raises(nt.ShapeError, match=r"\(2,\)"):
+        x.is_nonzero()
+    with pytest.raises(nt.DeviceError, match="not cpu"):
+        x.cuda("cpu")
+
+
+def test_detached_in_place() -> None:
+    w = nt.ones(3, requires_grad=True)
+    x = w * 2
+    view = x[:2]
+    with pytest.raises(nt.GradientError, match="view"):
+        view.detach_()
+    assert x.requires_grad
+    assert x.detach_() is x and not x.requires_grad
+    (x * w).sum().backward()
+    assert w.grad is not None and w.grad.tolist() == [2.0, 2.0, 2.0]
