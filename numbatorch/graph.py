@@ -363,15 +363,17 @@ _OPS: dict[str, Op] = {}
 AnyOp = TypeVar("AnyOp", bound=Op)
 
 
-def _load_nothing(name: str) -> None:
+def _load_nothing(*_names: str) -> None:
     """What `find` calls before ops/families.py says how to load an operator."""
 
 
 _load: Callable[[str], None] = _load_nothing
+_load_own: Callable[[str, str], None] = _load_nothing
 
 
 def register(op: AnyOp) -> AnyOp:
-    """Enter `op` under its name, which must be new."""
+    """Enter `op` under its name, which must be new: the library's own counts, loaded or not."""
+    load_own("records", op.name, getattr(op, "function", op.reference))
     if op.name in _OPS:
         hint = "graph.forget(name) removes one, to define it anew"
         raise ValueError(message(op.name, "an operator of this name is registered", hint=hint))
@@ -393,10 +395,24 @@ def find(name: str) -> Op:
         return _OPS[name]
 
 
-def loads_unknown(load: Callable[[str], None]) -> None:
-    """Let `find` call `load(name)`, which may register it, for a name that is unknown."""
-    global _load
-    _load = load
+def loads_unknown(load: Callable[[str], None], own: Callable[[str, str], None]) -> None:
+    """Let `find` call `load(name)`, which may register it, for a name that is unknown.
+
+    Args:
+        own: (place, name) -> loads what the library itself has there under that name.
+    """
+    global _load, _load_own
+    _load, _load_own = load, own
+
+
+def load_own(place: str, name: str, function: Callable[..., Any]) -> None:
+    """Load what the library itself has at a place under a name, before a user's function is there.
+
+    Args:
+        function: that would have the name.
+    """
+    if not str(getattr(function, "__module__", "")).startswith("numbatorch."):
+        _load_own(place, name)
 
 
 def registered() -> tuple[Op, ...]:

@@ -71,6 +71,13 @@ def load_record(name: str) -> None:
         entry_points.load(entry_points.OPERATORS)
 
 
+def load_own(place: str, name: str) -> None:
+    """Import what the library has at a place under a name."""
+    module = table(place).get(name)
+    if module is not None:
+        load(module)
+
+
 def all_ops() -> tuple[Op, ...]:
     """Every operator by name, a user's own among them; loads those of the library."""
     for module in sorted({*table(RECORDS).values(), *table("nt").values()}):
@@ -155,5 +162,5 @@ def _expand() -> Op:
     return expand
 
 
-graph.loads_unknown(load_record)
+graph.loads_unknown(load_record, load_own)
 graph.builds_with(Elementary(_arithmetic, _cast, _expand))

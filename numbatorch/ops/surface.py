@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from numbatorch.errors import message, rename
-from numbatorch.graph import Node, Op, runs
+from numbatorch.graph import Node, Op, load_own, runs
 from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.signature import Parameters
 
@@ -118,6 +118,7 @@ def of_tensors(*places: str) -> Callable[[Function], Function]:
 def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:
     """Let users find a function of tensors at `places` under `name`."""
     for place in places:
+        load_own(place, name, function)
         if name in _functions[place]:
             raise ValueError(message(name, f"{place} has a function of this name"))
         _functions[place][name] = function

@@ -1,5 +1,8 @@
 """A new elementwise operator with its gradient is this one function, on every device."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,36 @@ def test_its_kernels_are_printed_from_the_same_body(target: str) -> None:
     x = nt.tensor([1.0, 2.0])
     (kernel,) = nt.debug.kernels(damped_product(x, x + 1.0), target)
     assert kernel.fused == ("add", "damped_product")
+
+
+NAMES_THAT_ARE_TAKEN = """
+import numbatorch as nt
+from numbatorch.ops.registry import elementwise
+from numbatorch.ops.surface import public
+
+
+def erfcx(x):
+    \"\"\"Twice x.\"\"\"
+    return x + x
+
+
+def roll(input):
+    \"\"\"The same.\"\"\"
+    return input
+
+
+for register, function in ((elementwise(numpy=lambda x: x + x), erfcx), (public("nt"), roll)):
+    try:
+        register(function)
+    except ValueError as error:
+        print(error)
+print(nt.roll(nt.tensor([1, 2]), 1).tolist(), nt.special.erfcx(nt.tensor([0.0])).tolist())
+"""
+
+
+def test_names_of_the_library_are_taken_before_it_has_loaded_them() -> None:
+    """Another operator of such a name would end the import of the library's own, and its family."""
+    code = [sys.executable, "-c", NAMES_THAT_ARE_TAKEN]
+    found = subprocess.run(code, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found[0] == "erfcx: an operator of this name is registered"
+    assert found[-2:] == ["roll: nt has a function of this name", "[2, 1] [1.0]"]
