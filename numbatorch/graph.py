@@ -305,6 +305,7 @@ class TupleNode(Node):
 class _Mode(threading.local):
     grad = True
     trace = 0
+    maps = 0
 
 
 # Runs that have begun, in any thread. What comes within one, as a finalizer or a signal's handler
@@ -318,7 +319,7 @@ _mode = _Mode()
 
 
 def thread_mode() -> _Mode:
-    """What new nodes record, for each thread: `grad` and `trace`."""
+    """For each thread: what new nodes record, `grad` and `trace`, and `maps`, how deep in vmap."""
     return _mode
 
 

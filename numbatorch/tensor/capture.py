@@ -20,7 +20,7 @@ from numbatorch.backends.outcome import note_finished
 from numbatorch.backends.planned import PlanBackend
 from numbatorch.device import Device, device
 from numbatorch.errors import DTypeError, GradientError, message
-from numbatorch.graph import Node, grad_enabled, toposort, trace_mode
+from numbatorch.graph import Node, grad_enabled, thread_mode, toposort, trace_mode
 from numbatorch.locks import Lock
 from numbatorch.nest import map_leaves, structure
 from numbatorch.ops.operands import BUFFER, describe
@@ -90,6 +90,7 @@ SOON = 2  # replays of a trace after which the next ones take a short way
 QUICK = 16  # traces that are tried for it
 KEPT = 64  # traces of a function that are kept
 MANY = 8  # traces of a function at which it is warned
+_MODE = thread_mode()
 
 
 class Compiled:
@@ -166,7 +167,12 @@ class Compiled:
         return MethodType(self, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Replay the plan of this signature, tracing it first if it is new or state has changed."""
+        """Replay the plan of this signature, tracing it first if it is new or state has changed.
+
+        Within vmap nothing is computed, so there the function is called as it was written.
+        """
+        if _MODE.maps:
+            return self._function(*args, **kwargs)
         form = (len(args), *kwargs) if kwargs else len(args)
         for _trace, fast in self._fast.get(form, ()):
             result = fast(*args, *kwargs.values()) if kwargs else fast(*args)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from numbatorch.errors import OutOfRange, ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, thread_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops import create
 from numbatorch.ops.batching import batched, moved_from_front, moved_to_front
@@ -21,6 +21,7 @@ from numbatorch.tensor.base import Handle
 
 RANDOMNESS = ("error", "different", "same")
 
+_MODE = thread_mode()
 _levels = itertools.count(1)
 
 
@@ -175,7 +176,7 @@ def _run(
         for x, d in zip(inputs, dims, strict=True)
     )
     args = map_leaves(lambda _leaf: next(leaves), form)
-    with _random_numbers(randomness, level, size):
+    with _mapping(), _random_numbers(randomness, level, size):
         result = func(*args)
     nodes = []
     for x in _tensors(result):
@@ -185,6 +186,16 @@ def _run(
         nodes.append(x._noted())
     batches = batched(nodes, level, size)
     return result, [_Output(x, b, size) for x, b in zip(nodes, batches, strict=True)]
+
+
+@contextmanager
+def _mapping() -> Iterator[None]:
+    """Let this thread know, within the block, that tensors may stand for examples."""
+    _MODE.maps += 1
+    try:
+        yield
+    finally:
+        _MODE.maps -= 1
 
 
 @contextmanager

@@ -189,3 +189,15 @@ def test_gradients_flow_through_the_array_namespace() -> None:
     xp.sum(xp.exp(x) * xp.asarray(x)).backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), np.exp([1, 2]) * [2, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 5])
+def test_a_compiled_function_is_mapped_as_it_was_written(calls: int) -> None:
+    x, w = normal(5, 3), normal(3)
+    step = nt.compile(lambda row, w: (row * w).sum())
+    for _ in range(calls):
+        step(x[0].clone(), w)
+    once = nt.compile(nt.vmap(step, (0, None)))
+    for mapped in (nt.vmap(step, (0, None)), once, once):
+        np.testing.assert_allclose(mapped(x, w).numpy(), x.numpy() @ w.numpy())
+    np.testing.assert_allclose(step(x[1], w).item(), x.numpy()[1] @ w.numpy())
