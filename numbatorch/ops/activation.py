@@ -47,7 +47,11 @@ def _chosen(x: Node, inside: Node | float, outside: Node | float) -> Node:
     peer="torch.nn.functional.silu",
 )
 def silu_(x: Scalar) -> Scalar:
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    >>> silu(tensor([-1.0, 1.0]))
+    tensor([-0.2689,  0.7311])
+    """
     return m.silu(x)
 
 
@@ -63,7 +67,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     source=TORCH + "ReLU.html",
 )
 def relu_(x: Scalar) -> Scalar:
-    """max(x, 0); NaN for NaN. The gradient at 0 is 0."""
+    """max(x, 0); NaN for NaN. The gradient at 0 is 0.
+
+    >>> relu(tensor([-1.0, 2.0, float("nan")]))
+    tensor([0., 2., nan])
+    """
     return 0 if x <= 0 else x
 
 
@@ -80,7 +88,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.nn.functional.leaky_relu",
 )
 def leaky_relu_(x: Scalar, *, negative_slope: float = 0.01) -> Scalar:
-    """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope."""
+    """x where x > 0, negative_slope * x elsewhere; the gradient at 0 is negative_slope.
+
+    >>> leaky_relu(tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1000,  2.0000])
+    """
     return x if x > 0 else x * negative_slope
 
 
@@ -131,7 +143,11 @@ def _(g: Node, y: Node, x: Node, *, alpha: float) -> Node:
     peer="torch.nn.functional.celu",
 )
 def celu_(x: Scalar, *, alpha: float = 1.0) -> Scalar:
-    """x where x > 0, alpha * (e**(x / alpha) - 1) elsewhere."""
+    """x where x > 0, alpha * (e**(x / alpha) - 1) elsewhere.
+
+    >>> celu(tensor([-1.0, 2.0]), alpha=2.0)
+    tensor([-0.7869,  2.0000])
+    """
     return x if x > 0 else m.expm1(x / alpha) * alpha
 
 
@@ -152,7 +168,11 @@ def _selu(x: Array) -> Array:
     peer="torch.nn.functional.selu",
 )
 def selu_(x: Scalar) -> Scalar:
-    """1.0507 * x where x > 0, 1.0507 * 1.6733 * (e**x - 1) elsewhere."""
+    """1.0507 * x where x > 0, 1.0507 * 1.6733 * (e**x - 1) elsewhere.
+
+    >>> selu(tensor([-1.0, 2.0]))
+    tensor([-1.1113,  2.1014])
+    """
     return x * _SELU_SCALE if x > 0 else m.expm1(x) * (_SELU_SCALE * _SELU_ALPHA)
 
 
@@ -170,7 +190,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.nn.functional.logsigmoid",
 )
 def logsigmoid(x: Scalar) -> Scalar:
-    """log(1 / (1 + e**-x)), without overflow."""
+    """log(1 / (1 + e**-x)), without overflow.
+
+    >>> logsigmoid(tensor([-1000.0, 0.0]))
+    tensor([-1.0000e+03, -6.9315e-01])
+    """
     return m.minimum(x, 0.0) - m.log1p(m.exp(-abs(x)))
 
 
@@ -257,7 +281,11 @@ def _(g: Node, y: Node, x: Node, *, min_val: float, max_val: float) -> Node:
     places=ACTIVATION,
 )
 def hardshrink(x: Scalar, *, lambd: float = 0.5) -> Scalar:
-    """0 where |x| <= lambd, x elsewhere."""
+    """0 where |x| <= lambd, x elsewhere.
+
+    >>> hardshrink(tensor([-1.0, 0.5, 0.7]))
+    tensor([-1.0000,  0.0000,  0.7000])
+    """
     return 0 if abs(x) <= lambd else x
 
 

@@ -31,7 +31,11 @@ def add(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Nod
 
 @public(aliases=("subtract",))
 def sub(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Node:
-    """input - alpha * other. Integers wrap."""
+    """input - alpha * other. Integers wrap.
+
+    >>> sub(tensor([1, 2]), 10, alpha=2)
+    tensor([-19, -18])
+    """
     if alpha.__class__ is not int:
         _require_whole("sub", alpha, input, other)
     return binary.sub.apply(input, other if alpha == 1 else other * alpha)
@@ -39,7 +43,11 @@ def sub(input: Node | Number, other: Node | Number, *, alpha: Number = 1) -> Nod
 
 @public("nt")
 def rsub(input: Node, other: Node | Number, *, alpha: Number = 1) -> Node:
-    """other - alpha * input."""
+    """other - alpha * input.
+
+    >>> rsub(tensor([1, 2]), 10, alpha=2)
+    tensor([8, 6])
+    """
     _require_whole("rsub", alpha, input, other)
     return binary.sub.apply(other, input if alpha == 1 else input * alpha)
 
@@ -87,6 +95,9 @@ def pow(input: Node | Number, exponent: Node | Number) -> Node:
 
     Raises:
         DTypeError: integers to the power of a negative integer, where that is a number.
+
+    >>> pow(tensor([0.0, float("nan")]), 0)
+    tensor([1., 1.])
     """
     whole = isinstance(input, Node) and input.dtype.kind in "iub"
     if whole and isinstance(exponent, int) and exponent < 0:
@@ -124,13 +135,21 @@ def clamp(input: Node, min: Node | Number | None = None, max: Node | Number | No
 
 @public(remembered=True)
 def clamp_min(input: Node, min: Node | Number) -> Node:
-    """Each element, or `min` where that is larger."""
+    """Each element, or `min` where that is larger.
+
+    >>> clamp_min(tensor([-2.0, 0.5]), 0)
+    tensor([0.0000, 0.5000])
+    """
     return _bound("clamp_min", input, compare.lt, min)
 
 
 @public(remembered=True)
 def clamp_max(input: Node, max: Node | Number) -> Node:
-    """Each element, or `max` where that is smaller."""
+    """Each element, or `max` where that is smaller.
+
+    >>> clamp_max(tensor([0.5, 2.0]), tensor([1.0, 3.0]))
+    tensor([0.5000, 2.0000])
+    """
     return _bound("clamp_max", input, compare.gt, max)
 
 
@@ -189,6 +208,9 @@ def nextafter(input: Node, other: Node) -> Node:
 
     Raises:
         DTypeError: the operands are of different dtypes, or not of floats.
+
+    >>> nextafter(tensor([1.0]), tensor([2.0])).item()
+    1.0000001192092896
     """
     if input.dtype is not other.dtype or input.dtype.kind != "f":
         rows = (f"input {describe(input)}", f"other {describe(other)}")
@@ -215,6 +237,9 @@ def positive(input: Node) -> Node:
 
     Raises:
         DTypeError: it is of bool.
+
+    >>> positive(tensor([-1, 2]))
+    tensor([-1,  2])
     """
     if input.dtype is dt.bool_:
         raise DTypeError(message("positive", f"has no meaning for {describe(input)}"))

@@ -26,7 +26,11 @@ SPECIAL = ("special",)
     places=(*EVERYWHERE, "special"),
 )
 def i0(x: Scalar) -> Scalar:
-    """The modified Bessel function of the first kind and order 0."""
+    """The modified Bessel function of the first kind and order 0: sum of (x / 2)**(2 k) / k!**2.
+
+    >>> i0(tensor([0.0, 1.0]))
+    tensor([1.0000, 1.2661])
+    """
     return m.i0(x)
 
 
@@ -42,7 +46,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.special.i0e",
 )
 def i0e(x: Scalar) -> Scalar:
-    """e**-|x| times `i0`."""
+    """e**-|x| * i0(x), where i0(x) alone would overflow too.
+
+    >>> i0e(tensor([0.0, 1000.0]))
+    tensor([1.0000, 0.0126])
+    """
     return m.i0e(x)
 
 
@@ -58,7 +66,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.special.i1",
 )
 def i1(x: Scalar) -> Scalar:
-    """The modified Bessel function of the first kind and order 1."""
+    """The modified Bessel function of the first kind and order 1: the derivative of `i0`.
+
+    >>> i1(tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.5652,  0.0000,  0.5652])
+    """
     return m.i1(x)
 
 
@@ -74,7 +86,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.special.i1e",
 )
 def i1e(x: Scalar) -> Scalar:
-    """e**-|x| times `i1`."""
+    """e**-|x| * i1(x), where i1(x) alone would overflow too.
+
+    >>> i1e(tensor([-1000.0, 1.0]))
+    tensor([-0.0126,  0.2079])
+    """
     return m.i1e(x)
 
 
@@ -98,49 +114,81 @@ def _host(function: Callable[..., Array]) -> Hosted:
 
 @_host
 def bessel_j0(x: Array) -> Array:
-    """The Bessel function of the first kind and order 0; computed on the host by SciPy."""
+    """The Bessel function of the first kind and order 0; computed on the host by SciPy.
+
+    >>> nt.special.bessel_j0(tensor([0.0, 1.0]))
+    tensor([1.0000, 0.7652])
+    """
     return scipy("special").j0(x)
 
 
 @_host
 def bessel_j1(x: Array) -> Array:
-    """The Bessel function of the first kind and order 1; computed on the host by SciPy."""
+    """The Bessel function of the first kind and order 1; computed on the host by SciPy.
+
+    >>> nt.special.bessel_j1(tensor([0.0, 1.0]))
+    tensor([0.0000, 0.4401])
+    """
     return scipy("special").j1(x)
 
 
 @_host
 def bessel_y0(x: Array) -> Array:
-    """The Bessel function of the second kind and order 0; computed on the host by SciPy."""
+    """The Bessel function of the second kind and order 0; computed on the host by SciPy.
+
+    >>> nt.special.bessel_y0(tensor([0.0, 1.0]))
+    tensor([  -inf, 0.0883])
+    """
     return scipy("special").y0(x)
 
 
 @_host
 def bessel_y1(x: Array) -> Array:
-    """The Bessel function of the second kind and order 1; computed on the host by SciPy."""
+    """The Bessel function of the second kind and order 1; computed on the host by SciPy.
+
+    >>> nt.special.bessel_y1(tensor([0.0, 1.0]))
+    tensor([   -inf, -0.7812])
+    """
     return scipy("special").y1(x)
 
 
 @_host
 def modified_bessel_k0(x: Array) -> Array:
-    """The modified Bessel function of the second kind, order 0; on the host by SciPy."""
+    """The modified Bessel function of the second kind, order 0; on the host by SciPy.
+
+    >>> nt.special.modified_bessel_k0(tensor([0.0, 1.0]))
+    tensor([   inf, 0.4210])
+    """
     return scipy("special").k0(x)
 
 
 @_host
 def modified_bessel_k1(x: Array) -> Array:
-    """The modified Bessel function of the second kind, order 1; on the host by SciPy."""
+    """The modified Bessel function of the second kind, order 1; on the host by SciPy.
+
+    >>> nt.special.modified_bessel_k1(tensor([0.0, 1.0]))
+    tensor([   inf, 0.6019])
+    """
     return scipy("special").k1(x)
 
 
 @_host
 def scaled_modified_bessel_k0(x: Array) -> Array:
-    """e**x times `modified_bessel_k0`; computed on the host by SciPy."""
+    """e**x times `modified_bessel_k0`; computed on the host by SciPy.
+
+    >>> nt.special.scaled_modified_bessel_k0(tensor([1.0, 1000.0]))
+    tensor([1.1445, 0.0396])
+    """
     return scipy("special").k0e(x)
 
 
 @_host
 def scaled_modified_bessel_k1(x: Array) -> Array:
-    """e**x times `modified_bessel_k1`; computed on the host by SciPy."""
+    """e**x times `modified_bessel_k1`; computed on the host by SciPy.
+
+    >>> nt.special.scaled_modified_bessel_k1(tensor([1.0, 1000.0]))
+    tensor([1.6362, 0.0396])
+    """
     return scipy("special").k1e(x)
 
 

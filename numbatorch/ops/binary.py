@@ -45,7 +45,11 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 
 @elementwise(numpy=np.multiply, dtypes=dt.PLAIN + dt.COMPLEX, aliases=("multiply",), numbers=2)
 def mul(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """lhs * rhs; on bool the logical and. Integers wrap."""
+    """lhs * rhs; on bool the logical and. Integers wrap.
+
+    >>> mul(tensor([200], dtype=nt.uint8), 2)
+    tensor([144], dtype=numbatorch.uint8)
+    """
     return lhs * rhs
 
 
@@ -88,6 +92,9 @@ def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
     """floor(lhs / rhs), computed from the exact remainder; integers divided by 0 give 0.
 
     PyTorch raises for an integer divided by 0.
+
+    >>> floor_divide(tensor([7, -7]), 2)
+    tensor([ 3, -4])
     """
     return scalar_math.floor_divide(lhs, rhs)
 
@@ -107,6 +114,9 @@ def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs - rhs * floor(lhs / rhs), exact, with the sign of rhs; integers modulo 0 give 0.
 
     PyTorch raises for an integer modulo 0.
+
+    >>> remainder(tensor([7, -7]), 3)
+    tensor([1, 2])
     """
     return scalar_math.remainder(lhs, rhs)
 
@@ -160,7 +170,11 @@ def _tie_share(g: Node, winner: Node, loser: Node) -> Node:
 
 @elementwise(numpy=np.maximum, numbers=0)
 def maximum(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """The larger operand; NaN if one is NaN. Ties share the gradient equally."""
+    """The larger operand; NaN if one is NaN. Ties share the gradient equally.
+
+    >>> maximum(tensor([1.0, float("nan")]), tensor([2.0, 3.0]))
+    tensor([2., nan])
+    """
     return scalar_math.maximum(lhs, rhs)
 
 
@@ -171,7 +185,11 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 
 @elementwise(numpy=np.minimum, numbers=0)
 def minimum(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """The smaller operand; NaN if one is NaN. Ties share the gradient equally."""
+    """The smaller operand; NaN if one is NaN. Ties share the gradient equally.
+
+    >>> minimum(tensor([1.0, float("nan")]), tensor([2.0, 3.0]))
+    tensor([1., nan])
+    """
     return scalar_math.minimum(lhs, rhs)
 
 
@@ -182,7 +200,11 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 
 @elementwise(numpy=np.fmax, numbers=0)
 def fmax(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """The larger operand, the other one if one is NaN. Ties give the gradient to the first."""
+    """The larger operand, the other one if one is NaN. Ties give the gradient to the first.
+
+    >>> fmax(tensor([1.0, float("nan")]), tensor([2.0, 3.0]))
+    tensor([2., 3.])
+    """
     return lhs if lhs >= rhs or rhs != rhs else rhs
 
 
@@ -194,7 +216,11 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 
 @elementwise(numpy=np.fmin, numbers=0)
 def fmin(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """The smaller operand, the other one if one is NaN. Ties give the gradient to the first."""
+    """The smaller operand, the other one if one is NaN. Ties give the gradient to the first.
+
+    >>> fmin(tensor([1.0, float("nan")]), tensor([2.0, 3.0]))
+    tensor([1., 3.])
+    """
     return lhs if lhs <= rhs or rhs != rhs else rhs
 
 
@@ -209,6 +235,9 @@ def fmod(lhs: Scalar, rhs: Scalar) -> Scalar:
     """lhs - rhs * trunc(lhs / rhs), exact, with the sign of lhs; integers modulo 0 give 0.
 
     PyTorch raises for an integer modulo 0.
+
+    >>> fmod(tensor([7, -7]), 3)
+    tensor([ 1, -1])
     """
     return scalar_math.truncated_remainder(lhs, rhs)
 
@@ -220,7 +249,11 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
 
 @elementwise(numpy=np.copysign, dtypes=dt.FLOATS)
 def copysign(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """The size of lhs with the sign of rhs, of -0.0 too. The gradient at lhs = 0 is 0."""
+    """The size of lhs with the sign of rhs, of -0.0 too. The gradient at lhs = 0 is 0.
+
+    >>> copysign(tensor([1.0, -2.0]), tensor([-0.0, 3.0]))
+    tensor([-1.,  2.])
+    """
     return scalar_math.copysign(lhs, rhs)
 
 
@@ -261,7 +294,11 @@ def _heaviside(x: Any, values: Any) -> Any:
 
 @elementwise(numpy=_heaviside, numbers=0)
 def heaviside(input: Scalar, values: Scalar) -> Scalar:
-    """0 where input < 0 or is NaN, `values` where it is 0, 1 where it is above."""
+    """0 where input < 0 or is NaN, `values` where it is 0, 1 where it is above.
+
+    >>> heaviside(tensor([-1.0, 0.0, 2.0]), tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     return values if input == 0 else scalar_math.truth(input > 0, values)
 
 
@@ -272,29 +309,49 @@ def _(g: Node, y: Node, x: Node, values: Node) -> Pair:
 
 @elementwise(numpy=np.bitwise_and, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_and(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """Bits that both operands have; on bool the logical and."""
+    """Bits that both operands have; on bool the logical and.
+
+    >>> bitwise_and(tensor([6, 7]), 3)
+    tensor([2, 3])
+    """
     return lhs & rhs
 
 
 @elementwise(numpy=np.bitwise_or, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_or(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """Bits that one of the operands has; on bool the logical or."""
+    """Bits that one of the operands has; on bool the logical or.
+
+    >>> bitwise_or(tensor([4, 6]), 3)
+    tensor([7, 7])
+    """
     return lhs | rhs
 
 
 @elementwise(numpy=np.bitwise_xor, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False, numbers=2)
 def bitwise_xor(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """Bits that just one of the operands has; on bool the exclusive or."""
+    """Bits that just one of the operands has; on bool the exclusive or.
+
+    >>> bitwise_xor(tensor([6, 7]), 3)
+    tensor([5, 4])
+    """
     return lhs ^ rhs
 
 
 @elementwise(numpy=np.left_shift, dtypes=dt.INTEGERS, differentiable=False, numbers=2)
 def bitwise_left_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits."""
+    """lhs * 2**rhs, wrapping; 0 where rhs is negative or not below the number of bits.
+
+    >>> bitwise_left_shift(tensor([1, 3]), tensor([2, 64]))
+    tensor([4, 0])
+    """
     return scalar_math.left_shift(lhs, rhs)
 
 
 @elementwise(numpy=np.right_shift, dtypes=dt.INTEGERS, differentiable=False, numbers=2)
 def bitwise_right_shift(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits."""
+    """floor(lhs / 2**rhs); the sign alone where rhs is negative or not below the bits.
+
+    >>> bitwise_right_shift(tensor([-5, -5]), tensor([1, 64]))
+    tensor([-3, -1])
+    """
     return scalar_math.right_shift(lhs, rhs)

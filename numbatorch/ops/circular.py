@@ -27,7 +27,11 @@ _RADIAN = 180 / math.pi
 
 @elementwise(numpy=in_float64(np.arctan), dtypes=FLOATS, aliases=("arctan",))
 def atan(x: Scalar) -> Scalar:
-    """The angle between -pi/2 and pi/2 whose tangent is x."""
+    """The angle between -pi/2 and pi/2 whose tangent is x.
+
+    >>> atan(tensor([1.0, float("inf")]))
+    tensor([0.7854, 1.5708])
+    """
     return m.atan(x)
 
 
@@ -38,7 +42,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.arcsin), dtypes=FLOATS, domain=(-0.95, 0.95), aliases=("arcsin",))
 def asin(x: Scalar) -> Scalar:
-    """The angle between -pi/2 and pi/2 whose sine is x; NaN for |x| > 1."""
+    """The angle between -pi/2 and pi/2 whose sine is x; NaN for |x| > 1.
+
+    >>> asin(tensor([1.0, 2.0]))
+    tensor([1.5708,    nan])
+    """
     return m.asin(x)
 
 
@@ -49,7 +57,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.arccos), dtypes=FLOATS, domain=(-0.95, 0.95), aliases=("arccos",))
 def acos(x: Scalar) -> Scalar:
-    """The angle between 0 and pi whose cosine is x; NaN for |x| > 1."""
+    """The angle between 0 and pi whose cosine is x; NaN for |x| > 1.
+
+    >>> acos(tensor([-1.0, 2.0]))
+    tensor([3.1416,    nan])
+    """
     return m.acos(x)
 
 
@@ -67,7 +79,11 @@ def _slope(x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.sinh), dtypes=FLOATS)
 def sinh(x: Scalar) -> Scalar:
-    """(e**x - e**-x) / 2."""
+    """(e**x - e**-x) / 2.
+
+    >>> sinh(tensor([-1.0, 1.0]))
+    tensor([-1.1752,  1.1752])
+    """
     return m.sinh(x)
 
 
@@ -78,7 +94,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.cosh), dtypes=FLOATS)
 def cosh(x: Scalar) -> Scalar:
-    """(e**x + e**-x) / 2."""
+    """(e**x + e**-x) / 2.
+
+    >>> cosh(tensor([-1.0, 1.0]))
+    tensor([1.5431, 1.5431])
+    """
     return m.cosh(x)
 
 
@@ -89,7 +109,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.arcsinh), dtypes=FLOATS, aliases=("arcsinh",))
 def asinh(x: Scalar) -> Scalar:
-    """log(x + sqrt(x**2 + 1))."""
+    """log(x + sqrt(x**2 + 1)), without overflow or cancellation.
+
+    >>> asinh(tensor([-1e30, 1.0]))
+    tensor([-69.7707,   0.8814])
+    """
     return m.asinh(x)
 
 
@@ -100,7 +124,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.arccosh), dtypes=FLOATS, domain=(1.1, 9.0), aliases=("arccosh",))
 def acosh(x: Scalar) -> Scalar:
-    """log(x + sqrt(x**2 - 1)); NaN for x < 1."""
+    """log(x + sqrt(x**2 - 1)), without overflow; NaN for x < 1.
+
+    >>> acosh(tensor([1.0, 1e30, 0.5]))
+    tensor([ 0.0000, 69.7707,     nan])
+    """
     return m.acosh(x)
 
 
@@ -115,7 +143,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=in_float64(np.arctanh), dtypes=FLOATS, domain=(-0.95, 0.95), aliases=("arctanh",)
 )
 def atanh(x: Scalar) -> Scalar:
-    """log((1 + x) / (1 - x)) / 2; NaN for |x| > 1."""
+    """log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond.
+
+    >>> atanh(tensor([0.5, 1.0, 2.0]))
+    tensor([0.5493,    inf,    nan])
+    """
     return m.atanh(x)
 
 
@@ -129,6 +161,9 @@ def atan2(y: Scalar, x: Scalar) -> Scalar:
     """The angle of the point (other, input) to the first axis, from -pi to pi.
 
     The gradient at (0, 0) is 0.
+
+    >>> atan2(tensor([1.0, 0.0]), tensor([0.0, -1.0]))
+    tensor([1.5708, 3.1416])
     """
     return scalar_arc.atan2(y, x)
 
@@ -143,7 +178,11 @@ def _(g: Node, out: Node, y: Node, x: Node) -> Pair:
 
 @elementwise(numpy=in_float64(np.hypot), dtypes=dt.FLOATS, numbers=0)
 def hypot(x: Scalar, y: Scalar) -> Scalar:
-    """sqrt(input**2 + other**2), without overflow on the way. The gradient at (0, 0) is 0."""
+    """sqrt(input**2 + other**2), without overflow on the way. The gradient at (0, 0) is 0.
+
+    >>> hypot(tensor([3.0, 3e30]), tensor([4.0, 4e30]))
+    tensor([5.0000e+00, 5.0000e+30])
+    """
     return scalar_complex.hypot(x, y)
 
 
@@ -161,7 +200,11 @@ def _sinc(x: Any) -> Any:
 
 @elementwise(numpy=in_float64(_sinc), dtypes=FLOATS, places=(*EVERYWHERE, "special"))
 def sinc(x: Scalar) -> Scalar:
-    """sin(pi * x) / (pi * x), 1 at 0."""
+    """sin(pi * x) / (pi * x), 1 at 0.
+
+    >>> sinc(tensor([0.0, 0.5]))
+    tensor([1.0000, 0.6366])
+    """
     return m.sinc(x)
 
 
@@ -187,7 +230,11 @@ _SINC_SERIES = tuple(
 
 @elementwise(numpy=np.deg2rad, dtypes=dt.FLOATS)
 def deg2rad(x: Scalar) -> Scalar:
-    """Degrees as radians: x * pi / 180."""
+    """Degrees as radians: x * pi / 180.
+
+    >>> deg2rad(tensor([180.0]))
+    tensor([3.1416])
+    """
     return x * _DEGREE
 
 
@@ -198,7 +245,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=np.rad2deg, dtypes=dt.FLOATS)
 def rad2deg(x: Scalar) -> Scalar:
-    """Radians as degrees: x * 180 / pi."""
+    """Radians as degrees: x * 180 / pi.
+
+    >>> rad2deg(tensor([3.14159265]))
+    tensor([180.])
+    """
     return x * _RADIAN
 
 

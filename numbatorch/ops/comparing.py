@@ -146,6 +146,9 @@ def isclose(
     Raises:
         DTypeError: the tensors are of different dtypes.
         ValueError: a tolerance is negative.
+
+    >>> isclose(tensor([1.0, 1.0]), tensor([1.000001, 1.1]))
+    tensor([ True, False])
     """
     if input.dtype is not other.dtype:
         rows = (f"input {describe(input)}", f"other {describe(other)}")

@@ -68,13 +68,24 @@ def complex(real: Node, imag: Node) -> Node:
 
 @public("nt")
 def polar(abs: Node, angle: Node) -> Node:
-    """abs * (cos(angle) + i * sin(angle))."""
+    """abs * (cos(angle) + i * sin(angle)).
+
+    Raises:
+        DTypeError: the two are not both float32 or both float64.
+
+    >>> polar(tensor([2.0]), tensor([1.0]))
+    tensor([1.0806+1.6829j])
+    """
     return complex(abs * cos.apply(angle), abs * sin.apply(angle))
 
 
 @public("nt")
 def real(input: Node) -> Node:
-    """The real part, as a view; real numbers as they are."""
+    """The real part, as a view; real numbers as they are.
+
+    >>> real(tensor([1 + 2j, 3]))
+    tensor([1., 3.])
+    """
     return component.apply(input, index=0) if input.dtype.is_complex else input
 
 
@@ -84,6 +95,9 @@ def imag(input: Node) -> Node:
 
     Raises:
         DTypeError: `input` is real.
+
+    >>> imag(tensor([1 + 2j, 3]))
+    tensor([2., 0.])
     """
     if not input.dtype.is_complex:
         raise DTypeError(message("imag", f"{describe(input)} has no imaginary part"))
@@ -102,13 +116,21 @@ def conj(input: Node) -> Node:
 
 @public()
 def sgn(input: Node) -> Node:
-    """input / |input|, and 0 at 0; of real numbers the sign."""
+    """input / |input|, and 0 at 0; of real numbers the sign.
+
+    >>> sgn(tensor([3 + 4j, 0]))
+    tensor([0.6000+0.8000j, 0.0000+0.0000j])
+    """
     return sgn_.apply(input) if input.dtype.is_complex else sign.apply(input)
 
 
 @public()
 def is_complex(input: Node) -> bool:
-    """Whether the elements are complex numbers."""
+    """Whether the elements are complex numbers.
+
+    >>> is_complex(tensor([1j])), is_complex(tensor([1.0]))
+    (True, False)
+    """
     return input.dtype.is_complex
 
 
@@ -136,6 +158,9 @@ def view_as_complex(input: Node) -> Node:
     Raises:
         ShapeError: the last dimension is not of size 2.
         DTypeError: another dtype.
+
+    >>> view_as_complex(tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1.+2.j, 3.+4.j])
     """
     if not input.shape or input.shape[-1] != 2:
         problem = f"the last dimension of {describe(input)} is not a real and an imaginary part"

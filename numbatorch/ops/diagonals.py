@@ -99,19 +99,37 @@ def diag_embed(input: Node, offset: int = 0, dim1: int = -2, dim2: int = -1) -> 
 
 @public(remembered=True)
 def diagflat(input: Node, offset: int = 0) -> Node:
-    """The matrix with all elements, in row-major order, as a diagonal."""
+    """The matrix with all elements, in row-major order, as a diagonal.
+
+    >>> diagflat(tensor([[1], [2]])).tolist()
+    [[1, 0], [0, 2]]
+    """
     return diag_embed(views.reshape.apply(input, shape=(numel(input.shape),)), offset)
 
 
 @public(remembered=True)
 def tril(input: Node, diagonal: int = 0) -> Node:
-    """Zeros above a diagonal of the last two dimensions, counted upwards from the main one."""
+    """Zeros above a diagonal of the last two dimensions, counted upwards from the main one.
+
+    Args:
+        input: (..., M, N).
+
+    >>> tril(nt.ones(2, 3)).tolist()
+    [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+    """
     return compare.where.apply(below("tril", input, diagonal), input, _zero(input))
 
 
 @public(remembered=True)
 def triu(input: Node, diagonal: int = 0) -> Node:
-    """Zeros below a diagonal of the last two dimensions, counted upwards from the main one."""
+    """Zeros below a diagonal of the last two dimensions, counted upwards from the main one.
+
+    Args:
+        input: (..., M, N).
+
+    >>> triu(nt.ones(2, 3), diagonal=1).tolist()
+    [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
+    """
     return compare.where.apply(below("triu", input, diagonal - 1), _zero(input), input)
 
 

@@ -150,7 +150,11 @@ def _narrow(areas: Node, y: Node, x: Node | None) -> dt.DType:
 
 @public("nt", remembered=True)
 def trapz(y: Node, x: Node | None = None, *, dx: Number | None = None, dim: int = -1) -> Node:
-    """As `trapezoid`."""
+    """As `trapezoid`.
+
+    >>> trapz(tensor([1.0, 3.0]), dx=2.0)
+    tensor(4.)
+    """
     found: Node = trapezoid(y, x, dx=dx, dim=dim)
     return found
 

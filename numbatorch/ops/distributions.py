@@ -325,6 +325,9 @@ def gamma(concentration: Node, rate: Node | float = 1.0, *, generator: Any = Non
     """From gamma distributions of mean concentration / rate, as torch.distributions.Gamma.
 
     A gradient flows to `rate` only. NaN where the concentration is not above 0.
+
+    >>> bool((gamma(nt.ones(3), 2.0) > 0).all())
+    True
     """
     _float("gamma", concentration=concentration)
     if not isinstance(rate, Node):
@@ -335,7 +338,12 @@ def gamma(concentration: Node, rate: Node | float = 1.0, *, generator: Any = Non
 
 @public("nt")
 def beta(concentration1: Node, concentration0: Node, *, generator: Any = None) -> Node:
-    """From beta distributions: x / (x + y) of two of gamma distributions of these shapes."""
+    """From beta distributions in [0, 1]: x / (x + y) of two of gamma distributions of these shapes.
+
+    >>> draw = beta(nt.ones(3), nt.ones(3))
+    >>> bool(((draw >= 0) & (draw <= 1)).all())
+    True
+    """
     _float("beta", concentration1=concentration1, concentration0=concentration0)
     pair = _together("beta", concentration1, concentration0)
     kind = pair[0].dtype

@@ -177,23 +177,39 @@ def feature_alpha_dropout(
 
 @public("nt")
 def dropout_(input: Node, p: float, train: bool) -> Node:
-    """As nn.functional.dropout."""
+    """As nn.functional.dropout, whose `training` is `train` here and has to be given.
+
+    >>> nt.dropout(tensor([1.0, 2.0]), 0.5, train=False)
+    tensor([1., 2.])
+    """
     return _scaled("dropout", input, p, train, input.shape)
 
 
 @public("nt")
 def alpha_dropout_(input: Node, p: float, train: bool) -> Node:
-    """As nn.functional.alpha_dropout."""
+    """As nn.functional.alpha_dropout, whose `training` is `train` here.
+
+    >>> nt.alpha_dropout(tensor([1.0, 2.0]), 0.5, train=False)
+    tensor([1., 2.])
+    """
     return _alpha("alpha_dropout", input, p, train)
 
 
 @public("nt")
 def feature_dropout_(input: Node, p: float, train: bool) -> Node:
-    """As nn.functional.dropout2d."""
+    """As nn.functional.dropout2d, of (N, C, ...): whole channels are 0 with probability p.
+
+    >>> nt.feature_dropout(nt.ones(1, 2, 2), 1.0, train=True).sum()
+    tensor(0.)
+    """
     return _scaled("feature_dropout", input, p, train, _by_channel("feature_dropout", input))
 
 
 @public("nt")
 def feature_alpha_dropout_(input: Node, p: float, train: bool) -> Node:
-    """As nn.functional.feature_alpha_dropout."""
+    """As nn.functional.feature_alpha_dropout, whose `training` is `train` here.
+
+    >>> nt.feature_alpha_dropout(tensor([[1.0, 2.0]]), 0.5, train=False)
+    tensor([[1., 2.]])
+    """
     return _alpha("feature_alpha_dropout", input, p, train, True)

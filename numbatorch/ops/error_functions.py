@@ -24,7 +24,11 @@ _SQRT_HALF = math.sqrt(0.5)
     places=(*EVERYWHERE, "special"),
 )
 def erfc(x: Scalar) -> Scalar:
-    """1 - erf(x), to the last digits of its tail."""
+    """1 - erf(x), to the last digits of its tail.
+
+    >>> erfc(tensor([0.0, 9.0]))
+    tensor([1.0000e+00, 4.1370e-37])
+    """
     return m.erfc(x)
 
 
@@ -40,7 +44,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.special.erfcx",
 )
 def erfcx(x: Scalar) -> Scalar:
-    """e**(x**2) * erfc(x)."""
+    """e**(x**2) * erfc(x), where the one overflows and the other is 0.
+
+    >>> erfcx(tensor([0.0, 100.0]))
+    tensor([1.0000, 0.0056])
+    """
     return m.erfcx(x)
 
 
@@ -57,7 +65,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     source="https://doi.org/10.2307/2347330",
 )
 def erfinv(x: Scalar) -> Scalar:
-    """y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
+    """y with erf(y) = x; infinite at -1 and 1, NaN beyond.
+
+    >>> erfinv(tensor([0.0, 0.5, 1.0, 2.0]))
+    tensor([0.0000, 0.4769,    inf,    nan])
+    """
     return m.erfinv(x)
 
 
@@ -75,7 +87,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     source="https://doi.org/10.2307/2347330",
 )
 def ndtri(x: Scalar) -> Scalar:
-    """y with Phi(y) = x, the inverse of `ndtr`; infinite at 0 and 1, NaN beyond."""
+    """y with Phi(y) = x, the inverse of `ndtr`; infinite at 0 and 1, NaN beyond.
+
+    >>> ndtri(tensor([0.5, 0.975, 1.0]))
+    tensor([0.0000, 1.9600,    inf])
+    """
     return m.ndtri(x)
 
 
@@ -91,7 +107,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     peer="torch.special.log_ndtr",
 )
 def log_ndtr(x: Scalar) -> Scalar:
-    """log(Phi(x)), far below 0 too, where Phi(x) is too small for its type."""
+    """log(Phi(x)), far below 0 too, where Phi(x) is too small for its type.
+
+    >>> log_ndtr(tensor([0.0, -100.0]))
+    tensor([-6.9315e-01, -5.0055e+03])
+    """
     return m.log_ndtr(x)
 
 

@@ -35,7 +35,11 @@ def _gammaln(x: Array) -> Array:
     source="Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 6.1",
 )
 def lgamma(x: Scalar) -> Scalar:
-    """log(|gamma(x)|), within 4 ulp, absolute near its roots below 0; inf at whole numbers <= 0."""
+    """log(|gamma(x)|), within 4 ulp, absolute near its roots below 0; inf at whole numbers <= 0.
+
+    >>> lgamma(tensor([0.5, 5.0, -1.0]))
+    tensor([0.5724, 3.1781,    inf])
+    """
     return m.lgamma(x)
 
 
@@ -52,7 +56,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     source="Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 6.3",
 )
 def digamma(x: Scalar) -> Scalar:
-    """The derivative of lgamma, within 4 ulp, absolute near its roots; NaN at whole numbers < 0."""
+    """The derivative of lgamma, within 4 ulp, absolute near its roots; NaN at whole numbers < 0.
+
+    >>> digamma(tensor([1.0, 0.5, -1.0]))
+    tensor([-0.5772, -1.9635,     nan])
+    """
     return m.digamma(x)
 
 
@@ -94,6 +102,9 @@ def zeta(s: Array, q: Array) -> Array:
     """The sum of 1 / (other + k)**input over k = 0, 1, 2, ...: Hurwitz's zeta function.
 
     Computed on the host by SciPy. The gradient by `input`, which PyTorch lacks, is a difference.
+
+    >>> nt.special.zeta(tensor([2.0]), 1.0)
+    tensor([1.6449])
     """
     return scipy("special").zeta(s, q)
 
@@ -158,6 +169,9 @@ def mvlgamma(input: Node, p: int) -> Node:
 
     Raises:
         ValueError: p is below 1.
+
+    >>> mvlgamma(tensor([2.0, 3.0]), 2)
+    tensor([0.4516, 1.5502])
     """
     if p < 1:
         raise ValueError(message("mvlgamma", f"p is {p}, below 1"))
@@ -172,6 +186,9 @@ def igamma(a: Array, x: Array) -> Array:
     """The regularized lower incomplete gamma function: how likely a gamma variable is below x.
 
     Computed on the host by SciPy. The gradient by `input`, which PyTorch lacks, is a difference.
+
+    >>> nt.igamma(tensor([1.0]), tensor([2.0]))
+    tensor([0.8647])
     """
     return scipy("special").gammainc(a, x)
 
@@ -187,6 +204,9 @@ def igammac(a: Array, x: Array) -> Array:
     """1 - igamma(input, other), to the last digits of its tail.
 
     Computed on the host by SciPy. The gradient by `input`, which PyTorch lacks, is a difference.
+
+    >>> nt.igammac(tensor([1.0]), tensor([2.0]))
+    tensor([0.1353])
     """
     return scipy("special").gammaincc(a, x)
 

@@ -30,7 +30,11 @@ _LN10 = math.log(10)
     numpy=in_float64(np.exp2), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), places=SPECIAL
 )
 def exp2(x: Scalar) -> Scalar:
-    """2**x."""
+    """2**x.
+
+    >>> exp2(tensor([3, -1]))
+    tensor([8.0000, 0.5000])
+    """
     return scalar_complex_arc.exp2(x)
 
 
@@ -41,7 +45,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.log10), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log10(x: Scalar) -> Scalar:
-    """The logarithm to base 10; -inf at 0, NaN below."""
+    """The logarithm to base 10; -inf at 0, NaN below.
+
+    >>> log10(tensor([1000.0, 0.0]))
+    tensor([3., -inf])
+    """
     return scalar_complex_arc.log10(x)
 
 
@@ -60,7 +68,11 @@ def _logaddexp(x: Array, y: Array) -> Array:
 
 @elementwise(numpy=in_float64(_logaddexp), dtypes=dt.FLOATS + dt.COMPLEX, numbers=0)
 def logaddexp(x: Scalar, y: Scalar) -> Scalar:
-    """log(e**input + e**other), without overflow."""
+    """log(e**input + e**other), without overflow.
+
+    >>> logaddexp(tensor([1000.0]), tensor([1000.0]))
+    tensor([1000.6932])
+    """
     return scalar_complex_arc.logaddexp(x, y)
 
 
@@ -73,7 +85,11 @@ def _(g: Node, out: Node, x: Node, y: Node) -> Pair:
 
 @elementwise(numpy=in_float64(np.logaddexp2), dtypes=dt.FLOATS, numbers=0)
 def logaddexp2(x: Scalar, y: Scalar) -> Scalar:
-    """log2(2**input + 2**other), without overflow."""
+    """log2(2**input + 2**other), without overflow.
+
+    >>> logaddexp2(tensor([1000.0]), tensor([1000.0]))
+    tensor([1001.])
+    """
     return m.logaddexp2(x, y)
 
 
@@ -92,7 +108,11 @@ def _(g: Node, out: Node, x: Node, y: Node) -> Pair:
     numbers=2,
 )
 def xlogy(x: Scalar, y: Scalar) -> Scalar:
-    """input * log(other); 0 where input is 0, unless other is NaN."""
+    """input * log(other); 0 where input is 0, unless other is NaN.
+
+    >>> xlogy(tensor([0.0, 2.0]), tensor([0.0, 2.0]))
+    tensor([0.0000, 1.3863])
+    """
     return 0 if x == 0 and y == y else x * m.log(y)
 
 
@@ -112,7 +132,11 @@ def _(g: Node, out: Node, x: Node, y: Node) -> Pair:
     numbers=2,
 )
 def xlog1py(x: Scalar, y: Scalar) -> Scalar:
-    """input * log(1 + other); 0 where input is 0, unless other is NaN."""
+    """input * log(1 + other); 0 where input is 0, unless other is NaN.
+
+    >>> xlog1py(tensor([0.0, 2.0]), tensor([-1.0, 1.0]))
+    tensor([0.0000, 1.3863])
+    """
     return 0 if x == 0 and y == y else x * m.log1p(y)
 
 
@@ -164,7 +188,11 @@ def logit(input: Node, eps: float | None = None) -> Node:
     peer="torch.special.entr",
 )
 def entr(x: Scalar) -> Scalar:
-    """-x * log(x): the share of x in an entropy; 0 at 0, -inf below."""
+    """-x * log(x): the share of x in an entropy; 0 at 0, -inf below.
+
+    >>> entr(tensor([0.5, 0.0, -1.0]))
+    tensor([0.3466, 0.0000,   -inf])
+    """
     return -math.inf if x < 0 else (0 if x == 0 else -(x * m.log(x)))
 
 

@@ -25,7 +25,14 @@ Number = int | float
 
 @public("nn.functional")
 def relu(input: Node, inplace: bool = False) -> Node:
-    """max(input, 0); NaN for NaN. The gradient at 0 is 0."""
+    """max(input, 0); NaN for NaN. The gradient at 0 is 0.
+
+    >>> x = tensor([-1.0, 2.0])
+    >>> relu(x, inplace=True) is x
+    True
+    >>> x
+    tensor([0., 2.])
+    """
     return activation.relu_.apply(input)
 
 
@@ -34,13 +41,20 @@ def silu(input: Node, inplace: bool = False) -> Node:
     """input * sigmoid(input).
 
     Source: https://arxiv.org/abs/1702.03118
+
+    >>> silu(tensor([-1.0, 1.0]))
+    tensor([-0.2689,  0.7311])
     """
     return activation.silu_.apply(input)
 
 
 @public("nn.functional")
 def leaky_relu(input: Node, negative_slope: float = 0.01, inplace: bool = False) -> Node:
-    """input where it is above 0, negative_slope * input elsewhere."""
+    """input where it is above 0, negative_slope * input elsewhere.
+
+    >>> leaky_relu(tensor([-1.0, 2.0]))
+    tensor([-0.0100,  2.0000])
+    """
     return activation.leaky_relu_.apply(input, negative_slope=negative_slope)
 
 
@@ -60,7 +74,12 @@ def elu(input: Node, alpha: float = 1.0, inplace: bool = False) -> Node:
 def celu(input: Node, alpha: float = 1.0, inplace: bool = False) -> Node:
     """input where it is above 0, alpha * (exp(input / alpha) - 1) elsewhere.
 
+    Raises:
+        ValueError: alpha is 0.
     Source: https://arxiv.org/abs/1704.07483
+
+    >>> celu(tensor([-1.0, 2.0]), alpha=2.0)
+    tensor([-0.7869,  2.0000])
     """
     if alpha == 0:
         raise ValueError(message("celu", "alpha is 0, by which the input is divided"))
@@ -72,6 +91,9 @@ def selu(input: Node, inplace: bool = False) -> Node:
     """1.0507 * input where that is above 0, 1.0507 * 1.6733 * (exp(input) - 1) elsewhere.
 
     Source: https://arxiv.org/abs/1706.02515
+
+    >>> selu(tensor([-1.0, 2.0]))
+    tensor([-1.1113,  2.1014])
     """
     return activation.selu_.apply(input)
 
@@ -81,13 +103,20 @@ def mish(input: Node, inplace: bool = False) -> Node:
     """input * tanh(log(1 + exp(input))).
 
     Source: https://arxiv.org/abs/1908.08681
+
+    >>> mish(tensor([-1.0, 100.0]))
+    tensor([ -0.3034, 100.0000])
     """
     return activation.mish_.apply(input)
 
 
 @public("nn.functional")
 def hardsigmoid(input: Node, inplace: bool = False) -> Node:
-    """input / 6 + 1 / 2 within [0, 1]. The gradient at -3 and 3 is 0."""
+    """input / 6 + 1 / 2 within [0, 1]. The gradient at -3 and 3 is 0.
+
+    >>> hardsigmoid(tensor([-3.0, 0.0, 6.0]))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     return activation.hardsigmoid_.apply(input)
 
 
@@ -96,6 +125,9 @@ def hardswish(input: Node, inplace: bool = False) -> Node:
     """input * (input / 6 + 1 / 2), the factor within [0, 1].
 
     Source: https://arxiv.org/abs/1905.02244
+
+    >>> hardswish(tensor([-3.0, 1.0, 4.0]))
+    tensor([-0.0000, 0.6667, 4.0000])
     """
     return activation.hardswish_.apply(input)
 
@@ -137,6 +169,9 @@ def rrelu(
     Args:
         training: whether each element has a random slope; else all have the one in the middle.
     Source: https://arxiv.org/abs/1505.00853
+
+    >>> rrelu(tensor([-1.0, 2.0]), 0.0, 0.5)
+    tensor([-0.2500,  2.0000])
     """
     return rrelu_(input, lower, upper, training)
 
@@ -147,6 +182,9 @@ def rrelu_(input: Node, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
 
     Raises:
         ValueError: lower is above upper.
+
+    >>> nt.rrelu(tensor([-1.0, 2.0]), 0.0, 0.5)
+    tensor([-0.2500,  2.0000])
     """
     if lower > upper:
         raise ValueError(message("rrelu", f"lower {lower} is above upper {upper}"))
@@ -159,13 +197,24 @@ def rrelu_(input: Node, lower: float = 1 / 8, upper: float = 1 / 3, training: bo
 
 @public("nn.functional")
 def relu6(input: Node, inplace: bool = False) -> Node:
-    """input within [0, 6]."""
+    """input within [0, 6].
+
+    >>> relu6(tensor([-1.0, 2.0, 9.0]))
+    tensor([0., 2., 6.])
+    """
     return hardtanh(input, 0, 6)
 
 
 @public("nn.functional")
 def softshrink(input: Node, lambd: float = 0.5) -> Node:
-    """input moved by lambd towards 0, which it does not pass."""
+    """input moved by lambd towards 0, which it does not pass.
+
+    Raises:
+        ValueError: lambd is negative.
+
+    >>> softshrink(tensor([-1.0, 0.25, 2.0]))
+    tensor([-0.5000,  0.0000,  1.5000])
+    """
     if lambd < 0:
         raise ValueError(message("softshrink", f"lambd is {lambd}, below 0"))
     return activation.softshrink_.apply(input, lambd=lambd)
@@ -173,7 +222,11 @@ def softshrink(input: Node, lambd: float = 0.5) -> Node:
 
 @public("nn.functional")
 def softsign(input: Node) -> Node:
-    """input / (1 + |input|)."""
+    """input / (1 + |input|).
+
+    >>> softsign(tensor([-1.0, 3.0]))
+    tensor([-0.5000,  0.7500])
+    """
     if input.dtype.is_complex:
         return input / (abs_.apply(input) + 1.0)
     return activation.softsign_.apply(input)
@@ -181,7 +234,11 @@ def softsign(input: Node) -> Node:
 
 @public("nn.functional")
 def tanhshrink(input: Node) -> Node:
-    """input - tanh(input), without cancellation near 0."""
+    """input - tanh(input), without cancellation near 0.
+
+    >>> tanhshrink(tensor([0.0, 1.0]))
+    tensor([0.0000, 0.2384])
+    """
     if input.dtype.is_complex:
         return input - tanh.apply(input)
     return activation.tanhshrink_.apply(input)
@@ -189,13 +246,21 @@ def tanhshrink(input: Node) -> Node:
 
 @public("nn.functional")
 def threshold(input: Node, threshold: Number, value: Number, inplace: bool = False) -> Node:
-    """`value` where input <= threshold, input elsewhere."""
+    """`value` where input <= threshold, input elsewhere.
+
+    >>> threshold(tensor([0.5, 1.0, 2.0]), 1.0, -9.0)
+    tensor([-9., -9.,  2.])
+    """
     return threshold_(input, threshold, value)
 
 
 @public("nt")
 def threshold_(input: Node, threshold: Number, value: Number) -> Node:
-    """`value` where input <= threshold, input elsewhere."""
+    """`value` where input <= threshold, input elsewhere.
+
+    >>> nt.threshold(tensor([0, 1, 2]), 1, -9)
+    tensor([-9, -9,  2])
+    """
     if input.dtype.kind in "iu":
         return where.apply(
             gt.apply(input, threshold), input, fitting("threshold", value, input.dtype)
@@ -210,7 +275,13 @@ def prelu(input: Node, weight: Node) -> Node:
     Args:
         input: (N, C, ...).
         weight: one number, or (C,).
+    Raises:
+        DTypeError: the two are of different dtypes.
+        ShapeError: the weight has another shape.
     Source: https://arxiv.org/abs/1502.01852
+
+    >>> prelu(tensor([[-1.0, -1.0]]), tensor([0.25, 0.5]))
+    tensor([[-0.2500, -0.5000]])
     """
     if weight.dtype is not input.dtype:
         rows = (f"input {describe(input)}", f"weight {describe(weight)}")
@@ -272,6 +343,9 @@ def softplus(input: Node, beta: float = 1.0, threshold: float = 20.0) -> Node:
     Args:
         threshold: PyTorch gives `input` itself where beta * input is above it, as we do unless it
             is 20: there both are the same within 1e-9 of it, without overflow.
+
+    >>> softplus(tensor([0.0, 100.0]))
+    tensor([  0.6931, 100.0000])
     """
     soft = activation.softplus_
     out = soft.apply(input) if beta == 1 else soft.apply(input * beta) / beta

@@ -47,7 +47,11 @@ erfc_reference = np.vectorize(math.erfc, otypes=[np.float64])
 
 @elementwise(numpy=np.negative, dtypes=dt.NUMBERS + dt.COMPLEX, aliases=("negative",))
 def neg(x: Scalar) -> Scalar:
-    """-x; unsigned integers wrap."""
+    """-x; unsigned integers wrap.
+
+    >>> neg(tensor([1, 255], dtype=nt.uint8))
+    tensor([255,   1], dtype=numbatorch.uint8)
+    """
     return -x
 
 
@@ -58,7 +62,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=np.abs, dtypes=dt.NUMBERS + dt.COMPLEX, result=part_of, aliases=("absolute",))
 def abs_(x: Scalar) -> Scalar:
-    """x without its sign; the length of a complex number. The gradient at 0 is 0."""
+    """x without its sign; the length of a complex number. The gradient at 0 is 0.
+
+    >>> abs(tensor([3 - 4j]))
+    tensor([5.])
+    """
     return abs(x)
 
 
@@ -69,13 +77,23 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=lambda x: x if x.dtype.kind == "b" else np.sign(x), dtypes=dt.PLAIN)
 def sign(x: Scalar) -> Scalar:
-    """1, 0 or -1 with the sign of x; NaN for NaN, and bool as it is. The gradient is 0."""
+    """1, 0 or -1 with the sign of x, and bool as it is. The gradient is 0.
+
+    Where we differ from PyTorch: NaN for NaN, which is 0 there.
+
+    >>> sign(tensor([-2.0, 0.0, float("nan")]))
+    tensor([-1.,  0., nan])
+    """
     return m.sign(x)
 
 
 @elementwise(numpy=np.square, dtypes=dt.NUMBERS + dt.COMPLEX, truths=dt.int64)
 def square(x: Scalar) -> Scalar:
-    """x * x; integers wrap, and bool becomes int64."""
+    """x * x; integers wrap, and bool becomes int64.
+
+    >>> square(tensor([True, False])).dtype
+    numbatorch.int64
+    """
     return x * x
 
 
@@ -86,19 +104,31 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=_whole(np.floor), dtypes=dt.NUMBERS)
 def floor(x: Scalar) -> Scalar:
-    """The largest whole number <= x. The gradient is 0."""
+    """The largest whole number <= x. The gradient is 0.
+
+    >>> floor(tensor([-1.5, 1.5]))
+    tensor([-2.,  1.])
+    """
     return m.floor(x)
 
 
 @elementwise(numpy=_whole(np.ceil), dtypes=dt.NUMBERS)
 def ceil(x: Scalar) -> Scalar:
-    """The smallest whole number >= x. The gradient is 0."""
+    """The smallest whole number >= x. The gradient is 0.
+
+    >>> ceil(tensor([-1.5, 1.5]))
+    tensor([-1.,  2.])
+    """
     return m.ceil(x)
 
 
 @elementwise(numpy=_whole(np.trunc), dtypes=dt.NUMBERS, aliases=("fix",))
 def trunc(x: Scalar) -> Scalar:
-    """x without its fraction. The gradient is 0."""
+    """x without its fraction. The gradient is 0.
+
+    >>> trunc(tensor([-1.5, 1.5]))
+    tensor([-1.,  1.])
+    """
     return m.trunc(x)
 
 
@@ -110,7 +140,11 @@ def round_(x: Scalar) -> Scalar:
 
 @elementwise(numpy=lambda x: x - np.trunc(x), dtypes=dt.FLOATS)
 def frac(x: Scalar) -> Scalar:
-    """x - trunc(x), with the sign of x. The gradient is 1."""
+    """x - trunc(x), with the sign of x. The gradient is 1.
+
+    >>> frac(tensor([-1.25, 1.25]))
+    tensor([-0.2500,  0.2500])
+    """
     return x - m.trunc(x)
 
 
@@ -129,13 +163,21 @@ for _op in (sign, floor, ceil, trunc, round_):
 
 @elementwise(numpy=np.invert, dtypes=dt.INTEGERS_AND_BOOL, differentiable=False)
 def bitwise_not(x: Scalar) -> Scalar:
-    """Every bit changed; on bool the logical not."""
+    """Every bit changed; on bool the logical not.
+
+    >>> bitwise_not(tensor([0, 5]))
+    tensor([-1, -6])
+    """
     return ~x
 
 
 @elementwise(numpy=in_float64(np.exp), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0))
 def exp(x: Scalar) -> Scalar:
-    """e**x."""
+    """e**x; integers are computed in the default dtype.
+
+    >>> exp(tensor([0, 1]))
+    tensor([1.0000, 2.7183])
+    """
     return m.exp(x)
 
 
@@ -153,7 +195,11 @@ def _expm1(x: Array) -> Array:
 
 @elementwise(numpy=in_float64(_expm1), dtypes=dt.FLOATS + dt.COMPLEX, places=SPECIAL)
 def expm1(x: Scalar) -> Scalar:
-    """e**x - 1, accurate near 0."""
+    """e**x - 1, accurate near 0.
+
+    >>> expm1(tensor([1e-10]))
+    tensor([1.0000e-10])
+    """
     return m.expm1(x)
 
 
@@ -164,7 +210,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.log), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log(x: Scalar) -> Scalar:
-    """The natural logarithm; -inf at 0, NaN below."""
+    """The natural logarithm; -inf at 0, NaN below.
+
+    >>> log(tensor([1.0, 0.0, -1.0]))
+    tensor([0., -inf, nan])
+    """
     return m.log(x)
 
 
@@ -177,7 +227,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=in_float64(np.log1p), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-0.9, 10.0), places=SPECIAL
 )
 def log1p(x: Scalar) -> Scalar:
-    """log(1 + x), accurate near 0."""
+    """log(1 + x), accurate near 0.
+
+    >>> log1p(tensor([1e-10]))
+    tensor([1.0000e-10])
+    """
     return m.log1p(x)
 
 
@@ -188,7 +242,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.log2), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def log2(x: Scalar) -> Scalar:
-    """The logarithm to base 2; -inf at 0, NaN below."""
+    """The logarithm to base 2; -inf at 0, NaN below.
+
+    >>> log2(tensor([8.0, 0.0]))
+    tensor([3., -inf])
+    """
     return m.log2(x)
 
 
@@ -199,7 +257,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=np.sqrt, dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def sqrt(x: Scalar) -> Scalar:
-    """The square root; NaN below 0. The gradient at 0 is infinite."""
+    """The square root; NaN below 0. The gradient at 0 is infinite.
+
+    >>> sqrt(tensor([4.0, -1.0]))
+    tensor([2., nan])
+    """
     return m.sqrt(x)
 
 
@@ -210,7 +272,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=lambda x: 1 / np.sqrt(x), dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.01, 100.0))
 def rsqrt(x: Scalar) -> Scalar:
-    """1 / sqrt(x); inf at 0, NaN below."""
+    """1 / sqrt(x); inf at 0, NaN below.
+
+    >>> rsqrt(tensor([4.0, 0.0]))
+    tensor([0.5000,    inf])
+    """
     return 1.0 / m.sqrt(x)
 
 
@@ -221,7 +287,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=lambda x: 1 / x, dtypes=dt.FLOATS + dt.COMPLEX, domain=(0.1, 10.0))
 def reciprocal(x: Scalar) -> Scalar:
-    """1 / x."""
+    """1 / x; infinite at 0, with its sign.
+
+    >>> reciprocal(tensor([4.0, -0.0]))
+    tensor([0.2500,   -inf])
+    """
     return 1.0 / x
 
 
@@ -234,7 +304,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=in_float64(np.sin), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8
 )
 def sin(x: Scalar) -> Scalar:
-    """The sine of x radians, for every finite x."""
+    """The sine of x radians, for every finite x.
+
+    >>> sin(tensor([0.0, 1e6]))
+    tensor([ 0.0000, -0.3500])
+    """
     return m.sin(x)
 
 
@@ -247,7 +321,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=in_float64(np.cos), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-20.0, 20.0), largest=1e8
 )
 def cos(x: Scalar) -> Scalar:
-    """The cosine of x radians, for every finite x."""
+    """The cosine of x radians, for every finite x.
+
+    >>> cos(tensor([0.0, 1e6]))
+    tensor([1.0000, 0.9368])
+    """
     return m.cos(x)
 
 
@@ -260,7 +338,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
     numpy=in_float64(np.tan), dtypes=dt.FLOATS + dt.COMPLEX, domain=(-1.2, 1.2), largest=1e8
 )
 def tan(x: Scalar) -> Scalar:
-    """The tangent of x radians, for every finite x."""
+    """The tangent of x radians, for every finite x.
+
+    >>> tan(tensor([0.0, 0.5]))
+    tensor([0.0000, 0.5463])
+    """
     return m.tan(x)
 
 
@@ -271,7 +353,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=in_float64(np.tanh), dtypes=dt.FLOATS + dt.COMPLEX, places=ACTIVATION)
 def tanh(x: Scalar) -> Scalar:
-    """(e**x - e**-x) / (e**x + e**-x)."""
+    """(e**x - e**-x) / (e**x + e**-x), without overflow.
+
+    >>> tanh(tensor([-100.0, 0.5]))
+    tensor([-1.0000,  0.4621])
+    """
     return m.tanh(x)
 
 
@@ -282,7 +368,11 @@ def _(g: Node, y: Node, x: Node) -> Node:
 
 @elementwise(numpy=_erf, dtypes=dt.FLOATS, places=SPECIAL)
 def erf(x: Scalar) -> Scalar:
-    """2 / sqrt(pi) times the integral of e**(-t**2) from 0 to x."""
+    """2 / sqrt(pi) times the integral of e**(-t**2) from 0 to x.
+
+    >>> erf(tensor([0.0, 0.5, 10.0]))
+    tensor([0.0000, 0.5205, 1.0000])
+    """
     return m.erf(x)
 
 
@@ -302,7 +392,11 @@ def _sigmoid(x: Array) -> Array:
     places=ACTIVATION,
 )
 def sigmoid(x: Scalar) -> Scalar:
-    """1 / (1 + e**-x)."""
+    """1 / (1 + e**-x), without overflow.
+
+    >>> sigmoid(tensor([-1000.0, 0.0, 1.0]))
+    tensor([0.0000, 0.5000, 0.7311])
+    """
     return m.sigmoid(x)
 
 
@@ -328,7 +422,11 @@ def expit(input: Node) -> Node:
     peer="torch.special.ndtr",
 )
 def ndtr(x: Scalar) -> Scalar:
-    """Phi(x): how likely a standard normal variable is below x."""
+    """Phi(x): how likely a standard normal variable is below x.
+
+    >>> ndtr(tensor([0.0, 1.96]))
+    tensor([0.5000, 0.9750])
+    """
     return m.normal_cdf(x)
 
 
