@@ -234,6 +234,11 @@ def attention(
         position: of the first query among the keys.
     Returns:
         (B, H, T, E), dtype of q.
+
+    >>> q = k = nt.zeros(1, 2, 3, 4)
+    >>> v = nt.arange(3.0).reshape(1, 1, 3, 1).expand(1, 2, 3, 1)
+    >>> attention(q, k, v, causal=True)[0, 0, :, 0]
+    tensor([0.0000, 0.5000, 1.0000])
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5

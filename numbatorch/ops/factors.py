@@ -289,6 +289,9 @@ def lu_factor_ex(A: Node, *, pivot: bool = True, check_errors: bool = False) -> 
 
     Args:
         check_errors: raise as `lu_factor` does.
+
+    >>> lu_factor_ex(tensor([[0.0, 0.0], [0.0, 1.0]])).info
+    tensor(1, dtype=numbatorch.int32)
     """
     _pivoting("linalg.lu_factor_ex", pivot)
     return LUFactorExResult(*lu_factor_.parts(A, check_errors=check_errors))
@@ -350,7 +353,15 @@ def unpacked(LU: Node, pivots: Node) -> tuple[Node, Node, Node]:
 def lu_unpack(
     LU_data: Node, LU_pivots: Node, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> LUResult:
-    """P, L and U of what `linalg.lu_factor` gives; empty ones for what is not asked for."""
+    """P, L and U of what `linalg.lu_factor` gives; empty ones for what is not asked for.
+
+    Returns:
+        P (..., M, M), L (..., M, K) and U (..., K, N), K the lesser of M and N: A = P L U.
+
+    >>> P, L, U = lu_unpack(*nt.linalg.lu_factor(tensor([[0.0, 2.0], [4.0, 0.0]])))
+    >>> (P @ L @ U).tolist()
+    [[0.0, 2.0], [4.0, 0.0]]
+    """
     check("lu_unpack", LU_data)
     check_pivots("lu_unpack", LU_data, LU_pivots)
     P, L, U = unpacked(LU_data, LU_pivots)
@@ -402,5 +413,11 @@ def _lu_solved(LU: Node, pivots: Node, B: Node, left: bool, conjugate: bool) -> 
 
 @public("nt", "Tensor")
 def lu_solve(b: Node, LU_data: Node, LU_pivots: Node) -> Node:
-    """X with A X = b, as `linalg.lu_solve`."""
+    """X (..., N, K) with A X = b, from what `linalg.lu_factor` gives; as `linalg.lu_solve`.
+
+    >>> LU, pivots = nt.linalg.lu_factor(tensor([[0.0, 2.0], [4.0, 0.0]]))
+    >>> lu_solve(tensor([[2.0], [4.0]]), LU, pivots)
+    tensor([[1.],
+            [1.]])
+    """
     return _lu_solved(LU_data, LU_pivots, b, True, False)

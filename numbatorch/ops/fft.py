@@ -212,7 +212,11 @@ def fftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """`fft` over several dimensions, all unless given, padded or cut to the sizes `s`."""
+    """`fft` over several dimensions, all unless given, padded or cut to the sizes `s`.
+
+    >>> fftn(nt.ones(2, 2), s=(2, 4), dim=(0, 1)).shape
+    (2, 4)
+    """
     return _whole("fft.fftn", input, s, dim, norm, inverse=False)
 
 
@@ -223,7 +227,11 @@ def ifftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `fftn`."""
+    """The inverse of `fftn`, which divides by the number of elements.
+
+    >>> ifftn(tensor([[4.0, 0.0], [0.0, 0.0]])).real.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
     return _whole("fft.ifftn", input, s, dim, norm, inverse=True)
 
 
@@ -234,7 +242,11 @@ def rfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """`fftn` of real numbers, half of it along the last of the dimensions."""
+    """`fftn` of real numbers, half of it, n // 2 + 1, along the last of the dimensions.
+
+    >>> rfftn(nt.ones(2, 2, 5)).shape
+    (2, 2, 3)
+    """
     return _to_half("fft.rfftn", input, s, dim, norm, mirrored=False)
 
 
@@ -245,7 +257,11 @@ def irfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `rfftn`."""
+    """The inverse of `rfftn`, of an even last size unless `s` gives it.
+
+    >>> irfftn(rfftn(nt.ones(2, 3))).shape
+    (2, 2)
+    """
     return _of_half("fft.irfftn", input, s, dim, norm, mirrored=False)
 
 
@@ -256,7 +272,11 @@ def hfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """`fftn` of a signal of which half is given along the last of the dimensions; real."""
+    """`fftn` of a signal of which half, n // 2 + 1, is given along the last dimension; real.
+
+    >>> hfftn(nt.ones(2, 3)).shape, hfftn(nt.ones(2, 3)).dtype
+    ((2, 4), numbatorch.float32)
+    """
     return _of_half("fft.hfftn", input, s, dim, norm, mirrored=True)
 
 
@@ -267,7 +287,11 @@ def ihfftn(
     dim: int | Sequence[int] | None = None,
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `hfftn`."""
+    """The inverse of `hfftn`.
+
+    >>> ihfftn(nt.ones(2, 4)).shape
+    (2, 3)
+    """
     return _to_half("fft.ihfftn", input, s, dim, norm, mirrored=True)
 
 
@@ -278,7 +302,11 @@ def fft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """`fftn` over the last two dimensions."""
+    """`fftn` over the last two dimensions.
+
+    >>> fft2(nt.ones(2, 2)).real.tolist()
+    [[4.0, 0.0], [0.0, 0.0]]
+    """
     return _whole("fft.fft2", input, s, dim, norm, inverse=False)
 
 
@@ -289,7 +317,11 @@ def ifft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `fft2`."""
+    """The inverse of `fft2`.
+
+    >>> ifft2(fft2(nt.ones(2, 2))).real.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
     return _whole("fft.ifft2", input, s, dim, norm, inverse=True)
 
 
@@ -300,7 +332,11 @@ def rfft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """`rfftn` over the last two dimensions."""
+    """`rfftn` over the last two dimensions.
+
+    >>> rfft2(nt.ones(2, 4)).shape
+    (2, 3)
+    """
     return _to_half("fft.rfft2", input, s, dim, norm, mirrored=False)
 
 
@@ -311,7 +347,11 @@ def irfft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `rfft2`."""
+    """The inverse of `rfft2`, of an even last size unless `s` gives it.
+
+    >>> irfft2(rfft2(nt.ones(2, 3)), s=(2, 3)).shape
+    (2, 3)
+    """
     return _of_half("fft.irfft2", input, s, dim, norm, mirrored=False)
 
 
@@ -322,7 +362,11 @@ def hfft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """`hfftn` over the last two dimensions."""
+    """`hfftn` over the last two dimensions.
+
+    >>> hfft2(nt.ones(2, 3)).shape
+    (2, 4)
+    """
     return _of_half("fft.hfft2", input, s, dim, norm, mirrored=True)
 
 
@@ -333,7 +377,11 @@ def ihfft2(
     dim: int | Sequence[int] = (-2, -1),
     norm: str | None = None,
 ) -> Node:
-    """The inverse of `hfft2`."""
+    """The inverse of `hfft2`.
+
+    >>> ihfft2(nt.ones(2, 4)).shape
+    (2, 3)
+    """
     return _to_half("fft.ihfft2", input, s, dim, norm, mirrored=True)
 
 
@@ -350,7 +398,11 @@ def fftshift(input: Node, dim: int | Sequence[int] | None = None) -> Node:
 
 @public("fft")
 def ifftshift(input: Node, dim: int | Sequence[int] | None = None) -> Node:
-    """The inverse of `fftshift`."""
+    """The inverse of `fftshift`.
+
+    >>> ifftshift(tensor([-1, 0, 1]))
+    tensor([ 0,  1, -1])
+    """
     return _shifted("fft.ifftshift", input, dim, back=True)
 
 

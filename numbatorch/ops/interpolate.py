@@ -292,7 +292,11 @@ def upsample(
     ] = "nearest",
     align_corners: bool | None = None,
 ) -> Node:
-    """As `interpolate`."""
+    """As `interpolate`.
+
+    >>> upsample(tensor([[[1.0, 3.0]]]), size=4, mode="linear")
+    tensor([[[1.0000, 1.5000, 2.5000, 3.0000]]])
+    """
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
@@ -302,7 +306,11 @@ def upsample_nearest(
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
 ) -> Node:
-    """As `interpolate` with mode nearest."""
+    """As `interpolate` with mode nearest.
+
+    >>> upsample_nearest(tensor([[[1.0, 3.0]]]), scale_factor=2)
+    tensor([[[1., 1., 3., 3.]]])
+    """
     return interpolate(input, size, scale_factor)
 
 
@@ -312,5 +320,12 @@ def upsample_bilinear(
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
 ) -> Node:
-    """As `interpolate` with mode bilinear and align_corners."""
+    """As `interpolate` with mode bilinear and align_corners.
+
+    Args:
+        input: (N, C, H, W).
+
+    >>> upsample_bilinear(nt.arange(4.0).reshape(1, 1, 2, 2), size=3)[0, 0].tolist()
+    [[0.0, 0.5, 1.0], [1.0, 1.5, 2.0], [2.0, 2.5, 3.0]]
+    """
     return interpolate(input, size, scale_factor, "bilinear", True)

@@ -51,7 +51,14 @@ def cat(tensors: Sequence[Node], dim: int = 0) -> Node:
 
 @public("nt", remembered=True)
 def stack(tensors: Sequence[Node], dim: int = 0) -> Node:
-    """Join along a new dimension; all shapes must agree."""
+    """Join along a new dimension; all shapes must agree.
+
+    Raises:
+        ShapeError: the shapes differ, or there are no tensors.
+
+    >>> stack([tensor([1, 2]), tensor([3, 4])], dim=1).tolist()
+    [[1, 3], [2, 4]]
+    """
     _require_tensors("stack", tensors)
     shapes = {node.shape for node in tensors}
     if len(shapes) > 1:
@@ -79,7 +86,11 @@ def _each_at_least(operator: str, tensors: Sequence[Any], rank: int) -> Any:
 
 @public("nt")
 def atleast_1d(*tensors: Node | Sequence[Node]) -> Any:
-    """A view with one dimension at least, or a tuple of those of several tensors."""
+    """A view with one dimension at least, or a tuple of those of several tensors.
+
+    >>> atleast_1d(tensor(5)), atleast_1d(tensor([1]), tensor(2))
+    (tensor([5]), (tensor([1]), tensor([2])))
+    """
     return _each_at_least("atleast_1d", tensors, 1)
 
 
@@ -95,7 +106,11 @@ def atleast_2d(*tensors: Node | Sequence[Node]) -> Any:
 
 @public("nt")
 def atleast_3d(*tensors: Node | Sequence[Node]) -> Any:
-    """A view with three dimensions at least; a matrix gets the third one behind."""
+    """A view with three dimensions at least: (N,) as (1, N, 1), and (M, N) as (M, N, 1).
+
+    >>> atleast_3d(nt.ones(2)).shape, atleast_3d(nt.ones(2, 3)).shape
+    ((1, 2, 1), (2, 3, 1))
+    """
     return _each_at_least("atleast_3d", tensors, 3)
 
 
@@ -124,7 +139,11 @@ def vstack(tensors: Sequence[Node]) -> Node:
 
 @public("nt", remembered=True)
 def dstack(tensors: Sequence[Node]) -> Node:
-    """Join along dimension 2; matrices and rows have one element there."""
+    """Join along dimension 2; matrices and rows have one element there.
+
+    >>> dstack([tensor([1, 2]), tensor([3, 4])]).tolist()
+    [[[1, 3], [2, 4]]]
+    """
     _require_tensors("dstack", tensors)
     return views.cat([_at_least(node, 3) for node in tensors], 2)
 
@@ -174,7 +193,11 @@ def block_diag(*tensors: Node) -> Node:
 
 @public("nt")
 def broadcast_tensors(*tensors: Node | Sequence[Node]) -> Any:
-    """Views of tensors in the one shape that all of them expand to."""
+    """Views of tensors in the one shape that all of them expand to.
+
+    >>> [x.shape for x in broadcast_tensors(nt.ones(2, 1), nt.ones(3))]
+    [(2, 3), (2, 3)]
+    """
     nodes = _listed("broadcast_tensors", tensors)
     shape = broadcast("broadcast_tensors", *[node.shape for node in nodes])
     return tuple([expanded(node, shape) for node in nodes])

@@ -208,6 +208,9 @@ def ldl_factor_ex(
 
     Args:
         check_errors: raise as `ldl_factor` does.
+
+    >>> ldl_factor_ex(tensor([[0.0, 0.0], [0.0, 1.0]])).info
+    tensor(1, dtype=numbatorch.int32)
     """
     check("linalg.ldl_factor_ex", A, square=True)
     attrs = {"hermitian": hermitian, "check_errors": check_errors}

@@ -82,7 +82,11 @@ def inv(A: Node) -> Node:
 
 @public()
 def inverse(input: Node) -> Node:
-    """As `linalg.inv`."""
+    """A^-1 of each matrix (..., N, N), as `linalg.inv`.
+
+    >>> inverse(tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
     return inv_.apply(input)
 
 
@@ -135,6 +139,9 @@ def inv_ex(A: Node, *, check_errors: bool = False) -> InverseResult:
 
     Args:
         check_errors: raise as `linalg.inv` does.
+
+    >>> inv_ex(tensor([[0.0, 0.0], [0.0, 1.0]])).info
+    tensor(1, dtype=numbatorch.int32)
     """
     found = InverseResult(*inv_ex_.parts(A))
     return InverseResult(inv_.apply(A), found.info) if check_errors else found
@@ -304,7 +311,16 @@ class TriangularSolveResult(NamedTuple):
 def triangular_solve(
     input: Node, A: Node, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> TriangularSolveResult:
-    """X with A X = input, or A^T X = input, for triangular A; see `linalg.solve_triangular`."""
+    """X with A X = input, or A^T X = input, for triangular A; see `linalg.solve_triangular`.
+
+    Args:
+        input: (..., N, K).
+        A: (..., N, N); what is beyond its triangle is not read.
+
+    >>> triangular_solve(tensor([[4.0], [2.0]]), tensor([[1.0, 1.0], [0.0, 2.0]])).solution
+    tensor([[3.],
+            [1.]])
+    """
     check("triangular_solve", A, square=True)
     check("triangular_solve", input)
     check_alike("triangular_solve", A, input, "input")
@@ -383,6 +399,10 @@ def cholesky_solve(input: Node, input2: Node, upper: bool = False) -> Node:
 
 @public()
 def cholesky_inverse(input: Node, upper: bool = False) -> Node:
-    """The inverse of a matrix that is given by its Cholesky factor; see `cholesky_solve`."""
+    """The inverse of A = L L^H, of its Cholesky factor (..., N, N); see `cholesky_solve`.
+
+    >>> cholesky_inverse(tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
+    [[0.25, 0.0], [0.0, 0.0625]]
+    """
     batch, _, N = check("cholesky_inverse", input, square=True)
     return cholesky_solve(expanded(identity(N, input), (*batch, N, N)), input, upper)

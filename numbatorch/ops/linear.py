@@ -22,6 +22,9 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
         bias: (N,) or None.
     Returns:
         (..., N), dtype of the input.
+
+    >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 0.0], [1.0, 1.0]]), tensor([0.0, 10.0]))
+    tensor([ 1., 13.])
     """
     x = input
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:

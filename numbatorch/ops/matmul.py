@@ -131,14 +131,25 @@ def _sum_of_products(lhs: Node, rhs: Node, dtype: DType) -> Node:
 
 @public(remembered=True)
 def mm(input: Node, mat2: Node) -> Node:
-    """`matmul` of two matrices."""
+    """`matmul` of two matrices: (M, K) and (K, N).
+
+    >>> mm(tensor([[1.0, 2.0]]), tensor([[3.0], [4.0]]))
+    tensor([[11.]])
+    """
     _check_ranks("mm", 2, input, mat2)
     return matmul(input, mat2)
 
 
 @public(remembered=True)
 def bmm(input: Node, mat2: Node) -> Node:
-    """`matmul` of the matrices of two batches: (B, M, K) and (B, K, N)."""
+    """`matmul` of the matrices of two batches: (B, M, K) and (B, K, N).
+
+    Raises:
+        ShapeError: an operand is no batch of matrices: nothing broadcasts.
+
+    >>> bmm(nt.ones(2, 1, 3), nt.ones(2, 3, 4)).shape
+    (2, 1, 4)
+    """
     _check_ranks("bmm", 3, input, mat2)
     if input.shape[0] != mat2.shape[0]:
         sizes = f"{input.shape[0]} matrices and {mat2.shape[0]}"
@@ -148,7 +159,11 @@ def bmm(input: Node, mat2: Node) -> Node:
 
 @public(remembered=True)
 def dot(input: Node, tensor: Node) -> Node:
-    """Sum of the products of the elements of two vectors."""
+    """Sum of input[i] * tensor[i] of two vectors (K,); complex ones are not conjugated.
+
+    >>> dot(tensor([1.0, 2.0]), tensor([3.0, 4.0]))
+    tensor(11.)
+    """
     _check_ranks("dot", 1, input, tensor)
     return matmul(input, tensor)
 
@@ -161,7 +176,11 @@ def _two_vectors(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
 @composed(numpy=np.multiply.outer, sample=_two_vectors, dtypes=dt.NUMBERS + dt.COMPLEX)
 @public(remembered=True)
 def outer(input: Node, vec2: Node) -> Node:
-    """input[i] * vec2[j] of two vectors."""
+    """input[i] * vec2[j] of two vectors: (M,) and (N,) give (M, N).
+
+    >>> outer(tensor([1, 2]), tensor([3, 4, 5])).tolist()
+    [[3, 4, 5], [6, 8, 10]]
+    """
     _check_ranks("outer", 1, input, vec2)
     return reshape.apply(input, shape=(*input.shape, 1)) * vec2
 

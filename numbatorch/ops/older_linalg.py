@@ -27,37 +27,64 @@ def diagonal(A: Node, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Nod
 
 @public()
 def det(input: Node) -> Node:
-    """As `linalg.det`."""
+    """The determinant of each matrix (..., N, N), as `linalg.det`.
+
+    >>> det(tensor([[1.0, 2.0], [3.0, 4.0]])).round(decimals=4)
+    tensor(-2.)
+    """
     return determinant.det(input)
 
 
 @public()
 def slogdet(input: Node) -> SlogdetResult:
-    """As `linalg.slogdet`."""
+    """The sign of each determinant and log(|det|), as `linalg.slogdet`.
+
+    >>> [x.item() for x in slogdet(tensor([[0.0, 1.0], [1.0, 0.0]]))]
+    [-1.0, 0.0]
+    """
     return determinant.slogdet(input)
 
 
 @public()
 def pinverse(input: Node, rcond: float = 1e-15) -> Node:
-    """As `linalg.pinv`."""
+    """The pseudoinverse (..., N, M) of matrices (..., M, N), as `linalg.pinv`.
+
+    Args:
+        rcond: singular values up to this times the largest one count as 0.
+
+    >>> pinverse(tensor([[2.0, 0.0]])).shape
+    (2, 1)
+    """
     return matrix_functions.pinv(input, rcond)
 
 
 @public()
 def matrix_power(input: Node, n: int) -> Node:
-    """As `linalg.matrix_power`."""
+    """A @ A @ ... @ A, n times, of the inverse where n is negative; as `linalg.matrix_power`.
+
+    >>> matrix_power(tensor([[1.0, 1.0], [0.0, 1.0]]), 3).tolist()
+    [[1.0, 3.0], [0.0, 1.0]]
+    """
     return matrix_functions.matrix_power(input, n)
 
 
 @public()
 def cholesky(input: Node, upper: bool = False) -> Node:
-    """As `linalg.cholesky`."""
+    """L with A = L L^H, or its conjugate transpose if `upper`, as `linalg.cholesky`.
+
+    >>> cholesky(tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
+    [[2.0, 0.0], [1.0, 2.0]]
+    """
     return linalg.cholesky(input, upper=upper)
 
 
 @public()
 def qr(input: Node, some: bool = True) -> QRResult:
-    """As `linalg.qr`, complete unless `some`."""
+    """As `linalg.qr`, complete unless `some`.
+
+    >>> qr(nt.ones(3, 2)).Q.shape, qr(nt.ones(3, 2), some=False).Q.shape
+    ((3, 2), (3, 3))
+    """
     return factors.qr(input, "reduced" if some else "complete")
 
 
@@ -75,6 +102,9 @@ def svd(input: Node, some: bool = True, compute_uv: bool = True) -> SVDResult:
 
     Args:
         compute_uv: whether U and V are wanted; zeros if not.
+
+    >>> svd(nt.ones(3, 2)).V.shape, svd(nt.ones(3, 2), some=False).U.shape
+    ((2, 2), (3, 3))
     """
     if not compute_uv:
         values = spectra.svdvals(input)
@@ -88,5 +118,9 @@ def svd(input: Node, some: bool = True, compute_uv: bool = True) -> SVDResult:
 
 @public("nt")
 def chain_matmul(*matrices: Node) -> Node:
-    """As `linalg.multi_dot`."""
+    """As `linalg.multi_dot`.
+
+    >>> chain_matmul(nt.ones(2, 3), nt.ones(3, 4), nt.ones(4, 1)).shape
+    (2, 1)
+    """
     return matrices[0] if len(matrices) == 1 else matrix_functions.multi_dot(matrices)

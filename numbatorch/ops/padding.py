@@ -93,7 +93,11 @@ def pad(
 
 @public("nt", remembered=True)
 def constant_pad_nd(input: Node, pad: Sequence[int], value: Number = 0) -> Node:
-    """As `nn.functional.pad` in mode "constant"."""
+    """As `nn.functional.pad` in mode "constant".
+
+    >>> constant_pad_nd(tensor([[1, 2]]), (1, 0, 0, 1), 9).tolist()
+    [[9, 1, 2], [9, 9, 9]]
+    """
     return _with_constant(input, _pairs(input.shape, integers("pad", pad)), value)
 
 

@@ -222,7 +222,11 @@ def addmm(input: Node, mat1: Node, mat2: Node, *, beta: Number = 1, alpha: Numbe
 @composed(numpy=_reference_sum("mk,k->m"), sample=_sample_sum("m", "mk", "k"), dtypes=DTYPES)
 @public(remembered=True)
 def addmv(input: Node, mat: Node, vec: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
-    """beta * input + alpha * (mat @ vec): (M, K) by (K,); input broadcasts to (M,)."""
+    """beta * input + alpha * (mat @ vec): (M, K) by (K,); input broadcasts to (M,).
+
+    >>> addmv(tensor([1.0, 2.0]), nt.ones(2, 3), nt.ones(3), beta=10)
+    tensor([13., 23.])
+    """
     _check_rank("addmv", 2, "mat", mat)
     _check_rank("addmv", 1, "vec", vec)
     return _plus("addmv", input, (mat, vec), beta, alpha)
@@ -239,6 +243,9 @@ def addbmm(input: Node, batch1: Node, batch2: Node, *, beta: Number = 1, alpha: 
         input: broadcasts to (M, N).
         batch1: (B, M, K).
         batch2: (B, K, N).
+
+    >>> addbmm(tensor(1.0), nt.ones(2, 1, 3), nt.ones(2, 3, 1))
+    tensor([[7.]])
     """
     _check_batches("addbmm", batch1, batch2)
     return _plus("addbmm", input, (batch1, batch2), beta, alpha, sum_dim=0)
@@ -257,6 +264,9 @@ def baddbmm(
         input: broadcasts to (B, M, N).
         batch1: (B, M, K).
         batch2: (B, K, N).
+
+    >>> baddbmm(tensor(1.0), nt.ones(2, 1, 3), nt.ones(2, 3, 1)).tolist()
+    [[[4.0]], [[4.0]]]
     """
     _check_batches("baddbmm", batch1, batch2)
     return _plus("baddbmm", input, (batch1, batch2), beta, alpha)
@@ -368,7 +378,11 @@ def cross(input: Node, other: Node, dim: int | None = None) -> Node:
 )
 @public("linalg")
 def cross_(input: Node, other: Node, *, dim: int = -1) -> Node:
-    """As `nt.cross`, along the last dimension unless another is given."""
+    """As `nt.cross`, along the last dimension unless another is given.
+
+    >>> nt.linalg.cross(tensor([1.0, 0.0, 0.0]), tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
+    """
     return crossed("linalg.cross", input, other, dim)
 
 

@@ -47,7 +47,14 @@ def _flipped(x: Node, axes: set[int]) -> Node:
 @composed(numpy=lambda x, *, dims: np.flip(x, dims), sample=_of_three(dims=(0, 2)), dtypes=ANY)
 @public(remembered=True)
 def flip(input: Node, dims: Sizes) -> Node:
-    """A copy in reverse order along `dims`."""
+    """A copy in reverse order along `dims`.
+
+    Raises:
+        ShapeError: a dimension appears twice.
+
+    >>> flip(tensor([[1, 2], [3, 4]]), (0, 1)).tolist()
+    [[4, 3], [2, 1]]
+    """
     asked = sizes_of("flip", dims)
     axes = {normalize_dim("flip", d, len(input.shape)) for d in asked}
     if len(axes) != len(asked):
@@ -57,13 +64,21 @@ def flip(input: Node, dims: Sizes) -> Node:
 
 @public(remembered=True)
 def fliplr(input: Node) -> Node:
-    """A copy in reverse order along dimension 1."""
+    """A copy in reverse order along dimension 1.
+
+    >>> fliplr(tensor([[1, 2], [3, 4]])).tolist()
+    [[2, 1], [4, 3]]
+    """
     return flip(_with_rank("fliplr", input, 2), 1)
 
 
 @public(remembered=True)
 def flipud(input: Node) -> Node:
-    """A copy in reverse order along dimension 0."""
+    """A copy in reverse order along dimension 0.
+
+    >>> flipud(tensor([[1, 2], [3, 4]])).tolist()
+    [[3, 4], [1, 2]]
+    """
     return flip(_with_rank("flipud", input, 1), 0)
 
 
@@ -156,7 +171,11 @@ def _repeats_sample(rng: Draw) -> Any:
 )
 @public("Tensor", remembered=True)
 def repeat(input: Node, repeats: Sizes) -> Node:
-    """Copies side by side, repeats[i] of them along dimension i; new dimensions come first."""
+    """Copies side by side, repeats[i] of them along dimension i; new dimensions come first.
+
+    >>> repeat(tensor([1, 2]), (2, 2)).tolist()
+    [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
     counts = sizes_of("repeat", repeats)
     lead = len(counts) - len(input.shape)
     if lead < 0 or any(count < 0 for count in counts):
@@ -228,6 +247,9 @@ def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
     """(..., C * r * r, H, W) as (..., C, H * r, W * r): channels become pixels, r the factor.
 
     Source: https://arxiv.org/abs/1609.05158
+
+    >>> pixel_shuffle(nt.arange(4).reshape(4, 1, 1), 2).tolist()
+    [[[0, 1], [2, 3]]]
     """
     *lead, C, H, W = _image("pixel_shuffle", input, upscale_factor)
     r = upscale_factor
@@ -250,7 +272,11 @@ def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
 
 @public("nt", "nn.functional", remembered=True)
 def pixel_unshuffle(input: Node, downscale_factor: int) -> Node:
-    """(..., C, H * r, W * r) as (..., C * r * r, H, W), what undoes `pixel_shuffle`."""
+    """(..., C, H * r, W * r) as (..., C * r * r, H, W), what undoes `pixel_shuffle`.
+
+    >>> pixel_unshuffle(nt.arange(4).reshape(1, 2, 2), 2).shape
+    (4, 1, 1)
+    """
     *lead, C, H, W = _image("pixel_unshuffle", input, downscale_factor)
     r = downscale_factor
     if H % r or W % r:

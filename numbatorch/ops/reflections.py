@@ -111,7 +111,11 @@ def householder_product(A: Node, tau: Node) -> Node:
 
 @public()
 def orgqr(input: Node, input2: Node) -> Node:
-    """As `linalg.householder_product`."""
+    """Q (..., M, N) of what `geqrf` gives, as `linalg.householder_product`.
+
+    >>> orgqr(*nt.geqrf(nt.ones(3, 2))).shape
+    (3, 2)
+    """
     return householder_product(input, input2)
 
 
@@ -125,6 +129,9 @@ def ormqr(
         input: (..., M, N), with the reflections as `linalg.householder_product` takes them.
         input2: (..., K), tau.
         input3: C.
+
+    >>> ormqr(*nt.geqrf(nt.ones(3, 2)), nt.ones(3, 5)).shape
+    (3, 5)
     """
     check("ormqr", input)
     check_alike("ormqr", input, input2, "tau")
@@ -175,6 +182,10 @@ def geqrf(input: Node) -> GeqrfResult:
     """QR as LAPACK keeps it, for `ormqr` and `linalg.householder_product`; `linalg.qr` has Q and R.
 
     It has no gradient, as in PyTorch; that of `linalg.qr` has.
+
+    >>> a, tau = geqrf(nt.ones(3, 2))
+    >>> a.shape, tau.shape
+    ((3, 2), (2,))
     """
     if input.requires_grad:
         hint = "linalg.qr has a gradient"

@@ -138,5 +138,9 @@ def rope(x: Node, cos: Node, sin: Node, *, position: int = 0, interleaved: bool 
         cos, sin: (positions, D/2) tables; row position + t serves x[:, :, t].
         position: of the first of the T; may be a plan variable.
     Source: https://arxiv.org/abs/2104.09864
+
+    >>> x = tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    >>> rope(x, tensor([[0.0]]), tensor([[1.0]])).flatten()
+    tensor([0., 1.])
     """
     return rope_.apply(x, cos, sin, position=position, interleaved=interleaved)

@@ -48,6 +48,11 @@ def scaled_dot_product_attention(
     Returns:
         (..., H, T, E). Where we differ from PyTorch: zeros, not NaN, for a query that sees nothing.
     Source: https://arxiv.org/abs/1706.03762
+
+    >>> q, k = nt.zeros(2, 4), nt.zeros(2, 4)
+    >>> scaled_dot_product_attention(q, k, tensor([[1.0], [3.0]]), is_causal=True)
+    tensor([[1.],
+            [2.]])
     """
     operands = (query, key, value)
     _check(query, key, value, enable_gqa)

@@ -157,7 +157,11 @@ def softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
 
 @public(*EVERYWHERE, "nn.functional", "special", remembered=True)
 def log_softmax(input: Node, dim: int, dtype: Like | None = None) -> Node:
-    """log(softmax(x)) along `dim`, without taking the logarithm of a rounded zero."""
+    """log(softmax(x)) along `dim`, without taking the logarithm of a rounded zero.
+
+    >>> log_softmax(tensor([0.0, 1000.0]), 0)
+    tensor([-1000.,     0.])
+    """
     return _along(log_softmax_, in_dtype("log_softmax", input, dtype), dim)
 
 

@@ -49,7 +49,11 @@ def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[No
 
 @public()
 def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> tuple[Node, ...]:
-    """Parts of the sizes given along `dim`, which add up to its own."""
+    """Parts of the sizes given along `dim`, which add up to its own.
+
+    >>> [part.tolist() for part in split_with_sizes(tensor([1, 2, 3]), (1, 2))]
+    [[1], [2, 3]]
+    """
     axis = axis_of("split", input, dim)
     sizes, total = integers("split", split_sizes), input.shape[axis]
     if sum(sizes) != total or any(size < 0 for size in sizes):
@@ -61,7 +65,11 @@ def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> t
 
 @public()
 def chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
-    """At most `chunks` parts along `dim`, of equal size but for the last."""
+    """At most `chunks` parts along `dim`, of equal size but for the last.
+
+    >>> [part.tolist() for part in chunk(tensor([1, 2, 3, 4, 5]), 4)]
+    [[1, 2], [3, 4], [5]]
+    """
     axis = axis_of("chunk", input, dim)
     if chunks <= 0:
         problem = f"chunks is {chunks}, not 1 or more"
@@ -111,31 +119,51 @@ def hsplit(input: Node, indices_or_sections: Sizes) -> tuple[Node, ...]:
 
 @public()
 def vsplit(input: Node, indices_or_sections: Sizes) -> tuple[Node, ...]:
-    """Equal parts along dimension 0 of a matrix or more; or parts cut before indices."""
+    """Equal parts along dimension 0 of a matrix or more; or parts cut before indices.
+
+    >>> [part.tolist() for part in vsplit(tensor([[1], [2]]), 2)]
+    [[[1]], [[2]]]
+    """
     return _stacked("vsplit", input, indices_or_sections, 0, 2)
 
 
 @public()
 def dsplit(input: Node, indices_or_sections: Sizes) -> tuple[Node, ...]:
-    """Equal parts along dimension 2; or parts cut before indices."""
+    """Equal parts along dimension 2; or parts cut before indices.
+
+    >>> [part.shape for part in dsplit(nt.zeros(1, 2, 4), (1,))]
+    [(1, 2, 1), (1, 2, 3)]
+    """
     return _stacked("dsplit", input, indices_or_sections, 2, 3)
 
 
 @public()
 def unsafe_split(tensor: Node, split_size: int, dim: int = 0) -> tuple[Node, ...]:
-    """As `split`: nothing is unsafe about it here."""
+    """As `split`: nothing is unsafe about it here.
+
+    >>> unsafe_split(tensor([1, 2, 3]), 2)
+    (tensor([1, 2]), tensor([3]))
+    """
     return split(tensor, split_size, dim)
 
 
 @public()
 def unsafe_chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
-    """As `chunk`: nothing is unsafe about it here."""
+    """As `chunk`: nothing is unsafe about it here.
+
+    >>> unsafe_chunk(tensor([1, 2, 3]), 2)
+    (tensor([1, 2]), tensor([3]))
+    """
     return chunk(input, chunks, dim)
 
 
 @public()
 def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
-    """Every element of dimension `dim`, without that dimension."""
+    """Every element of dimension `dim`, without that dimension.
+
+    >>> unbind(tensor([[1, 2], [3, 4]]), 1)
+    (tensor([1, 3]), tensor([2, 4]))
+    """
     axis = axis_of("unbind", input, dim)
     return tuple([views.element(input, axis, i) for i in range(input.shape[axis])])
 
@@ -144,5 +172,9 @@ def unbind(input: Node, dim: int = 0) -> tuple[Node, ...]:
 def unsafe_split_with_sizes(
     input: Node, split_sizes: Sequence[int], dim: int = 0
 ) -> tuple[Node, ...]:
-    """As `split_with_sizes`: nothing is unsafe about it here."""
+    """As `split_with_sizes`: nothing is unsafe about it here.
+
+    >>> unsafe_split_with_sizes(tensor([1, 2, 3]), (1, 2))
+    (tensor([1]), tensor([2, 3]))
+    """
     return split_with_sizes(input, split_sizes, dim)

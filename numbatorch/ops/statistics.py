@@ -49,7 +49,11 @@ def sum(input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | N
 def prod(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
-    """Product over `dim`; integers and bool are multiplied in int64."""
+    """Product over `dim`; integers and bool are multiplied in int64.
+
+    >>> prod(tensor([100, 100], dtype=nt.int8))
+    tensor(10000)
+    """
     x = in_dtype("prod", input, dtype)
     if x.dtype.is_complex:
         import_module("numbatorch.ops.complex")
@@ -64,7 +68,11 @@ def prod(
 def mean(
     input: Node, dim: Dims = None, keepdim: bool = False, *, dtype: Like | None = None
 ) -> Node:
-    """Arithmetic mean of floats; other elements need a `dtype` to be converted to first."""
+    """Arithmetic mean of floats; other elements need a `dtype` to be converted to first.
+
+    >>> mean(tensor([1, 2]), dtype=nt.float32)
+    tensor(1.5000)
+    """
     return reduce.mean(in_dtype("mean", input, dtype), dim, keepdim)
 
 
@@ -128,7 +136,11 @@ def std(
     *,
     correction: Number | None = None,
 ) -> Node:
-    """Square root of `var`, taken in float32 at least; its gradient where it is 0 is 0."""
+    """Square root of `var`, taken in float32 at least; its gradient where it is 0 is 0.
+
+    >>> std(tensor([1.0, 3.0])), std(tensor([1.0, 3.0]), correction=0)
+    (tensor(1.4142), tensor(1.))
+    """
     squared = var(_wide(input), dim, unbiased, keepdim, correction=correction)
     return _narrowed(rooted(squared, None), input)
 
@@ -223,7 +235,11 @@ def count_nonzero(input: Node, dim: Dims = None) -> Node:
 
 @public(*EVERYWHERE, "special", remembered=True)
 def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
-    """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32."""
+    """log(sum(exp(x))) over `dim`, without overflow; narrow floats are summed in float32.
+
+    >>> logsumexp(tensor([1000.0, 1000.0]), 0)
+    tensor(1000.6932)
+    """
     if input.dtype.is_complex:
         return _of_complex_powers(input, dim, keepdim)
     floats = input if input.dtype.kind == "f" else as_node(input, dt.default_dtype(), input.device)
@@ -242,13 +258,21 @@ def _of_complex_powers(input: Node, dim: Dims, keepdim: bool) -> Node:
 
 @public(remembered=True)
 def amax(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
-    """Largest element; NaN wins; ties share the gradient equally."""
+    """Largest element; NaN wins; ties share the gradient equally.
+
+    >>> amax(tensor([[1, 5], [7, 2]]), 1)
+    tensor([5, 7])
+    """
     return reduce.reduced(reduce.max_, input, dim, keepdim)
 
 
 @public(remembered=True)
 def amin(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
-    """Smallest element; NaN wins; ties share the gradient equally."""
+    """Smallest element; NaN wins; ties share the gradient equally.
+
+    >>> amin(tensor([[1, 5], [7, 2]]), 1, keepdim=True).tolist()
+    [[1], [2]]
+    """
     return reduce.reduced(reduce.min_, input, dim, keepdim)
 
 
@@ -280,7 +304,11 @@ def min(input: Node, dim: int, keepdim: bool = False) -> ValuesAndIndices: ...
 
 @public(remembered=True)
 def min(input: Node, dim: Any = None, keepdim: bool = False) -> Any:
-    """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`."""
+    """Smallest element; with `dim` (values, indices) along it; with a tensor `minimum`.
+
+    >>> min(tensor([[3, 1], [2, 2]]), 1).indices
+    tensor([1, 0])
+    """
     return _extreme("min", reduce.min_with_index, input, dim, keepdim)
 
 
@@ -299,13 +327,21 @@ def _extreme(name: str, both: Reduction, input: Node, dim: Any, keepdim: bool) -
 
 @public(remembered=True)
 def argmax(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
-    """Position of the first largest element, in row-major order where `dim` is None."""
+    """Position of the first largest element, in row-major order where `dim` is None.
+
+    >>> argmax(tensor([[1, 5], [5, 2]])), argmax(tensor([[1, 5], [5, 2]]), 1)
+    (tensor(1), tensor([1, 0]))
+    """
     return reduce.reduced(reduce.argmax, input, dim, keepdim)
 
 
 @public(remembered=True)
 def argmin(input: Node, dim: int | None = None, keepdim: bool = False) -> Node:
-    """Position of the first smallest element, in row-major order where `dim` is None."""
+    """Position of the first smallest element, in row-major order where `dim` is None.
+
+    >>> argmin(tensor([3, 1, 1]))
+    tensor(1)
+    """
     return reduce.reduced(reduce.argmin, input, dim, keepdim)
 
 
@@ -314,6 +350,9 @@ def any(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether an element is not zero.
 
     Where we differ from PyTorch: of uint8 it is bool too.
+
+    >>> any(tensor([[0, 2], [0, 0]]), 1)
+    tensor([ True, False])
     """
     return reduce.reduced(reduce.any_, _truths(input), dim, keepdim)
 
@@ -323,6 +362,11 @@ def all(input: Node, dim: Dims = None, keepdim: bool = False) -> Node:
     """Whether no element is zero.
 
     Where we differ from PyTorch: of uint8 it is bool too.
+
+    >>> all(tensor([[True, False], [True, True]]), 1)
+    tensor([False,  True])
+    >>> all(nt.zeros(0))
+    tensor(True)
     """
     return reduce.reduced(reduce.all_, _truths(input), dim, keepdim)
 

@@ -109,6 +109,9 @@ def addcdiv(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> 
 
     Raises:
         DTypeError: both tensors of the quotient are of integers.
+
+    >>> addcdiv(tensor([1.0]), tensor([2.0]), tensor([4.0]), value=10)
+    tensor([6.])
     """
     dtype = result_type([input, tensor1, tensor2])
     if tensor1.dtype.kind in "iub" and tensor2.dtype.kind in "iub":

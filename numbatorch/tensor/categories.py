@@ -33,6 +33,9 @@ def multinomial(
         OutOfRange: a weight is negative, NaN or infinite, or a row has too few above 0; compiled
             functions do not look.
         ShapeError: more are drawn without replacement than there are categories.
+
+    >>> multinomial(tensor([0.0, 3.0, 0.0]), 2, replacement=True)
+    tensor([1, 1])
     """
     node = detached(input)
     if node.dtype.kind != "f":

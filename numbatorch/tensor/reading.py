@@ -35,7 +35,11 @@ def where(
 
 @public()
 def equal(input: Node, other: Node) -> bool:
-    """Whether both have the same shape and equal elements."""
+    """Whether both have the same shape and equal elements.
+
+    >>> equal(tensor([1, 2]), tensor([1, 2])), equal(tensor([1]), tensor([1, 1]))
+    (True, False)
+    """
     return input.shape == other.shape and _all(find("eq").apply(input, other))
 
 
@@ -43,7 +47,11 @@ def equal(input: Node, other: Node) -> bool:
 def allclose(
     input: Node, other: Node, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
-    """Whether |input - other| <= atol + rtol * |other| everywhere."""
+    """Whether |input - other| <= atol + rtol * |other| everywhere.
+
+    >>> allclose(tensor([1.0, float("nan")]), tensor([1.0, float("nan")]), equal_nan=True)
+    True
+    """
     return _all(isclose(input, other, rtol, atol, equal_nan))
 
 

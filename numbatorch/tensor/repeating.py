@@ -52,7 +52,14 @@ def tensor_split(
 
 @public()
 def narrow(input: Node, dim: int, start: int | Node, length: int) -> Node:
-    """`length` elements of dimension `dim` from `start`, which a 0-d tensor may say: a view."""
+    """`length` elements of dimension `dim` from `start`, which a 0-d tensor may say: a view.
+
+    Raises:
+        OutOfRange: the elements are not in the dimension.
+
+    >>> narrow(tensor([1, 2, 3, 4]), 0, -3, 2)
+    tensor([2, 3])
+    """
     axis = axis_of("narrow", input, dim)
     if isinstance(start, Node):
         if start.dtype.kind not in "iu" or start.shape:
@@ -74,7 +81,11 @@ def narrow(input: Node, dim: int, start: int | Node, length: int) -> Node:
 
 @public()
 def narrow_copy(input: Node, dim: int, start: int, length: int) -> Node:
-    """As `narrow`, as a value of its own."""
+    """As `narrow`, as a value of its own.
+
+    >>> narrow_copy(tensor([1, 2, 3]), 0, 1, 2)
+    tensor([2, 3])
+    """
     return clone.apply(narrow(input, dim, start, length))
 
 

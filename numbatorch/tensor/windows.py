@@ -81,7 +81,11 @@ def hamming_window(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """alpha - beta cos(2 pi n / N), with N = window_length, one less unless `periodic`."""
+    """alpha - beta cos(2 pi n / N), with N = window_length, one less unless `periodic`.
+
+    >>> hamming_window(4)
+    tensor([0.0800, 0.5400, 1.0000, 0.5400])
+    """
     whole = _whole(window_length, periodic)
     values = cosines("hamming_window", window_length, whole, alpha, beta)
     return made("hamming_window", values, dtype, device, requires_grad)
@@ -96,7 +100,11 @@ def blackman_window(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """0.42 - 0.5 cos(2 pi n / N) + 0.08 cos(4 pi n / N), N one less unless `periodic`."""
+    """0.42 - 0.5 cos(2 pi n / N) + 0.08 cos(4 pi n / N), N one less unless `periodic`.
+
+    >>> blackman_window(4).abs().round(decimals=4)
+    tensor([0.0000, 0.3400, 1.0000, 0.3400])
+    """
     whole = _whole(window_length, periodic)
     values = cosines("blackman_window", window_length, whole, 0.42, 0.5, 0.08)
     return made("blackman_window", values, dtype, device, requires_grad)
@@ -111,7 +119,11 @@ def bartlett_window(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """The triangle 1 - |2 n / N - 1|, with N = window_length, one less unless `periodic`."""
+    """The triangle 1 - |2 n / N - 1|, with N = window_length, one less unless `periodic`.
+
+    >>> bartlett_window(4), bartlett_window(5, periodic=False)
+    (tensor([0.0000, 0.5000, 1.0000, 0.5000]), tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000]))
+    """
     values = triangle("bartlett_window", window_length, _whole(window_length, periodic))
     return made("bartlett_window", values, dtype, device, requires_grad)
 
@@ -132,7 +144,11 @@ def kaiser_window(
     device: Device | str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """i0(beta sqrt(1 - (2 n / N - 1)^2)) / i0(beta), N one less unless `periodic`."""
+    """i0(beta sqrt(1 - (2 n / N - 1)^2)) / i0(beta), N one less unless `periodic`.
+
+    >>> kaiser_window(5, periodic=False, beta=2.0)
+    tensor([0.4387, 0.8348, 1.0000, 0.8348, 0.4387])
+    """
     values = kaiser("kaiser_window", window_length, _whole(window_length, periodic), beta)
     return made("kaiser_window", values, dtype, device, requires_grad)
 
