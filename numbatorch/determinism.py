@@ -27,6 +27,10 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def are_deterministic_algorithms_enabled() -> bool:
-    """The mode that `use_deterministic_algorithms` set; False at first, as in PyTorch."""
+    """The mode that `use_deterministic_algorithms` set; False at first, as in PyTorch.
+
+    >>> are_deterministic_algorithms_enabled()
+    False
+    """
     note_question()
     return State.deterministic

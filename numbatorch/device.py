@@ -39,7 +39,11 @@ class Device:
 
 
 def device(name: "str | Device | None" = None) -> Device:
-    """The device called `name`; None is the default device, "auto" the best that works here."""
+    """The device called `name`; None is the default device, "auto" the best that works here.
+
+    >>> device("cuda:1").index
+    1
+    """
     if isinstance(name, Device):
         return name
     if name is not None and not isinstance(name, str):

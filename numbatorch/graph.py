@@ -324,7 +324,12 @@ def thread_mode() -> _Mode:
 
 
 def grad_enabled() -> bool:
-    """Whether new nodes record that a gradient may flow through them."""
+    """Whether new nodes record that a gradient may flow through them.
+
+    >>> with nt.no_grad():
+    ...     nt.is_grad_enabled()
+    False
+    """
     return _mode.grad
 
 

@@ -42,6 +42,12 @@ def save(
             or does not compress.
         DTypeError: the format has no such dtype.
         FileNotFoundError: the folder of `path` does not exist.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    ...     save({"x": tensor([1, 2])}, f"{folder}/x.npz")
+    ...     load(f"{folder}/x.npz")["x"]
+    tensor([1, 2])
     """
     folder = Path(path).absolute().parent
     if not folder.is_dir():
@@ -92,6 +98,12 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
         tensors by name; of npy one tensor, of npz a mapping that reads each when it is asked for.
     Raises:
         FormatError: the file does not follow its format, or asks for anything else to be built.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    ...     save({"x": tensor([1, 2])}, f"{folder}/x.safetensors")
+    ...     load(f"{folder}/x.safetensors")
+    {'x': tensor([1, 2])}
     """
     with open_file(path, "load") as file:
         start = file.read(len(STARTS[1]))

@@ -70,9 +70,6 @@ def complex(real: Node, imag: Node) -> Node:
 def polar(abs: Node, angle: Node) -> Node:
     """abs * (cos(angle) + i * sin(angle)).
 
-    Raises:
-        DTypeError: the two are not both float32 or both float64.
-
     >>> polar(tensor([2.0]), tensor([1.0]))
     tensor([1.0806+1.6829j])
     """

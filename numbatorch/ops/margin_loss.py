@@ -63,7 +63,14 @@ def hinge_embedding_loss(
     reduce: bool | None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
-    """The input where the target is 1, and max(margin - input, 0) where it is -1."""
+    """The input where the target is 1, and max(margin - input, 0) where it is -1.
+
+    Args:
+        input: distances; the target broadcasts with it.
+
+    >>> hinge_embedding_loss(tensor([0.5, 0.25]), tensor([1, -1]), reduction="none")
+    tensor([0.5000, 0.7500])
+    """
     where, ne = find("where"), find("ne")
     dtype, (x, y) = widened("hinge_embedding_loss", input, target)
     apart = where.apply(ne.apply(y, 1), at_least_zero(margin - x), 0.0)
@@ -89,6 +96,9 @@ def margin_ranking_loss(
     """max(margin - target * (input1 - input2), 0), of targets 1 and -1.
 
     Integers are taken too, and their loss has the default dtype.
+
+    >>> margin_ranking_loss(tensor([3.0]), tensor([1.0]), tensor([-1]), reduction="none")
+    tensor([2.])
     """
     if not len(input1.shape) == len(input2.shape) == len(target.shape):
         rows = [describe(x) for x in (input1, input2, target)]
@@ -129,6 +139,9 @@ def cosine_embedding_loss(
     Args:
         input1, input2: (N, C) or (C,); the loss of integers and bool has the default dtype.
         target: (N,) or ().
+
+    >>> cosine_embedding_loss(tensor([1.0, 0.0]), tensor([0.0, 1.0]), tensor(1))
+    tensor(1.)
     """
     if len(target.shape) > 1 or any(
         len(x.shape) != len(target.shape) + 1 for x in (input1, input2)
@@ -180,6 +193,9 @@ def multi_margin_loss(
         weight: (C,), factor on each target class.
     Raises:
         OutOfRange: a class number is not in [0, C); when the result is realized.
+
+    >>> multi_margin_loss(tensor([[0.5, 1.0]]), tensor([0]))
+    tensor(0.7500)
     """
     if p not in (1, 2):
         raise OutOfRange(message("multi_margin_loss", f"p is {p}, not 1 or 2"))
@@ -257,6 +273,9 @@ def multilabel_margin_loss(
         target: labels in the shape of the input; what stands from the first -1 on counts nothing.
     Raises:
         OutOfRange: a label is not below C; when the result is realized.
+
+    >>> multilabel_margin_loss(tensor([0.5, 0.25, 1.0]), tensor([2, -1, 0]))
+    tensor(0.2500)
     """
     if target.shape != input.shape:
         rows = f"input {describe(input)}", f"target {describe(target)}"
@@ -312,6 +331,9 @@ def multilabel_soft_margin_loss(
     Args:
         input, target: (N, C) or (C,).
         weight: factor on each element, which broadcasts.
+
+    >>> multilabel_soft_margin_loss(nt.zeros(1, 3), nt.ones(1, 3))
+    tensor(0.6931)
     """
     if not input.shape:
         problem = f"needs classes, not {describe(input)}"
@@ -354,6 +376,10 @@ def triplet_margin_loss(
     Args:
         eps: added to each difference.
         swap: take the distance of positive and negative where it is the smaller one.
+
+    >>> a, far = tensor([[0.0, 0.0]]), tensor([[3.0, 4.0]])
+    >>> triplet_margin_loss(a, a, far, margin=7.0).round(decimals=4)
+    tensor(2.)
     """
     way = spelled(size_average, reduce, reduction)
     operands = (anchor, positive, negative)
@@ -371,7 +397,13 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
-    """`triplet_margin_loss` of any distance, a function of two tensors; of 2-norms by default."""
+    """`triplet_margin_loss` of any distance, a function of two tensors; of 2-norms by default.
+
+    >>> a, far = tensor([[0.0, 0.0]]), tensor([[3.0, 4.0]])
+    >>> city = lambda x, y: (x - y).abs().sum(-1)
+    >>> triplet_margin_with_distance_loss(a, far, a, distance_function=city)
+    tensor(8.)
+    """
     distance = distance_function and of_nodes(distance_function)
     operands = (anchor, positive, negative)
     name = "triplet_margin_with_distance_loss"

@@ -51,7 +51,14 @@ def mse_loss(
     reduction: Literal["none", "mean", "sum"] = "mean",
     weight: Node | None = None,
 ) -> Node:
-    """(input - target)^2; times `weight`, and the mean over its sum."""
+    """(input - target)^2; times `weight`, and the mean over its sum.
+
+    Args:
+        weight: in the shape of the input.
+
+    >>> mse_loss(tensor([1.0, 5.0]), tensor([0.0, 2.0]))
+    tensor(5.)
+    """
     dtype, (x, y, factors) = widened("mse_loss", input, target, weight)
     losses = find("square").apply(x - y)
     if factors is not None:
@@ -70,7 +77,14 @@ def l1_loss(
     reduction: Literal["none", "mean", "sum"] = "mean",
     weight: Node | None = None,
 ) -> Node:
-    """|input - target|; times `weight`, and the mean over its sum."""
+    """|input - target|; times `weight`, and the mean over its sum.
+
+    Args:
+        weight: in the shape of the input.
+
+    >>> l1_loss(tensor([1.0, 5.0]), tensor([0.0, 2.0]), reduction="none")
+    tensor([1., 3.])
+    """
     way = spelled(size_average, reduce, reduction)
     if input.dtype.is_complex or target.dtype.is_complex:
         apart = find("abs").apply(input - target)
@@ -107,7 +121,11 @@ def smooth_l1_loss(
     reduction: Literal["none", "mean", "sum"] = "mean",
     beta: float = 1.0,
 ) -> Node:
-    """|d| - beta / 2 of the difference d, and d^2 / (2 beta) where |d| is below beta."""
+    """|d| - beta / 2 of the difference d, and d^2 / (2 beta) where |d| is below beta.
+
+    >>> smooth_l1_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
+    tensor([0.1250, 2.5000])
+    """
     if beta < 0:
         raise OutOfRange(message("smooth_l1_loss", f"beta is {beta}, below 0"))
     dtype, (x, y) = widened("smooth_l1_loss", input, target)
@@ -136,6 +154,9 @@ def huber_loss(
 
     Args:
         weight: in the shape of the input, factor on each element; the mean is over their number.
+
+    >>> huber_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
+    tensor([0.1250, 2.5000])
     """
     if delta <= 0:
         raise OutOfRange(message("huber_loss", f"delta is {delta}, not above 0"))
@@ -180,6 +201,9 @@ def kl_div(
     Args:
         reduction: "batchmean" for the sum over the size of the first dimension.
         log_target: whether the target holds logarithms as well.
+
+    >>> kl_div(tensor([[0.5, 0.5]]).log(), tensor([[1.0, 0.0]]), reduction="batchmean")
+    tensor(0.6931)
     """
     way = spelled(size_average, reduce, reduction)
     dtype, (x, y) = widened("kl_div", input, target)
@@ -220,6 +244,9 @@ def poisson_nll_loss(
         full: add Stirling's approximation of log(target!) where the target is above 1.
     Returns:
         the default dtype, of counts and inputs that are integers.
+
+    >>> poisson_nll_loss(tensor([0.0]), tensor([2.0]), full=True)
+    tensor(1.6518)
     """
     dtype, (x, y) = widened("poisson_nll_loss", input, target, takes_integers=True)
     log = find("log")
@@ -259,6 +286,9 @@ def gaussian_nll_loss(
         var: in the shape of the input, without its last dimension, or with size 1 for one.
         full: add log(2 pi) / 2.
         eps: the least variance; its gradient is that of the variance all the same.
+
+    >>> gaussian_nll_loss(tensor([1.0]), tensor([3.0]), tensor([4.0]))
+    tensor(1.1931)
     """
     if eps <= 0:
         raise OutOfRange(message("gaussian_nll_loss", f"eps is {eps}, not above 0"))
@@ -308,7 +338,11 @@ def soft_margin_loss(
     reduce: bool | None = None,
     reduction: Literal["none", "mean", "sum"] = "mean",
 ) -> Node:
-    """log(1 + exp(-target * input)), of targets 1 and -1, without overflow."""
+    """log(1 + exp(-target * input)), of targets 1 and -1, without overflow.
+
+    >>> soft_margin_loss(tensor([0.0, 1000.0]), tensor([1, -1]), reduction="none")
+    tensor([6.9315e-01, 1.0000e+03])
+    """
     dtype, (x, y) = widened("soft_margin_loss", input, target)
     losses = find("softplus").apply(-(y * x))
     return reduced(losses, spelled(size_average, reduce, reduction), dtype)
@@ -362,6 +396,9 @@ def binary_cross_entropy(
         input: probabilities.
         target: in the shape of the input.
         weight: factor on each element, which broadcasts; the mean is over the number of elements.
+
+    >>> binary_cross_entropy(tensor([0.5, 0.0]), tensor([1.0, 1.0]), reduction="none")
+    tensor([  0.6931, 100.0000])
     """
     _require_alike("binary_cross_entropy", input, target)
     dtype, (x, y, factors) = widened("binary_cross_entropy", input, target, weight)
@@ -401,6 +438,9 @@ def binary_cross_entropy_with_logits(
     Args:
         weight: factor on each element, which broadcasts; the mean is over the number of elements.
         pos_weight: factor on target * log(sigmoid(input)), which broadcasts.
+
+    >>> binary_cross_entropy_with_logits(tensor([-1000.0]), tensor([1.0]))
+    tensor(1000.)
     """
     _require_alike("binary_cross_entropy_with_logits", input, target)
     given = (input, target, weight, pos_weight)

@@ -28,7 +28,11 @@ def full(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`fill_value` everywhere; its own dtype unless one is given, for bool whether it is not 0."""
+    """`fill_value` everywhere; its own dtype unless one is given, for bool whether it is not 0.
+
+    >>> full((2,), 7), full((2,), 0.5), full((2,), True)
+    (tensor([7, 7]), tensor([0.5000, 0.5000]), tensor([True, True]))
+    """
     value = fill_value.item() if isinstance(fill_value, np.generic | Tensor) else fill_value
     shape = shape_of("full", (size,) if isinstance(size, int) else size)
     kind = asked("full", dtype) or scalar_dtype(value)
@@ -39,7 +43,11 @@ def full(
 def zeros(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """0 everywhere, of the default dtype unless given."""
+    """0 everywhere, of the default dtype unless given.
+
+    >>> zeros(2), zeros(2, 0).shape
+    (tensor([0., 0.]), (2, 0))
+    """
     shape = shape_of("zeros", size)
     node = create.full(shape, 0, asked("zeros", dtype) or dt.default_dtype(), as_device(device))
     return finished(node, requires_grad)
@@ -48,7 +56,11 @@ def zeros(
 def ones(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """1 everywhere, of the default dtype unless given."""
+    """1 everywhere, of the default dtype unless given.
+
+    >>> ones(2), ones((1, 2), dtype=nt.int8)
+    (tensor([1., 1.]), tensor([[1, 1]], dtype=numbatorch.int8))
+    """
     shape = shape_of("ones", size)
     node = create.full(shape, 1, asked("ones", dtype) or dt.default_dtype(), as_device(device))
     return finished(node, requires_grad)
@@ -57,7 +69,11 @@ def ones(
 def empty(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """Values of no meaning, which happen to be 0."""
+    """Values of no meaning, which happen to be 0.
+
+    >>> empty(2, 0).shape
+    (2, 0)
+    """
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -86,7 +102,11 @@ def full_like(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`fill_value` in the shape, dtype and device of `input` unless given."""
+    """`fill_value` in the shape, dtype and device of `input` unless given.
+
+    >>> full_like(tensor([1.0, 2.0]), 7)
+    tensor([7., 7.])
+    """
     where = input.device if device is None else device
     kind = input.dtype if dtype is None else dtype
     return full(input.shape, fill_value, dtype=kind, device=where, requires_grad=requires_grad)
@@ -99,7 +119,11 @@ def zeros_like(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """0 in the shape, dtype and device of `input` unless given."""
+    """0 in the shape, dtype and device of `input` unless given.
+
+    >>> zeros_like(tensor([True]))
+    tensor([False])
+    """
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -110,7 +134,11 @@ def ones_like(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """1 in the shape, dtype and device of `input` unless given."""
+    """1 in the shape, dtype and device of `input` unless given.
+
+    >>> ones_like(tensor([1, 2]))
+    tensor([1, 1])
+    """
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -121,7 +149,11 @@ def empty_like(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Values of no meaning in the shape, dtype and device of `input` unless given."""
+    """Values of no meaning in the shape, dtype and device of `input` unless given.
+
+    >>> empty_like(nt.ones(2, dtype=nt.int8)).dtype
+    numbatorch.int8
+    """
     return zeros_like(input, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -172,13 +204,21 @@ def empty_permuted(
 def scalar_tensor(
     s: Any, *, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """A 0-d tensor of one number, of the default dtype unless given."""
+    """A 0-d tensor of one number, of the default dtype unless given.
+
+    >>> scalar_tensor(2)
+    tensor(2.)
+    """
     kind = dt.default_dtype() if dtype is None else dtype
     return full((), s, dtype=kind, device=device, requires_grad=requires_grad)
 
 
 def fill(input: Tensor, value: Any) -> Tensor:
-    """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`."""
+    """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`.
+
+    >>> fill(tensor([1, 2]), 7)
+    tensor([7, 7])
+    """
     if isinstance(value, Tensor):
         if value.shape:
             rows = (f"input {describe(input.node)}", f"value {describe(value.node)}")
@@ -195,5 +235,10 @@ def fill(input: Tensor, value: Any) -> Tensor:
 
 
 def zero_(input: Tensor) -> Tensor:
-    """As `Tensor.zero_`."""
+    """As `Tensor.zero_`.
+
+    >>> x = tensor([1, 2])
+    >>> zero_(x) is x, x
+    (True, tensor([0, 0]))
+    """
     return input.zero_()

@@ -320,5 +320,12 @@ def _restore(
 
 
 def realize(*tensors: Tensor) -> None:
-    """Compute several tensors in one plan, so that what they share is computed once."""
+    """Compute several tensors in one plan, so that what they share is computed once.
+
+    >>> x = nt.ones(2) + 1
+    >>> y = x * 3
+    >>> realize(x, y)
+    >>> y
+    tensor([6., 6.])
+    """
     realize_nodes([tensor.node for tensor in tensors])

@@ -114,6 +114,9 @@ def asarray(
 
     Raises:
         ValueError: `copy` is False, and only a copy has the dtype or device.
+
+    >>> asarray(np.float32([1, 2])), asarray([1, 2], dtype=nt.float64).dtype
+    (tensor([1., 2.]), numbatorch.float64)
     """
     made = as_tensor(obj, dtype, device)
     if copy is False and (made is not obj or not isinstance(obj, Tensor)):
@@ -318,6 +321,10 @@ def from_blocks(
     Raises:
         DTypeError: nothing decodes the type: names those that are known.
         ShapeError: the bytes are not those of the shape.
+
+    >>> data = np.zeros(34, np.uint8)  # one block: a scale of two bytes, 32 of int8
+    >>> from_blocks(data, "Q8_0", (1, 32)).float().sum()
+    tensor(0.)
     """
     import_module("numbatorch.ops.blocks")
     from numbatorch.ops import blocks

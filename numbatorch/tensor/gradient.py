@@ -324,7 +324,13 @@ def depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within the block, or the decorated function, results do not require gradients."""
+    """Within the block, or the decorated function, results do not require gradients.
+
+    >>> x = nt.ones(1, requires_grad=True)
+    >>> with no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
     with grad_mode(False):
         yield
 
@@ -334,6 +340,11 @@ def inference_mode(mode: bool = True) -> Iterator[None]:
     """`no_grad`, under PyTorch's other name; with `mode` False nothing changes.
 
     Here it makes nothing faster, and its results may be used where gradients are recorded.
+
+    >>> x = nt.ones(1, requires_grad=True)
+    >>> with inference_mode():
+    ...     (x * 2).requires_grad
+    False
     """
     with grad_mode(grad_enabled() and not mode):
         yield
@@ -341,14 +352,26 @@ def inference_mode(mode: bool = True) -> Iterator[None]:
 
 @contextmanager
 def enable_grad() -> Iterator[None]:
-    """Within the block, or the decorated function, gradients are recorded."""
+    """Within the block, or the decorated function, gradients are recorded.
+
+    >>> x = nt.ones(1, requires_grad=True)
+    >>> with nt.no_grad(), enable_grad():
+    ...     (x * 2).requires_grad
+    True
+    """
     with grad_mode(True):
         yield
 
 
 @contextmanager
 def set_grad_enabled(mode: bool) -> Iterator[None]:
-    """`enable_grad` or `no_grad`."""
+    """`enable_grad` or `no_grad`.
+
+    >>> x = nt.ones(1, requires_grad=True)
+    >>> with set_grad_enabled(False):
+    ...     (x * 2).requires_grad
+    False
+    """
     with grad_mode(mode):
         yield
 

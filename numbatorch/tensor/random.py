@@ -24,27 +24,55 @@ COMPILED = 2**15  # numbers that are worth a kernel
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the generator from which every random tensor comes unless told otherwise."""
+    """Seed the generator from which every random tensor comes unless told otherwise.
+
+    >>> first = rand(2, generator=manual_seed(7))
+    >>> bool((rand(2, generator=manual_seed(7)) == first).all())
+    True
+    """
     return default_generator.manual_seed(seed)
 
 
 def seed() -> int:
-    """Seed that generator with a number that nobody can tell, which is returned."""
+    """Seed that generator with a number that nobody can tell, which is returned.
+
+    >>> seed() == initial_seed()
+    True
+    """
     return default_generator.seed()
 
 
 def initial_seed() -> int:
-    """The seed of that generator."""
+    """The seed of that generator.
+
+    >>> generator = manual_seed(3)
+    >>> initial_seed()
+    3
+    """
     return default_generator.initial_seed()
 
 
 def get_rng_state() -> Tensor:
-    """What that generator goes on from."""
+    """What that generator goes on from.
+
+    >>> state = get_rng_state()
+    >>> x = rand(2)
+    >>> set_rng_state(state)
+    >>> bool((rand(2) == x).all())
+    True
+    """
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Have that generator go on from what `get_rng_state` gave."""
+    """Have that generator go on from what `get_rng_state` gave.
+
+    >>> state = get_rng_state()
+    >>> x = randn(3)
+    >>> set_rng_state(state)
+    >>> bool((randn(3) == x).all())
+    True
+    """
     default_generator.set_state(new_state)
 
 
@@ -62,7 +90,12 @@ def rand(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Uniform in [0, 1): multiples of 2**-24 in float32."""
+    """Uniform in [0, 1): multiples of 2**-24 in float32.
+
+    >>> x = rand(2, 3)
+    >>> x.shape, bool(((x >= 0) & (x < 1)).all())
+    ((2, 3), True)
+    """
     shape, kind = _size("rand", size), dt.named("rand", dtype or dt.default_dtype())
     return finished(draws.uniform(shape, kind, as_device(device), generator), requires_grad)
 
@@ -74,7 +107,11 @@ def randn(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """From the standard normal distribution; complex numbers have variance 1."""
+    """From the standard normal distribution; complex numbers have variance 1.
+
+    >>> randn(2, 3).shape
+    (2, 3)
+    """
     shape, kind = _size("randn", size), dt.named("randn", dtype or dt.default_dtype())
     return finished(draws.normal(shape, kind, as_device(device), generator), requires_grad)
 
@@ -87,7 +124,11 @@ def rand_like(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """`rand` in the shape, dtype and device of `input` unless given."""
+    """`rand` in the shape, dtype and device of `input` unless given.
+
+    >>> rand_like(nt.zeros(2, dtype=nt.float64)).dtype
+    numbatorch.float64
+    """
     kind, where = _like(input, dtype, device)
     return rand(
         input.shape, dtype=kind, device=where, requires_grad=requires_grad, generator=generator
@@ -102,7 +143,11 @@ def randn_like(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """`randn` in the shape, dtype and device of `input` unless given."""
+    """`randn` in the shape, dtype and device of `input` unless given.
+
+    >>> randn_like(nt.zeros(2, dtype=nt.float64)).dtype
+    numbatorch.float64
+    """
     kind, where = _like(input, dtype, device)
     return randn(
         input.shape, dtype=kind, device=where, requires_grad=requires_grad, generator=generator
@@ -126,6 +171,9 @@ def randint(
     """Integers in [low, high), or in [0, low) if `high` is absent; int64 unless given.
 
     Each is made of 64 random bits, and so uneven by at most range / 2**64.
+
+    >>> randint(3, 4, (2,))
+    tensor([3, 3])
     """
     if isinstance(high, tuple | list):  # randint(high, size)
         high, size = None, high
@@ -150,7 +198,11 @@ def randint_like(
     requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
-    """`randint` in the shape, dtype and device of `input` unless given."""
+    """`randint` in the shape, dtype and device of `input` unless given.
+
+    >>> randint_like(tensor([1.0, 2.0]), 3, 4)
+    tensor([3., 3.])
+    """
     kind, where = _like(input, dtype, device)
     options: dict[str, Any] = {"dtype": kind, "device": where, "requires_grad": requires_grad}
     return randint(low, high, input.shape, generator=generator, **options)
@@ -163,7 +215,11 @@ def randperm(
     device: Where = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The integers below n in random order; found on the host but in compiled functions."""
+    """The integers below n in random order; found on the host but in compiled functions.
+
+    >>> randperm(4).sort().values
+    tensor([0, 1, 2, 3])
+    """
     if n < 0:
         raise ShapeError(message("randperm", f"there are no {n} integers"))
     target = dt.named("randperm", dtype or dt.int64)
@@ -195,6 +251,11 @@ def normal(
         dtype, device, requires_grad: as of `randn`; where one is a tensor as of that.
     Raises:
         OutOfRange: a standard deviation is negative.
+
+    >>> normal(tensor([0.0, 10.0]), 0.0)
+    tensor([ 0., 10.])
+    >>> normal(0.0, 1.0, (2, 3)).shape
+    (2, 3)
     """
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if isinstance(std, Tensor) and not is_tracing():

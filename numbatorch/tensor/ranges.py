@@ -163,7 +163,11 @@ def eye(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given."""
+    """1 on the diagonal of an (n, m) matrix, 0 elsewhere; m is n unless given.
+
+    >>> eye(2, 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
     where = as_device(device)
     rows, columns = shape_of("eye", (n, n if m is None else m))
     kind = asked("eye", dtype) or dt.default_dtype()

@@ -65,7 +65,11 @@ def can_cast(from_: dt.Like, to: dt.Like) -> bool:
 
 
 def get_default_dtype() -> DType:
-    """The dtype of Python's floats, and of tensors that are made without one; float32 at first."""
+    """The dtype of Python's floats, and of tensors that are made without one; float32 at first.
+
+    >>> get_default_dtype()
+    numbatorch.float32
+    """
     return dt.default_dtype()
 
 
@@ -90,5 +94,9 @@ def set_default_dtype(d: dt.Like) -> None:
 
 
 def is_tensor(obj: object) -> bool:
-    """Whether an object is a tensor."""
+    """Whether an object is a tensor.
+
+    >>> is_tensor(tensor(1)), is_tensor([1])
+    (True, False)
+    """
     return isinstance(obj, Tensor)

@@ -14,6 +14,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.graph import Op
+from numbatorch.ops import families, surface
 from numbatorch.ops.families import all_ops
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,9 @@ def test_doctests_pass(name: str) -> None:
     module = importlib.import_module(name)
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     scope = {**vars(module), "nt": nt, "tensor": nt.tensor}
+    state = nt.get_rng_state()  # examples may seed
     result = doctest.testmod(module, globs=scope, optionflags=options)
+    nt.set_rng_state(state)
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples of {name} fail"
 
 
@@ -126,3 +129,13 @@ def test_public_name_is_documented(name: str) -> None:
     value = getattr(nt, name)
     if inspect.isclass(value) or callable(value) or inspect.ismodule(value):
         assert inspect.getdoc(value), f"nt.{name} has no docstring"
+
+
+@pytest.mark.parametrize("place", surface.PLACES)
+def test_each_public_function_has_an_example(place: str) -> None:
+    found = {name: families.function(place, name) for name in families.table(place)}
+    if place == "nt":
+        found |= {name: getattr(nt, name) for name in nt.__all__ if callable(getattr(nt, name))}
+    functions = {name: value for name, value in found.items() if not inspect.isclass(value)}
+    missing = [name for name, value in functions.items() if ">>> " not in (value.__doc__ or "")]
+    assert functions and not missing, f"no example: {', '.join(sorted(missing))}"
