@@ -43,6 +43,7 @@ from numbatorch.dtype import (
 from numbatorch.errors import (
     BackendUnavailable,
     DeviceError,
+    DivisionByZero,
     DTypeError,
     FormatError,
     GradientError,
@@ -148,6 +149,7 @@ __all__ = [
     "DTypeError",
     "Device",
     "DeviceError",
+    "DivisionByZero",
     "Embedder",
     "FormatError",
     "Generator",

@@ -20,6 +20,10 @@ class OutOfRange(IndexError):
     """An index, position or length outside of its range."""
 
 
+class DivisionByZero(ZeroDivisionError, RuntimeError):
+    """An integer that is divided by 0; PyTorch's is a RuntimeError."""
+
+
 class FormatError(ValueError):
     """A file that does not follow its format: names the file, the tensor and the byte offset."""
 

@@ -86,12 +86,14 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     numpy=np.floor_divide,
     dtypes=dt.NUMBERS,
     numbers=2,
+    divides=True,
     source="https://numpy.org/doc/stable/reference/generated/numpy.floor_divide.html",
 )
 def floor_divide(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """floor(lhs / rhs), computed from the exact remainder; integers divided by 0 give 0.
+    """floor(lhs / rhs), computed from the exact remainder.
 
-    PyTorch raises for an integer divided by 0.
+    Raises:
+        DivisionByZero: an integer is divided by 0; by one of a tensor when the result is realized.
 
     >>> floor_divide(tensor([7, -7]), 2)
     tensor([ 3, -4])
@@ -109,11 +111,13 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     dtypes=dt.NUMBERS,
     source="https://numpy.org/doc/stable/reference/generated/numpy.remainder.html",
     numbers=2,
+    divides=True,
 )
 def remainder(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """lhs - rhs * floor(lhs / rhs), exact, with the sign of rhs; integers modulo 0 give 0.
+    """lhs - rhs * floor(lhs / rhs), exact, with the sign of rhs.
 
-    PyTorch raises for an integer modulo 0.
+    Raises:
+        DivisionByZero: an integer is divided by 0; by one of a tensor when the result is realized.
 
     >>> remainder(tensor([7, -7]), 3)
     tensor([1, 2])
@@ -230,11 +234,12 @@ def _(g: Node, y: Node, lhs: Node, rhs: Node) -> Pair:
     return where.apply(first, g, 0.0), where.apply(first, 0.0, g)
 
 
-@elementwise(numpy=np.fmod, dtypes=dt.NUMBERS)
+@elementwise(numpy=np.fmod, dtypes=dt.NUMBERS, divides=True)
 def fmod(lhs: Scalar, rhs: Scalar) -> Scalar:
-    """lhs - rhs * trunc(lhs / rhs), exact, with the sign of lhs; integers modulo 0 give 0.
+    """lhs - rhs * trunc(lhs / rhs), exact, with the sign of lhs.
 
-    PyTorch raises for an integer modulo 0.
+    Raises:
+        DivisionByZero: an integer is divided by 0; by one of a tensor when the result is realized.
 
     >>> fmod(tensor([7, -7]), 3)
     tensor([ 1, -1])

@@ -82,9 +82,12 @@ class Launcher(Protocol):
     def wanted(self, out: Operand) -> bool:
         """Whether anybody reads `out`, one of several outputs."""
 
-    def status(self, bound: int, least: int = 0) -> Any:
+    def status(self, bound: int = 0, least: int = 0, problem: str = "", operator: str = "") -> Any:
         """Two int64 words, zero at first: a kernel that meets an index outside of [least, bound)
         stores 1 and the index, and does not follow it. The plan raises OutOfRange after the run.
+
+        Args:
+            problem: what a 1 says instead, of the operator that is named: DivisionByZero.
         """
 
 

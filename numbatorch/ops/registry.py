@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.graph import DEPTH_LIMIT, Node, Op, register, thread_mode
+from numbatorch.errors import DivisionByZero, DTypeError, OutOfRange, message
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, find, register, thread_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import surface
 from numbatorch.ops.operands import (
@@ -51,6 +51,7 @@ class Elementwise(Op):
         places: where users find its public function, of `surface.PLACES`.
         numbers: how many of the last operands may be numbers in that function.
         truths: what bool is computed in, where that is no dtype of the body.
+        divides: whether the second operand divides: no integer by 0.
     """
 
     def __init__(self, body: Callable[..., Any], reference: Callable[..., Any], source: str):
@@ -65,6 +66,7 @@ class Elementwise(Op):
         self.largest = math.inf
         self.places: tuple[str, ...] = surface.EVERYWHERE
         self.truths: DType | None = None
+        self.divides = False
         names, count = body.__code__.co_varnames, body.__code__.co_argcount
         operands = names[:count]
         self.arity = len(operands)
@@ -187,7 +189,8 @@ class Elementwise(Op):
         """The dtype of the result, by that of operands which need no promotion."""
         if self.fixed or self.attribute_names:
             return {}
-        return {dtype: self.result_dtype(dtype, {}) for dtype in self.dtypes}
+        plain = [d for d in self.dtypes if not self.divides or d.kind == "f"]
+        return {dtype: self.result_dtype(dtype, {}) for dtype in plain}
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
         """Promote, broadcast, infer."""
@@ -233,10 +236,10 @@ class Elementwise(Op):
             known = self._with_numbers(operands, dtype)
             if known is not None:
                 return const(known, dt.bool_, device, shape)
-        inputs = [
-            expanded(as_node(x, self.fixed.get(i, dtype), device), shape)
-            for i, x in enumerate(operands)
-        ]
+        inputs = [as_node(x, self.fixed.get(i, dtype), device) for i, x in enumerate(operands)]
+        if self.divides and dtype.kind in "iu" and 0 not in shape:
+            inputs[1] = _divisor(self.name, inputs[1])
+        inputs = [expanded(x, shape) for x in inputs]
         return Node(self, tuple(inputs), attrs, shape, self.result_dtype(dtype, attrs), device)
 
     def _with_numbers(self, operands: Sequence[Any], dtype: DType) -> bool | None:
@@ -268,6 +271,19 @@ class Elementwise(Op):
         if dtype.kind in "iu":
             rows.append(range_of(dtype))
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
+
+
+BY_ZERO = "an integer is divided by 0"
+
+
+def _divisor(operator: str, x: Node) -> Node:
+    """The divisor x of integers, of which a run finds that no element is 0."""
+    value = x.attrs.get("value")
+    if x.op is not CONST or isinstance(value, Variable):
+        return find("divisor").apply(x, operator=operator)
+    if value == 0:
+        raise DivisionByZero(message(operator, BY_ZERO))
+    return x
 
 
 class _Unchanged(dict[str, Any]):
@@ -333,6 +349,7 @@ def elementwise(
     aliases: tuple[str, ...] = (),
     numbers: int | None = None,
     truths: DType | None = None,
+    divides: bool = False,
     peer: str | None = None,
 ) -> Callable[[Callable[..., Any]], Elementwise]:
     """Decorator: register a scalar body as an elementwise operator.
@@ -351,6 +368,7 @@ def elementwise(
         aliases: other names of that function.
         numbers: how many of the last operands may be numbers in it: all but the first unless given.
         truths: what bool is computed in, an error unless it is one of `dtypes`.
+        divides: whether an integer among the second operands that is 0 is an error.
         peer: what it is tested beside, torch.<name> unless given.
     """
 
@@ -365,6 +383,7 @@ def elementwise(
         op.places = places
         op.numbers = op.arity - 1 if numbers is None else numbers
         op.truths = truths
+        op.divides = divides
         op.peer = peer or op.peer
         for alias in aliases:
             surface.enter(op.public, alias, places)

@@ -146,6 +146,7 @@ FAMILIES = {
         "nt": "bernoulli beta binomial gamma poisson",
         "records": "binomial poisson standard_gamma",
     },
+    "ops.divisor": {"records": "divisor"},
     "ops.dropping": {
         "nn.functional": (
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout"

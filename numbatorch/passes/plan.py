@@ -83,12 +83,18 @@ class Launch:
 
 @dataclass(eq=False)
 class Status:
-    """Two int64 words at `position` of the plan's status memory, and what they are about."""
+    """Two int64 words at `position` of the plan's status memory, and what they are about.
+
+    Attributes:
+        bound, least: of the index that was met, which stands in the second word.
+        problem: what the first says where it is not about an index.
+    """
 
     position: int
     op: str
     bound: int
     least: int
+    problem: str = ""
 
 
 @dataclass(eq=False)

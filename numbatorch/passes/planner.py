@@ -103,11 +103,14 @@ class _Launcher:
             for node in self.group.outputs
         )
 
-    def status(self, bound: int, least: int = 0) -> Operand:
-        """Words in which a kernel reports an index outside of [least, bound)."""
+    def status(
+        self, bound: int = 0, least: int = 0, problem: str = "", operator: str = ""
+    ) -> Operand:
+        """Words in which a kernel reports an index outside of [least, bound), or a problem."""
         planner = self.planner
         assert self.group.core is not None
-        status = Status(2 * len(planner.plan.statuses), self.group.core.op.name, bound, least)
+        name = operator or self.group.core.op.name
+        status = Status(2 * len(planner.plan.statuses), name, bound, least, problem)
         planner.plan.statuses.append(status)
         layout = Layout((2,), (1,), status.position)
         return Operand(planner.status, layout, int64)

@@ -122,6 +122,13 @@ def draw(op: Op, rng: Draw, dtype: DType, smooth: bool = False) -> Case | None:
     ]
     if dtype in op.dtypes:
         arrays = [_with_extremes(a, d, rng) for a, d in zip(arrays, dtypes, strict=True)]
+    return elementwise_case(op, arrays, dtypes)
+
+
+def elementwise_case(op: Elementwise, arrays: list[Array], dtypes: tuple[DType, ...]) -> Case:
+    """A case of these operands; no integer is divided by 0, which is an error."""
+    if op.divides and dtypes[1].kind in "iu":
+        arrays[1] = np.where(arrays[1] == 0, np.asarray(3, arrays[1].dtype), arrays[1])
     return Case(op, tuple(arrays), dtypes, dict(op.defaults))
 
 

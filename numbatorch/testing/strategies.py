@@ -90,8 +90,8 @@ def op_cases(draw: st.DrawFn, op: Op, dtype: DType | None = None) -> cases.Case:
         return case
     shape = draw(st.tuples(SIZES, SIZES))
     dtypes = tuple(op.fixed.get(i, chosen) for i in range(op.arity))
-    arrays = tuple(draw(_tiled(shape, d, op, rng)) for d in dtypes)
-    return cases.Case(op, arrays, dtypes, dict(op.defaults))
+    arrays = [draw(_tiled(shape, d, op, rng)) for d in dtypes]
+    return cases.elementwise_case(op, arrays, dtypes)
 
 
 SIZES = st.integers(0, 9) | st.sampled_from((31, 67, 259))

@@ -88,7 +88,6 @@ def test_integer_division_floors_and_true_division_is_float() -> None:
     assert (lhs / rhs).dtype is nt.float32
     same(lhs / rhs, [3.5, -3.5, -3.5, 3.5])
     same(nt.tensor([7.5, -7.5]) // 2, [3.0, -4.0])
-    assert (lhs // 0).tolist() == [0, 0, 0, 0]
     assert (nt.tensor(2) ** nt.tensor(-1)).item() == 0
 
 
@@ -239,3 +238,43 @@ def test_large_integers_are_close_by_their_difference(device: str) -> None:
     assert a.isclose(b, rtol=0, atol=1).tolist() == [True, True, True]
     ends = nt.tensor([2**63 - 1, -(2**63), 0], device=device)
     assert ends.isclose(nt.tensor([-1, 2**63 - 1, -(2**63)], device=device)).tolist() == [False] * 3
+
+
+BY_ZERO = {
+    "floor_divide": ("x // y", "x.floor_divide_(y)", "t.div(x, y, rounding_mode='floor')"),
+    "remainder": ("x % y", "t.remainder(7, y)"),
+    "fmod": ("t.fmod(x, y)",),
+    "div": ("t.div(x, y, rounding_mode='trunc')",),
+}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
+@pytest.mark.parametrize("call", [call for calls in BY_ZERO.values() for call in calls])
+def test_an_integer_divided_by_zero_is_an_error(call: str, dtype: str, device: str) -> None:
+    """As in PyTorch; of a tensor when it is read, and floats have infinities for it."""
+    name = next(name for name, calls in BY_ZERO.items() if call in calls)
+    kind = getattr(nt, dtype)
+    x, none = (nt.tensor(v, dtype=kind, device=device) for v in ([7, 8, 9], [1, 2, 3]))
+    divisors = [nt.tensor([1, 0, 3], dtype=kind, device=device)]
+    divisors += [] if "7," in call or "_(" in call else [0]
+    for y in divisors:
+        with pytest.raises(nt.DivisionByZero, match="an integer is divided by 0") as error:
+            eval(call, {"t": nt, "x": x.clone(), "y": y}).numpy()
+        assert isinstance(error.value, ZeroDivisionError | RuntimeError)
+        assert str(error.value).startswith(("floor_divide", name))
+    assert eval(call, {"t": nt, "x": x.clone(), "y": none}).shape == (3,)
+    empty = {"t": nt, "x": x[:0], "y": nt.zeros(0, dtype=kind, device=device)}
+    assert eval(call, empty).tolist() == []
+    real = eval(call.replace("_(", "("), {"t": nt, "x": x.float(), "y": divisors[0].float()})
+    assert not np.isfinite(real.numpy()[1])
+
+
+def test_a_compiled_division_by_zero_is_an_error_of_that_call() -> None:
+    divide = nt.compile(lambda x, y: (x + 1) // y + 1, dynamic=())
+    x = nt.tensor([7, 8], device="cpu")
+    for y, right in (([2, 3], [5, 4]), ([0, 1], None), ([4, 9], [3, 2])):
+        if right is None:
+            with pytest.raises(nt.DivisionByZero):
+                divide(x, nt.tensor(y, device="cpu")).tolist()
+        else:
+            assert divide(x, nt.tensor(y, device="cpu")).tolist() == right

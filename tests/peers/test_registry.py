@@ -38,6 +38,7 @@ NO_PEER = {
     "after": "work of ours that waits for other work",
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
+    "divisor": "the check of a division: tests/ops/test_conventions.py",
     "eig": BASES,
     "histogram": "PyTorch has no gradient of the weights: its operator database compares",
     "eigvals": "in no order: the properties compare with LAPACK",

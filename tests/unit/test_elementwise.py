@@ -202,7 +202,7 @@ def shown(node: Node) -> Any:
 def outcome(call: Any, *operands: Any) -> Any:
     try:
         return shown(call(*operands))
-    except (DTypeError, TypeError, ValueError, IndexError) as error:
+    except (DTypeError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         return type(error), str(error)
 
 
