@@ -8,6 +8,7 @@ import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
+from numbatorch.ops import lapack
 from numbatorch.ops.factors import LUFactorExResult, LUFactorResult, lu_factor_ex
 from numbatorch.ops.host import scipy
 from numbatorch.ops.linalg import (
@@ -49,6 +50,11 @@ class SolveResult(NamedTuple):
 @structured(dtypes=DTYPES, source=GILES)
 def solve_ex_(A: Array, B: Array) -> tuple[Array, Array]:
     """X with A X = B, which a singular matrix makes infinite or NaN, and which pivot is 0."""
+    return _solutions(A, B)
+
+
+@lapack.nan_of_nan
+def _solutions(A: Array, B: Array) -> tuple[Array, Array]:
     getrf, getrs = scipy("linalg").lapack.get_lapack_funcs(("getrf", "getrs"), (A,))
 
     def one(matrix: Array, right: Array) -> tuple[Array, int]:
@@ -119,6 +125,8 @@ def cholesky_ex_(A: Array) -> tuple[Array, Array]:
         if not matrix.size:
             return matrix, 0
         factor, info = potrf(matrix, lower=True)
+        if np.isnan(np.diagonal(factor)).any():  # which LAPACK may take for a number
+            info = 1 + int(np.isnan(np.diagonal(factor)).argmax())
         return np.tril(np.full_like(matrix, np.nan)) if info else factor, info
 
     found = each(one, (A + A.conj().swapaxes(-1, -2)) / 2)

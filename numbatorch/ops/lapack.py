@@ -7,14 +7,16 @@ matrix into the other order and back.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from numbatorch.ops.host import scipy
 
 Array = np.ndarray[Any, Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LARGE = 32
 BLOCK = 64  # columns that LAPACK takes at once at most: what work memory is given for
@@ -39,10 +41,32 @@ def _check(info: int, problem: str) -> None:
         raise np.linalg.LinAlgError(problem)
 
 
+def nan_of_nan(function: Function) -> Function:
+    """Decorator: what a function of matrices gives for one with a NaN is NaN.
+
+    LAPACK's search for a pivot passes NaN by: the factors are those of a singular matrix then.
+    """
+
+    @functools.wraps(function)
+    def call(A: Array, *others: Array) -> Any:
+        wrong = np.asarray(np.isnan(A).any((-2, -1)))
+        if not wrong.any():
+            return function(A, *others)
+        out = function(
+            np.where(wrong[..., None, None], np.eye(A.shape[-1], dtype=A.dtype), A), *others
+        )
+        for part in out if isinstance(out, tuple) else (out,):
+            if part.dtype.kind in "fc":
+                part[wrong] = np.nan
+        return out
+
+    return call  # type: ignore[return-value]
+
+
 def cholesky(A: Array) -> Array:
     """L, lower triangular, with L L^H the matrix whose lower triangle is that of A."""
     if not _is_large(A):
-        return np.linalg.cholesky(A)
+        return _without_nan(np.linalg.cholesky(A))
     (potrf,) = _functions(A, "potrf")
     found = A.copy()
     for matrix in _flat(found):
@@ -50,7 +74,13 @@ def cholesky(A: Array) -> Array:
         _, info = potrf(matrix.T, lower=False, clean=False, overwrite_a=True)
         _check(info, "Matrix is not positive definite")
         _clear_above(matrix)
-    return found
+    return _without_nan(found)
+
+
+def _without_nan(L: Array) -> Array:
+    """Cholesky factors, of which one with a NaN on its diagonal is none."""
+    _check(bool(np.isnan(np.diagonal(L, 0, -2, -1)).any()), "Matrix is not positive definite")
+    return L
 
 
 def _clear_above(matrix: Array) -> None:
@@ -68,6 +98,7 @@ def _transposes_factored(A: Array) -> Any:
     return (getrf(matrix.T, overwrite_a=True) for matrix in _flat(A.copy()))
 
 
+@nan_of_nan
 def inverse(A: Array) -> Array:
     """The inverse of each matrix."""
     if not _is_large(A):
@@ -91,6 +122,7 @@ def inverse_of_factors(A: Array) -> Callable[[Array, Array], Array]:
     return of_factors
 
 
+@nan_of_nan
 def solution(A: Array, B: Array) -> Array:
     """X with A X = B, for matrices of one batch."""
     if not (_is_large(A) and B.size):
@@ -105,6 +137,7 @@ def solution(A: Array, B: Array) -> Array:
     return found
 
 
+@nan_of_nan
 def determinant(A: Array) -> Array:
     """The determinant of each matrix."""
     if not _is_large(A):
@@ -113,10 +146,12 @@ def determinant(A: Array) -> Array:
     return np.asarray(sign * np.exp(size))
 
 
+@nan_of_nan
 def sign_and_logarithm(A: Array) -> tuple[Array, Array]:
     """The sign and the logarithm of the size of each determinant; large ones in float64."""
     if not _is_large(A):
-        return np.linalg.slogdet(A)
+        sign, size = np.linalg.slogdet(A)
+        return np.asarray(sign), np.asarray(size)
     N = A.shape[-1]
     along, odd = [], []
     for factors, pivots, _ in _transposes_factored(A):

@@ -100,6 +100,11 @@ class InverseResult(NamedTuple):
 @structured(dtypes=DTYPES, source=GILES)
 def inv_ex_(A: Array) -> tuple[Array, Array]:
     """The inverse of each matrix, infinity if there is none, and which of its pivots is 0."""
+    return _inverses(A)
+
+
+@lapack.nan_of_nan
+def _inverses(A: Array) -> tuple[Array, Array]:
     (getrf,) = scipy("linalg").lapack.get_lapack_funcs(("getrf",), (A,))
     inverse_of = lapack.inverse_of_factors(A)
 

@@ -20,48 +20,55 @@ if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 
-def _add_value(mean: Scalar, squares: Scalar, seen: Scalar, x: Scalar, index: Scalar) -> Scalar:
+def _add_value(
+    first: Scalar, mean: Scalar, squares: Scalar, seen: Scalar, x: Scalar, index: Scalar
+) -> Scalar:
+    first = x if seen == 0.0 else first
     seen = seen + 1.0
-    apart = x - mean
+    far = x - first
+    apart = far - mean
     mean = mean + apart / seen
-    return mean, squares + apart * (x - mean), seen
+    return first, mean, squares + apart * (far - mean), seen
 
 
 def _merge_values(
+    first: Scalar,
     mean: Scalar,
     squares: Scalar,
     seen: Scalar,
-    other: Scalar,
+    other_first: Scalar,
+    other_mean: Scalar,
     other_squares: Scalar,
     other_seen: Scalar,
 ) -> Scalar:
     total = seen + other_seen
     share = other_seen / larger(total, 1.0)
-    apart = other - mean
+    first = other_first if seen == 0.0 else first
+    apart = (other_first - first) + (other_mean - mean)
     squares = squares + other_squares + apart * apart * (seen * share)
-    return mean + apart * share, squares, total
+    return first, mean + apart * share, squares, total
 
 
 def _variance(
-    mean: Scalar, squares: Scalar, seen: Scalar, count: Scalar, *, correction: float
+    first: Scalar, mean: Scalar, squares: Scalar, seen: Scalar, count: Scalar, *, correction: float
 ) -> Scalar:
     return squares / larger(count - correction, 0.0)
 
 
 def _variance_and_mean(
-    mean: Scalar, squares: Scalar, seen: Scalar, count: Scalar, *, correction: float
+    first: Scalar, mean: Scalar, squares: Scalar, seen: Scalar, count: Scalar, *, correction: float
 ) -> Scalar:
-    return squares / larger(count - correction, 0.0), mean if count > 0.0 else np.nan
+    return squares / larger(count - correction, 0.0), first + mean if count > 0.0 else np.nan
 
 
 def _moment_words(dtype: DType) -> tuple[DType, ...]:
-    return (dtype.compute,) * 3
+    return (dtype.compute,) * 4
 
 
 # B. P. Welford, "Note on a method for calculating corrected sums of squares and products",
 # Technometrics 4 (1962); merged as by T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae
 # and a pairwise algorithm for computing sample variances", COMPSTAT (1982).
-MOMENTS = State(_merge_values, lambda word: (0, 0, 0), _moment_words, _add_value, _variance)
+MOMENTS = State(_merge_values, lambda word: (0, 0, 0, 0), _moment_words, _add_value, _variance)
 
 
 @reduction(MOMENTS, dtypes=FLOATS)
@@ -70,9 +77,13 @@ def var(x: Array, *, dims: Shape, correction: float = 1.0) -> Array:
     return _reference(x, dims, correction)
 
 
+def _mean(x: Array, dims: Shape) -> Array:
+    return np.asarray(np.mean(x, axis=dims, keepdims=True, dtype=np.float64))
+
+
 def _reference(x: Array, dims: Shape, correction: float) -> Array:
     count = numel([x.shape[d] for d in dims])
-    apart = x - np.mean(x, axis=dims, keepdims=True)
+    apart = x - _mean(x, dims)
     squares = np.sum(apart * apart, axis=dims, keepdims=True)
     out: Array = squares / np.asarray(max(count - correction, 0.0), squares.dtype)
     return out
@@ -98,7 +109,7 @@ def _twice(dtype: DType) -> tuple[DType, ...]:
 @reduction(replace(MOMENTS, finish=_variance_and_mean), dtypes=FLOATS, result=_twice)
 def var_mean(x: Array, *, dims: Shape, correction: float = 1.0) -> tuple[Array, Array]:
     """Variance as of `var`, and mean."""
-    return _reference(x, dims, correction), np.mean(x, axis=dims, keepdims=True)
+    return _reference(x, dims, correction), _mean(x, dims)
 
 
 @var_mean.vjp

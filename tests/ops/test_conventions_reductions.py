@@ -175,3 +175,16 @@ def test_no_dimensions_are_all() -> None:
     x = nt.arange(6.0).reshape(2, 3)
     for dims in ((), []):
         assert x.mean(dims).item() == 2.5 and x.sum(dims).item() == 15.0
+
+
+@pytest.mark.parametrize("centre", [0.0, 1e4, -1e6])
+def test_variances_far_from_zero(centre: float) -> None:
+    """Differences to an element of the row are exact, and small: the mean's digits are not lost."""
+    rng = np.random.default_rng(0)
+    for shape, dim in (((1000,), 0), ((37, 300), 1), ((300, 37), 0), ((3, 40, 5), (0, 1))):
+        x = (rng.standard_normal(shape) + centre).astype(np.float32)
+        expected = x.astype(np.float64).var(axis=dim, ddof=1)
+        for found in (nt.tensor(x).var(dim), nt.tensor(x).std(dim) ** 2):
+            np.testing.assert_allclose(found.numpy(), expected, rtol=5e-6)
+        mean = nt.var_mean(nt.tensor(x), dim)[1]
+        np.testing.assert_allclose(mean.numpy(), x.astype(np.float64).mean(axis=dim), 2e-7, 2e-6)

@@ -157,3 +157,34 @@ def test_a_large_determinant_is_that_of_its_logarithm() -> None:
     A = np.diag(np.concatenate([np.full(300, 1024.0), np.full(300, 2.0**-10)])).astype(np.float32)
     assert abs(linalg.det(nt.tensor(A)).item() - 1) < 1e-5
     assert linalg.det(nt.tensor(A * 2)).item() == np.inf
+
+
+WITHOUT_A_PIVOT = "det slogdet inv solve inv_ex solve_ex".split()
+
+
+@pytest.mark.parametrize("size", [2, 3, 40])
+@pytest.mark.parametrize("name", WITHOUT_A_PIVOT)
+def test_what_a_matrix_with_nan_gives_is_nan(name: str, size: int) -> None:
+    """Its search for a pivot passes NaN by, so that LAPACK alone gives numbers, or an error."""
+    rng = np.random.default_rng(size)
+    A = rng.standard_normal((3, size, size)) + size * np.eye(size)
+    right = (nt.tensor(rng.standard_normal((3, size, 2))),) if "solve" in name else ()
+    function = getattr(nt.linalg, name)
+    expected = function(nt.tensor(A), *right)
+    A[1, 0, 0] = np.nan
+    found = function(nt.tensor(A), *right)
+    if isinstance(found, nt.Tensor):
+        found, expected = (found,), (expected,)
+    for ours, whole in zip(found, expected, strict=True):
+        if ours.dtype.is_floating_point:
+            np.testing.assert_array_equal(ours.numpy()[[0, 2]], whole.numpy()[[0, 2]])
+            assert np.isnan(ours.numpy()[1]).all()
+
+
+@pytest.mark.parametrize("size", [2, 40])
+def test_a_matrix_with_nan_is_not_positive_definite(size: int) -> None:
+    A = np.eye(size)
+    A[1, 0] = A[0, 1] = np.nan
+    with pytest.raises(nt.LinAlgError, match="not positive definite"):
+        nt.linalg.cholesky(nt.tensor(A)).numpy()
+    assert nt.linalg.cholesky_ex(nt.tensor(A)).info.item() == 2
