@@ -13,7 +13,7 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.reference import evaluate, memory_for
 from numbatorch.backends.reference import operands as rows_of
 from numbatorch.backends.watched import is_watched, run_watched
-from numbatorch.errors import DivisionByZero, KernelError, OutOfMemory, OutOfRange, message
+from numbatorch.errors import KernelError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
 from numbatorch.ops.operands import describe, out_of_range
@@ -297,7 +297,7 @@ class Program(Generic[AnyFrame]):
         for status in self.plan.statuses:
             if words[status.position]:
                 if status.problem:
-                    raise DivisionByZero(message(status.op, status.problem))
+                    raise status.error(message(status.op, status.problem))
                 index = int(words[status.position + 1])
                 problem, rule = out_of_range(index, status.bound, status.least)
                 raise OutOfRange(message(status.op, problem, rule))

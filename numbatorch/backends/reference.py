@@ -95,6 +95,8 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
         try:
             attrs = {name: current(value, values) for name, value in node.attrs.items()}
             out = node.op.reference(*wide, **attrs)
+        except OutOfRange:  # it names who is asked
+            raise
         except IndexError as err:
             raise OutOfRange(message(node.op.name, str(err))) from err
         except np.linalg.LinAlgError as err:

@@ -15,6 +15,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import create
+from numbatorch.ops.demanded import within
 from numbatorch.ops.host import scipy
 from numbatorch.ops.operands import as_node, common_device, describe, expanded
 from numbatorch.ops.random import threefry
@@ -275,7 +276,8 @@ def _together(operator: str, *operands: Node) -> list[Node]:
 def bernoulli(input: Node, p: float | None = None, *, generator: Any = None) -> Node:
     """1 with the probability that each element is, or with probability p, and 0 otherwise.
 
-    Where we differ from PyTorch: a probability outside of [0, 1] counts as 0 or 1, NaN as 0.
+    Raises:
+        OutOfRange: a probability is not in [0, 1]; of a tensor when the result is realized.
 
     >>> bernoulli(tensor([0.0, 1.0])).tolist()
     [0.0, 1.0]
@@ -295,18 +297,24 @@ def bernoulli(input: Node, p: float | None = None, *, generator: Any = None) -> 
     chance: Any = p
     if p is None:
         chance = as_node(detach.apply(input), dt.float64 if wide else dt.float32, input.device)
+        chance = within.apply(chance, low=0.0, high=1.0, operator="bernoulli", name="input")
     return as_node(find("lt").apply(drawn, chance), input.dtype, input.device)
 
 
 @public("nt")
 def poisson_(input: Node, generator: Any = None) -> Node:
-    """Counts of Poisson's distributions of these means; NaN where one is negative.
+    """Counts of Poisson's distributions of these means.
+
+    Raises:
+        OutOfRange: a mean is negative or NaN; when the result is realized.
 
     >>> nt.poisson(tensor([0.0, 0.0])).tolist()
     [0.0, 0.0]
     """
     _float("poisson", input=input)
-    return _drawn("poisson", input, generator=generator)
+    wide = as_node(detach.apply(input), input.dtype.compute, input.device)
+    means = within.apply(wide, low=0.0, high=np.inf, operator="poisson", name="input")
+    return _drawn("poisson", as_node(means, input.dtype, input.device), generator=generator)
 
 
 @public("nt")

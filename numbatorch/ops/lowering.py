@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType
+from numbatorch.errors import OutOfRange
 from numbatorch.graph import Op
 from numbatorch.layout import Layout
 from numbatorch.shape import Shape
@@ -82,12 +83,20 @@ class Launcher(Protocol):
     def wanted(self, out: Operand) -> bool:
         """Whether anybody reads `out`, one of several outputs."""
 
-    def status(self, bound: int = 0, least: int = 0, problem: str = "", operator: str = "") -> Any:
+    def status(
+        self,
+        bound: int = 0,
+        least: int = 0,
+        problem: str = "",
+        operator: str = "",
+        error: type[Exception] = OutOfRange,
+    ) -> Any:
         """Two int64 words, zero at first: a kernel that meets an index outside of [least, bound)
         stores 1 and the index, and does not follow it. The plan raises OutOfRange after the run.
 
         Args:
-            problem: what a 1 says instead, of the operator that is named: DivisionByZero.
+            problem: what a 1 says instead, of the operator that is named.
+            error: the class of the error.
         """
 
 

@@ -119,6 +119,7 @@ FAMILIES = {
     },
     "ops.ctc": {"nn.functional": "ctc_loss", "records": "ctc ctc_backward ctc_loss"},
     "ops.custom": {"records": "after"},
+    "ops.demanded": {"records": "divisor within"},
     "ops.determinant": {
         "Tensor": "logdet",
         "linalg": "det slogdet",
@@ -146,7 +147,6 @@ FAMILIES = {
         "nt": "bernoulli beta binomial gamma poisson",
         "records": "binomial poisson standard_gamma",
     },
-    "ops.divisor": {"records": "divisor"},
     "ops.dropping": {
         "nn.functional": (
             "alpha_dropout dropout dropout1d dropout2d dropout3d feature_alpha_dropout"

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
 from numbatorch.passes.groups import Group
@@ -95,6 +96,7 @@ class Status:
     bound: int
     least: int
     problem: str = ""
+    error: type[Exception] = OutOfRange
 
 
 @dataclass(eq=False)

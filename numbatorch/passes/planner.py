@@ -9,7 +9,7 @@ from typing import Any
 from numbatorch.apart import import_module
 from numbatorch.debugging import describe_graph, describe_groups, show_pass
 from numbatorch.dtype import DType, int64, uint8
-from numbatorch.errors import KernelError, message
+from numbatorch.errors import KernelError, OutOfRange, message
 from numbatorch.graph import Node, TupleNode, toposort, verify
 from numbatorch.layout import Layout
 from numbatorch.ops.lowering import Operand, lowering
@@ -104,13 +104,18 @@ class _Launcher:
         )
 
     def status(
-        self, bound: int = 0, least: int = 0, problem: str = "", operator: str = ""
+        self,
+        bound: int = 0,
+        least: int = 0,
+        problem: str = "",
+        operator: str = "",
+        error: type[Exception] = OutOfRange,
     ) -> Operand:
         """Words in which a kernel reports an index outside of [least, bound), or a problem."""
         planner = self.planner
         assert self.group.core is not None
         name = operator or self.group.core.op.name
-        status = Status(2 * len(planner.plan.statuses), name, bound, least, problem)
+        status = Status(2 * len(planner.plan.statuses), name, bound, least, problem, error)
         planner.plan.statuses.append(status)
         layout = Layout((2,), (1,), status.position)
         return Operand(planner.status, layout, int64)

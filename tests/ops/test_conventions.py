@@ -278,3 +278,20 @@ def test_a_compiled_division_by_zero_is_an_error_of_that_call() -> None:
                 divide(x, nt.tensor(y, device="cpu")).tolist()
         else:
             assert divide(x, nt.tensor(y, device="cpu")).tolist() == right
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [("bernoulli", [0.0, 0.3, 1.0], [2.0, -0.5, NAN]), ("poisson", [0.0, 2.5], [-1.0, NAN])],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_parameters_of_distributions(
+    name: str, right: list[float], wrong: list[float], dtype: str, device: str
+) -> None:
+    if dtype == "float64" and device == "metal":
+        pytest.skip("no float64 there")
+    draw, kind = getattr(nt, name), getattr(nt, dtype)
+    assert np.isfinite(draw(nt.tensor(right * 300, dtype=kind)).float().numpy()).all()
+    for value in wrong:
+        with pytest.raises(nt.OutOfRange, match=rf"^{name}: an element of input is not in \[0, "):
+            draw(nt.tensor([*right * 300, value], dtype=kind)).numpy()

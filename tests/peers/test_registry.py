@@ -39,6 +39,7 @@ NO_PEER = {
     "adjugate": DERIVATIVE,
     "adjugate_slope": DERIVATIVE,
     "divisor": "the check of a division: tests/ops/test_conventions.py",
+    "within": "a check, of bernoulli for instance: tests/ops/test_conventions.py",
     "eig": BASES,
     "histogram": "PyTorch has no gradient of the weights: its operator database compares",
     "eigvals": "in no order: the properties compare with LAPACK",
