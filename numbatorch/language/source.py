@@ -1,6 +1,9 @@
 """Reading source text: the one place where it becomes a syntax tree."""
 
 import ast
+import copy
+import dis
+from types import CodeType, FunctionType
 
 from numbatorch.locks import Lock
 
@@ -16,3 +19,38 @@ def parse(text: str) -> ast.Module:
     """
     with _parsing:
         return ast.parse(text)
+
+
+def is_text_of(tree: ast.FunctionDef, function: FunctionType) -> bool:
+    """Whether a definition compiles to the code of a function.
+
+    Text that was read from the function's file may be another one: files change after an import.
+    """
+    bare = copy.copy(tree)
+    bare.decorator_list = []
+    module, free = ast.Module([bare], []), function.__code__.co_freevars
+    if free:
+        module = parse(f"def around({', '.join(free)}): pass")
+        (around,) = module.body
+        assert isinstance(around, ast.FunctionDef)
+        around.body = [bare]
+    with _parsing:
+        code = compile(module, function.__code__.co_filename, "exec", dont_inherit=True)
+    for _ in range(2 if free else 1):
+        code = next(const for const in code.co_consts if isinstance(const, CodeType))
+    return _instructions(code) == _instructions(function.__code__)
+
+
+def _instructions(code: CodeType) -> list[tuple[str, object]]:
+    """What code does, without places in it, which a docstring moves.
+
+    Nor with what depends on the file around: whether m in m.exp(x) is a module by an import.
+    """
+    return [
+        (step.opname.replace("METHOD", "ATTR"), None if step.opcode in _JUMPS else step.argval)
+        for step in dis.get_instructions(code)
+        if step.opname != "PUSH_NULL"
+    ]
+
+
+_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, message
-from numbatorch.language.source import parse
+from numbatorch.language.source import is_text_of, parse
 from numbatorch.ops import scalar_exp_double, scalar_math
 from numbatorch.ops.scalar import Form, ScalarFunction, absolute
 from numbatorch.ops.scalar_complex import RULES
@@ -63,6 +63,9 @@ class Body:
         if not isinstance(tree, ast.FunctionDef):
             hint = "write it with def"
             raise ValueError(message(self.name, "a scalar body is a function", hint=hint))
+        if not is_text_of(tree, function):
+            problem = "its file has changed since it was defined, and a scalar body is read from it"
+            raise ValueError(message(self.name, problem, self.file))
         self.statements = tree.body
         parameters = inspect.signature(function).parameters.values()
         self.operands = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
