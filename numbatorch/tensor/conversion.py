@@ -73,6 +73,10 @@ class ConversionMethods(Handle):
             copy: make a value of its own where nothing changes, too.
         Returns:
             this tensor where nothing changes.
+
+        >>> x = tensor([1, 2])
+        >>> x.to(nt.float64).dtype, x.to("cpu", nt.int8).dtype, x.to(nt.int64) is x
+        (numbatorch.float64, numbatorch.int8, True)
         """
         flags = [target for target in targets if target is True or target is False]
         if flags:
@@ -117,7 +121,11 @@ class ConversionMethods(Handle):
         raise DTypeError(message("to", f"{describe(node)} does not convert to {dtype.name}"))
 
     def cpu(self) -> Tensor:
-        """The tensor on device "cpu"."""
+        """The tensor on device "cpu".
+
+        >>> tensor([1]).cpu().device
+        device(kind='cpu', index=0)
+        """
         return self.to(device="cpu")
 
     def cuda(self, device: builtins.int | str | None = None) -> Tensor:
@@ -133,51 +141,99 @@ class ConversionMethods(Handle):
         return self.to(device=where)
 
     def double(self) -> Tensor:
-        """The values as float64."""
+        """The values as float64.
+
+        >>> tensor([1]).double()
+        tensor([1.], dtype=numbatorch.float64)
+        """
         return self._to_dtype(dt.float64)
 
     def float(self) -> Tensor:
-        """The values as float32; GGML blocks are decoded."""
+        """The values as float32; GGML blocks are decoded.
+
+        >>> tensor([1, 2]).float()
+        tensor([1., 2.])
+        """
         return self._to_dtype(dt.float32)
 
     def half(self) -> Tensor:
-        """The values as float16."""
+        """The values as float16.
+
+        >>> tensor([1e5]).half().item()
+        inf
+        """
         return self._to_dtype(dt.float16)
 
     def bfloat16(self) -> Tensor:
-        """The values as bfloat16."""
+        """The values as bfloat16.
+
+        >>> tensor([1.01]).bfloat16().item()
+        1.0078125
+        """
         return self._to_dtype(dt.bfloat16)
 
     def long(self) -> Tensor:
-        """The values as int64, floats truncated."""
+        """The values as int64, floats truncated.
+
+        >>> tensor([1.9, -1.9]).long()
+        tensor([ 1, -1])
+        """
         return self._to_dtype(dt.int64)
 
     def int(self) -> Tensor:
-        """The values as int32, floats truncated."""
+        """The values as int32, floats truncated.
+
+        >>> tensor([1.9, -1.9]).int()
+        tensor([ 1, -1], dtype=numbatorch.int32)
+        """
         return self._to_dtype(dt.int32)
 
     def short(self) -> Tensor:
-        """The values as int16, floats truncated."""
+        """The values as int16, floats truncated.
+
+        >>> tensor([1.9]).short()
+        tensor([1], dtype=numbatorch.int16)
+        """
         return self._to_dtype(dt.int16)
 
     def char(self) -> Tensor:
-        """The values as int8, floats truncated."""
+        """The values as int8, floats truncated.
+
+        >>> tensor([-1.9]).char()
+        tensor([-1], dtype=numbatorch.int8)
+        """
         return self._to_dtype(dt.int8)
 
     def byte(self) -> Tensor:
-        """The values as uint8, floats truncated."""
+        """The values as uint8, floats truncated.
+
+        >>> tensor([1.9]).byte()
+        tensor([1], dtype=numbatorch.uint8)
+        """
         return self._to_dtype(dt.uint8)
 
     def cfloat(self) -> Tensor:
-        """The values as complex64."""
+        """The values as complex64.
+
+        >>> tensor([1.0]).cfloat()
+        tensor([1.+0.j])
+        """
         return self._to_dtype(dt.complex64)
 
     def cdouble(self) -> Tensor:
-        """The values as complex128."""
+        """The values as complex128.
+
+        >>> tensor([1.0]).cdouble().dtype
+        numbatorch.complex128
+        """
         return self._to_dtype(dt.complex128)
 
     def bool(self) -> Tensor:
-        """Whether each element is not zero."""
+        """Whether each element is not zero.
+
+        >>> tensor([0.0, 0.5]).bool()
+        tensor([False,  True])
+        """
         return self._to_dtype(dt.bool_)
 
     def type(self, dtype: dt.Like | None = None) -> Any:
@@ -199,6 +255,9 @@ class ConversionMethods(Handle):
 
         Raises:
             GradientError: the tensor requires a gradient; use detach().numpy().
+
+        >>> tensor([1, 2]).numpy()
+        array([1, 2])
         """
         if self.node.requires_grad:
             raise GradientError(
@@ -224,7 +283,11 @@ class ConversionMethods(Handle):
     __array_ufunc__ = None
 
     def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers; one number for a 0-d tensor."""
+        """The elements as nested lists of Python numbers; one number for a 0-d tensor.
+
+        >>> tensor([[1.5], [2.0]]).tolist(), tensor(3).tolist()
+        ([[1.5], [2.0]], 3)
+        """
         return _plain(host_array(narrow.readable(self._noted()))).tolist()
 
     def item(self) -> Any:
@@ -232,6 +295,9 @@ class ConversionMethods(Handle):
 
         Raises:
             ShapeError: there is not exactly one element.
+
+        >>> tensor([[2]]).item()
+        2
         """
         node = self._noted()
         if numel(node.shape) != 1:
@@ -276,7 +342,12 @@ class ConversionMethods(Handle):
         return builtins.int(self.item())
 
     def detach(self) -> Tensor:
-        """The same value, through which no gradient flows; it shares memory with this tensor."""
+        """The same value, through which no gradient flows; it shares memory with this tensor.
+
+        >>> x = tensor([1.0], requires_grad=True)
+        >>> x.detach().requires_grad
+        False
+        """
         return self._view(detached(self._noted()), ((detach, {}),))
 
     def detach_(self) -> Tensor:
@@ -284,6 +355,9 @@ class ConversionMethods(Handle):
 
         Raises:
             GradientError: the tensor is a view of another, which shares its history.
+
+        >>> (tensor([1.0], requires_grad=True) * 2).detach_().is_leaf
+        True
         """
         if isinstance(self._place, Alias):
             problem = "a view shares its history with the tensor that it is of"
@@ -298,33 +372,59 @@ class ConversionMethods(Handle):
 
         Raises:
             ShapeError: there is not exactly one element.
+
+        >>> tensor([[0.5]]).is_nonzero()
+        True
         """
         return builtins.bool(self.item())
 
     def get_device(self) -> builtins.int:
-        """The number of the tensor's GPU; -1 where it lies on none."""
+        """The number of the tensor's GPU; -1 where it lies on none.
+
+        >>> tensor([1]).cpu().get_device()
+        -1
+        """
         device = self.node.device
         return device.index if device.kind in ("cuda", "metal") else -1
 
     @property
     def is_cpu(self) -> builtins.bool:
-        """Whether the tensor lies in the memory of the host."""
+        """Whether the tensor lies in the memory of the host.
+
+        >>> tensor([1]).cpu().is_cpu
+        True
+        """
         return self.node.device.kind in ("cpu", "numpy")
 
     @property
     def is_cuda(self) -> builtins.bool:
-        """Whether the tensor lies on a GPU of NVIDIA."""
+        """Whether the tensor lies on a GPU of NVIDIA.
+
+        >>> tensor([1]).cpu().is_cuda
+        False
+        """
         return self.node.device.kind == "cuda"
 
     @property
     def data(self) -> Tensor:
-        """detach(): what changes it in place is not recorded."""
+        """detach(): what changes it in place is not recorded.
+
+        >>> x = tensor([1.0], requires_grad=True)
+        >>> y = x.data.add_(1)
+        >>> x.tolist(), x.is_leaf
+        ([2.0], True)
+        """
         return self.detach()
 
     def clone(self) -> Tensor:
         """The same value as one of its own, which gradients flow through.
 
         Nothing is copied before one of the two changes.
+
+        >>> x = tensor([1])
+        >>> y = x.clone().add_(1)
+        >>> x, y
+        (tensor([1]), tensor([2]))
         """
         return self._of(clone.apply(self._noted()))
 
@@ -334,6 +434,9 @@ class ConversionMethods(Handle):
         Raises:
             DTypeError: the tensor is neither of floats nor of complex numbers.
             GradientError: the tensor was computed from ones that require a gradient.
+
+        >>> tensor([1.0]).requires_grad_().requires_grad
+        True
         """
         node = self._noted()
         if node.requires_grad != requires_grad:

@@ -111,15 +111,27 @@ class Tensor(
         return len(self.node.shape)
 
     def dim(self) -> int:
-        """Number of dimensions."""
+        """Number of dimensions.
+
+        >>> nt.zeros(2, 3).dim(), tensor(1).dim()
+        (2, 0)
+        """
         return len(self.node.shape)
 
     def numel(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        >>> nt.zeros(2, 3).numel(), tensor(1).numel()
+        (6, 1)
+        """
         return numel(self.node.shape)
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or the size of one dimension."""
+        """The shape, or the size of one dimension.
+
+        >>> nt.zeros(2, 3).size(), nt.zeros(2, 3).size(-1)
+        ((2, 3), 3)
+        """
         if dim is None:
             return self.node.shape
         if not self.node.shape:
@@ -127,7 +139,11 @@ class Tensor(
         return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
 
     def type_as(self, other: Tensor) -> Tensor:
-        """The tensor with the dtype and on the device of `other`."""
+        """The tensor with the dtype and on the device of `other`.
+
+        >>> tensor([1, 2]).type_as(nt.zeros(1))
+        tensor([1., 2.])
+        """
         return self.to(other)
 
     @property
@@ -146,7 +162,11 @@ class Tensor(
 
     @property
     def real(self) -> Tensor:
-        """The real part, as a view; of real numbers the tensor itself."""
+        """The real part, as a view; of real numbers the tensor itself.
+
+        >>> tensor([1 + 2j]).real
+        tensor([1.])
+        """
         return self._part("real")
 
     @real.setter
@@ -155,7 +175,11 @@ class Tensor(
 
     @property
     def imag(self) -> Tensor:
-        """The imaginary part of complex numbers, as a view."""
+        """The imaginary part of complex numbers, as a view.
+
+        >>> tensor([1 + 2j]).imag
+        tensor([2.])
+        """
         return self._part("imag")
 
     @imag.setter
@@ -168,11 +192,19 @@ class Tensor(
         return function(self)  # type: ignore[no-any-return]
 
     def is_floating_point(self) -> bool:
-        """Whether the elements are floats."""
+        """Whether the elements are floats.
+
+        >>> tensor([1.0]).is_floating_point(), tensor([1j]).is_floating_point()
+        (True, False)
+        """
         return self.node.dtype.is_floating_point
 
     def realize(self) -> Tensor:
-        """Compute the value now; returns this tensor."""
+        """Compute the value now; returns this tensor.
+
+        >>> (nt.ones(2) + 1).realize()
+        tensor([2., 2.])
+        """
         realize_one(self._noted())
         return self
 
@@ -211,7 +243,11 @@ class Tensor(
         return bool((self == value).any())
 
     def copy_(self, source: Tensor) -> Tensor:
-        """Hold the values of `source`, broadcast and converted to this shape and dtype."""
+        """Hold the values of `source`, broadcast and converted to this shape and dtype.
+
+        >>> nt.zeros(2).copy_(tensor([1, 2]))
+        tensor([1., 2.])
+        """
         require_no_loss("copy_", source.dtype, self.dtype)
         self._take_here()
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
@@ -226,12 +262,20 @@ class Tensor(
         self._update(operator, clone.apply(node) if node is not self.node else node)
 
     def fill_(self, value: Any) -> Tensor:
-        """Hold `value` everywhere."""
+        """Hold `value` everywhere.
+
+        >>> nt.zeros(2).fill_(7)
+        tensor([7., 7.])
+        """
         self[...] = value
         return self
 
     def zero_(self) -> Tensor:
-        """Hold zeros."""
+        """Hold zeros.
+
+        >>> tensor([1, 2]).zero_()
+        tensor([0, 0])
+        """
         return self.fill_(0)
 
     def __repr__(self) -> str:

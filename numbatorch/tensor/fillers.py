@@ -29,7 +29,12 @@ class FillMethods(Handle):
     def uniform_(
         self, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
-        """Uniform in [from_, to)."""
+        """Uniform in [from_, to).
+
+        >>> x = nt.zeros(3).uniform_(2.0, 3.0)
+        >>> (x >= 2) & (x < 3)
+        tensor([True, True, True])
+        """
         node = _floats("uniform_", self, complex_too=True)
         if not from_ <= to or not math.isfinite(to - from_):
             raise OutOfRange(message("uniform_", f"there is no range from {from_} to {to}"))
@@ -44,7 +49,11 @@ class FillMethods(Handle):
     def normal_(
         self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
-        """From the normal distribution of a mean and a standard deviation."""
+        """From the normal distribution of a mean and a standard deviation.
+
+        >>> nt.zeros(2).normal_(5.0, 0.0)
+        tensor([5., 5.])
+        """
         node = _floats("normal_", self, complex_too=True)
         if not std >= 0:
             raise OutOfRange(message("normal_", f"the standard deviation {std} is negative"))
@@ -53,7 +62,11 @@ class FillMethods(Handle):
     def log_normal_(
         self, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
     ) -> Tensor:
-        """exp of numbers from the normal distribution of a mean and a standard deviation."""
+        """exp of numbers from the normal distribution of a mean and a standard deviation.
+
+        >>> nt.zeros(3).log_normal_() >= 0
+        tensor([True, True, True])
+        """
         node = _floats("log_normal_", self)
         if not std > 0:
             raise OutOfRange(message("log_normal_", f"the standard deviation {std} is not above 0"))
@@ -61,7 +74,11 @@ class FillMethods(Handle):
         return _filled(self, "log_normal_", find("exp").apply(drawn))
 
     def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
-        """From the exponential distribution of a rate, none of them 0."""
+        """From the exponential distribution of rate `lambd`, none of them 0: the mean is 1 / lambd.
+
+        >>> nt.zeros(3).exponential_() > 0
+        tensor([True, True, True])
+        """
         node = _floats("exponential_", self)
         if not lambd > 0:
             raise OutOfRange(message("exponential_", f"the rate {lambd} is not above 0"))
@@ -71,7 +88,11 @@ class FillMethods(Handle):
     def cauchy_(
         self, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
-        """From the Cauchy distribution: median + sigma * tan(pi * (u - 1 / 2)), u uniform."""
+        """From the Cauchy distribution: median + sigma * tan(pi * (u - 1 / 2)), u uniform.
+
+        >>> nt.zeros(3).cauchy_().isfinite()
+        tensor([True, True, True])
+        """
         node = _floats("cauchy_", self)
         if not sigma > 0:
             raise OutOfRange(message("cauchy_", f"sigma {sigma} is not above 0"))
@@ -80,7 +101,11 @@ class FillMethods(Handle):
         return _filled(self, "cauchy_", turned * sigma + median)
 
     def geometric_(self, p: float, *, generator: Generator | None = None) -> Tensor:
-        """How many tries it takes to succeed, each with probability p: 1 at least."""
+        """How many tries it takes to succeed, each with probability p: 1 at least.
+
+        >>> nt.zeros(3).geometric_(0.5) >= 1
+        tensor([True, True, True])
+        """
         node = self._noted()
         if not 0 < p < 1:
             raise OutOfRange(message("geometric_", f"p {p} is not in (0, 1)"))
@@ -91,7 +116,11 @@ class FillMethods(Handle):
         return _filled(self, "geometric_", find("maximum").apply(tries, 1.0))
 
     def bernoulli_(self, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
-        """1 with a probability, a number or a tensor that broadcasts, and 0 otherwise."""
+        """1 with a probability, a number or a tensor that broadcasts, and 0 otherwise.
+
+        >>> nt.zeros(3).bernoulli_(1.0)
+        tensor([1., 1., 1.])
+        """
         node = self._noted()
         if isinstance(p, Handle):
             chance: Any = expanded(detached(p._noted()), node.shape)
@@ -111,6 +140,9 @@ class FillMethods(Handle):
         """Integers in [from_, to), or in [0, from_) if it is the only number.
 
         Without any: all from 0 on that the dtype holds, or that a float type holds exactly.
+
+        >>> nt.zeros(2).random_(3, 4)
+        tensor([3., 3.])
         """
         node = self._noted()
         first, end = from_ or 0, to

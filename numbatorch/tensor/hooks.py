@@ -64,6 +64,11 @@ class GradientMethods(Handle):
             inputs: the tensors whose `.grad` is added to, instead of every leaf.
         Raises:
             GradientError: nothing here requires a gradient, or an operator has none.
+
+        >>> x = tensor([1.0, 2.0], requires_grad=True)
+        >>> store = (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
         """
         wanted = [inputs] if isinstance(inputs, Handle) else inputs
         return backward([self], [gradient], create_graph, wanted)  # type: ignore[list-item]
@@ -100,6 +105,11 @@ class GradientMethods(Handle):
 
         Raises:
             GradientError: the tensor is no leaf that requires a gradient.
+
+        >>> x = tensor([1.0], requires_grad=True)
+        >>> handle = x.register_post_accumulate_grad_hook(lambda t: print(t.grad))
+        >>> store = (x * 3).backward()
+        tensor([3.])
         """
         operator = "register_post_accumulate_grad_hook"
         _require_gradient(operator, self._noted())
@@ -129,7 +139,13 @@ class GradientMethods(Handle):
 
     @property
     def retains_grad(self) -> bool:
-        """Whether `retain_grad` was called of this tensor, which is no leaf."""
+        """Whether `retain_grad` was called of this tensor, which is no leaf.
+
+        >>> y = tensor([1.0], requires_grad=True) * 2
+        >>> y.retain_grad()
+        >>> y.retains_grad
+        True
+        """
         return self._noted() in retained
 
 

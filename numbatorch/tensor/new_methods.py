@@ -35,7 +35,11 @@ class NewMethods(Handle):
         device: Where = None,
         requires_grad: bool = False,
     ) -> Tensor:
-        """`fill_value` everywhere, with the dtype and on the device of this tensor unless given."""
+        """`fill_value` everywhere, with the dtype and on the device of this tensor unless given.
+
+        >>> tensor([1]).new_full((2,), 7)
+        tensor([7, 7])
+        """
         kind = self.node.dtype if dtype is None else dt.named("new_full", dtype)
         where = self.node.device if device is None else as_device(device)
         value = bool(fill_value) if kind is dt.bool_ else fitting("new_full", fill_value, kind)
@@ -43,15 +47,27 @@ class NewMethods(Handle):
         return out.requires_grad_() if requires_grad else out
 
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
-        """Zeros, with the dtype and on the device of this tensor unless given."""
+        """Zeros, with the dtype and on the device of this tensor unless given.
+
+        >>> tensor([1]).new_zeros(2, dtype=nt.float32)
+        tensor([0., 0.])
+        """
         return self.new_full(sizes_of("new_zeros", size), 0, **options)
 
     def new_ones(self, *size: Any, **options: Any) -> Tensor:
-        """Ones, with the dtype and on the device of this tensor unless given."""
+        """Ones, with the dtype and on the device of this tensor unless given.
+
+        >>> tensor([True]).new_ones(2)
+        tensor([True, True])
+        """
         return self.new_full(sizes_of("new_ones", size), 1, **options)
 
     def new_empty(self, *size: Any, **options: Any) -> Tensor:
-        """Values of no meaning, with the dtype and on the device of this tensor unless given."""
+        """Values of no meaning, with the dtype and on the device of this tensor unless given.
+
+        >>> tensor([1]).new_empty(2, 3).shape
+        (2, 3)
+        """
         return self.new_full(sizes_of("new_empty", size), 0, **options)
 
     def new_empty_strided(
@@ -63,7 +79,11 @@ class NewMethods(Handle):
         device: Where = None,
         requires_grad: bool = False,
     ) -> Tensor:
-        """Values of no meaning, neighbours in dimension i `stride[i]` elements apart."""
+        """Values of no meaning, neighbours in dimension i `stride[i]` elements apart.
+
+        >>> tensor([1]).new_empty_strided((2, 3), (1, 2)).stride()
+        (1, 2)
+        """
         shape, steps = (sizes_of("new_empty_strided", x) for x in (size, stride))
         places = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=False))
         whole = self.new_full(max(places, 1) if numel(shape) else 0, 0, dtype=dtype, device=device)

@@ -146,16 +146,29 @@ class StrideMethods(Handle):
         return out
 
     def view_as(self, other: Tensor) -> Tensor:
-        """The elements under the shape of `other`, as a view."""
+        """The elements under the shape of `other`, as a view.
+
+        >>> tensor([1, 2]).view_as(nt.zeros(2, 1)).shape
+        (2, 1)
+        """
         return self.view(other.node.shape)
 
     def contiguous(self) -> Tensor:
-        """This tensor, or a copy if it is a view whose elements are not in row-major order."""
+        """This tensor, or a copy if it is a view whose elements are not in row-major order.
+
+        >>> x = nt.zeros(2, 3)
+        >>> x.contiguous() is x, x.mT.contiguous().stride()
+        (True, (2, 1))
+        """
         node = self._noted()
         return self._of(node if layout_of(self).is_contiguous else clone.apply(node))
 
     def is_contiguous(self) -> bool:
-        """Whether the elements lie in row-major order, one after the other."""
+        """Whether the elements lie in row-major order, one after the other.
+
+        >>> nt.zeros(2, 3).is_contiguous(), nt.zeros(2, 3).mT.is_contiguous()
+        (True, False)
+        """
         return layout_of(self).is_contiguous
 
     def stride(self, dim: int | None = None) -> Any:
@@ -180,11 +193,19 @@ class StrideMethods(Handle):
         return layout_of(self).offset
 
     def ndimension(self) -> int:
-        """Number of dimensions."""
+        """Number of dimensions.
+
+        >>> nt.zeros(2, 3).ndimension()
+        2
+        """
         return len(self.node.shape)
 
     def nelement(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        >>> nt.zeros(2, 3).nelement()
+        6
+        """
         return numel(self.node.shape)
 
     def fill_diagonal_(self, fill_value: float, wrap: bool = False) -> Tensor:
@@ -211,43 +232,71 @@ class StrideMethods(Handle):
         return self  # type: ignore[return-value]
 
     def element_size(self) -> int:
-        """Bytes of one element, or of one block of packed ones."""
+        """Bytes of one element, or of one block of packed ones.
+
+        >>> tensor([1.0]).element_size()
+        4
+        """
         return self.node.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element, or of one block of packed ones."""
+        """Bytes of one element, or of one block of packed ones.
+
+        >>> tensor([1], dtype=nt.int16).itemsize
+        2
+        """
         return self.node.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements."""
+        """Bytes of the elements.
+
+        >>> nt.zeros(2, 3).nbytes
+        24
+        """
         return self.node.dtype.nbytes(numel(self.node.shape))
 
     @property
     def T(self) -> Tensor:
-        """Dimensions in reverse order."""
+        """Dimensions in reverse order.
+
+        >>> tensor([[1, 2]]).T.shape
+        (2, 1)
+        """
         node = self._noted()
         dims = tuple(reversed(range(len(node.shape))))
         return self._of(permute.apply(node, dims=dims) if len(dims) > 1 else node)
 
     @property
     def mT(self) -> Tensor:
-        """The last two dimensions exchanged."""
+        """The last two dimensions exchanged.
+
+        >>> nt.zeros(2, 3, 4).mT.shape
+        (2, 4, 3)
+        """
         if len(self.node.shape) < 2:
             raise ShapeError(message("mT", "needs two dimensions", describe(self.node)))
         return self.transpose(-1, -2)  # type: ignore[attr-defined, no-any-return]
 
     @property
     def H(self) -> Tensor:
-        """The conjugate of a matrix, transposed."""
+        """The conjugate of a matrix, transposed.
+
+        >>> tensor([[1 + 1j, 2]]).H.tolist()
+        [[(1-1j)], [(2-0j)]]
+        """
         if len(self.node.shape) not in (0, 2):
             raise ShapeError(message("H", "needs a matrix", describe(self.node)))
         return self.adjoint() if self.node.shape else self.conj()  # type: ignore[attr-defined, no-any-return]
 
     @property
     def mH(self) -> Tensor:
-        """The last two dimensions exchanged, and complex numbers conjugated."""
+        """The last two dimensions exchanged, and complex numbers conjugated.
+
+        >>> tensor([[1 + 1j, 2]]).mH.shape
+        (2, 1)
+        """
         return self.adjoint()  # type: ignore[attr-defined, no-any-return]
 
     def as_strided(self, size: Sizes, stride: Sizes, storage_offset: int | None = None) -> Tensor:
@@ -301,7 +350,11 @@ class StrideMethods(Handle):
         return _turned(self, "as_strided_", view)
 
     def resize_(self, *sizes: Any) -> Tensor:
-        """Change the shape; elements keep their places in memory, new ones have no meaning."""
+        """Change the shape; elements keep their places in memory, new ones have no meaning.
+
+        >>> tensor([1, 2, 3, 4]).resize_(2, 1).tolist()
+        [[1], [2]]
+        """
         shape = sizes_of("resize_", sizes)
         if min(shape, default=0) < 0:
             raise ShapeError(message("resize_", f"{shape} is not a shape"))
@@ -319,7 +372,11 @@ class StrideMethods(Handle):
         return self  # type: ignore[return-value]
 
     def resize_as_(self, other: Tensor) -> Tensor:
-        """`resize_` to the shape of `other`."""
+        """`resize_` to the shape of `other`.
+
+        >>> tensor([1, 2, 3, 4]).resize_as_(nt.zeros(2, 2)).tolist()
+        [[1, 2], [3, 4]]
+        """
         return self.resize_(other.node.shape)
 
     squeeze_ = _turning("squeeze_", "squeeze")

@@ -16,6 +16,7 @@ import numbatorch as nt
 from numbatorch.graph import Op
 from numbatorch.ops import families, surface
 from numbatorch.ops.families import all_ops
+from numbatorch.tensor.base import Handle
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "numbatorch"
@@ -137,5 +138,17 @@ def test_each_public_function_has_an_example(place: str) -> None:
     if place == "nt":
         found |= {name: getattr(nt, name) for name in nt.__all__ if callable(getattr(nt, name))}
     functions = {name: value for name, value in found.items() if not inspect.isclass(value)}
-    missing = [name for name, value in functions.items() if ">>> " not in (value.__doc__ or "")]
+    missing = [name for name, value in functions.items() if not _example(value)]
     assert functions and not missing, f"no example: {', '.join(sorted(missing))}"
+
+
+def test_each_method_of_a_tensor_has_an_example() -> None:
+    """But for operators in place, which their function tells of."""
+    names = [name for name in dir(nt.Tensor) if not name.startswith("_") and name[-1] != "_"]
+    found = {name: getattr(nt.Tensor, name) for name in names if name not in dir(Handle)}
+    missing = [name for name, value in found.items() if callable(value) and not _example(value)]
+    assert found and not missing, f"no example: {', '.join(missing)}"
+
+
+def _example(value: object) -> bool:
+    return ">>> " in (value.__doc__ or "")
