@@ -133,6 +133,9 @@ class ConversionMethods(Handle):
 
         Raises:
             DeviceError: `device` is no such GPU.
+
+        >>> tensor([1]).cuda(1).device  # doctest: +SKIP
+        device(kind='cuda', index=1)
         """
         name = f"cuda:{device}" if type(device) is builtins.int else device or "cuda"
         where = as_device(str(name))
