@@ -41,6 +41,9 @@ class Device:
 def device(name: "str | Device | None" = None) -> Device:
     """The device called `name`; None is the default device, "auto" the best that works here.
 
+    Raises:
+        DeviceError: no device has this name.
+
     >>> device("cuda:1").index
     1
     """

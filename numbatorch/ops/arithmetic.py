@@ -124,6 +124,9 @@ def clamp(input: Node, min: Node | Number | None = None, max: Node | Number | No
 
     At a bound the gradient is that of the element. NaN in a bound gives NaN.
 
+    Raises:
+        TypeError: both bounds are absent.
+
     >>> clamp(tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1.0000,  0.5000,  1.0000])
     """
@@ -173,6 +176,9 @@ def _bound(name: str, input: Node, beyond: Any, limit: Node | Number) -> Node:
 @public(remembered=True)
 def masked_fill(input: Node, mask: Node, value: Node | Number) -> Node:
     """`value` where `mask` is True; a whole number where the elements are integers.
+
+    Raises:
+        DTypeError: the dtype of `input` does not hold the value.
 
     >>> masked_fill(tensor([1, 2]), tensor([True, False]), 0)
     tensor([0, 2])

@@ -201,6 +201,8 @@ def group_norm(
         num_groups: into which the C channels are divided.
         weight, bias: (C,).
         eps: added to the variance.
+    Raises:
+        ShapeError: `num_groups` does not divide C, or a group has one value.
     Source: https://arxiv.org/abs/1803.08494
 
     >>> group_norm(tensor([[1.0, 3.0, 10.0, 30.0]]), 2).round().tolist()

@@ -111,6 +111,8 @@ def isin(
     Args:
         assume_unique: that no element is there twice, which makes no difference here.
         invert: whether it is not among them.
+    Raises:
+        TypeError: none of both is a tensor.
 
     >>> isin(tensor([1, 2, 3]), tensor([2, 5]))
     tensor([False,  True, False])

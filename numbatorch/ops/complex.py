@@ -135,6 +135,9 @@ def is_complex(input: Node) -> bool:
 def view_as_real(input: Node) -> Node:
     """(..., 2): the real and the imaginary part of each element, as a view.
 
+    Raises:
+        DTypeError: `input` is real.
+
     >>> view_as_real(tensor([1 + 2j, 3 - 4j]))
     tensor([[ 1.,  2.],
             [ 3., -4.]])

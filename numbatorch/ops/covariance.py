@@ -169,6 +169,9 @@ def _renorm_sample(rng: Draw) -> Any:
 def renorm(input: Node, p: Number, dim: int, maxnorm: Number) -> Node:
     """Each slice along `dim` whose p-norm is above maxnorm, scaled down to that.
 
+    Raises:
+        OutOfRange: p is not above 0, or `maxnorm` is negative.
+
     >>> renorm(tensor([[3.0, 4.0], [0.3, 0.4]]), 2, 0, 1)
     tensor([[0.6000, 0.8000],
             [0.3000, 0.4000]])

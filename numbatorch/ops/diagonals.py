@@ -28,6 +28,9 @@ ANY = dt.PLAIN + dt.COMPLEX
 def diagonal(input: Node, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Node:
     """Elements (i, i + offset) of two dimensions, which go, along a new last one: a view.
 
+    Raises:
+        ShapeError: `input` has fewer than two dimensions, or one is given twice.
+
     >>> diagonal(tensor([[1, 2], [3, 4]])).tolist()
     [1, 4]
     """
@@ -48,6 +51,9 @@ def _sample(rng: Draw) -> Any:
 @public(remembered=True)
 def diag(input: Node, diagonal: int = 0) -> Node:
     """A copy of a diagonal of a matrix; or the matrix that has a vector as that.
+
+    Raises:
+        ShapeError: `input` is neither a vector nor a matrix.
 
     >>> diag(tensor([1, 2])).tolist()
     [[1, 0], [0, 2]]
@@ -159,6 +165,8 @@ def vander(x: Node, N: int | None = None, increasing: bool = False) -> Node:
 
     Args:
         N: len(x) unless given.
+    Raises:
+        ShapeError: `x` is no vector.
 
     >>> vander(tensor([2, 3]), 3).tolist()
     [[4, 2, 1], [9, 3, 1]]

@@ -64,6 +64,8 @@ def diff(
     Args:
         n: 0 gives the input, whatever stands beside it.
         prepend, append: what stands before and after the input along `dim`.
+    Raises:
+        OutOfRange: n is negative.
 
     >>> diff(tensor([1, 4, 9, 16]), n=2)
     tensor([2, 2])
@@ -213,6 +215,8 @@ def gradient(
         dim: dimensions, all unless given.
     Returns:
         one tensor for each dimension, in the shape of the input.
+    Raises:
+        OutOfRange: `edge_order` is neither 1 nor 2.
 
     >>> gradient(tensor([1.0, 4.0, 9.0, 16.0]))[0].tolist()
     [3.0, 4.0, 6.0, 7.0]

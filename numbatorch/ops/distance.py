@@ -153,6 +153,9 @@ def cdist(
         p: from 0, for the count of elements that differ, to infinity, for the largest.
     Returns:
         (..., P, R).
+    Raises:
+        ShapeError: the rows have different sizes.
+        OutOfRange: p is negative.
 
     >>> cdist(tensor([[0.0, 0.0]]), tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor([[5., 1.]])
@@ -214,6 +217,8 @@ def pdist(input: Node, p: Number = 2) -> Node:
         input: (N, M).
     Returns:
         (N * (N - 1) / 2,).
+    Raises:
+        ShapeError: `input` is no matrix.
 
     >>> pdist(tensor([[0.0], [1.0], [3.0]]))
     tensor([1., 3., 2.])
@@ -252,6 +257,8 @@ def pairwise_distance(
     Args:
         x1, x2: (..., M), which broadcast.
         eps: added to each difference, in units of x1.
+    Raises:
+        ShapeError: the shapes do not broadcast.
 
     >>> pairwise_distance(tensor([3.0, 4.0]), tensor([0.0, 0.0]))
     tensor(5.0000)
@@ -339,6 +346,8 @@ def bilinear(input1: Node, input2: Node, weight: Node, bias: Node | None = None)
         bias: (K,) or None.
     Returns:
         (..., K).
+    Raises:
+        ShapeError: the sizes of the inputs and of the weight differ.
 
     >>> bilinear(tensor([1.0, 2.0]), tensor([3.0]), tensor([[[1.0], [1.0]]]))
     tensor([9.])

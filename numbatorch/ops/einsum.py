@@ -48,6 +48,9 @@ def diagonal_of(x: Node, dim1: int, dim2: int) -> Node:
 def trace(input: Node) -> Node:
     """Sum of the diagonal of a matrix; integers are summed in int64.
 
+    Raises:
+        ShapeError: `input` is no matrix.
+
     >>> trace(tensor([[1, 2], [3, 4]]))
     tensor(5)
     """
@@ -75,6 +78,8 @@ def tensordot(a: Node, b: Node, dims: int | Sequence[Dims] = 2) -> Node:
 
     Args:
         dims: that many of the last of `a` and the first of `b`, or a list for each.
+    Raises:
+        ShapeError: the dimensions that are summed over differ in size or number.
 
     >>> tensordot(tensor([[1, 2], [3, 4]]), tensor([1, 1]), 1)
     tensor([3, 7])
@@ -141,6 +146,8 @@ def einsum(*args: Any) -> Node:
     stay, in alphabetical order. Also einsum(a, [0, 1], b, [1, 2], [0, 2]), with numbers for
     labels. Of several operands the pair with the smallest product is multiplied first.
 
+    Raises:
+        ShapeError: the equation does not fit the operands.
     Source: https://numpy.org/doc/stable/reference/generated/numpy.einsum.html
 
     >>> einsum("ij,j->i", tensor([[1, 2], [3, 4]]), tensor([1, 1]))

@@ -355,6 +355,8 @@ def fold(
         kernel_size, dilation, padding, stride: an integer, or one for H and one for W.
     Returns:
         (N, C, H, W), or without N.
+    Raises:
+        ShapeError: the blocks are not those of `output_size`.
 
     >>> fold(tensor([[[1, 2], [2, 3]]]), (1, 3), (1, 2))
     tensor([[[[1, 4, 3]]]])

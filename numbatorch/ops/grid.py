@@ -255,6 +255,8 @@ def affine_grid(theta: Node, size: Sequence[int], align_corners: bool | None = N
         align_corners: as of grid_sample.
     Returns:
         (N, H, W, 2) or (N, D, H, W, 3).
+    Raises:
+        ShapeError: `theta` is not in the shape that `size` asks for.
 
     >>> affine_grid(tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]), (1, 1, 1, 2))
     tensor([[[[-0.5000,  0.0000],

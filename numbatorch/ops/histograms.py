@@ -111,6 +111,8 @@ def histogramdd(
         weight: (...), what each point counts.
     Returns:
         hist (B1, ..., BD), and the bounds along each dimension.
+    Raises:
+        ShapeError: `input` is no matrix, or bins and ranges are not those of D dimensions.
 
     >>> histogramdd(tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 0.9]]), 2).hist.tolist()
     [[1.0, 0.0], [0.0, 2.0]]

@@ -169,6 +169,8 @@ def block_diag(*tensors: Node) -> Node:
 
     Args:
         tensors: of two dimensions at most; vectors are rows.
+    Raises:
+        ShapeError: a tensor has more than two dimensions.
 
     >>> block_diag(tensor([1, 2]), tensor([[3], [4]])).tolist()
     [[1, 2, 0], [0, 0, 3], [0, 0, 4]]
@@ -210,6 +212,8 @@ def meshgrid(*tensors: Node | Sequence[Node], indexing: str | None = None) -> An
     Args:
         tensors: 1-d or 0-d, of one dtype.
         indexing: "ij", the default, or "xy": the first two dimensions of the grid are exchanged.
+    Raises:
+        ShapeError: a tensor has more than one dimension.
 
     >>> [axis.tolist() for axis in meshgrid(tensor([1, 2]), tensor([3, 4, 5]))]
     [[[1, 1, 1], [2, 2, 2]], [[3, 4, 5], [3, 4, 5]]]
@@ -236,6 +240,9 @@ def meshgrid(*tensors: Node | Sequence[Node], indexing: str | None = None) -> An
 @public("nt")
 def cartesian_prod(*tensors: Node) -> Node:
     """Every choice of an element of each vector, a row each: the last one changes fastest.
+
+    Raises:
+        ShapeError: a tensor is no vector.
 
     >>> cartesian_prod(tensor([1, 2]), tensor([3, 4])).tolist()
     [[1, 3], [1, 4], [2, 3], [2, 4]]

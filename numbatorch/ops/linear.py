@@ -22,6 +22,8 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
         bias: (N,) or None.
     Returns:
         (..., N), dtype of the input.
+    Raises:
+        ShapeError: the last dimensions of `input` and `weight` differ.
 
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 0.0], [1.0, 1.0]]), tensor([0.0, 10.0]))
     tensor([ 1., 13.])

@@ -83,6 +83,8 @@ def pca_lowrank(
         center: whether to subtract the mean of the rows.
     Returns:
         U, S and V: the columns of V are the directions, S^2 / (M - 1) the variances along them.
+    Raises:
+        OutOfRange: q is negative, or larger than the sizes of A.
 
     >>> from numbatorch import tensor
     >>> V = pca_lowrank(tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 0.0]]), q=1).V

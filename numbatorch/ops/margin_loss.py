@@ -139,6 +139,8 @@ def cosine_embedding_loss(
     Args:
         input1, input2: (N, C) or (C,); the loss of integers and bool has the default dtype.
         target: (N,) or ().
+    Raises:
+        ShapeError: the rows and the target do not fit.
 
     >>> cosine_embedding_loss(tensor([1.0, 0.0]), tensor([0.0, 1.0]), tensor(1))
     tensor(1.)

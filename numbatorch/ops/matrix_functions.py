@@ -364,6 +364,9 @@ def multi_dot(tensors: Sequence[Node]) -> Node:
 
     The first may be a row (N,) and the last a column (N,).
 
+    Raises:
+        ShapeError: there are fewer than two tensors, or inner dimensions differ.
+
     >>> from numbatorch import tensor
     >>> multi_dot([tensor([[1, 2]]), tensor([[1], [1]]), tensor([[3]])]).tolist()
     [[9]]
@@ -421,6 +424,9 @@ def _in_order(chain: Sequence[Node]) -> Node:
 def tensorinv(A: Node, ind: int = 2) -> Node:
     """The inverse for `tensordot`: of the first `ind` dimensions as rows, the others as columns.
 
+    Raises:
+        ShapeError: the first `ind` sizes multiply to another number than the rest.
+
     >>> from numbatorch import tensor
     >>> tensorinv(tensor([[2.0]]), 1).tolist()
     [[0.5]]
@@ -441,6 +447,8 @@ def tensorsolve(A: Node, other: Node, dims: Sequence[int] | None = None) -> Node
 
     Args:
         A: (*other.shape, *X.shape), once `dims` have been moved to the end.
+    Raises:
+        ShapeError: A is not square over `other`.
 
     >>> from numbatorch import tensor
     >>> tensorsolve(tensor([[2.0]]), tensor([4.0])).tolist()

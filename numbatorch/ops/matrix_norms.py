@@ -64,6 +64,8 @@ def matrix_norm(
             -2 for the largest and the smallest of these, 1 and -1 for the largest and the smallest
             sum of |x| over a column, infinity and -infinity over a row.
         dim: the rows and the columns.
+    Raises:
+        ShapeError: A has fewer than two dimensions, or one is given twice.
 
     >>> from numbatorch import tensor
     >>> matrix_norm(tensor([[3.0, -4.0], [0.0, 0.0]]), 1).item()

@@ -72,6 +72,8 @@ def pad(
         mode: what they are: "constant", `value`, 0 unless given; "reflect", the others in reverse
             order without the one at the end; "replicate", that at the end; "circular", those of
             the other end. All but the first are for the last dimensions of (B, C, ...) or (C, ...).
+    Raises:
+        ValueError: `value` is given in another mode than "constant".
 
     >>> pad(tensor([[1, 2, 3]]), (2, 1), mode="reflect").tolist()
     [[3, 2, 1, 2, 3, 2]]

@@ -283,6 +283,9 @@ def _check_batches(operator: str, batch1: Node, batch2: Node) -> None:
 def addr(input: Node, vec1: Node, vec2: Node, *, beta: Number = 1, alpha: Number = 1) -> Node:
     """beta * input + alpha * outer(vec1, vec2); input broadcasts to (M, N).
 
+    Raises:
+        DTypeError: a factor is no number of the dtype of the result.
+
     >>> addr(tensor(1), tensor([1, 2]), tensor([3, 4]))
     tensor([[4, 5],
             [7, 9]])
@@ -355,6 +358,8 @@ def cross(input: Node, other: Node, dim: int | None = None) -> Node:
 
     Args:
         dim: the first dimension of size 3 unless given.
+    Raises:
+        ShapeError: no dimension is of size 3.
 
     >>> cross(tensor([1, 0, 0]), tensor([0, 1, 0]), 0)
     tensor([0, 0, 1])

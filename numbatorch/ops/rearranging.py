@@ -111,6 +111,8 @@ def roll(input: Node, shifts: Sizes, dims: Sizes = ()) -> Node:
 
     Args:
         dims: all elements in row-major order are moved as one dimension if there are none.
+    Raises:
+        ShapeError: `shifts` and `dims` differ in number.
 
     >>> roll(tensor([1, 2, 3]), 1).tolist()
     [3, 1, 2]
@@ -172,6 +174,9 @@ def _repeats_sample(rng: Draw) -> Any:
 @public("Tensor", remembered=True)
 def repeat(input: Node, repeats: Sizes) -> Node:
     """Copies side by side, repeats[i] of them along dimension i; new dimensions come first.
+
+    Raises:
+        ShapeError: there are fewer numbers than dimensions, or one is negative.
 
     >>> repeat(tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
@@ -246,6 +251,8 @@ def _shuffle_sample(rng: Draw) -> Any:
 def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
     """(..., C * r * r, H, W) as (..., C, H * r, W * r): channels become pixels, r the factor.
 
+    Raises:
+        ShapeError: the channels are no multiple of r * r.
     Source: https://arxiv.org/abs/1609.05158
 
     >>> pixel_shuffle(nt.arange(4).reshape(4, 1, 1), 2).tolist()
@@ -273,6 +280,9 @@ def pixel_shuffle(input: Node, upscale_factor: int) -> Node:
 @public("nt", "nn.functional", remembered=True)
 def pixel_unshuffle(input: Node, downscale_factor: int) -> Node:
     """(..., C, H * r, W * r) as (..., C * r * r, H, W), what undoes `pixel_shuffle`.
+
+    Raises:
+        ShapeError: r does not divide the height and the width.
 
     >>> pixel_unshuffle(nt.arange(4).reshape(1, 2, 2), 2).shape
     (4, 1, 1)

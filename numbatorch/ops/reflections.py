@@ -129,6 +129,8 @@ def ormqr(
         input: (..., M, N), with the reflections as `linalg.householder_product` takes them.
         input2: (..., K), tau.
         input3: C.
+    Raises:
+        ShapeError: the sizes of C and of the reflections differ, or tau are too many.
 
     >>> ormqr(*nt.geqrf(nt.ones(3, 2)), nt.ones(3, 5)).shape
     (3, 5)

@@ -123,6 +123,9 @@ def smooth_l1_loss(
 ) -> Node:
     """|d| - beta / 2 of the difference d, and d^2 / (2 beta) where |d| is below beta.
 
+    Raises:
+        OutOfRange: `beta` is negative.
+
     >>> smooth_l1_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
     tensor([0.1250, 2.5000])
     """
@@ -154,6 +157,8 @@ def huber_loss(
 
     Args:
         weight: in the shape of the input, factor on each element; the mean is over their number.
+    Raises:
+        OutOfRange: `delta` is not above 0.
 
     >>> huber_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
     tensor([0.1250, 2.5000])
@@ -286,6 +291,8 @@ def gaussian_nll_loss(
         var: in the shape of the input, without its last dimension, or with size 1 for one.
         full: add log(2 pi) / 2.
         eps: the least variance; its gradient is that of the variance all the same.
+    Raises:
+        OutOfRange: `eps` is not above 0, or a number `var` is negative.
 
     >>> gaussian_nll_loss(tensor([1.0]), tensor([3.0]), tensor([4.0]))
     tensor(1.1931)

@@ -47,6 +47,8 @@ def scaled_dot_product_attention(
         scale: 1 / sqrt(D) unless given.
     Returns:
         (..., H, T, E). Where we differ from PyTorch: zeros, not NaN, for a query that sees nothing.
+    Raises:
+        DTypeError: the mask is neither of bool nor of floats.
     Source: https://arxiv.org/abs/1706.03762
 
     >>> q, k = nt.zeros(2, 4), nt.zeros(2, 4)

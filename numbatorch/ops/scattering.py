@@ -163,6 +163,9 @@ def index_copy(input: Node, dim: int, index: Node, source: Node) -> Node:
 def index_fill(input: Node, dim: int, index: Node, value: Node | Number) -> Node:
     """input with `value` in the slices of dimension `dim` that index names; -1 is the last.
 
+    Raises:
+        ShapeError: `value` is a tensor with dimensions.
+
     >>> index_fill(tensor([1, 1, 1]), 0, tensor([2, 0]), 5)
     tensor([5, 1, 5])
     """
@@ -186,6 +189,8 @@ def put(input: Node, index: Node, source: Node, accumulate: bool = False) -> Nod
 
     Args:
         accumulate: add instead; otherwise of equal indices the last counts.
+    Raises:
+        ShapeError: `index` and `source` differ in their number of elements.
 
     >>> put(tensor([[1, 1], [1, 1]]), tensor([3, 0]), tensor([5, 7]))
     tensor([[7, 1],
@@ -236,6 +241,10 @@ def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
 def select_scatter(input: Node, src: Node, dim: int, index: int) -> Node:
     """input with `src` as its element `index` of dimension `dim`.
 
+    Raises:
+        ShapeError: `src` is not in the shape of the element.
+        OutOfRange: `index` is not in the dimension.
+
     >>> select_scatter(tensor([[1, 2], [3, 4]]), tensor([8, 9]), 0, 1).tolist()
     [[1, 2], [8, 9]]
     """
@@ -265,6 +274,9 @@ def slice_scatter(
 ) -> Node:
     """input with `src` in the place of input[start:end:step] of dimension `dim`.
 
+    Raises:
+        ShapeError: `src` is not in the shape of the slice.
+
     >>> slice_scatter(tensor([1, 2, 3, 4]), tensor([8, 9]), 0, 0, 4, 2)
     tensor([8, 2, 9, 4])
     """
@@ -292,6 +304,8 @@ def diagonal_scatter(input: Node, src: Node, offset: int = 0, dim1: int = 0, dim
 
     Args:
         offset: which diagonal, counted from the main one towards larger indices of `dim2`.
+    Raises:
+        ShapeError: `src` is not in the shape of the diagonal.
 
     >>> diagonal_scatter(tensor([[1, 2], [3, 4]]), tensor([8, 9])).tolist()
     [[8, 2], [3, 9]]

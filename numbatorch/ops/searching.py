@@ -79,6 +79,8 @@ def searchsorted(
         out_int32: give int32.
         right, side: behind those that equal it instead.
         sorter: positions that put the sequence in order along the last dimension.
+    Raises:
+        ShapeError: the sequences and the values have different leading dimensions.
 
     >>> searchsorted(tensor([1, 3, 5]), tensor([0, 3, 9]))
     tensor([0, 1, 3])
@@ -114,6 +116,8 @@ def bucketize(
     Args:
         out_int32: give int32.
         right: a value that equals a boundary is above it; otherwise it is below.
+    Raises:
+        ShapeError: the boundaries are no vector.
 
     >>> bucketize(tensor([0, 3, 9]), tensor([1, 3, 5]))
     tensor([0, 1, 3])

@@ -33,6 +33,10 @@ def with_dim(function: Any, operands: tuple[Node, ...], attrs: dict[str, Any]) -
 def index_select(input: Node, dim: int, index: Node) -> Node:
     """The elements of dimension `dim` that a 1-d tensor of integers lists.
 
+    Raises:
+        ShapeError: the index is no vector.
+        OutOfRange: an index is not in the dimension.
+
     >>> index_select(tensor([[1, 2], [3, 4]]), 1, tensor([1])).tolist()
     [[2], [4]]
     """
@@ -94,6 +98,9 @@ def take_along_dim(input: Node, indices: Node, dim: int | None = None) -> Node:
     """As `gather`, with the other dimensions broadcast; of all elements in a row without `dim`.
 
     Index -1 is the last.
+
+    Raises:
+        ShapeError: the two do not broadcast beside `dim`.
 
     >>> take_along_dim(tensor([[1, 2], [3, 4]]), tensor([[1]]), 1).tolist()
     [[2], [4]]

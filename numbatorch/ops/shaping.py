@@ -45,6 +45,9 @@ def reshape_as(input: Node, other: Node) -> Node:
 def flatten(input: Node, start_dim: int = 0, end_dim: int = -1) -> Node:
     """Dimensions `start_dim` to `end_dim` as one.
 
+    Raises:
+        ShapeError: `start_dim` is after `end_dim`.
+
     >>> flatten(nt.zeros(2, 3, 4), 1).shape
     (2, 12)
     """
@@ -115,6 +118,9 @@ def swapdims(input: Node, dim0: int, dim1: int) -> Node:
 def movedim(input: Node, source: Sizes, destination: Sizes) -> Node:
     """Dimension source[i] stands at destination[i]; the others keep their order.
 
+    Raises:
+        ShapeError: a dimension is named twice, or they are not as many.
+
     >>> movedim(nt.zeros(2, 3, 4), 0, -1).shape
     (3, 4, 2)
     """
@@ -135,6 +141,9 @@ def movedim(input: Node, source: Sizes, destination: Sizes) -> Node:
 def t(input: Node) -> Node:
     """Exchange the dimensions of a matrix; a vector stays.
 
+    Raises:
+        ShapeError: there are more than two dimensions.
+
     >>> t(nt.zeros(2, 3)).shape, t(nt.zeros(2)).shape
     ((3, 2), (2,))
     """
@@ -146,6 +155,9 @@ def t(input: Node) -> Node:
 @public()
 def permute(input: Node, dims: Sizes) -> Node:
     """Dimension i of the result is dimension dims[i].
+
+    Raises:
+        ShapeError: `dims` is no order of the dimensions.
 
     >>> permute(nt.zeros(2, 3, 4), (2, 0, 1)).shape
     (4, 2, 3)
@@ -161,6 +173,9 @@ def permute(input: Node, dims: Sizes) -> Node:
 @public("Tensor")
 def expand(input: Node, size: Sizes) -> Node:
     """Repeat dimensions of size 1, and new leading ones, without a copy; -1 keeps a size.
+
+    Raises:
+        ShapeError: a size other than 1 would change.
 
     >>> expand(tensor([[1], [2]]), (-1, 3)).tolist()
     [[1, 1, 1], [2, 2, 2]]
@@ -250,6 +265,9 @@ def unfold(input: Node, dimension: int, size: int, step: int) -> Node:
 def sum_to_size(input: Node, size: Sizes) -> Node:
     """The sum over dimensions that broadcasting from `size` would repeat.
 
+    Raises:
+        ShapeError: `size` does not broadcast to the shape of `input`.
+
     >>> sum_to_size(nt.ones(2, 3), (2, 1)).tolist()
     [[3.0], [3.0]]
     """
@@ -282,6 +300,9 @@ def unsqueeze_copy(input: Node, dim: int) -> Node:
 @public()
 def adjoint(input: Node) -> Node:
     """The last two dimensions exchanged, and complex numbers conjugated.
+
+    Raises:
+        ShapeError: there are fewer than two dimensions.
 
     >>> adjoint(tensor([[1 + 1j, 2]]))
     tensor([[1.-1.j],

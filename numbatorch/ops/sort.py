@@ -194,6 +194,8 @@ def kthvalue(input: Node, k: int, dim: int = -1, keepdim: bool = False) -> Value
 
     Args:
         k: from 1 on. Equal elements are counted in order of position.
+    Raises:
+        OutOfRange: k is not between 1 and the size of the dimension.
 
     >>> kthvalue(tensor([5, 1, 9]), 2).values.item()
     5

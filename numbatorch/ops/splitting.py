@@ -31,6 +31,9 @@ def _along(input: Node, axis: int, start: int, size: int) -> Node:
 def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[Node, ...]:
     """Parts of one size along `dim`, the last one what is left; or parts of the sizes given.
 
+    Raises:
+        ShapeError: a size is below 1, or the sizes do not add up.
+
     >>> [part.tolist() for part in split(tensor([1, 2, 3]), 2)]
     [[1, 2], [3]]
     """
@@ -51,6 +54,9 @@ def split(tensor: Node, split_size_or_sections: Sizes, dim: int = 0) -> tuple[No
 def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> tuple[Node, ...]:
     """Parts of the sizes given along `dim`, which add up to its own.
 
+    Raises:
+        ShapeError: the sizes do not add up.
+
     >>> [part.tolist() for part in split_with_sizes(tensor([1, 2, 3]), (1, 2))]
     [[1], [2, 3]]
     """
@@ -66,6 +72,9 @@ def split_with_sizes(input: Node, split_sizes: Sequence[int], dim: int = 0) -> t
 @public()
 def chunk(input: Node, chunks: int, dim: int = 0) -> tuple[Node, ...]:
     """At most `chunks` parts along `dim`, of equal size but for the last.
+
+    Raises:
+        ShapeError: `chunks` is below 1.
 
     >>> [part.tolist() for part in chunk(tensor([1, 2, 3, 4, 5]), 4)]
     [[1, 2], [3, 4], [5]]

@@ -89,6 +89,9 @@ def _(g: Node, y: Node, x: Node, tensor1: Node, tensor2: Node, *, value: float) 
 def addcmul(input: Node, tensor1: Node, tensor2: Node, *, value: Number = 1) -> Node:
     """input + value * tensor1 * tensor2.
 
+    Raises:
+        DTypeError: `value` is no whole number where the result is of integers.
+
     >>> addcmul(tensor([1.0]), tensor([2.0]), tensor([3.0]), value=0.5)
     tensor([4.])
     """

@@ -221,6 +221,8 @@ def channel_shuffle(input: Node, groups: int) -> Node:
     Args:
         input: (N, C, ...), with one more dimension at least.
         groups: into which the C channels are divided.
+    Raises:
+        ShapeError: `groups` does not divide the channels.
     Source: https://arxiv.org/abs/1707.01083
 
     >>> channel_shuffle(tensor([[[1], [2], [3], [4]]]), 2).flatten()

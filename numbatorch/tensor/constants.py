@@ -216,6 +216,9 @@ def scalar_tensor(
 def fill(input: Tensor, value: Any) -> Tensor:
     """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`.
 
+    Raises:
+        ShapeError: `value` has dimensions.
+
     >>> fill(tensor([1, 2]), 7)
     tensor([7, 7])
     """

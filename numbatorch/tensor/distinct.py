@@ -130,6 +130,10 @@ def bincount(input: Node, weights: Node | None = None, minlength: int = 0) -> No
         input: (N,) integers, none of them negative.
         weights: (N,); float32 stays, others are summed in float64, where the device has it.
         minlength: the result has so many elements at least.
+    Raises:
+        DTypeError: `input` is no vector of integers.
+        OutOfRange: a number is negative.
+        ShapeError: the weights are not as many.
 
     >>> from numbatorch import tensor
     >>> bincount(tensor([1, 3, 1])).tolist()

@@ -121,6 +121,8 @@ def nonzero_static(input: Node, *, size: int, fill_value: int = -1) -> Node:
 
     Returns:
         int64 (size, rank).
+    Raises:
+        OutOfRange: `size` is negative.
 
     >>> from numbatorch import tensor
     >>> nonzero_static(tensor([0, 3, 5]), size=3).tolist()

@@ -36,6 +36,8 @@ def index_put(
     Args:
         indices: tensors of integers, or masks, for the leading dimensions; None takes one whole.
         accumulate: add instead.
+    Raises:
+        DTypeError: the values have another dtype.
 
     >>> from numbatorch import tensor
     >>> index_put(tensor([1, 1, 1]), (tensor([2, 0]),), tensor([5, 7])).tolist()

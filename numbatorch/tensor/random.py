@@ -172,6 +172,9 @@ def randint(
 
     Each is made of 64 random bits, and so uneven by at most range / 2**64.
 
+    Raises:
+        OutOfRange: there are no integers in [low, high).
+
     >>> randint(3, 4, (2,))
     tensor([3, 3])
     """
@@ -216,6 +219,9 @@ def randperm(
     generator: Generator | None = None,
 ) -> Tensor:
     """The integers below n in random order; found on the host but in compiled functions.
+
+    Raises:
+        ShapeError: n is negative.
 
     >>> randperm(4).sort().values
     tensor([0, 1, 2, 3])

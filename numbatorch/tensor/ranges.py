@@ -33,6 +33,9 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... up to but without `end`; int64 for integers, else the default.
 
+    Raises:
+        ShapeError: the step is 0, or leads away from the end.
+
     >>> arange(1, 4)
     tensor([1, 2, 3])
     """

@@ -119,6 +119,8 @@ def repeat_interleave(
     Args:
         repeats: how often; a tensor says it for each element of the dimension.
         output_size: the sum of `repeats`, which is read where it is not given.
+    Raises:
+        ShapeError: `repeats` is negative, or not one for each element.
 
     >>> repeat_interleave(tensor([1, 2]), 2)
     tensor([1, 1, 2, 2])
@@ -177,6 +179,9 @@ def _taken_often(x: Node, repeats: Node, axis: int, size: int | None) -> Node:
 def combinations(input: Node, r: int = 2, with_replacement: bool = False) -> Node:
     """Every choice of r elements of a vector, a row each, in order of their places.
 
+    Raises:
+        ShapeError: `input` is no vector.
+
     >>> combinations(tensor([1, 2, 3])).tolist()
     [[1, 2], [1, 3], [2, 3]]
     """
@@ -205,6 +210,9 @@ def _chosen(size: int, r: int, repeated: bool) -> Array:
 @public("nt")
 def unravel_index(indices: Node, shape: Sizes) -> tuple[Node, ...]:
     """The position in each dimension of `shape` of row-major positions.
+
+    Raises:
+        DTypeError: the indices are no integers.
 
     >>> [axis.tolist() for axis in unravel_index(tensor([5, 2]), (2, 3))]
     [[1, 0], [2, 2]]
