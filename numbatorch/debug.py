@@ -198,18 +198,33 @@ class PlanText(str):
 
 
 def plan(tensors: Any, target: str | None = None) -> PlanText:
-    """The plan that realizing a tensor, or several together, would run, one line a launch."""
+    """The plan that realizing a tensor, or several together, would run, one line a launch.
+
+    >>> str(plan(tensor([1.0]).exp() + 1)).splitlines()[0]
+    'plan: 1 launches, 1 kernels, arena 0 bytes'
+    """
     return PlanText(_plan(tensors, target))
 
 
 def graph(tensors: Any) -> str:
-    """The unrealized graph, one line a node, inputs before users."""
+    """The unrealized graph, one line a node, inputs before users.
+
+    >>> print(graph(tensor([1.0]).exp() + 1))
+    %0 = realized (1,) float32
+    %1 = exp(%0) (1,) float32
+    %2 = const() value=1 (1,) float32
+    %3 = add(%1, %2) (1,) float32
+    """
     found = tensors if isinstance(tensors, list | tuple) else [tensors]
     return describe_graph([tensor.node for tensor in found])
 
 
 def dot(tensors: Any) -> str:
-    """The unrealized graph in the DOT language of Graphviz."""
+    """The unrealized graph in the DOT language of Graphviz.
+
+    >>> dot(tensor([1.0]) + 1).splitlines()[0]
+    'digraph {'
+    """
     found = tensors if isinstance(tensors, list | tuple) else [tensors]
     order = toposort([tensor.node for tensor in found])
     number = {node: i for i, node in enumerate(order)}
@@ -229,6 +244,10 @@ def validate(rtol: float = 1e-3, atol: float = 1e-4) -> Iterator[None]:
     Raises:
         KernelError: the first launch that differs, with its kernel, its operators, the place of
             the largest difference and both values.
+
+    >>> with validate():
+    ...     tensor([1.0]).exp().realize()
+    tensor([2.7183])
     """
     with validating(rtol, atol):
         yield

@@ -32,7 +32,15 @@ def fusing() -> bool:
 
 @contextmanager
 def no_fuse() -> Iterator[None]:
-    """Within the block every operator is a launch of its own."""
+    """Within the block every operator is a launch of its own.
+
+    >>> x = tensor([1.0])
+    >>> with no_fuse():
+    ...     len(nt.debug.kernels(x.exp() + 1))
+    2
+    >>> len(nt.debug.kernels(x.exp() + 1))
+    1
+    """
     before = _state.fuse
     _state.fuse = False
     try:

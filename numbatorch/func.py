@@ -190,7 +190,11 @@ def _rows(output: Node, aliases: Sequence[Node]) -> list[Tensor]:
 def jacfwd(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """As `jacrev`, in which it is computed: derivatives run backwards here in any case."""
+    """As `jacrev`, in which it is computed: derivatives run backwards here in any case.
+
+    >>> jacfwd(lambda x: x * x)(tensor([1.0, 3.0])).tolist()
+    [[2.0, 0.0], [0.0, 6.0]]
+    """
     return jacrev(function, argnums, has_aux=has_aux)
 
 

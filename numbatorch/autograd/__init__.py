@@ -83,6 +83,11 @@ def backward(
     """Add the gradients of the sum of `tensors` to the `.grad` of every leaf, or of `inputs`.
 
     Arguments are those of `Tensor.backward`, with a cotangent for each tensor.
+
+    >>> x = tensor([1.0, 2.0], requires_grad=True)
+    >>> backward([(x * x).sum(), x.sum()])
+    >>> x.grad
+    tensor([3., 5.])
     """
     results = _listed(tensors)
     cotangents = [None] * len(results) if grad_tensors is None else _listed(grad_tensors)

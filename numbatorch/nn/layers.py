@@ -50,6 +50,10 @@ class Linear(Module):
     Attributes:
         weight: (out_features, in_features); it may be replaced by GGML blocks.
         bias: (out_features,) or None.
+
+    >>> layer = Linear(3, 2)
+    >>> layer(nt.zeros(5, 3)).shape, layer.weight.shape
+    ((5, 2), (2, 3))
     """
 
     def __init__(
@@ -83,6 +87,9 @@ class Embedding(Module):
 
     Attributes:
         weight: (num_embeddings, embedding_dim); it may be replaced by GGML blocks.
+
+    >>> Embedding(10, 4)(tensor([3, 7, 3])).shape
+    (3, 4)
     """
 
     def __init__(
@@ -112,6 +119,9 @@ class LayerNorm(Module):
 
     Attributes:
         weight, bias: of shape normalized_shape; None without elementwise_affine or bias.
+
+    >>> LayerNorm(2)(tensor([1.0, 3.0])).round(decimals=3)
+    tensor([-1.,  1.], grad_fn=<div>)
     """
 
     def __init__(
@@ -146,6 +156,9 @@ class RMSNorm(Module):
 
     Attributes:
         weight: of shape normalized_shape, or None without elementwise_affine.
+
+    >>> RMSNorm(2)(tensor([3.0, 4.0]))
+    tensor([0.8485, 1.1314], grad_fn=<rms_norm>)
     """
 
     def __init__(
@@ -180,7 +193,11 @@ def _shape(normalized_shape: int | Iterable[int]) -> tuple[int, ...]:
 
 
 class Dropout(Module):
-    """While training, each element is 0 with probability p, else divided by 1 - p."""
+    """While training, each element is 0 with probability p, else divided by 1 - p.
+
+    >>> Dropout(0.5).eval()(tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
@@ -195,7 +212,11 @@ class Dropout(Module):
 
 
 class Identity(Module):
-    """The input."""
+    """The input.
+
+    >>> Identity()(tensor([1.0]))
+    tensor([1.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """x."""
@@ -203,7 +224,11 @@ class Identity(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    >>> ReLU()(tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""
@@ -211,7 +236,11 @@ class ReLU(Module):
 
 
 class SiLU(Module):
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    >>> SiLU()(tensor([-1.0, 1.0]))
+    tensor([-0.2689,  0.7311])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""
@@ -219,7 +248,11 @@ class SiLU(Module):
 
 
 class GELU(Module):
-    """x * Phi(x), or its approximation through "tanh"."""
+    """x * Phi(x), or its approximation through "tanh".
+
+    >>> GELU()(tensor([-1.0, 1.0]))
+    tensor([-0.1587,  0.8413])
+    """
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self.approximate: Literal["none", "tanh"] = approximate
@@ -234,7 +267,11 @@ class GELU(Module):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> Sigmoid()(tensor([0.0, 1.0]))
+    tensor([0.5000, 0.7311])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""
@@ -242,7 +279,11 @@ class Sigmoid(Module):
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    >>> Tanh()(tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """The shape stays."""
@@ -287,6 +328,9 @@ class Sequential(_Numbered):
 
     Args:
         modules: one after the other, or a dict of them by the names that they are to have.
+
+    >>> Sequential(Linear(3, 2), ReLU())(nt.zeros(5, 3)).shape
+    (5, 2)
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
@@ -308,7 +352,12 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """A list of modules."""
+    """A list of modules.
+
+    >>> layers = ModuleList([ReLU(), Linear(2, 3)])
+    >>> len(layers), [name for name, _ in layers.named_parameters()]
+    (2, ['1.weight', '1.bias'])
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__(modules)

@@ -21,6 +21,10 @@ class Parameter(Tensor):
 
     Args:
         data: the first value. GGML blocks and integers need requires_grad=False.
+
+    >>> x = Parameter(tensor([1.0]))
+    >>> x.requires_grad, type(x * 2).__name__
+    (True, 'Tensor')
     """
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:

@@ -30,6 +30,9 @@ class Optimizer:
 
     Attributes:
         param_groups: one dict a group: "params", "lr" and the options of the optimizer.
+
+    >>> nt.optim.SGD([tensor([1.0], requires_grad=True)], lr=0.5).param_groups[0]["lr"]
+    0.5
     """
 
     # Lies in tensors that compiled functions read; what they do is the same for all of it.
@@ -162,6 +165,13 @@ class SGD(Optimizer):
         weight_decay: share of the parameter that is added to its gradient.
         nesterov: look one step of momentum ahead.
     Source: https://pytorch.org/docs/stable/generated/torch.optim.SGD.html
+
+    >>> x = tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([x], lr=0.5)
+    >>> store = (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.detach()
+    tensor([0.])
     """
 
     def __init__(
@@ -247,6 +257,13 @@ class AdamW(Optimizer):
         eps: added to the root, so in units of the gradient.
         weight_decay: share of the parameter that goes each step, times lr.
     Source: https://arxiv.org/abs/1711.05101
+
+    >>> x = tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.0)
+    >>> store = x.sum().backward()
+    >>> optimizer.step()
+    >>> x.detach()
+    tensor([0.9000])
     """
 
     def __init__(
@@ -319,6 +336,11 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
 
     The norm is the square root of the sum of squares over all gradients, before the scaling;
     it is taken in float32 at least.
+
+    >>> x = tensor([3.0, 4.0], requires_grad=True)
+    >>> store = (x * x).sum().backward()
+    >>> clip_grad_norm_(x, 1.0), x.grad
+    (tensor(10.), tensor([0.6000, 0.8000]))
     """
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     with_grad = [p for p in given if p.grad is not None]

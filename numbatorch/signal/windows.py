@@ -62,7 +62,11 @@ def general_hamming(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """alpha - (1 - alpha) cos(2 pi n / (M - 1)), over M if not `sym`."""
+    """alpha - (1 - alpha) cos(2 pi n / (M - 1)), over M if not `sym`.
+
+    >>> general_hamming(4, alpha=0.75, sym=False)
+    tensor([0.5000, 0.7500, 1.0000, 0.7500])
+    """
     a = (alpha, 1.0 - alpha)
     return general_cosine(M, a=a, sym=sym, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -75,7 +79,11 @@ def hamming(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """0.54 - 0.46 cos(2 pi n / (M - 1)), over M if not `sym`."""
+    """0.54 - 0.46 cos(2 pi n / (M - 1)), over M if not `sym`.
+
+    >>> hamming(3)
+    tensor([0.0800, 1.0000, 0.0800])
+    """
     return general_hamming(M, sym=sym, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -87,7 +95,11 @@ def hann(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """(1 - cos(2 pi n / (M - 1))) / 2, over M if not `sym`."""
+    """(1 - cos(2 pi n / (M - 1))) / 2, over M if not `sym`.
+
+    >>> hann(4, sym=False)
+    tensor([0.0000, 0.5000, 1.0000, 0.5000])
+    """
     return general_hamming(
         M, alpha=0.5, sym=sym, dtype=dtype, device=device, requires_grad=requires_grad
     )
@@ -101,7 +113,11 @@ def blackman(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`general_cosine` of 0.42, 0.5, 0.08."""
+    """`general_cosine` of 0.42, 0.5, 0.08.
+
+    >>> blackman(5).abs().round(decimals=4)
+    tensor([0.0000, 0.3400, 1.0000, 0.3400, 0.0000])
+    """
     a = (0.42, 0.5, 0.08)
     return general_cosine(M, a=a, sym=sym, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -114,7 +130,11 @@ def nuttall(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`general_cosine` of 0.3635819, 0.4891775, 0.1365995, 0.0106411."""
+    """`general_cosine` of 0.3635819, 0.4891775, 0.1365995, 0.0106411.
+
+    >>> nuttall(5).round(decimals=3)
+    tensor([0.0000, 0.2270, 1.0000, 0.2270, 0.0000])
+    """
     a = (0.3635819, 0.4891775, 0.1365995, 0.0106411)
     return general_cosine(M, a=a, sym=sym, dtype=dtype, device=device, requires_grad=requires_grad)
 
@@ -127,7 +147,11 @@ def bartlett(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """The triangle 1 - |2 n / (M - 1) - 1|, over M if not `sym`."""
+    """The triangle 1 - |2 n / (M - 1) - 1|, over M if not `sym`.
+
+    >>> bartlett(5)
+    tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])
+    """
     values = windows.triangle("bartlett", M, _whole(M, sym))
     return windows.made("bartlett", values, dtype, device, requires_grad)
 
@@ -141,7 +165,11 @@ def kaiser(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """i0(beta sqrt(1 - (2 n / (M - 1) - 1)^2)) / i0(beta), over M if not `sym`."""
+    """i0(beta sqrt(1 - (2 n / (M - 1) - 1)^2)) / i0(beta), over M if not `sym`.
+
+    >>> kaiser(3, beta=2.0)
+    tensor([0.4387, 1.0000, 0.4387])
+    """
     if beta < 0:
         raise OutOfRange(message("kaiser", f"beta is {beta}, below 0"))
     values = windows.kaiser("kaiser", M, _whole(M, sym), beta)
@@ -156,7 +184,11 @@ def cosine(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """sin(pi (n + 1/2) / M), over M + 1 if not `sym`."""
+    """sin(pi (n + 1/2) / M), over M + 1 if not `sym`.
+
+    >>> cosine(3)
+    tensor([0.5000, 1.0000, 0.5000])
+    """
     windows.places("cosine", M)
     values = np.sin(np.pi * (np.arange(M) + 0.5) / max(_whole(M, sym), 1))
     return windows.made("cosine", values, dtype, device, requires_grad)
@@ -172,7 +204,11 @@ def exponential(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """exp(-|n - center| / tau); the center is the middle unless given, for `sym` it has to be."""
+    """exp(-|n - center| / tau); the center is the middle unless given, for `sym` it has to be.
+
+    >>> exponential(3)
+    tensor([0.3679, 1.0000, 0.3679])
+    """
     windows.places("exponential", M)
     if tau <= 0 or (sym and center is not None):
         problem = f"tau is {tau}, above 0, and center {center}, None for a symmetric window"
@@ -191,7 +227,11 @@ def gaussian(
     device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """exp(-((n - middle) / std)^2 / 2)."""
+    """exp(-((n - middle) / std)^2 / 2), the middle (M - 1) / 2, or M / 2 if not `sym`.
+
+    >>> gaussian(3)
+    tensor([0.6065, 1.0000, 0.6065])
+    """
     windows.places("gaussian", M)
     if std <= 0:
         raise OutOfRange(message("gaussian", f"std is {std}, not above 0"))

@@ -62,6 +62,9 @@ def tolerance(dtype: str, kind: str) -> Tolerance:
     """The tolerance of results of `kind` in `dtype`; integers and bools compare exactly.
 
     Of complex numbers it is one of the distance in the plane.
+
+    >>> tolerance("int64", "elementwise")
+    Tolerance(relative=0.0, absolute=0.0)
     """
     if kind not in _KINDS:
         raise ValueError(f"tolerance: unknown kind {kind!r}, one of {', '.join(_KINDS)}")
@@ -142,6 +145,9 @@ def assert_close(
         absolute: replaces the table's absolute part, one number or one for each element; the
             caller says why.
         signed_zeros: whether 0.0 differs from -0.0.
+
+    >>> import numpy as np
+    >>> assert_close(np.float32([1.0]), np.float32([1.0 + 1e-7]))
     """
     name = dtype or _dtype_name(actual)
     device = device or str(getattr(actual, "device", ""))
@@ -176,7 +182,10 @@ def _dtype_name(value: Any) -> str:
 
 
 def assert_launches(tensor: Any, count: int) -> None:
-    """Fail unless realizing `tensor` takes exactly `count` kernel launches; runs nothing."""
+    """Fail unless realizing `tensor` takes exactly `count` kernel launches; runs nothing.
+
+    >>> assert_launches(nt.ones(2).exp() * 2, 1)
+    """
     from numbatorch import debug
 
     kernels = debug.kernels(tensor)

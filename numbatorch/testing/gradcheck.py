@@ -39,6 +39,8 @@ def gradcheck(
     Raises:
         AssertionError: says both numbers; `NotSmooth` where the function jumps within a step, or
             is NaN.
+
+    >>> gradcheck(nt.sin, tensor([0.5], dtype=nt.float64))
     """
     rng = np.random.default_rng(seed)
     moving = [i for i, x in enumerate(inputs) if x.dtype.kind in "fc"]
