@@ -12,6 +12,7 @@ from numbatorch.apart import import_module
 from numbatorch.graph import Node, Op, grad_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
+from numbatorch.ops.operands import zeros_like
 from numbatorch.ops.registry import View
 from numbatorch.shape import Shape, contiguous_strides, numel
 
@@ -34,6 +35,40 @@ def _(g: Node, y: Node, history: Node, value: Node) -> tuple[Node, None]:
 @STRAIGHT_THROUGH.simplify
 def _(node: Node) -> Node:
     return node.inputs[1]
+
+
+@STRAIGHT_THROUGH.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {}
+
+
+OVERWRITTEN = Op("overwritten", _value)
+
+
+@OVERWRITTEN.vjp
+def _(g: Node, y: Node, history: Node, value: Node) -> tuple[Node, Node]:
+    return zeros_like(history), g
+
+
+@OVERWRITTEN.simplify
+def _(node: Node) -> Node:
+    return node.inputs[1]
+
+
+@OVERWRITTEN.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    return {}
+
+
+def overwritten(old: Node, value: Node) -> Node:
+    """`value` in the place of `old`, which it does not depend on: the gradient of that is zeros."""
+    history = old
+    while history.op in (STRAIGHT_THROUGH, OVERWRITTEN):
+        before, changed = history.inputs
+        if history.op is OVERWRITTEN and changed.requires_grad:
+            break
+        history = before
+    return Node(OVERWRITTEN, (history, value), {}, value.shape, value.dtype, value.device)
 
 
 def straight_through(history: Node, value: Node) -> Node:

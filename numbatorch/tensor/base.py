@@ -36,7 +36,7 @@ from numbatorch.ops.known_calls import not_alone
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
-from numbatorch.ops.write_through import Step, steps_between, with_history, written
+from numbatorch.ops.write_through import Step, overwritten, steps_between, with_history, written
 from numbatorch.shape import Shape
 from numbatorch.tensor.host import read_as_view, viewed_value
 from numbatorch.tensor.keep import (
@@ -416,8 +416,11 @@ class Handle:
                 whole = written(base.node, alias.steps, node)
             base.hold(whole)
             return
-        elif has_history(old) and node is not old and not grad_enabled():
-            node = with_history(old, node)
+        elif has_history(old) and node is not old:
+            if not grad_enabled():
+                node = with_history(old, node)
+            elif not node.requires_grad:
+                node = overwritten(old, node)
         if is_leaf(old):
             self._become_leaf(node, instead)
         else:

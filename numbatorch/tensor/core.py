@@ -12,12 +12,13 @@ from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, named
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, grad_mode
+from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops import families
 from numbatorch.ops.numbers import require_no_loss
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import handles_are
 from numbatorch.ops.view import clone, detach, select
+from numbatorch.ops.write_through import overwritten
 from numbatorch.shape import Shape, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -223,7 +224,7 @@ class Tensor(
                 return
         if alias_of(self) is not None and index.is_view(key):
             part = self[key]
-            part._assign(operator, index.fitted(part.node, value))
+            part._replace(operator, index.fitted(part.node, value))
         else:
             self._assign(operator, index.put(self.node, key, value))
 
@@ -251,8 +252,16 @@ class Tensor(
         require_no_loss("copy_", source.dtype, self.dtype)
         self._take_here()
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
-        self._assign("copy_", value.node)
+        self._replace("copy_", value.node)
         return self
+
+    def _replace(self, operator: str, node: Node) -> None:
+        """`_assign` of a value that does not depend on the one held: the gradient of that is 0."""
+        old, alias = self.node, alias_of(self)
+        whole = alias is None or numel(old.shape) == numel(alias.memory.layout.shape)
+        if whole and node.requires_grad and grad_enabled() and has_history(old):
+            node = overwritten(old, node)
+        self._assign(operator, node)
 
     def _assign(self, operator: str, node: Node) -> None:
         """Hold the value of a node that may be another tensor's.

@@ -63,7 +63,12 @@ class GradientStore(Mapping[Any, Any]):
 
 class _Outputs(threading.local):
     def __init__(self) -> None:
-        self.unread: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.unread: dict[int, weakref.ref[Tensor]] = {}  # by id, for `==` compares elements
+
+    def add(self, output: Tensor) -> None:
+        """Note a tensor until it goes."""
+        key, unread = id(output), self.unread
+        unread[key] = weakref.ref(output, lambda _gone: unread.pop(key, None))
 
 
 _outputs = _Outputs()
@@ -74,9 +79,9 @@ def unread_outputs() -> list[Tensor]:
 
     An optimizer computes them with its step: the loss shares most of its work with the gradients.
     """
-    found = [tensor for tensor in _outputs.unread if tensor.node.buffer is None]
+    noted = [reference() for reference in list(_outputs.unread.values())]
     _outputs.unread.clear()
-    return found
+    return [tensor for tensor in noted if tensor is not None and tensor.node.buffer is None]
 
 
 # The tensors, no leaves, whose `.grad` is filled too, by the node that the gradient is of.
@@ -103,7 +108,8 @@ def backward(
         owners = [(checked_input("backward", x), x) for x in inputs]
         order = recorded(nodes, [node for node, _ in owners])
     if depth_is_limited():
-        _outputs.unread.update(outputs)
+        for output in outputs:
+            _outputs.add(output)
     with grad_mode(create_graph):
         parts = gradients(nodes, starts, [leaf for leaf, _ in owners], order)
         return _accumulate([owner for _, owner in owners], parts, type(outputs[0]))
