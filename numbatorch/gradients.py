@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from numbatorch.errors import GradientError, ShapeError, message
@@ -128,9 +128,36 @@ def gradients(
 
 def _follow(found: dict[Node, Node], needed: set[Node], node: Node, cotangent: Cotangent) -> None:
     """Add what a node's cotangent gives to the cotangents of its inputs."""
-    for operand, part in zip(node.inputs, _vjp(node, cotangent), strict=True):
+    parts = _vjp(node, cotangent)
+    if len(parts) != len(node.inputs):
+        given, taken = counted(len(parts), "cotangent"), counted(len(node.inputs), "operand")
+        problem = f"its gradient gives {given} for {taken}"
+        rows = (f"operand {i} {describe(x)}" for i, x in enumerate(node.inputs))
+        raise GradientError(message(node.op.name, problem, *rows))
+    for number, (operand, part) in enumerate(zip(node.inputs, parts, strict=True)):
         if part is not None and operand in needed:
+            check_cotangent(node.op.name, f"operand {number}", part, operand)
             _accumulate(found, operand, part)
+
+
+def counted(number: int, name: str) -> str:
+    """`1 operand`, `2 operands`."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+def check_cotangent(operator: str, name: str, part: Any, operand: Node) -> None:
+    """Raise unless `part` is a cotangent of `operand`: its shape, and its dtype but for digits."""
+    if not isinstance(part, Node):
+        problem = f"its gradient gives {type(part).__name__} for {name}, not a node"
+        raise GradientError(message(operator, problem, f"{name} {describe(operand)}"))
+    problem = ""
+    if part.shape != operand.shape:
+        problem = f"its gradient has not the shape of {name}"
+    elif part.dtype.kind not in "fc" or (part.dtype.is_complex and not operand.dtype.is_complex):
+        problem = f"its gradient has not the dtype of {name}"
+    if problem:
+        rows = (f"gradient {describe(part)}", f"{name} {describe(operand)}")
+        raise GradientError(message(operator, problem, *rows))
 
 
 def recorded(outputs: Sequence[Node], targets: Collection[Node] = ()) -> list[Node]:
@@ -183,7 +210,7 @@ def _vjp(node: Node, cotangent: Cotangent) -> Sequence[Node | None]:
         )
     y = node.parts() if isinstance(node, TupleNode) else node
     parts = op.gradient(cotangent, y, *node.inputs, **node.attrs)
-    return (parts,) if isinstance(parts, Node) else tuple(parts)
+    return tuple(parts) if isinstance(parts, Iterable) else (parts,)
 
 
 def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]:

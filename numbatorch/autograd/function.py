@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from numbatorch.errors import GradientError, ShapeError, message
+from numbatorch.errors import GradientError, message
+from numbatorch.gradients import check_cotangent, counted
 from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops.custom import with_gradient
 from numbatorch.ops.operands import as_node, describe, zeros_like
@@ -119,12 +120,12 @@ def _results(
         given = [_given(part, node, context) for part, node in zip(g, y, strict=True)]
         found = kind.backward(context, *given)
         context._results = outputs
-        parts = [found] if isinstance(found, Tensor) or found is None else list(found)
+        parts = list(found) if isinstance(found, list | tuple) else [found]
         if len(parts) != len(args):
-            problem = f"backward gives {len(parts)} gradients for {len(args)} arguments"
-            raise GradientError(message(kind.__name__, problem))
+            given, taken = counted(len(parts), "gradient"), counted(len(args), "argument")
+            raise GradientError(message(kind.__name__, f"backward gives {given} for {taken}"))
         pairs = zip(places, operands, strict=True)
-        return [_fitting(kind.__name__, parts[i], operand) for i, operand in pairs]
+        return [_fitting(kind.__name__, i, parts[i], operand) for i, operand in pairs]
 
     operands = [args[i]._noted() for i in places]
     nodes = with_gradient([x._noted() for x in outputs], operands, pull)
@@ -141,17 +142,16 @@ def _given(part: Node | None, node: Node, context: Context) -> Tensor | None:
     return Tensor(zeros_like(node) if part is None else part)
 
 
-def _fitting(name: str, part: Any, operand: Node) -> Node | None:
-    """The node of a gradient that `backward` gave for an operand."""
+def _fitting(name: str, number: int, part: Any, operand: Node) -> Node | None:
+    """The node of a gradient that `backward` gave for an argument."""
     if part is None:
         return None
     if not isinstance(part, Tensor):
         kind = type(part).__name__
-        raise TypeError(message(name, f"backward gives tensors or None, not {kind}"))
+        problem = f"backward gives {kind} for argument {number}, not a tensor or None"
+        raise GradientError(message(name, problem, f"argument {number} {describe(operand)}"))
     node = part._noted()
-    if node.shape != operand.shape:
-        rows = (f"gradient {describe(node)}", f"argument {describe(operand)}")
-        raise ShapeError(message(name, "backward gives a gradient of another shape", *rows))
+    check_cotangent(name, f"argument {number}", node, operand)
     return as_node(node, operand.dtype, operand.device)
 
 
