@@ -225,11 +225,13 @@ class Elementary(NamedTuple):
     Attributes:
         arithmetic: what arithmetic on nodes makes.
         cast, expand: how operands of other dtypes and shapes meet.
+        divisor: what looks that no integer is divided by 0.
     """
 
     arithmetic: Callable[[], Arithmetic]
     cast: Callable[[], Op]
     expand: Callable[[], Op]
+    divisor: Callable[[], Op]
 
 
 _elementary: Elementary

@@ -162,5 +162,13 @@ def _expand() -> Op:
     return expand
 
 
+@cache
+def _divisor() -> Op:
+    load("numbatorch.ops.demanded")
+    from numbatorch.ops.demanded import divisor
+
+    return divisor
+
+
 graph.loads_unknown(load_record, load_own)
-graph.builds_with(Elementary(_arithmetic, _cast, _expand))
+graph.builds_with(Elementary(_arithmetic, _cast, _expand, _divisor))

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DivisionByZero, DTypeError, OutOfRange, message
-from numbatorch.graph import DEPTH_LIMIT, Node, Op, find, register, thread_mode
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, elementary, register, thread_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import surface
 from numbatorch.ops.operands import (
@@ -280,7 +280,7 @@ def _divisor(operator: str, x: Node) -> Node:
     """The divisor x of integers, of which a run finds that no element is 0."""
     value = x.attrs.get("value")
     if x.op is not CONST or isinstance(value, Variable):
-        return find("divisor").apply(x, operator=operator)
+        return elementary().divisor().apply(x, operator=operator)
     if value == 0:
         raise DivisionByZero(message(operator, BY_ZERO))
     return x
