@@ -122,8 +122,8 @@ def _results(
         context._results = outputs
         parts = list(found) if isinstance(found, list | tuple) else [found]
         if len(parts) != len(args):
-            given, taken = counted(len(parts), "gradient"), counted(len(args), "argument")
-            raise GradientError(message(kind.__name__, f"backward gives {given} for {taken}"))
+            gives, takes = counted(len(parts), "gradient"), counted(len(args), "argument")
+            raise GradientError(message(kind.__name__, f"backward gives {gives} for {takes}"))
         pairs = zip(places, operands, strict=True)
         return [_fitting(kind.__name__, i, parts[i], operand) for i, operand in pairs]
 
