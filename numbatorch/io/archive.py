@@ -52,7 +52,7 @@ class Archive:
             bytes, one is encrypted, or compressed by anything but deflate, or cannot be so large.
     """
 
-    def __init__(self, operator: str, path: Path, data: Array) -> None:
+    def __init__(self, operator: str, path: Path, data: Array, what: str = "a file") -> None:
         self.operator, self.path, self.data = operator, path, data
         try:
             with zipfile.ZipFile(_Window(data)) as opened:
@@ -61,7 +61,7 @@ class Archive:
             raise
         except Exception as error:  # zipfile raises whatever it meets in a malformed directory
             detail = str(error) or type(error).__name__
-            self.fail(f"not a zip archive that can be read: {short(detail)}")
+            self.fail(f"{what} that is no zip archive, or one cut short: {short(detail)}")
         if len(infos) > ENTRIES_LIMIT:
             self.fail(f"{len(infos)} entries are above the limit of {ENTRIES_LIMIT}")
         found: dict[str, Entry] = {}

@@ -6,16 +6,17 @@ The readers of the formats hand out arrays over the mapping: nothing is read bef
 import mmap
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
-from numbatorch.io.reading import open_file
+from numbatorch.io.reading import open_file, read_bytes
 from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Source = str | os.PathLike[str] | IO[bytes]
 
 
 class TensorInfo(NamedTuple):
@@ -55,6 +56,44 @@ def map_file(path: str | os.PathLike[str]) -> Array:
             return empty
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return np.frombuffer(mapping, np.uint8)
+
+
+def read_source(source: Source, operator: str, mapped: bool | None = None) -> tuple[Path, Array]:
+    """What messages call a file, and its bytes, read-only; of an open one those that follow.
+
+    Args:
+        mapped: whether a file of a path is mapped, as it is unless this is False.
+    Raises:
+        OSError, FormatError: as `map_file`.
+        TypeError: neither a path nor a file that is open to read bytes.
+        ValueError: an open file has to be mapped.
+    """
+    if isinstance(source, str | os.PathLike):
+        if mapped is not False:
+            return Path(source), map_file(source)
+        return Path(source), np.frombuffer(read_bytes(source, operator), np.uint8)
+    name = called(source, operator, "read")
+    if mapped:
+        problem = "mmap=True takes a path, not an open file"
+        raise ValueError(message(operator, problem, f"file {name}"))
+    raw: Any = source.read()
+    if not isinstance(raw, bytes):
+        problem = f"a file that gives {type(raw).__name__}, not bytes"
+        raise TypeError(message(operator, problem, f"file {name}", hint="open(path, 'rb')"))
+    return name, np.frombuffer(raw, np.uint8)
+
+
+def called(file: Any, operator: str, method: str) -> Path:
+    """What messages call an open file: the path that it was opened by, if any.
+
+    Raises:
+        TypeError: the object has no such method.
+    """
+    if not callable(getattr(file, method, None)):
+        problem = f"takes a path or a file that is open in binary mode, not {type(file).__name__}"
+        raise TypeError(message(operator, problem))
+    name = getattr(file, "name", None)
+    return Path(name if isinstance(name, str) and name else f"<{type(file).__name__}>")
 
 
 def typed_view(data: Array, info: TensorInfo) -> Array:

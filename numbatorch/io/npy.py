@@ -22,7 +22,6 @@ from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.io.archive import Archive, Entry
 from numbatorch.io.mapping import Array, map_file
 from numbatorch.io.reading import short, short_repr
-from numbatorch.io.writing import replaced
 from numbatorch.shape import Shape
 
 OPERATOR = "load"
@@ -119,19 +118,21 @@ def _elements(raw: Array, header: Header, fail: Fail) -> Array:
     return array
 
 
-def load_npy(path: str | os.PathLike[str]) -> Array:
-    """The array of an npy file, mapped and read-only.
+def load_npy(path: Path, data: Array, alone: bool = True) -> tuple[Array, int]:
+    """The array of an npy file with these bytes, read-only, and how many of them are its own.
 
+    Args:
+        alone: whether nothing may follow it.
     Raises:
         FormatError: the file does not follow the format, or holds pickled objects.
     """
-    data = map_file(path)
 
     def fail(problem: str, at: int) -> NoReturn:
         raise FormatError(message(OPERATOR, problem, f"file {path}, byte {at}"))
 
     header = read_header(data[: HEADER_LIMIT + 12].tobytes(), fail)
-    return _elements(data[header.size :], header, fail)
+    end = data.size if alone else min(header.size + header.nbytes, data.size)
+    return _elements(data[header.size : end], header, fail), end
 
 
 class NpzFile:
@@ -145,9 +146,10 @@ class NpzFile:
         FormatError: the archive or a header does not follow its format, or has pickled objects.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], data: Array | None = None) -> None:
         self.path = Path(path)
-        self._archive = Archive(OPERATOR, self.path, map_file(self.path))
+        whole = map_file(self.path) if data is None else data
+        self._archive = Archive(OPERATOR, self.path, whole, "an npz file")
         self._entries: dict[str, Entry] = {}
         self.headers: dict[str, Header] = {}
         for name, entry in self._archive.entries.items():
@@ -199,21 +201,17 @@ def _write(file: IO[bytes], array: Array) -> None:
     np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def save_npy(path: str | os.PathLike[str], array: Array) -> None:
-    """Write an npy file, whole or not at all.
+def write_npy(file: IO[bytes], array: Array) -> None:
+    """Write what an npy file holds.
 
     Raises:
         DTypeError: the format has no type for the elements, as for bfloat16.
     """
-    _writable("save", "the tensor", array)
-    with replaced(path, "save") as temporary, open(temporary, "wb") as file:
-        _write(file, array)
+    _write(file, _writable("save", "the tensor", array))
 
 
-def save_npz(
-    path: str | os.PathLike[str], arrays: Mapping[str, Array], compressed: bool = False
-) -> None:
-    """Write an npz file, whole or not at all; the same arrays give the same bytes.
+def write_npz(file: IO[bytes], arrays: Mapping[str, Array], compressed: bool = False) -> None:
+    """Write what an npz file holds; the same arrays give the same bytes.
 
     Raises:
         DTypeError: the format has no type for the elements of an array, as for bfloat16.
@@ -225,9 +223,9 @@ def save_npz(
         if not name or parts.is_absolute() or ".." in parts.parts or not name.isprintable():
             raise ValueError(message("save", f"no entry of an archive is called {name!r}"))
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    with replaced(path, "save") as temporary, zipfile.ZipFile(temporary, "w", method) as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy")
             info.compress_type = method
-            with archive.open(info, "w", force_zip64=True) as file:
-                _write(file, array)
+            with archive.open(info, "w", force_zip64=True) as entry:
+                _write(entry, array)

@@ -71,9 +71,9 @@ class SafetensorsFile:
         FormatError: anything in the file that does not follow the format.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], data: Array | None = None) -> None:
         self.path = Path(path)
-        self._data = map_file(self.path)
+        self._data = map_file(self.path) if data is None else data
         start, header = self._header()
         text = header.pop("__metadata__", {})
         if not _is_text(text):
@@ -249,10 +249,33 @@ def save_safetensors(
     Raises:
         DTypeError: an array has a type that the format lacks.
         FormatError: the path is a folder, a pipe or a device.
+        ValueError: a name that the format keeps for itself, or that is no text.
     """
     from safetensors.numpy import save_file
 
+    arrays, text = _to_write(tensors), None if metadata is None else dict(metadata)
+    with replaced(path, "save_safetensors") as temporary:
+        if _has_narrow(arrays):
+            temporary.write_bytes(_packed(arrays, text))
+        else:
+            save_file(arrays, temporary, text)
+
+
+def write_safetensors(
+    tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The bytes of the file that `save_safetensors` writes; raises as that."""
+    from safetensors.numpy import save
+
+    arrays, text = _to_write(tensors), None if metadata is None else dict(metadata)
+    return _packed(arrays, text) if _has_narrow(arrays) else save(arrays, text)
+
+
+def _to_write(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays, each in row-major order and of a type and a name that the format has."""
     for name, array in tensors.items():
+        if name == "__metadata__" or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(message("save_safetensors", f"no tensor can have the name {name!a}"))
         try:
             kind = dtype.from_numpy(array.dtype)
             if kind is dtype.float4_e2m1fn:
@@ -264,13 +287,11 @@ def save_safetensors(
                 raise DTypeError(f"the format has no {array.dtype}")
         except DTypeError as error:
             raise DTypeError(message("save_safetensors", f"tensor {name!r}", str(error))) from error
-    arrays = {name: np.require(array, requirements="C") for name, array in tensors.items()}
-    narrow = any(array.dtype == dtype.float4_e2m1fn.elements for array in arrays.values())
-    with replaced(path, "save_safetensors") as temporary:
-        if narrow:
-            _write(temporary, arrays, metadata)
-            return
-        save_file(arrays, temporary, None if metadata is None else dict(metadata))
+    return {name: np.require(array, requirements="C") for name, array in tensors.items()}
+
+
+def _has_narrow(arrays: Mapping[str, Array]) -> bool:
+    return any(array.dtype == dtype.float4_e2m1fn.elements for array in arrays.values())
 
 
 def _unpacked(raw: Array, shape: Shape) -> Array:
@@ -281,7 +302,7 @@ def _unpacked(raw: Array, shape: Shape) -> Array:
     return found
 
 
-def _write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> None:
+def _packed(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> bytes:
     """A file with float4, which the library does not write from arrays of NumPy."""
     names = {kind: name for name, kind in TYPES.items()}
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
@@ -299,7 +320,7 @@ def _write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] 
         at += len(part)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)
 
 
 def _refuse(constant: str) -> NoReturn:

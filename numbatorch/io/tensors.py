@@ -2,46 +2,61 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
+import numpy as np
+
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
 from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.graph import find
 from numbatorch.io.archive import Archive
-from numbatorch.io.mapping import map_file
-from numbatorch.io.npy import MAGIC, NpzFile, load_npy, save_npy, save_npz
-from numbatorch.io.reading import open_file
-from numbatorch.io.safetensors import SafetensorsFile, save_safetensors
+from numbatorch.io.mapping import Array, Source, called, read_source
+from numbatorch.io.npy import MAGIC, NpzFile, load_npy, write_npy, write_npz
+from numbatorch.io.reading import short
+from numbatorch.io.safetensors import SafetensorsFile, save_safetensors, write_safetensors
 from numbatorch.io.torch_file import STARTS, TorchFile
 from numbatorch.io.torch_names import StoredTensor
+from numbatorch.io.writing import replaced
 from numbatorch.layout import Layout
+from numbatorch.ops.operands import describe
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, from_numpy, realize
 
+WRITTEN = (".safetensors", ".npy", ".npz")
+PYTORCH = (".pt", ".pth", ".bin", ".ckpt")  # read only
+ZIP = (b"PK\3\4", b"PK\5\6")
+
 
 def save(
-    tensors: Mapping[str, Any] | Tensor,
-    path: str | os.PathLike[str],
+    obj: Mapping[str, Any] | Tensor | Array,
+    f: str | os.PathLike[str] | IO[bytes],
     metadata: Mapping[str, str] | None = None,
     *,
     compressed: bool = False,
 ) -> None:
-    """Write tensors by name, whole or not at all: as npz, npy or safetensors, by the suffix.
+    """Write tensors by name, whole or not at all: as safetensors, npy or npz, by the suffix.
 
-    Where we differ from PyTorch: the file holds tensors only, no Python objects.
+    Where we differ from PyTorch: the file holds tensors only, no Python objects, and PyTorch's own
+    files are read, not written.
 
     Args:
-        tensors: name to tensor, such as a module's `state_dict()`; for npy a tensor.
-        path: ends in .npz or .npy; with any other suffix it is a safetensors file.
+        obj: name to tensor, such as a module's `state_dict()`; for npy a tensor. Arrays of NumPy
+            are tensors too.
+        f: ends in .safetensors, .npy or .npz; or a file that is open to write bytes. One without
+            such a name holds npy for a tensor, npz if it is compressed, else safetensors.
         metadata: free text, str to str; safetensors only.
         compressed: whether to compress; npz only.
     Raises:
+        FormatError: the suffix is another one.
         TypeError: what is given is no mapping of names to tensors, or the format has no metadata,
             or does not compress.
         DTypeError: the format has no such dtype.
-        FileNotFoundError: the folder of `path` does not exist.
+        FileNotFoundError: the folder of `f` does not exist.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -49,51 +64,149 @@ def save(
     ...     load(f"{folder}/x.npz")["x"]
     tensor([1, 2])
     """
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
+    path = Path(f) if isinstance(f, str | os.PathLike) else None
+    kind = _kind_to_write(path or called(f, "save", "write"), path is None, obj, compressed)
+    if path is not None and not path.absolute().parent.is_dir():
+        folder = path.absolute().parent
         raise FileNotFoundError(message("save", "no such folder", f"folder {folder}"))
-    suffix = Path(path).suffix
-    if suffix in (".npy", ".npz") and metadata is not None:
-        raise TypeError(message("save", f"a file of {suffix} has no metadata"))
-    if compressed and suffix != ".npz":
-        raise TypeError(message("save", "only npz is compressed", f"path {path}"))
-    if suffix == ".npy":
-        if not isinstance(tensors, Tensor):
-            problem = f"npy holds one tensor, not {type(tensors).__name__}"
-            raise TypeError(message("save", problem, hint="npz holds several by name"))
-        _check("the tensor", tensors)
-        save_npy(path, tensors.detach().numpy())
+    if kind != ".safetensors" and metadata is not None:
+        raise TypeError(message("save", f"a file of {kind} has no metadata"))
+    if compressed and kind != ".npz":
+        raise TypeError(message("save", "only npz is compressed", f"file {f}"))
+    if kind == ".npy":
+        array = _one(obj).detach().numpy()
+        _write(f, lambda file: write_npy(file, array))
         return
-    if not isinstance(tensors, Mapping):
-        problem = f"takes tensors by name, not {type(tensors).__name__}"
-        raise TypeError(message("save", problem, hint="save({'x': x}, path)"))
-    for name, tensor in tensors.items():
-        _check(repr(name), tensor)
+    tensors = _by_name(obj)
     realize(*tensors.values())
     arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-    if suffix == ".npz":
-        save_npz(path, arrays, compressed)
-    else:
+    if kind == ".npz":
+        _write(f, lambda file: write_npz(file, arrays, compressed))
+        return
+    for text in (metadata or {}).items():
+        if not all(isinstance(part, str) for part in text):
+            raise TypeError(message("save", f"metadata {text[0]!r}: {text[1]!r} is not str to str"))
+    if path is not None:
         save_safetensors(path, arrays, metadata)
+    else:
+        _write(f, lambda file: file.write(write_safetensors(arrays, metadata)))
 
 
-def _check(name: str, tensor: Any) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(message("save", f"{name} is {type(tensor).__name__}, not a tensor"))
-    if tensor.dtype.kind == "q" and not tensor.dtype.is_storage:
-        problem = f"no type of the format stands for {name}, which is {tensor.dtype.name}"
+def _kind_to_write(name: Path, is_open: bool, obj: Any, compressed: bool) -> str:
+    """The suffix of the format that a file of this name gets."""
+    suffix = name.suffix.lower()
+    if suffix in WRITTEN:
+        return suffix
+    if is_open and not suffix:
+        if compressed:
+            return ".npz"
+        return ".npy" if isinstance(obj, Tensor | np.ndarray | np.generic) else ".safetensors"
+    rows = [f"file {name}", f"written are {', '.join(WRITTEN)}"]
+    if suffix in PYTORCH:
+        rows.append("files of PyTorch are read only")
+    problem = f"no format is written to {suffix}" if suffix else "no suffix names a format"
+    raise FormatError(message("save", problem, *rows))
+
+
+def _write(f: Any, write: Callable[[Any], Any]) -> None:
+    """Have `write` fill the file of a path, or an open one, whole or not at all."""
+    if isinstance(f, str | os.PathLike):
+        with replaced(f, "save") as temporary, open(temporary, "wb") as file:
+            write(file)
+        return
+    whole = io.BytesIO()
+    write(whole)
+    try:
+        f.write(whole.getbuffer())
+    except TypeError as error:  # a file of text
+        problem = "a file that does not take bytes"
+        raise TypeError(message("save", problem, f"file {f}", hint="open(path, 'wb')")) from error
+
+
+def _one(obj: Any) -> Tensor:
+    """The tensor for an npy file."""
+    if not isinstance(obj, Tensor | np.ndarray | np.generic):
+        problem = f"npy holds one tensor, not {type(obj).__name__}"
+        raise TypeError(message("save", problem, hint="npz holds several by name"))
+    return _as_tensor("the tensor", "obj", obj)
+
+
+def _by_name(obj: Any) -> dict[str, Tensor]:
+    """The tensors for a file of several."""
+    if not isinstance(obj, Mapping):
+        problem = f"takes tensors by name, not {type(obj).__name__}"
+        hint = "save({'x': x}, path)"
+        if hasattr(obj, "state_dict"):
+            hint = "save(x.state_dict(), path)"
+        raise TypeError(message("save", problem, hint=hint))
+    found = {}
+    for name, value in obj.items():
+        if not isinstance(name, str):
+            problem = f"name {short(repr(name))} is {type(name).__name__}, not str"
+            raise TypeError(message("save", problem))
+        found[name] = _as_tensor(repr(name), f"obj[{name!r}]", value)
+    return found
+
+
+def _as_tensor(name: str, place: str, value: Any) -> Tensor:
+    """A tensor, or the array of NumPy as one, that a file can hold."""
+    if isinstance(value, np.ndarray | np.generic):
+        try:
+            return from_numpy(np.asarray(value), "cpu", share=True)
+        except DTypeError as error:
+            problem = f"{name} is an array of {value.dtype}, which no tensor is"
+            raise DTypeError(message("save", problem)) from error
+    if isinstance(value, Mapping | list | tuple):
+        rows, hint = _within(place, value)
+        problem = f"{place} is a {type(value).__name__}: a file holds tensors by name, in one level"
+        raise TypeError(message("save", problem, *rows, hint=hint))
+    if not isinstance(value, Tensor):
+        kind = type(value)
+        named = (
+            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+        )
+        raise TypeError(message("save", f"{name} is {named}, not a tensor"))
+    if value.dtype.kind == "q" and not value.dtype.is_storage:
+        problem = f"no type of the format stands for {name}, which is {value.dtype.name}"
         raise DTypeError(message("save", problem))
+    return value
 
 
-def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
+def _within(place: str, value: Any) -> tuple[list[str], str | None]:
+    """A row about the first tensor within containers, and a hint of how to name it; if any."""
+    names = [place.removeprefix("obj[").removesuffix("]").strip("'\"")]
+    for _ in range(8):
+        if not isinstance(value, Mapping | list | tuple) or not value:
+            break
+        key, value = next(iter(value.items() if isinstance(value, Mapping) else enumerate(value)))
+        place += f"[{key!r}]"
+        names.append(str(key))
+    if not isinstance(value, Tensor):
+        return [], None
+    return [f"{place} is {describe(value.node)}"], f"save({{{'.'.join(names)!r}: ...}}, path)"
+
+
+def load(
+    f: str | os.PathLike[str] | IO[bytes],
+    map_location: Device | str | None = None,
+    *,
+    device: Device | str | None = None,
+    weights_only: bool | None = True,
+    mmap: bool | None = None,
+) -> Any:
     """What a file holds: safetensors, npy, npz, or what `torch.save` wrote, told by its content.
 
     Nothing is copied where alignment allows: files are mapped. Of a file of PyTorch only tensors
     and plain containers, numbers and text are built, in whatever it holds; no code of it runs.
-    Tensors that share a storage there are values of their own here.
+    Where we differ from PyTorch: tensors that share a storage there are values of their own here.
 
     Args:
-        device: where the tensors go, whatever device the file names.
+        f: a path, or a file that is open to read bytes, from where it stands; of npy as many as
+            the array has, so that several may follow each other.
+        map_location, device: where the tensors go, whatever device the file names; give one. The
+            default device unless given.
+        weights_only: True; code in a file never runs.
+        mmap: False reads a file of a path at once instead of mapping it.
     Returns:
         tensors by name; of npy one tensor, of npz a mapping that reads each when it is asked for.
     Raises:
@@ -105,22 +218,63 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
     ...     load(f"{folder}/x.safetensors")
     {'x': tensor([1, 2])}
     """
-    with open_file(path, "load") as file:
-        start = file.read(len(STARTS[1]))
+    if weights_only is not None and weights_only is not True:
+        problem = f"weights_only is {short(repr(weights_only))}: code in a file never runs"
+        raise ValueError(message("load", problem, hint="leave weights_only out"))
+    where = _where(map_location, device)
+    name, data = read_source(f, "load", mmap)
+    start = data[: len(STARTS[1])].tobytes()
+    suffix = name.suffix.lower()
     if start.startswith(MAGIC):
-        return from_numpy(load_npy(path), device, share=True)
-    if start[:4] in (b"PK\3\4", b"PK\5\6"):
-        return _from_zip(path, device)
-    if start.startswith(STARTS) and start[8:9] != b"{":  # else a length and a header
-        return _from_torch(path, device)
-    stored = SafetensorsFile(path)
-    return {name: from_numpy(stored.tensor(name), device, share=True) for name in stored.tensors}
+        return from_numpy(_npy(f, name, data), where, share=True)
+    if start.startswith(ZIP):
+        return _from_zip(name, data, where)
+    if start[8:9] != b"{" and suffix != ".safetensors":  # else a length and a header
+        if start.startswith(STARTS):
+            return _from_torch(name, data, where)
+        _refuse(name, start)
+    stored = SafetensorsFile(name, data)
+    return {key: from_numpy(stored.tensor(key), where, share=True) for key in stored.tensors}
+
+
+def _where(map_location: Any, device: Any) -> Device | str | None:
+    """The device of what is loaded."""
+    if map_location is not None and device is not None:
+        raise TypeError(message("load", "map_location and device are both given"))
+    wanted = device if map_location is None else map_location
+    if wanted is not None and not isinstance(wanted, str | Device):
+        problem = f"map_location is a {type(wanted).__name__}, not a device or its name"
+        raise TypeError(message("load", problem, "all tensors of a file go to one device"))
+    return as_device(wanted)
+
+
+def _npy(f: Source, name: Path, data: Array) -> Array:
+    """The array of an npy file; an open one goes on behind it."""
+    if isinstance(f, str | os.PathLike) or not f.seekable():
+        return load_npy(name, data)[0]
+    array, size = load_npy(name, data, alone=False)
+    f.seek(size - data.size, os.SEEK_CUR)
+    return array
+
+
+def _refuse(name: Path, start: bytes) -> NoReturn:
+    """The error for a file whose first bytes are those of no format."""
+    what = {
+        ".npy": "no npy file",
+        ".npz": "no npz file, which is a zip archive",
+        **dict.fromkeys(
+            PYTORCH, "no file of PyTorch, which is a zip archive or begins as a pickle"
+        ),
+    }.get(name.suffix.lower(), "of no format that is read here")
+    said = f"it begins with {start[:8]!r}" if start else "it is empty"
+    hint = "nt.TextGenerator(path) runs a GGUF file" if start.startswith(b"GGUF") else None
+    raise FormatError(message("load", f"{what}: {said}", f"file {name}", hint=hint))
 
 
 class NpzTensors(Mapping[str, Tensor]):
     """The tensors of an npz file by name, each of which is read when it is asked for."""
 
-    def __init__(self, file: NpzFile, device: str | None) -> None:
+    def __init__(self, file: NpzFile, device: Device | str | None) -> None:
         self._file, self._device = file, device
 
     def __getitem__(self, name: str) -> Tensor:
@@ -134,27 +288,43 @@ class NpzTensors(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._file.headers)
 
+    @property
+    def files(self) -> list[str]:
+        """The names, as NumPy has them."""
+        return list(self)
+
+    def close(self) -> None:
+        """Nothing: the file goes with the last of its tensors."""
+
+    def __enter__(self) -> NpzTensors:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
         names = ", ".join(list(self)[:5])
         return f"NpzTensors({str(self._file.path)!r}, {len(self)} tensors: {names})"
 
 
-def _from_zip(path: str | os.PathLike[str], device: str | None) -> Any:
+def _from_zip(name: Path, data: Array, device: Device | str | None) -> Any:
     """An npz file, whose every entry is an array, or a file of PyTorch."""
-    names = Archive("load", Path(path), map_file(path)).entries
-    if any(f"/{name}".endswith("/data.pkl") for name in names):
-        return _from_torch(path, device)
-    if names and not any(name.endswith(".npy") for name in names):
+    suffix = name.suffix.lower()
+    what = "a file of PyTorch" if suffix in PYTORCH else "an npz file"
+    names = Archive("load", name, data, what if suffix in (".npz", *PYTORCH) else "a file").entries
+    if any(f"/{entry}".endswith("/data.pkl") for entry in names):
+        return _from_torch(name, data, device)
+    if names and not any(entry.endswith(".npy") for entry in names):
         problem = "a zip archive with neither data.pkl, as of torch.save, nor arrays of NumPy"
-        raise FormatError(message("load", problem, f"file {path}"))
-    return NpzTensors(NpzFile(path), device)
+        raise FormatError(message("load", problem, f"file {name}"))
+    return NpzTensors(NpzFile(name, data), device)
 
 
-def _from_torch(path: str | os.PathLike[str], device: str | None) -> Any:
+def _from_torch(name: Path, data: Array, device: Device | str | None) -> Any:
     def make(file: TorchFile, stored: StoredTensor) -> Tensor:
         return _tensor(file, stored, device)
 
-    return TorchFile(path, make, _as_leaf, Tensor).value
+    return TorchFile(name, data, make, _as_leaf, Tensor).value
 
 
 def _as_leaf(tensor: Tensor, requires_grad: bool) -> Tensor:
@@ -162,7 +332,7 @@ def _as_leaf(tensor: Tensor, requires_grad: bool) -> Tensor:
     return out.requires_grad_() if requires_grad else out
 
 
-def _tensor(file: TorchFile, stored: StoredTensor, device: str | None) -> Tensor:
+def _tensor(file: TorchFile, stored: StoredTensor, device: Device | str | None) -> Tensor:
     """A tensor of a file: a part of its storage, or a view of all of it by strides."""
     elements = file.elements(stored.storage, stored.dtype)
     size, start = numel(stored.shape), stored.offset

@@ -19,7 +19,7 @@ import numpy as np
 from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
 from numbatorch.io.archive import Archive
-from numbatorch.io.mapping import Array, map_file
+from numbatorch.io.mapping import Array
 from numbatorch.io.reading import short
 from numbatorch.io.torch_names import NAMES, Storage, StorageType, StoredTensor, TypedStorage
 from numbatorch.io.unpickling import Machine, shown
@@ -106,7 +106,7 @@ class _Measuring(TorchMachine):
 
 
 class TorchFile:
-    """A file of `torch.save`, mapped into memory.
+    """A file of `torch.save` with the bytes `data`.
 
     Attributes:
         path: the file.
@@ -124,6 +124,7 @@ class TorchFile:
     def __init__(
         self,
         path: str | os.PathLike[str],
+        data: Array,
         make: Callable[[TorchFile, StoredTensor], Any],
         as_leaf: Callable[[Any, bool], Any],
         leaf: type,
@@ -131,7 +132,7 @@ class TorchFile:
         self.path = Path(path)
         self.make, self.as_leaf, self.leaf = make, as_leaf, leaf
         self.storages: Mapping[str, Storage] = {}
-        self._data = map_file(self.path)
+        self._data = data
         self._swapped = False
         is_zip = self._data[:2].tobytes() == b"PK"
         self.value = self._from_zip() if is_zip else self._from_pickles()
@@ -167,7 +168,7 @@ class TorchFile:
     # The archive.
 
     def _from_zip(self) -> Any:
-        archive = Archive(OPERATOR, self.path, self._data)
+        archive = Archive(OPERATOR, self.path, self._data, "a file of PyTorch")
         pickles = [name for name in archive.entries if f"/{name}".endswith("/data.pkl")]
         if len(pickles) != 1:
             self.fail(f"an archive of torch.save has one data.pkl, not {len(pickles)}")

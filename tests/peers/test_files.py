@@ -1,5 +1,6 @@
 """Files of PyTorch and NumPy: what their own readers give, for published checkpoints too."""
 
+import io
 from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +82,56 @@ def test_what_torch_saves_is_loaded(tmp_path: Path, protocol: int, zipped: bool)
     options: dict[str, Any] = {"_use_new_zipfile_serialization": zipped}
     torch.save(made, path, pickle_protocol=protocol, **options)
     assert_same(nt.load(path), made)
+
+
+def small(path: Path | io.BytesIO, zipped: bool) -> dict[str, Any]:
+    """A state_dict with a row and the whole of one storage, saved."""
+    whole = torch.arange(6.0).reshape(2, 3)
+    made = OrderedDict(whole=whole, row=whole[1], flags=torch.tensor([True, False]))
+    options: dict[str, Any] = {"_use_new_zipfile_serialization": zipped}
+    torch.save(made, path, **options)
+    return made
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_open_files_of_torch(tmp_path: Path, zipped: bool) -> None:
+    file = io.BytesIO()
+    made = small(file, zipped)
+    file.seek(0)
+    assert_same(nt.load(file), made)
+    small(tmp_path / "x.pt", zipped)
+    with open(tmp_path / "x.pt", "rb") as opened:
+        found = nt.load(opened, map_location="cpu", weights_only=True)
+    assert_same(found, made)
+    theirs = torch.load(tmp_path / "x.pt")
+    theirs["whole"].zero_()
+    found["whole"].zero_()
+    assert theirs["row"].tolist() == [0, 0, 0] and found["row"].tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_beginning_of_a_file_of_torch_is_a_file(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "x.pt"
+    small(path, zipped)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 1 if len(whole) < 1000 else 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(nt.FormatError) as told:
+            nt.load(path)
+        assert str(path) in str(told.value) and "safetensors" not in str(told.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_changed_bytes_of_a_file_of_torch_are_read_or_refused(zipped: bool) -> None:
+    file, random = io.BytesIO(), np.random.default_rng(0)
+    small(file, zipped)
+    for _ in range(500):
+        raw = bytearray(file.getvalue())
+        raw[random.integers(len(raw))] ^= 1 << int(random.integers(8))
+        try:
+            nt.load(io.BytesIO(raw))
+        except nt.FormatError as told:
+            assert "<BytesIO>" in str(told)
 
 
 @pytest.mark.parametrize("package", PUBLISHED)
