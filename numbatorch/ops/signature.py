@@ -17,6 +17,18 @@ from typing import Any, NamedTuple
 from numbatorch.errors import message
 from numbatorch.graph import Node
 
+# NumPy's names of arguments, which PyTorch takes as well.
+NUMPY_NAMES = {
+    "axis": "dim",
+    "keepdims": "keepdim",
+    **dict.fromkeys(("x", "a", "x1"), "input"),
+    "x2": "other",
+}
+
+
+class NumpyName(TypeError):
+    """An argument that the function has under another name; as told where only that one is."""
+
 
 class Takes(NamedTuple):
     """What a parameter takes.
@@ -153,10 +165,28 @@ class Parameters:
         except KeyError:
             if self.any_name:
                 return None
+            kind = NumpyName if NUMPY_NAMES.get(name) in self.named else TypeError
             problem = f"has no argument {name!r}"
-            raise TypeError(message(operator, problem, self.shown(operator))) from None
+            raise kind(message(operator, problem, self.shown(operator))) from None
         if found is not None and not found.fits(value):
             raise self.refused(operator, name, value, found)
+        return found
+
+    def spelled(self, operator: str, options: dict[str, Any], given: int) -> dict[str, Any]:
+        """`options` with the function's own names for those of NumPy.
+
+        Args:
+            given: how many arguments are given by position.
+        """
+        found: dict[str, Any] = {}
+        for key, value in options.items():
+            ours = key if key in self.named else NUMPY_NAMES.get(key, key)
+            if ours != key:
+                other = next((k for k in options if k != key and NUMPY_NAMES.get(k, k) == ours), "")
+                if other or ours in list(self.named)[:given]:
+                    problem = f"{other or ours} and {key} are both given"
+                    raise TypeError(message(operator, problem, self.shown(operator)))
+            found[ours] = value
         return found
 
     def check_at(self, operator: str, place: int, value: Any) -> None:

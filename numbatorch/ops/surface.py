@@ -16,7 +16,7 @@ import numpy as np
 from numbatorch.errors import message, rename
 from numbatorch.graph import Node, Op, load_own, runs
 from numbatorch.ops.known_calls import KnownCalls
-from numbatorch.ops.signature import Parameters
+from numbatorch.ops.signature import NUMPY_NAMES, NumpyName, Parameters
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -97,7 +97,8 @@ def _with_inplace(call: Function, name: str) -> Function:
     @functools.wraps(call)
     def change(*args: Any, **options: Any) -> Any:
         wanted = args[place] if len(args) > place else options.get("inplace")
-        first = args[0] if args else options.get("input")
+        named = (value for key, value in options.items() if NUMPY_NAMES.get(key, key) == "input")
+        first = args[0] if args else next(named, None)
         if wanted is True and isinstance(first, _handles):
             return first._become(name, call, args, options)
         return call(*args, **options)
@@ -201,9 +202,15 @@ def on_tensors(
                     parameters.check_at(name, place, value)
             operands.append(value)
         if options:
-            for key, value in options.items():
-                options[key] = value = _unwrapped(name, value, held)
-                parameters.check(name, key, value)
+            try:
+                for key, value in options.items():
+                    options[key] = value = _unwrapped(name, value, held)
+                    parameters.check(name, key, value)
+            except NumpyName:
+                options = parameters.spelled(name, options, len(args))
+                for key, value in options.items():
+                    options[key] = value = _unwrapped(name, value, held)
+                    parameters.check(name, key, value)
         try:
             out = function(*operands, **options)
         except (IndexError, TypeError, ValueError) as error:

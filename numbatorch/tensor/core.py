@@ -127,12 +127,16 @@ class Tensor(
         """
         return numel(self.node.shape)
 
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or the size of one dimension.
+    def size(self, dim: int | None = None, *, axis: int | None = None) -> Any:
+        """The shape, or the size of one dimension, which NumPy calls axis.
 
         >>> nt.zeros(2, 3).size(), nt.zeros(2, 3).size(-1)
         ((2, 3), 3)
         """
+        if axis is not None:
+            if dim is not None:
+                raise TypeError(message("size", "dim and axis are both given"))
+            dim = axis
         if dim is None:
             return self.node.shape
         if not self.node.shape:

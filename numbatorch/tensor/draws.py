@@ -77,9 +77,23 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """What it goes on from: uint64 of the seed and of the streams taken."""
-        with self._lock:
-            state = np.array([self._seed, self._streams], np.uint64)
+        state = np.array(self._taken("get_state"), np.uint64)
         return Handle._tensor(host_node(state, dt.uint64, Device("cpu")))
+
+    def clone_state(self) -> Generator:
+        """Another generator, which goes on from the same state on the same device."""
+        return _restored(*self._taken("clone_state"), str(self.device))
+
+    def __reduce__(self) -> Any:
+        return _restored, (*self._taken("copy"), str(self.device))
+
+    def _taken(self, operator: str) -> tuple[int, int]:
+        """The seed, and how many streams were taken."""
+        if _recorded.draws is not None:
+            problem = "a compiled function reads a generator's state"
+            raise RuntimeError(message(operator, problem))
+        with self._lock:
+            return self._seed, self._streams
 
     def set_state(self, new_state: Tensor) -> None:
         """Go on from what `get_state` gave."""
@@ -106,6 +120,13 @@ class Generator:
             seed = self._seed
         words = threefry(seed & _WORD, seed >> 32, stream & _WORD, stream >> 32)
         return np.array(words, np.uint32)
+
+
+def _restored(seed: int, streams: int, where: str) -> Generator:
+    """A generator out of a pickle."""
+    found = Generator(seed, device=where)
+    found._streams = streams
+    return found
 
 
 class Draw(NamedTuple):

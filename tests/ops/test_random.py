@@ -1,5 +1,6 @@
 """Random numbers: the same bits on every device, and what they are made of."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -192,3 +193,13 @@ def test_a_generator_goes_on_from_its_state() -> None:
 def test_a_generator_says_what_device_it_was_made_for() -> None:
     made = nt.Generator(device="cpu").manual_seed(3)
     assert made.device == nt.device("cpu") and made.initial_seed() == 3
+
+
+def test_a_compiled_function_does_not_copy_a_generator() -> None:
+    generator = nt.Generator(3)
+
+    def step() -> nt.Tensor:
+        return nt.rand(2, generator=copy.deepcopy(generator))
+
+    with pytest.raises(RuntimeError, match="copy: a compiled function reads a generator's state"):
+        nt.compile(step)()
