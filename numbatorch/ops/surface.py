@@ -207,10 +207,7 @@ def on_tensors(
                     options[key] = value = _unwrapped(name, value, held)
                     parameters.check(name, key, value)
             except NumpyName:
-                options = parameters.spelled(name, options, len(args))
-                for key, value in options.items():
-                    options[key] = value = _unwrapped(name, value, held)
-                    parameters.check(name, key, value)
+                options = _spelled(parameters, name, len(args), options, held)
         try:
             out = function(*operands, **options)
         except (IndexError, TypeError, ValueError) as error:
@@ -229,6 +226,17 @@ def on_tensors(
         for key, text in function.__annotations__.items()
     }
     return call  # type: ignore[return-value]
+
+
+def _spelled(
+    parameters: Parameters, name: str, given: int, options: dict[str, Any], held: list[Any]
+) -> dict[str, Any]:
+    """Arguments of a call, some under NumPy's names, as nodes under the function's own."""
+    found = parameters.spelled(name, options, given)
+    for key, value in found.items():
+        found[key] = value = _unwrapped(name, value, held)
+        parameters.check(name, key, value)
+    return found
 
 
 def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
