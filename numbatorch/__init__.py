@@ -120,6 +120,7 @@ if TYPE_CHECKING:
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
     from numbatorch.tensor.checkpoint import checkpoint
+    from numbatorch.tensor.printing import set_printoptions
     from numbatorch.tensor.resources import empty_cache, get_num_threads, set_num_threads
     from numbatorch.tensor.strides import as_strided
     from numbatorch.tensor.types import (
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
         promote_types,
         result_type,
         set_default_dtype,
+        typename,
     )
     from numbatorch.tensor.vmap import vmap
 
@@ -141,6 +143,7 @@ short, int, long = int16, int32, int64
 cfloat, cdouble = complex64, complex128
 e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
 newaxis = None
+Size: type[tuple[Any, ...]] = tuple  # what shapes are
 _OTHER_NAMES = "cdouble cfloat double e float half inf int long nan newaxis pi short"
 
 __all__ = [
@@ -160,6 +163,7 @@ __all__ = [
     "OutOfMemory",
     "OutOfRange",
     "ShapeError",
+    "Size",
     "Tensor",
     "TextGenerator",
     "arange",
@@ -247,6 +251,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
+    "set_printoptions",
     "set_rng_state",
     "signal",
     "special",
@@ -254,6 +259,7 @@ __all__ = [
     "tri",
     "tril_indices",
     "triu_indices",
+    "typename",
     "uint2",
     "uint4",
     "uint8",
@@ -291,7 +297,7 @@ _LAZY_NAMES = {
     **dict.fromkeys(("finfo", "iinfo"), "numbatorch.limits"),
     **dict.fromkeys(("can_cast", "promote_types", "result_type"), "numbatorch.tensor.types"),
     **dict.fromkeys(("get_default_dtype", "set_default_dtype"), "numbatorch.tensor.types"),
-    "is_tensor": "numbatorch.tensor.types",
+    **dict.fromkeys(("is_tensor", "typename"), "numbatorch.tensor.types"),
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "as_strided": "numbatorch.tensor.strides",
@@ -302,6 +308,7 @@ _LAZY_NAMES = {
     "load": "numbatorch.io.tensors",
     "save": "numbatorch.io.tensors",
     "set_num_threads": "numbatorch.tensor.resources",
+    "set_printoptions": "numbatorch.tensor.printing",
     "vmap": "numbatorch.tensor.vmap",
 }
 

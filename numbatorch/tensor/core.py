@@ -242,6 +242,12 @@ class Tensor(
             raise TypeError(message("iter", "a 0-d tensor has no elements in a row"))
         return map(self.__getitem__, range(self.node.shape[0]))
 
+    def __reversed__(self) -> Tensor:
+        """The elements of the first dimension from the last to the first, as a tensor."""
+        flip = families.function("nt", "flip")
+        assert flip is not None
+        return flip(self, 0) if self.node.shape else self
+
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, Tensor | int | float | complex | np.generic):
             raise TypeError(message("in", f"{value!r} is neither a tensor nor a number"))

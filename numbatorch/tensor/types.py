@@ -64,6 +64,21 @@ def can_cast(from_: dt.Like, to: dt.Like) -> bool:
     return source.kind == "b" or target.kind != "b"
 
 
+def typename(obj: Any) -> str:
+    """The type of a tensor's elements, of a class its name, of anything else that of its class.
+
+    Names have their module, but for Python's own.
+
+    >>> typename(nt.ones(2)), typename(nt.nn.Linear(1, 1)), typename(3)
+    ('numbatorch.float32', 'numbatorch.nn.layers.Linear', 'int')
+    """
+    if isinstance(obj, Tensor):
+        return str(obj.type())
+    module = getattr(obj, "__module__", None)
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", type(obj).__name__)
+    return str(name) if module in (None, "builtins") else f"{module}.{name}"
+
+
 def get_default_dtype() -> DType:
     """The dtype of Python's floats, and of tensors that are made without one; float32 at first.
 

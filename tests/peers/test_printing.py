@@ -1,5 +1,6 @@
 """Printing a tensor looks as in PyTorch."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,61 @@ VALUES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_repr_equals_torch(name: str) -> None:
-    values = np.asarray(VALUES[name])
+OPTIONS: list[dict[str, Any]] = [
+    {"precision": 2},
+    {"precision": 0},
+    {"threshold": 3},
+    {"threshold": 3, "edgeitems": 1},
+    {"threshold": 3, "edgeitems": 0},
+    {"linewidth": 30},
+    {"linewidth": 0},
+    {"sci_mode": True},
+    {"sci_mode": False},
+    {"profile": "short"},
+    {"profile": "full"},
+    {"profile": "full", "precision": 6, "sci_mode": True},
+]
+
+
+@pytest.fixture
+def default_options() -> Iterator[None]:
+    yield
+    for side in (nt, torch):
+        side.set_printoptions(profile="default")
+
+
+@pytest.mark.usefixtures("default_options")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_are_those_of_torch(options: dict[str, Any]) -> None:
+    for side in (nt, torch):
+        side.set_printoptions(**options)
+    for values in VALUES.values():
+        assert_printed_alike(np.asarray(values))
+    for side in (nt, torch):  # an option stays until it is set, but for sci_mode
+        side.set_printoptions(threshold=50)
+    for values in VALUES.values():
+        assert_printed_alike(np.asarray(values))
+
+
+def test_options_that_are_none() -> None:
+    wrong: Any
+    for wrong in ({"precision": 1.5}, {"threshold": "many"}, {"edgeitems": True}):
+        with pytest.raises(TypeError, match=r"set_printoptions: .* is .*, not a number"):
+            nt.set_printoptions(**wrong)
+    with pytest.raises(ValueError, match="linewidth is -1, which is negative"):
+        nt.set_printoptions(linewidth=-1)
+    with pytest.raises(ValueError, match="profile is 'long', not 'default' or 'short' or 'full'"):
+        nt.set_printoptions(profile="long")  # type: ignore[arg-type]
+
+
+def assert_printed_alike(values: Any) -> None:
     expected = repr(torch.from_numpy(values.copy()))
     assert repr(nt.from_numpy(values)) == expected.replace("torch.", "numbatorch.")
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_repr_equals_torch(name: str) -> None:
+    assert_printed_alike(np.asarray(VALUES[name]))
 
 
 def test_repr_of_a_tensor_with_gradient_equals_torch() -> None:
