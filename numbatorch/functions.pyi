@@ -66,59 +66,91 @@ class ValuesAndIndices(NamedTuple):
 
 __all__ = [
     "abs",
+    "abs_",
     "absolute",
+    "absolute_",
     "acos",
+    "acos_",
     "acosh",
+    "acosh_",
     "adaptive_avg_pool1d",
     "add",
+    "add_",
     "addbmm",
+    "addbmm_",
     "addcdiv",
+    "addcdiv_",
     "addcmul",
+    "addcmul_",
     "addmm",
+    "addmm_",
     "addmv",
+    "addmv_",
     "addr",
+    "addr_",
     "adjoint",
     "all",
     "allclose",
     "alpha_dropout",
+    "alpha_dropout_",
     "amax",
     "amin",
     "aminmax",
     "angle",
     "any",
     "arccos",
+    "arccos_",
     "arccosh",
+    "arccosh_",
     "arcsin",
+    "arcsin_",
     "arcsinh",
+    "arcsinh_",
     "arctan",
     "arctan2",
+    "arctan2_",
+    "arctan_",
     "arctanh",
+    "arctanh_",
     "argmax",
     "argmin",
     "argsort",
     "argwhere",
     "asin",
+    "asin_",
     "asinh",
+    "asinh_",
     "atan",
     "atan2",
+    "atan2_",
+    "atan_",
     "atanh",
+    "atanh_",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
     "avg_pool1d",
     "baddbmm",
+    "baddbmm_",
     "bartlett_window",
     "bernoulli",
+    "bernoulli_",
     "beta",
     "bilinear",
     "bincount",
     "binomial",
     "bitwise_and",
+    "bitwise_and_",
     "bitwise_left_shift",
+    "bitwise_left_shift_",
     "bitwise_not",
+    "bitwise_not_",
     "bitwise_or",
+    "bitwise_or_",
     "bitwise_right_shift",
+    "bitwise_right_shift_",
     "bitwise_xor",
+    "bitwise_xor_",
     "blackman_window",
     "block_diag",
     "bmm",
@@ -130,7 +162,9 @@ __all__ = [
     "cat",
     "cdist",
     "ceil",
+    "ceil_",
     "celu",
+    "celu_",
     "chain_matmul",
     "channel_shuffle",
     "cholesky",
@@ -138,9 +172,13 @@ __all__ = [
     "cholesky_solve",
     "chunk",
     "clamp",
+    "clamp_",
     "clamp_max",
+    "clamp_max_",
     "clamp_min",
+    "clamp_min_",
     "clip",
+    "clip_",
     "clone",
     "column_stack",
     "combinations",
@@ -156,9 +194,12 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "copysign",
+    "copysign_",
     "corrcoef",
     "cos",
+    "cos_",
     "cosh",
+    "cosh_",
     "cosine_similarity",
     "count_nonzero",
     "cov",
@@ -166,12 +207,16 @@ __all__ = [
     "cummax",
     "cummin",
     "cumprod",
+    "cumprod_",
     "cumsum",
+    "cumsum_",
     "cumulative_trapezoid",
     "deg2rad",
+    "deg2rad_",
     "dequantize",
     "det",
     "detach",
+    "detach_",
     "diag",
     "diag_embed",
     "diagflat",
@@ -179,67 +224,100 @@ __all__ = [
     "diagonal_scatter",
     "diff",
     "digamma",
+    "digamma_",
     "dist",
     "div",
+    "div_",
     "divide",
+    "divide_",
     "dot",
     "dropout",
+    "dropout_",
     "dsplit",
     "dstack",
     "einsum",
     "eq",
+    "eq_",
     "equal",
     "erf",
+    "erf_",
     "erfc",
+    "erfc_",
     "erfinv",
+    "erfinv_",
     "exp",
     "exp2",
+    "exp2_",
+    "exp_",
     "expm1",
+    "expm1_",
     "feature_alpha_dropout",
+    "feature_alpha_dropout_",
     "feature_dropout",
     "fix",
+    "fix_",
     "flatten",
     "flip",
     "fliplr",
     "flipud",
     "float_power",
+    "float_power_",
     "floor",
+    "floor_",
     "floor_divide",
+    "floor_divide_",
     "fmax",
     "fmin",
     "fmod",
+    "fmod_",
     "frac",
+    "frac_",
     "frexp",
     "gamma",
     "gather",
     "gcd",
+    "gcd_",
     "ge",
+    "ge_",
     "gelu",
     "geqrf",
     "gradient",
     "greater",
+    "greater_",
     "greater_equal",
+    "greater_equal_",
     "group_norm",
     "gt",
+    "gt_",
     "hamming_window",
     "hann_window",
     "hardshrink",
     "heaviside",
+    "heaviside_",
     "histc",
     "histogram",
     "histogramdd",
     "hsplit",
     "hstack",
     "hypot",
+    "hypot_",
     "i0",
+    "i0_",
     "igamma",
+    "igamma_",
     "igammac",
+    "igammac_",
     "imag",
     "index_add",
+    "index_add_",
     "index_copy",
+    "index_copy_",
     "index_fill",
+    "index_fill_",
     "index_put",
+    "index_put_",
     "index_reduce",
+    "index_reduce_",
     "index_select",
     "inner",
     "inverse",
@@ -261,34 +339,54 @@ __all__ = [
     "kthvalue",
     "layer_norm",
     "lcm",
+    "lcm_",
     "ldexp",
+    "ldexp_",
     "le",
+    "le_",
     "leaky_relu",
+    "leaky_relu_",
     "lerp",
+    "lerp_",
     "less",
+    "less_",
     "less_equal",
+    "less_equal_",
     "lgamma",
+    "lgamma_",
     "log",
     "log10",
+    "log10_",
     "log1p",
+    "log1p_",
     "log2",
+    "log2_",
+    "log_",
     "log_softmax",
     "logaddexp",
     "logaddexp2",
     "logcumsumexp",
     "logdet",
     "logical_and",
+    "logical_and_",
     "logical_not",
+    "logical_not_",
     "logical_or",
+    "logical_or_",
     "logical_xor",
+    "logical_xor_",
     "logit",
+    "logit_",
     "logsumexp",
     "lt",
+    "lt_",
     "lu",
     "lu_solve",
     "lu_unpack",
     "masked_fill",
+    "masked_fill_",
     "masked_scatter",
+    "masked_scatter_",
     "masked_select",
     "matmul",
     "matrix_exp",
@@ -306,11 +404,15 @@ __all__ = [
     "movedim",
     "msort",
     "mul",
+    "mul_",
     "multinomial",
     "multiply",
+    "multiply_",
     "mv",
     "mvlgamma",
+    "mvlgamma_",
     "nan_to_num",
+    "nan_to_num_",
     "nanmean",
     "nanmedian",
     "nanquantile",
@@ -319,13 +421,18 @@ __all__ = [
     "narrow_copy",
     "native_channel_shuffle",
     "ne",
+    "ne_",
     "neg",
+    "neg_",
     "negative",
+    "negative_",
     "nextafter",
+    "nextafter_",
     "nonzero",
     "nonzero_static",
     "norm",
     "not_equal",
+    "not_equal_",
     "numel",
     "orgqr",
     "ormqr",
@@ -342,18 +449,25 @@ __all__ = [
     "polygamma",
     "positive",
     "pow",
+    "pow_",
     "prelu",
     "prod",
     "put",
+    "put_",
     "qr",
     "quantile",
     "rad2deg",
+    "rad2deg_",
     "ravel",
     "real",
     "reciprocal",
+    "reciprocal_",
     "relu",
+    "relu_",
     "remainder",
+    "remainder_",
     "renorm",
+    "renorm_",
     "repeat_interleave",
     "reshape",
     "resolve_conj",
@@ -362,25 +476,39 @@ __all__ = [
     "roll",
     "rot90",
     "round",
+    "round_",
     "row_stack",
     "rrelu",
+    "rrelu_",
     "rsqrt",
+    "rsqrt_",
     "rsub",
     "scatter",
+    "scatter_",
     "scatter_add",
+    "scatter_add_",
     "scatter_reduce",
+    "scatter_reduce_",
     "searchsorted",
     "select",
     "select_scatter",
     "selu",
+    "selu_",
     "sgn",
+    "sgn_",
     "sigmoid",
+    "sigmoid_",
     "sign",
+    "sign_",
     "signbit",
     "silu",
+    "silu_",
     "sin",
+    "sin_",
     "sinc",
+    "sinc_",
     "sinh",
+    "sinh_",
     "slice_scatter",
     "slogdet",
     "softmax",
@@ -389,38 +517,54 @@ __all__ = [
     "split",
     "split_with_sizes",
     "sqrt",
+    "sqrt_",
     "square",
+    "square_",
     "squeeze",
+    "squeeze_",
     "stack",
     "std",
     "std_mean",
     "stft",
     "sub",
+    "sub_",
     "subtract",
+    "subtract_",
     "sum",
     "svd",
     "svd_lowrank",
     "swapaxes",
+    "swapaxes_",
     "swapdims",
+    "swapdims_",
     "t",
+    "t_",
     "take",
     "take_along_dim",
     "tan",
+    "tan_",
     "tanh",
+    "tanh_",
     "tensor_split",
     "tensordot",
     "threshold",
+    "threshold_",
     "tile",
     "topk",
     "trace",
     "transpose",
+    "transpose_",
     "trapezoid",
     "trapz",
     "triangular_solve",
     "tril",
+    "tril_",
     "triu",
+    "triu_",
     "true_divide",
+    "true_divide_",
     "trunc",
+    "trunc_",
     "unbind",
     "unflatten",
     "unique",
@@ -430,6 +574,7 @@ __all__ = [
     "unsafe_split",
     "unsafe_split_with_sizes",
     "unsqueeze",
+    "unsqueeze_",
     "unsqueeze_copy",
     "vander",
     "var",
@@ -441,6 +586,7 @@ __all__ = [
     "vstack",
     "where",
     "xlogy",
+    "xlogy_",
 ]
 
 def abs(input: Tensor) -> Tensor: ...
@@ -1216,3 +1362,213 @@ def where(
     condition: Tensor, input: Tensor | float | None = None, other: Tensor | float | None = None
 ) -> Any: ...
 def xlogy(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def abs_(input: Tensor) -> Tensor: ...
+def absolute_(input: Tensor) -> Tensor: ...
+def acos_(input: Tensor) -> Tensor: ...
+def acosh_(input: Tensor) -> Tensor: ...
+def add_(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
+def addbmm_(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor: ...
+def addcdiv_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor: ...
+def addcmul_(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor: ...
+def addmm_(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor: ...
+def addmv_(
+    input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor: ...
+def addr_(
+    input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor: ...
+def alpha_dropout_(input: Tensor, p: float, train: bool) -> Tensor: ...
+def arccos_(input: Tensor) -> Tensor: ...
+def arccosh_(input: Tensor) -> Tensor: ...
+def arcsin_(input: Tensor) -> Tensor: ...
+def arcsinh_(input: Tensor) -> Tensor: ...
+def arctan_(input: Tensor) -> Tensor: ...
+def arctan2_(input: Tensor, other: Tensor) -> Tensor: ...
+def arctanh_(input: Tensor) -> Tensor: ...
+def asin_(input: Tensor) -> Tensor: ...
+def asinh_(input: Tensor) -> Tensor: ...
+def atan_(input: Tensor) -> Tensor: ...
+def atan2_(input: Tensor, other: Tensor) -> Tensor: ...
+def atanh_(input: Tensor) -> Tensor: ...
+def baddbmm_(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor: ...
+def bernoulli_(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor: ...
+def bitwise_and_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def bitwise_left_shift_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def bitwise_not_(input: Tensor) -> Tensor: ...
+def bitwise_or_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def bitwise_right_shift_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def bitwise_xor_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def ceil_(input: Tensor) -> Tensor: ...
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor: ...
+def clamp_(
+    input: Tensor, min: Tensor | Number | None = None, max: Tensor | Number | None = None
+) -> Tensor: ...
+def clamp_max_(input: Tensor, max: Tensor | Number) -> Tensor: ...
+def clamp_min_(input: Tensor, min: Tensor | Number) -> Tensor: ...
+def clip_(
+    input: Tensor, min: Tensor | Number | None = None, max: Tensor | Number | None = None
+) -> Tensor: ...
+def copysign_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def cos_(input: Tensor) -> Tensor: ...
+def cosh_(input: Tensor) -> Tensor: ...
+def cumprod_(input: Tensor, dim: int, *, dtype: Like | None = None) -> Tensor: ...
+def cumsum_(input: Tensor, dim: int, *, dtype: Like | None = None) -> Tensor: ...
+def deg2rad_(input: Tensor) -> Tensor: ...
+def detach_(input: Tensor) -> Tensor: ...
+def digamma_(input: Tensor) -> Tensor: ...
+def div_(
+    input: Tensor | Number,
+    other: Tensor | Number,
+    *,
+    rounding_mode: Literal['floor', 'trunc'] | None = None,
+) -> Tensor: ...
+def divide_(
+    input: Tensor | Number,
+    other: Tensor | Number,
+    *,
+    rounding_mode: Literal['floor', 'trunc'] | None = None,
+) -> Tensor: ...
+def dropout_(input: Tensor, p: float, train: bool) -> Tensor: ...
+def eq_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def erf_(input: Tensor) -> Tensor: ...
+def erfc_(input: Tensor) -> Tensor: ...
+def erfinv_(input: Tensor) -> Tensor: ...
+def exp_(input: Tensor) -> Tensor: ...
+def exp2_(input: Tensor) -> Tensor: ...
+def expm1_(input: Tensor) -> Tensor: ...
+def feature_alpha_dropout_(input: Tensor, p: float, train: bool) -> Tensor: ...
+def fix_(input: Tensor) -> Tensor: ...
+def float_power_(input: Tensor | Number, exponent: Tensor | Number) -> Tensor: ...
+def floor_(input: Tensor) -> Tensor: ...
+def floor_divide_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def fmod_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def frac_(input: Tensor) -> Tensor: ...
+def gcd_(input: Tensor, other: Tensor) -> Tensor: ...
+def ge_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def greater_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def greater_equal_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def gt_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def heaviside_(input: Tensor, values: Tensor) -> Tensor: ...
+def hypot_(input: Tensor, other: Tensor) -> Tensor: ...
+def i0_(input: Tensor) -> Tensor: ...
+def igamma_(input: Tensor, other: Tensor) -> Tensor: ...
+def igammac_(input: Tensor, other: Tensor) -> Tensor: ...
+def index_add_(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1
+) -> Tensor: ...
+def index_copy_(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor: ...
+def index_fill_(input: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor: ...
+def index_put_(
+    input: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
+) -> Tensor: ...
+def index_reduce_(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: Literal['prod', 'mean', 'amax', 'amin'],
+    *,
+    include_self: bool = True,
+) -> Tensor: ...
+def lcm_(input: Tensor, other: Tensor) -> Tensor: ...
+def ldexp_(input: Tensor, other: Tensor) -> Tensor: ...
+def le_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor: ...
+def lerp_(input: Tensor, end: Tensor, weight: Tensor | Number) -> Tensor: ...
+def less_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def less_equal_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def lgamma_(input: Tensor) -> Tensor: ...
+def log_(input: Tensor) -> Tensor: ...
+def log10_(input: Tensor) -> Tensor: ...
+def log1p_(input: Tensor) -> Tensor: ...
+def log2_(input: Tensor) -> Tensor: ...
+def logical_and_(input: Tensor, other: Tensor) -> Tensor: ...
+def logical_not_(input: Tensor) -> Tensor: ...
+def logical_or_(input: Tensor, other: Tensor) -> Tensor: ...
+def logical_xor_(input: Tensor, other: Tensor) -> Tensor: ...
+def logit_(input: Tensor, eps: float | None = None) -> Tensor: ...
+def lt_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def masked_fill_(input: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor: ...
+def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor: ...
+def mul_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def multiply_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def mvlgamma_(input: Tensor, p: int) -> Tensor: ...
+def nan_to_num_(
+    input: Tensor,
+    nan: Number | None = None,
+    posinf: Number | None = None,
+    neginf: Number | None = None,
+) -> Tensor: ...
+def ne_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def neg_(input: Tensor) -> Tensor: ...
+def negative_(input: Tensor) -> Tensor: ...
+def nextafter_(input: Tensor, other: Tensor) -> Tensor: ...
+def not_equal_(input: Tensor, other: Tensor | Number) -> Tensor: ...
+def pow_(input: Tensor | Number, exponent: Tensor | Number) -> Tensor: ...
+def put_(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor: ...
+def rad2deg_(input: Tensor) -> Tensor: ...
+def reciprocal_(input: Tensor) -> Tensor: ...
+def relu_(input: Tensor) -> Tensor: ...
+def remainder_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...
+def renorm_(input: Tensor, p: Number, dim: int, maxnorm: Number) -> Tensor: ...
+def round_(input: Tensor, *, decimals: int = 0) -> Tensor: ...
+def rrelu_(
+    input: Tensor, lower: float = 0.125, upper: float = 0.3333333333333333, training: bool = False
+) -> Tensor: ...
+def rsqrt_(input: Tensor) -> Tensor: ...
+def scatter_(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Tensor | Number | None = None,
+    *,
+    value: Tensor | Number | None = None,
+    reduce: Literal['add', 'multiply'] | None = None,
+) -> Tensor: ...
+def scatter_add_(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor: ...
+def scatter_reduce_(
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Tensor,
+    reduce: Literal['sum', 'prod', 'mean', 'amax', 'amin'],
+    *,
+    include_self: bool = True,
+) -> Tensor: ...
+def selu_(input: Tensor) -> Tensor: ...
+def sgn_(input: Tensor) -> Tensor: ...
+def sigmoid_(input: Tensor) -> Tensor: ...
+def sign_(input: Tensor) -> Tensor: ...
+def silu_(input: Tensor) -> Tensor: ...
+def sin_(input: Tensor) -> Tensor: ...
+def sinc_(input: Tensor) -> Tensor: ...
+def sinh_(input: Tensor) -> Tensor: ...
+def sqrt_(input: Tensor) -> Tensor: ...
+def square_(input: Tensor) -> Tensor: ...
+def squeeze_(input: Tensor, dim: Dims = None) -> Tensor: ...
+def sub_(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
+def subtract_(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor: ...
+def swapaxes_(input: Tensor, axis0: int, axis1: int) -> Tensor: ...
+def swapdims_(input: Tensor, dim0: int, dim1: int) -> Tensor: ...
+def t_(input: Tensor) -> Tensor: ...
+def tan_(input: Tensor) -> Tensor: ...
+def tanh_(input: Tensor) -> Tensor: ...
+def threshold_(input: Tensor, threshold: Number, value: Number) -> Tensor: ...
+def transpose_(input: Tensor, dim0: int, dim1: int) -> Tensor: ...
+def tril_(input: Tensor, diagonal: int = 0) -> Tensor: ...
+def triu_(input: Tensor, diagonal: int = 0) -> Tensor: ...
+def true_divide_(
+    input: Tensor | Number,
+    other: Tensor | Number,
+    *,
+    rounding_mode: Literal['floor', 'trunc'] | None = None,
+) -> Tensor: ...
+def trunc_(input: Tensor) -> Tensor: ...
+def unsqueeze_(input: Tensor, dim: int) -> Tensor: ...
+def xlogy_(input: Tensor | Number, other: Tensor | Number) -> Tensor: ...

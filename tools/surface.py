@@ -87,6 +87,14 @@ def places() -> dict[str, dict[str, Callable[..., Any]]]:
     }
 
 
+def in_place(
+    place: str, functions: dict[str, dict[str, Callable[..., Any]]]
+) -> dict[str, Callable[..., Any]]:
+    """The functions of a place that change their first argument, such as relu_."""
+    found = {f"{name}_": families.in_place(place, f"{name}_") for name in functions[place]}
+    return {name: function for name, function in found.items() if function is not None}
+
+
 def table(functions: dict[str, dict[str, Callable[..., Any]]]) -> str:
     """The text of ops/table.py."""
     found: dict[str, dict[str, list[str]]] = {}
@@ -226,7 +234,10 @@ def texts() -> dict[Path, str]:
     for module in families_of_source():
         import_module(module)
     functions = places()
-    written = {PACKAGE / STUBS[place]: stub(place, functions[place]) for place in STUBS}
+    written = {
+        PACKAGE / STUBS[place]: stub(place, {**functions[place], **in_place(place, functions)})
+        for place in STUBS
+    }
     page = operators.text(functions, graph.registered())
     return {
         PACKAGE / "ops/table.py": table(functions),

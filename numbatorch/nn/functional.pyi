@@ -22,6 +22,7 @@ __all__ = [
     "adaptive_max_pool3d",
     "affine_grid",
     "alpha_dropout",
+    "alpha_dropout_",
     "attention",
     "avg_pool1d",
     "avg_pool2d",
@@ -31,6 +32,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "celu_",
     "channel_shuffle",
     "conv1d",
     "conv2d",
@@ -44,12 +46,18 @@ __all__ = [
     "ctc_loss",
     "dropout",
     "dropout1d",
+    "dropout1d_",
     "dropout2d",
+    "dropout2d_",
     "dropout3d",
+    "dropout3d_",
+    "dropout_",
     "elu",
+    "elu_",
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "feature_alpha_dropout_",
     "fold",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
@@ -60,8 +68,11 @@ __all__ = [
     "group_norm",
     "hardshrink",
     "hardsigmoid",
+    "hardsigmoid_",
     "hardswish",
+    "hardswish_",
     "hardtanh",
+    "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
@@ -70,6 +81,7 @@ __all__ = [
     "l1_loss",
     "layer_norm",
     "leaky_relu",
+    "leaky_relu_",
     "linear",
     "linear_cross_entropy",
     "local_response_norm",
@@ -86,6 +98,7 @@ __all__ = [
     "max_unpool2d",
     "max_unpool3d",
     "mish",
+    "mish_",
     "mse_loss",
     "multi_head_attention_forward",
     "multi_margin_loss",
@@ -104,13 +117,18 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "relu6_",
+    "relu_",
     "rms_norm",
     "rope",
     "rrelu",
+    "rrelu_",
     "scaled_dot_product_attention",
     "selu",
+    "selu_",
     "sigmoid",
     "silu",
+    "silu_",
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",
@@ -121,6 +139,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "threshold_",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "unfold",
@@ -749,3 +768,24 @@ def upsample_nearest(
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
 ) -> Tensor: ...
+def alpha_dropout_(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor: ...
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor: ...
+def dropout_(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def dropout1d_(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def dropout2d_(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def dropout3d_(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor: ...
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor: ...
+def feature_alpha_dropout_(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor: ...
+def hardsigmoid_(input: Tensor) -> Tensor: ...
+def hardswish_(input: Tensor) -> Tensor: ...
+def hardtanh_(input: Tensor, min_val: Number = -1.0, max_val: Number = 1.0) -> Tensor: ...
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor: ...
+def mish_(input: Tensor) -> Tensor: ...
+def relu_(input: Tensor) -> Tensor: ...
+def relu6_(input: Tensor) -> Tensor: ...
+def rrelu_(
+    input: Tensor, lower: float = 0.125, upper: float = 0.3333333333333333, training: bool = False
+) -> Tensor: ...
+def selu_(input: Tensor) -> Tensor: ...
+def silu_(input: Tensor) -> Tensor: ...
+def threshold_(input: Tensor, threshold: Number, value: Number) -> Tensor: ...

@@ -6,6 +6,7 @@ stands. A name that it lacks may be that of a plugin.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,22 @@ def function(place: str, name: str) -> Callable[..., Any] | None:
     return found
 
 
+def in_place(place: str, name: str) -> Callable[..., Any] | None:
+    """The function of a place that changes its first argument, such as relu_, or None.
+
+    At the top there are those of methods, and of functions that have `inplace` in nn.functional.
+    """
+    stem = name.removesuffix("_")
+    if stem == name or stem.endswith("_") or place not in ("nt", "nn.functional"):
+        return None
+    own, layer = (
+        function(where, stem) if is_kept(where, stem) else None
+        for where in (place, "nn.functional")
+    )
+    flagged = layer is not None and "inplace" in inspect.signature(layer).parameters
+    return surface.in_place(place, name, own, flagged) if flagged or place == "nt" else None
+
+
 def is_kept(place: str, name: str) -> bool:
     """Whether the function of a name stays what it is: a user's operator may be defined anew."""
     return name in table(place)
@@ -125,9 +142,13 @@ def namespace(
 
     def get(name: str) -> Any:
         found = None if name.startswith("_") else function(place, name)
+        kept = is_kept(place, name)
+        if found is None and not name.startswith("_"):
+            found = in_place(place, name)
+            kept = True
         if found is None:
             raise AttributeError(f"module {scope['__name__']!r} has no attribute {name!r}")
-        if is_kept(place, name):
+        if kept:
             scope[name] = found
         return found
 

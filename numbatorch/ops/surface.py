@@ -106,6 +106,42 @@ def _with_inplace(call: Function, name: str) -> Function:
     return change  # type: ignore[return-value]
 
 
+def in_place(
+    place: str, name: str, function: Callable[..., Any] | None, alone: bool
+) -> Callable[..., Any] | None:
+    """The function `name` that changes its first argument, as PyTorch has relu_; None without one.
+
+    It is the method of that name, or has its first argument hold what `function` gives.
+
+    Args:
+        function: of the name without the underscore.
+        alone: whether it serves without such a method.
+    """
+    kinds: tuple[type, ...] = getattr(_handles, "_tensor", _handles).__mro__
+    method = next((kind.__dict__[name] for kind in kinds if name in kind.__dict__), None)
+    if name[:-1] in SELF_AT or (method is None and (function is None or not alone)):
+        return None
+    shown = inspect.signature(function or method)  # type: ignore[arg-type]
+    parameters = [p for p in shown.parameters.values() if p.name != "inplace"]
+    parameters[0] = parameters[0].replace(name="input")
+
+    def change(*args: Any, **options: Any) -> Any:
+        given = args[0] if args else options.get("input")
+        if not isinstance(given, _handles):
+            kind = type(given).__name__ if args or "input" in options else "not given"
+            raise TypeError(message(name, f"input is {kind}, not Tensor"))
+        if method is None:
+            return given._become(name, function, args, options)
+        options.pop("input", None)
+        return getattr(given, name)(*args[1:], **options)
+
+    change.__name__ = change.__qualname__ = name
+    change.__module__ = MODULES[place]
+    change.__doc__ = f"`{name[:-1]}` in place: input, and what shares its memory, change."
+    change.__signature__ = shown.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return change
+
+
 def of_tensors(*places: str) -> Callable[[Function], Function]:
     """Decorator: users find this function of tensors, some of which it changes, at `places`."""
 

@@ -90,7 +90,10 @@ def test_options_that_are_none() -> None:
 
 def assert_printed_alike(values: Any) -> None:
     expected = repr(torch.from_numpy(values.copy()))
-    assert repr(nt.from_numpy(values)) == expected.replace("torch.", "numbatorch.")
+    ours, expected = repr(nt.from_numpy(values)), expected.replace("torch.", "numbatorch.")
+    if "numbatorch.complex128" in expected:  # a longer name, which a line may have no room for
+        ours, expected = " ".join(ours.split()), " ".join(expected.split())
+    assert ours == expected
 
 
 @pytest.mark.parametrize("name", VALUES)
