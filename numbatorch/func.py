@@ -14,6 +14,14 @@ from numbatorch.ops.operands import describe, zeros_like
 from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, grad, value_and_grad
+from numbatorch.tensor.argnums import (
+    is_integer,
+    numbers_of,
+    places_of,
+    require_arguments,
+    require_callable,
+    with_aux,
+)
 from numbatorch.tensor.base import detached
 from numbatorch.tensor.gradient import alias, depends_on_others
 from numbatorch.tensor.vmap import vmap
@@ -47,10 +55,10 @@ def _run(
     """The nodes that are differentiated by, the result, its nodes, and what comes beside it."""
     aliases: list[Node] = []
     with grad_mode(True):
-        result = function(*(map_leaves(partial(alias, aliases), x) for x in primals))
-    aux = None
-    if has_aux:
-        result, aux = result
+        result = function(
+            *(map_leaves(partial(alias, aliases, operator=operator), x) for x in primals)
+        )
+    result, aux = with_aux(operator, result) if has_aux else (result, None)
     return aliases, result, [x._noted() for x in _leaves(operator, result)], aux
 
 
@@ -71,6 +79,7 @@ def vjp(function: Callable[..., Any], *primals: Nest, has_aux: bool = False) -> 
     >>> value, pull(tensor([1.0, 10.0]))
     (tensor([1., 4.]), (tensor([ 2., 40.]),))
     """
+    require_callable("vjp", function)
     aliases, result, outputs, aux = _run("vjp", function, primals, has_aux)
 
     def pull(cotangents: Nest) -> Any:
@@ -112,6 +121,9 @@ def jvp(
     >>> jvp(lambda x: x * x, (tensor([1.0, 2.0]),), (tensor([1.0, 10.0]),))
     (tensor([1., 4.]), tensor([ 2., 40.]))
     """
+    require_callable("jvp", function)
+    require_arguments("jvp", "primal", primals)
+    require_arguments("jvp", "tangent", tangents)
     aliases, result, outputs, aux = _run("jvp", function, primals, has_aux)
     moves = [x._noted() for x in _leaves("jvp", tangents)]
     _require_alike("jvp", "tangent", aliases, moves)
@@ -149,18 +161,28 @@ def jacrev(
     tensor([[2., 0.],
             [0., 4.]])
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    return _jacobian("jacrev", function, argnums, has_aux)
+
+
+def _jacobian(
+    operator: str, function: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool
+) -> Callable[..., Any]:
+    """`jacrev` under the name by which errors call it."""
+    require_callable(operator, function)
+    numbers = numbers_of(operator, argnums)
 
     def jacobian(*args: Any) -> Any:
+        places = places_of(operator, numbers, len(args))
+
         def chosen(*values: Any) -> Any:
             whole = list(args)
-            for number, value in zip(numbers, values, strict=True):
-                whole[number] = value
+            for place, value in zip(places, values, strict=True):
+                whole[place] = value
             return function(*whole)
 
-        points = tuple(args[number] for number in numbers)
-        aliases, result, outputs, aux = _run("jacrev", chosen, points, has_aux)
-        form = points[0] if isinstance(argnums, int) else points
+        points = tuple(args[place] for place in places)
+        aliases, result, outputs, aux = _run(operator, chosen, points, has_aux)
+        form = points[0] if is_integer(argnums) else points
         found = [_like(form, _rows(node, aliases)) for node in outputs]
         nest = _like(result, found) if not isinstance(result, Tensor) else found[0]
         return (nest, aux) if has_aux else nest
@@ -195,7 +217,7 @@ def jacfwd(
     >>> jacfwd(lambda x: x * x)(tensor([1.0, 3.0])).tolist()
     [[2.0, 0.0], [0.0, 6.0]]
     """
-    return jacrev(function, argnums, has_aux=has_aux)
+    return _jacobian("jacfwd", function, argnums, has_aux)
 
 
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -205,7 +227,7 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     tensor([[ 6.,  0.],
             [ 0., 12.]])
     """
-    return jacrev(jacrev(function, argnums), argnums)
+    return _jacobian("hessian", _jacobian("hessian", function, argnums, False), argnums, False)
 
 
 def grad_and_value(
@@ -216,6 +238,7 @@ def grad_and_value(
     >>> grad_and_value(lambda x: x * x)(tensor(3.0))
     (tensor(6.), tensor(9.))
     """
+    require_callable("grad_and_value", function)
     both = value_and_grad(function, argnums, has_aux)
 
     def swapped(*args: Any, **options: Any) -> Any:

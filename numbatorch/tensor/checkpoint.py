@@ -14,6 +14,7 @@ from numbatorch.ops.custom import after, with_gradient
 from numbatorch.ops.operands import as_node, expanded
 from numbatorch.ops.view import element, reshape
 from numbatorch.shape import numel
+from numbatorch.tensor.argnums import require_callable
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.gradient import alias
 
@@ -36,6 +37,7 @@ def checkpoint(
     >>> checkpoint(lambda x: (x * x).sqrt().sum(), x).backward()[x]
     tensor([1., 1.])
     """
+    require_callable("checkpoint", function)
     if not grad_enabled():
         return function(*args, **kwargs)
     operands: list[Node] = []

@@ -17,6 +17,13 @@ from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe
 from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
+from numbatorch.tensor.argnums import (
+    is_integer,
+    numbers_of,
+    places_of,
+    require_callable,
+    with_aux,
+)
 from numbatorch.tensor.base import (
     Handle,
     LeafNode,
@@ -241,23 +248,33 @@ def value_and_grad(
         the form of its argument. What does not influence the value has a gradient of zeros.
     Raises:
         GradientError: the result has several elements, or an operator has no gradient.
+        OutOfRange: there is no argument of a number in `argnums`.
 
     >>> import numbatorch as nt
     >>> value_and_grad(lambda x: x * x)(nt.tensor(3.0))
     (tensor(9.), tensor(6.))
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    return _differentiated("value_and_grad", function, argnums, has_aux)
+
+
+def _differentiated(
+    operator: str, function: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool
+) -> Callable[..., Any]:
+    """`value_and_grad` under the name by which errors call it."""
+    require_callable(operator, function)
+    numbers = numbers_of(operator, argnums)
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         outer = grad_enabled()
         aliases: list[Node] = []
         inner = list(args)
-        for number in numbers:
-            inner[number] = map_leaves(partial(alias, aliases), args[number])
+        places = places_of(operator, numbers, len(args), bool(kwargs))
+        for place in places:
+            inner[place] = map_leaves(partial(alias, aliases), args[place])
         with grad_mode(True):
             result = function(*inner, **kwargs)
-            value = result[0] if has_aux else result
+            value, aux = with_aux(operator, result) if has_aux else (result, None)
             if not isinstance(value, Handle):
                 problem = f"the function returned {type(value).__name__}, not a tensor"
                 raise GradientError(message("grad", problem))
@@ -268,9 +285,9 @@ def value_and_grad(
         kept = [node if connect else detached(node) for node in (value.node, *found)]
         tensors = [value._tensor(node) for node in kept]
         rest = iter(tensors[1:])
-        nests = tuple(map_leaves(lambda _: next(rest), args[number]) for number in numbers)
-        first = (tensors[0], result[1]) if has_aux else tensors[0]
-        return first, nests[0] if isinstance(argnums, int) else nests
+        nests = tuple(map_leaves(lambda _: next(rest), args[place]) for place in places)
+        first = (tensors[0], aux) if has_aux else tensors[0]
+        return first, nests[0] if is_integer(argnums) else nests
 
     return differentiated
 
@@ -284,7 +301,7 @@ def grad(
     >>> grad(grad(lambda x: x * x * x))(nt.tensor(2.0))
     tensor(12.)
     """
-    both = value_and_grad(function, argnums, has_aux)
+    both = _differentiated("grad", function, argnums, has_aux)
 
     @functools.wraps(function)
     def differentiated(*args: Any, **kwargs: Any) -> Any:
@@ -294,14 +311,14 @@ def grad(
     return differentiated
 
 
-def alias(aliases: list[Node], tensor: Any) -> Tensor:
+def alias(aliases: list[Node], tensor: Any, operator: str = "grad") -> Tensor:
     """A tensor of the same value whose node, which is appended, is what is differentiated by."""
     if not isinstance(tensor, Handle):
         problem = f"an argument to differentiate is {type(tensor).__name__}, not a tensor"
-        raise TypeError(message("grad", problem))
+        raise TypeError(message(operator, problem))
     if tensor.node.dtype.kind not in "fc":
         raise DTypeError(
-            message("grad", "only floats and complex numbers have gradients", shown(tensor.node))
+            message(operator, "only floats and complex numbers have gradients", shown(tensor.node))
         )
     with grad_mode(True):
         node = reshape.apply(tensor._noted(), shape=tensor.node.shape)

@@ -17,6 +17,7 @@ from numbatorch.ops.operands import describe, example
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.view import cat, narrow, stack, unsqueeze
 from numbatorch.shape import normalize_dim
+from numbatorch.tensor.argnums import is_integer, require_callable
 from numbatorch.tensor.base import Handle
 
 RANDOMNESS = ("error", "different", "same")
@@ -55,9 +56,12 @@ def vmap(
     >>> vmap(dot)(tensor([[1.0, 2.0], [3.0, 4.0]]), tensor([[1.0, 1.0], [0.0, 2.0]]))
     tensor([3., 8.])
     """
+    require_callable("vmap", func)
     if randomness not in RANDOMNESS:
         problem = f"randomness is {randomness!r}, not one of {', '.join(RANDOMNESS)}"
         raise ValueError(message("vmap", problem))
+    if chunk_size is not None and not is_integer(chunk_size):
+        raise TypeError(message("vmap", f"chunk_size is {chunk_size!r}, not an int"))
     if chunk_size is not None and chunk_size < 1:
         raise OutOfRange(message("vmap", f"chunk_size is {chunk_size}, which is less than 1"))
 
@@ -89,15 +93,18 @@ def _tensors(nest: Any) -> list[Any]:
 
 def _spread(dims: Any, args: tuple[Any, ...]) -> list[int | None]:
     """For each leaf of the arguments the dimension that goes."""
-    if isinstance(dims, int) or dims is None:
+    if is_integer(dims) or dims is None:
         return [dims if isinstance(x, Handle) else None for x in _tensors(args)]
+    if not isinstance(dims, list | tuple):
+        problem = f"in_dims is {dims!r}, not an int, None or a tuple with one for each argument"
+        raise TypeError(message("vmap", problem))
     if len(dims) != len(args):
         problem = f"in_dims says {len(dims)} dimensions for {len(args)} arguments"
         raise ValueError(message("vmap", problem))
     found: list[int | None] = []
     for one, argument in zip(dims, args, strict=True):
         leaves = _tensors(argument)
-        if isinstance(one, int) or one is None:
+        if is_integer(one) or one is None:
             found += [one if isinstance(x, Handle) else None for x in leaves]
             continue
         named = _tensors(one)
@@ -111,9 +118,10 @@ def _spread(dims: Any, args: tuple[Any, ...]) -> list[int | None]:
 def _spread_results(dims: Any, result: Any) -> list[int | None]:
     """For each leaf of the result the place of the dimension."""
     leaves = _tensors(result)
-    if isinstance(dims, int) or dims is None:
+    if is_integer(dims) or dims is None:
         return [dims for _ in leaves]
-    if isinstance(result, list | tuple) and len(dims) == len(result):
+    fits = isinstance(result, list | tuple) and isinstance(dims, list | tuple)
+    if fits and len(dims) == len(result):
         return [d for d, part in zip(dims, result, strict=True) for d in _spread_results(d, part)]
     raise ValueError(message("vmap", f"out_dims {dims!r} has not the form of the result"))
 

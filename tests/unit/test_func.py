@@ -7,7 +7,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import func
-from numbatorch.errors import GradientError, ShapeError
+from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -201,3 +201,84 @@ def test_a_compiled_function_is_mapped_as_it_was_written(calls: int) -> None:
     for mapped in (nt.vmap(step, (0, None)), once, once):
         np.testing.assert_allclose(mapped(x, w).numpy(), x.numpy() @ w.numpy())
     np.testing.assert_allclose(step(x[1], w).item(), x.numpy()[1] @ w.numpy())
+
+
+def squared(x: nt.Tensor, y: Any = None) -> nt.Tensor:
+    return (x * x).sum()
+
+
+OF_ARGNUMS = (
+    nt.grad,
+    nt.value_and_grad,
+    func.grad_and_value,
+    func.jacrev,
+    func.jacfwd,
+    func.hessian,
+)
+
+
+@pytest.mark.parametrize("transform", OF_ARGNUMS, ids=lambda f: f.__name__)
+def test_arguments_that_are_not_there_are_refused_by_number(transform: Any) -> None:
+    x = normal(3)
+    with pytest.raises(OutOfRange, match="argnums has 1, but 1 argument came by position"):
+        transform(squared, argnums=1)(x)
+    with pytest.raises(OutOfRange, match="argnums has -3, but 2 arguments came by position"):
+        transform(squared, argnums=(0, -3))(x, x)
+    with pytest.raises(OutOfRange, match="argnums has 0, but 0 arguments came by position"):
+        transform(squared)()
+    for twice in ((0, 0), (0, -1)):
+        with pytest.raises(ValueError, match=r"argnums .* has an argument twice"):
+            transform(squared, argnums=twice)(x)
+    with pytest.raises(ValueError, match="argnums names no argument"):
+        transform(squared, argnums=())
+    for wrong in (True, 1.0, "x", (0, 1.5), None):
+        with pytest.raises(TypeError, match=r"argnums is .*, not the number of an argument"):
+            transform(squared, argnums=wrong)
+    found, last = transform(squared)(x), transform(squared, argnums=-1)(x)
+    assert str(found) == str(last)
+
+
+TRANSFORMS = (
+    *OF_ARGNUMS,
+    nt.vmap,
+    nt.checkpoint,
+    func.vjp,
+    lambda f: func.jvp(f, (normal(),), (normal(),)),
+)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_what_is_no_function_is_refused_at_once(transform: Any) -> None:
+    with pytest.raises(TypeError, match=r"^\w+: takes a function, not int"):
+        transform(5)
+
+
+@pytest.mark.parametrize("result", [normal(2), (1, 2, 3), [normal()], 7])
+def test_what_comes_beside_the_value_is_the_second_of_two(result: Any) -> None:
+    x = normal(3)
+    for call in (
+        lambda f: nt.grad(f, has_aux=True)(x),
+        lambda f: func.jacrev(f, has_aux=True)(x),
+        lambda f: func.vjp(f, x, has_aux=True),
+        lambda f: func.jvp(f, (x,), (x,), has_aux=True),
+    ):
+        with pytest.raises(TypeError, match=r"the function gives .*, not \(value, anything\)"):
+            call(lambda _x: result)
+
+
+def test_arguments_of_jvp_and_vmap_have_their_forms() -> None:
+    x = normal(2)
+    with pytest.raises(TypeError, match="jvp: primals are a tuple of arguments, not Tensor"):
+        func.jvp(squared, x, x)
+    with pytest.raises(TypeError, match="jvp: tangents are a tuple of arguments, not Tensor"):
+        func.jvp(squared, (x,), x)
+    for dims in (1.5, "a", True, {}):
+        with pytest.raises(TypeError, match="in_dims is"):
+            nt.vmap(squared, in_dims=dims)(x)
+    with pytest.raises(ValueError, match=r"out_dims 1\.5 has not the form"):
+        nt.vmap(squared, out_dims=1.5)(x)
+    for size in (1.5, "a", True):
+        with pytest.raises(TypeError, match=r"chunk_size is .*, not an int"):
+            nt.vmap(squared, chunk_size=size)
+    with pytest.raises(DTypeError, match="jacrev: only floats and complex numbers"):
+        func.jacrev(squared)(x.int())
