@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, update_wrapper
+from operator import index
 from types import MethodType
 from typing import Any
 
@@ -25,6 +26,7 @@ from numbatorch.locks import Lock
 from numbatorch.nest import map_leaves, structure
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.settings import note_question
+from numbatorch.tensor.argnums import require_callable
 from numbatorch.tensor.base import (
     Handle,
     LeafNode,
@@ -35,7 +37,7 @@ from numbatorch.tensor.base import (
     tracing,
 )
 from numbatorch.tensor.between import nothing_in_between
-from numbatorch.tensor.classes import argument_key
+from numbatorch.tensor.classes import argument_key, unkeyed
 from numbatorch.tensor.draws import recorded_draws, take_back
 from numbatorch.tensor.guards import Guards
 from numbatorch.tensor.reachable import declarations_of, guards_of
@@ -80,10 +82,16 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: Sequence[str
     >>> double(nt.tensor([1.0, 2.0])).tolist()
     [2.0, 4.0]
     """
-    names = (dynamic,) if isinstance(dynamic, str) else tuple(dynamic)
+    names = (dynamic,) if isinstance(dynamic, str) else dynamic
+    if not isinstance(names, list | tuple | set | frozenset) or not all(
+        isinstance(name, str) for name in names
+    ):
+        problem = f"dynamic is {dynamic!r}, not names of int and float arguments"
+        hint = "shapes need none: each has a trace of its own"
+        raise TypeError(message("compile", problem, hint=hint))
     if function is None:
-        return lambda found: Compiled(found, names)
-    return Compiled(function, names)
+        return lambda found: Compiled(found, tuple(names))
+    return Compiled(function, tuple(names))
 
 
 SOON = 2  # replays of a trace after which the next ones take a short way
@@ -104,6 +112,7 @@ class Compiled:
         self, function: Callable[..., Any], dynamic: tuple[str, ...], kept: int = KEPT
     ) -> None:
         """`kept` traces; more than usual means that many are no surprise."""
+        require_callable("compile", function)
         update_wrapper(self, function, updated=())
         self._function = function
         self._dynamic = dynamic
@@ -447,10 +456,11 @@ def _number(name: str, value: Any) -> int | float:
     """A dynamic argument as an int or a float."""
     if isinstance(value, float | np.floating):
         return float(value)
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        problem = f"dynamic argument {name} must be an int or a float: {value!r}"
-        raise DTypeError(message("compile", problem))
-    return int(value)
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, bool):
+            return index(value)
+    problem = f"dynamic argument {name} must be an int or a float: {_described(value)}"
+    raise DTypeError(message("compile", problem))
 
 
 def _described(value: Any) -> str:
@@ -460,9 +470,17 @@ def _described(value: Any) -> str:
     return text if len(text) <= 40 else type(value).__name__
 
 
-def _flatten(nest: Any, tensors: list[Any]) -> Any:
-    """Append the tensors of a nest; returns its structure, with what else it holds, as a key."""
-    return structure(partial(_leaf_key, tensors), nest)
+def _flatten(arguments: dict[str, Any], tensors: list[Any]) -> Any:
+    """Append the tensors of arguments; returns their structure, with what else they hold."""
+    try:
+        return structure(partial(_leaf_key, tensors), arguments)
+    except TypeError:
+        for name, argument in arguments.items():
+            try:
+                structure(partial(_leaf_key, []), argument)
+            except TypeError:
+                raise unkeyed(name, argument) from None
+        raise
 
 
 def _leaf_key(tensors: list[Any], value: Any) -> Any:
@@ -470,8 +488,4 @@ def _leaf_key(tensors: list[Any], value: Any) -> Any:
         tensors.append(value)
         node = value.node
         return (type(value), node.shape, node.dtype, node.requires_grad, node.ends_gradient)
-    try:
-        return argument_key(value)
-    except TypeError:
-        kind = type(value).__name__
-        raise DTypeError(message("compile", f"an argument of type {kind} has no hash")) from None
+    return argument_key(value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from types import CodeType, FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType
+from numbatorch.errors import message
 from numbatorch.tensor.guards import PLAIN
 from numbatorch.tensor.tracked import Tracked
 from numbatorch.variable import attribute_key
@@ -63,6 +65,36 @@ def argument_key(value: Any) -> Any:
     if kind.__module__ == "decimal":
         return kind, str(value)
     return kind, attribute_key(value)
+
+
+_UNCHANGING: dict[type, str] = {set: "frozenset", bytearray: "bytes", list: "a tuple"}
+
+
+def unkeyed(name: str, argument: Any) -> TypeError:
+    """The error for an argument that is, or holds, what no trace can be told by."""
+    value = next((x for x in _keyed_parts(argument) if type(x).__hash__ is None), argument)
+    kind = type(value).__name__
+    verb = "is" if value is argument else "holds a value"
+    problem = f"argument {name} {verb} of type {kind}, which has no hash to tell traces by"
+    hint = "give tensors, numbers or texts, or lists, tuples and dicts of them"
+    if isinstance(value, np.ndarray):
+        hint = "nt.from_numpy(array) is a tensor of its elements"
+    elif is_dataclass(value):
+        hint = f"@dataclass(frozen=True) of {kind} counts by its fields, eq=False as itself"
+    elif type(value) in _UNCHANGING:
+        hint = f"{_UNCHANGING[type(value)]} has one"
+    return TypeError(message("compile", problem, hint=hint))
+
+
+def _keyed_parts(argument: Any) -> Iterator[Any]:
+    """What an argument is made of, whose values count; lists and dicts count by their elements."""
+    if isinstance(argument, dict | list | tuple):
+        for part in argument.values() if isinstance(argument, dict) else argument:
+            yield from _keyed_parts(part)
+    else:
+        yield argument
+        if is_frozen(type(argument)):
+            yield from (getattr(argument, field.name) for field in fields(argument))
 
 
 def _field_key(value: Any) -> Any:
