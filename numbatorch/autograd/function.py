@@ -128,7 +128,7 @@ def _results(
         return [_fitting(kind.__name__, i, parts[i], operand) for i, operand in pairs]
 
     operands = [args[i]._noted() for i in places]
-    nodes = with_gradient([x._noted() for x in outputs], operands, pull)
+    nodes = with_gradient([x._noted() for x in outputs], operands, pull, kind.__name__)
     return [
         output if id(output) in context._constant or node.dtype.kind not in "fc" else Tensor(node)
         for output, node in zip(outputs, nodes, strict=True)

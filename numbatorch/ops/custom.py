@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.dtype import FLOATS
-from numbatorch.graph import Node, TupleNode
+from numbatorch.graph import PART, Node, TupleNode
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.structured import Structured
@@ -18,7 +18,7 @@ Cotangents = tuple[Node | None, ...]
 Pull = Callable[[Cotangents, tuple[Node, ...], tuple[Node, ...]], Sequence[Node | None]]
 
 
-def custom(*arrays: Array, count: int, pull: Pull) -> tuple[Array, ...]:
+def custom(*arrays: Array, count: int, pull: Pull, name: str) -> tuple[Array, ...]:
     """The first `count` operands; the others are what they depend on."""
     return arrays[:count]
 
@@ -27,16 +27,18 @@ CUSTOM = Structured(custom, "", "custom")
 
 
 @CUSTOM.fallback
-def _(*nodes: Node, count: int, pull: Pull) -> tuple[Node, ...]:
+def _(*nodes: Node, count: int, pull: Pull, name: str) -> tuple[Node, ...]:
     return nodes[:count]
 
 
 @CUSTOM.vjp
-def _(g: Cotangents, y: tuple[Node, ...], *inputs: Node, count: int, pull: Pull) -> Any:
+def _(g: Cotangents, y: tuple[Node, ...], *inputs: Node, count: int, pull: Pull, name: str) -> Any:
     return [*(None for _ in y), *pull(g, y, inputs[count:])]
 
 
-def with_gradient(values: Sequence[Node], operands: Sequence[Node], pull: Pull) -> tuple[Node, ...]:
+def with_gradient(
+    values: Sequence[Node], operands: Sequence[Node], pull: Pull, name: str
+) -> tuple[Node, ...]:
     """Nodes of the same values, whose gradients are what `pull` gives.
 
     Args:
@@ -44,10 +46,18 @@ def with_gradient(values: Sequence[Node], operands: Sequence[Node], pull: Pull) 
         operands: what the values depend on.
         pull: (cotangents of the values, None for one that none reaches; the nodes; operands) ->
             cotangents of the operands.
+        name: of the operation, for who looks at its results.
     """
-    attrs = {"count": len(values), "pull": pull}
+    attrs = {"count": len(values), "pull": pull, "name": name}
     outputs = [(x.shape, x.dtype) for x in values]
     return TupleNode(CUSTOM, (*values, *operands), attrs, outputs, values[0].device).parts()
+
+
+def made_by(node: Node) -> tuple[Node, str]:
+    """The node whose operator gave a value, which has perhaps several, and its name."""
+    source = node.inputs[0] if node.op is PART else node
+    name = source.attrs["name"] if source.op is CUSTOM else source.op.name
+    return source, name
 
 
 @elementwise(numpy=lambda x, y: np.broadcast_arrays(x, y)[0].copy(), dtypes=FLOATS, places=())

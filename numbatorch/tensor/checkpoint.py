@@ -104,7 +104,7 @@ class _Part:
         """The outputs, whose gradients compute the part again."""
         with grad_mode(False):
             found = self.over(nodes)
-        return with_gradient(found, nodes, self._pull)
+        return with_gradient(found, nodes, self._pull, "checkpoint")
 
     def _pull(
         self, g: Sequence[Node | None], _y: Sequence[Node], nodes: tuple[Node, ...]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.gradients import Hooks
-from numbatorch.graph import Node
+from numbatorch.graph import PART, Node
+from numbatorch.ops.custom import CUSTOM, made_by
 from numbatorch.ops.operands import describe
-from numbatorch.tensor.base import Handle, is_leaf
+from numbatorch.tensor.base import Handle, LeafNode, is_leaf
 from numbatorch.tensor.gradient import GradientStore, backward, retained
 
 if TYPE_CHECKING:
@@ -42,10 +43,68 @@ class RemovableHandle:
         self.remove()
 
 
+class GradFn:
+    """What `Tensor.grad_fn` gives: the step of a graph by which gradients flow on.
+
+    It is equal to another of the same step.
+
+    Attributes:
+        variable: the tensor whose `.grad` is added to, where a gradient ends at a leaf.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = made_by(node)[0]
+
+    def name(self) -> str:
+        """The operator's name; "accumulate_grad" where a gradient ends at a leaf."""
+        return "accumulate_grad" if is_leaf(self._node) else made_by(self._node)[1]
+
+    @property
+    def variable(self) -> Any:
+        """The tensor of a leaf."""
+        owner = self._node.owner() if isinstance(self._node, LeafNode) else None
+        if owner is None:
+            raise AttributeError(f"{self.name()} has no variable, which leaves have")
+        return owner
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        """For each operand (its step, which output of that it is); (None, 0) where none flows."""
+        node = self._node
+        passed = node.attrs["count"] if node.op is CUSTOM else 0  # values without a gradient
+        operands = () if is_leaf(node) else node.inputs[passed:]
+        return tuple(
+            (GradFn(x), x.attrs["index"] if x.op is PART else 0) if x.requires_grad else (None, 0)
+            for x in operands
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GradFn) and other._node is self._node
+
+    def __hash__(self) -> int:
+        return hash(self._node)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
 class GradientMethods(Handle):
     """Methods of Tensor about gradients."""
 
     __slots__ = ()
+
+    @property
+    def grad_fn(self) -> GradFn | None:
+        """The operator that made this tensor, with `name()` and `next_functions`.
+
+        None for a leaf, and for what requires no gradient.
+
+        >>> x = tensor([1.0]).requires_grad_()
+        >>> (x * 2).grad_fn, x.grad_fn
+        (<mul>, None)
+        """
+        node = self._noted()
+        return None if is_leaf(node) or not node.requires_grad else GradFn(node)
 
     def backward(
         self,

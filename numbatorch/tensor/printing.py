@@ -16,7 +16,8 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import device
 from numbatorch.errors import message
-from numbatorch.graph import PART, Node
+from numbatorch.graph import Node
+from numbatorch.ops.custom import made_by
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, host_array, is_leaf
 from numbatorch.tensor.narrow import readable
@@ -110,8 +111,7 @@ def text(node: Node) -> str:
         if node.dtype not in (default, default.complex, dt.int64, dt.bool_):
             suffixes.append(f"dtype={node.dtype!r}")
     if node.requires_grad:
-        made_by = node.inputs[0].op if node.op is PART else node.op
-        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{made_by.name}>")
+        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{made_by(node)[1]}>")
     return _joined(_PREFIX + body, suffixes)
 
 
