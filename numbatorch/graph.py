@@ -46,10 +46,12 @@ class Op:
             None where it has no such form. `vmap` knows it of elementwise work and reductions.
         shared: operands (by number) that stay as they are beside batches of the others: weights.
         hides: whether it can be told to leave elements out; NaN among those may reach the result.
+        told: (node) -> the name and the operands that users see, where they are not the record's.
     """
 
     costly = False
     hides = False
+    told: Callable[[Node], tuple[str, tuple[Node, ...]]] | None = None
     shared: tuple[int, ...] = ()
 
     def __init__(self, name: str, reference: Callable[..., Any], source: str = "") -> None:

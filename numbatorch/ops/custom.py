@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.dtype import FLOATS
-from numbatorch.graph import PART, Node, TupleNode
+from numbatorch.graph import Node, TupleNode
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.structured import Structured
@@ -24,6 +24,7 @@ def custom(*arrays: Array, count: int, pull: Pull, name: str) -> tuple[Array, ..
 
 
 CUSTOM = Structured(custom, "", "custom")
+CUSTOM.told = lambda node: (node.attrs["name"], node.inputs[node.attrs["count"] :])
 
 
 @CUSTOM.fallback
@@ -51,13 +52,6 @@ def with_gradient(
     attrs = {"count": len(values), "pull": pull, "name": name}
     outputs = [(x.shape, x.dtype) for x in values]
     return TupleNode(CUSTOM, (*values, *operands), attrs, outputs, values[0].device).parts()
-
-
-def made_by(node: Node) -> tuple[Node, str]:
-    """The node whose operator gave a value, which has perhaps several, and its name."""
-    source = node.inputs[0] if node.op is PART else node
-    name = source.attrs["name"] if source.op is CUSTOM else source.op.name
-    return source, name
 
 
 @elementwise(numpy=lambda x, y: np.broadcast_arrays(x, y)[0].copy(), dtypes=FLOATS, places=())

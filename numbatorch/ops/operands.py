@@ -12,7 +12,7 @@ from numbatorch.apart import numpy_ignores_errors
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
-from numbatorch.graph import Node, Op, elementary, register, toposort
+from numbatorch.graph import PART, Node, Op, elementary, register, toposort
 from numbatorch.shape import Shape, list_shape
 from numbatorch.variable import is_variable
 
@@ -111,6 +111,13 @@ def rounded(value: Any, dtype: DType) -> Any:
 def repeated(node: Node, shape: Shape) -> Node:
     """A constant in another shape."""
     return Node(CONST, (), node.attrs, shape, node.dtype, node.device)
+
+
+def made_by(node: Node) -> tuple[str, tuple[Node, ...]]:
+    """The name of the operator that gave a value, and its operands, as users see them."""
+    whole = node.inputs[0] if node.op is PART else node
+    told = whole.op.told
+    return (whole.op.name, whole.inputs) if told is None else told(whole)
 
 
 def zeros_like(x: Node) -> Node:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.gradients import Hooks
 from numbatorch.graph import PART, Node
-from numbatorch.ops.custom import CUSTOM, made_by
-from numbatorch.ops.operands import describe
+from numbatorch.ops.operands import describe, made_by
 from numbatorch.tensor.base import Handle, LeafNode, is_leaf
 from numbatorch.tensor.gradient import GradientStore, backward, retained
 
@@ -53,11 +52,11 @@ class GradFn:
     """
 
     def __init__(self, node: Node) -> None:
-        self._node = made_by(node)[0]
+        self._node = node.inputs[0] if node.op is PART else node
 
     def name(self) -> str:
         """The operator's name; "accumulate_grad" where a gradient ends at a leaf."""
-        return "accumulate_grad" if is_leaf(self._node) else made_by(self._node)[1]
+        return "accumulate_grad" if is_leaf(self._node) else made_by(self._node)[0]
 
     @property
     def variable(self) -> Any:
@@ -70,9 +69,7 @@ class GradFn:
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
         """For each operand (its step, which output of that it is); (None, 0) where none flows."""
-        node = self._node
-        passed = node.attrs["count"] if node.op is CUSTOM else 0  # values without a gradient
-        operands = () if is_leaf(node) else node.inputs[passed:]
+        operands = () if is_leaf(self._node) else made_by(self._node)[1]
         return tuple(
             (GradFn(x), x.attrs["index"] if x.op is PART else 0) if x.requires_grad else (None, 0)
             for x in operands

@@ -17,7 +17,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import device
 from numbatorch.errors import message
 from numbatorch.graph import Node
-from numbatorch.ops.custom import made_by
+from numbatorch.ops.operands import made_by
 from numbatorch.shape import numel
 from numbatorch.tensor.base import Array, host_array, is_leaf
 from numbatorch.tensor.narrow import readable
@@ -111,7 +111,7 @@ def text(node: Node) -> str:
         if node.dtype not in (default, default.complex, dt.int64, dt.bool_):
             suffixes.append(f"dtype={node.dtype!r}")
     if node.requires_grad:
-        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{made_by(node)[1]}>")
+        suffixes.append("requires_grad=True" if is_leaf(node) else f"grad_fn=<{made_by(node)[0]}>")
     return _joined(_PREFIX + body, suffixes)
 
 
