@@ -81,9 +81,10 @@ def div(
     if down.dtype.kind == "f":
         return unary.trunc.apply(binary.div.apply(input, other))
     inexact = compare.ne.apply(binary.remainder.apply(input, other), 0)
-    assert not isinstance(other, complex)  # floor_divide has refused it
+    assert not isinstance(input, complex) and not isinstance(other, complex)  # it has refused them
     below = compare.lt.apply(other, 0) if isinstance(other, Node) else other < 0
-    opposite = compare.logical_xor.apply(compare.lt.apply(input, 0), below)
+    first = compare.lt.apply(input, 0) if isinstance(input, Node) else input < 0
+    opposite = compare.logical_xor.apply(first, below)
     return down + compare.logical_and.apply(inexact, opposite)
 
 

@@ -215,6 +215,7 @@ def multi_margin_loss(
         powers = powers * gather(along(factors, len(x.shape) - 1, x.shape), -1, at)
     other = find("ne").apply(iota(C, x.device), at)
     losses = sum(find("where").apply(other, powers, 0.0), -1) / float(C)
+    losses = find("reshape").apply(losses, shape=target.shape)
     return reduced(losses, spelled(size_average, reduce, reduction), dtype)
 
 

@@ -54,12 +54,23 @@ EXCEPT: dict[str, str] = {
 # Variants of which only some reference input fails, and why.
 REFERENCE = {
     **dict.fromkeys(("igamma", "igammac"), "NaN beside infinity is NaN, and 0 or 1 in PyTorch"),
+    "angle": "of -0.0 it is pi, as in NumPy",
     "i0": "at infinity it is infinite, and NaN in PyTorch",
     "logaddexp": "complex numbers with infinite parts are NaN in PyTorch",
-    "mul": "complex products whose parts overflow: a fused product and sum is no NaN there",
+    **dict.fromkeys(
+        ("mul", "__rmul__", "square"),
+        "complex products whose parts overflow: a fused product and sum is no NaN there",
+    ),
+    "polygamma/polygamma_n_0": TORCH,
 }
 # Variants of which one side has NaN where the other has a number, and why; the rest is compared.
 NAN = {
+    **dict.fromkeys(
+        ("add", "sub", "rsub", "__radd__", "__rsub__"),
+        "PyTorch multiplies complex infinities by alpha, which makes NaN of them",
+    ),
+    **dict.fromkeys(("pow", "float_power", "__rpow__"), "z ** 0 is 1 for every z"),
+    "polygamma": "at infinity it is 0, and NaN in PyTorch",
     "expm1": "of complex infinities the array API standard has numbers",
     "sgn": "NaN has no sign, as in NumPy and the array API standard",
     "sigmoid": "of complex numbers it is 0 where e**-x is infinite",
