@@ -211,17 +211,19 @@ def float_power(input: Node | Number, exponent: Node | Number) -> Node:
 
 @public()
 def nextafter(input: Node, other: Node) -> Node:
-    """The number of its dtype after `input` on the way to `other`.
+    """The number after `input` on the way to `other`, in the dtype in which they meet.
 
     Raises:
-        DTypeError: the operands are of different dtypes, or not of floats.
+        DTypeError: that is none of floats.
 
     >>> nextafter(tensor([1.0]), tensor([2.0])).item()
     1.0000001192092896
     """
-    if input.dtype is not other.dtype or input.dtype.kind != "f":
+    common = result_type((input, other))
+    if common.kind != "f":
         rows = (f"input {describe(input)}", f"other {describe(other)}")
-        raise DTypeError(message("nextafter", "takes floats of one dtype", *rows))
+        raise DTypeError(message("nextafter", "takes floats", *rows))
+    input, other = (as_node(x, common, x.device) for x in (input, other))
     if input.dtype in binary.nextafter_.dtypes:
         return binary.nextafter_.apply(input, other)
     whole = dt.int16 if input.dtype.itemsize == 2 else dt.int8

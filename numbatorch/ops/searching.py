@@ -13,7 +13,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops.composed import composed
-from numbatorch.ops.operands import as_node, const, describe
+from numbatorch.ops.operands import as_node, const, describe, result_type
 from numbatorch.ops.selecting import flat
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
@@ -75,7 +75,7 @@ def searchsorted(
 
     Args:
         sorted_sequence: (N,), or (..., N) with the leading dimensions of `input`.
-        input: values of the same dtype, or a number.
+        input: values, or a number. Both are compared in the dtype in which they meet.
         out_int32: give int32.
         right, side: behind those that equal it instead.
         sorter: positions that put the sequence in order along the last dimension.
@@ -88,8 +88,12 @@ def searchsorted(
     if side == "left" and right:
         raise ValueError(message("searchsorted", "side is left while right is True"))
     sequence = sorted_sequence
-    if not isinstance(input, Node):
-        input = const(input, sequence.dtype, sequence.device)
+    common = result_type((sequence, input))
+    sequence = as_node(sequence, common, sequence.device)
+    if isinstance(input, Node):
+        input = as_node(input, common, input.device)
+    else:
+        input = const(input, common, sequence.device)
     _check_search("searchsorted", sequence, input)
     if sorter is not None:
         sequence = _sorted_by(sequence, sorter)
@@ -130,8 +134,6 @@ def bucketize(
 
 def _check_search(op: str, sequence: Node, value: Node) -> None:
     about = (f"sorted_sequence {describe(sequence)}", f"input {describe(value)}")
-    if sequence.dtype is not value.dtype:
-        raise DTypeError(message(op, "the dtypes differ", *about))
     if sequence.dtype not in ORDERED:
         raise DTypeError(message(op, f"has no order for {sequence.dtype.name}", *about))
     if not sequence.shape:
