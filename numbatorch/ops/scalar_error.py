@@ -36,6 +36,10 @@ INF = math.inf
 NAN = math.nan
 
 BORDER = 0.92  # of the polynomials for the centre and the tail
+FAR = 26.0  # where the tail's ends, for erfc is 0 from there on
+ROOT_OF_PI = 1.7724538509055159
+# x sqrt(pi) e**(x**2) erfc(x) in 1 / (2 x**2), asymptotic: https://dlmf.nist.gov/7.12.E1
+FAR_ERFC = (10395.0, -945.0, 105.0, -15.0, 3.0, -1.0, 1.0)
 
 # (erf(x) / x - 1) in x**2 for |x| <= 0.92; errors 2**-31, 2**-60
 ERF32 = (
@@ -310,7 +314,8 @@ def _erfcx_positive(x: Scalar) -> Scalar:
     t = 1.0 / (1.0 + 0.3 * x)
     bounded = x if x < BORDER else BORDER
     near = exp_of_square(bounded, sign=1.0) * (1.0 - erf_centre(bounded))
-    return near if x < BORDER else t * horner(t, ERFC64)
+    far = horner(0.5 / (x * x), FAR_ERFC) / (x * ROOT_OF_PI)
+    return near if x < BORDER else (t * horner(t, ERFC64) if x < FAR else far)
 
 
 @scalar_function()

@@ -18,7 +18,7 @@ from numbatorch.ops.operands import as_node, const
 from numbatorch.ops.parts import in_dtype
 from numbatorch.ops.reduction import Reduction, ValuesAndIndices
 from numbatorch.ops.surface import EVERYWHERE, public
-from numbatorch.shape import normalize_dim
+from numbatorch.shape import normalize_dim, numel
 
 Dims = int | Sequence[int] | None
 Number = int | float
@@ -249,6 +249,8 @@ def logsumexp(input: Node, dim: Dims, keepdim: bool = False) -> Node:
 
 def _of_complex_powers(input: Node, dim: Dims, keepdim: bool) -> Node:
     """log(sum(exp(x - m))) + m, where m is the largest real part."""
+    if not numel(input.shape):
+        return find("log").apply(sum(find("exp").apply(input), dim, keepdim))
     top = find("detach").apply(amax(find("real").apply(input), dim, True))
     top = find("where").apply(find("isfinite").apply(top), top, 0.0)
     total = sum(find("exp").apply(input - top), dim, True)

@@ -16,10 +16,12 @@ from numbatorch.ops.view import unsqueeze
 from numbatorch.tensor.base import host_array, realize_nodes
 from numbatorch.tensor.dynamic import nonzero, refuse_traced
 
+Number = int | float | complex
+
 
 @public()
 def where(
-    condition: Node, input: Node | float | None = None, other: Node | float | None = None
+    condition: Node, input: Node | Number | None = None, other: Node | Number | None = None
 ) -> Any:
     """`input` where the condition holds, `other` elsewhere; either may be a number.
 

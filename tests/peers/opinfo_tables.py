@@ -55,13 +55,26 @@ EXCEPT: dict[str, str] = {
 REFERENCE = {
     **dict.fromkeys(("igamma", "igammac"), "NaN beside infinity is NaN, and 0 or 1 in PyTorch"),
     "angle": "of -0.0 it is pi, as in NumPy",
-    "i0": "at infinity it is infinite, and NaN in PyTorch",
+    **dict.fromkeys(
+        ("byte", "char", "short", "int", "long"),
+        "a float out of the integer's range becomes its end, which PyTorch leaves open",
+    ),
+    **dict.fromkeys(
+        ("i0", "special.i1", "special.modified_bessel_i0", "special.modified_bessel_i1"),
+        "at infinity it is infinite, and NaN in PyTorch",
+    ),
+    **dict.fromkeys(
+        ("pow", "float_power", "__rpow__"),
+        "of a complex power beyond the largest number the angle has no digits left",
+    ),
+    "signal.windows.kaiser": "for a large beta PyTorch divides two infinities",
+    "special.zeta": "where both operands are large it is 0, as in SciPy, and NaN in PyTorch",
     "logaddexp": "complex numbers with infinite parts are NaN in PyTorch",
     **dict.fromkeys(
         ("mul", "__rmul__", "square"),
         "complex products whose parts overflow: a fused product and sum is no NaN there",
     ),
-    "polygamma/polygamma_n_0": TORCH,
+    **dict.fromkeys(("polygamma/polygamma_n_0", "special.polygamma/special_polygamma_n_0"), TORCH),
 }
 # Variants of which one side has NaN where the other has a number, and why; the rest is compared.
 NAN = {
@@ -69,7 +82,6 @@ NAN = {
         ("add", "sub", "rsub", "__radd__", "__rsub__"),
         "PyTorch multiplies complex infinities by alpha, which makes NaN of them",
     ),
-    **dict.fromkeys(("pow", "float_power", "__rpow__"), "z ** 0 is 1 for every z"),
     "polygamma": "at infinity it is 0, and NaN in PyTorch",
     "expm1": "of complex infinities the array API standard has numbers",
     "sgn": "NaN has no sign, as in NumPy and the array API standard",

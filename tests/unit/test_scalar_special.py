@@ -158,3 +158,10 @@ def test_float64_inverse_hyperbolic_functions_of_large_numbers() -> None:
     x = 10.0 ** np.linspace(8, 308, 2_000)
     for function, reference in ((scalar_arc.asinh, np.arcsinh), (scalar_arc.acosh, np.arccosh)):
         assert errors_in_ulp(run(function, x), reference(x.astype(np.longdouble))).max() <= 2
+
+
+def test_float64_tails_of_the_error_function() -> None:
+    x = np.concatenate([np.linspace(0, 60, 5_001), 10.0 ** np.linspace(1, 308, 1_000), [np.inf]])
+    np.testing.assert_allclose(run(scalar_error.erfcx, x), special.erfcx(x), rtol=4e-15)
+    below = -x[x < 1e150]
+    np.testing.assert_allclose(run(scalar_error.log_ndtr, below), special.log_ndtr(below), 1e-14)
