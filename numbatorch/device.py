@@ -50,7 +50,7 @@ def device(name: "str | Device | None" = None) -> Device:
     if isinstance(name, Device):
         return name
     if name is not None and not isinstance(name, str):
-        raise TypeError(message("device", f"takes a name, not {name!r}", _NAMES))
+        raise TypeError(message("device", f"{name!r} is no name of a device", _NAMES))
     text = settings.device() if name is None else name
     if text == AUTO:
         return _best()

@@ -3,6 +3,10 @@
 Every class inherits the builtin that people already catch for that mistake.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ShapeError(ValueError):
     """Shapes that do not fit an operator."""
@@ -73,6 +77,11 @@ def message(operator: str, problem: str, *rows: str, hint: str | None = None) ->
     return "\n".join(lines)
 
 
+# What names an operator, of which the one that was called is made.
+RENAMED = (IndexError, TypeError, ValueError, DeviceError, GradientError)
+_OPERATOR = re.compile(r"[A-Za-z_]\w*(\.\w+)*|index assignment")
+
+
 def rename(error: Exception, operator: str) -> None:
     """Have the message of `error` name the function that was called, and not one that it uses.
 
@@ -85,8 +94,25 @@ def rename(error: Exception, operator: str) -> None:
     if not isinstance(text, str):
         return
     named, colon, rest = text.partition(": ")
-    if colon and named.isidentifier() and named != operator:
-        error.args = (f"{operator}: {rest}",)
+    if colon and _OPERATOR.fullmatch(named):
+        if named.rpartition(".")[2] != operator:
+            error.args = (f"{operator}: {rest}",)
+    elif type(error).__module__ == __name__:
+        error.args = (f"{operator}: {text}",)
+    elif isinstance(error, TypeError):  # of Python: f() missing 1 required positional argument: 'x'
+        named, called, rest = text.partition("() ")
+        if called and named.rstrip("_") == operator:
+            error.args = (f"{operator}: {rest}",)
+
+
+@contextmanager
+def naming(operator: str) -> Iterator[None]:
+    """Have errors of the block name the function that was called."""
+    try:
+        yield
+    except RENAMED as error:
+        rename(error, operator)
+        raise
 
 
 def host_out_of_memory(operator: str, error: MemoryError, *rows: str) -> OutOfMemory:

@@ -7,6 +7,7 @@ from typing import Any
 
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, TupleNode, grad_mode
+from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
 from numbatorch.ops.view import reshape
@@ -209,7 +210,7 @@ def _vjp(node: Node, cotangent: Cotangent) -> Sequence[Node | None]:
             message(op.name, "has no gradient", *(f"operand {describe(x)}" for x in node.inputs))
         )
     y = node.parts() if isinstance(node, TupleNode) else node
-    parts = op.gradient(cotangent, y, *node.inputs, **node.attrs)
+    parts = applied(op.gradient, node, cotangent, y, *node.inputs)
     return tuple(parts) if isinstance(parts, Iterable) else (parts,)
 
 
@@ -220,7 +221,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
     with grad_mode(True):  # what the gradient is made of depends on the inputs in any mode
         # An operand may occur twice, or depend on another one: each gets an alias of its own.
         operands = [reshape.apply(x, shape=x.shape) for x in node.inputs]
-        found = node.op.decomposition(*operands, **node.attrs)
+        found = applied(node.op.decomposition, node, *operands)
     outputs = found if isinstance(found, tuple) else (found,)
     given = cotangent if isinstance(cotangent, tuple) else (cotangent,)
     reached = [(y, g) for y, g in zip(outputs, given, strict=True) if g is not None]

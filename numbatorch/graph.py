@@ -310,6 +310,7 @@ class _Mode(threading.local):
     grad = True
     trace = 0
     maps = 0
+    caller: Any = None
 
 
 # Runs that have begun, in any thread. What comes within one, as a finalizer or a signal's handler
@@ -323,7 +324,10 @@ _mode = _Mode()
 
 
 def thread_mode() -> _Mode:
-    """For each thread: what new nodes record, `grad` and `trace`, and `maps`, how deep in vmap."""
+    """For each thread: what new nodes record, `grad` and `trace`; `maps`, how deep in vmap.
+
+    And `caller`, the public function that is called (ops/caller.py).
+    """
     return _mode
 
 

@@ -59,6 +59,17 @@ def broadcast(operator: str, *shapes: Shape) -> Shape:
     return tuple(out)
 
 
+def is_expandable(shape: Shape, wanted: Shape) -> bool:
+    """Whether a shape broadcasts to another one.
+
+    >>> is_expandable((3, 1), (2, 3, 4)), is_expandable((2,), (2, 3))
+    (True, False)
+    """
+    lead = len(wanted) - len(shape)
+    pairs = zip(shape, wanted[lead:], strict=True) if lead >= 0 else ()
+    return lead >= 0 and all(size in (1, other) for size, other in pairs)
+
+
 def normalize_dim(operator: str, dim: int, rank: int) -> int:
     """`dim` counted from the front; negative numbers count from the back.
 

@@ -173,7 +173,12 @@ def current(value: Any, values: Values) -> Any:
     return value
 
 
-_ITSELF = frozenset((int, bool, str, type(None)))
+_ITSELF: set[type] = {int, bool, str, type(None)}
+
+
+def counts_as_itself(kind: type) -> None:
+    """Attributes of this class are compared as what they are."""
+    _ITSELF.add(kind)
 
 
 def attribute_key(value: Any) -> Any:

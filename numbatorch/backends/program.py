@@ -13,10 +13,10 @@ from numbatorch.backends.outcome import Outcome
 from numbatorch.backends.reference import evaluate, memory_for
 from numbatorch.backends.reference import operands as rows_of
 from numbatorch.backends.watched import is_watched, run_watched
-from numbatorch.errors import KernelError, OutOfMemory, OutOfRange, message
+from numbatorch.errors import KernelError, OutOfMemory, message
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
-from numbatorch.ops.operands import describe, out_of_range
+from numbatorch.ops.operands import describe
 from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.shape import numel
@@ -296,11 +296,7 @@ class Program(Generic[AnyFrame]):
             return
         for status in self.plan.statuses:
             if words[status.position]:
-                if status.problem:
-                    raise status.error(message(status.op, status.problem))
-                index = int(words[status.position + 1])
-                problem, rule = out_of_range(index, status.bound, status.least)
-                raise OutOfRange(message(status.op, problem, rule))
+                raise status.raised(int(words[status.position + 1]))
 
 
 def as_elements(data: Array, node: Node) -> Array:

@@ -9,10 +9,11 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.apart import import_module, numpy_ignores_errors
 from numbatorch.dtype import DType
-from numbatorch.errors import LinAlgError, OutOfMemory, OutOfRange, message
+from numbatorch.errors import DivisionByZero, LinAlgError, OutOfMemory, OutOfRange, message
 from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.layout import Layout
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, settle
+from numbatorch.ops.caller import Outside, arguments, of_node, out_of_range, reported
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, refuse_too_large, settle
 from numbatorch.ops.registry import View
 from numbatorch.variable import NO_VALUES, Values, current
 
@@ -25,7 +26,9 @@ class ReferenceBackend:
     def realize(self, nodes: Sequence[Node], order: list[Node] | None = None) -> None:
         """Compute every node that `nodes` need, once, in order."""
         values: dict[Node, Any] = {}
-        for node in order or toposort(nodes):
+        order = order or toposort(nodes)
+        refuse_too_large(order, nodes)
+        for node in order:
             with memory_for(node):
                 values[node] = evaluate(node, [values[x] for x in node.inputs if x in values])
         for node in nodes:
@@ -93,14 +96,10 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]
     with numpy_ignores_errors():
         try:
-            attrs = {name: current(value, values) for name, value in node.attrs.items()}
+            attrs = {name: current(value, values) for name, value in arguments(node).items()}
             out = node.op.reference(*wide, **attrs)
-        except OutOfRange:  # it names who is asked
-            raise
-        except IndexError as err:
-            raise OutOfRange(message(node.op.name, str(err))) from err
-        except np.linalg.LinAlgError as err:
-            raise LinAlgError(message(node.op.name, str(err).lower(), *operands(node))) from err
+        except (IndexError, ZeroDivisionError, np.linalg.LinAlgError) as err:
+            raise _reported(node, err) from err
         except Exception as err:
             problem = "its NumPy function raised this"
             err.add_note(message(node.op.name, problem, *operands(node)))
@@ -109,6 +108,17 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
             pairs = zip(out, node.outputs, strict=True)
             return tuple(np.asarray(x).astype(d.numpy, copy=False) for x, (_shape, d) in pairs)
         return np.asarray(out).astype(node.dtype.numpy, copy=False)
+
+
+def _reported(node: Node, error: Exception) -> Exception:
+    """What a NumPy function finds wrong with its operands, told of who called for the node."""
+    name, called, problem = node.op.name, of_node(node), str(error)
+    if isinstance(error, Outside):
+        return out_of_range(name, called, error.index, error.bound, error.least)
+    if isinstance(error, np.linalg.LinAlgError):
+        return reported(LinAlgError, name, called, problem.lower(), operands(node))
+    kind = OutOfRange if isinstance(error, IndexError) else DivisionByZero
+    return reported(kind, name, called, problem)
 
 
 def operands(node: Node) -> list[str]:

@@ -240,6 +240,10 @@ def attention(
     >>> attention(q, k, v, causal=True)[0, 0, :, 0]
     tensor([0.0000, 0.5000, 1.0000])
     """
+    if any(len(x.shape) != 4 for x in (q, k, v)) or (scale is None and not q.shape[-1]):
+        problem = "q, k and v must have four dimensions, the last of q and k not empty"
+        rows = [f"{name} {describe(x)}" for name, x in (("q", q), ("k", k), ("v", v))]
+        raise ShapeError(message("attention", problem, *rows))
     if scale is None:
         scale = q.shape[-1] ** -0.5
     masks = () if mask is None else (expanded(mask, (*q.shape[:3], k.shape[2])),)

@@ -11,6 +11,7 @@ from typing import Any
 
 from numbatorch.errors import GradientError, message
 from numbatorch.graph import PART, Node, TupleNode, grad_mode, toposort
+from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import CONST, EMPTY, EXAMPLE, describe, repeated
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.reduction import Reduction
@@ -129,7 +130,7 @@ def _through_fallback(node: Node, whole: dict[Node, Node], size: int) -> Node:
     """The batch of a node as that of the primitives which its operator falls back to."""
     assert isinstance(node.op, Structured) and node.op.decomposition is not None
     with grad_mode(True):
-        found = node.op.decomposition(*node.inputs, **node.attrs)
+        found = applied(node.op.decomposition, node, *node.inputs)
     outputs = found if isinstance(found, tuple) else (found,)
     inner = dict(whole)
     for x in toposort(outputs):

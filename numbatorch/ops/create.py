@@ -13,6 +13,7 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.dtype import DType
 from numbatorch.graph import Node, find
+from numbatorch.ops.caller import note_from_end
 from numbatorch.ops.operands import IOTA, as_node, const
 from numbatorch.ops.view import reshape, slice_
 from numbatorch.shape import Shape, numel
@@ -112,13 +113,20 @@ def leaf(array: Array, dtype: DType, device: Device) -> Node:
 
 
 def is_within(node: Node, low: int, end: int) -> Node:
-    """Whether integers are in [low, end)."""
-    return find("logical_and").apply(find("ge").apply(node, low), find("lt").apply(node, end))
+    """Whether int64 integers are in [low, end)."""
+    first, last = _like(low, node), _like(end, node)
+    return find("logical_and").apply(find("ge").apply(node, first), find("lt").apply(node, last))
+
+
+def _like(number: int, node: Node) -> Node:
+    """A number as a node like another: operators take the short way of two that are alike."""
+    return const(number, node.dtype, node.device, node.shape)
 
 
 def from_end(index: Node, size: int) -> Node:
     """Indices with `size` added to those in [-size, 0); an error names others as they are."""
     if index.dtype.kind == "u":
         return index
+    note_from_end()
     wide = as_node(index, dt.int64, index.device)
-    return find("where").apply(is_within(wide, -size, 0), wide + size, wide)
+    return find("where").apply(is_within(wide, -size, 0), wide + _like(size, wide), wide)

@@ -104,7 +104,11 @@ def _normalized(scores: Array) -> Array:
     return np.asarray(wide - np.logaddexp.reduce(wide, axis=2, keepdims=True))
 
 
-@structured(dtypes=(float64, float32), source="https://www.cs.toronto.edu/~graves/icml_2006.pdf")
+@structured(
+    dtypes=(float64, float32),
+    source="https://www.cs.toronto.edu/~graves/icml_2006.pdf",
+    reports=True,
+)
 def ctc(scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int) -> Array:
     """-log of the probability (N,) that the paths of a softmax of scores give the targets.
 
@@ -118,7 +122,7 @@ def ctc(scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int
     return np.asarray(-total).astype(scores.dtype)
 
 
-@structured(dtypes=(float64, float32))
+@structured(dtypes=(float64, float32), reports=True)
 def ctc_backward(
     g: Array, scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int
 ) -> Array:

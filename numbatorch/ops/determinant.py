@@ -36,7 +36,7 @@ Array = np.ndarray[Any, Any]
 JACOBI = "https://en.wikipedia.org/wiki/Jacobi%27s_formula"
 
 
-@structured(dtypes=DTYPES, source=JACOBI)
+@structured(dtypes=DTYPES, source=JACOBI, reports=True)
 def det_(A: Array) -> Array:
     """The determinant of each matrix."""
     return np.asarray(lapack.determinant(A), A.dtype)
@@ -75,7 +75,7 @@ def _bases(A: Array) -> tuple[Array, Array, Array, Array]:
     return U, S, Vh, lapack.determinant(U) * lapack.determinant(Vh)
 
 
-@structured(dtypes=DTYPES, source=JACOBI)
+@structured(dtypes=DTYPES, source=JACOBI, reports=True)
 def adjugate_(A: Array) -> Array:
     """The transposed matrix of cofactors, det(A) inv(A) where there is an inverse."""
     U, S, Vh, sign = _bases(A)
@@ -98,7 +98,7 @@ def _(g: Node, y: Node, A: Node) -> Node:
 adjugate_.samples(square_sample)
 
 
-@structured(dtypes=DTYPES, source=JACOBI)
+@structured(dtypes=DTYPES, source=JACOBI, reports=True)
 def adjugate_slope_(A: Array, E: Array) -> Array:
     """The derivative of the adjugate of A along E.
 
@@ -170,7 +170,7 @@ class SlogdetResult(NamedTuple):
     logabsdet: Node
 
 
-@structured(dtypes=DTYPES, source=JACOBI)
+@structured(dtypes=DTYPES, source=JACOBI, reports=True)
 def slogdet_(A: Array) -> tuple[Array, Array]:
     """The sign and the logarithm of the size of each determinant; 0 and -inf of a singular one."""
     sign, size = lapack.sign_and_logarithm(A)

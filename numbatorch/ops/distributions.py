@@ -297,7 +297,7 @@ def bernoulli(input: Node, p: float | None = None, *, generator: Any = None) -> 
     chance: Any = p
     if p is None:
         chance = as_node(detach.apply(input), dt.float64 if wide else dt.float32, input.device)
-        chance = within.apply(chance, low=0.0, high=1.0, operator="bernoulli", name="input")
+        chance = within.apply(chance, low=0.0, high=1.0, name="input")
     return as_node(find("lt").apply(drawn, chance), input.dtype, input.device)
 
 
@@ -313,7 +313,7 @@ def poisson_(input: Node, generator: Any = None) -> Node:
     """
     _float("poisson", input=input)
     wide = as_node(detach.apply(input), input.dtype.compute, input.device)
-    means = within.apply(wide, low=0.0, high=np.inf, operator="poisson", name="input")
+    means = within.apply(wide, low=0.0, high=np.inf, name="input")
     return _drawn("poisson", as_node(means, input.dtype, input.device), generator=generator)
 
 

@@ -53,7 +53,7 @@ class QRResult(NamedTuple):
     R: Node
 
 
-@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1710.08717")
+@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1710.08717", reports=True)
 def qr_(A: Array, *, mode: Literal["reduced", "complete"]) -> tuple[Array, Array]:
     """A = Q R with orthonormal columns in Q and R upper triangular."""
     return lapack.qr(A, mode)
@@ -131,7 +131,7 @@ class LUResult(NamedTuple):
     U: Node
 
 
-@structured(dtypes=DTYPES, source=MANUAL)
+@structured(dtypes=DTYPES, source=MANUAL, reports=True)
 def lu_(A: Array) -> tuple[Array, Array, Array]:
     """A = P L U with partial pivoting."""
     if not A.size:
@@ -212,7 +212,7 @@ class LUFactorResult(NamedTuple):
     pivots: Node
 
 
-@structured(dtypes=DTYPES, source=MANUAL)
+@structured(dtypes=DTYPES, source=MANUAL, reports=True)
 def lu_factor_(A: Array, *, check_errors: bool) -> tuple[Array, Array, Array]:
     """L and U in one matrix, pivots counted from 1, and the number of the first zero pivot or 0.
 
@@ -297,7 +297,7 @@ def lu_factor_ex(A: Node, *, pivot: bool = True, check_errors: bool = False) -> 
     return LUFactorExResult(*lu_factor_.parts(A, check_errors=check_errors))
 
 
-@structured(dtypes=(dt.int32,), differentiable=False)
+@structured(dtypes=(dt.int32,), differentiable=False, reports=True)
 def pivots_to_permutation_(pivots: Array, *, size: int) -> Array:
     """P as the places of its rows: row perm[i] of the product P X is row i of X."""
     flat = pivots.reshape(-1, pivots.shape[-1]) - 1
@@ -420,4 +420,8 @@ def lu_solve(b: Node, LU_data: Node, LU_pivots: Node) -> Node:
     tensor([[1.],
             [1.]])
     """
+    check("lu_solve", LU_data, square=True)
+    check("lu_solve", b)
+    check_alike("lu_solve", LU_data, b)
+    check_pivots("lu_solve", LU_data, LU_pivots)
     return _lu_solved(LU_data, LU_pivots, b, True, False)

@@ -10,8 +10,9 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops.caller import Outside
 from numbatorch.ops.create import from_end as counted_from_end
-from numbatorch.ops.operands import as_node, const, describe, out_of_range
+from numbatorch.ops.operands import as_node, const, describe
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import narrow, permute
@@ -36,15 +37,15 @@ def _check_sum(op: str, base: Node) -> None:
         raise DTypeError(message(op, "has no meaning for bool"))
 
 
-def in_bounds(index: Array, bound: int) -> Array:
-    """`index`, none of which may be negative: NumPy counts those from the end."""
-    wrong = index[(index < 0) | (index >= bound)]
+def in_bounds(index: Array, bound: int, least: int = 0) -> Array:
+    """`index`, all of which must be in [least, bound)."""
+    wrong = index[(index < least) | (index >= bound)]
     if wrong.size:
-        raise IndexError(", ".join(out_of_range(int(wrong.flat[0]), bound)))
+        raise Outside(int(wrong.flat[0]), bound, least)
     return index
 
 
-@structured(dtypes=dt.PLAIN, by_parts=True)
+@structured(dtypes=dt.PLAIN, by_parts=True, reports=True)
 def take(x: Array, index: Array) -> Array:
     """out[i..., :] = x[index[i...], :]; negative indices are out of range.
 
@@ -82,7 +83,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((V, C)), rng.indices(V, (2, N))], {}
 
 
-@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True)
+@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True, reports=True)
 def index_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] added to row index[i...], in order of i, so always the same sum."""
     out = base.copy()
@@ -121,7 +122,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((V, C)), index, rng.standard_normal((2, N, C))], {}
 
 
-@structured(dtypes=dt.PLAIN, by_parts=True)
+@structured(dtypes=dt.PLAIN, by_parts=True, reports=True)
 def gather(x: Array, index: Array) -> Array:
     """out[..., j] = x[..., index[..., j]] along the last dimension."""
     return np.take_along_axis(x, in_bounds(index, x.shape[-1]), -1)
@@ -156,7 +157,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((R, C)), rng.indices(C, (R, N))], {}
 
 
-@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True)
+@structured(dtypes=dt.NUMBERS, inplace=0, by_parts=True, reports=True)
 def scatter_add(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] added at index[..., j] of the last dimension, in order of j."""
     out, rows = base.copy(), numel(base.shape[:-1])
@@ -200,7 +201,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((R, C)), rng.indices(C, (R, N)), rng.standard_normal((R, N))], {}
 
 
-@structured(dtypes=dt.PLAIN, by_parts=True)
+@structured(dtypes=dt.PLAIN, by_parts=True, reports=True)
 def take_within(x: Array, index: Array, *, from_end: bool = False) -> Array:
     """out[r, i, :] = x[r, index[i], :], the same places in each of the blocks.
 
@@ -212,8 +213,7 @@ def take_within(x: Array, index: Array, *, from_end: bool = False) -> Array:
         (R, N, C).
     """
     V = x.shape[1]
-    counted = from_end & (index < 0) & (index >= -V)
-    return np.take(x, in_bounds(np.where(counted, index + V, index), V), 1)
+    return np.take(x, in_bounds(index, V, -V if from_end else 0), 1)
 
 
 @take_within.infer

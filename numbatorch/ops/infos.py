@@ -47,7 +47,7 @@ class SolveResult(NamedTuple):
     info: Node
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def solve_ex_(A: Array, B: Array) -> tuple[Array, Array]:
     """X with A X = B, which a singular matrix makes infinite or NaN, and which pivot is 0."""
     return _solutions(A, B)
@@ -116,7 +116,7 @@ class CholeskyResult(NamedTuple):
     info: Node
 
 
-@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527")
+@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527", reports=True)
 def cholesky_ex_(A: Array) -> tuple[Array, Array]:
     """L of the Hermitian part of A, NaN if it is not positive-definite, and which minor is not."""
     (potrf,) = scipy("linalg").lapack.get_lapack_funcs(("potrf",), (A,))

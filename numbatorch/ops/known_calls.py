@@ -149,6 +149,11 @@ class KnownCalls:
         if _MODE.trace:
             return None
         key: list[Any] = [default_dtype()]
+        caller = _MODE.caller
+        if caller is not None:
+            if caller.__class__ is not str:
+                return None
+            key.append(caller)
         nodes: list[Node] = []
         held: list[Any] = []
         for value in arguments:

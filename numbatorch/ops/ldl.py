@@ -60,7 +60,7 @@ class LDLFactorExResult(NamedTuple):
     info: Node
 
 
-@structured(dtypes=DTYPES, source=LAPACK)
+@structured(dtypes=DTYPES, source=LAPACK, reports=True)
 def ldl_factor_(A: Array, *, hermitian: bool, check_errors: bool) -> tuple[Array, Array, Array]:
     """L and D of the Hermitian or symmetric part of A, pivots, and which element of D is 0.
 
@@ -123,7 +123,7 @@ def _(rng: Draw) -> Any:
     return [A], {"hermitian": bool(rng.integers(2)), "check_errors": False}
 
 
-@structured(dtypes=(dt.int32,), differentiable=False, source=LAPACK)
+@structured(dtypes=(dt.int32,), differentiable=False, source=LAPACK, reports=True)
 def ldl_places_(pivots: Array) -> tuple[Array, Array, Array]:
     """Where rows of P^T A stand in A, where elements of L stand in LD, and where blocks of 2 begin.
 

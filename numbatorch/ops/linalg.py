@@ -45,7 +45,7 @@ Array = np.ndarray[Any, Any]
 GILES = "https://people.maths.ox.ac.uk/gilesm/files/NA-08-01.pdf"
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def inv_(A: Array) -> Array:
     """The inverse of each matrix."""
     return lapack.inverse(A)
@@ -97,7 +97,7 @@ class InverseResult(NamedTuple):
     info: Node
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def inv_ex_(A: Array) -> tuple[Array, Array]:
     """The inverse of each matrix, infinity if there is none, and which of its pivots is 0."""
     return _inverses(A)
@@ -152,7 +152,7 @@ def inv_ex(A: Node, *, check_errors: bool = False) -> InverseResult:
     return InverseResult(inv_.apply(A), found.info) if check_errors else found
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def solve_(A: Array, B: Array) -> Array:
     """X with A X = B, for matrices A (..., N, N) and B (..., N, K) of the same batch."""
     return lapack.solution(A, B)
@@ -242,7 +242,7 @@ def _triangular_reference(A: Array, B: Array, *, upper: bool, unitriangular: boo
     return together(each(one, A, B), B.shape, B.dtype)
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def solve_triangular_(A: Array, B: Array, *, upper: bool, unitriangular: bool) -> Array:
     """X with A X = B, for a triangle of A, whose diagonal counts as ones if `unitriangular`."""
     return _triangular_reference(A, B, upper=upper, unitriangular=unitriangular)
@@ -335,7 +335,7 @@ def triangular_solve(
     return TriangularSolveResult(found, view.clone.apply(A))
 
 
-@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527")
+@structured(dtypes=DTYPES, source="https://arxiv.org/abs/1602.07527", reports=True)
 def cholesky_(A: Array, *, whole: bool = True) -> Array:
     """L, lower triangular, with L L^H the Hermitian part of A, or what its lower triangle is of."""
     return lapack.cholesky(hermitian_array(A) if whole else A)

@@ -88,14 +88,13 @@ class Launcher(Protocol):
         bound: int = 0,
         least: int = 0,
         problem: str = "",
-        operator: str = "",
         error: type[Exception] = OutOfRange,
     ) -> Any:
         """Two int64 words, zero at first: a kernel that meets an index outside of [least, bound)
         stores 1 and the index, and does not follow it. The plan raises OutOfRange after the run.
 
         Args:
-            problem: what a 1 says instead, of the operator that is named.
+            problem: what a 1 says instead.
             error: the class of the error.
         """
 

@@ -407,9 +407,12 @@ def triplet_margin_with_distance_loss(
     >>> triplet_margin_with_distance_loss(a, far, a, distance_function=city)
     tensor(8.)
     """
+    name = "triplet_margin_with_distance_loss"
+    if distance_function is not None and not callable(distance_function):
+        problem = f"distance_function is {distance_function!r}, not a function of two tensors"
+        raise TypeError(message(name, problem))
     distance = distance_function and of_nodes(distance_function)
     operands = (anchor, positive, negative)
-    name = "triplet_margin_with_distance_loss"
     return _of_triplets(name, operands, margin, swap, reduction, distance)
 
 

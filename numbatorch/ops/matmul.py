@@ -225,13 +225,14 @@ def _inner_error(lhs: Node, rhs: Node, left: Node, right: Node) -> ShapeError:
     if len(rhs.shape) >= 2 and rhs.shape[-1] == left.shape[-1]:
         turned = (*rhs.shape[:-2], rhs.shape[-1], rhs.shape[-2])
         hint = f"rhs.transpose(-1, -2) has shape {turned}"
+    axis = -2 if len(rhs.shape) >= 2 else -1
     return ShapeError(
         message(
             "matmul",
             "inner dimensions differ",
             f"lhs {describe(lhs)}",
             f"rhs {describe(rhs)}",
-            f"lhs.shape[-1] is {left.shape[-1]} but rhs.shape[-2] is {right.shape[-2]}",
+            f"lhs.shape[-1] is {left.shape[-1]} but rhs.shape[{axis}] is {right.shape[-2]}",
             hint=hint,
         )
     )

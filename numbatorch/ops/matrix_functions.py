@@ -74,7 +74,7 @@ def _tolerances(operator: str, A: Node, atol: Tolerance, rtol: Tolerance) -> tup
     return number(atol, 0.0), number(None, 0.0 if atol is not None and atol > 0 else epsilon)
 
 
-@structured(dtypes=DTYPES, source="https://doi.org/10.1137/0710036")
+@structured(dtypes=DTYPES, source="https://doi.org/10.1137/0710036", reports=True)
 def pinv_(A: Array, atol: Array, rtol: Array) -> Array:
     """The pseudoinverse; singular values up to max(atol, rtol * the largest) count as zero."""
     U, S, Vh = lapack.svd(A, full_matrices=False)
@@ -195,7 +195,7 @@ class LstsqResult(NamedTuple):
 Driver = Literal["gels", "gelsy", "gelsd", "gelss"]
 
 
-@structured(dtypes=DTYPES, source="https://doi.org/10.1137/0710036")
+@structured(dtypes=DTYPES, source="https://doi.org/10.1137/0710036", reports=True)
 def lstsq_(
     A: Array, B: Array, *, rcond: float | None, driver: Driver
 ) -> tuple[Array, Array, Array]:
@@ -286,7 +286,7 @@ def least_squares(A: Node, b: Node, rcond: float | None, driver: Driver | None) 
     )
 
 
-@structured(dtypes=DTYPES, source="https://doi.org/10.1137/080718024")
+@structured(dtypes=DTYPES, source="https://doi.org/10.1137/080718024", reports=True)
 def matrix_exp_(A: Array) -> Array:
     """1 + A + A^2 / 2 + A^3 / 6 + ... of each matrix."""
     if not A.size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -11,10 +11,20 @@ from numbatorch import dtype as dt
 from numbatorch.apart import numpy_ignores_errors
 from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.errors import DeviceError, DTypeError, OutOfRange, message
-from numbatorch.graph import PART, Node, Op, elementary, register, toposort
-from numbatorch.shape import Shape, list_shape
+from numbatorch.errors import (
+    DeviceError,
+    DivisionByZero,
+    DTypeError,
+    OutOfRange,
+    message,
+    out_of_memory,
+)
+from numbatorch.graph import PART, Node, Op, elementary, register, thread_mode, toposort
+from numbatorch.ops import caller
+from numbatorch.shape import Shape, list_shape, numel
 from numbatorch.variable import is_variable
+
+_MODE = thread_mode()
 
 
 def describe(node: Node) -> str:
@@ -58,21 +68,50 @@ CONST = _leaf("const", "One number everywhere; attrs: value.")
 IOTA = _leaf("iota", "0, 1, 2, ... in int64 along one dimension.")
 
 
-def _example(*_arrays: Any, **_attrs: Any) -> NoReturn:
+def _example(batch: Any, **_attrs: Any) -> NoReturn:
     """One example of a batch, which stands for each of them."""
-    problem = "a value that depends on the example is read within the function"
-    raise RuntimeError(message("vmap", problem))
+    problem = "a value that depends on the example is read when the function has ended"
+    hint = "the function gives back what it computes, and writes it to no tensor from outside"
+    example = f"example {list_shape(batch.shape[1:])} {getattr(batch.dtype, 'name', batch.dtype)}"
+    raise RuntimeError(message("vmap", problem, example, hint=hint))
 
 
 # attrs: level, a number of its own for each call of vmap. Its input is the batch.
 EXAMPLE = Op("example", _example)
-EXAMPLE.rewrite = _example
+EXAMPLE.rewrite = lambda node: _example(node.inputs[0])
+
+
+LARGEST = 1 << 57  # bytes that processors of 64 bits address at most
+
+
+def refuse_too_large(order: Sequence[Node], roots: Sequence[Node]) -> None:
+    """Raise OutOfMemory where a value, no view of one, has more bytes than a memory can have."""
+    large = [x for x in order if numel(x.shape) * x.dtype.itemsize // x.dtype.block > LARGEST]
+    if not large:
+        return
+    large = [x for x in large if not hasattr(x.op, "layout")]  # views; their records are above
+    for node in sorted(large, key=lambda x: isinstance(x.op, Leaf)):
+        named = node if node.inputs else roots[0]
+        name = named.op.name if named.inputs else "realize"
+        rows = [f"operand {describe(x)}" for x in named.inputs]
+        requested = numel(node.shape) * node.dtype.itemsize // node.dtype.block
+        error = out_of_memory(str(node.device), requested, 0, 0)
+        raise error.within(name, f"out {describe(named)}", *rows)
 
 
 def example(batch: Node, level: int) -> Node:
     """What stands for each of the examples, which lie along dimension 0 of a node."""
     attrs = {"level": level}
     return Node(EXAMPLE, (batch,), attrs, batch.shape[1:], batch.dtype, batch.device)
+
+
+def refuse_of_example(node: Node, operator: str) -> None:
+    """Raise RuntimeError where a value depends on an example, and so cannot be read."""
+    if _MODE.maps and is_of_example(node):
+        called = caller.current()
+        reader = operator or (called.name if called else "the function")
+        problem = f"{reader} reads a value that depends on the example"
+        raise RuntimeError(message("vmap", problem, f"value {describe(node)} of each example"))
 
 
 def is_of_example(node: Node) -> bool:
@@ -208,15 +247,19 @@ def require_in_range(operator: str, number: int, dtype: DType) -> None:
         raise OutOfRange(message(operator, problem, range_of(dtype)))
 
 
-OUTSIDE = 1 << 40  # less than this stand indices that leave one of several dimensions
+BY_ZERO = "an integer is divided by 0"
 
 
-def out_of_range(index: int, bound: int, least: int = 0) -> tuple[str, str]:
-    """What is wrong with an index that a kernel met, and the rule."""
-    if index < -(OUTSIDE >> 1):
-        rule = "of its dimension, which is indexed together with others"
-        return f"index {index + OUTSIDE} is out of range", rule
-    return f"index {index} is out of range", f"it must be in [{least}, {bound})"
+def as_divisor(operator: str, x: Node, operands: Iterable[tuple[str, Any]]) -> Node:
+    """The divisor x of integers, of which a run finds that no element is 0."""
+    called = caller.of_operands(operator, operands)
+    value = x.attrs.get("value")
+    if x.op is not CONST or is_variable(value):
+        with caller.calling(called):
+            return elementary().divisor().apply(x)
+    if value == 0:
+        raise DivisionByZero(message(called.name, BY_ZERO, *called.rows))
+    return x
 
 
 def range_of(dtype: DType) -> str:

@@ -10,7 +10,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.index import scatter_add
+from numbatorch.ops.index import in_bounds, scatter_add
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reshape
@@ -92,7 +92,7 @@ def _(rng: Draw) -> Any:
     return [x, *spans], {"dilation": dilation}
 
 
-@structured(dtypes=dt.NUMBERS)
+@structured(dtypes=dt.NUMBERS, reports=True)
 def put_back(x: Array, index: Array, *, size: int) -> Array:
     """out[r, index[r, i]] = x[r, i], zeros elsewhere; of equal places the last counts.
 
@@ -103,9 +103,7 @@ def put_back(x: Array, index: Array, *, size: int) -> Array:
         size: of a row of the result.
     """
     out = np.zeros((len(x), size), x.dtype)
-    if index.size and not 0 <= index.min() <= index.max() < size:
-        raise IndexError(f"an index is not in [0, {size})")
-    for column, value in zip(index.T, x.T, strict=True):
+    for column, value in zip(in_bounds(index, size).T, x.T, strict=True):
         out[np.arange(len(x)), column] = value
     return out
 

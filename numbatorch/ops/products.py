@@ -138,6 +138,9 @@ def vecdot(x: Node, y: Node, *, dim: int = -1) -> Node:
     """
     dtype = _same_dtype("linalg.vecdot", x, y)
     rank = max(len(x.shape), len(y.shape))
+    if not (x.shape and y.shape):
+        problem = "0-d operands have no dimension"
+        raise ShapeError(message("linalg.vecdot", problem, describe(x), describe(y)))
     for operand in (x, y):
         normalize_dim("linalg.vecdot", dim, len(operand.shape))
     _check_sizes("linalg.vecdot", x, y, x.shape[dim], y.shape[dim])

@@ -13,6 +13,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
+from numbatorch.ops.index import in_bounds
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import describe
 from numbatorch.ops.structured import structured
@@ -86,10 +87,10 @@ def dequantize_(input: Node) -> Node:
     return dequantize.apply(input)
 
 
-@structured(differentiable=False)
+@structured(differentiable=False, reports=True)
 def quant_take(weight: Array, index: Array) -> Array:
     """Rows of a weight in blocks, decoded to float32."""
-    return weight[index]
+    return weight[in_bounds(index, len(weight))]
 
 
 @quant_take.infer

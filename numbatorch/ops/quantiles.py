@@ -14,6 +14,7 @@ from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops import view
+from numbatorch.ops.caller import explained
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, const, describe, expanded
@@ -285,7 +286,9 @@ def _at_shares(rows: Node, shares: Node, interpolation: Interpolation, skips: bo
 
     def at(place: Node) -> Node:
         index = as_node(view.detach.apply(place), dt.int64, device)
-        return gather(values, -1, where.apply(expanded(within, shape), index, size))
+        chosen = where.apply(expanded(within, shape), index, size)
+        with explained("quantile", "an element of q is not in [0, 1]"):
+            return gather(values, -1, chosen)
 
     if interpolation in ("lower", "higher", "nearest"):
         rounded = {"lower": "floor", "higher": "ceil", "nearest": "round"}[interpolation]

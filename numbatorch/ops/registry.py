@@ -15,12 +15,13 @@ from typing import Any, NoReturn
 
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import DivisionByZero, DTypeError, OutOfRange, message
-from numbatorch.graph import DEPTH_LIMIT, Node, Op, elementary, register, thread_mode
+from numbatorch.errors import DTypeError, OutOfRange, message
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, register, thread_mode
 from numbatorch.layout import Layout
-from numbatorch.ops import surface
+from numbatorch.ops import caller, surface
 from numbatorch.ops.operands import (
     CONST,
+    as_divisor,
     as_node,
     common_device,
     const,
@@ -238,7 +239,7 @@ class Elementwise(Op):
                 return const(known, dt.bool_, device, shape)
         inputs = [as_node(x, self.fixed.get(i, dtype), device) for i, x in enumerate(operands)]
         if self.divides and dtype.kind in "iu" and 0 not in shape:
-            inputs[1] = _divisor(self.name, inputs[1])
+            inputs[1] = as_divisor(self.name, inputs[1], zip(self.operands, operands, strict=True))
         inputs = [expanded(x, shape) for x in inputs]
         return Node(self, tuple(inputs), attrs, shape, self.result_dtype(dtype, attrs), device)
 
@@ -271,19 +272,6 @@ class Elementwise(Op):
         if dtype.kind in "iu":
             rows.append(range_of(dtype))
         return OutOfRange(message(self.name, f"{shown} does not fit {dtype.name}", *rows))
-
-
-BY_ZERO = "an integer is divided by 0"
-
-
-def _divisor(operator: str, x: Node) -> Node:
-    """The divisor x of integers, of which a run finds that no element is 0."""
-    value = x.attrs.get("value")
-    if x.op is not CONST or isinstance(value, Variable):
-        return elementary().divisor().apply(x, operator=operator)
-    if value == 0:
-        raise DivisionByZero(message(operator, BY_ZERO))
-    return x
 
 
 class _Unchanged(dict[str, Any]):
@@ -393,7 +381,13 @@ def elementwise(
 
 
 class Inferred(Op):
-    """An operator whose shape rule is a function of its operands' nodes and attributes."""
+    """An operator whose shape rule is a function of its operands' nodes and attributes.
+
+    Attributes:
+        reports: whether a run may find an operand wrong, and then names who called.
+    """
+
+    reports = False
 
     def __init__(self, reference: Callable[..., Any], source: str):
         super().__init__(reference.__name__, reference, source)
@@ -428,6 +422,8 @@ class Inferred(Op):
         if attrs:
             self.attributes.check_all(self.name, attrs)
         shape, dtype = self.rule(*operands, **attrs)
+        if self.reports:
+            caller.note(attrs)
         return Node(self, operands, attrs, shape, dtype, common_device(self.name, operands))
 
 

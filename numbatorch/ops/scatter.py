@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-@structured(dtypes=dt.PLAIN, inplace=0, by_parts=True)
+@structured(dtypes=dt.PLAIN, inplace=0, by_parts=True, reports=True)
 def put_rows(base: Array, index: Array, value: Array) -> Array:
     """base with value[i..., :] as row index[i...]; of equal indices the last counts."""
     out = base.copy()
@@ -63,7 +63,7 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal((V, C)), index, rng.standard_normal((2, N, C))], {}
 
 
-@structured(dtypes=dt.PLAIN, inplace=0, by_parts=True)
+@structured(dtypes=dt.PLAIN, inplace=0, by_parts=True, reports=True)
 def scatter_set(base: Array, index: Array, value: Array) -> Array:
     """base with value[..., j] at index[..., j] of the last dimension; the last j counts."""
     out, (rows, flat, values) = base.copy(), _by_row(base, index, value)
@@ -98,7 +98,7 @@ Merge = Literal["prod", "amin", "amax"]
 _MERGES: dict[str, np.ufunc] = {"prod": np.multiply, "amin": np.minimum, "amax": np.maximum}
 
 
-@structured(dtypes=dt.PLAIN, inplace=0)
+@structured(dtypes=dt.PLAIN, inplace=0, reports=True)
 def scatter_merge(base: Array, index: Array, value: Array, *, reduce: Merge) -> Array:
     """base[..., i] merged with every value[..., j] whose index[..., j] is i.
 

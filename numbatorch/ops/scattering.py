@@ -14,6 +14,7 @@ from numbatorch.ops import index as indexing
 from numbatorch.ops import scatter as writing
 from numbatorch.ops import scatter_reference as given
 from numbatorch.ops import view as views
+from numbatorch.ops.caller import explained
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import from_end
 from numbatorch.ops.numbers import fitting, require_no_loss
@@ -232,7 +233,8 @@ def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
     given = views.cat([const(0, source.dtype, source.device, (1,)), flat(source)])
     number = find("cumsum").apply(as_node(flat(where), dt.int64, x.device), dims=(0,))
     number = compare.where.apply(flat(where), number, 0)
-    taken = views.reshape.apply(indexing.take.apply(given, number), shape=shape)
+    with explained("masked_scatter", "the mask is True more often than the source has elements"):
+        taken = views.reshape.apply(indexing.take.apply(given, number), shape=shape)
     return compare.where.apply(where, taken, x)
 
 

@@ -161,11 +161,11 @@ def _draw_counts(rng: Draw) -> Any:
     return [rng.integers(-13, 13, size) + 0.5], {"bins": 8, "min": -8.0, "max": 8.0}
 
 
-@structured(dtypes=(dt.float64, dt.float32), differentiable=False)
+@structured(dtypes=(dt.float64, dt.float32), differentiable=False, reports=True)
 def finite_range(extremes: Array) -> Array:
     """The two bounds of a histogram's range, which is told from elements and has to be finite."""
     if not np.isfinite(extremes).all():
-        raise OutOfRange(message("histc", f"[{extremes[0]}, {extremes[1]}] is no finite range"))
+        raise IndexError(f"[{extremes[0]}, {extremes[1]}] is no finite range")
     return extremes
 
 

@@ -46,7 +46,8 @@ class EighResult(NamedTuple):
     eigenvectors: Node
 
 
-@structured(dtypes=REAL, source=GILES)  # LAPACK's phases of complex vectors have no derivative
+# LAPACK's phases of complex vectors have no derivative.
+@structured(dtypes=REAL, source=GILES, reports=True)
 def eigh_(A: Array, *, whole: bool = True) -> tuple[Array, Array]:
     """Eigenvalues, ascending, and eigenvectors of the Hermitian part of each matrix.
 
@@ -95,7 +96,7 @@ def eigh(A: Node, UPLO: Literal["L", "U"] = "L") -> EighResult:
     return EighResult(*eigh_.parts(A if UPLO == "L" else adjoint(A), whole=False))
 
 
-@structured(dtypes=REAL, source=GILES)
+@structured(dtypes=REAL, source=GILES, reports=True)
 def eigvalsh_(A: Array, *, whole: bool = True) -> Array:
     """Eigenvalues, ascending, of the Hermitian part of each matrix; see `eigh_`."""
     return lapack.eigvalsh(hermitian_array(A) if whole else A)
@@ -137,7 +138,7 @@ class EigResult(NamedTuple):
     eigenvectors: Node
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def eig_(A: Array) -> tuple[Array, Array]:
     """Eigenvalues and eigenvectors, of length 1, the largest element of each real; complex."""
     found = np.linalg.eig(A)
@@ -202,7 +203,7 @@ def eig(A: Node) -> EigResult:
     return EigResult(*eig_.parts(A))
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def eigvals_(A: Array) -> Array:
     """Eigenvalues of each matrix, complex."""
     return np.linalg.eigvals(A).astype(np.result_type(A, np.complex64))
@@ -243,7 +244,8 @@ class SVDResult(NamedTuple):
     Vh: Node
 
 
-@structured(dtypes=REAL, source=GILES)  # LAPACK's phases of complex vectors have no derivative
+# LAPACK's phases of complex vectors have no derivative.
+@structured(dtypes=REAL, source=GILES, reports=True)
 def svd_(A: Array, *, full_matrices: bool) -> tuple[Array, Array, Array]:
     """A = U diag(S) Vh, S descending."""
     return lapack.svd(A, full_matrices)
@@ -336,7 +338,7 @@ def _no_driver(operator: str, driver: str | None) -> None:
         raise ValueError(message(operator, f"driver is {driver!r}, which is for PyTorch's GPUs"))
 
 
-@structured(dtypes=DTYPES, source=GILES)
+@structured(dtypes=DTYPES, source=GILES, reports=True)
 def svdvals_(A: Array) -> Array:
     """Singular values, descending."""
     return lapack.singular_values(A)

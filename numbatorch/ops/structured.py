@@ -8,6 +8,7 @@ from typing import Any
 from numbatorch.apart import import_module
 from numbatorch.dtype import COMPLEX, FLOATS, DType
 from numbatorch.graph import Node, TupleNode, register
+from numbatorch.ops import caller
 from numbatorch.ops.operands import common_device
 from numbatorch.ops.registry import Inferred
 
@@ -53,6 +54,8 @@ class Structured(Inferred):
 
             return (part_by_part(lambda *nodes: self.apply(*nodes, **attrs), *operands),)
         device = common_device(self.name, operands)
+        if self.reports:
+            caller.note(attrs)
         if isinstance(found, list):
             return TupleNode(self, operands, attrs, found, device).parts()
         shape, dtype = found
@@ -78,6 +81,7 @@ def structured(
     inplace: int | None = None,
     by_parts: bool = False,
     differentiable: bool = True,
+    reports: bool = False,
 ) -> Callable[[Callable[..., Any]], Structured]:
     """Decorator: register a NumPy function as an operator with kernels of its own.
 
@@ -98,6 +102,7 @@ def structured(
         op.inplace = inplace
         op.by_parts = by_parts
         op.differentiable = differentiable
+        op.reports = reports
         return register(op)
 
     return decorate

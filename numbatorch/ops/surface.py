@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from numbatorch.errors import message, rename
-from numbatorch.graph import Node, Op, load_own, runs
+from numbatorch.errors import RENAMED, message, rename
+from numbatorch.graph import Node, Op, load_own, runs, thread_mode
+from numbatorch.ops import caller
 from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.signature import NUMPY_NAMES, NumpyName, Parameters
 
@@ -40,6 +41,7 @@ SELF_AT = {"where": 1, "polygamma": 1}
 # Where a function of a place is found again, by which it is pickled.
 MODULES = {"nt": "numbatorch", **{p: f"numbatorch.{p}" for p in PLACES if p not in EVERYWHERE}}
 
+_MODE = thread_mode()
 _functions: dict[str, dict[str, Callable[..., Any]]] = {place: {} for place in PLACES}
 
 
@@ -146,10 +148,33 @@ def of_tensors(*places: str) -> Callable[[Function], Function]:
     """Decorator: users find this function of tensors, some of which it changes, at `places`."""
 
     def decorate(function: Function) -> Function:
-        enter(function, function.__name__, places)
-        return function
+        name = function.__name__
+
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except RENAMED as error:
+                if isinstance(error, TypeError):
+                    _check_arguments(function, name, args, options)
+                rename(error, name)
+                raise
+
+        enter(call, name, places)
+        return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _check_arguments(
+    function: Callable[..., Any], name: str, args: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    """Raise TypeError or ValueError for an argument that an annotation of a function rules out."""
+    parameters = Parameters(function)
+    for place, value in enumerate(args):
+        parameters.check_at(name, place, _unwrapped(name, value, []))
+    for key, value in options.items():
+        parameters.check(name, key, _unwrapped(name, value, []))
 
 
 def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:
@@ -189,7 +214,7 @@ def of_nodes(function: Callable[..., Any]) -> Callable[..., Any]:
     """A user's function of tensors that gives one, as a function of nodes."""
 
     def call(*nodes: Node) -> Any:
-        found = function(*(_handles._fresh(node) for node in nodes))
+        found = caller.apart(function, *map(_handles._fresh, nodes))
         return found.node if isinstance(found, _handles) else found
 
     return call
@@ -244,11 +269,17 @@ def on_tensors(
                     parameters.check(name, key, value)
             except NumpyName:
                 options = _spelled(parameters, name, len(args), options, held)
+        mode = _MODE.__dict__  # of this thread, at half the cost of its attributes
+        outer = mode.get("caller")
+        if held and (outer is None or outer.__class__ is str):
+            mode["caller"] = (outer or name, parameters.named, operands, options)
         try:
             out = function(*operands, **options)
-        except (IndexError, TypeError, ValueError) as error:
+        except RENAMED as error:
             rename(error, name)
             raise
+        finally:
+            mode["caller"] = outer
         if not held:
             return out
         if known is not None and asked is not None:
@@ -256,6 +287,11 @@ def on_tensors(
         return _handles._wrap(out, held) if isinstance(out, Node) else _wrapped(out, held)
 
     call.known = known  # type: ignore[attr-defined]
+    return _shown(call, function, name)
+
+
+def _shown(call: Callable[..., Any], function: Function, name: str) -> Function:
+    """`call` under a name, with annotations as users read them."""
     call.__name__ = name
     call.__annotations__ = function.__annotations__ = {
         key: text.replace("Node", "Tensor") if isinstance(text, str) else text

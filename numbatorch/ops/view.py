@@ -475,7 +475,10 @@ def cat(nodes: Sequence[Node], dim: int = 0) -> Node:
     for i, node in enumerate(nodes):
         other = node.shape
         fits = len(other) == len(shape) and (other[:axis], other[axis + 1 :]) == (before, after)
-        if not shape or not fits:
+        if not shape:
+            rows = tuple(f"operand {i} {describe(node)}" for i, node in enumerate(nodes[:8]))
+            raise ShapeError(message("cat", "0-d operands have no dimension to join along", *rows))
+        if not fits:
             problem = f"operand {i} does not fit along dimension {dim}"
             rows = (f"operand 0 {describe(first)}", f"operand {i} {describe(node)}")
             raise ShapeError(message("cat", problem, *rows))

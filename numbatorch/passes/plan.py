@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
+from numbatorch.ops.caller import Caller, out_of_range, reported
 from numbatorch.ops.lowering import Operand
 from numbatorch.passes.groups import Group
 from numbatorch.passes.memory import Memory
@@ -87,16 +88,24 @@ class Status:
     """Two int64 words at `position` of the plan's status memory, and what they are about.
 
     Attributes:
+        op, caller: what reports, and who called for it.
         bound, least: of the index that was met, which stands in the second word.
-        problem: what the first says where it is not about an index.
+        problem, error: what the first says where it is not about an index, and its class.
     """
 
     position: int
     op: str
+    caller: Caller | None
     bound: int
     least: int
     problem: str = ""
     error: type[Exception] = OutOfRange
+
+    def raised(self, index: int) -> Exception:
+        """The error; `index` is the second word."""
+        if not self.problem:
+            return out_of_range(self.op, self.caller, index, self.bound, self.least)
+        return reported(self.error, self.op, self.caller, self.problem)
 
 
 @dataclass(eq=False)

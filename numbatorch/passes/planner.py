@@ -12,8 +12,9 @@ from numbatorch.dtype import DType, int64, uint8
 from numbatorch.errors import KernelError, OutOfRange, message
 from numbatorch.graph import Node, TupleNode, toposort, verify
 from numbatorch.layout import Layout
+from numbatorch.ops.caller import applied, of_node
 from numbatorch.ops.lowering import Operand, lowering
-from numbatorch.ops.operands import BUFFER, EMPTY
+from numbatorch.ops.operands import BUFFER, EMPTY, refuse_too_large
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import View
 from numbatorch.ops.structured import Structured
@@ -108,14 +109,13 @@ class _Launcher:
         bound: int = 0,
         least: int = 0,
         problem: str = "",
-        operator: str = "",
         error: type[Exception] = OutOfRange,
     ) -> Operand:
         """Words in which a kernel reports an index outside of [least, bound), or a problem."""
-        planner = self.planner
-        assert self.group.core is not None
-        name = operator or self.group.core.op.name
-        status = Status(2 * len(planner.plan.statuses), name, bound, least, problem, error)
+        planner, core = self.planner, self.group.core
+        assert core is not None
+        at = 2 * len(planner.plan.statuses)
+        status = Status(at, core.op.name, of_node(core), bound, least, problem, error)
         planner.plan.statuses.append(status)
         layout = Layout((2,), (1,), status.position)
         return Operand(planner.status, layout, int64)
@@ -341,7 +341,7 @@ class Planner:
             self.add(Launch(step, [], True, reads, writes, group, nbytes))
             return
         out = outs if isinstance(core, TupleNode) else outs[0]
-        lower(launcher, out, *operands, **core.attrs)
+        applied(lower, core, launcher, out, *operands)
 
     def _launch(
         self,
@@ -435,6 +435,7 @@ def make_plan(
     show_pass("tracing", lambda: describe_graph(roots))
     simple = simplify(roots, lambda node: runs(target, node))
     show_pass("simplify", lambda: describe_graph(simple))
+    refuse_too_large(toposort(simple), simple)
     groups = _groups(simple, fusing, parts)
     show_pass("fuse", lambda: describe_groups(groups))
     planner = Planner(TARGETS[target], parts, donated, serial_work)

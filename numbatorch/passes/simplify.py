@@ -13,6 +13,7 @@ import numpy as np
 
 from numbatorch.apart import numpy_ignores_errors
 from numbatorch.graph import PART, Node, TupleNode, find, toposort
+from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, const, repeated
 from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import Elementwise, View
@@ -63,7 +64,7 @@ def _fallback(node: Node, runs: Callable[[Node], bool]) -> list[Node]:
     """What the node's fallback gives, simplified."""
     assert isinstance(node.op, Structured)
     assert node.op.decomposition is not None, node
-    found = node.op.decomposition(*node.inputs, **node.attrs)
+    found = applied(node.op.decomposition, node, *node.inputs)
     return simplify(found if isinstance(found, tuple) else (found,), runs)
 
 

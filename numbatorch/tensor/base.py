@@ -29,11 +29,12 @@ from numbatorch.graph import (
     grad_enabled,
     grad_mode,
     runs,
+    thread_mode,
     toposort,
 )
 from numbatorch.locks import Lock
 from numbatorch.ops.known_calls import not_alone
-from numbatorch.ops.operands import BUFFER, describe
+from numbatorch.ops.operands import BUFFER, describe, refuse_of_example
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, overwritten, steps_between, with_history, written
@@ -75,6 +76,7 @@ class _Limit(threading.local):
 
 
 _limit = _Limit()
+_MODE = thread_mode()
 
 
 @contextmanager
@@ -187,6 +189,9 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
 
 def _realize(wanted: list[Node]) -> None:
     """Plan, and run."""
+    if _MODE.maps:
+        for node in wanted:
+            refuse_of_example(node, "")
     if _limit.updates is not None:
         refuse_traced(wanted)
     with running:
@@ -261,9 +266,15 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
     return buffer_node(buffer, tuple(array.shape) if shape is None else shape, dtype, device)
 
 
-def host_array(node: Node) -> Array:
-    """The realized elements, read-only where they may share memory with the buffer."""
+def host_array(node: Node, operator: str = "") -> Array:
+    """The realized elements, read-only where they may share memory with the buffer.
+
+    Args:
+        operator: who reads them, for an error, where it is no public function.
+    """
     not_alone()
+    if _MODE.maps:
+        refuse_of_example(node, operator)
     note_finished()
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)
@@ -300,15 +311,25 @@ class Handle:
 
     _tensor: ClassVar[type[Tensor]]
 
-    def __init__(self, node: Any) -> None:
-        if not isinstance(node, Node):
-            problem = f"takes a graph node, not {type(node).__name__}"
-            raise TypeError(message("Tensor", problem, hint="nt.tensor(data) makes one from data"))
+    def __init__(self, node: Any = None, *rest: Any) -> None:
+        if rest or not isinstance(node, Node):
+            raise self._not_made(node, rest)
         self.node = node
         self._grad = None
         self._place = None
         if node.buffer is None and node.depth > _limit.depth:
             realize_nodes([node])
+
+    @staticmethod
+    def _not_made(node: Any, rest: tuple[Any, ...]) -> TypeError:
+        """The error where the class is called as PyTorch's is."""
+        given = (node, *rest)
+        problem = "is not made of sizes or data"
+        hint = "nt.tensor(data) makes one of data, nt.empty(2, 3) one of a shape"
+        if all(isinstance(size, int) for size in given):
+            hint = f"nt.empty({', '.join(map(str, given))}) makes one of a shape"
+            hint += ", nt.tensor(data) one of data"
+        return TypeError(message("Tensor", problem, hint=hint))
 
     def _of(self, node: Node) -> Tensor:
         """A tensor on `node`: this one if it holds that, a view if it views what this holds."""

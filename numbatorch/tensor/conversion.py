@@ -271,7 +271,7 @@ class ConversionMethods(Handle):
                     hint="use detach().numpy()",
                 )
             )
-        array = host_array(self._noted())
+        array = host_array(self._noted(), "numpy")
         return array.view(self.node.dtype.elements) if self.node.dtype.is_storage else array
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> Array:
@@ -291,7 +291,7 @@ class ConversionMethods(Handle):
         >>> tensor([[1.5], [2.0]]).tolist(), tensor(3).tolist()
         ([[1.5], [2.0]], 3)
         """
-        return _plain(host_array(narrow.readable(self._noted()))).tolist()
+        return _plain(host_array(narrow.readable(self._noted()), "tolist")).tolist()
 
     def item(self) -> Any:
         """The only element, as a Python number.
@@ -302,17 +302,19 @@ class ConversionMethods(Handle):
         >>> tensor([[2]]).item()
         2
         """
+        return self._number("item")
+
+    def _number(self, operator: str) -> Any:
         node = self._noted()
         if numel(node.shape) != 1:
-            raise ShapeError(
-                message("item", "only a tensor of one element is a number", describe(node))
-            )
+            problem = "only a tensor of one element is a number"
+            raise ShapeError(message(operator, problem, f"tensor {describe(node)}"))
         if not is_tracing():
             with running:
                 found = number(node)
             if found is not None:
                 return found
-        return _plain(host_array(narrow.readable(node))).item()
+        return _plain(host_array(narrow.readable(node), operator)).item()
 
     def __bool__(self) -> builtins.bool:
         if numel(self.node.shape) != 1:
@@ -326,16 +328,16 @@ class ConversionMethods(Handle):
                     hint="any() or all() of it is one truth value",
                 )
             )
-        return builtins.bool(self.item())
+        return builtins.bool(self._number("bool"))
 
     def __float__(self) -> builtins.float:
-        return builtins.float(self.item())
+        return builtins.float(self._number("float"))
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number("complex"))
 
     def __int__(self) -> builtins.int:
-        return builtins.int(self.item())
+        return builtins.int(self._number("int"))
 
     def __index__(self) -> builtins.int:
         if self.node.dtype.kind not in "iub" or self.node.shape:
@@ -379,7 +381,7 @@ class ConversionMethods(Handle):
         >>> tensor([[0.5]]).is_nonzero()
         True
         """
-        return builtins.bool(self.item())
+        return builtins.bool(self._number("is_nonzero"))
 
     def get_device(self) -> builtins.int:
         """The number of the tensor's GPU; -1 where it lies on none.

@@ -11,7 +11,7 @@ import numpy as np
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, named
-from numbatorch.errors import GradientError, ShapeError, message
+from numbatorch.errors import GradientError, ShapeError, message, naming
 from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops import families
 from numbatorch.ops.numbers import require_no_loss
@@ -19,7 +19,7 @@ from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import handles_are
 from numbatorch.ops.view import clone, detach, select
 from numbatorch.ops.write_through import overwritten
-from numbatorch.shape import Shape, normalize_dim, numel
+from numbatorch.shape import Shape, is_expandable, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
     Array,
@@ -259,8 +259,12 @@ class Tensor(
         >>> nt.zeros(2).copy_(tensor([1, 2]))
         tensor([1., 2.])
         """
+        _require_tensor("copy_", self, source)
         require_no_loss("copy_", source.dtype, self.dtype)
         self._take_here()
+        if not is_expandable(source.shape, self.shape):
+            rows = (f"tensor {describe(self.node)}", f"source {describe(source.node)}")
+            raise ShapeError(message("copy_", "the source does not broadcast to the tensor", *rows))
         value = source.to(device=self.device)._to_dtype(self.dtype).expand(self.shape)
         self._replace("copy_", value.node)
         return self
@@ -286,7 +290,11 @@ class Tensor(
         >>> nt.zeros(2).fill_(7)
         tensor([7., 7.])
         """
-        self[...] = value
+        return self._fill("fill_", value)
+
+    def _fill(self, operator: str, value: Any) -> Tensor:
+        with naming(operator):
+            self[...] = value
         return self
 
     def zero_(self) -> Tensor:
@@ -295,7 +303,7 @@ class Tensor(
         >>> tensor([1, 2]).zero_()
         tensor([0, 0])
         """
-        return self.fill_(0)
+        return self._fill("zero_", 0)
 
     def __repr__(self) -> str:
         return printing.text(self._noted())
@@ -364,6 +372,12 @@ class Tensor(
             array = array.view(f"u{array.dtype.itemsize}")
         arguments = (array, node.shape, node.dtype.name, str(node.device), self.requires_grad)
         return _restore, (type(self), *arguments)
+
+
+def _require_tensor(operator: str, tensor: Tensor, source: Any) -> None:
+    if not isinstance(source, Handle):
+        problem = f"takes a tensor, not {type(source).__name__}"
+        raise TypeError(message(operator, problem, f"tensor {describe(tensor.node)}"))
 
 
 Handle._tensor = Tensor

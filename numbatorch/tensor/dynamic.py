@@ -12,7 +12,7 @@ from numbatorch.apart import import_module
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.create import iota
-from numbatorch.ops.operands import const, describe, expanded
+from numbatorch.ops.operands import const, describe, expanded, refuse_of_example
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, narrow, reshape, stack
 from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
@@ -22,14 +22,14 @@ from numbatorch.tensor.base import Array, host_array, is_tracing
 def counted(operator: str, count: Node, *found: Node) -> list[Node]:
     """The first `count` rows of each node: reads the count."""
     refuse_traced(operator, found[0])
-    size = int(host_array(count))
+    size = int(host_array(count, operator))
     return [narrow(node, 0, 0, size) for node in found]
 
 
 def mask_on_host(mask: Node) -> Array:
     """The elements of a mask among other indices, of which the host makes positions."""
-    refuse_traced("index", mask)
-    return host_array(mask)
+    refuse_traced("indexing", mask)
+    return host_array(mask, "indexing")
 
 
 def refuse_traced(operator: str, node: Node) -> None:
@@ -49,6 +49,7 @@ def positions(operator: str, mask: Node) -> Node:
     """The row-major positions of True in a mask of any shape: int64, in order."""
     if mask.dtype is not dt.bool_:
         raise DTypeError(message(operator, "the mask must be bool", f"mask {describe(mask)}"))
+    refuse_of_example(mask, operator)
     flat = reshape.apply(mask, shape=(numel(mask.shape),))
     import_module("numbatorch.ops.compact")
     from numbatorch.ops.compact import compact  # indexing imports this file, and not that one

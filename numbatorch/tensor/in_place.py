@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.dtype import bool_
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.errors import RENAMED, DTypeError, ShapeError, message, naming, rename
+from numbatorch.graph import thread_mode
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle
 
@@ -15,14 +16,28 @@ if TYPE_CHECKING:
 
 Method = Callable[..., Any]
 
+_MODE = thread_mode()
+
 
 def in_place(name: str, method: str) -> Method:
     """The method called `name` that gives a tensor the value of another method of it."""
 
+    shown = method.strip("_") if name.startswith("__") else name
+
     def change(self: Handle, *args: Any, **options: Any) -> Any:
         self._take_here()
-        value = getattr(self, method)(*args, **options)
-        return value if value is NotImplemented else hold_result(self, name, value)
+        mode = _MODE.__dict__
+        before = mode.get("caller")
+        if before is None:
+            mode["caller"] = shown
+        try:
+            value = getattr(self, method)(*args, **options)
+            return value if value is NotImplemented else hold_result(self, shown, value)
+        except RENAMED as error:
+            rename(error, shown)
+            raise
+        finally:
+            mode["caller"] = before
 
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"`{method}` in place: this tensor, and what shares its memory, change."
@@ -35,7 +50,8 @@ def typed_in_place(name: str, method: str) -> Method:
     def change(self: Handle, *args: Any, **options: Any) -> Any:
         self._take_here()
         options = {"dtype": self.node.dtype, **options}
-        return hold_result(self, name, getattr(self, method)(*args, **options))
+        with naming(name):
+            return hold_result(self, name, getattr(self, method)(*args, **options))
 
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"`{method}` in place: this tensor, and what shares its memory, change."

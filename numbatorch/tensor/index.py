@@ -17,18 +17,19 @@ from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node, find
+from numbatorch.ops import caller
 from numbatorch.ops import view as views
+from numbatorch.ops.caller import OUTSIDE
 from numbatorch.ops.create import from_end, is_within
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import (
-    OUTSIDE,
     as_node,
     const,
     describe,
     expanded,
     is_of_example,
 )
-from numbatorch.shape import Shape, broadcast, contiguous_strides, numel
+from numbatorch.shape import Shape, broadcast, contiguous_strides, is_expandable, numel
 from numbatorch.tensor.base import Handle, host_array, host_node, is_tracing
 from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.tensor.host import unchanging
@@ -111,10 +112,13 @@ def get(node: Node, key: Any) -> Node:
         return found
     mask = _leading_mask(node, key)
     if mask is not None:
-        return selected("index", node, mask)
+        return selected("indexing", node, mask)
     chosen = _read(node, key)
     part = _sliced(node, chosen)
-    return _picked(part, chosen.picks) if chosen.picks else part
+    if not chosen.picks:
+        return part
+    with _called("indexing", node, chosen):
+        return _picked(part, chosen.picks)
 
 
 def put(node: Node, key: Any, value: Any) -> Node:
@@ -128,7 +132,8 @@ def put(node: Node, key: Any, value: Any) -> Node:
         return find("where").apply(wide, source, node)
     chosen = _read(node, key)
     if chosen.picks:
-        return put_at_picks(node, chosen, source)
+        with _called("index assignment", node, chosen):
+            return put_at_picks(node, chosen, source)
     region = fit(source, tuple(chosen.shape))
     if numel(region.shape) == 0:
         return node
@@ -138,6 +143,12 @@ def put(node: Node, key: Any, value: Any) -> Node:
         starts=tuple(chosen.starts),
         steps=tuple(chosen.steps),
     )
+
+
+def _called(name: str, node: Node, chosen: _Selection) -> Any:
+    """A block in which nodes are made for an index, unless a function was called that has one."""
+    picks = [("index", pick) for pick in chosen.picks.values()]
+    return caller.calling(caller.of_operands(name, [("tensor", node), *picks]))
 
 
 def fitted(node: Node, value: Any) -> Node:
@@ -166,10 +177,10 @@ def read_items(node: Node, items: list[Any]) -> _Selection:
     rank = len(node.shape)
     ellipses = sum([item is Ellipsis for item in items])
     if ellipses > 1:
-        raise OutOfRange(message("index", "an index can have one ellipsis only"))
+        raise OutOfRange(message("indexing", "an index can have one ellipsis only"))
     if used > rank:
         raise OutOfRange(
-            message("index", f"{used} indices for {rank} dimensions", f"tensor {describe(node)}")
+            message("indexing", f"{used} indices for {rank} dimensions", f"tensor {describe(node)}")
         )
     if not ellipses:
         items.append(Ellipsis)
@@ -208,9 +219,9 @@ def _normalized(item: Any) -> Any:
         if array.dtype.kind in "iu":
             return array.astype(np.int64) if array.shape else int(array)
         problem = f"indices are {array.dtype}, not integers or bool"
-        raise DTypeError(message("index", problem))
+        raise DTypeError(message("indexing", problem))
     problem = f"{item!r} is no int, slice, None, ellipsis, or tensor of integers or bool"
-    raise TypeError(message("index", problem))
+    raise TypeError(message("indexing", problem))
 
 
 def normalized_node(node: Node) -> Any:
@@ -220,7 +231,7 @@ def normalized_node(node: Node) -> Any:
     if node.dtype is dt.uint8 or node.dtype.kind not in "iu":
         raise DTypeError(
             message(
-                "index",
+                "indexing",
                 f"indices must be integers or bool, not {node.dtype.name}",
                 hint="uint8 is a mask with bool(), a number with long()"
                 if node.dtype is dt.uint8
@@ -246,7 +257,7 @@ def _read_basic(node: Node, item: Any, chosen: _Selection) -> None:
         if not -size <= item < size:
             raise OutOfRange(
                 message(
-                    "index",
+                    "indexing",
                     f"index {int(item)} is out of range for dimension {axis} of size {size}",
                     f"tensor {describe(node)}",
                 )
@@ -265,7 +276,7 @@ def _variable_length(item: slice) -> int:
     same = all(isinstance(bound, Variable) for bound in (item.start, stop))
     if not same or stop.cell is not item.start.cell or item.step is not None:
         problem = f"the length of [{item.start!r}:{stop!r}] changes between replays"
-        raise ShapeError(message("index", problem, hint="end the slice at start + length"))
+        raise ShapeError(message("indexing", problem, hint="end the slice at start + length"))
     return int(max(stop.offset - item.start.offset, 0))
 
 
@@ -280,7 +291,7 @@ def _read_picks(node: Node, item: Any, chosen: _Selection) -> None:
         if wrong.size:
             raise OutOfRange(
                 message(
-                    "index",
+                    "indexing",
                     f"index {wrong.flat[0]} is out of range for dimension {axis} of size {size}",
                     f"tensor {describe(node)}",
                 )
@@ -295,7 +306,7 @@ def _read_picks(node: Node, item: Any, chosen: _Selection) -> None:
         if covered != item.shape:
             raise OutOfRange(
                 message(
-                    "index",
+                    "indexing",
                     "the mask has not the shape of the dimensions that it covers",
                     f"tensor {describe(node)}, dimensions {covered}",
                     f"mask {item.shape} bool",
@@ -347,7 +358,7 @@ def _linear(picks: Sequence[Any], sizes: Shape, where: Device) -> Node:
     """Row-major positions in `sizes` of the positions in each dimension, broadcast together."""
     strides = contiguous_strides(sizes)
     if all(isinstance(pick, np.ndarray) for pick in picks):
-        shape = broadcast("index", *(pick.shape for pick in picks))
+        shape = broadcast("indexing", *(pick.shape for pick in picks))
         total = sum(pick * stride for pick, stride in zip(picks, strides, strict=True))
         return host_node(np.ascontiguousarray(np.broadcast_to(total, shape)), dt.int64, where)
     nodes = [p if isinstance(p, Node) else host_node(p, dt.int64, where) for p in picks]
@@ -395,10 +406,7 @@ def _leading_mask(node: Node, key: Any) -> Node | None:
 
 
 def _check_fit(value: Node, shape: Shape) -> None:
-    lead = len(shape) - len(value.shape)
-    if lead < 0 or any(
-        size not in (1, wanted) for size, wanted in zip(value.shape, shape[lead:], strict=True)
-    ):
+    if not is_expandable(value.shape, shape):
         raise ShapeError(
             message(
                 "index assignment",
@@ -463,7 +471,8 @@ def _check_at_once(index: Node, bound: int) -> None:
     if index.device.kind not in ("cpu", "numpy") or is_tracing() or is_of_example(index):
         return
     if numel(index.shape):
-        places = host_array(index)
-        if places.min() < 0 or places.max() >= bound:
-            problem = "an index is out of range for the dimensions that it picks from"
-            raise OutOfRange(message("index assignment", problem, f"indices {describe(index)}"))
+        places = host_array(index).reshape(-1)
+        wrong = places[(places < 0) | (places >= bound)]
+        if wrong.size:
+            called = caller.current()
+            raise caller.out_of_range("index assignment", called, int(wrong[0]), bound, 0)

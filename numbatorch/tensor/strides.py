@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType, Like, named
-from numbatorch.errors import GradientError, OutOfRange, ShapeError, message
+from numbatorch.errors import GradientError, OutOfRange, ShapeError, message, naming
 from numbatorch.graph import Node, current_trace, grad_mode
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.view import (
@@ -138,7 +138,8 @@ class StrideMethods(Handle):
             out = self._of(reinterpreted(self._noted(), named("view", dtype)))
             wanted, hint = f"dtype {out.node.dtype.name}", "use contiguous, which copies"
         else:
-            out = self.reshape(*shape)  # type: ignore[attr-defined]
+            with naming("view"):
+                out = self.reshape(*shape)  # type: ignore[attr-defined]
             wanted, hint = f"shape {list_shape(out.node.shape)}", "use reshape, which copies"
         if not share_memory(self, out):
             problem = f"no view of {describe(self.node)} has {wanted}"

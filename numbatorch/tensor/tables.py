@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from numbatorch.ops import embedding as ops
+from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.surface import of_tensors, on_tensors
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.gradient import no_grad
 
-_embedding: Callable[..., Any] = on_tensors(ops.embedding, "embedding")
+_embedding: Callable[..., Any] = on_tensors(ops.embedding, "embedding", known=KnownCalls())
 _embedding_bag: Callable[..., Any] = on_tensors(ops.embedding_bag, "embedding_bag")
 _limited: Callable[..., Any] = on_tensors(ops.limited, "embedding")
 
@@ -57,6 +58,9 @@ def embedding(
     >>> embedding(tensor([1, 0]), tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
+    if max_norm is None and not scale_grad_by_freq:
+        plain: Tensor = _embedding(input, weight, padding_idx)
+        return plain
     norms = (_limit("embedding", input, weight, max_norm, norm_type), norm_type)
     found: Tensor = _embedding(input, weight, padding_idx, *norms, scale_grad_by_freq)
     return found

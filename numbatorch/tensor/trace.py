@@ -14,6 +14,7 @@ from numbatorch.device import Device, device
 from numbatorch.dtype import uint32
 from numbatorch.errors import GradientError, OutOfMemory, message
 from numbatorch.graph import Node, toposort
+from numbatorch.ops.caller import arguments
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import BUFFER, COMPILED, CONST, describe
 from numbatorch.references import owns_node
@@ -420,4 +421,4 @@ def _check_variables(node: Node, values: Values) -> None:
         fitting("compile", current(node.attrs["value"], values), node.dtype)
     rule = getattr(node.op, "rule", None)
     if rule is not None:
-        rule(*node.inputs, **{k: current(v, values) for k, v in node.attrs.items()})
+        rule(*node.inputs, **{k: current(v, values) for k, v in arguments(node).items()})

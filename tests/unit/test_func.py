@@ -73,8 +73,19 @@ def test_random_numbers_are_as_they_are_asked_for() -> None:
 
 
 def test_reading_a_value_within_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="vmap: a value that depends on the example is read"):
+    with pytest.raises(RuntimeError, match=r"vmap: bool reads .*\n  value \(\) bool of each"):
         nt.vmap(lambda row: row * 2 if row.sum() > 0 else row)(normal(4, 3))
+    for name, read in {"item": lambda row: row.sum().item(), "nonzero": nt.nonzero}.items():
+        with pytest.raises(RuntimeError, match=f"vmap: {name} reads a value that depends"):
+            nt.vmap(read)(normal(4, 3))
+
+
+def test_a_value_of_an_example_that_is_left_in_a_tensor_from_outside_is_not_read() -> None:
+    kept = nt.zeros(3, dtype=nt.float64)
+    assert nt.vmap(lambda row: (kept.add_(row), row)[1])(normal(4, 3)).shape == (4, 3)
+    expected = r"the function has ended\n  example \(3,\) float64"
+    with pytest.raises(RuntimeError, match=expected):
+        kept.tolist()
 
 
 class Doubled(nt.autograd.Function):

@@ -71,7 +71,7 @@ def test_whole_floats_are_integers() -> None:
         ("mul", lambda x: x * -1),
         ("clamp", lambda x: x.clamp(-10, 300)),
         ("where", lambda x: nt.where(x > 1, x, 300)),
-        ("add", lambda x: x.add_(300)),
+        ("add_", lambda x: x.add_(300)),
         ("bitwise_and", lambda x: x & 256),
         ("masked_fill", lambda x: x.masked_fill(x > 1, 300)),
     ],

@@ -22,6 +22,8 @@ from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 from numbatorch.variable import Values
 
+MOST_WORK = 1 << 62
+
 
 class CPUFrame(Frame):
     """With the rows that the loop walks, and what a call of compiled code reads.
@@ -79,7 +81,7 @@ class CPUProgram(Program[CPUFrame]):
         for row, launch, flags in zip(self.rows, plan.launches, self._flags(), strict=True):
             if launch in starts:
                 address = self._addresses[launch.spec.key]
-                row[: WORK + 1] = address, starts[launch], flags, int(launch.work)
+                row[: WORK + 1] = address, starts[launch], flags, min(int(launch.work), MOST_WORK)
 
         self.way = Way(plan, self.arguments)
         self.run_native = None if plan.host_steps else native.runner()

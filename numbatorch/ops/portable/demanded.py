@@ -5,8 +5,8 @@ from numbatorch.language.kernel import Pointer, T, kernel, share
 from numbatorch.language.words import int64
 from numbatorch.ops.demanded import divisor, outside, within
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.operands import BY_ZERO
 from numbatorch.ops.portable.rows import BITS, WIDE
-from numbatorch.ops.registry import BY_ZERO
 from numbatorch.shape import numel
 
 RUN = 512  # elements that are looked through before what is wrong among them is noted
@@ -56,18 +56,16 @@ def note_outside(
 
 
 @lower("portable", divisor)
-def _(launcher: Launcher, out: Operand, x: Operand, operator: str) -> None:
+def _(launcher: Launcher, out: Operand, x: Operand) -> None:
     size = numel(x.shape)
-    status = launcher.status(problem=BY_ZERO, operator=operator, error=DivisionByZero)
+    status = launcher.status(problem=BY_ZERO, error=DivisionByZero)
     spec = note_zeros(T=BITS[x.dtype.itemsize])
     launcher.launch(spec, out, x, status, size, work=2 * size, items=size)
 
 
 @lower("portable", within)
-def _(
-    launcher: Launcher, out: Operand, x: Operand, low: float, high: float, operator: str, name: str
-) -> None:
+def _(launcher: Launcher, out: Operand, x: Operand, low: float, high: float, name: str) -> None:
     size = numel(x.shape)
-    status = launcher.status(problem=outside(name, low, high), operator=operator)
+    status = launcher.status(problem=outside(name, low, high))
     spec = note_outside(T=x.dtype.name)
     launcher.launch(spec, out, x, status, low, high, size, work=3 * size, items=size)
