@@ -39,7 +39,7 @@ from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
 from numbatorch.ops.write_through import Step, overwritten, steps_between, with_history, written
 from numbatorch.shape import Shape
-from numbatorch.tensor.host import read_as_view, viewed_value
+from numbatorch.tensor.host import not_made, read_as_view, viewed_value
 from numbatorch.tensor.keep import (
     detached_later,
     forget_detached,
@@ -313,23 +313,12 @@ class Handle:
 
     def __init__(self, node: Any = None, *rest: Any) -> None:
         if rest or not isinstance(node, Node):
-            raise self._not_made(node, rest)
+            raise not_made(node, *rest)
         self.node = node
         self._grad = None
         self._place = None
         if node.buffer is None and node.depth > _limit.depth:
             realize_nodes([node])
-
-    @staticmethod
-    def _not_made(node: Any, rest: tuple[Any, ...]) -> TypeError:
-        """The error where the class is called as PyTorch's is."""
-        given = (node, *rest)
-        problem = "is not made of sizes or data"
-        hint = "nt.tensor(data) makes one of data, nt.empty(2, 3) one of a shape"
-        if all(isinstance(size, int) for size in given):
-            hint = f"nt.empty({', '.join(map(str, given))}) makes one of a shape"
-            hint += ", nt.tensor(data) one of data"
-        return TypeError(message("Tensor", problem, hint=hint))
 
     def _of(self, node: Node) -> Tensor:
         """A tensor on `node`: this one if it holds that, a view if it views what this holds."""

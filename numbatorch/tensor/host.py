@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.backends.base import backend
+from numbatorch.errors import message
 from numbatorch.graph import Node
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import select
@@ -109,3 +110,12 @@ def unchanging(array: Array) -> Array:
             return np.array(array, order="C")
         seen = seen.base
     return array
+
+
+def not_made(*given: Any) -> TypeError:
+    """The error where the class of tensors is called as PyTorch's is."""
+    hint = "nt.tensor(data) makes one of data, nt.empty(2, 3) one of a shape"
+    if all(isinstance(size, int) for size in given):
+        sizes = ", ".join(map(str, given))
+        hint = f"nt.empty({sizes}) makes one of a shape, nt.tensor(data) one of data"
+    return TypeError(message("Tensor", "is not made of sizes or data", hint=hint))
