@@ -105,9 +105,15 @@ def example(batch: Node, level: int) -> Node:
     return Node(EXAMPLE, (batch,), attrs, batch.shape[1:], batch.dtype, batch.device)
 
 
-def refuse_of_example(node: Node, operator: str) -> None:
-    """Raise RuntimeError where a value depends on an example, and so cannot be read."""
-    if _MODE.maps and is_of_example(node):
+def refuse_of_example(operator: str, *nodes: Node) -> None:
+    """Raise RuntimeError where a value depends on an example, and so cannot be read.
+
+    Args:
+        operator: who reads it, where it is no public function.
+    """
+    for node in nodes if _MODE.maps else ():
+        if not is_of_example(node):
+            continue
         called = caller.current()
         reader = operator or (called.name if called else "the function")
         problem = f"{reader} reads a value that depends on the example"

@@ -29,7 +29,6 @@ from numbatorch.graph import (
     grad_enabled,
     grad_mode,
     runs,
-    thread_mode,
     toposort,
 )
 from numbatorch.locks import Lock
@@ -76,7 +75,6 @@ class _Limit(threading.local):
 
 
 _limit = _Limit()
-_MODE = thread_mode()
 
 
 @contextmanager
@@ -189,9 +187,7 @@ def realize_nodes(nodes: Iterable[Node]) -> None:
 
 def _realize(wanted: list[Node]) -> None:
     """Plan, and run."""
-    if _MODE.maps:
-        for node in wanted:
-            refuse_of_example(node, "")
+    refuse_of_example("", *wanted)
     if _limit.updates is not None:
         refuse_traced(wanted)
     with running:
@@ -267,14 +263,9 @@ def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = 
 
 
 def host_array(node: Node, operator: str = "") -> Array:
-    """The realized elements, read-only where they may share memory with the buffer.
-
-    Args:
-        operator: who reads them, for an error, where it is no public function.
-    """
+    """The realized elements, read-only where they may share memory; `operator` reads them."""
     not_alone()
-    if _MODE.maps:
-        refuse_of_example(node, operator)
+    refuse_of_example(operator, node)
     note_finished()
     if _limit.updates is not None and node.trace != current_trace():
         _limit.updates.read.append(node)

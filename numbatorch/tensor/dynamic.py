@@ -49,7 +49,7 @@ def positions(operator: str, mask: Node) -> Node:
     """The row-major positions of True in a mask of any shape: int64, in order."""
     if mask.dtype is not dt.bool_:
         raise DTypeError(message(operator, "the mask must be bool", f"mask {describe(mask)}"))
-    refuse_of_example(mask, operator)
+    refuse_of_example(operator, mask)
     flat = reshape.apply(mask, shape=(numel(mask.shape),))
     import_module("numbatorch.ops.compact")
     from numbatorch.ops.compact import compact  # indexing imports this file, and not that one

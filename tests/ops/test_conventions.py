@@ -261,7 +261,7 @@ def test_an_integer_divided_by_zero_is_an_error(call: str, dtype: str, device: s
         with pytest.raises(nt.DivisionByZero, match="an integer is divided by 0") as error:
             eval(call, {"t": nt, "x": x.clone(), "y": y}).numpy()
         assert isinstance(error.value, ZeroDivisionError | RuntimeError)
-        assert str(error.value).startswith(("floor_divide", name))
+        assert str(error.value).startswith(("floor_divide", "div", name))
     assert eval(call, {"t": nt, "x": x.clone(), "y": none}).shape == (3,)
     empty = {"t": nt, "x": x[:0], "y": nt.zeros(0, dtype=kind, device=device)}
     assert eval(call, empty).tolist() == []

@@ -128,7 +128,7 @@ def test_unique_of_nothing_and_of_nan(device: str) -> None:
 CALLS = {
     "nonzero": lambda x: nt.nonzero(x),
     "masked_select": lambda x: nt.masked_select(x, x > 0),
-    "index": lambda x: x[x > 0],
+    "indexing": lambda x: x[x > 0],
     "unique": lambda x: nt.unique(x),
 }
 
@@ -136,7 +136,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_compiled_functions_refuse_them(name: str) -> None:
     replay = nt.compile(lambda x: CALLS[name](x + 1) * 2)
-    said = "compile" if name == "index" else name  # brackets are no function with a name
+    said = "compile" if name == "indexing" else name  # brackets are no function with a name
     with pytest.raises(ShapeError, match=rf"(?s)^{said}: the shape of {name}'s result.*hint"):
         replay(nt.tensor(rand(5)))
 
