@@ -472,6 +472,8 @@ class Handle:
                     node = detached(node) if op is detach else op.apply(node, **attrs)
             if alias.leaf:
                 node = self._leaf(node)
+                if alias.left is not None:
+                    Hooks.move(alias.left, node)
             alias.memory.add(self)  # before an interrupt may come
             self.node = node
             alias.memory.add(self)  # another thread may have let go of it in between

@@ -410,17 +410,6 @@ class ConversionMethods(Handle):
         """
         return self.node.device.kind == "cuda"
 
-    @property
-    def data(self) -> Tensor:
-        """detach(): what changes it in place is not recorded.
-
-        >>> x = tensor([1.0], requires_grad=True)
-        >>> y = x.data.add_(1)
-        >>> x.tolist(), x.is_leaf
-        ([2.0], True)
-        """
-        return self.detach()
-
     def clone(self) -> Tensor:
         """The same value as one of its own, which gradients flow through.
 

@@ -34,6 +34,7 @@ from numbatorch.tensor.base import (
     touches_gradient,
 )
 from numbatorch.tensor.conversion import ConversionMethods
+from numbatorch.tensor.data import DataMethods
 from numbatorch.tensor.fillers import FillMethods
 from numbatorch.tensor.gradient import check_gradient
 from numbatorch.tensor.hooks import GradientMethods
@@ -51,6 +52,7 @@ else:
 
 class Tensor(
     ConversionMethods,
+    DataMethods,
     InterchangeMethods,
     StrideMethods,
     NewMethods,

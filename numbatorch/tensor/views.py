@@ -153,6 +153,8 @@ class Memory:
         with suppress(AttributeError):  # dropped already, by another thread or before an interrupt
             node = object.__getattribute__(view, "node")
             moved[node] = weakref.ref(view)
+            if isinstance(view._place, Alias) and view._place.leaf:
+                view._place.left = node
             del view.node
 
 
@@ -166,6 +168,7 @@ class Alias:
         recorded: whether gradients were recorded when it was taken.
         base: the owner, which several views hold; one alone becomes a value of its own instead.
         leaf: whether it is a leaf of the gradient.
+        left: the leaf that was let go of, whose hooks the next one has.
     """
 
     memory: Memory
@@ -173,6 +176,7 @@ class Alias:
     recorded: bool
     base: Handle | None = None
     leaf: bool = False
+    left: Node | None = None
     _from: tuple[Layout, tuple[Step, ...]] | None = None  # the view it was taken of, if of one
     _layout: Layout | None = None
 
