@@ -19,7 +19,7 @@ from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import note_finished
 from numbatorch.device import Device
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, GradientError, message
+from numbatorch.errors import DTypeError, message
 from numbatorch.gradients import Hooks
 from numbatorch.graph import (
     DEPTH_LIMIT,
@@ -54,6 +54,7 @@ from numbatorch.tensor.views import (
     Memory,
     Updates,
     alias_of,
+    check_leaf,
     check_write,
     enter_view,
     moved,
@@ -383,15 +384,8 @@ class Handle:
 
     def _update(self, operator: str, node: Node) -> None:
         """Hold another value from now on, as an operator in place does."""
-        if is_leaf(self.node) and grad_enabled():
-            raise GradientError(
-                message(
-                    operator,
-                    "a leaf that requires a gradient is changed in place",
-                    f"tensor {describe(self.node)}",
-                    hint="update it within nt.no_grad()",
-                )
-            )
+        if self.node.requires_grad:
+            check_leaf(operator, self.node, (f"tensor {describe(self.node)}",))
         alias = alias_of(self)
         if alias is not None:
             check_write(operator, alias, self.node, node)

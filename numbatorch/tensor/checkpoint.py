@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from numbatorch.errors import message
+from numbatorch.errors import ShapeError, message
 from numbatorch.gradients import gradients, recorded
 from numbatorch.graph import Node, grad_enabled, grad_mode, toposort
 from numbatorch.nest import map_leaves
 from numbatorch.ops.custom import after, with_gradient
-from numbatorch.ops.operands import as_node, expanded
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.view import element, reshape
 from numbatorch.shape import numel
 from numbatorch.tensor.argnums import require_callable
-from numbatorch.tensor.base import Handle
+from numbatorch.tensor.base import Handle, is_leaf
 from numbatorch.tensor.gradient import alias
+from numbatorch.tensor.views import share_memory
 
 
 def checkpoint(
@@ -40,29 +41,84 @@ def checkpoint(
     require_callable("checkpoint", function)
     if not grad_enabled():
         return function(*args, **kwargs)
-    operands: list[Node] = []
-    given: list[Node] = []
-
-    def inner(leaf: Any) -> Any:
-        if not isinstance(leaf, Handle) or leaf.node.dtype.kind not in "fc":
-            return leaf
-        given.append(leaf._noted())
-        if leaf.node.requires_grad:
-            return alias(operands, leaf)
-        operands.append(reshape.apply(leaf.node, shape=leaf.node.shape))
-        return Handle._tensor(operands[-1])
-
-    inside = [map_leaves(inner, x) for x in args]
-    result = function(*inside, **{name: map_leaves(inner, x) for name, x in kwargs.items()})
+    arguments = _Arguments()
+    inside = [map_leaves(arguments.inner, x) for x in args]
+    named = {name: map_leaves(arguments.inner, x) for name, x in kwargs.items()}
+    result = function(*inside, **named)
     tensors: list[Any] = []
     map_leaves(partial(_note, tensors), result)
-    moving = [x for x in tensors if x.node.requires_grad]
-    if not moving:
-        return result
-    outputs = [x._noted() for x in moving]
-    within = _Part(outputs, operands)
-    nodes = iter(within.values([*given, *within.outer]))
-    return map_leaves(lambda x: x._tensor(next(nodes)) if x.node.requires_grad else x, result)
+    changed = arguments.changed()
+    moving = {id(x): x for x in [*tensors, *changed.values()] if x._noted().requires_grad}
+    nodes: dict[int, Node] = {}
+    if moving:
+        within = _Part([x.node for x in moving.values()], arguments.operands)
+        found = within.values([*arguments.given, *within.outer])
+        nodes = dict(zip(moving, found, strict=True))
+    outside: dict[int, Any] = {}
+    for outer, inner in changed.items():
+        _hold(outer, inner.node, nodes.get(id(inner), inner.node))
+        outside[id(inner)] = outer
+    return map_leaves(partial(_outer, outside, nodes), result)
+
+
+def _outer(outside: dict[int, Any], nodes: dict[int, Node], tensor: Any) -> Any:
+    """What stands outside of a checkpoint for a tensor of its result."""
+    if id(tensor) in outside:
+        return outside[id(tensor)]
+    return tensor._tensor(nodes[id(tensor)]) if id(tensor) in nodes else tensor
+
+
+class _Arguments:
+    """The tensors that a function is called with, and those that stand for them within it.
+
+    Attributes:
+        given, operands: the nodes of both.
+    """
+
+    def __init__(self) -> None:
+        self.given: list[Node] = []
+        self.operands: list[Node] = []
+        self._handles: dict[Handle, Handle] = {}
+
+    def inner(self, leaf: Any) -> Any:
+        """What stands for an argument."""
+        if not isinstance(leaf, Handle) or leaf.node.dtype.kind not in "fc":
+            return leaf
+        known = self._handles.get(leaf)
+        if known is not None:
+            return known
+        self.given.append(leaf._noted())
+        if leaf.node.requires_grad:
+            found: Handle = alias(self.operands, leaf, "checkpoint", is_leaf(leaf.node))
+        else:
+            self.operands.append(reshape.apply(leaf.node, shape=leaf.node.shape))
+            found = Handle._tensor(self.operands[-1])
+        self._handles[leaf] = found
+        return found
+
+    def changed(self) -> dict[Handle, Handle]:
+        """The arguments that the function has changed in place, and what holds their values."""
+        pairs = zip(self._handles.items(), self.operands, strict=True)
+        found = {outer: inner for (outer, inner), node in pairs if inner._noted() is not node}
+        for outer, inner in found.items():
+            rows = (f"argument {describe(outer.node)}", f"within {describe(inner.node)}")
+            if inner.node.shape != outer.node.shape:
+                problem = "the function changes the shape of an argument in place"
+                raise ShapeError(message("checkpoint", problem, *rows))
+            if any(x is not outer and share_memory(x, outer) for x in self._handles):
+                problem = "the function changes an argument in place that is of another's memory"
+                raise RuntimeError(message("checkpoint", problem, *rows))
+        return found
+
+
+def _hold(outer: Handle, inner: Node, node: Node) -> None:
+    """Have an argument hold what it was changed to; of a leaf that was not recorded."""
+    if is_leaf(outer.node):
+        with grad_mode(False):
+            outer.hold(inner)
+    else:
+        outer._take_here()
+        outer._update("checkpoint", node)
 
 
 def _note(tensors: list[Any], leaf: Any) -> None:

@@ -32,6 +32,7 @@ from numbatorch.tensor.base import (
     is_leaf,
     realize_nodes,
 )
+from numbatorch.tensor.views import LeafArgument
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -245,7 +246,8 @@ def value_and_grad(
             dicts of tensors. One number gives one gradient, several give a tuple.
     Returns:
         a function of the same arguments that gives (value, gradient); each gradient is a nest of
-        the form of its argument. What does not influence the value has a gradient of zeros.
+        the form of its argument. What does not influence the value has a gradient of zeros. An
+        argument that the function changes in place is changed within it alone.
     Raises:
         GradientError: the result has several elements, or an operator has no gradient.
         OutOfRange: there is no argument of a number in `argnums`.
@@ -311,8 +313,17 @@ def grad(
     return differentiated
 
 
-def alias(aliases: list[Node], tensor: Any, operator: str = "grad") -> Tensor:
-    """A tensor of the same value whose node, which is appended, is what is differentiated by."""
+def alias(
+    aliases: list[Node],
+    tensor: Any,
+    operator: str = "grad",
+    leaf: bool = False,
+) -> Tensor:
+    """A tensor of the same value whose node, which is appended, is what is differentiated by.
+
+    Args:
+        leaf: whether it is changed in place where a leaf may be, and not as any value.
+    """
     if not isinstance(tensor, Handle):
         problem = f"an argument to differentiate is {type(tensor).__name__}, not a tensor"
         raise TypeError(message(operator, problem))
@@ -320,8 +331,10 @@ def alias(aliases: list[Node], tensor: Any, operator: str = "grad") -> Tensor:
         raise DTypeError(
             message(operator, "only floats and complex numbers have gradients", shown(tensor.node))
         )
-    with grad_mode(True):
-        node = reshape.apply(tensor._noted(), shape=tensor.node.shape)
+    source = tensor._noted()
+    attrs = {"shape": source.shape}
+    kind = LeafArgument if leaf else Node
+    node = kind(reshape, (source,), attrs, source.shape, source.dtype, source.device)
     node.requires_grad = True
     aliases.append(node)
     return tensor._tensor(node)

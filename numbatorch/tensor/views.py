@@ -262,6 +262,25 @@ def _joined(before: tuple[Step, ...], steps: tuple[Step, ...]) -> tuple[Step, ..
     return tuple(found)
 
 
+class LeafArgument(Node):
+    """What stands for a leaf of the gradient within a function, and is changed as that may be."""
+
+    __slots__ = ()
+
+
+def check_leaf(operator: str, node: Node, rows: tuple[str, ...], view: bool = False) -> None:
+    """Refuse to change in place, where gradients are recorded, a leaf or a view of one."""
+    if grad_enabled() and _is_of_leaf(node):
+        kind = "a view of a leaf" if view else "a leaf"
+        problem = f"{kind} that requires a gradient is changed in place"
+        hint = "update it within nt.no_grad()"
+        raise GradientError(message(operator, problem, *rows, hint=hint))
+
+
+def _is_of_leaf(node: Node) -> bool:
+    return node.ends_gradient or isinstance(node, LeafArgument)
+
+
 def check_write(operator: str, alias: Alias, view: Node, value: Node) -> None:
     """Refuse to change a view in place where that has no meaning, or would cut a gradient."""
     base = alias.memory.owner()
@@ -270,22 +289,21 @@ def check_write(operator: str, alias: Alias, view: Node, value: Node) -> None:
     if alias.repeats:
         problem = "several elements of the view are one element of what it views"
         raise RuntimeError(message(operator, problem, *rows, hint=_CLONE))
-    recorded, leaf = grad_enabled(), base.node.ends_gradient
-    problem, hint = "", _CLONE
+    if not alias.detached:
+        check_leaf(operator, base.node, rows, view=True)
+    recorded = grad_enabled()
+    problem = ""
     if alias.detached:
-        if base.node.requires_grad and not leaf:
+        if base.node.requires_grad and not _is_of_leaf(base.node):
             problem = "a detached view is changed in place, and a gradient needs the old value"
         elif recorded and value.requires_grad:
             problem = "no gradient flows through a detached view that is changed in place"
-    elif recorded and leaf:
-        problem = "a view of a leaf that requires a gradient is changed in place"
-        hint = "update it within nt.no_grad()"
     elif recorded and not alias.recorded and (base.node.requires_grad or value.requires_grad):
         problem = "a view that was taken within no_grad is changed where gradients are recorded"
     elif recorded and base.node.requires_grad and not view.requires_grad:
         problem = "no gradient flows through the bytes that a view reads as another dtype"
     if problem:
-        raise GradientError(message(operator, problem, *rows, hint=hint))
+        raise GradientError(message(operator, problem, *rows, hint=_CLONE))
 
 
 _CLONE = "clone() it first, which is a value of its own"

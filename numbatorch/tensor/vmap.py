@@ -13,7 +13,7 @@ from numbatorch.graph import Node, thread_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops import create
 from numbatorch.ops.batching import batched, moved_from_front, moved_to_front
-from numbatorch.ops.operands import describe, example
+from numbatorch.ops.operands import EXAMPLE, describe, example, is_of_example
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.view import cat, narrow, stack, unsqueeze
 from numbatorch.shape import normalize_dim
@@ -76,7 +76,8 @@ def vmap(
             parts = [_chunk(inputs, dims, start, min(chunk_size, size - start)) for start in starts]
         call = functools.partial(func, **kwargs)
         runs = [_run(call, args, nodes, dims, randomness) for nodes in parts]
-        result, columns = runs[0][0], list(zip(*(outputs for _, outputs in runs), strict=True))
+        _hold_changes(_tensors(args), dims, [changed for _, _, changed in runs])
+        result, columns = runs[0][0], list(zip(*(outputs for _, outputs, _ in runs), strict=True))
         places = _spread_results(out_dims, result)
         found = iter([_out(column, d) for column, d in zip(columns, places, strict=True)])
         return map_leaves(lambda _leaf: next(found), result)
@@ -176,13 +177,18 @@ def _run(
     inputs: Sequence[Any],
     dims: Sequence[int | None],
     randomness: str,
-) -> tuple[Any, list[_Output]]:
-    """What the function gives for one example, and each tensor in it."""
+) -> tuple[Any, list[_Output], list[_Output]]:
+    """What the function gives for one example, each tensor in it, and each argument as it is then.
+
+    Arguments that the function has changed in place are the last, if it changed any.
+    """
     level, size = next(_levels), _size(inputs, dims)
-    leaves = iter(
+    inside = [
         x if d is None else Handle._tensor(example(x, level))
         for x, d in zip(inputs, dims, strict=True)
-    )
+    ]
+    before = [x.node if isinstance(x, Handle) else None for x in inside]
+    leaves = iter(inside)
     args = map_leaves(lambda _leaf: next(leaves), form)
     with _mapping(), _random_numbers(randomness, level, size):
         result = func(*args)
@@ -192,8 +198,37 @@ def _run(
             kind = type(x).__name__
             raise TypeError(message("vmap", f"the function gives tensors, not {kind}"))
         nodes.append(x._noted())
-    batches = batched(nodes, level, size)
-    return result, [_Output(x, b, size) for x, b in zip(nodes, batches, strict=True)]
+    _refuse_shared(inside, before, dims)
+    mapped = [x._noted() for x, d in zip(inside, dims, strict=True) if d is not None]
+    same = all(x.op is EXAMPLE for x in mapped)
+    batches = batched(nodes if same else [*nodes, *mapped], level, size)
+    outputs = [_Output(x, b, size) for x, b in zip([*nodes, *mapped], batches, strict=False)]
+    return result, outputs[: len(nodes)], outputs[len(nodes) :]
+
+
+def _refuse_shared(
+    inside: Sequence[Any], before: Sequence[Node | None], dims: Sequence[int | None]
+) -> None:
+    """Take back what an argument that all examples share would have of one, and refuse it."""
+    for x, old, dim in zip(inside, before, dims, strict=True):
+        if dim is None and old is not None and x.node is not old and is_of_example(x.node):
+            rows = (f"argument {describe(old)}",)
+            x._put(old)
+            problem = "an argument that all examples share is changed by a value of one"
+            raise RuntimeError(message("vmap", problem, *rows))
+
+
+def _hold_changes(
+    arguments: Sequence[Any], dims: Sequence[int | None], runs: Sequence[Sequence[_Output]]
+) -> None:
+    """Have mapped arguments hold what the function has changed them to, in place."""
+    if not any(runs):
+        return
+    mapped = [(x, d) for x, d in zip(arguments, dims, strict=True) if d is not None]
+    for (outer, dim), column in zip(mapped, zip(*runs, strict=True), strict=True):
+        if any(part.example.op is not EXAMPLE for part in column):
+            outer._take_here()
+            outer._update("vmap", _out(column, dim).node)
 
 
 @contextmanager
