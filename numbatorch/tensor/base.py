@@ -408,8 +408,7 @@ class Handle:
             base = alias.memory.owner()
             assert base is not None
             with grad_mode(grad_enabled() and not alias.detached):
-                whole = written(base.node, alias.steps, node)
-            base.hold(whole)
+                base.hold(written(base.node, alias.steps, node))
             return
         elif has_history(old) and node is not old:
             if not grad_enabled():
