@@ -10,6 +10,7 @@ from numbatorch.errors import RENAMED, DTypeError, ShapeError, message, naming, 
 from numbatorch.graph import thread_mode
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle
+from numbatorch.tensor.in_range import Look, along_dim, in_elements, of_mask
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -19,8 +20,12 @@ Method = Callable[..., Any]
 _MODE = thread_mode()
 
 
-def in_place(name: str, method: str) -> Method:
-    """The method called `name` that gives a tensor the value of another method of it."""
+def in_place(name: str, method: str, look: Look | None = None) -> Method:
+    """The method called `name` that gives a tensor the value of another method of it.
+
+    Args:
+        look: of one that writes by indices: looks at them before the tensor changes.
+    """
 
     shown = method.strip("_") if name.startswith("__") else name
 
@@ -32,6 +37,8 @@ def in_place(name: str, method: str) -> Method:
             mode["caller"] = shown
         try:
             value = getattr(self, method)(*args, **options)
+            if look is not None:
+                look(shown, self, args, options)
             return value if value is NotImplemented else hold_result(self, shown, value)
         except RENAMED as error:
             rename(error, shown)
@@ -41,7 +48,16 @@ def in_place(name: str, method: str) -> Method:
 
     change.__name__ = change.__qualname__ = name
     change.__doc__ = f"`{method}` in place: this tensor, and what shares its memory, change."
+    if look is not None:
+        change.__doc__ += _LOOKS
     return change
+
+
+_LOOKS = """
+
+On a CPU an index out of range is an error of this call, which leaves the tensor as it is; on GPUs
+and in compiled functions it is one of reading the tensor.
+"""
 
 
 def typed_in_place(name: str, method: str) -> Method:
@@ -158,11 +174,11 @@ class InPlaceMethods(Handle):
     i0_ = in_place("i0_", "i0")
     igamma_ = in_place("igamma_", "igamma")
     igammac_ = in_place("igammac_", "igammac")
-    index_add_ = in_place("index_add_", "index_add")
-    index_copy_ = in_place("index_copy_", "index_copy")
-    index_fill_ = in_place("index_fill_", "index_fill")
+    index_add_ = in_place("index_add_", "index_add", along_dim())
+    index_copy_ = in_place("index_copy_", "index_copy", along_dim())
+    index_fill_ = in_place("index_fill_", "index_fill", along_dim(wraps=True))
     index_put_ = in_place("index_put_", "index_put")
-    index_reduce_ = in_place("index_reduce_", "index_reduce")
+    index_reduce_ = in_place("index_reduce_", "index_reduce", along_dim())
     lcm_ = in_place("lcm_", "lcm")
     ldexp_ = in_place("ldexp_", "ldexp")
     le_ = in_place("le_", "le")
@@ -181,7 +197,7 @@ class InPlaceMethods(Handle):
     logit_ = in_place("logit_", "logit")
     lt_ = in_place("lt_", "lt")
     masked_fill_ = in_place("masked_fill_", "masked_fill")
-    masked_scatter_ = in_place("masked_scatter_", "masked_scatter")
+    masked_scatter_ = in_place("masked_scatter_", "masked_scatter", of_mask)
     mul_ = in_place("mul_", "mul")
     multiply_ = in_place("multiply_", "multiply")
     mvlgamma_ = in_place("mvlgamma_", "mvlgamma")
@@ -193,7 +209,7 @@ class InPlaceMethods(Handle):
     not_equal_ = in_place("not_equal_", "not_equal")
     polygamma_ = in_place("polygamma_", "polygamma")
     pow_ = in_place("pow_", "pow")
-    put_ = in_place("put_", "put")
+    put_ = in_place("put_", "put", in_elements)
     rad2deg_ = in_place("rad2deg_", "rad2deg")
     reciprocal_ = in_place("reciprocal_", "reciprocal")
     relu_ = in_place("relu_", "relu")
@@ -201,9 +217,9 @@ class InPlaceMethods(Handle):
     renorm_ = in_place("renorm_", "renorm")
     round_ = in_place("round_", "round")
     rsqrt_ = in_place("rsqrt_", "rsqrt")
-    scatter_ = in_place("scatter_", "scatter")
-    scatter_add_ = in_place("scatter_add_", "scatter_add")
-    scatter_reduce_ = in_place("scatter_reduce_", "scatter_reduce")
+    scatter_ = in_place("scatter_", "scatter", along_dim())
+    scatter_add_ = in_place("scatter_add_", "scatter_add", along_dim())
+    scatter_reduce_ = in_place("scatter_reduce_", "scatter_reduce", along_dim())
     sgn_ = in_place("sgn_", "sgn")
     sigmoid_ = in_place("sigmoid_", "sigmoid")
     sign_ = in_place("sign_", "sign")

@@ -33,6 +33,7 @@ from numbatorch.shape import Shape, broadcast, contiguous_strides, is_expandable
 from numbatorch.tensor.base import Handle, host_array, host_node, is_tracing
 from numbatorch.tensor.dynamic import mask_on_host, selected
 from numbatorch.tensor.host import unchanging
+from numbatorch.tensor.in_range import check_picks
 from numbatorch.variable import Variable
 
 
@@ -427,7 +428,11 @@ def fit(value: Node, shape: Shape) -> Node:
 
 
 def put_at_picks(
-    node: Node, chosen: _Selection, value: Node, write: Callable[..., Node] | None = None
+    node: Node,
+    chosen: _Selection,
+    value: Node,
+    write: Callable[..., Node] | None = None,
+    operator: str = "index assignment",
 ) -> Node:
     """The picked rows of the slice are written, and the slice is put back."""
     part = _sliced(node, chosen)
@@ -449,7 +454,8 @@ def put_at_picks(
         region = fit(value, (*index.shape, *kept))
     if numel(region.shape) == 0 and not value.requires_grad:
         return node
-    _check_at_once(index, numel(sizes))
+    picked = zip(axes, sizes, strict=True)
+    check_picks(operator, node, index, [(chosen.origin[d], n, chosen.picks[d]) for d, n in picked])
     rows = views.reshape.apply(turned, shape=(numel(sizes), *kept))
     rows = (write or find("put_rows").apply)(rows, index, region)
     turned = views.reshape.apply(rows, shape=turned.shape)
@@ -464,15 +470,3 @@ def put_at_picks(
         starts=tuple(chosen.starts),
         steps=tuple(chosen.steps),
     )
-
-
-def _check_at_once(index: Node, bound: int) -> None:
-    """Where the host can read them at no cost, wrong indices are found before anything changes."""
-    if index.device.kind not in ("cpu", "numpy") or is_tracing() or is_of_example(index):
-        return
-    if numel(index.shape):
-        places = host_array(index).reshape(-1)
-        wrong = places[(places < 0) | (places >= bound)]
-        if wrong.size:
-            called = caller.current()
-            raise caller.out_of_range("index assignment", called, int(wrong[0]), bound, 0)

@@ -52,7 +52,7 @@ def index_put(
     write = None
     if accumulate:
         write = or_rows if input.dtype is dt.bool_ else find("index_add").apply
-    return put_at_picks(input, chosen, values, write)
+    return put_at_picks(input, chosen, values, write, "index_put")
 
 
 def _indexing(index: Node | None) -> Any:
