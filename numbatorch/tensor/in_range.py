@@ -14,10 +14,9 @@ import numpy as np
 
 from numbatorch.backends.base import backend
 from numbatorch.errors import OutOfRange, message
-from numbatorch.graph import Node
+from numbatorch.graph import Node, elementary
 from numbatorch.ops.known_calls import not_alone
 from numbatorch.ops.operands import describe, is_of_example
-from numbatorch.ops.reduce import expand
 from numbatorch.ops.view import permute, reshape
 from numbatorch.shape import normalize_dim, numel
 from numbatorch.tensor.base import Array, Handle, host_array, is_tracing, running
@@ -88,7 +87,7 @@ def _can_look(node: Node) -> bool:
 
 def _elements(node: Node) -> Array:
     """The elements of a value, each once at least."""
-    while node.buffer is None and node.op in (expand, reshape, permute):
+    while node.buffer is None and node.op in (elementary().expand(), reshape, permute):
         (node,) = node.inputs
     if node.buffer is None:
         return host_array(node)
