@@ -101,7 +101,7 @@ def rename(error: Exception, operator: str) -> None:
         error.args = (f"{operator}: {text}",)
     elif isinstance(error, TypeError):  # of Python: f() missing 1 required positional argument: 'x'
         named, called, rest = text.partition("() ")
-        if called and named.rstrip("_") == operator:
+        if called and named.rpartition(".")[2].rstrip("_") == operator.rstrip("_"):
             error.args = (f"{operator}: {rest}",)
 
 

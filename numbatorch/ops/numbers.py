@@ -12,6 +12,7 @@ from numbatorch.dtype import DType, from_numpy
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.limits import iinfo
 from numbatorch.ops.operands import require_in_range
+from numbatorch.variable import is_variable
 
 Array = np.ndarray[Any, Any]
 
@@ -26,11 +27,15 @@ def fitting(operator: str, number: Any, dtype: DType) -> Any:
         DTypeError: a complex number for real ones, a number with a fraction, NaN or an infinity for
             integers; 2 for bool.
         OutOfRange: an integer that the dtype does not hold.
+        TypeError: it is no number.
 
     >>> from numbatorch import dtype
     >>> fitting("fill_", 2.0, dtype.int8)
     2
     """
+    known = isinstance(number, int | float | complex) or is_variable(number)
+    if not known and not hasattr(number, "__float__"):
+        raise TypeError(message(operator, f"{number!r} is no number"))
     if dtype.is_complex and isinstance(number, complex):
         return number
     if isinstance(number, complex):

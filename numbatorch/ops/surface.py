@@ -148,22 +148,32 @@ def of_tensors(*places: str) -> Callable[[Function], Function]:
     """Decorator: users find this function of tensors, some of which it changes, at `places`."""
 
     def decorate(function: Function) -> Function:
-        name = function.__name__
-
-        @functools.wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
-            try:
-                return function(*args, **options)
-            except RENAMED as error:
-                if isinstance(error, TypeError):
-                    _check_arguments(function, name, args, options)
-                rename(error, name)
-                raise
-
-        enter(call, name, places)
-        return call  # type: ignore[return-value]
+        call = names_itself(function)
+        enter(call, function.__name__, places)
+        return call
 
     return decorate
+
+
+def names_itself(function: Function) -> Function:
+    """Decorator: errors of a function of tensors name it, also those of what it is made of.
+
+    An argument is held against its annotation where something goes wrong, which costs others
+    nothing.
+    """
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except (*RENAMED, AttributeError) as error:
+            if isinstance(error, TypeError | AttributeError):
+                _check_arguments(function, name, args, options)
+            rename(error, name)
+            raise
+
+    return call  # type: ignore[return-value]
 
 
 def _check_arguments(
@@ -172,9 +182,9 @@ def _check_arguments(
     """Raise TypeError or ValueError for an argument that an annotation of a function rules out."""
     parameters = Parameters(function)
     for place, value in enumerate(args):
-        parameters.check_at(name, place, _unwrapped(name, value, []))
+        parameters.check_at(name, place, value.node if isinstance(value, _handles) else value)
     for key, value in options.items():
-        parameters.check(name, key, _unwrapped(name, value, []))
+        parameters.check(name, key, value.node if isinstance(value, _handles) else value)
 
 
 def enter(function: Callable[..., Any], name: str, places: tuple[str, ...]) -> None:

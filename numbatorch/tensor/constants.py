@@ -15,11 +15,13 @@ from numbatorch.graph import find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import fitting, require_no_loss
 from numbatorch.ops.operands import describe, scalar_dtype
+from numbatorch.ops.surface import names_itself
 from numbatorch.shape import Shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
 
 
+@names_itself
 def full(
     size: Any,
     fill_value: Any,
@@ -66,6 +68,7 @@ def ones(
     return finished(node, requires_grad)
 
 
+@names_itself
 def empty(
     *size: Any, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
@@ -94,6 +97,7 @@ def shape_of(operator: str, size: Any) -> Shape:
     return shape
 
 
+@names_itself
 def full_like(
     input: Tensor,
     fill_value: Any,
@@ -112,6 +116,7 @@ def full_like(
     return full(input.shape, fill_value, dtype=kind, device=where, requires_grad=requires_grad)
 
 
+@names_itself
 def zeros_like(
     input: Tensor,
     *,
@@ -127,6 +132,7 @@ def zeros_like(
     return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@names_itself
 def ones_like(
     input: Tensor,
     *,
@@ -142,6 +148,7 @@ def ones_like(
     return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@names_itself
 def empty_like(
     input: Tensor,
     *,
@@ -157,6 +164,7 @@ def empty_like(
     return zeros_like(input, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@names_itself
 def empty_strided(
     size: int | Sequence[int],
     stride: int | Sequence[int],
@@ -178,6 +186,7 @@ def empty_strided(
     return found.requires_grad_() if requires_grad else found
 
 
+@names_itself
 def empty_permuted(
     size: int | Sequence[int],
     physical_layout: Sequence[int],
@@ -201,6 +210,7 @@ def empty_permuted(
     return found.requires_grad_() if requires_grad else found
 
 
+@names_itself
 def scalar_tensor(
     s: Any, *, dtype: dt.Like | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
@@ -213,6 +223,7 @@ def scalar_tensor(
     return full((), s, dtype=kind, device=device, requires_grad=requires_grad)
 
 
+@names_itself
 def fill(input: Tensor, value: Any) -> Tensor:
     """`value`, a number or a 0-d tensor, in the shape, dtype and device of `input`.
 
@@ -237,6 +248,7 @@ def fill(input: Tensor, value: Any) -> Tensor:
     return Tensor(find("where").apply(nowhere, node, filling))  # its gradient is 0
 
 
+@names_itself
 def zero_(input: Tensor) -> Tensor:
     """As `Tensor.zero_`.
 

@@ -15,6 +15,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.ops.operands import describe
+from numbatorch.ops.surface import names_itself
 from numbatorch.ops.view import clone, detach
 from numbatorch.shape import numel
 from numbatorch.tensor import narrow
@@ -128,6 +129,7 @@ class ConversionMethods(Handle):
         """
         return self.to(device="cpu")
 
+    @names_itself
     def cuda(self, device: builtins.int | str | None = None) -> Tensor:
         """The tensor on a GPU of NVIDIA: on the one that is given, by number or name, or the first.
 

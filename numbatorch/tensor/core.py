@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numbatorch.graph import Node, grad_enabled, grad_mode
 from numbatorch.ops import families
 from numbatorch.ops.numbers import require_no_loss
 from numbatorch.ops.operands import describe
-from numbatorch.ops.surface import handles_are
+from numbatorch.ops.surface import handles_are, names_itself
 from numbatorch.ops.view import clone, detach, select
 from numbatorch.ops.write_through import overwritten
 from numbatorch.shape import Shape, is_expandable, normalize_dim, numel
@@ -145,6 +146,7 @@ class Tensor(
             raise ShapeError(message("size", "a 0-d tensor has no dimension"))
         return self.node.shape[normalize_dim("size", dim, len(self.node.shape))]
 
+    @names_itself
     def type_as(self, other: Tensor) -> Tensor:
         """The tensor with the dtype and on the device of `other`.
 
@@ -261,7 +263,7 @@ class Tensor(
         >>> nt.zeros(2).copy_(tensor([1, 2]))
         tensor([1., 2.])
         """
-        _require_tensor("copy_", self, source)
+        _require_tensor("copy_", source)
         require_no_loss("copy_", source.dtype, self.dtype)
         self._take_here()
         if not is_expandable(source.shape, self.shape):
@@ -376,12 +378,20 @@ class Tensor(
         return _restore, (type(self), *arguments)
 
 
-def _require_tensor(operator: str, tensor: Tensor, source: Any) -> None:
-    if not isinstance(source, Handle):
-        problem = f"takes a tensor, not {type(source).__name__}"
-        raise TypeError(message(operator, problem, f"tensor {describe(tensor.node)}"))
+def _require_tensor(operator: str, value: Any) -> None:
+    if not isinstance(value, Handle):
+        raise TypeError(message(operator, f"takes a tensor, not {type(value).__name__}"))
 
 
+def _show_as_methods() -> None:
+    """Python's errors of arguments say Tensor.item(), whichever class of methods has it."""
+    for base in Tensor.__mro__[1:-1]:
+        for name, method in vars(base).items():
+            if isinstance(method, FunctionType) and not name.startswith("_"):
+                method.__qualname__ = f"Tensor.{name}"
+
+
+_show_as_methods()
 Handle._tensor = Tensor
 handles_are(Handle)
 
@@ -398,6 +408,7 @@ def _restore(
     return out.requires_grad_() if requires_grad else out
 
 
+@names_itself
 def realize(*tensors: Tensor) -> None:
     """Compute several tensors in one plan, so that what they share is computed once.
 
@@ -407,4 +418,6 @@ def realize(*tensors: Tensor) -> None:
     >>> y
     tensor([6., 6.])
     """
+    for tensor in tensors:
+        _require_tensor("realize", tensor)
     realize_nodes([tensor.node for tensor in tensors])

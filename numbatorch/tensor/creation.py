@@ -25,6 +25,7 @@ from numbatorch.graph import Node, grad_enabled
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, require_held
 from numbatorch.ops.operands import describe, require_in_range
+from numbatorch.ops.surface import names_itself
 from numbatorch.shape import Shape
 from numbatorch.tensor.base import Array, Handle, host_array, host_node
 from numbatorch.tensor.core import Tensor
@@ -44,6 +45,7 @@ def finished(node: Node, requires_grad: bool) -> Tensor:
     return out.requires_grad_() if requires_grad else out
 
 
+@names_itself
 def tensor(
     data: Any,
     dtype: dt.Like | None = None,
@@ -88,6 +90,7 @@ def tensor(
     return finished(node, requires_grad)
 
 
+@names_itself
 def as_tensor(data: Any, dtype: dt.Like | None = None, device: Where = None) -> Tensor:
     """`data` as a tensor: a tensor itself where dtype and device are those asked for, else a copy.
 
@@ -102,6 +105,7 @@ def as_tensor(data: Any, dtype: dt.Like | None = None, device: Where = None) -> 
     return tensor(data, dtype, device)
 
 
+@names_itself
 def asarray(
     obj: Any,
     *,
@@ -243,6 +247,7 @@ def from_numpy(array: Array, device: Where = None, *, share: bool = False) -> Te
     return Tensor(node)
 
 
+@names_itself
 def from_dlpack(ext_tensor: Any, *, device: Where = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of an object of another library, by DLPack.
 
@@ -308,6 +313,7 @@ def frombuffer(
     return found.requires_grad_() if requires_grad else found
 
 
+@names_itself
 def from_blocks(
     data: Array, dtype: DType | str, shape: Shape, device: Where = None, *, share: bool = False
 ) -> Tensor:
@@ -342,6 +348,7 @@ def from_blocks(
     return Tensor(host_node(packed, kind, as_device(device), tuple(shape)))
 
 
+@names_itself
 def quantize(input: Tensor, dtype: DType | str) -> Tensor:
     """The values packed in GGML blocks, rounded as ggml's reference encoder does.
 

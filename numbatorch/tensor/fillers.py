@@ -13,6 +13,7 @@ from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.surface import names_itself
 from numbatorch.tensor import draws
 from numbatorch.tensor.base import Handle, detached
 from numbatorch.tensor.draws import Generator
@@ -26,6 +27,7 @@ class FillMethods(Handle):
 
     __slots__ = ()
 
+    @names_itself
     def uniform_(
         self, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
@@ -46,6 +48,7 @@ class FillMethods(Handle):
         below = _before(to, node.dtype) if to > from_ else to
         return _filled(self, "uniform_", find("minimum").apply(wide, below))
 
+    @names_itself
     def normal_(
         self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
@@ -59,6 +62,7 @@ class FillMethods(Handle):
             raise OutOfRange(message("normal_", f"the standard deviation {std} is negative"))
         return _filled(self, "normal_", _normal(node, generator) * std + mean)
 
+    @names_itself
     def log_normal_(
         self, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
     ) -> Tensor:
@@ -73,6 +77,7 @@ class FillMethods(Handle):
         drawn = _normal(node, generator) * std + mean
         return _filled(self, "log_normal_", find("exp").apply(drawn))
 
+    @names_itself
     def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
         """From the exponential distribution of rate `lambd`, none of them 0: the mean is 1 / lambd.
 
@@ -85,6 +90,7 @@ class FillMethods(Handle):
         drawn = draws.exponential(node.shape, node.dtype.compute, node.device, generator)
         return _filled(self, "exponential_", drawn / lambd)
 
+    @names_itself
     def cauchy_(
         self, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
     ) -> Tensor:
@@ -100,6 +106,7 @@ class FillMethods(Handle):
         turned = find("tan").apply((drawn - 0.5) * math.pi)
         return _filled(self, "cauchy_", turned * sigma + median)
 
+    @names_itself
     def geometric_(self, p: float, *, generator: Generator | None = None) -> Tensor:
         """How many tries it takes to succeed, each with probability p: 1 at least.
 
@@ -115,6 +122,7 @@ class FillMethods(Handle):
         tries = find("ceil").apply(waiting / -math.log1p(-p))
         return _filled(self, "geometric_", find("maximum").apply(tries, 1.0))
 
+    @names_itself
     def bernoulli_(self, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
         """1 with a probability, a number or a tensor that broadcasts, and 0 otherwise.
 
@@ -128,12 +136,15 @@ class FillMethods(Handle):
             if chance.dtype.kind != "f":
                 raise DTypeError(message("bernoulli_", f"p is of floats, not {describe(chance)}"))
         else:
+            if not isinstance(p, int | float):
+                raise TypeError(message("bernoulli_", f"p is {p!r}, not a number or a tensor"))
             if not 0 <= p <= 1:
                 raise OutOfRange(message("bernoulli_", f"p {p} is not in [0, 1]"))
             chance, kind = p, dt.float64 if node.dtype is dt.float64 else dt.float32
         drawn = draws.uniform(node.shape, kind, node.device, generator)
         return _filled(self, "bernoulli_", find("lt").apply(drawn, chance))
 
+    @names_itself
     def random_(
         self, from_: int | None = None, to: int | None = None, *, generator: Any = None
     ) -> Tensor:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
+from numbatorch.errors import ShapeError, message
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import const
+from numbatorch.ops.surface import names_itself
 from numbatorch.shape import numel, sizes_of
 from numbatorch.tensor.base import Handle
 
@@ -26,6 +28,7 @@ class NewMethods(Handle):
 
     _from_data: ClassVar[Callable[..., Tensor]]  # nt.tensor
 
+    @names_itself
     def new_full(
         self,
         size: int | Sequence[int],
@@ -43,9 +46,13 @@ class NewMethods(Handle):
         kind = self.node.dtype if dtype is None else dt.named("new_full", dtype)
         where = self.node.device if device is None else as_device(device)
         value = bool(fill_value) if kind is dt.bool_ else fitting("new_full", fill_value, kind)
-        out = self._tensor(const(value, kind, where, sizes_of("new_full", size)))
+        shape = sizes_of("new_full", size)
+        if any(n < 0 for n in shape):
+            raise ShapeError(message("new_full", f"{shape} is not a shape"))
+        out = self._tensor(const(value, kind, where, shape))
         return out.requires_grad_() if requires_grad else out
 
+    @names_itself
     def new_zeros(self, *size: Any, **options: Any) -> Tensor:
         """Zeros, with the dtype and on the device of this tensor unless given.
 
@@ -54,6 +61,7 @@ class NewMethods(Handle):
         """
         return self.new_full(sizes_of("new_zeros", size), 0, **options)
 
+    @names_itself
     def new_ones(self, *size: Any, **options: Any) -> Tensor:
         """Ones, with the dtype and on the device of this tensor unless given.
 
@@ -62,6 +70,7 @@ class NewMethods(Handle):
         """
         return self.new_full(sizes_of("new_ones", size), 1, **options)
 
+    @names_itself
     def new_empty(self, *size: Any, **options: Any) -> Tensor:
         """Values of no meaning, with the dtype and on the device of this tensor unless given.
 
@@ -70,6 +79,7 @@ class NewMethods(Handle):
         """
         return self.new_full(sizes_of("new_empty", size), 0, **options)
 
+    @names_itself
     def new_empty_strided(
         self,
         size: int | Sequence[int],
@@ -90,6 +100,7 @@ class NewMethods(Handle):
         out = whole.as_strided(shape, steps)
         return out.requires_grad_() if requires_grad else out
 
+    @names_itself
     def new_tensor(
         self,
         data: Any,

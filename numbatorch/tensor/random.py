@@ -13,6 +13,7 @@ from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import as_node, common_device, result_type
+from numbatorch.ops.surface import names_itself
 from numbatorch.shape import Shape, broadcast, sizes_of
 from numbatorch.tensor import draws
 from numbatorch.tensor.base import detached, host_array, host_node, is_tracing
@@ -64,6 +65,7 @@ def get_rng_state() -> Tensor:
     return default_generator.get_state()
 
 
+@names_itself
 def set_rng_state(new_state: Tensor) -> None:
     """Have that generator go on from what `get_rng_state` gave.
 
@@ -116,6 +118,7 @@ def randn(
     return finished(draws.normal(shape, kind, as_device(device), generator), requires_grad)
 
 
+@names_itself
 def rand_like(
     input: Tensor,
     *,
@@ -135,6 +138,7 @@ def rand_like(
     )
 
 
+@names_itself
 def randn_like(
     input: Tensor,
     *,
@@ -158,6 +162,7 @@ def _like(input: Tensor, dtype: dt.Like | None, device: Where) -> tuple[dt.Like,
     return dtype or input.dtype, input.device if device is None else device
 
 
+@names_itself
 def randint(
     low: int,
     high: Any = None,
@@ -180,6 +185,8 @@ def randint(
     """
     if isinstance(high, tuple | list):  # randint(high, size)
         high, size = None, high
+    if not isinstance(high, int | None):
+        raise TypeError(message("randint", f"high is {high!r}, not int"))
     first, last = (0, low) if high is None else (low, high)
     if not -(2**63) <= first < last <= 2**63:
         raise OutOfRange(message("randint", f"no integers in [{first}, {last})"))
@@ -191,6 +198,7 @@ def randint(
     return finished(as_node(drawn, target, where), requires_grad)
 
 
+@names_itself
 def randint_like(
     input: Tensor,
     low: int,
@@ -211,6 +219,7 @@ def randint_like(
     return randint(low, high, input.shape, generator=generator, **options)
 
 
+@names_itself
 def randperm(
     n: int,
     *,
@@ -239,6 +248,7 @@ def randperm(
     return Tensor(host_node(order.astype(target.numpy), target, where))
 
 
+@names_itself
 def normal(
     mean: Tensor | float,
     std: Tensor | float = 1.0,

@@ -15,6 +15,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import create
 from numbatorch.ops.numbers import converted, fitting
 from numbatorch.ops.operands import as_node
+from numbatorch.ops.surface import names_itself
 from numbatorch.ops.view import reshape, slice_update, stack
 from numbatorch.tensor.base import Array, host_node
 from numbatorch.tensor.constants import asked, shape_of
@@ -22,6 +23,7 @@ from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.creation import Where, finished
 
 
+@names_itself
 def arange(
     start: float,
     end: float | None = None,
@@ -158,6 +160,7 @@ def logspace(
     return finished(host_node(array, target, as_device(device)), requires_grad)
 
 
+@names_itself
 def eye(
     n: int,
     m: int | None = None,
@@ -182,6 +185,7 @@ def eye(
     return finished(reshape.apply(node, shape=(rows, columns)), requires_grad)
 
 
+@names_itself
 def tri(
     n: int,
     m: int | None = None,
@@ -205,6 +209,7 @@ def tri(
     )
 
 
+@names_itself
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: dt.Like | None = None, device: Where = None
 ) -> Tensor:
@@ -216,6 +221,7 @@ def tril_indices(
     return _triangle("tril_indices", (row, col), offset, dtype, device, False)
 
 
+@names_itself
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: dt.Like | None = None, device: Where = None
 ) -> Tensor:

@@ -11,6 +11,7 @@ from numbatorch.dtype import DType, Like, named
 from numbatorch.errors import GradientError, OutOfRange, ShapeError, message, naming
 from numbatorch.graph import Node, current_trace, grad_mode
 from numbatorch.ops.operands import const, describe
+from numbatorch.ops.surface import names_itself
 from numbatorch.ops.view import (
     clone,
     detach,
@@ -105,7 +106,7 @@ def _turning(name: str, method: str) -> Callable[..., Any]:
     """The method called `name` by which a tensor becomes the view that another method gives."""
 
     def change(self: Handle, *args: Any, **options: Any) -> Tensor:
-        with grad_mode(True):  # the values stay, and so does their history
+        with naming(name), grad_mode(True):  # the values stay, and so does their history
             view = getattr(self, method)(*args, **options)
         return _turned(self, name, view)
 
@@ -146,6 +147,7 @@ class StrideMethods(Handle):
             raise ShapeError(message("view", problem, hint=hint))
         return out
 
+    @names_itself
     def view_as(self, other: Tensor) -> Tensor:
         """The elements under the shape of `other`, as a view.
 
@@ -209,6 +211,7 @@ class StrideMethods(Handle):
         """
         return numel(self.node.shape)
 
+    @names_itself
     def fill_diagonal_(self, fill_value: float, wrap: bool = False) -> Tensor:
         """Hold a number on the main diagonal.
 
@@ -300,6 +303,7 @@ class StrideMethods(Handle):
         """
         return self.adjoint()  # type: ignore[attr-defined, no-any-return]
 
+    @names_itself
     def as_strided(self, size: Sizes, stride: Sizes, storage_offset: int | None = None) -> Tensor:
         """Elements at places that strides give, of the memory that this tensor lies in: a view.
 
@@ -344,6 +348,7 @@ class StrideMethods(Handle):
         found = as_strided.apply(node, **attrs)
         return base._view(found, (*steps, (as_strided, found.attrs)))
 
+    @names_itself
     def as_strided_(self, size: Sizes, stride: Sizes, storage_offset: int | None = None) -> Tensor:
         """`as_strided` in place: this tensor becomes the view."""
         with grad_mode(True):
@@ -372,6 +377,7 @@ class StrideMethods(Handle):
         self._put(reshape.apply(grown, shape=shape))
         return self  # type: ignore[return-value]
 
+    @names_itself
     def resize_as_(self, other: Tensor) -> Tensor:
         """`resize_` to the shape of `other`.
 
@@ -388,6 +394,7 @@ class StrideMethods(Handle):
     unsqueeze_ = _turning("unsqueeze_", "unsqueeze")
 
 
+@names_itself
 def as_strided(
     input: Tensor, size: Sizes, stride: Sizes, storage_offset: int | None = None
 ) -> Tensor:
