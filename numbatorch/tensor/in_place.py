@@ -10,7 +10,7 @@ from numbatorch.errors import RENAMED, DTypeError, ShapeError, message, naming, 
 from numbatorch.graph import thread_mode
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle
-from numbatorch.tensor.in_range import Look, along_dim, in_elements, of_mask
+from numbatorch.tensor.in_range import Look, along_dim, by_zero, in_elements, of_mask
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -24,7 +24,7 @@ def in_place(name: str, method: str, look: Look | None = None) -> Method:
     """The method called `name` that gives a tensor the value of another method of it.
 
     Args:
-        look: of one that writes by indices: looks at them before the tensor changes.
+        look: of one that may fail: looks at its operands before the tensor changes.
     """
 
     shown = method.strip("_") if name.startswith("__") else name
@@ -55,8 +55,8 @@ def in_place(name: str, method: str, look: Look | None = None) -> Method:
 
 _LOOKS = """
 
-On a CPU an index out of range is an error of this call, which leaves the tensor as it is; on GPUs
-and in compiled functions it is one of reading the tensor.
+On a CPU an index out of range, or a divisor of 0, is an error of this call, which leaves the tensor
+as it is; on GPUs and in compiled functions it is one of reading the tensor.
 """
 
 
@@ -149,8 +149,8 @@ class InPlaceMethods(Handle):
     cumsum_ = typed_in_place("cumsum_", "cumsum")
     deg2rad_ = in_place("deg2rad_", "deg2rad")
     digamma_ = in_place("digamma_", "digamma")
-    div_ = in_place("div_", "div")
-    divide_ = in_place("divide_", "divide")
+    div_ = in_place("div_", "div", by_zero)
+    divide_ = in_place("divide_", "divide", by_zero)
     eq_ = in_place("eq_", "eq")
     erf_ = in_place("erf_", "erf")
     erfc_ = in_place("erfc_", "erfc")
@@ -161,8 +161,8 @@ class InPlaceMethods(Handle):
     fix_ = in_place("fix_", "fix")
     float_power_ = in_place("float_power_", "float_power")
     floor_ = in_place("floor_", "floor")
-    floor_divide_ = in_place("floor_divide_", "floor_divide")
-    fmod_ = in_place("fmod_", "fmod")
+    floor_divide_ = in_place("floor_divide_", "floor_divide", by_zero)
+    fmod_ = in_place("fmod_", "fmod", by_zero)
     frac_ = in_place("frac_", "frac")
     gcd_ = in_place("gcd_", "gcd")
     ge_ = in_place("ge_", "ge")
@@ -213,7 +213,7 @@ class InPlaceMethods(Handle):
     rad2deg_ = in_place("rad2deg_", "rad2deg")
     reciprocal_ = in_place("reciprocal_", "reciprocal")
     relu_ = in_place("relu_", "relu")
-    remainder_ = in_place("remainder_", "remainder")
+    remainder_ = in_place("remainder_", "remainder", by_zero)
     renorm_ = in_place("renorm_", "renorm")
     round_ = in_place("round_", "round")
     rsqrt_ = in_place("rsqrt_", "rsqrt")
@@ -242,8 +242,8 @@ class InPlaceMethods(Handle):
     __isub__ = in_place("__isub__", "__sub__")
     __imul__ = in_place("__imul__", "__mul__")
     __itruediv__ = in_place("__itruediv__", "__truediv__")
-    __ifloordiv__ = in_place("__ifloordiv__", "__floordiv__")
-    __imod__ = in_place("__imod__", "__mod__")
+    __ifloordiv__ = in_place("__ifloordiv__", "__floordiv__", by_zero)
+    __imod__ = in_place("__imod__", "__mod__", by_zero)
     __ipow__ = in_place("__ipow__", "__pow__")
     __iand__ = in_place("__iand__", "__and__")
     __ior__ = in_place("__ior__", "__or__")

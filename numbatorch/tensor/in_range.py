@@ -1,4 +1,4 @@
-"""Writes in place by index: the host looks at the indices before the tensor changes, on CPUs.
+"""Writes in place that may fail: the host looks at indices, or divisors, before, on CPUs.
 
 A kernel that meets one out of range can only say so when its result is read, and then what the
 tensor held is gone. On GPUs and within compiled functions that is so; reading would wait there.
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from numbatorch.backends.base import backend
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import DivisionByZero, OutOfRange, message
 from numbatorch.graph import Node, elementary
 from numbatorch.ops.known_calls import not_alone
-from numbatorch.ops.operands import describe, is_of_example
+from numbatorch.ops.operands import BY_ZERO, describe, is_of_example
 from numbatorch.ops.view import permute, reshape
 from numbatorch.shape import normalize_dim, numel
 from numbatorch.tensor.base import Array, Handle, host_array, is_tracing, running
@@ -69,6 +69,19 @@ def of_mask(operator: str, tensor: Handle, args: Sequence[Any], options: Mapping
         rows = (f"tensor {describe(node)}", f"mask {describe(mask)}", f"source {describe(source)}")
         problem = f"{numel(source.shape)} elements are given for {count} places"
         raise OutOfRange(message(operator, problem, *rows))
+
+
+def by_zero(operator: str, tensor: Handle, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """For methods of (other, ...): no integer is divided by 0, unless the result is no integer."""
+    other = _given(args, options, 0, "other")
+    if operator.startswith("div") and options.get("rounding_mode") is None:
+        return
+    if not isinstance(other, Handle) or tensor.node.dtype.kind not in "iu":
+        return
+    divisor = other.node
+    if divisor.dtype.kind in "iu" and _can_look(divisor) and not _elements(divisor).all():
+        rows = (f"input {describe(tensor.node)}", f"other {describe(divisor)}")
+        raise DivisionByZero(message(operator, BY_ZERO, *rows))
 
 
 def outside(index: Node, size: int, wraps: bool = False) -> int | None:

@@ -127,6 +127,41 @@ def test_a_write_out_of_range_is_refused_at_the_call(
         write(torch, torch.arange(12.0).reshape(SHAPE))
 
 
+BY_ZERO: list[Write] = [
+    lambda P, x: x.__ifloordiv__(ints(P, 1, 0, 2)),
+    lambda P, x: x.__imod__(ints(P, 1, 0, 2)),
+    lambda P, x: x.floor_divide_(ints(P, 2, 1, 3) - 1),
+    lambda P, x: x.div_(ints(P, 1, 2, 0), rounding_mode="trunc"),
+    lambda P, x: x.divide_(ints(P, 1, 2, 0).int(), rounding_mode="floor"),
+    lambda P, x: x[1:].fmod_(ints(P, 1, 0)),
+    lambda P, x: x.remainder_(other=ints(P, 0)),
+]
+
+
+@pytest.mark.parametrize("write", BY_ZERO)
+def test_a_division_by_zero_is_refused_at_the_call(write: Write) -> None:
+    x = nt.tensor([6, 7, 8])
+    with pytest.raises(ZeroDivisionError, match=r"input \(\d,\) int64\n  other \(\d,\) int"):
+        write(nt, x)
+    assert x.tolist() == [6, 7, 8]
+    with pytest.raises(RuntimeError, match="ZeroDivision"):
+        write(torch, torch.tensor([6, 7, 8]))
+
+
+DIVIDED: list[Write] = [
+    lambda P, x: x.float().floor_divide_(ints(P, 1, 0, 2)),
+    lambda P, x: x.float().div_(ints(P, 1, 0, 2)),
+    lambda P, x: x.floor_divide_(ints(P, 1, -3, 2)),
+    lambda P, x: x.remainder_(5),
+]
+
+
+@pytest.mark.parametrize("write", DIVIDED)
+def test_other_divisions_are_done(write: Write) -> None:
+    ours, theirs = write(nt, nt.tensor([6, 7, 8])), write(torch, torch.tensor([6, 7, 8]))
+    assert ours.tolist() == theirs.tolist()
+
+
 INSIDE: list[Write] = [
     lambda P, x: x.index_fill_(0, ints(P, -3, 2), 5.0),
     lambda P, x: x.put_(ints(P, -12, 11), P.ones(2)),
