@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from numbatorch import dtype as dt
 from numbatorch.graph import Node
@@ -12,6 +15,8 @@ from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import EVERYWHERE
 from numbatorch.ops.unary import exp
+
+Array = np.ndarray[Any, Any]
 
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 _SQRT_TAU = math.sqrt(2 * math.pi)
@@ -37,8 +42,15 @@ def _(g: Node, y: Node, x: Node) -> Node:
     return -(g * (exp.apply(-(x * x)) * _TWO_OVER_SQRT_PI))
 
 
+def _scaled(x: Array) -> Array:
+    """SciPy's; below 0 it squares in float64, which loses digits of the power."""
+    right = scipy("special").erfcx(np.abs(x))
+    square = np.square(np.minimum(x, 0).astype(np.longdouble))
+    return np.asarray(np.where(x < 0, 2 * np.exp(square) - right, right), x.dtype)
+
+
 @elementwise(
-    numpy=lambda x: scipy("special").erfcx(x),
+    numpy=_scaled,
     dtypes=dt.FLOATS,
     places=("special",),
     peer="torch.special.erfcx",
