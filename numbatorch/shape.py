@@ -32,8 +32,11 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
     return tuple(reversed(strides))
 
 
-def broadcast(operator: str, *shapes: Shape) -> Shape:
+def broadcast(operator: str, *shapes: Shape, operands: Sequence[Any] = ()) -> Shape:
     """The shape that all of `shapes` expand to, as in NumPy and PyTorch.
+
+    Args:
+        operands: what has these shapes; an error shows their dtypes.
 
     >>> broadcast("add", (4, 1), (3,))
     (4, 3)
@@ -47,11 +50,13 @@ def broadcast(operator: str, *shapes: Shape) -> Shape:
             if size == out[i] or size == 1:
                 continue
             if out[i] != 1:
+                kinds = [f" {x.dtype.name}" for x in operands] or [""] * len(shapes)
+                shown = [list_shape(s) + kind for s, kind in zip(shapes, kinds, strict=True)]
                 raise ShapeError(
                     message(
                         operator,
                         "shapes do not broadcast",
-                        *(f"operand {n} {list_shape(s)}" for n, s in enumerate(shapes)),
+                        *(f"operand {n} {text}" for n, text in enumerate(shown)),
                         f"dimension {i - rank} is {out[i]} in one and {size} in another",
                     )
                 )

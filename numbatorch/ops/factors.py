@@ -12,6 +12,7 @@ from numbatorch.errors import DTypeError, GradientError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import lapack
 from numbatorch.ops.host import scipy
+from numbatorch.ops.index import in_bounds
 from numbatorch.ops.linalg import triangular
 from numbatorch.ops.matrices import (
     DTYPES,
@@ -300,7 +301,7 @@ def lu_factor_ex(A: Node, *, pivot: bool = True, check_errors: bool = False) -> 
 @structured(dtypes=(dt.int32,), differentiable=False, reports=True)
 def pivots_to_permutation_(pivots: Array, *, size: int) -> Array:
     """P as the places of its rows: row perm[i] of the product P X is row i of X."""
-    flat = pivots.reshape(-1, pivots.shape[-1]) - 1
+    flat = in_bounds(pivots, size + 1, 1).reshape(-1, pivots.shape[-1]) - 1
     found = np.tile(np.arange(size), (len(flat), 1))
     rows = np.arange(len(flat))
     for i in range(flat.shape[1]):

@@ -232,7 +232,7 @@ class Elementwise(Op):
                 )
         free = [x for i, x in enumerate(operands) if i not in self.fixed]
         dtype = self.compute_dtype(result_type(free)) if free else dt.bool_
-        shape = broadcast(self.name, *[x.shape for x in nodes])
+        shape = broadcast(self.name, *[x.shape for x in nodes], operands=nodes)
         if len(nodes) < len(operands):
             known = self._with_numbers(operands, dtype)
             if known is not None:

@@ -11,6 +11,7 @@ from numbatorch.graph import thread_mode
 from numbatorch.ops.operands import describe
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.in_range import Look, along_dim, by_zero, in_elements, of_mask
+from numbatorch.tensor.methods import operator_of
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -27,7 +28,7 @@ def in_place(name: str, method: str, look: Look | None = None) -> Method:
         look: of one that may fail: looks at its operands before the tensor changes.
     """
 
-    shown = method.strip("_") if name.startswith("__") else name
+    shown = operator_of(name) if name.startswith("__") else name
 
     def change(self: Handle, *args: Any, **options: Any) -> Any:
         self._take_here()

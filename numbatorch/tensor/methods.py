@@ -193,6 +193,12 @@ _OPERATORS: dict[Callable[[str], Callable[..., Any]], dict[str, str]] = {
 }
 
 
+def operator_of(method: str) -> str:
+    """What `__iadd__` and the like apply: the name of the operator."""
+    name = method.strip("_")
+    return _OPERATORS[_binary].get(name.removeprefix("i"), name.removeprefix("i"))
+
+
 def _operators() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Python's operators: the name of the method, and a method that applies an operator of ours."""
     for make, names in _OPERATORS.items():

@@ -103,7 +103,8 @@ def wrong_calls(function: Callable[..., Any], method: bool) -> Iterator[Call]:
 
 
 # What changes the state of the process, is given functions, or is no function of users.
-OTHERS = set("compile hold let_views_go load manual_seed save set_default_device vmap".split())
+OTHERS = set("compile hold let_views_go load manual_seed save seed vmap".split())
+SETTINGS = ("set_", "use_")
 
 
 def function_of(place: str, name: str) -> Any:
@@ -117,7 +118,8 @@ def places_and_names() -> Iterator[tuple[str, str]]:
         more = {"nt": nt.__all__, "Tensor": dir(nt.Tensor)}.get(place, [])
         for name in sorted({*families.names(place), *more} - OTHERS):
             function = function_of(place, name)
-            if callable(function) and not inspect.isclass(function) and name[0] != "_":
+            hidden = name.startswith(("_", *SETTINGS))
+            if callable(function) and not inspect.isclass(function) and not hidden:
                 yield place, name
 
 

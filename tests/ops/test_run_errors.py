@@ -78,9 +78,9 @@ INDICES: dict[str, tuple[Callable[[Made], Any], str]] = {
         lambda t: nt.index_fill(t.x, 1, t([7]), 1.0),
         index_error("index_fill", 7, "[-4, 4)", *TAKEN),
     ),
-    "index_add_": (
-        lambda t: (t.x + 0).index_add_(1, t([7]), t([[1.0], [1.0], [1.0]])),
-        index_error("index_add_", 7, "[0, 4)", *TAKEN, "source (3, 1) float32"),
+    "index_add": (
+        lambda t: t.x.index_add(1, t([7]), t([[1.0], [1.0], [1.0]])),
+        index_error("index_add", 7, "[0, 4)", *TAKEN, "source (3, 1) float32"),
     ),
     "put": (
         lambda t: nt.put(t.x, t([12]), t([1.0])),
@@ -137,6 +137,13 @@ def test_an_index_out_of_range_names_the_call(name: str, device: str) -> None:
         with pytest.raises(nt.OutOfRange) as caught:
             call(Maker(device)).realize()
         assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["index_add", "index_copy"])
+def test_a_method_in_place_is_named_as_it_is_called(name: str, device: str) -> None:
+    made = Maker(device)
+    with pytest.raises(nt.OutOfRange, match=f"^{name}_: index 7 is out of range"):
+        getattr(made.x, f"{name}_")(1, made([7]), made([[1.0], [1.0], [1.0]])).realize()
 
 
 @pytest.mark.parametrize(
