@@ -81,7 +81,7 @@ EXAMPLE = Op("example", _example)
 EXAMPLE.rewrite = lambda node: _example(node.inputs[0])
 
 
-LARGEST = 1 << 57  # bytes that processors of 64 bits address at most
+LARGEST = 1 << 61  # bytes of a value; sizes and work of larger ones leave int64
 
 
 def refuse_too_large(order: Sequence[Node], roots: Sequence[Node]) -> None:
