@@ -161,6 +161,7 @@ def _bags(input: Node, offsets: Node | None, last: bool) -> tuple[int, Node]:
         problem = "include_last_offset needs an offset"
         raise ShapeError(message("embedding_bag", problem, f"offsets {describe(offsets)}"))
     begins = as_node(narrow(offsets, 0, 0, bags), dt.int64, input.device)
+    begins = indexing.take.apply(iota(input.shape[0] + 1, input.device), begins)  # none beyond it
     lines, places = (
         reshape.apply(x, shape=(1, x.shape[0]))
         for x in (begins, iota(input.shape[0], input.device))

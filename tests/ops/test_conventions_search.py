@@ -109,6 +109,9 @@ def test_bags_leave_out_padding_and_are_zero_if_empty(mode: str) -> None:
     assert found == [first, [0, 0], last]
     with pytest.raises(ShapeError, match="offsets"):
         F.embedding_bag(index, weight)
+    for wrong in (index.shape[0] + 1, -1):
+        with pytest.raises(nt.OutOfRange, match=f"embedding_bag: index {wrong} is out of range"):
+            F.embedding_bag(index, weight, nt.tensor([0, wrong])).numpy()
 
 
 def test_bags_hold_infinities_and_sums_that_their_dtype_does_not() -> None:
