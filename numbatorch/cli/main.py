@@ -64,7 +64,8 @@ def _expected() -> tuple[type[Exception], ...]:
     """Errors that say what the user can change; others are ours and show their traceback."""
     from numbatorch import errors
 
-    ours = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    ours = [kind for kind in kinds if issubclass(kind, Exception)]
     return (*ours, OSError, ValueError, FloatingPointError)
 
 
