@@ -34,6 +34,8 @@ def _(rng: Draw) -> Any:
 
 def outside(name: str, low: float, high: float) -> str:
     """What is said of an element that is not in [low, high]."""
+    if high == np.inf:
+        return f"an element of {name} is below {low:g}, or NaN"
     return f"an element of {name} is not in [{low:g}, {high:g}]"
 
 

@@ -207,7 +207,8 @@ def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
         key.append(nodes.index(node))
         return True
     if node.buffer is None:
-        if not hasattr(node.op, "layout"):  # it is no view; ops/registry.py imports this file
+        # It is no view, or one of too many; ops/registry.py imports this file.
+        if not hasattr(node.op, "layout") or node.depth > MOST:
             return False
         key.append(node.op)
         key.append(attribute_key(tuple(node.attrs.items())))

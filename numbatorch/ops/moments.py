@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _add_value(
     first: Scalar, mean: Scalar, squares: Scalar, seen: Scalar, x: Scalar, index: Scalar
 ) -> Scalar:
-    first = x if seen == 0.0 else first
+    first = x if seen == 0.0 and x - x == 0.0 else first  # from infinity nothing is a number apart
     seen = seen + 1.0
     far = x - first
     apart = far - mean

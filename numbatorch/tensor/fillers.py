@@ -135,8 +135,10 @@ class FillMethods(Handle):
             kind = chance.dtype.compute
             if chance.dtype.kind != "f":
                 raise DTypeError(message("bernoulli_", f"p is of floats, not {describe(chance)}"))
+            chance = as_node(chance, kind, node.device)
+            chance = find("within").apply(chance, low=0.0, high=1.0, name="p")
         else:
-            if not isinstance(p, int | float):
+            if not isinstance(p, int | float | np.number):
                 raise TypeError(message("bernoulli_", f"p is {p!r}, not a number or a tensor"))
             if not 0 <= p <= 1:
                 raise OutOfRange(message("bernoulli_", f"p {p} is not in [0, 1]"))

@@ -5,7 +5,8 @@ Only normal numbers in float64 may differ in their last places between devices.
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Any, SupportsIndex
 
 from numbatorch import dtype as dt
 from numbatorch.device import device as as_device
@@ -164,7 +165,7 @@ def _like(input: Tensor, dtype: dt.Like | None, device: Where) -> tuple[dt.Like,
 
 @names_itself
 def randint(
-    low: int,
+    low: SupportsIndex,
     high: Any = None,
     size: Any = (),
     *,
@@ -185,9 +186,8 @@ def randint(
     """
     if isinstance(high, tuple | list):  # randint(high, size)
         high, size = None, high
-    if not isinstance(high, int | None):
-        raise TypeError(message("randint", f"high is {high!r}, not int"))
-    first, last = (0, low) if high is None else (low, high)
+    end = _whole("randint", "low", low)
+    first, last = (0, end) if high is None else (end, _whole("randint", "high", high))
     if not -(2**63) <= first < last <= 2**63:
         raise OutOfRange(message("randint", f"no integers in [{first}, {last})"))
     target = dt.named("randint", dtype or dt.int64)
@@ -196,6 +196,14 @@ def randint(
     where = as_device(device)
     drawn = draws.integers(_size("randint", (size,)), first, last, where, generator)
     return finished(as_node(drawn, target, where), requires_grad)
+
+
+def _whole(function: str, name: str, value: Any) -> int:
+    """An int, a number of NumPy or a tensor of one integer, as an int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(message(function, f"{name} is {value!r}, not an integer")) from None
 
 
 @names_itself

@@ -177,6 +177,16 @@ def test_no_dimensions_are_all() -> None:
         assert x.mean(dims).item() == 2.5 and x.sum(dims).item() == 15.0
 
 
+def test_moments_of_rows_with_what_is_no_number(device: str) -> None:
+    """As PyTorch's: the mean of one infinity is that, from any other row of them NaN may come."""
+    x = nt.tensor([[INF], [1.0], [-INF], [NAN]], device=device)
+    variance, mean = nt.var_mean(x, 1, correction=0)
+    np.testing.assert_array_equal(variance.numpy(), [NAN, 0.0, NAN, NAN])
+    np.testing.assert_array_equal(mean.numpy(), [INF, 1.0, -INF, NAN])
+    wide = nt.tensor([[INF, 1.0, 2.0], [1.0, INF, 2.0], [NAN, 1.0, 2.0]], device=device)
+    assert np.isnan(nt.var(wide, 1).numpy()).all()
+
+
 @pytest.mark.parametrize("centre", [0.0, 1e4, -1e6])
 def test_variances_far_from_zero(centre: float) -> None:
     """Differences to an element of the row are exact, and small: the mean's digits are not lost."""

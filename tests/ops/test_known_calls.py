@@ -174,6 +174,15 @@ def test_calls_of_many_tensors_are_not_remembered(made: list[Recipe]) -> None:
     assert len(made) == 1
 
 
+def test_views_of_views_are_not_followed_for_ever() -> None:
+    for depth in (3, known_calls.MOST, 3000):
+        x = nt.ones(2, 3, device="cpu").realize()
+        for _ in range(depth):
+            x = x.T  # (3, 2) after an odd number
+        assert nt.sum(x, 0).tolist() == ([3.0, 3.0] if depth % 2 else [2.0, 2.0, 2.0])
+        assert nt.tril(x).sum().item() == np.tril(np.ones(x.shape)).sum()
+
+
 def test_what_warns_warns_at_each_call() -> None:
     i = nt.tensor(np.ones((2, 2), np.int64), device="cpu")
     for _ in range(3):
