@@ -36,9 +36,18 @@ def is_text_of(tree: ast.FunctionDef, function: FunctionType) -> bool:
         around.body = [bare]
     with _parsing:
         code = compile(module, function.__code__.co_filename, "exec", dont_inherit=True)
-    for _ in range(2 if free else 1):
-        code = next(const for const in code.co_consts if isinstance(const, CodeType))
-    return _instructions(code) == _instructions(function.__code__)
+    found: CodeType | None = code
+    for name in ("around", function.__code__.co_name) if free else (function.__code__.co_name,):
+        found = found and _code_within(found, name)
+    return found is not None and _instructions(found) == _instructions(function.__code__)
+
+
+def _code_within(code: CodeType, name: str) -> CodeType | None:
+    """The code of the function that is defined in `code`, and not that of a default of it."""
+    for const in code.co_consts:
+        if isinstance(const, CodeType) and const.co_name == name:
+            return const
+    return None
 
 
 def _instructions(code: CodeType) -> list[tuple[str, object]]:
@@ -47,10 +56,24 @@ def _instructions(code: CodeType) -> list[tuple[str, object]]:
     Nor with what depends on the file around: whether m in m.exp(x) is a module by an import.
     """
     return [
-        (step.opname.replace("METHOD", "ATTR"), None if step.opcode in _JUMPS else step.argval)
+        (
+            step.opname.replace("METHOD", "ATTR"),
+            None if step.opcode in _JUMPS else _constant(step.argval),
+        )
         for step in dis.get_instructions(code)
         if step.opname != "PUSH_NULL"
     ]
+
+
+def _constant(value: object) -> object:
+    """What equals that of the same constant alone: 1 equals True and 1.0, and 0.0 equals -0.0."""
+    if isinstance(value, CodeType):
+        return _instructions(value)
+    if isinstance(value, tuple):
+        return [_constant(part) for part in value]
+    if isinstance(value, frozenset):  # which is in no order
+        return sorted(repr(part) for part in value)
+    return type(value), repr(value)
 
 
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -95,3 +96,46 @@ def test_text_of_a_closure_is_known() -> None:
         return x * scale
 
     assert Body(scaled).lookup("scale") == 2.0
+
+
+def number(x: float) -> float:
+    return x * 1
+
+
+def with_default(x: float, *, scale: object = lambda x: x) -> float:
+    return x + 1
+
+
+def nested(x: float) -> float:
+    """Adds, by a function within."""
+
+    def add(y: float) -> float:
+        """The sum."""
+        return y + 1
+
+    return add(x)
+
+
+@pytest.mark.parametrize("function", [number, with_default, nested])
+def test_text_is_told_from_another_that_differs_in_a_constant(function: FunctionType) -> None:
+    text = inspect.getsource(function)
+
+    def is_own(text: str) -> bool:
+        (tree,) = parse(text).body
+        assert isinstance(tree, ast.FunctionDef)
+        return is_text_of(tree, function)
+
+    assert is_own(text) and is_own("\n\n" + text.replace("The sum", "Its sum"))
+    for changed in ("1.0", "True", "2"):
+        assert not is_own(re.sub(r"\b1\b", changed, text))
+
+
+def test_zeros_of_either_sign_are_other_text() -> None:
+    def plus(x: float) -> tuple[float, ...]:
+        return (x, 0.0, *(1, 0.0))
+
+    for changed, own in {"(x, 0.0, *(1, 0.0))": True, "(x, 0.0, *(1, -0.0))": False}.items():
+        text = f"def plus(x: float) -> tuple[float, ...]:\n    return {changed}"
+        (tree,) = parse(text).body
+        assert isinstance(tree, ast.FunctionDef)
+        assert is_text_of(tree, plus) == own
