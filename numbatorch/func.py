@@ -23,7 +23,7 @@ from numbatorch.tensor.argnums import (
     with_aux,
 )
 from numbatorch.tensor.base import detached
-from numbatorch.tensor.gradient import alias, depends_on_others
+from numbatorch.tensor.gradient import alias, depends_on_others, differentiated
 from numbatorch.tensor.vmap import vmap
 
 Nest = Any
@@ -238,8 +238,7 @@ def grad_and_value(
     >>> grad_and_value(lambda x: x * x)(tensor(3.0))
     (tensor(6.), tensor(9.))
     """
-    require_callable("grad_and_value", function)
-    both = value_and_grad(function, argnums, has_aux)
+    both = differentiated("grad_and_value", function, argnums, has_aux)
 
     def swapped(*args: Any, **options: Any) -> Any:
         value, gradient = both(*args, **options)

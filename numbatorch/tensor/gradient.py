@@ -256,10 +256,10 @@ def value_and_grad(
     >>> value_and_grad(lambda x: x * x)(nt.tensor(3.0))
     (tensor(9.), tensor(6.))
     """
-    return _differentiated("value_and_grad", function, argnums, has_aux)
+    return differentiated("value_and_grad", function, argnums, has_aux)
 
 
-def _differentiated(
+def differentiated(
     operator: str, function: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool
 ) -> Callable[..., Any]:
     """`value_and_grad` under the name by which errors call it."""
@@ -267,20 +267,20 @@ def _differentiated(
     numbers = numbers_of(operator, argnums)
 
     @functools.wraps(function)
-    def differentiated(*args: Any, **kwargs: Any) -> Any:
+    def derived(*args: Any, **kwargs: Any) -> Any:
         outer = grad_enabled()
         aliases: list[Node] = []
         inner = list(args)
         places = places_of(operator, numbers, len(args), bool(kwargs))
         for place in places:
-            inner[place] = map_leaves(partial(alias, aliases), args[place])
+            inner[place] = map_leaves(partial(alias, aliases, operator=operator), args[place])
         with grad_mode(True):
             result = function(*inner, **kwargs)
             value, aux = with_aux(operator, result) if has_aux else (result, None)
             if not isinstance(value, Handle):
                 problem = f"the function returned {type(value).__name__}, not a tensor"
-                raise GradientError(message("grad", problem))
-            start = _cotangent("grad", value.node)
+                raise GradientError(message(operator, problem))
+            start = _cotangent(operator, value.node)
             parts = gradients([value.node], [start], aliases)
         found = [_zeros(node) if p is None else p for node, p in zip(aliases, parts, strict=True)]
         connect = outer and depends_on_others([value.node, *found], aliases)
@@ -291,7 +291,7 @@ def _differentiated(
         first = (tensors[0], aux) if has_aux else tensors[0]
         return first, nests[0] if is_integer(argnums) else nests
 
-    return differentiated
+    return derived
 
 
 def grad(
@@ -303,14 +303,14 @@ def grad(
     >>> grad(grad(lambda x: x * x * x))(nt.tensor(2.0))
     tensor(12.)
     """
-    both = _differentiated("grad", function, argnums, has_aux)
+    both = differentiated("grad", function, argnums, has_aux)
 
     @functools.wraps(function)
-    def differentiated(*args: Any, **kwargs: Any) -> Any:
+    def derived(*args: Any, **kwargs: Any) -> Any:
         value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
 
-    return differentiated
+    return derived
 
 
 def alias(

@@ -293,3 +293,20 @@ def test_arguments_of_jvp_and_vmap_have_their_forms() -> None:
             nt.vmap(squared, chunk_size=size)
     with pytest.raises(DTypeError, match="jacrev: only floats and complex numbers"):
         func.jacrev(squared)(x.int())
+
+
+@pytest.mark.parametrize("name", ["grad", "value_and_grad", "grad_and_value"])
+def test_derivatives_name_themselves_in_errors(name: str) -> None:
+    derive = getattr(func, name)
+    with pytest.raises(TypeError, match=rf"^{name}: an argument .* int, not a tensor"):
+        derive(lambda x: x)(3)
+    with pytest.raises(DTypeError, match=rf"^{name}: only floats"):
+        derive(lambda x: x)(nt.tensor(3))
+    with pytest.raises(GradientError, match=rf"^{name}: the function returned int"):
+        derive(lambda x: 1)(nt.tensor(3.0))
+    with pytest.raises(GradientError, match=rf"^{name}: only a tensor of one element"):
+        derive(lambda x: x)(nt.ones(2))
+    with pytest.raises(TypeError, match=rf"^{name}: the function gives Tensor"):
+        derive(lambda x: x, has_aux=True)(nt.tensor(3.0))
+    with pytest.raises(TypeError, match=rf"^{name}: "):
+        derive(3)
