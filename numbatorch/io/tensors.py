@@ -229,10 +229,12 @@ def load(
         return from_numpy(_npy(f, name, data), where, share=True)
     if start.startswith(ZIP):
         return _from_zip(name, data, where)
-    if start[8:9] != b"{" and suffix != ".safetensors":  # else a length and a header
-        if start.startswith(STARTS):
+    if start[8:9] != b"{":  # which stands behind a length in safetensors
+        broken = suffix == ".safetensors" and start[7:8] in (b"", b"\0")  # a length, if any
+        if start.startswith(STARTS) and not broken:
             return _from_torch(name, data, where)
-        _refuse(name, start)
+        if suffix != ".safetensors":  # else the error is of that format
+            _refuse(name, start)
     stored = SafetensorsFile(name, data)
     return {key: from_numpy(stored.tensor(key), where, share=True) for key in stored.tensors}
 
@@ -250,11 +252,17 @@ def _where(map_location: Any, device: Any) -> Device | str | None:
 
 def _npy(f: Source, name: Path, data: Array) -> Array:
     """The array of an npy file; an open one goes on behind it."""
-    if isinstance(f, str | os.PathLike) or not f.seekable():
+    if isinstance(f, str | os.PathLike) or not _can_seek(f):
         return load_npy(name, data)[0]
     array, size = load_npy(name, data, alone=False)
     f.seek(size - data.size, os.SEEK_CUR)
     return array
+
+
+def _can_seek(file: Any) -> bool:
+    """Whether an open file, which may have nothing but `read`, can be moved in."""
+    seekable = getattr(file, "seekable", None)
+    return bool(seekable and seekable())
 
 
 def _refuse(name: Path, start: bytes) -> NoReturn:

@@ -142,6 +142,37 @@ def test_files_of_text_and_no_files(tmp_path: Path) -> None:
             call()
 
 
+class OnlyRead:
+    """An open file that has no method but `read`."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def read(self) -> bytes:
+        return self.raw
+
+
+def test_a_file_that_can_only_be_read(tmp_path: Path) -> None:
+    for name, given in {"x.npy": X["x"], "x.npz": X, "x.safetensors": X}.items():
+        nt.save(given, tmp_path / name)
+        found: Any = nt.load(OnlyRead((tmp_path / name).read_bytes()))  # type: ignore[arg-type]
+        assert (found if name == "x.npy" else found["x"]).tolist() == [1, 2]
+
+
+def test_first_bytes_say_the_format_whatever_the_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    np.save(tmp_path / "x.npy", np.ones(2))
+    path.write_bytes((tmp_path / "x.npy").read_bytes())
+    assert nt.load(path).tolist() == [1, 1]
+    for zipped in (True, False):
+        torch = pytest.importorskip("torch")
+        torch.save({"x": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+        assert nt.load(path)["x"].tolist() == [1, 1]
+    path.write_bytes((128).to_bytes(8, "little"))  # as a pickle begins, but a length
+    with pytest.raises(FormatError, match="header"):
+        nt.load(path)
+
+
 def test_where_loaded_tensors_go(tmp_path: Path) -> None:
     nt.save(X, tmp_path / "x.npz")
     nt.save(X, tmp_path / "x.safetensors")
