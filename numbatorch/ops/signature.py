@@ -26,6 +26,11 @@ NUMPY_NAMES = {
 }
 
 
+def own_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call that was right, under PyTorch's own names."""
+    return {NUMPY_NAMES.get(name, name): value for name, value in options.items()}
+
+
 class NumpyName(TypeError):
     """An argument that the function has under another name; as told where only that one is."""
 

@@ -128,13 +128,18 @@ def in_place(
     parameters[0] = parameters[0].replace(name="input")
 
     def change(*args: Any, **options: Any) -> Any:
-        given = args[0] if args else options.get("input")
+        named = [key for key in options if NUMPY_NAMES.get(key, key) == "input"]
+        if len(named) + bool(args) > 1:
+            told = f"it is {name}{change.__signature__}"  # type: ignore[attr-defined]
+            raise TypeError(message(name, "input is given twice", told))
+        given = args[0] if args else options[named[0]] if named else None
         if not isinstance(given, _handles):
-            kind = type(given).__name__ if args or "input" in options else "not given"
+            kind = type(given).__name__ if args or named else "not given"
             raise TypeError(message(name, f"input is {kind}, not Tensor"))
         if method is None:
             return given._become(name, function, args, options)
-        options.pop("input", None)
+        for key in named:
+            del options[key]
         return getattr(given, name)(*args[1:], **options)
 
     change.__name__ = change.__qualname__ = name

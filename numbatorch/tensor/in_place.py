@@ -9,6 +9,7 @@ from numbatorch.dtype import bool_
 from numbatorch.errors import RENAMED, DTypeError, ShapeError, message, naming, rename
 from numbatorch.graph import thread_mode
 from numbatorch.ops.operands import describe
+from numbatorch.ops.signature import own_names
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.in_range import Look, along_dim, by_zero, in_elements, of_mask
 from numbatorch.tensor.methods import operator_of
@@ -39,7 +40,7 @@ def in_place(name: str, method: str, look: Look | None = None) -> Method:
         try:
             value = getattr(self, method)(*args, **options)
             if look is not None:
-                look(shown, self, args, options)
+                look(shown, self, args, own_names(options))
             return value if value is NotImplemented else hold_result(self, shown, value)
         except RENAMED as error:
             rename(error, shown)

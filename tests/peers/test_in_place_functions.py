@@ -86,12 +86,20 @@ def test_errors_and_keywords() -> None:
     assert nt.nn.functional.leaky_relu_(input=x, negative_slope=0.5) is x
     assert x.tolist() == [-0.5, 2]
     assert nt.clamp_(input=x, max=1) is x and x.tolist() == [-0.5, 1]
+    assert nt.clamp_(x=x, max=0) is x and x.tolist() == [-0.5, 0]
     for call, told in (
         (lambda: nt.relu_([1.0]), "relu_: input is list, not Tensor"),
         (lambda: nt.relu_(), "relu_: input is not given, not Tensor"),
+        (lambda: nt.relu_(x, input=-x), r"relu_: input is given twice\n  it is relu_\(input"),
+        (lambda: nt.relu_(x, x=-x), "relu_: input is given twice"),
+        (lambda: nt.relu_(input=x, a=-x), "relu_: input is given twice"),
+        (lambda: nt.nn.functional.elu_(x, input=-x), "elu_: input is given twice"),
     ):
         with pytest.raises(TypeError, match=told):
             call()
+    assert x.tolist() == [-0.5, 0]
+    with pytest.raises(TypeError, match="multiple values for argument 'input'"):
+        torch.relu_(torch.ones(2), input=torch.ones(2))
     with pytest.raises(nt.DTypeError, match="exp_: the result does not fit"):
         nt.exp_(nt.arange(3))
     with pytest.raises(nt.GradientError, match="a leaf that requires a gradient is changed"):

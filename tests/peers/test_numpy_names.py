@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import numbatorch as nt
+from numbatorch.errors import ShapeError
 from numbatorch.ops import families, surface
 from tests.compare import as_numpy, assert_close
 from tests.peers.sides import Sides, torch
@@ -18,6 +19,14 @@ x.unsqueeze(axis=1) x.softmax(axis=1) t.where(x>0,x=x,x2=y) x.all(axis=0,keepdim
 t.linalg.vector_norm(x,axis=1,keepdims=True) t.fft.fft(x,axis=0).abs()
 x.index_select(axis=1,index=c) x.clone().cumsum_(axis=0) x.logsumexp(axis=1,keepdims=True)
 x.sort(axis=0).values
+x.clone().index_add_(axis=1,index=c,source=y[:,:2])
+x.clone().index_copy_(axis=1,index=c*0,source=y[:,:1].expand(3,2))
+x.clone().index_fill_(axis=0,index=c%3,value=2.0) t.exp_(x=x.clone())
+x.clone().scatter_(axis=1,index=c[None],value=3.0)
+x.clone().scatter_add_(axis=1,index=c[None],src=y)
+x.clone().scatter_reduce_(axis=1,index=c[None],src=y,reduce="sum")
+(c+5).remainder_(x2=c+2) x.clone().fmod_(x2=y) (c+5).div_(x2=c+1,rounding_mode="floor")
+(c+5).floor_divide_(x2=c+1)
 """.split()
 
 
@@ -55,10 +64,26 @@ def test_every_function_takes_the_name(argument: str, spelled: str) -> None:
     for name in names(argument):
         try:
             _ours(name)(x, **{spelled: 1 if argument == "dim" else True})
-        except Exception as error:  # of another argument, which the call lacks
+        except (TypeError, ShapeError) as error:  # of another argument, which the call lacks
             assert spelled not in str(error), name
         with pytest.raises(TypeError, match=f"{argument} and {spelled} are both given"):
             _ours(name)(**{spelled: 1, argument: 1})
+
+
+@pytest.mark.parametrize(("argument", "spelled"), [("dim", "axis"), ("other", "x2")])
+def test_every_method_in_place_takes_the_name(argument: str, spelled: str) -> None:
+    without = {name.removeprefix("nt.") for name in names(argument)}
+    methods = [name for name in dir(nt.Tensor) if name.endswith("_") and name[:-1] in without]
+    assert len(methods) > 7
+    for name in methods:
+        x = nt.ones(2, 3, dtype=nt.int64)
+        value = 1 if argument == "dim" else x
+        try:
+            getattr(x, name)(**{spelled: value})
+        except (TypeError, ShapeError) as error:  # of another argument, or of a result of floats
+            assert spelled not in str(error), name
+        with pytest.raises(TypeError, match=f"{name}: ({argument}|{spelled}) and .* both given"):
+            getattr(x, name)(**{spelled: value, argument: value})
 
 
 def test_what_is_given_twice_or_unknown() -> None:
