@@ -23,7 +23,7 @@ _MODE = thread_mode()
 
 
 class Caller:
-    """A call of a public function, as errors tell of it; one object for all calls alike.
+    """A call of a public function, as errors tell of it; those of calls alike are equal.
 
     Attributes:
         name: of the function.
@@ -32,7 +32,7 @@ class Caller:
         problem: what an index out of range means, where it is none that the caller has given.
     """
 
-    __slots__ = ("_others", "from_end", "name", "problem", "rows")
+    __slots__ = ("_hash", "_others", "from_end", "name", "problem", "rows")
 
     def __init__(
         self, name: str, rows: tuple[str, ...], from_end: bool = False, problem: str = ""
@@ -42,6 +42,16 @@ class Caller:
         self.from_end = from_end
         self.problem = problem
         self._others: dict[Any, Caller] = {}
+        self._hash = hash((name, rows, from_end, problem))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Caller) and self._told() == other._told()
+
+    def _told(self) -> tuple[Any, ...]:
+        return self.name, self.rows, self.from_end, self.problem
 
     def __repr__(self) -> str:
         return self.name

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import numbatorch as nt
+from numbatorch.backends import planned
 from numbatorch.nn import functional as F
+from numbatorch.ops import caller
 
 Made = Callable[..., nt.Tensor]
 
@@ -240,3 +242,23 @@ def test_a_value_larger_than_any_memory_is_out_of_memory(device: str) -> None:
             found.realize()
     with pytest.raises(nt.ShapeError, match=r"ones: .* has 2\*\*63 elements or more"):
         nt.ones(2**31, 2**31, 2, device=device)
+
+
+def test_callers_alike_are_equal_after_others_have_displaced_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan is found again by a caller that was made anew."""
+    monkeypatch.setattr(caller, "KEPT", 2)
+    plans: list[Any] = []
+    own = planned.make_plan
+    monkeypatch.setattr(planned, "make_plan", lambda *args: plans.append(args) or own(*args))
+    index = nt.tensor([1], device="cpu").realize()
+    weights = [nt.zeros(size, 3, device="cpu").realize() for size in (21, 22, 23, 24)]
+    for _ in range(3):
+        for weight in weights:
+            F.embedding(index, weight).realize()
+    assert len([roots for roots, *_ in plans if roots[0].op.name == "take"]) == len(weights)
+    shown = caller.of_call("f", ())
+    assert shown == caller.Caller("f", ()) and hash(shown) == hash(caller.Caller("f", ()))
+    for other in (shown.change(True, ""), shown.change(False, "p"), caller.Caller("g", ()), "f"):
+        assert shown != other
