@@ -311,6 +311,7 @@ class _Mode(threading.local):
     trace = 0
     maps = 0
     caller: Any = None
+    beyond = 0
 
 
 # Runs that have begun, in any thread. What comes within one, as a finalizer or a signal's handler
@@ -326,7 +327,8 @@ _mode = _Mode()
 def thread_mode() -> _Mode:
     """For each thread: what new nodes record, `grad` and `trace`; `maps`, how deep in vmap.
 
-    And `caller`, the public function that is called (ops/caller.py).
+    And `caller`, the public function that is called (ops/caller.py); `beyond`, how often a call did
+    what is more than building a graph (ops/known_calls.py).
     """
     return _mode
 

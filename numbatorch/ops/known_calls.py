@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from numbatorch.dtype import DType, default_dtype
 from numbatorch.graph import PART, Node, Op, TupleNode, thread_mode, toposort
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA
+from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, is_view
 from numbatorch.shape import Shape
 from numbatorch.variable import attribute_key
 
@@ -90,12 +90,11 @@ class Recipe:
 
 
 _all: list[KnownCalls] = []
-_done = [0]  # how often a call did what is more than building a graph
 
 
 def not_alone() -> None:
     """What is being built depends on more than its arguments, or does more than to build."""
-    _done[0] += 1
+    _MODE.beyond += 1
 
 
 def warn(text: str, stacklevel: int) -> None:
@@ -117,14 +116,14 @@ class Asked(NamedTuple):
         nodes: of its tensors, each once.
         held: its tensors.
         recipe: None if it was not made before.
-        done: what `not_alone` had counted before it.
+        beyond: what `not_alone` had counted in this thread before it.
     """
 
     key: Key
     nodes: list[Node]
     held: list[Any]
     recipe: Recipe | None
-    done: int
+    beyond: int
 
 
 class KnownCalls:
@@ -166,11 +165,11 @@ class KnownCalls:
         if not nodes:
             return None
         found = tuple(key)
-        return Asked(found, nodes, held, self.recipes.get(found), _done[0])
+        return Asked(found, nodes, held, self.recipes.get(found), _MODE.beyond)
 
     def note(self, asked: Asked, out: Any) -> None:
         """Remember what the function has built, if a recipe can say it."""
-        if asked.key in self.recipes or asked.done != _done[0]:
+        if asked.key in self.recipes or asked.beyond != _MODE.beyond:
             return
         if len(self.recipes) >= KEPT:
             self.recipes.clear()
@@ -207,8 +206,7 @@ def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
         key.append(nodes.index(node))
         return True
     if node.buffer is None:
-        # It is no view, or one of too many; ops/registry.py imports this file.
-        if not hasattr(node.op, "layout") or node.depth > MOST:
+        if not is_view(node) or node.depth > MOST:
             return False
         key.append(node.op)
         key.append(attribute_key(tuple(node.attrs.items())))

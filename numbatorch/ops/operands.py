@@ -81,6 +81,14 @@ EXAMPLE = Op("example", _example)
 EXAMPLE.rewrite = lambda node: _example(node.inputs[0])
 
 
+def is_view(node: Node) -> bool:
+    """Whether a node shows its operand through a layout: its operator is a `registry.View`.
+
+    That class stands in a layer above this one, so it is told by what it alone has.
+    """
+    return hasattr(node.op, "layout")
+
+
 LARGEST = 1 << 61  # bytes of a value; sizes and work of larger ones leave int64
 
 
@@ -89,7 +97,7 @@ def refuse_too_large(order: Sequence[Node], roots: Sequence[Node]) -> None:
     large = [x for x in order if numel(x.shape) * x.dtype.itemsize // x.dtype.block > LARGEST]
     if not large:
         return
-    large = [x for x in large if not hasattr(x.op, "layout")]  # views; their records are above
+    large = [x for x in large if not is_view(x)]
     for node in sorted(large, key=lambda x: isinstance(x.op, Leaf)):
         named = node if node.inputs else roots[0]
         name = named.op.name if named.inputs else "realize"

@@ -1,5 +1,6 @@
 """What a remembered call builds is what its function builds, node by node (ops/known_calls.py)."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -203,6 +204,22 @@ def test_what_reads_values_reads_them_at_each_call(made: list[Recipe]) -> None:
     for _ in range(2):
         assert nt.repeat_interleave(x, 2).tolist() == [0, 0, 1, 1, 2, 2]
     assert made
+
+
+def test_values_that_another_thread_reads_spoil_no_call() -> None:
+    x = operands(0)["x"]
+    out = nt.sum(x, 1)
+    for here in (False, True):
+        known = KnownCalls()
+        asked = known.ask((x, 1), {}, Tensor)
+        assert asked is not None
+        thread = threading.Thread(target=known_calls.not_alone)
+        thread.start()
+        thread.join()
+        if here:
+            known_calls.not_alone()
+        known.note(asked, out.node)
+        assert bool(known.recipes) is not here
 
 
 def test_results_without_operands_to_read_and_outputs_that_are_held_together() -> None:
