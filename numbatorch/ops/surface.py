@@ -278,12 +278,7 @@ def on_tensors(
                     parameters.check_at(name, place, value)
             operands.append(value)
         if options:
-            try:
-                for key, value in options.items():
-                    options[key] = value = _unwrapped(name, value, held)
-                    parameters.check(name, key, value)
-            except NumpyName:
-                options = _spelled(parameters, name, len(args), options, held)
+            options = _by_name(parameters, name, len(args), options, held)
         mode = _MODE.__dict__  # of this thread, at half the cost of its attributes
         outer = mode.get("caller")
         if held and (outer is None or outer.__class__ is str):
@@ -315,15 +310,18 @@ def _shown(call: Callable[..., Any], function: Function, name: str) -> Function:
     return call  # type: ignore[return-value]
 
 
-def _spelled(
+def _by_name(
     parameters: Parameters, name: str, given: int, options: dict[str, Any], held: list[Any]
 ) -> dict[str, Any]:
-    """Arguments of a call, some under NumPy's names, as nodes under the function's own."""
-    found = parameters.spelled(name, options, given)
-    for key, value in found.items():
-        found[key] = value = _unwrapped(name, value, held)
-        parameters.check(name, key, value)
-    return found
+    """Arguments that a call gives by name, as nodes under the function's own names."""
+    try:
+        for key, value in options.items():
+            options[key] = value = _unwrapped(name, value, held)
+            parameters.check(name, key, value)
+    except NumpyName:
+        spelled = parameters.spelled(name, options, given)
+        return _by_name(parameters, name, given, spelled, held)
+    return options
 
 
 def _unwrapped(operator: str, value: Any, held: list[Any]) -> Any:
