@@ -22,7 +22,7 @@ from numbatorch.passes.memory import Memory, overlap
 from numbatorch.passes.plan import EPILOGUE, HostStep, Launch, Plan
 from numbatorch.variable import Values
 
-MOST_WORK = 1 << 62
+MOST_WORK = 1 << 62  # a row holds int64, and more than this would leave it
 
 
 class CPUFrame(Frame):
