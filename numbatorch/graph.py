@@ -110,7 +110,7 @@ class Node:
         requires_grad: whether a gradient may flow through it.
         buffer: memory with the value in row-major order, once it is realized; set by `settle`.
         depth: longest way to a realized node when it was made.
-        trace: number of the trace of a compiled function that made it, or 0.
+        trace: number of the trace of a compiled function that made it, or 0; see tensor/mapping.py.
         hooks: what is called with its gradients, if anything is (`gradients.Hooks`).
         recipe: what made it and all on the way to its operands, if one did (`ops/known_calls.py`).
         ends_gradient: whether it is a leaf of the gradient, whose inputs are cut off.
@@ -309,7 +309,7 @@ class TupleNode(Node):
 class _Mode(threading.local):
     grad = True
     trace = 0
-    maps = 0
+    maps: tuple[Any, ...] = ()
     caller: Any = None
     beyond = 0
 
@@ -325,7 +325,7 @@ _mode = _Mode()
 
 
 def thread_mode() -> _Mode:
-    """For each thread: what new nodes record, `grad` and `trace`; `maps`, how deep in vmap.
+    """For each thread: what new nodes record, `grad` and `trace`; `maps`, the calls of vmap.
 
     And `caller`, the public function that is called (ops/caller.py); `beyond`, how often a call did
     what is more than building a graph (ops/known_calls.py).

@@ -63,6 +63,7 @@ class Recipe:
     def make(self, operands: list[Node]) -> Any:
         """What the call gives for these operands."""
         made = list(operands)
+        trace = _MODE.trace
         device = operands[0].device
         for op, places, attrs, shape, dtype, depth, outputs in self.steps:
             inputs = tuple([made[i] for i in places])
@@ -80,7 +81,7 @@ class Recipe:
             node.dtype = dtype
             node.device = device
             node.buffer = None
-            node.trace = 0
+            node.trace = trace
             node.requires_grad = False
             node.depth = depth
             made.append(node)

@@ -29,6 +29,7 @@ from numbatorch.graph import (
     grad_enabled,
     grad_mode,
     runs,
+    thread_mode,
     toposort,
 )
 from numbatorch.locks import Lock
@@ -68,6 +69,8 @@ Array = np.ndarray[Any, Any]
 
 # Held while values are computed, overwritten in place, or made readable.
 running = Lock()
+
+_MODE = thread_mode()
 
 
 class _Limit(threading.local):
@@ -422,6 +425,8 @@ class Handle:
 
     def _put(self, node: Node, instead: Node | None = None) -> None:
         """Hold another node, and let views and compiled functions know, which go on from it."""
+        for mapping in _MODE.maps:
+            mapping.check(self, node)
         if _limit.updates is not None:
             _limit.updates.note(self)
         self.let_views_go()  # before an interrupt may come, and so that their memory is free

@@ -342,3 +342,13 @@ def layout_of(handle: Handle) -> Layout:
     alias, memory = alias_of(handle), memory_of(handle)
     found = alias.layout if alias is not None else None if memory is None else memory.layout
     return Layout.contiguous(handle.node.shape) if found is None else found
+
+
+def held_nodes(handle: Handle) -> set[Node]:
+    """The nodes of a tensor and of those that share memory with it, as far as they have any."""
+    found = {handle.node}
+    memory = memory_of(handle)
+    if memory is not None:
+        sharing = [memory.owner, *memory.fresh]
+        found.update(x.node for x in (reference() for reference in sharing) if x is not None)
+    return found

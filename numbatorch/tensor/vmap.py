@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from numbatorch.errors import OutOfRange, ShapeError, message
-from numbatorch.graph import Node, thread_mode
+from numbatorch.graph import Node
 from numbatorch.nest import map_leaves
 from numbatorch.ops import create
 from numbatorch.ops.batching import batched, moved_from_front, moved_to_front
-from numbatorch.ops.operands import EXAMPLE, describe, example, is_of_example
+from numbatorch.ops.operands import EXAMPLE, describe, example
 from numbatorch.ops.reduce import expand
 from numbatorch.ops.view import cat, narrow, stack, unsqueeze
 from numbatorch.shape import normalize_dim
 from numbatorch.tensor.argnums import is_integer, require_callable
 from numbatorch.tensor.base import Handle
+from numbatorch.tensor.mapping import Mapping
 
 RANDOMNESS = ("error", "different", "same")
 
-_MODE = thread_mode()
 _levels = itertools.count(1)
 
 
@@ -37,7 +37,9 @@ def vmap(
     """The function that maps `func` over a dimension of its arguments, as one graph.
 
     What `func` sees are tensors without that dimension. It may take gradients, and may itself be
-    mapped. What it must not do is read a value that depends on the example.
+    mapped. What it must not do is read a value that depends on the example, or write it to a tensor
+    from outside. Mapped arguments that it changes in place hold the examples' values after the
+    call, unless another tensor that it is given, or reads, shares their memory.
 
     Args:
         in_dims: for each argument the dimension that goes, or None for one that all examples
@@ -50,7 +52,8 @@ def vmap(
         chunk_size: examples that are computed at a time; all of them unless given.
     Raises:
         ShapeError: arguments have different numbers of examples, or none has any.
-        RuntimeError: `func` reads a value, or draws a random number against `randomness`.
+        RuntimeError: `func` reads a value, draws a random number against `randomness`, or changes
+            a tensor in place where that would not be what it is for each example.
 
     >>> from numbatorch import dot, tensor
     >>> vmap(dot)(tensor([[1.0, 2.0], [3.0, 4.0]]), tensor([[1.0, 1.0], [0.0, 2.0]]))
@@ -183,39 +186,23 @@ def _run(
     Arguments that the function has changed in place are the last, if it changed any.
     """
     level, size = next(_levels), _size(inputs, dims)
-    inside = [
-        x if d is None else Handle._tensor(example(x, level))
-        for x, d in zip(inputs, dims, strict=True)
-    ]
-    before = [x.node if isinstance(x, Handle) else None for x in inside]
-    leaves = iter(inside)
-    args = map_leaves(lambda _leaf: next(leaves), form)
-    with _mapping(), _random_numbers(randomness, level, size):
-        result = func(*args)
-    nodes = []
-    for x in _tensors(result):
-        if not isinstance(x, Handle):
-            kind = type(x).__name__
-            raise TypeError(message("vmap", f"the function gives tensors, not {kind}"))
-        nodes.append(x._noted())
-    _refuse_shared(inside, before, dims)
+    mapping = Mapping(level)
+    with mapping.begun(), _random_numbers(randomness, level, size):
+        inside = mapping.examples(_tensors(form), inputs, dims)
+        leaves = iter(inside)
+        result = func(*map_leaves(lambda _leaf: next(leaves), form))
+        nodes = []
+        for x in _tensors(result):
+            if not isinstance(x, Handle):
+                kind = type(x).__name__
+                raise TypeError(message("vmap", f"the function gives tensors, not {kind}"))
+            nodes.append(x._noted())
+        mapping.refuse_shared(nodes)
     mapped = [x._noted() for x, d in zip(inside, dims, strict=True) if d is not None]
     same = all(x.op is EXAMPLE for x in mapped)
     batches = batched(nodes if same else [*nodes, *mapped], level, size)
     outputs = [_Output(x, b, size) for x, b in zip([*nodes, *mapped], batches, strict=False)]
     return result, outputs[: len(nodes)], outputs[len(nodes) :]
-
-
-def _refuse_shared(
-    inside: Sequence[Any], before: Sequence[Node | None], dims: Sequence[int | None]
-) -> None:
-    """Take back what an argument that all examples share would have of one, and refuse it."""
-    for x, old, dim in zip(inside, before, dims, strict=True):
-        if dim is None and old is not None and x.node is not old and is_of_example(x.node):
-            rows = (f"argument {describe(old)}",)
-            x._put(old)
-            problem = "an argument that all examples share is changed by a value of one"
-            raise RuntimeError(message("vmap", problem, *rows))
 
 
 def _hold_changes(
@@ -225,20 +212,14 @@ def _hold_changes(
     if not any(runs):
         return
     mapped = [(x, d) for x, d in zip(arguments, dims, strict=True) if d is not None]
-    for (outer, dim), column in zip(mapped, zip(*runs, strict=True), strict=True):
-        if any(part.example.op is not EXAMPLE for part in column):
-            outer._take_here()
-            outer._update("vmap", _out(column, dim).node)
-
-
-@contextmanager
-def _mapping() -> Iterator[None]:
-    """Let this thread know, within the block, that tensors may stand for examples."""
-    _MODE.maps += 1
-    try:
-        yield
-    finally:
-        _MODE.maps -= 1
+    columns = {
+        id(outer): (outer, dim, column)
+        for (outer, dim), column in zip(mapped, zip(*runs, strict=True), strict=True)
+        if any(part.example.op is not EXAMPLE for part in column)
+    }
+    for outer, dim, column in columns.values():
+        outer._take_here()
+        outer._update("vmap", _out(column, dim).node)
 
 
 @contextmanager

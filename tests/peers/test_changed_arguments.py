@@ -194,7 +194,76 @@ def shared_by_all(P: Any) -> Any:
     return listed(P.vmap(lambda _x, y: y.add_(1), (0, None))(x, y), y)
 
 
-MAPPED = [mapped_alone, mapped_by_views, mapped_elsewhere, mapped_in_chunks, shared_by_all]
+def mapped_twice(P: Any) -> Any:
+    def function(a: Any, b: Any) -> Any:
+        a.add_(1)
+        b.add_(10)
+        return a + b
+
+    x = P.zeros(2, 3)
+    return listed(P.vmap(function)(x, x), P.vmap(function, (1, -1))(x, x), x)
+
+
+def mapped_twice_and_changed_once(P: Any) -> Any:
+    x = P.zeros(2, 3)
+    return listed(P.vmap(lambda a, b: (a.add_(1), b * 1)[1])(x, x), x)
+
+
+def beside_another(P: Any) -> Any:
+    x = P.ones(2, 3)
+    w = x * 2
+    return listed(P.vmap(lambda a: a.add_(w[0]))(x), x, w)
+
+
+def outside_by_a_number(P: Any) -> Any:
+    x, c = P.ones(2, 3), P.zeros(3)
+    return listed(P.vmap(lambda a: (c.add_(1), a * 2)[1])(x), x, c)
+
+
+def made_within(P: Any) -> Any:
+    x = P.ones(2, 3)
+    found = P.vmap(lambda a: P.zeros_like(a).add_(a).mul_(a + 1))(x)
+    inner = P.vmap(lambda a: P.vmap(lambda b: b.mul_(3))(a * 2))(x)
+    return listed(found, inner, x)
+
+
+MAPPED = [
+    mapped_alone,
+    mapped_by_views,
+    mapped_elsewhere,
+    mapped_in_chunks,
+    shared_by_all,
+    mapped_twice,
+    mapped_twice_and_changed_once,
+    beside_another,
+    outside_by_a_number,
+    made_within,
+]
+
+
+def of_one(P: Any) -> Any:
+    """What calls a function mapped over a single example, as a checkpoint calls it."""
+
+    def run(function: Any, *args: Any) -> Any:
+        known = {id(x): x[None] for x in args}
+        return P.vmap(function)(*(known[id(x)] for x in args))[0]
+
+    return run
+
+
+OF_LEAVES = (without_recording, through_data)
+RECORDED = [p for p in PROGRAMS if p not in (by_keyword, *OF_LEAVES)]
+
+
+@pytest.mark.parametrize("program", RECORDED, ids=lambda program: program.__name__)
+def test_a_mapped_function_changes_what_a_checkpoint_does(program: Any) -> None:
+    assert program(nt, of_one(nt)) == program(torch, of_one(torch))
+
+
+@pytest.mark.parametrize("program", OF_LEAVES, ids=lambda program: program.__name__)
+def test_a_leaf_is_not_changed_through_vmap(program: Any) -> None:
+    with pytest.raises(GradientError, match=r"view .*changed in place"):
+        program(nt, of_one(nt))
 
 
 @pytest.mark.parametrize("program", MAPPED, ids=lambda program: program.__name__)
@@ -202,8 +271,48 @@ def test_a_mapped_function_changes_its_arguments(program: Any) -> None:
     assert program(nt) == program(torch)
 
 
+def changes_first(a: Any, b: Any) -> Any:
+    a.add_(1)
+    return b * 1
+
+
+def test_what_shares_memory_is_not_changed_within_vmap() -> None:
+    x = nt.arange(4.0).reshape(2, 2)
+    views: list[Any] = [x[:, :1], x.t(), x.detach()]
+    for y, dims in [(x, (0, 1)), (x, (0, None)), *((view, 0) for view in views)]:
+        for arguments in ((x, y), (y, x)) if dims == 0 else ((x, y),):
+            with pytest.raises(RuntimeError, match="argument in place that is of another's memory"):
+                nt.vmap(changes_first, dims)(*arguments)
+    for read in (x, *views):
+        with pytest.raises(RuntimeError, match="that it reads from outside too"):
+            nt.vmap(lambda a, read=read: (a.add_(1), read.sum())[1])(x)
+        with pytest.raises(RuntimeError, match="add_ changes a tensor that shares memory with a"):
+            nt.vmap(lambda a, read=read: (read.add_(1), a * 1)[1])(x)
+    assert x.tolist() == [[0.0, 1.0], [2.0, 3.0]]
+
+
+def test_what_is_outside_does_not_become_that_of_one_example() -> None:
+    c, x = nt.arange(3.0), nt.ones(2, 3)
+    p = nt.arange(3.0).requires_grad_()
+    changes: list[Any] = [
+        lambda a: c.add_(a),
+        lambda a: c[:2].copy_(a[:2]),
+        lambda a: c.mul_(1).add_(a),
+        lambda a: c.__setitem__(0, a[0]),
+        lambda a: setattr(c, "data", a),
+        lambda a: p.data.add_(a),
+        lambda a: nt.vmap(lambda b: c.add_(a) + b)(nt.ones(4, 3)),
+    ]
+    for change in changes:
+        with pytest.raises(RuntimeError, match="changes a tensor from outside by a value"):
+            nt.vmap(change)(x)
+        assert c.tolist() == p.tolist() == [0.0, 1.0, 2.0]
+    with pytest.raises(RuntimeError, match="shape"):
+        torch.vmap(lambda a: torch.zeros(3).add_(a))(torch.ones(2, 3))
+
+
 def test_what_all_examples_share_does_not_become_that_of_one() -> None:
     x, y = nt.ones(2, 3), nt.zeros(3)
-    with pytest.raises(RuntimeError, match="vmap: an argument that all examples share is changed"):
+    with pytest.raises(RuntimeError, match="add_ changes an argument that all examples share"):
         nt.vmap(lambda x, y: y.add_(x), (0, None))(x, y)
     assert y.tolist() == [0.0] * 3
