@@ -5,7 +5,7 @@ Every class inherits the builtin that people already catch for that mistake.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class ShapeError(ValueError):
@@ -82,6 +82,12 @@ RENAMED = (IndexError, TypeError, ValueError, DeviceError, GradientError)
 _OPERATOR = re.compile(r"[A-Za-z_]\w*(\.\w+)*|index assignment")
 
 
+def leave_named(error: Exception) -> None:
+    """Have `rename` leave an error as it is: one that a function of the user has raised."""
+    with suppress(AttributeError):  # of a class with slots
+        error.of_user = True  # type: ignore[attr-defined]
+
+
 def rename(error: Exception, operator: str) -> None:
     """Have the message of `error` name the function that was called, and not one that it uses.
 
@@ -91,7 +97,7 @@ def rename(error: Exception, operator: str) -> None:
     unflatten: the number of elements differs
     """
     text = error.args[0] if len(error.args) == 1 else None
-    if not isinstance(text, str):
+    if not isinstance(text, str) or getattr(error, "of_user", False):
         return
     named, colon, rest = text.partition(": ")
     if colon and _OPERATOR.fullmatch(named):

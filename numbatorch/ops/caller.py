@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import OutOfRange, leave_named, message
 from numbatorch.graph import Node, thread_mode
 from numbatorch.shape import list_shape
 from numbatorch.variable import counts_as_itself
@@ -165,11 +165,14 @@ class calling:
 
 
 def apart(function: Callable[..., Any], *args: Any) -> Any:
-    """Call what users have written, which has callers of its own."""
+    """Call what users have written, which has callers of its own, and errors that keep theirs."""
     before = _MODE.caller
     _MODE.caller = None
     try:
         return function(*args)
+    except Exception as error:
+        leave_named(error)
+        raise
     finally:
         _MODE.caller = before
 

@@ -12,7 +12,7 @@ from numbatorch.apart import import_module
 from numbatorch.graph import Node, Op, grad_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
-from numbatorch.ops.operands import zeros_like
+from numbatorch.ops.operands import made_by, zeros_like
 from numbatorch.ops.registry import View
 from numbatorch.shape import Shape, contiguous_strides, numel
 
@@ -42,11 +42,25 @@ def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
     return {}
 
 
-OVERWRITTEN = Op("overwritten", _value)
+def _told_of_history(node: Node) -> tuple[str, tuple[Node, ...]]:
+    history = node.inputs[0]
+    return (node.op.name, node.inputs) if history.ends_gradient else made_by(history)
+
+
+STRAIGHT_THROUGH.told = _told_of_history
+
+
+def _overwritten(history: Any, value: Any, *, name: str) -> Any:
+    """`value`, which the function `name` has put in the place of `history`."""
+    return value
+
+
+OVERWRITTEN = Op("overwritten", _overwritten)
+OVERWRITTEN.told = lambda node: (node.attrs["name"], (node.inputs[0], _given(node.inputs[1])))
 
 
 @OVERWRITTEN.vjp
-def _(g: Node, y: Node, history: Node, value: Node) -> tuple[Node, Node]:
+def _(g: Node, y: Node, history: Node, value: Node, *, name: str) -> tuple[Node, Node]:
     return zeros_like(history), g
 
 
@@ -57,18 +71,65 @@ def _(node: Node) -> Node:
 
 @OVERWRITTEN.batches
 def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
-    return {}
+    return node.attrs
 
 
-def overwritten(old: Node, value: Node) -> Node:
-    """`value` in the place of `old`, which it does not depend on: the gradient of that is zeros."""
+def _changed(value: Any, *, name: str) -> Any:
+    """`value`, as the function `name` has made it of what a tensor held."""
+    return value
+
+
+CHANGED = Op("changed", _changed)
+CHANGED.told = lambda node: (node.attrs["name"], made_by(_given(node.inputs[0]))[1])
+
+
+def _given(value: Node) -> Node:
+    """What a change in place was given, where it holds a clone of that."""
+    return value.inputs[0] if value.op is views.clone else value
+
+
+@CHANGED.vjp
+def _(g: Node, y: Node, value: Node, *, name: str) -> Node:
+    return g
+
+
+@CHANGED.simplify
+def _(node: Node) -> Node:
+    return node.inputs[0]
+
+
+@CHANGED.batches
+def _(node: Node, operands: tuple[Node, ...]) -> dict[str, Any]:
+    return node.attrs
+
+
+def changed(value: Node, operator: str) -> Node:
+    """`value`, which a function in place has made of parts, as users see it where they look."""
+    if not value.requires_grad:
+        return value
+    attrs = {"name": _shown(operator)}
+    return Node(CHANGED, (value,), attrs, value.shape, value.dtype, value.device)
+
+
+def _shown(operator: str) -> str:
+    """zero for zero_, index_assignment for index assignment."""
+    return operator.rstrip("_").replace(" ", "_") or OVERWRITTEN.name
+
+
+def overwritten(old: Node, value: Node, operator: str = "") -> Node:
+    """`value` in the place of `old`, which it does not depend on: the gradient of that is zeros.
+
+    Args:
+        operator: the function in place, as users see it.
+    """
     history = old
     while history.op in (STRAIGHT_THROUGH, OVERWRITTEN):
         before, changed = history.inputs
         if history.op is OVERWRITTEN and changed.requires_grad:
             break
         history = before
-    return Node(OVERWRITTEN, (history, value), {}, value.shape, value.dtype, value.device)
+    attrs = {"name": _shown(operator)}
+    return Node(OVERWRITTEN, (history, value), attrs, value.shape, value.dtype, value.device)
 
 
 def straight_through(history: Node, value: Node) -> Node:
@@ -124,10 +185,18 @@ def place_in_memory(node: Node) -> tuple[Node, Layout] | None:
     return None if layout is None else (node, layout)
 
 
-def written(base: Node, steps: Sequence[Step], value: Node) -> Node:
+def written(base: Node, steps: Sequence[Step], value: Node, operator: str = "") -> Node:
     """`base` with `value` in the place of the view of it that `steps` make.
 
-    It is one slice update wherever the view is a slice of the base, its dimensions in any order,
+    Args:
+        operator: the function in place, if it is one.
+    """
+    whole = _written(base, steps, value)
+    return changed(whole, operator) if operator and whole is not base else whole
+
+
+def _written(base: Node, steps: Sequence[Step], value: Node) -> Node:
+    """It is one slice update wherever the view is a slice of the base, its dimensions in any order,
     read as the base's dtype; otherwise each operator of the chain puts its result back.
     """
     if numel(value.shape) == 0:

@@ -392,9 +392,9 @@ class Handle:
         alias = alias_of(self)
         if alias is not None:
             check_write(operator, alias, self.node, node)
-        self.hold(node)
+        self.hold(node, operator=operator)
 
-    def hold(self, node: Node, instead: Node | None = None) -> None:
+    def hold(self, node: Node, instead: Node | None = None, operator: str = "") -> None:
         """Hold another value from now on: a leaf if it was one, and through what it is a view of.
 
         Where gradients are not recorded they go on to flow as they did through the old value.
@@ -402,6 +402,7 @@ class Handle:
 
         Args:
             instead: of which node; where this tensor does not hold that any more, it stays.
+            operator: the function in place, if it is one.
         """
         old = self.node
         alias = alias_of(self)
@@ -411,13 +412,14 @@ class Handle:
             base = alias.memory.owner()
             assert base is not None
             with grad_mode(grad_enabled() and not alias.detached):
-                base.hold(written(base.node, alias.steps, node))
+                whole = written(base.node, alias.steps, node, operator)
+                base.hold(whole, operator=operator)
             return
         elif has_history(old) and node is not old:
             if not grad_enabled():
                 node = with_history(old, node)
             elif not node.requires_grad:
-                node = overwritten(old, node)
+                node = overwritten(old, node, operator)
         if is_leaf(old):
             self._become_leaf(node, instead)
         else:

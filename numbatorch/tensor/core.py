@@ -19,7 +19,7 @@ from numbatorch.ops.numbers import require_no_loss
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import handles_are, names_itself
 from numbatorch.ops.view import clone, detach, select
-from numbatorch.ops.write_through import overwritten
+from numbatorch.ops.write_through import changed, overwritten
 from numbatorch.shape import Shape, is_expandable, normalize_dim, numel
 from numbatorch.tensor import index, printing
 from numbatorch.tensor.base import (
@@ -225,7 +225,9 @@ class Tensor(
         return self._of(index.get(self._noted(), key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        operator = "index assignment"
+        self._set_at("index assignment", key, value)
+
+    def _set_at(self, operator: str, key: Any, value: Any) -> None:
         self._take_here()
         if isinstance(value, Handle) and share_memory(self, value):
             if same_place(self[key], value):  # what `x[key] += y` ends with
@@ -278,15 +280,17 @@ class Tensor(
         old, alias = self.node, alias_of(self)
         whole = alias is None or numel(old.shape) == numel(alias.memory.layout.shape)
         if whole and node.requires_grad and grad_enabled() and has_history(old):
-            node = overwritten(old, node)
-        self._assign(operator, node)
+            self._update(operator, overwritten(old, clone.apply(node), operator))
+        else:
+            self._assign(operator, node)
 
     def _assign(self, operator: str, node: Node) -> None:
         """Hold the value of a node that may be another tensor's.
 
         Two tensors never hold one node: where one went when it is updated, the other did not.
         """
-        self._update(operator, clone.apply(node) if node is not self.node else node)
+        own = node if node is self.node else changed(clone.apply(node), operator)
+        self._update(operator, own)
 
     def fill_(self, value: Any) -> Tensor:
         """Hold `value` everywhere.
@@ -298,7 +302,7 @@ class Tensor(
 
     def _fill(self, operator: str, value: Any) -> Tensor:
         with naming(operator):
-            self[...] = value
+            self._set_at(operator, ..., value)
         return self
 
     def zero_(self) -> Tensor:

@@ -10,6 +10,7 @@ from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError
 from numbatorch.gradients import Hooks
 from numbatorch.graph import PART, Node
 from numbatorch.ops.operands import describe, made_by
+from numbatorch.ops.write_through import STRAIGHT_THROUGH
 from numbatorch.tensor.base import Handle, LeafNode, is_leaf
 from numbatorch.tensor.gradient import GradientStore, backward, retained
 
@@ -52,6 +53,8 @@ class GradFn:
     """
 
     def __init__(self, node: Node) -> None:
+        while node.op is STRAIGHT_THROUGH and not node.inputs[0].ends_gradient:
+            node = node.inputs[0]
         self._node = node.inputs[0] if node.op is PART else node
 
     def name(self) -> str:

@@ -140,3 +140,24 @@ def test_an_error_begins_with_the_name_of_the_function(place: str, name: str) ->
             refused += 1
             assert begins.match(str(error)), f"{what}: {type(error).__name__}: {error}"
     assert refused
+
+
+def test_errors_of_a_function_that_is_given_keep_their_names() -> None:
+    def broken(x: nt.Tensor, y: nt.Tensor) -> nt.Tensor:
+        raise ValueError("config: broken")
+
+    def unfit(x: nt.Tensor, y: nt.Tensor) -> nt.Tensor:
+        return x.flatten() @ y
+
+    x = nt.ones(2, 3)
+    loss = nt.nn.functional.triplet_margin_with_distance_loss
+    with pytest.raises(ValueError, match=r"^config: broken$"):
+        loss(x, x, x, distance_function=broken)
+    with pytest.raises(nt.ShapeError, match="^matmul: inner dimensions differ"):
+        loss(x, x, x, distance_function=unfit)
+    with pytest.raises(nt.OutOfRange, match="^triplet_margin_with_distance_loss: margin is 0"):
+        loss(x, x, x, margin=0)
+    torch = pytest.importorskip("torch")
+    y = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"^config: broken$"):
+        torch.nn.functional.triplet_margin_with_distance_loss(y, y, y, distance_function=broken)
