@@ -153,9 +153,9 @@ def test_errors_of_a_function_that_is_given_keep_their_names() -> None:
     loss = nt.nn.functional.triplet_margin_with_distance_loss
     with pytest.raises(ValueError, match=r"^config: broken$"):
         loss(x, x, x, distance_function=broken)
-    with pytest.raises(nt.ShapeError, match="^matmul: inner dimensions differ"):
+    with pytest.raises(nt.ShapeError, match=r"^matmul: inner dimensions differ"):
         loss(x, x, x, distance_function=unfit)
-    with pytest.raises(nt.OutOfRange, match="^triplet_margin_with_distance_loss: margin is 0"):
+    with pytest.raises(nt.OutOfRange, match=r"^triplet_margin_with_distance_loss: margin is 0"):
         loss(x, x, x, margin=0)
     torch = pytest.importorskip("torch")
     y = torch.ones(2, 3)
