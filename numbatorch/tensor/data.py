@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import DeviceError, DTypeError, ShapeError, message
-from numbatorch.graph import current_trace, grad_mode
+from numbatorch.graph import Node, current_trace, grad_mode
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
@@ -29,9 +29,14 @@ class DataMethods(Handle):
         that from then on; views of this tensor go on sharing what it held. Nothing is recorded:
         gradients flow as they did.
 
+        A value of another shape or dtype is for tensors that were not computed with a gradient,
+        and hold none that would not fit.
+
         Raises:
-            ShapeError, DTypeError, DeviceError: what it is set to has another shape, dtype or
-                device.
+            ShapeError, DTypeError: what it is set to has another shape or dtype, where this tensor
+                has a `.grad`, a gradient flows through it, or a function is traced around it.
+            DTypeError: it is of integers, and this tensor requires a gradient.
+            DeviceError: it is on another device.
 
         >>> x = tensor([1.0], requires_grad=True)
         >>> y = x.data.add_(1)
@@ -49,18 +54,33 @@ class DataMethods(Handle):
 
 
 def _check(handle: Handle, value: Any) -> None:
-    """Refuse a value that is unlike the one held."""
+    """Refuse a value that cannot stand for the one held."""
     if not isinstance(value, Handle):
         kind = type(value).__name__
         raise TypeError(message("data", f"is set to a tensor, not {kind}"))
     old, new = handle._noted(), value._noted()
     rows = (f"tensor {describe(old)} on {old.device}", f"value {describe(new)} on {new.device}")
-    if new.shape != old.shape:
-        raise ShapeError(message("data", "must keep the tensor's shape", *rows))
-    if new.dtype is not old.dtype:
-        raise DTypeError(message("data", "must keep the tensor's dtype", *rows))
+    if old.requires_grad and new.dtype.kind not in "fc":
+        problem = "only floats and complex numbers have gradients, and the tensor requires one"
+        raise DTypeError(message("data", problem, *rows))
+    why = _why_to_keep(handle, old)
+    if why and new.shape != old.shape:
+        raise ShapeError(message("data", f"must keep the tensor's shape: {why}", *rows))
+    if why and new.dtype is not old.dtype:
+        raise DTypeError(message("data", f"must keep the tensor's dtype: {why}", *rows))
     if new.device != old.device:
         raise DeviceError(message("data", "must stay on the tensor's device", *rows))
+
+
+def _why_to_keep(handle: Handle, node: Node) -> str:
+    """Why a tensor has to stay of its shape and dtype; "" where it has not."""
+    if handle._grad is not None:
+        return "it has a gradient of those, which .grad = None drops"
+    if has_history(node):
+        return "a gradient flows through it"
+    if is_tracing() and node.trace != current_trace():
+        return "it is from outside of a compiled function"
+    return ""
 
 
 def _is_same_memory(handle: Handle, value: Handle) -> bool:

@@ -187,11 +187,18 @@ def _accumulate(
 
 
 def _is_same_leaf(found: LeafNode, now: Node) -> bool:
-    """Whether the tensor of a leaf is one still; its value may have been changed in place."""
-    if now is found:
-        return True
-    kept = (now.shape, now.dtype, now.device) == (found.shape, found.dtype, found.device)
-    return kept and is_leaf(now)
+    """Whether the tensor of a leaf is one still; its value may have been changed in place.
+
+    Raises:
+        GradientError: it is, but its gradient would not fit.
+    """
+    if now is found or not is_leaf(now):
+        return now is found
+    if (now.shape, now.dtype, now.device) != (found.shape, found.dtype, found.device):
+        problem = "a leaf has another shape, dtype or device than when the result was computed"
+        rows = (f"then {describe(found)} on {found.device}", f"now {describe(now)} on {now.device}")
+        raise GradientError(message("backward", problem, *rows))
+    return True
 
 
 def check_gradient(tensor: Handle, gradient: Any) -> None:

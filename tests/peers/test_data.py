@@ -149,7 +149,41 @@ def of_integers(P: Any) -> Any:
     return listed(x)
 
 
+def of_another_shape(P: Any) -> Any:
+    x, v = P.ones(3, requires_grad=True), P.full((2, 2), 3.0, dtype=P.float64)
+    x.data = v
+    v.add_(1)
+    (x * x).sum().backward()
+    with P.no_grad():
+        x.sub_(2)
+    x.grad, grad = None, x.grad
+    x.data = P.zeros(1)
+    return listed(x, v, grad), str(x.dtype).split(".")[1], tuple(x.shape)
+
+
+def of_another_dtype(P: Any) -> Any:
+    x = P.ones(3)
+    view = x[1:]
+    x.data = P.zeros(2, dtype=P.int32)
+    view.data = P.arange(4)
+    view.add_(1)
+    return listed(x, view), [str(t.dtype).split(".")[1] for t in (x, view)]
+
+
+def of_a_layer_that_grows(P: Any) -> Any:
+    layer = P.nn.Linear(2, 2)
+    layer.weight.data = P.ones(3, 2)
+    layer.bias.data = P.zeros(3)
+    optimizer = P.optim.SGD(layer.parameters(), lr=0.25)
+    layer(P.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return listed(layer.weight, layer.bias, layer.weight.grad)
+
+
 PROGRAMS: list[Callable[[Any], Any]] = [
+    of_another_shape,
+    of_another_dtype,
+    of_a_layer_that_grows,
     by_hand,
     in_place,
     memory_is_shared,
@@ -175,10 +209,19 @@ def test_data_does_what_it_does_in_pytorch(program: Callable[[Any], Any]) -> Non
 
 def test_a_value_that_is_unlike_is_refused() -> None:
     x = nt.ones(3, requires_grad=True, device="cpu")
+    x.grad = nt.ones(3, device="cpu")
     for value, error, rule in (
-        (nt.zeros(2, device="cpu"), ShapeError, "shape\n  tensor \\(3,\\) .*\n  value \\(2,\\) "),
-        (nt.zeros(3, dtype=nt.float64, device="cpu"), DTypeError, "dtype\n.*\n.* float64 on cpu"),
-        (nt.zeros(3, dtype=nt.int32, device="cpu"), DTypeError, "dtype"),
+        (
+            nt.zeros(2, device="cpu"),
+            ShapeError,
+            "shape: .*\n  tensor \\(3,.*\n  value \\(2,\\) ",
+        ),
+        (
+            nt.zeros(3, dtype=nt.float64, device="cpu"),
+            DTypeError,
+            "dtype: .*\n.*\n.* float64 on",
+        ),
+        (nt.zeros(3, dtype=nt.int32, device="cpu"), DTypeError, "only floats"),
         (nt.zeros(3, device="numpy"), DeviceError, "device\n.* on cpu\n.* on numpy"),
         (3.0, TypeError, "not float"),
         (None, TypeError, "not NoneType"),
@@ -186,6 +229,26 @@ def test_a_value_that_is_unlike_is_refused() -> None:
         with pytest.raises(error, match=f"^data: .*{rule}"):
             x.data = value
     assert x.tolist() == [1.0] * 3
+    y = nt.ones(3, requires_grad=True) * 2
+    with pytest.raises(ShapeError, match="a gradient flows through it"):
+        y.data = nt.zeros(2)
+    z = nt.ones(3)
+    with pytest.raises(ShapeError, match="it is from outside of a compiled function"):
+        nt.compile(lambda a: setattr(z, "data", a) or a * 2)(nt.ones(2))
+    assert z.tolist() == [1.0] * 3
+    with pytest.raises(RuntimeError, match="must be floating point or complex"):
+        torch.ones(3, requires_grad=True).data = torch.zeros(3, dtype=torch.int32)
+
+
+def test_a_gradient_of_another_shape_is_not_cut() -> None:
+    x = nt.ones(3, requires_grad=True)
+    y, compiled = (x * 2).sum(), nt.compile(lambda: (x * 2).sum())
+    assert compiled().item() == 6
+    x.data = nt.full((2,), 5.0)
+    assert compiled().item() == 20
+    with pytest.raises(nt.GradientError, match=r"a leaf has another shape[\s\S]*now .*\(2,\)"):
+        y.backward()
+    assert x.grad is None
 
 
 def step_by_step(compiled: Callable[[Any], Any]) -> Any:
