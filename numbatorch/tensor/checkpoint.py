@@ -8,7 +8,7 @@ from typing import Any
 
 from numbatorch.errors import ShapeError, message
 from numbatorch.gradients import gradients, recorded
-from numbatorch.graph import Node, grad_enabled, grad_mode, toposort
+from numbatorch.graph import Node, grad_enabled, grad_mode, toposort, trace_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops.custom import after, with_gradient
 from numbatorch.ops.operands import as_node, describe, expanded
@@ -17,7 +17,8 @@ from numbatorch.shape import numel
 from numbatorch.tensor.argnums import require_callable
 from numbatorch.tensor.base import Handle, is_leaf
 from numbatorch.tensor.gradient import alias
-from numbatorch.tensor.views import share_memory
+from numbatorch.tensor.mapping import Mapped
+from numbatorch.tensor.views import held_nodes, share_memory
 
 
 def checkpoint(
@@ -44,10 +45,12 @@ def checkpoint(
     arguments = _Arguments()
     inside = [map_leaves(arguments.inner, x) for x in args]
     named = {name: map_leaves(arguments.inner, x) for name, x in kwargs.items()}
-    result = function(*inside, **named)
+    call = Mapped.now()
     tensors: list[Any] = []
-    map_leaves(partial(_note, tensors), result)
-    changed = arguments.changed()
+    with trace_mode(call):
+        result = function(*inside, **named)
+        map_leaves(partial(_note, tensors), result)
+        changed = arguments.changed([x._noted() for x in tensors], call)
     moving = {id(x): x for x in [*tensors, *changed.values()] if x._noted().requires_grad}
     nodes: dict[int, Node] = {}
     if moving:
@@ -96,10 +99,11 @@ class _Arguments:
         self._handles[leaf] = found
         return found
 
-    def changed(self) -> dict[Handle, Handle]:
+    def changed(self, results: Sequence[Node], call: Mapped) -> dict[Handle, Handle]:
         """The arguments that the function has changed in place, and what holds their values."""
         pairs = zip(self._handles.items(), self.operands, strict=True)
         found = {outer: inner for (outer, inner), node in pairs if inner._noted() is not node}
+        read = call.reads([*results, *(x.node for x in found.values())]) if found else set()
         for outer, inner in found.items():
             rows = (f"argument {describe(outer.node)}", f"within {describe(inner.node)}")
             if inner.node.shape != outer.node.shape:
@@ -108,6 +112,13 @@ class _Arguments:
             if any(x is not outer and share_memory(x, outer) for x in self._handles):
                 problem = "the function changes an argument in place that is of another's memory"
                 raise RuntimeError(message("checkpoint", problem, *rows))
+            if not read.isdisjoint(held_nodes(outer)):
+                problem = "the function changes an argument in place that it reads from outside too"
+                raise RuntimeError(message("checkpoint", problem, *rows))
+        for outer, node in zip(self._handles, self.given, strict=True):
+            if outer._noted() is not node:
+                problem = "the function changes from outside what it is given as an argument"
+                raise RuntimeError(message("checkpoint", problem, f"argument {describe(node)}"))
         return found
 
 

@@ -24,7 +24,7 @@ _CLONE = "clone() one of them before the call"
 
 
 class Mapped(int):
-    """The number of a trace as nodes carry it which one call of a function under vmap makes.
+    """The number of a trace as nodes carry it which one call of a function makes.
 
     Attributes:
         around: what nodes carry around that call.
@@ -45,6 +45,14 @@ class Mapped(int):
         while isinstance(trace, Mapped) and trace is not self:
             trace = trace.around
         return trace is self
+
+    def reads(self, roots: Sequence[Node]) -> set[Node]:
+        """These results of the call, and what of outside its nodes are made of."""
+        read = {*roots}
+        for x in toposort(roots):
+            if x.op is not EXAMPLE and self.has_made(x):
+                read.update(x.inputs)
+        return read
 
 
 class Mapping:
@@ -122,11 +130,7 @@ class Mapping:
         changed = [(x, inner) for x, inner, node in self._mapped if inner._noted() is not node]
         if not changed:
             return
-        roots = [*results, *(inner.node for _, inner in changed)]
-        read = {*roots}
-        for x in toposort(roots):
-            if x.op is not EXAMPLE and self._trace.has_made(x):
-                read.update(x.inputs)
+        read = self._trace.reads([*results, *(inner.node for _, inner in changed)])
         for outer, inner in changed:
             others = [x for x, other, _ in self._mapped if other is not inner] + self._shared
             rows = (f"argument {describe(outer.node)}",)

@@ -96,6 +96,13 @@ def a_view(P: Any, run: Any) -> Any:
     return found, listed(w.grad)
 
 
+def beside_what_is_made_of_it(P: Any, run: Any) -> Any:
+    x, c = P.ones(3), P.zeros(3)
+    w = x * 2
+    result = run(lambda a: (c.add_(1), a.add_(w.sum()))[1], x)
+    return listed(result, x, w, c)
+
+
 def by_keyword(P: Any, run: Any) -> Any:
     x = P.ones(3)
     result = run(lambda y, x: x.add_(y), P.ones(3), x=x)
@@ -116,6 +123,7 @@ PROGRAMS: list[Callable[[Any, Any], Any]] = [
     through_data,
     one_tensor_twice,
     a_view,
+    beside_what_is_made_of_it,
     by_keyword,
     integers,
 ]
@@ -163,9 +171,13 @@ def test_arguments_of_one_memory_are_not_changed_within_a_checkpoint() -> None:
     x = nt.ones(3)
     with pytest.raises(RuntimeError, match=r"checkpoint: .* that is of another's memory"):
         nt.checkpoint(lambda a, b: a.add_(1) + b.sum(), x, x[:2])
+    with pytest.raises(RuntimeError, match=r"checkpoint: .* that it reads from outside too"):
+        nt.checkpoint(lambda a: (a.add_(1), x.sum())[1], x)
     with pytest.raises(ValueError, match="checkpoint: the function changes the shape"):
         nt.checkpoint(lambda a: a.unsqueeze_(0), x)
     assert x.tolist() == [1.0] * 3
+    with pytest.raises(RuntimeError, match="checkpoint: the function changes from outside what it"):
+        nt.checkpoint(lambda a: (x.add_(1), a * 1)[1], x)
 
 
 def mapped_alone(P: Any) -> Any:
