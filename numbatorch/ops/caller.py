@@ -8,8 +8,7 @@ rules and references do not (`arguments`). Fallbacks and gradients of a node hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from numbatorch.errors import OutOfRange, leave_named, message
@@ -147,21 +146,18 @@ def applied(function: Callable[..., Any], node: Node, *args: Any) -> Any:
         _MODE.caller = before
 
 
-class calling:
-    """Within the block nodes are made for a caller, or for the next one, which gets this name."""
+def called_for(who: Caller | str, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, whose nodes are made for a caller, or for the next one of this name.
 
-    __slots__ = ("before", "caller")
-
-    def __init__(self, caller: Caller | str) -> None:
-        self.caller = caller
-
-    def __enter__(self) -> None:
-        mode = _MODE.__dict__
-        self.before = mode.get("caller")
-        mode["caller"] = self.caller
-
-    def __exit__(self, *_error: object) -> None:
-        _MODE.caller = self.before
+    No call stands between what is set here and what takes it back, so no interrupt comes there.
+    """
+    mode = _MODE.__dict__
+    before = mode.get("caller")
+    mode["caller"] = who
+    try:
+        return function(*args)
+    finally:
+        mode["caller"] = before
 
 
 def apart(function: Callable[..., Any], *args: Any) -> Any:
@@ -184,16 +180,14 @@ def note_from_end() -> None:
         _MODE.caller = found.change(True, found.problem)
 
 
-@contextmanager
-def explained(name: str, problem: str) -> Iterator[None]:
-    """Within the block an index is out of range where there is a problem of another kind.
+def explained(name: str, problem: str, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, in which an index out of range is told as a problem of another kind.
 
     Args:
         name: of the function, where nodes have called it.
     """
     found = current() or of_call(name, ())
-    with calling(found.change(found.from_end, problem)):
-        yield
+    return called_for(found.change(found.from_end, problem), function, *args)
 
 
 OUTSIDE = 1 << 40  # less than this stand indices that leave one of several dimensions

@@ -269,8 +269,8 @@ def as_divisor(operator: str, x: Node, operands: Iterable[tuple[str, Any]]) -> N
     called = caller.of_operands(operator, operands)
     value = x.attrs.get("value")
     if x.op is not CONST or is_variable(value):
-        with caller.calling(called):
-            return elementary().divisor().apply(x)
+        checked: Node = caller.called_for(called, elementary().divisor().apply, x)
+        return checked
     if value == 0:
         raise DivisionByZero(message(called.name, BY_ZERO, *called.rows))
     return x

@@ -35,6 +35,9 @@ Array = np.ndarray[Any, Any]
 Interpolation = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
 
+OUTSIDE = "an element of q is not in [0, 1]"
+
+
 def _rows(operator: str, input: Node, dim: int) -> tuple[Node, int]:
     """The input with the dimension last, and which that was; a 0-d input is a row of one."""
     axis = normalize_dim(operator, dim, max(len(input.shape), 1))
@@ -287,8 +290,8 @@ def _at_shares(rows: Node, shares: Node, interpolation: Interpolation, skips: bo
     def at(place: Node) -> Node:
         index = as_node(view.detach.apply(place), dt.int64, device)
         chosen = where.apply(expanded(within, shape), index, size)
-        with explained("quantile", "an element of q is not in [0, 1]"):
-            return gather(values, -1, chosen)
+        found: Node = explained("quantile", OUTSIDE, gather, values, -1, chosen)
+        return found
 
     if interpolation in ("lower", "higher", "nearest"):
         rounded = {"lower": "floor", "higher": "ceil", "nearest": "round"}[interpolation]

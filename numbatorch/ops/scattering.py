@@ -233,8 +233,9 @@ def masked_scatter(input: Node, mask: Node, source: Node) -> Node:
     given = views.cat([const(0, source.dtype, source.device, (1,)), flat(source)])
     number = find("cumsum").apply(as_node(flat(where), dt.int64, x.device), dims=(0,))
     number = compare.where.apply(flat(where), number, 0)
-    with explained("masked_scatter", "the mask is True more often than the source has elements"):
-        taken = views.reshape.apply(indexing.take.apply(given, number), shape=shape)
+    problem = "the mask is True more often than the source has elements"
+    found = explained("masked_scatter", problem, indexing.take.apply, given, number)
+    taken = views.reshape.apply(found, shape=shape)
     return compare.where.apply(where, taken, x)
 
 

@@ -118,8 +118,8 @@ def get(node: Node, key: Any) -> Node:
     part = _sliced(node, chosen)
     if not chosen.picks:
         return part
-    with _called("indexing", node, chosen):
-        return _picked(part, chosen.picks)
+    who = _caller("indexing", node, chosen)
+    return caller.called_for(who, _picked, part, chosen.picks)  # type: ignore[no-any-return]
 
 
 def put(node: Node, key: Any, value: Any) -> Node:
@@ -133,8 +133,8 @@ def put(node: Node, key: Any, value: Any) -> Node:
         return find("where").apply(wide, source, node)
     chosen = _read(node, key)
     if chosen.picks:
-        with _called("index assignment", node, chosen):
-            return put_at_picks(node, chosen, source)
+        who = _caller("index assignment", node, chosen)
+        return caller.called_for(who, put_at_picks, node, chosen, source)  # type: ignore[no-any-return]
     region = fit(source, tuple(chosen.shape))
     if numel(region.shape) == 0:
         return node
@@ -146,10 +146,10 @@ def put(node: Node, key: Any, value: Any) -> Node:
     )
 
 
-def _called(name: str, node: Node, chosen: _Selection) -> Any:
-    """A block in which nodes are made for an index, unless a function was called that has one."""
+def _caller(name: str, node: Node, chosen: _Selection) -> caller.Caller:
+    """For whom nodes of an index are made: for the function that was called, if there is one."""
     picks = [("index", pick) for pick in chosen.picks.values()]
-    return caller.calling(caller.of_operands(name, [("tensor", node), *picks]))
+    return caller.of_operands(name, [("tensor", node), *picks])
 
 
 def fitted(node: Node, value: Any) -> Node:
