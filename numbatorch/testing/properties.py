@@ -11,7 +11,7 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import device as device_of
 from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, GradientError, LinAlgError, OutOfRange, ShapeError
+from numbatorch.errors import DTypeError, GradientError, LinAlgError, ShapeError
 from numbatorch.graph import Node, Op, toposort
 from numbatorch.ops.composed import Composed
 from numbatorch.ops.drawing import REACHES, Draw
