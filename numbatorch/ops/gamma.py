@@ -17,7 +17,7 @@ from numbatorch.ops.hosted import hosted
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import EVERYWHERE, enter, public
-from numbatorch.ops.unary import exp, log
+from numbatorch.ops.unary import exp, in_float64, log
 
 Array = Any
 SPECIAL = (*EVERYWHERE, "special")
@@ -78,7 +78,7 @@ def _trigamma(x: Array) -> Array:
 
 
 @elementwise(
-    numpy=_trigamma,
+    numpy=in_float64(_trigamma),
     dtypes=dt.FLOATS,
     domain=(0.1, 9.0),
     places=(),
