@@ -35,9 +35,6 @@ Array = np.ndarray[Any, Any]
 Interpolation = Literal["linear", "lower", "higher", "midpoint", "nearest"]
 
 
-OUTSIDE = "an element of q is not in [0, 1]"
-
-
 def _rows(operator: str, input: Node, dim: int) -> tuple[Node, int]:
     """The input with the dimension last, and which that was; a 0-d input is a row of one."""
     axis = normalize_dim(operator, dim, max(len(input.shape), 1))
@@ -290,7 +287,8 @@ def _at_shares(rows: Node, shares: Node, interpolation: Interpolation, skips: bo
     def at(place: Node) -> Node:
         index = as_node(view.detach.apply(place), dt.int64, device)
         chosen = where.apply(expanded(within, shape), index, size)
-        found: Node = explained("quantile", OUTSIDE, gather, values, -1, chosen)
+        problem = "an element of q is not in [0, 1]"
+        found: Node = explained("quantile", problem, gather, values, -1, chosen)
         return found
 
     if interpolation in ("lower", "higher", "nearest"):

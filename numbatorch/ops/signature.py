@@ -26,6 +26,11 @@ NUMPY_NAMES = {
 }
 
 
+def given_as(name: str, options: Mapping[str, Any]) -> list[str]:
+    """The names among those of a call, PyTorch's own or NumPy's, that say an argument."""
+    return [key for key in options if NUMPY_NAMES.get(key, key) == name]
+
+
 def own_names(options: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a call that was right, under PyTorch's own names."""
     return {NUMPY_NAMES.get(name, name): value for name, value in options.items()}

@@ -17,7 +17,7 @@ from numbatorch.errors import RENAMED, message, rename
 from numbatorch.graph import Node, Op, load_own, runs, thread_mode
 from numbatorch.ops import caller
 from numbatorch.ops.known_calls import KnownCalls
-from numbatorch.ops.signature import NUMPY_NAMES, NumpyName, Parameters
+from numbatorch.ops.signature import NumpyName, Parameters, given_as
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -99,8 +99,8 @@ def _with_inplace(call: Function, name: str) -> Function:
     @functools.wraps(call)
     def change(*args: Any, **options: Any) -> Any:
         wanted = args[place] if len(args) > place else options.get("inplace")
-        named = (value for key, value in options.items() if NUMPY_NAMES.get(key, key) == "input")
-        first = args[0] if args else next(named, None)
+        named = given_as("input", options)
+        first = args[0] if args else options[named[0]] if named else None
         if wanted is True and isinstance(first, _handles):
             return first._become(name, call, args, options)
         return call(*args, **options)
@@ -128,7 +128,7 @@ def in_place(
     parameters[0] = parameters[0].replace(name="input")
 
     def change(*args: Any, **options: Any) -> Any:
-        named = [key for key in options if NUMPY_NAMES.get(key, key) == "input"]
+        named = given_as("input", options)
         if len(named) + bool(args) > 1:
             told = f"it is {name}{change.__signature__}"  # type: ignore[attr-defined]
             raise TypeError(message(name, "input is given twice", told))

@@ -196,8 +196,10 @@ def written(base: Node, steps: Sequence[Step], value: Node, operator: str = "") 
 
 
 def _written(base: Node, steps: Sequence[Step], value: Node) -> Node:
-    """It is one slice update wherever the view is a slice of the base, its dimensions in any order,
-    read as the base's dtype; otherwise each operator of the chain puts its result back.
+    """`base` with its view replaced.
+
+    It is one slice update wherever that is a slice of the base, its dimensions in any order, read
+    as the base's dtype; otherwise each operator of the chain puts its result back.
     """
     if numel(value.shape) == 0:
         return base

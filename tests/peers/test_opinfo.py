@@ -122,11 +122,22 @@ def test_methods_and_in_place_forms_are_those_of_torch(
 @pytest.mark.slow
 @every_variant
 def test_reference_inputs_give_what_torch_gives(op: Any, seed: int) -> None:
+    """In each dtype but those that the table names, in which some input has to fail."""
     torch.manual_seed(seed)
-    with excepted(op, EXCEPT, whole=False), excepted(op, REFERENCE, whole=True):
-        for dtype in dtypes_of(op):
-            samples = op.reference_inputs("cpu", torch_dtype(dtype), requires_grad=False)
-            check_all(op, samples, dtype, gradients=False)
+    reason, named = REFERENCE.get(variant_name(op), ("", ""))
+    failed = []
+    for dtype in dtypes_of(op):
+        samples = op.reference_inputs("cpu", torch_dtype(dtype), requires_grad=False)
+        try:
+            with excepted(op, EXCEPT, whole=False):
+                check_all(op, samples, dtype, gradients=False)
+        except AssertionError:
+            if dtype not in named.split():
+                raise
+            failed.append(dtype)
+    assert failed == named.split(), f"fails in {failed} alone: {reason}"
+    if failed:
+        pytest.xfail(reason)
 
 
 @each(
