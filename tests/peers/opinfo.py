@@ -147,10 +147,9 @@ def function_of(op: Any) -> Callable[..., Any]:
     *places, name = name.split(".")
     for place in places:
         owner = getattr(owner, place)
-    found = getattr(owner, name, None)
-    if found is None and owner is nt:
-        return getattr(nt.Tensor, name)  # type: ignore[no-any-return]
-    return getattr(owner, name) if found is None else found  # type: ignore[no-any-return]
+    if owner is nt and not callable(getattr(nt, name, None)):  # nt.cfloat is a dtype
+        owner = nt.Tensor
+    return getattr(owner, name)  # type: ignore[no-any-return]
 
 
 def _ours_for_torch(theirs: FunctionType) -> Callable[..., Any]:
