@@ -1,5 +1,8 @@
 """Layers that hold their parameters. Layer 8: PyTorch's names over `nn.functional`."""
 
+from typing import Any
+
+from numbatorch.apart import import_module
 from numbatorch.nn import functional
 from numbatorch.nn.layers import (
     GELU,
@@ -37,3 +40,17 @@ __all__ = [
     "Tanh",
     "functional",
 ]
+
+_LAZY_MODULES = ("init", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    """Modules that load on first use."""
+    if name in _LAZY_MODULES:
+        return import_module(f"numbatorch.nn.{name}")
+    raise AttributeError(f"module 'numbatorch.nn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names for users."""
+    return sorted({*__all__, *_LAZY_MODULES})

@@ -329,31 +329,3 @@ class AdamW(Optimizer):
                 for p in members:
                     self._state[p].clock = own
         return found
-
-
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale all gradients together so that their norm is at most `max_norm`; returns the norm.
-
-    The norm is the square root of the sum of squares over all gradients, before the scaling;
-    it is taken in float32 at least.
-
-    >>> x = tensor([3.0, 4.0], requires_grad=True)
-    >>> store = (x * x).sum().backward()
-    >>> clip_grad_norm_(x, 1.0), x.grad
-    (tensor(10.), tensor([0.6000, 0.8000]))
-    """
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    with_grad = [p for p in given if p.grad is not None]
-    if not with_grad:
-        return full((), 0.0, dtype=float32)
-    with no_grad():
-        gradients = [p.grad for p in with_grad if p.grad is not None]
-        wide = [gradient.to(gradient.dtype.compute) for gradient in gradients]
-        total = wide[0].square().sum()
-        for gradient in wide[1:]:
-            total = total + gradient.square().sum()
-        norm = total.sqrt()
-        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        for p, gradient in zip(with_grad, gradients, strict=True):
-            p.grad = (gradient * scale).to(gradient.dtype)
-    return norm
