@@ -4,6 +4,7 @@ from typing import Any
 
 from numbatorch.apart import import_module
 from numbatorch.nn import functional
+from numbatorch.nn.attention import MultiheadAttention
 from numbatorch.nn.layers import (
     GELU,
     Dropout,
@@ -30,6 +31,7 @@ __all__ = [
     "Linear",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "Parameter",
     "RMSNorm",
     "ReLU",

@@ -1,8 +1,10 @@
-"""Attention of several heads with its projections, as PyTorch's MultiheadAttention computes it."""
+"""Attention of several heads with its projections, as PyTorch's MultiheadAttention computes it.
+
+Letters: N batch, T queries, S keys, E all heads, D one head.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,10 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.compare import where
+from numbatorch.ops.compare import logical_not, logical_or, where
 from numbatorch.ops.composed import composed
 from numbatorch.ops.dropping import dropout
+from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.linear import linear
 from numbatorch.ops.matmul import matmul
 from numbatorch.ops.operands import as_node, const, describe, expanded
@@ -20,10 +23,10 @@ from numbatorch.ops.reduce import mean
 from numbatorch.ops.scaled_attention import scaled_dot_product_attention
 from numbatorch.ops.shaping import permute, reshape, squeeze, transpose, unsqueeze
 from numbatorch.ops.softmax import softmax
-from numbatorch.ops.splitting import chunk
-from numbatorch.ops.surface import public
+from numbatorch.ops.splitting import chunk, split
+from numbatorch.ops.surface import on_tensors, public
 from numbatorch.ops.view import cat
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -31,130 +34,204 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 NAME = "multi_head_attention_forward"
 Weights = tuple[Node | None, Node | None, Node | None]
+NONE: Weights = (None, None, None)
 
 
-def _require(holds: bool, rule: str, *nodes: Node) -> None:
+def _require(holds: bool, rule: str, *nodes: Node | None) -> None:
     if not holds:
-        raise ShapeError(message(NAME, rule, *map(describe, nodes)))
-
-
-def _added(name: str, mask: Node | None, like: Node) -> Node | None:
-    """A mask as numbers that are added to scores: -inf where a bool mask is True."""
-    if mask is None:
-        return None
-    if mask.dtype.kind == "f":
-        return as_node(mask, like.dtype, like.device)
-    if mask.dtype is not dt.bool_:
-        raise DTypeError(message(NAME, f"{name} is of bool or floats", describe(mask)))
-    zero = const(0.0, like.dtype, like.device, mask.shape)
-    return where.apply(mask, -float("inf"), zero)
-
-
-def _widened(mask: Node | None, more: int) -> Node | None:
-    """A mask with `more` keys that all may be seen."""
-    if mask is None or not more:
-        return mask
-    return cat([mask, const(0.0, mask.dtype, mask.device, (*mask.shape[:-1], more))], -1)
+        rows = [describe(node) for node in nodes if node is not None]
+        raise ShapeError(message(NAME, rule, *rows))
 
 
 def _projected(
     operands: tuple[Node, Node, Node], packed: Node | None, bias: Node | None, weights: Weights
 ) -> list[Node]:
-    """Queries, keys and values: each by a weight of its own, or by a third of the packed one."""
-    each: Sequence[Node | None] = weights if packed is None else chunk(packed, 3)
-    biases: Sequence[Node | None] = (None, None, None) if bias is None else chunk(bias, 3)
-    found = []
-    for x, weight, added in zip(operands, each, biases, strict=True):
-        if weight is None:
-            raise ShapeError(message(NAME, "a weight of the projections is missing"))
-        found.append(linear(x, weight, added))
-    return found
+    """Queries, keys and values: each by a weight of its own, or by a third of the packed one.
+
+    What has one source is one product.
+    """
+    query, key, value = operands
+    if packed is None:
+        biases = (None, None, None) if bias is None else chunk(bias, 3)
+        return [_by_weight(*each) for each in zip(operands, weights, biases, strict=True)]
+    if query is key is value:
+        return list(chunk(linear(query, packed, bias), 3, -1))
+    E = packed.shape[0] // 3
+    own, rest = split(packed, [E, 2 * E])
+    own_bias, rest_bias = (None, None) if bias is None else split(bias, [E, 2 * E])
+    q = linear(query, own, own_bias)
+    if key is value:
+        return [q, *chunk(linear(key, rest, rest_bias), 2, -1)]
+    added = (None, None) if rest_bias is None else chunk(rest_bias, 2)
+    pairs = zip((key, value), chunk(rest, 2), added, strict=True)
+    return [q, *(linear(*each) for each in pairs)]
 
 
-def _by_head(x: Node, heads: int) -> Node:
-    """(S, B, E) as (B * heads, S, E / heads)."""
-    S, B, E = x.shape
-    return transpose(reshape(x, (S, B * heads, E // heads)), 0, 1)
+def _by_weight(x: Node, weight: Node | None, bias: Node | None) -> Node:
+    if weight is None:
+        raise ShapeError(message(NAME, "a weight of the projections is missing"))
+    return linear(x, weight, bias)
 
 
-def _extended(x: Node, extra: Node | None, zero: bool, heads: int, static: Node | None) -> Node:
+def _by_head(x: Node, heads: int, batch_first: bool) -> Node:
+    """(S, N, E), or (N, S, E), as (N, heads, S, E / heads)."""
+    order = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+    return permute(reshape(x, (*x.shape[:2], heads, x.shape[2] // heads)), order)
+
+
+def _joined(x: Node, batch_first: bool) -> Node:
+    """(N, heads, T, D) as (T, N, heads * D), or (N, T, heads * D)."""
+    turned = permute(x, (0, 2, 1, 3) if batch_first else (2, 0, 1, 3))
+    return reshape(turned, (*turned.shape[:2], x.shape[1] * x.shape[3]))
+
+
+def _extended(x: Node, extra: Node | None, zero: bool, static: Node | None) -> Node:
     """Keys or values by head, with one that is learned and one of zeros after them if asked."""
+    N, heads, _S, D = x.shape
+    if static is not None:
+        _require(extra is None, "a bias is not added to static keys or values", static, extra)
+        fits = len(static.shape) == 3 and static.shape[::2] == (N * heads, D)
+        _require(fits, f"static keys and values are {(N * heads, 'S', D)}", static)
+        x = reshape(static, (N, heads, static.shape[1], D))
+    more = []
     if extra is not None:
-        _require(static is None, "a bias is not added to static keys or values", extra)
-        x = cat([x, expanded(reshape(extra, (1, 1, x.shape[2])), (1, *x.shape[1:]))], 0)
-    if static is None:
-        found = _by_head(x, heads)
-    else:
-        fits = len(static.shape) == 3 and static.shape[0] == x.shape[1] * heads
-        _require(fits, "static keys and values are (N * heads, S, E / heads)", static, x)
-        found = static
+        _require(numel(extra.shape) == heads * D, f"bias_k and bias_v are of {heads * D}", extra)
+        more.append(expanded(reshape(extra, (1, heads, 1, D)), (N, heads, 1, D)))
     if zero:
-        shape = (found.shape[0], 1, found.shape[2])
-        found = cat([found, const(0.0, found.dtype, found.device, shape)], 1)
+        more.append(const(0.0, x.dtype, x.device, (N, heads, 1, D)))
+    return cat([x, *more], 2) if more else x
+
+
+def _masks(
+    attn_mask: Node | None, padding: Node | None, scores: Shape, more: int, batched: bool
+) -> list[Node]:
+    """Masks that broadcast to scores (N, heads, T, S), of which the last `more` keys are seen."""
+    N, heads, T, S = (*scores[:-1], scores[-1] - more)
+    found = []
+    if attn_mask is not None:
+        whole = ((T, S), (1, T, S), (N * heads, T, S))
+        rule = f"attn_mask must be {whole[0]} or {whole[2]}"
+        _require(attn_mask.shape in whole, rule, attn_mask)
+        shape = (1, 1) if numel(attn_mask.shape) == T * S else (N, heads)
+        found.append(_widened("attn_mask", reshape(attn_mask, (*shape, T, S)), more))
+    if padding is not None:
+        wanted: Shape = (N, S) if batched else (S,)
+        _require(padding.shape == wanted, f"key_padding_mask must be {wanted}", padding)
+        found.append(_widened("key_padding_mask", reshape(padding, (N, 1, 1, S)), more))
     return found
 
 
-def _mask_of(
-    attn_mask: Node | None, padding: Node | None, more: int, B: int, heads: int, T: int, S: int
-) -> Node | None:
-    """What is added to scores (B * heads, T, S + more)."""
-    if attn_mask is not None:
-        if len(attn_mask.shape) == 2:
-            attn_mask = unsqueeze(attn_mask, 0)
-        fits = attn_mask.shape in ((1, T, S), (B * heads, T, S))
-        _require(fits, f"attn_mask must be {(T, S)} or {(B * heads, T, S)}", attn_mask)
-    mask = _widened(attn_mask, more)
-    padding = _widened(padding, more)
-    if padding is not None:
-        _require(padding.shape == (B, S + more), f"key_padding_mask must be {(B, S)}", padding)
-        wide = expanded(reshape(padding, (B, 1, 1, S + more)), (B, heads, 1, S + more))
-        padding = reshape(wide, (B * heads, 1, S + more))
-        mask = padding if mask is None else mask + padding
-    return mask
+def _widened(name: str, mask: Node, more: int) -> Node:
+    """A mask with `more` keys that all may be seen."""
+    if mask.dtype.kind != "f" and mask.dtype is not dt.bool_:
+        raise DTypeError(message(NAME, f"{name} is of bool or floats", describe(mask)))
+    if not more:
+        return mask
+    return cat([mask, const(False, mask.dtype, mask.device, (*mask.shape[:-1], more))], -1)
 
 
-def _weighed(q: Node, k: Node, v: Node, mask: Node | None, dropout_p: float) -> tuple[Node, Node]:
-    """Values by their weights, and the weights (N * heads, T, S); scores are scaled first."""
+def _added(masks: list[Node], like: Node) -> Node | None:
+    """The sum of masks as numbers that are added to scores: -inf where a bool mask is True."""
+    total: Node | None = None
+    for mask in masks:
+        if mask.dtype is dt.bool_:
+            zero = const(0.0, like.dtype, like.device, mask.shape)
+            mask = where.apply(mask, -float("inf"), zero)
+        else:
+            mask = as_node(mask, like.dtype, like.device)
+        total = mask if total is None else total + mask
+    return total
+
+
+def _seen(masks: list[Node], like: Node) -> Node | None:
+    """Masks as scaled_dot_product_attention takes them: True for keys that are seen, or floats."""
+    if not masks or any(mask.dtype is not dt.bool_ for mask in masks):
+        return _added(masks, like)
+    hidden = masks[0] if len(masks) == 1 else logical_or.apply(*masks)
+    return logical_not.apply(hidden)
+
+
+def _weighed(q: Node, k: Node, v: Node, masks: list[Node], p: float) -> tuple[Node, Node]:
+    """Values by their weights, and the weights (N, heads, T, S); scores are scaled first."""
     wide = q.dtype.compute
     queries = as_node(q, wide, q.device) * q.shape[-1] ** -0.5
     scores = matmul(queries, transpose(as_node(k, wide, q.device), -1, -2))
+    mask = _added(masks, queries)
     if mask is not None:
-        scores = scores + expanded(as_node(mask, wide, q.device), scores.shape)
+        scores = scores + mask
     weights = softmax(scores, -1)
-    if dropout_p > 0:
-        weights = dropout(weights, dropout_p)
+    if p > 0:
+        weights = dropout(weights, p)
     out = matmul(weights, as_node(v, wide, q.device))
     return as_node(out, q.dtype, q.device), as_node(weights, q.dtype, q.device)
 
 
-def _shown(weights: Node, shape: Shape, average: bool, batched: bool) -> Node:
-    """Weights (N * heads, T, S) as (N, heads, T, S), or the mean over heads."""
-    found = reshape(weights, (*shape, *weights.shape[1:]))
-    found = mean(found, 1) if average else found
-    return found if batched else squeeze(found, 0)
-
-
-def _unweighed(
-    q: Node, k: Node, v: Node, mask: Node | None, dropout_p: float, shape: Shape
-) -> Node:
-    """What `_weighed` gives first, by kernels that keep no weights."""
-    if mask is not None:
-        whole = expanded(mask, (q.shape[0], q.shape[1], k.shape[1]))
-        mask = reshape(whole, (*shape, *whole.shape[1:]))
-    q, k, v = (reshape(x, (*shape, *x.shape[1:])) for x in (q, k, v))
-    out = scaled_dot_product_attention(q, k, v, mask, dropout_p)
-    return reshape(out, (out.shape[0] * out.shape[1], *out.shape[2:]))
-
-
-def _check(query: Node, key: Node, value: Node, embed_dim: int, heads: int, apart: bool) -> None:
+def _check(query: Node, key: Node, value: Node, heads: int, apart: bool, batch: int) -> None:
     nodes = (query, key, value)
     ranks = {len(node.shape) for node in nodes}
-    _require(ranks in ({2}, {3}), "query, key and value are all (S, E) or (S, N, E)", *nodes)
+    _require(ranks in ({2}, {3}), "query, key and value are all (S, E) or all (S, N, E)", *nodes)
     E = query.shape[-1]
-    _require(embed_dim == E, f"embed_dim_to_check is {embed_dim}", query)
     _require(heads > 0 and E % heads == 0, f"{E} is not a multiple of {heads} heads", query)
     alike = key.shape[:-1] == value.shape[:-1] if apart else key.shape == value.shape
     _require(alike, "key and value differ", key, value)
+    alike = len(query.shape) == 2 or query.shape[batch] == key.shape[batch]
+    _require(alike, "query and key differ in the batch", query, key)
+
+
+def attended(
+    query: Node,
+    key: Node,
+    value: Node,
+    num_heads: int,
+    in_projection: tuple[Node | None, Node | None],
+    extras: tuple[Node | None, Node | None, bool],
+    out_projection: tuple[Node, Node | None],
+    masks: tuple[Node | None, Node | None],
+    apart: Weights | None = None,
+    static: tuple[Node | None, Node | None] = (None, None),
+    dropout_p: float = 0.0,
+    need_weights: bool = True,
+    average: bool = True,
+    is_causal: bool = False,
+    batch_first: bool = False,
+) -> tuple[Node, Node | None]:
+    """What multi_head_attention_forward gives, for inputs (N, S, E) too: batch_first."""
+    _check(query, key, value, num_heads, apart is not None, 0 if batch_first else 1)
+    attn_mask, padding = masks
+    _require(not is_causal or attn_mask is not None, "is_causal needs attn_mask")
+    bias_k, bias_v, zero = extras
+    _require((bias_k is None) == (bias_v is None), "bias_k needs bias_v, and bias_v bias_k")
+    batched = len(query.shape) == 3
+    operands = (query, key, value)
+    if not batched:
+        batch_first = True
+        once = {id(x): unsqueeze(x, 0) for x in operands}
+        operands = (once[id(query)], once[id(key)], once[id(value)])
+    packed, bias = in_projection
+    if apart is None and packed is None:
+        raise ShapeError(message(NAME, "a weight of the projections is missing"))
+    projected = _projected(operands, packed if apart is None else None, bias, apart or NONE)
+    q, k, v = (_by_head(x, num_heads, batch_first) for x in projected)
+    k = _extended(k, bias_k, zero, static[0])
+    v = _extended(v, bias_v, zero, static[1])
+    more = (bias_k is not None) + zero
+    known = _masks(attn_mask, padding, (*q.shape[:3], k.shape[2]), more, batched)
+    weights: Node | None = None
+    if need_weights:
+        out, weights = _weighed(q, k, v, known, dropout_p)
+        weights = mean(weights, 1) if average else weights
+    else:
+        causal = is_causal and not more
+        seen = _seen(known[1:] if causal else known, q)
+        out = scaled_dot_product_attention(q, k, v, seen, dropout_p, causal)
+    result = linear(_joined(out, batch_first), *out_projection)
+    if batched:
+        return result, weights
+    return squeeze(result, 0), weights if weights is None else squeeze(weights, 0)
+
+
+# The same on tensors, for nn.MultiheadAttention.
+multi_head: Any = on_tensors(attended, "MultiheadAttention", known=KnownCalls())
 
 
 def _reference(
@@ -232,9 +309,11 @@ def multi_head_attention_forward(
         use_separate_proj_weight: take q_proj_weight, k_proj_weight and v_proj_weight.
         static_k, static_v: (N * num_heads, S, E / num_heads), in place of the projected ones.
         average_attn_weights: of all heads.
-        is_causal: attn_mask, which has to be given, hides later keys.
+        is_causal: attn_mask, which has to be given, hides later keys and no others, so that it is
+            not read where no weights are needed and no key is added.
     Returns:
         (T, N, E), and the weights (N, T, S), or (N, num_heads, T, S), or None.
+        A query that sees no key gets NaN with weights, and zeros of all heads without.
     Source: https://arxiv.org/abs/1706.03762
 
     >>> x, one = nt.ones(2, 1), nt.ones(1, 1)
@@ -243,32 +322,22 @@ def multi_head_attention_forward(
     >>> out.tolist(), weights.tolist()
     ([[1.0], [1.0]], [[0.5, 0.5], [0.5, 0.5]])
     """
-    apart = use_separate_proj_weight
-    _check(query, key, value, embed_dim_to_check, num_heads, apart)
-    _require(not is_causal or attn_mask is not None, "is_causal needs attn_mask")
-    _require((bias_k is None) == (bias_v is None), "bias_k needs bias_v, and bias_v bias_k")
-    batched = len(query.shape) == 3
-    padding = _added("key_padding_mask", key_padding_mask, query)
-    if not batched:
-        query, key, value = (unsqueeze(x, 1) for x in (query, key, value))
-        padding = None if padding is None else unsqueeze(padding, 0)
-    T, B, E = query.shape
-    weights = (q_proj_weight, k_proj_weight, v_proj_weight)
-    packed = None if apart else in_proj_weight
-    q, k, v = _projected((query, key, value), packed, in_proj_bias, weights)
-    q = _by_head(q, num_heads)
-    k = _extended(k, bias_k, add_zero_attn, num_heads, static_k)
-    v = _extended(v, bias_v, add_zero_attn, num_heads, static_v)
-    more = (bias_k is not None) + add_zero_attn
-    added = _added("attn_mask", attn_mask, query)
-    mask = _mask_of(added, padding, more, B, num_heads, T, k.shape[1] - more)
-    p = dropout_p if training else 0.0
-    shape = (B, num_heads)
-    if need_weights:
-        out, found = _weighed(q, k, v, mask, p)
-        weighed = _shown(found, shape, average_attn_weights, batched)
-    else:
-        out, weighed = _unweighed(q, k, v, mask, p, shape), None
-    joined = reshape(permute(out, (1, 0, 2)), (T, B, E))
-    result = linear(joined, out_proj_weight, out_proj_bias)
-    return result if batched else squeeze(result, 1), weighed
+    E = embed_dim_to_check
+    _require(query.shape[-1:] == (E,), f"embed_dim_to_check is {E}", query)
+    apart = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    return attended(
+        query,
+        key,
+        value,
+        num_heads,
+        (in_proj_weight, in_proj_bias),
+        (bias_k, bias_v, add_zero_attn),
+        (out_proj_weight, out_proj_bias),
+        (attn_mask, key_padding_mask),
+        apart,
+        (static_k, static_v),
+        dropout_p if training else 0.0,
+        need_weights,
+        average_attn_weights,
+        is_causal,
+    )
