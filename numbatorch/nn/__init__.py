@@ -21,6 +21,13 @@ from numbatorch.nn.layers import (
     Tanh,
 )
 from numbatorch.nn.module import Module, Parameter, StateError
+from numbatorch.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GELU",
@@ -40,6 +47,11 @@ __all__ = [
     "Sigmoid",
     "StateError",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "functional",
 ]
 

@@ -18,12 +18,13 @@ from numbatorch.tensor import Tensor, no_grad, zeros
 from numbatorch.tensor.creation import Where
 
 
-def xavier_uniform(weight: Tensor) -> None:
-    """Fill a matrix (O, I) with numbers that are uniform within sqrt(6 / (O + I)) of 0."""
+def xavier(weight: Tensor) -> None:
+    """`nn.init.xavier_uniform_`, where layers draw first values."""
+    import_module("numbatorch.nn.init")
+    from numbatorch.nn.init import xavier_uniform_  # with distributions, which import spares
+
     if layers._state.draws:
-        bound = math.sqrt(6 / max(sum(weight.shape), 1))
-        with no_grad():
-            weight.uniform_(-bound, bound)
+        xavier_uniform_(weight)
 
 
 class MultiheadAttention(Module):
@@ -104,7 +105,7 @@ class MultiheadAttention(Module):
             self.v_proj_weight,
         ):
             if weight is not None:
-                xavier_uniform(weight)
+                xavier(weight)
         with no_grad():
             for bias in (self.in_proj_bias, self.out_proj.bias):
                 if bias is not None:

@@ -14,7 +14,6 @@ from numbatorch.graph import Node
 from numbatorch.ops.composed import composed
 from numbatorch.ops.operands import as_node, describe, expanded, result_type
 from numbatorch.ops.reduce import sum_
-from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import EVERYWHERE, public
 from numbatorch.ops.view import reshape, transpose
@@ -33,7 +32,12 @@ def matmul_(lhs: Array, rhs: Array) -> Array:
     return out
 
 
-matmul_.batches(over_last_dimensions)
+def _over_examples(node: Node, operands: tuple[Node, ...]) -> Node | dict[str, Any]:
+    """`Op.batch`: kernels walk two batch dimensions at most, and `product` joins more of them."""
+    return node.attrs if len(operands[0].shape) <= 4 else product(*operands)
+
+
+matmul_.batches(_over_examples)
 
 
 @matmul_.infer

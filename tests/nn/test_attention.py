@@ -174,3 +174,124 @@ def test_half_types_keep_their_dtype(dtype: nt.dtype.DType) -> None:
     plain, nothing = attention(x, x, x, need_weights=False)
     assert nothing is None and plain.dtype is dtype
     assert_close(plain.detach(), expected.detach().to(dtype), "model")
+
+
+CAUSAL = np.triu(np.ones((5, 5), bool), 1)
+
+
+def encoder(**options: Any) -> nn.TransformerEncoder:
+    """Two layers."""
+    given = {"batch_first": True, "dropout": 0.0, **options}
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, **given), 2)
+
+
+@pytest.mark.usefixtures("reference")
+def test_wrong_layers() -> None:
+    with pytest.raises(ShapeError, match="not a multiple of num_heads 3"):
+        nn.TransformerEncoderLayer(8, 3)
+    for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.Transformer):
+        with pytest.raises(ValueError, match="activation is 'relu', 'gelu' or a function"):
+            kind(8, 2, dim_feedforward=4, activation="tanh")
+    with pytest.raises(ValueError, match="num_layers -1 is negative"):
+        nn.TransformerEncoder(nn.Identity(), -1)
+
+
+WRONG_SOURCES = [
+    ((2, 5, 8), (3, 4, 8), "src and tgt differ in the batch"),
+    ((2, 5, 7), (2, 4, 8), "tokens are not of size d_model 8"),
+    ((2, 5, 8), (2, 4, 7), "tokens are not of size d_model 8"),
+    ((2, 5, 8), (4, 8), "both of three dimensions"),
+    ((8,), (8,), "both of three dimensions"),
+]
+
+
+@pytest.mark.usefixtures("reference")
+@pytest.mark.parametrize(("source", "target", "text"), WRONG_SOURCES)
+def test_wrong_sources_and_targets(source: Any, target: Any, text: str) -> None:
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+    with pytest.raises(ShapeError, match=f"^Transformer: {text}|^Transformer: .*{text}"):
+        model(nt.zeros(source), nt.zeros(target))
+
+
+@pytest.mark.usefixtures("reference")
+def test_wrong_masks_of_layers() -> None:
+    stack, x = encoder(), nt.zeros(3, 5, 8)
+    with pytest.raises(ShapeError, match=r"attn_mask must be \(5, 5\)"):
+        stack(x, mask=nt.zeros(4, 4))
+    with pytest.raises(DTypeError, match="attn_mask is of bool or floats"):
+        stack(x, mask=nt.zeros(5, 5, dtype=nt.int64))
+    with pytest.raises(ShapeError, match="is_causal needs attn_mask"):
+        stack(x, is_causal=True)
+
+
+@pytest.mark.parametrize("dtype", [nt.float32, nt.bool_], ids=lambda dtype: dtype.name)
+def test_a_causal_mask_is_found_and_needs_no_scores(dtype: nt.dtype.DType) -> None:
+    stack, x = encoder().eval(), nt.randn(3, 5, 8)
+    mask = nn.Transformer.generate_square_subsequent_mask(5, dtype=dtype)
+    nt.realize(x, mask, *stack.parameters())
+    names = [kernel.name for kernel in nt.debug.kernels(stack(x, mask=mask))]
+    assert sum("attention" in name for name in names) == 2
+    assert not any("softmax" in name for name in names)
+    other = nt.tensor(CAUSAL[::-1].copy())
+    assert not nt.equal(stack(x, mask=other), stack(x, mask=mask))
+
+
+@pytest.mark.parametrize("dtype", [nt.float32, nt.bool_], ids=lambda dtype: dtype.name)
+def test_masks_within_compiled_and_mapped_functions(dtype: nt.dtype.DType) -> None:
+    stack, x = encoder().eval(), nt.randn(3, 5, 8)
+    mask = nn.Transformer.generate_square_subsequent_mask(5, dtype=dtype)
+    compiled = nt.compile(lambda x, mask: stack(x, mask=mask))
+    with nt.no_grad():
+        expected = stack(x, mask=mask)
+        for _ in range(3):
+            assert_close(compiled(x, mask), expected, "model")
+        none = nt.zeros(5, 5).to(dtype)
+        assert_close(compiled(x, none), stack(x), "model")
+        mapped = nt.func.vmap(lambda mask: stack(x, mask=mask))(nt.stack([mask, none]))
+    assert_close(mapped[0], expected, "model")
+
+
+@pytest.mark.usefixtures("reference")
+def test_stacks_copy_their_layer_and_take_others() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    stack = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8), enable_nested_tensor=False)
+    first, second = (stack.layers[i].linear1.weight for i in range(2))
+    assert first is not second and first is not layer.linear1.weight
+    assert_close(first, second, "exact")
+    assert len([name for name in stack.state_dict() if name.startswith("layers.1.")]) == 12
+    x = nt.randn(5, 3, 8)
+    again = copy.deepcopy(stack)
+    assert_close(again(x).detach(), stack(x).detach(), "exact")
+    own = nn.Transformer(8, 2, custom_encoder=stack, num_decoder_layers=0)
+    assert own.encoder is stack and own(x, x).shape == (5, 3, 8)
+
+
+def test_dropout_of_layers_acts_in_training_only() -> None:
+    for layer in (nn.TransformerEncoderLayer(8, 2, 16), nn.TransformerDecoderLayer(8, 2, 16)):
+        inputs = [nt.randn(5, 3, 8)] * (1 + isinstance(layer, nn.TransformerDecoderLayer))
+        with nt.no_grad():
+            assert not nt.equal(layer(*inputs), layer(*inputs))
+            layer.eval()
+            assert nt.equal(layer(*inputs), layer(*inputs))
+
+
+def test_launches_of_an_encoder_layer() -> None:
+    """In-projection, attention, heads side by side, output, norm, two linear layers, norm."""
+    layer, x = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval(), nt.randn(2, 16, 32)
+    nt.realize(x, *layer.parameters())
+    with nt.no_grad():
+        assert_launches(layer(x), 8)
+
+
+def test_a_stack_is_trained() -> None:
+    model = nn.Transformer(8, 2, 1, 1, 16, dropout=0.0, batch_first=True)
+    source, target, wanted = nt.randn(4, 5, 8), nt.randn(4, 3, 8), nt.randn(4, 3, 8)
+    optimizer = nt.optim.AdamW(list(model.parameters()), lr=1e-2)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = ((model(source, target) - wanted) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2

@@ -16,10 +16,11 @@ Pair = tuple[Any, Any]
 CASES = range(40)
 
 
-def pair(kind: str, *args: Any, **options: Any) -> Pair:
+def pair(kind: str, *args: Any, activations: Pair | None = None, **options: Any) -> Pair:
     """A module of ours and one of PyTorch's in float64, with the same parameters."""
-    ours = getattr(nn, kind)(*args, **options, dtype=nt.float64)
-    theirs = getattr(torch.nn, kind)(*args, **options, dtype=torch.float64)
+    first, second = ({} if a is None else {"activation": a} for a in activations or (None, None))
+    ours = getattr(nn, kind)(*args, **options, **first, dtype=nt.float64)
+    theirs = getattr(torch.nn, kind)(*args, **options, **second, dtype=torch.float64)
     generator = np.random.default_rng(len(list(theirs.parameters())))
     with torch.no_grad():  # biases begin as zeros on both sides
         for parameter in theirs.parameters():
@@ -215,3 +216,120 @@ def test_the_function_takes_static_keys_as_torch() -> None:
         found.append(function.multi_head_attention_forward(*given, out[side], None, **static))
     for ours, theirs in zip(*found, strict=True):
         assert_close(ours, theirs, "composite")
+
+
+ACTIVATIONS: list[tuple[Any, Any]] = [
+    ("relu", "relu"),
+    ("gelu", "gelu"),
+    (F.silu, torch.nn.functional.silu),
+]
+
+
+def layers(kind: str, case: Case, *sizes: int) -> Pair:
+    """Layers of one kind with options that a seed draws."""
+    activations = ACTIVATIONS[int(case.rng.integers(len(ACTIVATIONS)))]
+    options = {
+        "dropout": 0.0,
+        "layer_norm_eps": float(case.rng.choice([1e-5, 1e-2])),
+        "batch_first": case.batch_first,
+        "norm_first": case.coin(),
+        "bias": case.coin(),
+    }
+    return pair(kind, *sizes, activations=activations, **options)
+
+
+def encoder_masks(case: Case, heads: int, length: int) -> tuple[Pair, Pair]:
+    """A mask of tokens and one of padding, each of which may be None."""
+    floats, each = case.coin(), case.coin()
+    shape = (case.N * heads, length, length) if each else (length, length)
+    mask = case.mask(shape, floats) if case.coin() else (None, None)
+    return mask, case.padding(length, floats) if case.coin() else (None, None)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_encoder_layer_equals_torch(seed: int) -> None:
+    case = Case(seed)
+    heads = int(case.rng.integers(1, 4))
+    modules = layers("TransformerEncoderLayer", case, 4 * heads, heads, 6)
+    for module in modules:
+        module.train(seed % 2 == 0)
+    x = case.sequence(case.S, 4 * heads)
+    mask, padding = encoder_masks(case, heads, case.S)
+    compare([x], lambda side: [modules[side](x[side], mask[side], padding[side])], modules, case)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_decoder_layer_equals_torch(seed: int) -> None:
+    case = Case(100 + seed)
+    heads = int(case.rng.integers(1, 4))
+    modules = layers("TransformerDecoderLayer", case, 4 * heads, heads, 6)
+    target, memory = case.sequence(case.T, 4 * heads), case.sequence(case.S, 4 * heads)
+    mask, padding = encoder_masks(case, heads, case.T)
+    other = case.mask((case.T, case.S), True) if case.coin() else (None, None)
+    hidden = case.padding(case.S, True) if case.coin() else (None, None)
+
+    def call(side: int) -> Any:
+        masks = (mask[side], other[side], padding[side], hidden[side])
+        return [modules[side](target[side], memory[side], *masks)]
+
+    compare([target, memory], call, modules, case)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+def test_transformer_equals_torch(causal: bool, floats: bool, padded: bool) -> None:
+    case = Case(17 + causal)
+    case.batched, case.N, case.T, case.S = True, 2, 4, 5
+    options = {"dropout": 0.0, "batch_first": case.batch_first, "norm_first": floats}
+    modules = pair("Transformer", 6, 2, 2, 2, 8, **options)
+    source, target = case.sequence(case.S, 6), case.sequence(case.T, 6)
+    masks: list[dict[str, Any]] = [{}, {}]
+    for name, length in (("src", case.S), ("tgt", case.T)):
+        hidden = np.triu(np.ones((length, length), bool), 1)
+        values = tensors(np.where(hidden, -np.inf, 0.0) if floats else hidden)
+        mask = values if causal else case.mask((length, length), floats)
+        padding = case.padding(length, floats)
+        for side in (0, 1):
+            masks[side][f"{name}_mask"] = mask[side]
+            if padded:
+                masks[side][f"{name}_key_padding_mask"] = padding[side]
+
+    def call(side: int) -> Any:
+        return [modules[side](source[side], target[side], **masks[side])]
+
+    compare([source, target], call, modules, case)
+
+
+def test_encoder_in_inference_equals_torch_but_for_rows_of_padding() -> None:
+    shared = np.random.default_rng(0)
+    values = shared.standard_normal((3, 5, 8))
+    padding = np.arange(5) >= np.array([[5], [3], [1]])
+    x, hidden = tensors(values), tensors(padding)
+    ours, theirs = pair("TransformerEncoderLayer", 8, 2, 16, batch_first=True)
+    stacks = (nn.TransformerEncoder(ours, 2).eval(), torch.nn.TransformerEncoder(theirs, 2).eval())
+    with nt.no_grad(), torch.no_grad():
+        found, expected = (
+            stack(x[side], src_key_padding_mask=hidden[side]) for side, stack in enumerate(stacks)
+        )
+    assert (expected.numpy()[padding] == 0).all()
+    assert_close(found.numpy()[~padding], expected.numpy()[~padding], "composite")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool"])
+def test_square_subsequent_mask_equals_torch(dtype: str) -> None:
+    ours = nn.Transformer.generate_square_subsequent_mask(4, dtype=getattr(nt, dtype))
+    theirs = torch.nn.Transformer.generate_square_subsequent_mask(4, dtype=getattr(torch, dtype))
+    assert_close(ours, theirs, "exact")
+
+
+def test_first_values_of_a_transformer_are_drawn_as_in_torch() -> None:
+    sizes = (64, 4, 1, 1, 128)
+    ours, theirs = nn.Transformer(*sizes), torch.nn.Transformer(*sizes)
+    for (name, x), (other, y) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
+        assert (name, x.shape) == (other, tuple(y.shape))
+        if x.ndim > 1:
+            assert x.abs().max().item() == pytest.approx(y.abs().max().item(), rel=0.1), name
+            assert x.std().item() == pytest.approx(y.std().item(), rel=0.1), name
