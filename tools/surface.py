@@ -32,6 +32,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType, Like
+from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.core import Tensor
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from numbatorch.apart import import_module
 from numbatorch.nn import functional
+from numbatorch.nn.adaptive import AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss
 from numbatorch.nn.attention import MultiheadAttention
 from numbatorch.nn.layers import (
     GELU,
@@ -28,14 +29,18 @@ from numbatorch.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 
 __all__ = [
     "GELU",
+    "AdaptiveLogSoftmaxWithLoss",
     "Dropout",
     "Embedding",
     "Identity",
     "LayerNorm",
     "Linear",
+    "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
     "Module",
     "ModuleList",
     "MultiheadAttention",

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from numbatorch.device import Device
 from numbatorch.dtype import DType, Like
+from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 from numbatorch.tensor.base import Handle
 from numbatorch.tensor.core import Tensor
 
@@ -66,6 +67,7 @@ __all__ = [
     "glu",
     "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardsigmoid_",
@@ -410,6 +412,9 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-05,
 ) -> Tensor: ...
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor: ...
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor: ...
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor: ...
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor: ...
@@ -485,7 +490,7 @@ def linear_cross_entropy(
     reduction: Literal['none', 'mean', 'sum'] = 'mean',
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
-    options: None = None,
+    options: LinearCrossEntropyOptions | None = None,
 ) -> Tensor: ...
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0

@@ -1,4 +1,4 @@
-"""Losses over classes: cross entropy, of logits, of logarithms, of a linear layer."""
+"""Losses over classes: cross entropy, of logits and of logarithms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.graph import Node
@@ -28,8 +27,7 @@ from numbatorch.ops.selecting import gather
 from numbatorch.ops.softmax import log_softmax
 from numbatorch.ops.statistics import sum
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape, squeeze, unsqueeze
-from numbatorch.shape import numel
+from numbatorch.ops.view import squeeze, unsqueeze
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -83,42 +81,57 @@ def cross_entropy(
     tensor(0.6931)
     """
     way = spelled(size_average, reduce, reduction)
+    losses, counts, dtype = each_loss(
+        "cross_entropy", input, target, weight, ignore_index, label_smoothing
+    )
+    return reduced(losses, way, dtype, counts)
+
+
+def each_loss(
+    operator: str,
+    input: Node,
+    target: Node,
+    weight: Node | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Node, Node | None, DType]:
+    """Cross entropies, what each counts in the mean, 1 if None, and the dtype of what is made."""
     if not 0 <= label_smoothing <= 1:
         problem = f"label_smoothing is {label_smoothing}, not in [0, 1]"
-        raise OutOfRange(message("cross_entropy", problem))
+        raise OutOfRange(message(operator, problem))
     if not input.shape:
-        raise ShapeError(message("cross_entropy", f"needs classes, not {describe(input)}"))
-    dtype, (wide, factors) = widened("cross_entropy", input, weight)
+        raise ShapeError(message(operator, f"needs classes, not {describe(input)}"))
+    dtype, (wide, factors) = widened(operator, input, weight)
     axis = 0 if len(input.shape) == 1 else 1
     logs = log_softmax(wide, axis)
     if factors is not None:
-        _check_weight("cross_entropy", factors, logs, axis)
+        _check_weight(operator, factors, logs, axis)
     if target.dtype.kind == "f":
-        return _of_probabilities(logs, target, factors, way, label_smoothing, dtype)
-    losses, counts = _nll("cross_entropy", logs, target, factors, ignore_index, axis)
+        return _of_probabilities(operator, logs, target, factors, label_smoothing), None, dtype
+    losses, counts = _nll(operator, logs, target, factors, ignore_index, axis)
     if label_smoothing:
         share = label_smoothing / logs.shape[axis]
         each = -sum(logs if factors is None else logs * along(factors, axis, logs.shape), axis)
         spread = compare.where.apply(compare.ne.apply(target, ignore_index), each, 0.0)
         losses = losses * (1 - label_smoothing) + spread * share
-    return reduced(losses, way, dtype, counts)
+    return losses, counts, dtype
 
 
 def _of_probabilities(
-    logs: Node, target: Node, weight: Node | None, way: Mean, smoothing: float, dtype: DType
+    operator: str, logs: Node, target: Node, weight: Node | None, smoothing: float
 ) -> Node:
     """The mean is over the elements of a batch, whatever the weights."""
     axis = 0 if len(logs.shape) == 1 else 1
     if target.shape != logs.shape:
         problem = "probabilities must have the shape of the logits"
         shown = f"input {describe(logs)}", f"target {describe(target)}"
-        raise ShapeError(message("cross_entropy", problem, *shown))
+        raise ShapeError(message(operator, problem, *shown))
     shares = as_node(target, logs.dtype, target.device)
     if smoothing:
         shares = shares * (1 - smoothing) + smoothing / logs.shape[axis]
     if weight is not None:
         shares = shares * along(weight, axis, logs.shape)
-    return reduced(-sum(shares * logs, axis), way, dtype)
+    return -sum(shares * logs, axis)
 
 
 def _check_weight(operator: str, weight: Node, logs: Node, axis: int) -> None:
@@ -169,56 +182,3 @@ def nll_loss(
         _check_weight("nll_loss", factors, logs, axis)
     losses, counts = _nll("nll_loss", logs, target, factors, ignore_index, axis)
     return reduced(losses, spelled(size_average, reduce, reduction), dtype, counts)
-
-
-@public("nn.functional", remembered=True)
-def linear_cross_entropy(
-    input: Node,
-    linear_weight: Node,
-    target: Node,
-    *,
-    linear_bias: Node | None = None,
-    weight: Node | None = None,
-    reduction: Literal["none", "mean", "sum"] = "mean",
-    ignore_index: int | None = None,
-    label_smoothing: float = 0.0,
-    options: None = None,
-) -> Node:
-    """`cross_entropy` of the logits that a linear layer gives.
-
-    Args:
-        input: (N, I) or (I,).
-        linear_weight: (C, d1, ..., I), and linear_bias (C, d1, ...).
-        target, weight, reduction, ignore_index, label_smoothing: as of `cross_entropy`.
-        options: there are none.
-
-    >>> linear_cross_entropy(tensor([[1.0]]), tensor([[0.0], [0.0]]), tensor([1]))
-    tensor(0.6931)
-    """
-    fits = len(input.shape) in (1, 2) and len(linear_weight.shape) >= 2
-    fits = fits and input.shape[-1] == linear_weight.shape[-1]
-    fits = fits and (len(input.shape) == 2 or len(linear_weight.shape) == 2)
-    if not fits or (linear_bias is not None and linear_bias.shape != linear_weight.shape[:-1]):
-        rows = [f"input {describe(input)}", f"linear_weight {describe(linear_weight)}"]
-        problem = "shapes must be (N, I) or (I,), (C, d1, ..., I) and (C, d1, ...)"
-        raise ShapeError(message("linear_cross_entropy", problem, *rows))
-    if target.dtype.kind == "f" and ignore_index is not None:
-        problem = "probabilities have no class that is left out: ignore_index is given"
-        raise ValueError(message("linear_cross_entropy", problem))
-    import_module("numbatorch.ops.linear")
-    from numbatorch.ops.linear import linear  # for this alone
-
-    outputs = linear_weight.shape[:-1]
-    flat = reshape.apply(linear_weight, shape=(numel(outputs), linear_weight.shape[-1]))
-    bias = linear_bias if linear_bias is None else reshape.apply(linear_bias, shape=flat.shape[:1])
-    logits = reshape.apply(linear(input, flat, bias), shape=(*input.shape[:-1], *outputs))
-    ignored = -100 if ignore_index is None else ignore_index
-    found: Node = cross_entropy(
-        logits,
-        target,
-        weight,
-        ignore_index=ignored,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-    )
-    return found

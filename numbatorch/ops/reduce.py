@@ -241,7 +241,8 @@ def argmin(x: Array, *, dims: Shape) -> Array:
 
 def _arg(function: Callable[..., Array], x: Array, dims: Shape) -> Array:
     kept = [i for i in range(x.ndim) if i not in dims]
-    rows = x.transpose(*kept, *dims).reshape(*(x.shape[i] for i in kept), -1)
+    size = numel(tuple(x.shape[i] for i in dims))
+    rows = x.transpose(*kept, *dims).reshape(*(x.shape[i] for i in kept), size)
     shape = tuple(1 if i in dims else size for i, size in enumerate(x.shape))
     return function(rows, axis=-1).reshape(shape).astype(np.int64)
 

@@ -191,6 +191,7 @@ FAMILIES = {
         "special": "digamma gammainc gammaincc gammaln multigammaln polygamma psi zeta",
     },
     "ops.grid": {"nn.functional": "affine_grid grid_sample", "records": "affine_grid grid_sample"},
+    "ops.gumbel": {"nn.functional": "gumbel_softmax"},
     "ops.histograms": {
         "Tensor": "histogram",
         "nt": "histogram histogramdd",
@@ -222,16 +223,14 @@ FAMILIES = {
         "records": "cholesky inv inv_ex solve solve_triangular",
     },
     "ops.linear": {"nn.functional": "linear"},
+    "ops.linear_loss": {"nn.functional": "linear_cross_entropy"},
     "ops.logarithms": {
         "Tensor": "exp2 log10 logaddexp logaddexp2 logit xlogy",
         "nt": "exp2 log10 logaddexp logaddexp2 logit xlogy",
         "records": "entr exp2 log10 logaddexp logaddexp2 logit xlog1py xlogy",
         "special": "entr exp2 logit xlog1py xlogy",
     },
-    "ops.loss": {
-        "nn.functional": "cross_entropy linear_cross_entropy nll_loss",
-        "records": "cross_entropy nll_loss",
-    },
+    "ops.loss": {"nn.functional": "cross_entropy nll_loss", "records": "cross_entropy nll_loss"},
     "ops.low_rank": {"nt": "pca_lowrank svd_lowrank"},
     "ops.margin_loss": {
         "nn.functional": (
