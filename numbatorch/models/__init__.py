@@ -17,7 +17,7 @@ from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.models.registry import architecture, declarations, find, known
-from numbatorch.nn.layers import skip_init
+from numbatorch.nn.initial import skip_init
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 

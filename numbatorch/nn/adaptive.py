@@ -13,7 +13,8 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.graph import thread_mode
 from numbatorch.nn import functional as F
-from numbatorch.nn.layers import Linear, ModuleList, Sequential
+from numbatorch.nn.containers import ModuleList, Sequential
+from numbatorch.nn.linear import Linear
 from numbatorch.nn.module import Module
 from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 from numbatorch.ops.operands import describe

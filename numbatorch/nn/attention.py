@@ -11,8 +11,8 @@ from typing import Any
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
-from numbatorch.nn import layers
-from numbatorch.nn.layers import Linear
+from numbatorch.nn.initial import draws
+from numbatorch.nn.linear import Linear
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.tensor import Tensor, no_grad, zeros
 from numbatorch.tensor.creation import Where
@@ -23,7 +23,7 @@ def xavier(weight: Tensor) -> None:
     import_module("numbatorch.nn.init")
     from numbatorch.nn.init import xavier_uniform_  # with distributions, which import spares
 
-    if layers._state.draws:
+    if draws():
         xavier_uniform_(weight)
 
 
@@ -111,7 +111,7 @@ class MultiheadAttention(Module):
                 if bias is not None:
                     bias.zero_()
             for extra in (self.bias_k, self.bias_v):
-                if extra is not None and layers._state.draws:
+                if extra is not None and draws():
                     extra.normal_(0.0, math.sqrt(1 / self.embed_dim))
 
     def forward(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self
 
-from numbatorch.dtype import promote
-from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch import dtype as dt
+from numbatorch.errors import DTypeError, message
+from numbatorch.nn import state
+from numbatorch.nn.hooks import Hooked
+from numbatorch.nn.state import IncompatibleKeys, StateError
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, no_grad
-from numbatorch.tensor.tracked import Tracked
+from numbatorch.tensor import Tensor, no_grad, zeros_like
+from numbatorch.tensor.creation import Where
 
-AnyModule = TypeVar("AnyModule", bound="Module")
+__all__ = ["Module", "Parameter", "StateError"]
 
 
 class Parameter(Tensor):
@@ -28,6 +31,8 @@ class Parameter(Tensor):
     """
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        if not isinstance(data, Tensor):
+            raise TypeError(message("Parameter", f"takes a tensor, not {type(data).__name__}"))
         super().__init__(data.detach().node)
         if requires_grad:
             self.requires_grad_()
@@ -42,45 +47,142 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-class Module(Tracked):
+class Module(Hooked):
     """A layer: parameters, buffers and other modules as attributes, and `forward`.
+
+    All lie in the instance's `__dict__`: what is a `Parameter` is trained, moved and saved, what is
+    a `Module` is searched in turn, and a tensor that `register_buffer` named is moved and saved.
 
     Attributes:
         training: whether dropout and the like are active.
+
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.factor = nn.Parameter(tensor([2.0]))
+    ...     def forward(self, input):
+    ...         return input * self.factor
+    >>> Scale()(tensor([3.0])).tolist(), [name for name, _ in Scale().named_parameters()]
+    ([6.0], ['factor'])
     """
 
     training: bool = True
-    untraced: ClassVar = frozenset(("_buffers",))  # which of the buffers are saved
+    untraced: ClassVar = frozenset(("_buffers", "_declared"))  # which tensors are saved
+    optional_state: ClassVar[frozenset[str]] = frozenset()  # names that a state dict may lack
+    _buffers: Mapping[str, bool] = {}  # name to whether it is saved
+    _declared: frozenset[str] = frozenset()  # names of parameters that may be None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes."""
         raise NotImplementedError(message(type(self).__name__, "has no forward"))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+    # Attributes
 
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """An attribute that moves and is saved with the module but is not trained."""
-        kept = self.__dict__.setdefault("_buffers", {})
-        kept[name] = persistent
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not isinstance(value, Parameter | Module):
+            self._check_kind(name, value)
+        elif name in self._buffers:
+            self._forget_buffer(name)
+        super().__setattr__(name, value)
+
+    def _check_kind(self, name: str, value: Any) -> None:
+        """Fail if something of another kind would take a registered thing's place."""
+        if value is None:
+            return
+        before = self.__dict__.get(name)
+        if isinstance(before, Parameter) or (before is None and name in self._declared):
+            kind = "a Parameter or None"
+        elif isinstance(before, Module):
+            kind = "a Module or None"
+        elif name in self._buffers and not isinstance(value, Tensor):
+            kind = "a tensor or None"
+        else:
+            return
+        problem = f"attribute {name} takes {kind}, not {type(value).__name__}"
+        raise TypeError(message(type(self).__name__, problem))
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in self._buffers:
+            self._forget_buffer(name)
+
+    def _forget_buffer(self, name: str) -> None:
+        self._buffers = {key: kept for key, kept in self._buffers.items() if key != name}
+
+    def register_buffer(self, name: str, tensor: object, persistent: bool = True) -> None:
+        """An attribute that moves with the module and is not trained; saved if persistent.
+
+        Raises:
+            KeyError: the name holds a dot, is empty or belongs to another attribute.
+            TypeError: the value is no tensor.
+        """
+        self._check_name("register_buffer", name, free=name not in self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            problem = f"buffer {name} takes a tensor or None, not {type(tensor).__name__}"
+            raise TypeError(message("register_buffer", problem))
+        self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, tensor)
 
+    def register_parameter(self, name: str, param: object) -> None:
+        """An attribute that is trained; None keeps the place of one that may be set later.
+
+        Raises:
+            KeyError: the name holds a dot, is empty or belongs to another attribute.
+            TypeError: the value is no Parameter.
+        """
+        self._check_name("register_parameter", name, free=name not in self._declared)
+        if param is not None and not isinstance(param, Parameter):
+            problem = f"parameter {name} takes a Parameter or None, not {type(param).__name__}"
+            raise TypeError(message("register_parameter", problem))
+        self._declared = self._declared | {name}
+        setattr(self, name, param)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """A module as an attribute, under a name that need not be an identifier.
+
+        Raises:
+            KeyError: the name holds a dot, is empty or belongs to another attribute.
+            TypeError: the value is no module.
+        """
+        held = isinstance(self.__dict__.get(name), Module)
+        self._check_name("add_module", name, free=not held)
+        if module is not None:
+            check_module(type(self).__name__, f"child {name!r}", module)
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    def _check_name(self, operator: str, name: str, free: bool) -> None:
+        if not isinstance(name, str):
+            raise TypeError(message(operator, f"a name is a str, not {type(name).__name__}"))
+        if not name or "." in name:
+            raise KeyError(message(operator, f"name {name!r} is empty or holds a dot"))
+        if free and hasattr(self, name) and not isinstance(getattr(self, name), Parameter):
+            problem = f"attribute {name} of {type(self).__name__} exists already"
+            raise KeyError(message(operator, problem))
+
+    # What is within
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Modules that are attributes of this one."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+        """Modules that are attributes of this one, each once."""
+        seen: set[Module] = set()
+        for name, child in self._child_entries():
+            if child not in seen:
+                seen.add(child)
+                yield name, child
 
     def children(self) -> Iterator[Module]:
-        """Modules that are attributes of this one."""
+        """Modules that are attributes of this one, each once."""
         return (child for _, child in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all within it, each once."""
-        seen: set[int] = set()
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all within it, each once unless remove_duplicate is False."""
+        seen = set() if memo is None else memo
         for name, module in self._tree(prefix):
-            if id(module) not in seen:
-                seen.add(id(module))
+            if not (remove_duplicate and module in seen):
+                seen.add(module)
                 yield name, module
 
     def modules(self) -> Iterator[Module]:
@@ -88,197 +190,278 @@ class Module(Tracked):
         return (module for _, module in self.named_modules())
 
     def _tree(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        """This module and all within it, under each of their names."""
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._child_entries():
             yield from child._tree(f"{prefix}.{name}" if prefix else name)
 
-    def _own(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and persistent buffers of this module alone."""
-        buffers = vars(self).get("_buffers", {})
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter) or (isinstance(value, Tensor) and buffers.get(name)):
+    def _child_entries(self) -> Iterator[tuple[str, Module]]:
+        """Modules that are attributes, one that is under two names twice."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Module):
                 yield name, value
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, also where several modules share it."""
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in self.__dict__.items():
+            if isinstance(value, Parameter):
+                yield name, value
+
+    def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        for name in self._buffers:
+            value = self.__dict__.get(name)
+            if value is not None:
+                yield name, value
+
+    def _members(
+        self, of: Callable[[Module], Iterable[tuple[str, Any]]], prefix: str, deep: bool, once: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self._tree(prefix):
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
+        for path, module in self._tree(prefix) if deep else [(prefix, self)]:
+            for name, value in of(module):
+                if not (once and id(value) in seen):
                     seen.add(id(value))
                     yield f"{path}.{name}" if path else name, value
 
-    def parameters(self) -> Iterator[Parameter]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter, also where several modules share it once if remove_duplicate."""
+        return self._members(Module._own_parameters, prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Every parameter once."""
-        return (parameter for _, parameter in self.named_parameters())
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """Every buffer, also those that are not saved."""
-        for path, module in self._tree(prefix):
-            for name in vars(module).get("_buffers", {}):
-                value = getattr(module, name)
-                if value is not None:
-                    yield f"{path}.{name}" if path else name, value
+        return self._members(Module._own_buffers, prefix, recurse, remove_duplicate)
 
-    def buffers(self) -> Iterator[Tensor]:
-        """Every buffer."""
-        return (buffer for _, buffer in self.named_buffers())
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every buffer once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named_state(self) -> dict[str, Tensor]:
-        return {
-            f"{path}.{name}" if path else name: value
-            for path, module in self._tree("")
-            for name, value in module._own()
-        }
+    def get_submodule(self, target: str) -> Module:
+        """The module under a dotted name; "" is this one.
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Name to value of every parameter and buffer to be saved.
-
-        Where we differ from PyTorch: later updates do not show.
+        Raises:
+            AttributeError: nothing has the name, or what has it is no module.
         """
-        return {name: value.detach().clone() for name, value in self._named_state().items()}
+        found: Any = self
+        for name in target.split(".") if target else []:
+            path, found = found, found.__dict__.get(name)
+            if not isinstance(found, Module):
+                problem = f"{type(path).__name__} has no module {name!r}, part of {target!r}"
+                raise AttributeError(message("get_submodule", problem))
+        return found  # type: ignore[no-any-return]
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module in the place of a dotted name; with strict one has to be there.
+
+        Raises:
+            AttributeError: the module that is to hold it is missing, or with strict its place.
+        """
+        check_module("set_submodule", f"{target!r}", module)
+        path, _, name = target.rpartition(".")
+        if strict:
+            self.get_submodule(target)
+        self.get_submodule(path).add_module(name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter under a dotted name; AttributeError if there is none."""
+        return self._member("get_parameter", target, Module._own_parameters)  # type: ignore[return-value]
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer under a dotted name; AttributeError if there is none."""
+        return self._member("get_buffer", target, Module._own_buffers)
+
+    def _member(
+        self, operator: str, target: str, of: Callable[[Module], Iterable[tuple[str, Tensor]]]
+    ) -> Tensor:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        found = dict(of(owner)).get(name)
+        if found is None:
+            kind = operator.removeprefix("get_")
+            problem = f"{type(owner).__name__} has no {kind} {name!r}"
+            raise AttributeError(message(operator, problem))
+        return found
+
+    # Saving and loading
+
+    def state_dict(
+        self,
+        *,
+        destination: dict[str, Any] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
+    ) -> dict[str, Any]:
+        """Name to value of every parameter and buffer to be saved, in PyTorch's order.
+
+        The tensors share memory with the module's, so later updates show; with keep_vars they
+        are the module's own.
+
+        Args:
+            destination: the dict that the entries are added to, a new one if None.
+            prefix: what each name begins with.
+        """
+        return state.collect(self, {} if destination is None else destination, prefix, keep_vars)
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
-    ) -> None:
-        """Take over values by name.
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Take over values by name; gives the names that are missing and unexpected.
 
         Where we differ from PyTorch: values are converted to a parameter's dtype only where
-        nothing is lost.
+        nothing is lost, and nothing is taken over unless all can be.
 
         Args:
             strict: whether each name of either side must be there on the other.
             assign: take over dtypes and devices too, GGML blocks among them.
         Raises:
-            KeyError: names are missing or unexpected.
-            ShapeError: a value has another shape than the parameter.
-            DTypeError: a conversion would lose digits.
+            StateError: names are missing or unexpected, values have another shape or would
+                lose digits; names all of them.
         """
-        own = self._named_state()
-        if strict:
-            _check_names(type(self).__name__, list(own), list(state_dict))
-        chosen = [(name, own[name], value) for name, value in state_dict.items() if name in own]
-        for name, target, value in chosen:
-            _check_value(name, target, value, assign)
-        with no_grad():
-            for _, target, value in chosen:
-                if assign:
-                    _assign(target, value)
-                else:
-                    target.copy_(value)
+        return state.load(self, state_dict, strict, assign)
 
-    def train(self: AnyModule, mode: bool = True) -> AnyModule:
+    def _has_extra_state(self) -> bool:
+        return type(self).get_extra_state is not Module.get_extra_state
+
+    def get_extra_state(self) -> Any:
+        """What is saved beside parameters and buffers, for a class that overrides this."""
+        raise NotImplementedError(message(type(self).__name__, "has no extra state"))
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state` gave, for a class that overrides both."""
+        raise NotImplementedError(message(type(self).__name__, "has no extra state"))
+
+    # Modes and conversions
+
+    def train(self, mode: bool = True) -> Self:
         """Set `training` here and in all modules within."""
-        for module in self.modules():
-            module.training = mode
+        if not isinstance(mode, bool):
+            raise TypeError(message("train", f"mode is True or False, not {mode!r}"))
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
-    def eval(self: AnyModule) -> AnyModule:
+    def eval(self) -> Self:
         """train(False)."""
         return self.train(False)
 
-    def requires_grad_(self: AnyModule, requires_grad: bool = True) -> AnyModule:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether parameters of floats require gradients."""
         for parameter in self.parameters():
-            if parameter.is_floating_point():
+            if parameter.is_floating_point() or parameter.is_complex():
                 parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or make them 0."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad = zeros_like(parameter.grad)
 
-    def apply(self: AnyModule, function: Callable[[Module], Any]) -> AnyModule:
-        """Call `function` on all modules within, then on this one."""
-        for module in reversed(list(self.modules())):
-            function(module)
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call `fn` on all modules within, then on this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
         return self
 
-    def to(self: AnyModule, *args: Any, **kwargs: Any) -> AnyModule:
-        """Move parameters and buffers, and convert those of floats; arguments of `Tensor.to`."""
-        for tensor in [*self.parameters(), *self.buffers()]:
-            moved = _converted(tensor, args, kwargs)
-            gradient = tensor.grad
-            if moved.node is not tensor.node:
-                tensor.hold(moved.detach().node)
-            if gradient is not None:
-                tensor.grad = _converted(gradient, args, kwargs)
+    def _convert(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Have every parameter, its gradient and every buffer hold what `change` makes of it."""
+        with no_grad():
+            for tensor in [*self.parameters(recurse), *self.buffers(recurse)]:
+                moved, gradient = change(tensor), tensor.grad
+                if moved.node is not tensor.node:
+                    tensor.hold(moved.detach().node)
+                if gradient is not None:
+                    tensor.grad = change(gradient)
         return self
 
-    def float(self: AnyModule) -> AnyModule:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move parameters and buffers, and convert those of floats; arguments of `Tensor.to`.
+
+        Raises:
+            DTypeError: the dtype is neither floating nor complex.
+        """
+
+        def change(tensor: Tensor) -> Tensor:
+            moved = tensor.to(*args, **kwargs)
+            if moved.dtype is not tensor.dtype and not (
+                moved.is_floating_point() or moved.is_complex()
+            ):
+                rows = (f"parameter {describe(tensor.node)}", f"asked {moved.dtype}")
+                problem = "parameters are converted to floating or complex dtypes only"
+                raise DTypeError(message("Module.to", problem, *rows))
+            if tensor.is_floating_point() or tensor.is_complex():
+                return moved
+            return tensor.to(device=moved.device)
+
+        return self._convert(change)
+
+    def to_empty(self, *, device: Where, recurse: bool = True) -> Self:
+        """Move to a device without values: parameters and buffers are zeros there."""
+        return self._convert(lambda x: zeros_like(x, device=device), recurse)
+
+    def cpu(self) -> Self:
+        """Move to the CPU."""
+        return self.to(device="cpu")
+
+    def cuda(self, device: Where = None) -> Self:
+        """Move to a CUDA device, the current one if None."""
+        return self.to(device="cuda" if device is None else device)
+
+    def type(self, dst_type: dt.Like) -> Self:
+        """Convert all parameters and buffers, integers too."""
+        return self._convert(lambda x: x.to(dst_type))
+
+    def float(self) -> Self:
         """Convert to float32."""
-        from numbatorch.dtype import float32
+        return self.to(dt.float32)
 
-        return self.to(float32)
+    def double(self) -> Self:
+        """Convert to float64."""
+        return self.to(dt.float64)
 
-    def half(self: AnyModule) -> AnyModule:
+    def half(self) -> Self:
         """Convert to float16."""
-        from numbatorch.dtype import float16
+        return self.to(dt.float16)
 
-        return self.to(float16)
-
-    def bfloat16(self: AnyModule) -> AnyModule:
+    def bfloat16(self) -> Self:
         """Convert to bfloat16."""
-        from numbatorch.dtype import bfloat16
-
-        return self.to(bfloat16)
+        return self.to(dt.bfloat16)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the parentheses of a module without children."""
+        """What `repr` shows between the parentheses beside the children."""
         return ""
 
     def __repr__(self) -> str:
-        lines = [
-            f"({name}): " + repr(child).replace("\n", "\n  ")
-            for name, child in self.named_children()
-        ]
-        extra = self.extra_repr()
-        if not lines:
-            return f"{type(self).__name__}({extra})"
-        body = "\n  ".join([extra, *lines] if extra else lines)
-        return f"{type(self).__name__}(\n  {body}\n)"
+        rows = [f"({name}): {child!r}" for name, child in self._child_entries()]
+        return tree(type(self).__name__, self.extra_repr(), rows)
 
 
-def _converted(tensor: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """`tensor.to(...)` under no_grad; integers and blocks change the device only."""
-    with no_grad():
-        moved = tensor.to(*args, **kwargs)
-        return moved if tensor.is_floating_point() else tensor.to(device=moved.device)
+def tree(name: str, extra: str, rows: Iterable[str]) -> str:
+    """`name(extra)`, or with a row for each thing within, all but the first line indented."""
+    lines = [row.replace("\n", "\n  ") for row in rows]
+    if not lines:
+        return f"{name}({extra})"
+    body = "\n  ".join([*extra.splitlines(), *lines])
+    return f"{name}(\n  {body}\n)"
 
 
-def _check_names(module: str, own: list[str], given: list[str]) -> None:
-    missing = [name for name in own if name not in set(given)]
-    unexpected = [name for name in given if name not in set(own)]
-    if missing or unexpected:
-        rows = [f"missing {name}" for name in missing]
-        rows += [f"unexpected {name}" for name in unexpected]
-        text = message("load_state_dict", f"names differ from those of {module}", *rows)
-        raise StateError(text)
-
-
-class StateError(KeyError):
-    """Names of a state dict that do not fit the module."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def _check_value(name: str, target: Tensor, value: Tensor, assign: bool) -> None:
-    rows = (f"module {describe(target.node)}", f"given {describe(value.node)}")
-    if target.shape != value.shape:
-        raise ShapeError(message("load_state_dict", f"{name} has another shape", *rows))
-    if assign or target.dtype is value.dtype:
-        return
-    plain = "q" not in (target.dtype.kind, value.dtype.kind)
-    if not plain or promote(target.dtype, value.dtype) is not target.dtype:
-        hint = "assign=True takes over the dtype; Module.to converts the module first"
-        problem = f"{name} would lose digits" if plain else f"{name} is stored in blocks"
-        raise DTypeError(message("load_state_dict", problem, *rows, hint=hint))
-
-
-def _assign(target: Tensor, value: Tensor) -> None:
-    node = value.detach().node
-    if target.requires_grad and node.dtype.kind != "f":
-        target.requires_grad_(False)
-    target.hold(node)
+def check_module(operator: str, name: str, value: object) -> None:
+    """Fail unless the value that is to be held under a name is a module."""
+    if not isinstance(value, Module):
+        kind = "a function" if callable(value) else f"of type {type(value).__name__}"
+        hint = None
+        if callable(value) and not isinstance(value, type):
+            hint = "a Module whose forward calls it can be held"
+        elif isinstance(value, type) and issubclass(value, Module):
+            kind, hint = f"the class {value.__name__}", f"{value.__name__}() makes a module of it"
+        raise TypeError(message(operator, f"{name} is {kind}, not a module", hint=hint))

@@ -15,8 +15,11 @@ from numbatorch.errors import ShapeError, message
 from numbatorch.graph import thread_mode
 from numbatorch.nn import functional as F
 from numbatorch.nn.attention import MultiheadAttention, xavier
-from numbatorch.nn.layers import Dropout, LayerNorm, Linear, ModuleList
+from numbatorch.nn.containers import ModuleList
+from numbatorch.nn.dropout import Dropout
+from numbatorch.nn.linear import Linear
 from numbatorch.nn.module import Module
+from numbatorch.nn.norm import LayerNorm
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, ones, zeros
 from numbatorch.tensor.base import is_tracing

@@ -140,6 +140,8 @@ def batch_norm(
     eps: float = 1e-05,
 ) -> Normalized:
     """(x - mean) / sqrt(var + eps) * weight + bias by channel, over the batch or kept."""
+    if not eps > 0:
+        raise ValueError(message("batch_norm", f"eps {eps} is not positive"))
     if input.shape == (0,):  # a batch of nothing, as PyTorch has it
         return Normalized(input * 1.0, None, None)
     _require_floats("batch_norm", input, 2)

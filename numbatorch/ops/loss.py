@@ -70,7 +70,8 @@ def cross_entropy(
         input: logits (N, C), (C,) or (N, C, d1, ...).
         target: class numbers (N,), () or (N, d1, ...); or probabilities in the shape of input.
         weight: (C,), factor on each class; the mean is over the sum of the targets' weights.
-        ignore_index: target class that adds nothing, and that the mean leaves out.
+        ignore_index: target class that adds nothing, and that the mean leaves out; of
+            probabilities none.
         reduction: "mean", "sum" or "none".
         label_smoothing: share of the target that is spread over all classes.
         size_average, reduce: of older PyTorch; `reduction` says what they said.
@@ -107,6 +108,9 @@ def each_loss(
     if factors is not None:
         _check_weight(operator, factors, logs, axis)
     if target.dtype.kind == "f":
+        if ignore_index >= 0:
+            problem = f"ignore_index {ignore_index} is a class, but targets are probabilities"
+            raise ValueError(message(operator, problem, f"target {describe(target)}"))
         return _of_probabilities(operator, logs, target, factors, label_smoothing), None, dtype
     losses, counts = _nll(operator, logs, target, factors, ignore_index, axis)
     if label_smoothing:

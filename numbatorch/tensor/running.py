@@ -29,7 +29,7 @@ def _output(
 ) -> Tensor:
     """The normalized input; running variances are those of a sample, of n - 1 of n values."""
     mean, var = running
-    if found.mean is not None:
+    if found.mean is not None and input.numel():
         count = input.numel() // max(numel(found.mean.shape), 1)
         _keep(mean, found.mean, momentum)
         _keep(var, found.var, momentum, count / max(count - 1, 1))
@@ -56,7 +56,7 @@ def batch_norm(
             the batch, in place; else they are mean and variance.
         weight, bias: (C,).
         momentum: how far they move.
-        eps: added to the variance.
+        eps: added to the variance; positive.
     Source: https://arxiv.org/abs/1502.03167
 
     >>> batch_norm(tensor([[1.0], [3.0]]), None, None, training=True).round().tolist()

@@ -70,7 +70,7 @@ def typename(obj: Any) -> str:
     Names have their module, but for Python's own.
 
     >>> typename(nt.ones(2)), typename(nt.nn.Linear(1, 1)), typename(3)
-    ('numbatorch.float32', 'numbatorch.nn.layers.Linear', 'int')
+    ('numbatorch.float32', 'numbatorch.nn.linear.Linear', 'int')
     """
     if isinstance(obj, Tensor):
         return str(obj.type())

@@ -1,0 +1,254 @@
+"""Functions that a module calls around `forward`, on its gradients, and around saving and loading.
+
+A module keeps its hooks in one table, which is replaced by another at each change, so that a
+compiled function that reads the attribute is traced again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from numbatorch.autograd import Function
+from numbatorch.errors import message
+from numbatorch.nest import map_leaves
+from numbatorch.tensor import Tensor
+from numbatorch.tensor.hooks import RemovableHandle
+from numbatorch.tensor.tracked import Tracked
+
+Hook = Callable[..., Any]
+
+_numbers = itertools.count()
+
+
+class Entry(NamedTuple):
+    """A hook, and how it is called.
+
+    Attributes:
+        with_kwargs: whether it is given keyword arguments too.
+        always: whether it is called although `forward` raised.
+    """
+
+    number: int
+    call: Hook
+    with_kwargs: bool = False
+    always: bool = False
+
+
+class Hooked(Tracked):
+    """What has hooks, and calls them around `forward`."""
+
+    _hooks: Mapping[str, tuple[Entry, ...]] = {}  # kind to hooks in their order
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the module computes."""
+        raise NotImplementedError(message(type(self).__name__, "has no forward"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks:
+            return _call(self, args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def hooks(self, kind: str) -> tuple[Entry, ...]:
+        """The hooks of a kind in their order."""
+        return self._hooks.get(kind, ())
+
+    def _add_hook(
+        self, kind: str, hook: object, prepend: bool = False, **how: bool
+    ) -> RemovableHandle:
+        if not callable(hook):
+            problem = f"a hook is a function, not {type(hook).__name__}"
+            raise TypeError(message(f"register_{kind}_hook", problem))
+        entry = Entry(next(_numbers), hook, **how)
+        there = self.hooks(kind)
+        self._set_hooks(kind, (entry, *there) if prepend else (*there, entry))
+
+        def remove() -> None:
+            self._set_hooks(kind, tuple(x for x in self.hooks(kind) if x.number != entry.number))
+
+        return RemovableHandle(remove)
+
+    def _set_hooks(self, kind: str, entries: tuple[Entry, ...]) -> None:
+        table = {**self._hooks, kind: entries}
+        self._hooks = {key: found for key, found in table.items() if found}
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before `forward`; what it returns replaces the arguments.
+
+        With with_kwargs it is `hook(module, args, kwargs)`, which may return a pair of both.
+        """
+        return self._add_hook("forward_pre", hook, prepend, with_kwargs=with_kwargs)
+
+    def register_forward_hook(
+        self,
+        hook: Hook,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after `forward`; what it returns replaces the output.
+
+        With with_kwargs it is `hook(module, args, kwargs, output)`; with always_call it is called
+        with None if `forward` raises.
+        """
+        return self._add_hook("forward", hook, prepend, with_kwargs=with_kwargs, always=always_call)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradients of the outputs are known."""
+        return self._add_hook("backward_pre", hook, prepend)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known.
+
+        What it returns replaces grad_input. Positional arguments that are tensors count.
+        """
+        return self._add_hook("backward", hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, prefix, keep_vars)` before `state_dict` looks at the module."""
+        return self._add_hook("state_pre", hook)
+
+    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` after this module's entries."""
+        return self._add_hook("state", hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
+        unexpected_keys, error_msgs)` before values are looked for; it may change the dict."""
+        return self._add_hook("load_pre", hook)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, incompatible_keys)` after loading; it may change the lists."""
+        return self._add_hook("load", hook)
+
+
+def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What calling a module with hooks gives."""
+    for entry in module.hooks("forward_pre"):
+        args, kwargs = _replaced(entry, module, args, kwargs)
+    gradients = _Gradients(module)
+    done: set[int] = set()
+    output = None
+    try:
+        args = gradients.watch_inputs(args)
+        output = module.forward(*args, **kwargs)
+        for entry in module.hooks("forward"):
+            done.add(entry.number)
+            output = _after(entry, module, args, kwargs, output)
+        return gradients.watch_outputs(output)
+    except Exception:
+        for entry in module.hooks("forward"):
+            if entry.always and entry.number not in done:
+                _after(entry, module, args, kwargs, output)
+        raise
+
+
+def _replaced(
+    entry: Entry, module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments after a hook has seen them."""
+    if not entry.with_kwargs:
+        found = entry.call(module, args)
+        if found is None:
+            return args, kwargs
+        return (found if isinstance(found, tuple) else (found,)), kwargs
+    found = entry.call(module, args, kwargs)
+    if found is None:
+        return args, kwargs
+    if not isinstance(found, tuple) or len(found) != 2:
+        problem = f"a hook with kwargs returns None or (args, kwargs), not {found!r}"
+        raise TypeError(message(f"{type(module).__name__}: forward_pre_hook", problem))
+    return found
+
+
+def _after(
+    entry: Entry, module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> Any:
+    if entry.with_kwargs:
+        found = entry.call(module, args, kwargs, output)
+    else:
+        found = entry.call(module, args, output)
+    return output if found is None else found
+
+
+class _Gradients:
+    """The hooks on gradients of one call: they pass through an identity at each end of it."""
+
+    def __init__(self, module: Hooked) -> None:
+        self.module = module
+        self.before = module.hooks("backward_pre")
+        self.after = module.hooks("backward")
+        self.given: tuple[Any, ...] = ()  # gradients of the outputs
+        self.watched = 0  # how many inputs have a gradient
+
+    def watch_inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, of which tensors that require gradients pass an identity."""
+        tensors = [x for x in args if isinstance(x, Tensor)]
+        self.watched = sum(x.requires_grad for x in tensors) if self.after else 0
+        if not self.watched:
+            return args
+        passed = iter(_passed(self._at_inputs, tensors))
+        return tuple(next(passed) if isinstance(x, Tensor) else x for x in args)
+
+    def watch_outputs(self, output: Any) -> Any:
+        """The output, of which tensors pass an identity."""
+        if not (self.before or self.after):
+            return output
+        tensors: list[Tensor] = []
+        map_leaves(lambda x: tensors.append(x) if isinstance(x, Tensor) else None, output)
+        if not any(x.requires_grad for x in tensors):
+            return output
+        passed = iter(_passed(self._at_outputs, tensors))
+        return map_leaves(lambda x: next(passed) if isinstance(x, Tensor) else x, output)
+
+    def _at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        for entry in self.before:
+            grads = _same_number(entry.call(self.module, grads), grads, "grad_output")
+        self.given = grads
+        if not self.watched:
+            for entry in self.after:
+                if entry.call(self.module, (None,), grads) is not None:
+                    problem = "a hook replaces gradients of inputs, of which none requires one"
+                    raise TypeError(message("full_backward_hook", problem))
+        return grads
+
+    def _at_inputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        for entry in self.after:
+            found = entry.call(self.module, grads, self.given)
+            grads = _same_number(found, grads, "grad_input")
+        return grads
+
+
+def _same_number(found: Any, grads: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    if found is None:
+        return grads
+    given = found if isinstance(found, tuple) else (found,)
+    if len(given) != len(grads):
+        problem = f"the hook returns {len(given)} gradients for the {len(grads)} of {name}"
+        raise TypeError(message("full_backward_hook", problem))
+    return given
+
+
+class _Passed(Function):
+    """The tensors; their gradients pass a function on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, at: Callable[..., Any], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.at = at  # called with the gradients of all
+        ctx.set_materialize_grads(False)
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[1:]
+        at_tensors = (g if wanted else None for g, wanted in zip(grads, needed, strict=True))
+        return (None, *ctx.at(tuple(at_tensors)))
+
+
+def _passed(at: Callable[..., Any], tensors: list[Tensor]) -> tuple[Tensor, ...]:
+    found = _Passed.apply(at, *tensors)
+    return found if isinstance(found, tuple) else (found,)
