@@ -24,6 +24,7 @@ from numbatorch.tensor.argnums import (
 )
 from numbatorch.tensor.base import detached
 from numbatorch.tensor.gradient import alias, depends_on_others, differentiated
+from numbatorch.tensor.stateless import functional_call
 from numbatorch.tensor.vmap import vmap
 
 Nest = Any
@@ -248,6 +249,7 @@ def grad_and_value(
 
 
 __all__ = [
+    "functional_call",
     "grad",
     "grad_and_value",
     "hessian",

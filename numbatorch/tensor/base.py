@@ -90,8 +90,7 @@ def tracing() -> Iterator[Updates]:
     Yields:
         the tensors updated in the block, with the node and the `.grad` that each held before.
     """
-    outer = _limit.updates
-    updates = Updates()
+    outer, updates = _limit.updates, Updates()
     _limit.updates = updates
     try:
         with any_depth():
@@ -128,8 +127,7 @@ def untraced() -> Iterator[None]:
 @contextmanager
 def any_depth() -> Iterator[None]:
     """Within a block, for this thread, deep graphs are not realized by themselves."""
-    before = _limit.depth
-    _limit.depth = 2**62
+    before, _limit.depth = _limit.depth, 2**62
     try:
         yield
     finally:
@@ -144,6 +142,11 @@ def depth_is_limited() -> bool:
 def is_tracing() -> bool:
     """Whether this thread traces a compiled function."""
     return _limit.updates is not None
+
+
+def noted_updates() -> Updates | None:
+    """What is noted of the compiled function that this thread traces, if it traces one."""
+    return _limit.updates
 
 
 def touches_gradient(handle: Handle, read: bool) -> None:

@@ -59,6 +59,7 @@ class Updates:
     Attributes:
         read: nodes from outside whose values were read.
         before: what is called before each replay.
+        after: what is called when the trace is over, the last first, maybe more than once.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Updates:
         self._gradients: dict[int, tuple[weakref.ref[Handle], Tensor | None, bool]] = {}
         self.read: list[Node] = []
         self.before: list[Callable[[], None]] = []
+        self.after: list[Callable[[], None]] = []
 
     def note(self, handle: Handle) -> None:
         """Note what `handle` holds, unless it was noted before."""
@@ -100,6 +102,8 @@ class Updates:
             handle.let_views_go()
         for handle, gradient, _read in self.gradients():
             handle._grad = gradient
+        for call in reversed(self.after):
+            call()
         Clock.last = next(numbers)  # another thread may have seen what they held
 
 

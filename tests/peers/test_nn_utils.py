@@ -1,5 +1,7 @@
 """First values and what is done to parameters and modules from outside, beside PyTorch."""
 
+import importlib
+import inspect
 import math
 from typing import Any
 
@@ -98,3 +100,40 @@ def test_vectors_equal_torch(sides: Sides) -> None:
     for x, y in pairs:
         assert_close(x, y, "exact")
         assert x.requires_grad and x.is_leaf
+
+
+ABSENT = {
+    "clip_grad_norm": "deprecated",
+    "convert_conv2d_weight_memory_format": "there are no formats of memory here",
+    "convert_conv3d_weight_memory_format": "there are no formats of memory here",
+    "rnn": "a module of its own",
+}
+PLACES = ["init", "utils", "utils.prune", "utils.parametrize", "utils.parametrizations"]
+
+
+def public(place: str) -> list[tuple[Any, Any]]:
+    """What PyTorch has at a place, beside ours."""
+    module = importlib.import_module(f"torch.nn.{place}")
+    ours = importlib.import_module(f"numbatorch.nn.{place}")
+    own = [n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", [n for n in own if n[0] != "_"])
+    names = [n for n in names if n not in ABSENT and (place != "init" or n in nn.init.__all__)]
+    return [(getattr(ours, name), getattr(module, name)) for name in names]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_functions_have_the_arguments_of_torch(place: str) -> None:
+    found = [(x, y) for x, y in public(place) if callable(y) and not inspect.isclass(y)]
+    assert len(found) >= 3
+    for ours, theirs in found:
+        mine, other = (list(inspect.signature(f).parameters.values()) for f in (ours, theirs))
+        assert [(p.name, p.kind, p.default) for p in mine] == [
+            (p.name, p.kind, p.default) for p in other
+        ], ours.__name__
+
+
+def test_methods_of_pruning_have_the_arguments_of_torch() -> None:
+    for ours, theirs in public("utils.prune"):
+        if inspect.isclass(theirs):
+            mine, other = (list(inspect.signature(f).parameters.values()) for f in (ours, theirs))
+            assert [p.name for p in mine] == [p.name for p in other], ours.__name__

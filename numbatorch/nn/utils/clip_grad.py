@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import GeneratorType
 from typing import Any
 
+from numbatorch.device import Device
 from numbatorch.dtype import float32
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.ops.operands import describe
@@ -69,7 +70,7 @@ def get_total_norm(
     if not found:
         return full((), 0.0, dtype=float32)
     with no_grad():
-        norm = _norm([_wide(x, found[0]) for x in found], p)
+        norm = _norm([_wide(x) for x in found], p)
     if error_if_nonfinite and not norm.isfinite():
         problem = f"the norm of order {p} is {norm.item()}"
         hint = "error_if_nonfinite=False scales by it anyway"
@@ -77,26 +78,27 @@ def get_total_norm(
     return norm
 
 
-def _wide(x: Tensor, first: Tensor) -> Tensor:
+def _wide(x: Tensor) -> Tensor:
     """`x` in the dtype that its sums are taken in."""
     if x.dtype.kind not in "fc":
         problem = f"the norm is one of floats, not of {describe(x.node)}"
         raise DTypeError(message("get_total_norm", problem))
-    return x if x.dtype.is_complex else x.to(x.dtype.compute)
+    kind = x.dtype.compute
+    return x if x.dtype.is_complex or kind is x.dtype else x.to(kind)
 
 
 def _norm(tensors: list[Tensor], p: float) -> Tensor:
     """The norm of order p, on the device of the first."""
     where = tensors[0].device
     if p == 2:
-        sums = [_squares(x).sum().to(where) for x in tensors]
+        sums = [_on(_squares(x).sum(), where) for x in tensors]
         while len(sums) > 1:  # in pairs, so that the graph is not deep
             pairs = zip(sums[::2], sums[1::2], strict=False)
             sums = [x + y for x, y in pairs] + sums[len(sums) // 2 * 2 :]
         return sums[0].sqrt()
     from numbatorch import linalg, stack
 
-    norms = stack([linalg.vector_norm(x, p).to(where) for x in tensors])
+    norms = stack([_on(linalg.vector_norm(x, p), where) for x in tensors])
     norm: Tensor = linalg.vector_norm(norms, p)
     return norm
 
@@ -132,7 +134,11 @@ def _scale(gradients: list[Tensor], max_norm: float, norm: Tensor) -> None:
     with no_grad():
         scale = (limit / (norm + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
-            gradient.mul_(scale.to(gradient.device))
+            gradient.mul_(_on(scale, gradient.device))
+
+
+def _on(x: Tensor, where: Device) -> Tensor:
+    return x if x.device == where else x.to(where)
 
 
 def _limit(function: str, name: str, value: float) -> float:
