@@ -6,7 +6,6 @@ compiled function that reads the attribute is traced again.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,8 +18,6 @@ from numbatorch.tensor.tracked import Tracked
 
 Hook = Callable[..., Any]
 
-_numbers = itertools.count()
-
 
 class Entry(NamedTuple):
     """A hook, and how it is called.
@@ -30,7 +27,6 @@ class Entry(NamedTuple):
         always: whether it is called although `forward` raised.
     """
 
-    number: int
     call: Hook
     with_kwargs: bool = False
     always: bool = False
@@ -60,12 +56,12 @@ class Hooked(Tracked):
         if not callable(hook):
             problem = f"a hook is a function, not {type(hook).__name__}"
             raise TypeError(message(f"register_{kind}_hook", problem))
-        entry = Entry(next(_numbers), hook, **how)
+        entry = Entry(hook, **how)
         there = self.hooks(kind)
         self._set_hooks(kind, (entry, *there) if prepend else (*there, entry))
 
         def remove() -> None:
-            self._set_hooks(kind, tuple(x for x in self.hooks(kind) if x.number != entry.number))
+            self._set_hooks(kind, tuple(x for x in self.hooks(kind) if x is not entry))
 
         return RemovableHandle(remove)
 
@@ -131,18 +127,18 @@ def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for entry in module.hooks("forward_pre"):
         args, kwargs = _replaced(entry, module, args, kwargs)
     gradients = _Gradients(module)
-    done: set[int] = set()
+    done: list[Entry] = []
     output = None
     try:
         args = gradients.watch_inputs(args)
         output = module.forward(*args, **kwargs)
         for entry in module.hooks("forward"):
-            done.add(entry.number)
+            done.append(entry)
             output = _after(entry, module, args, kwargs, output)
         return gradients.watch_outputs(output)
     except Exception:
         for entry in module.hooks("forward"):
-            if entry.always and entry.number not in done:
+            if entry.always and not any(entry is x for x in done):
                 _after(entry, module, args, kwargs, output)
         raise
 
