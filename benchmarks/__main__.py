@@ -1,6 +1,6 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
-Groups: decode prefill embed small fused matmul convolution operators contention startup memory
+Groups: decode prefill embed small fused matmul convolution operators nn contention startup memory
 replay (all by default). Every engine runs in its own process with the same number of threads. A
 round takes a burst of calls of one engine, waits until its threads are at rest, and goes on to the
 next. A figure is the median of the rounds, ± half the distance of the quartiles. In parentheses: of
@@ -13,14 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import checkpoints, comparison, machine, operators, processes
+from benchmarks import checkpoints, comparison, layers, machine, operators, processes
 from benchmarks.controller import Row, Worker, measure, timestamp
 from benchmarks.report import FLOOR, OURS, Run, Table
 from benchmarks.rows import KINDS, PEERS, rows_of
 
 COMPARED = list(PEERS)
 GROUPS = [*COMPARED, "startup", "memory", "replay"]  # the last three are about the host only
-ON_GPU = ["decode", "prefill", "embed", "small", "fused", "matmul", "convolution", "operators"]
+ON_GPU = [*"decode prefill embed small fused matmul convolution operators nn".split()]
 CONTENTION = 0.4  # seconds of a burst: what holds a call up comes every few milliseconds
 
 
@@ -126,8 +126,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     known = [name for name, *_ in operators.calls()]
+    for name, _ in layers.calls():
+        known += [name, name.partition("(")[0]]
     parser.add_argument(
-        "--names", nargs="*", metavar="NAME", choices=known, help="rows of the group operators"
+        "--names", nargs="*", metavar="NAME", choices=known, help="rows of the groups operators, nn"
     )
     every = sorted({peer for peers in PEERS.values() for peer in peers})
     parser.add_argument("--peers", nargs="*", default=every, choices=every)

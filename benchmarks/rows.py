@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checkpoints, convolutions, operators, small
+from benchmarks import checkpoints, convolutions, layers, operators, small
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
 
@@ -24,6 +24,7 @@ PEERS = {
     "matmul": ["torch_eager", "numpy_blas"],
     "convolution": ["torch_eager"],
     "operators": ["torch_eager", "numpy_blas"],
+    "nn": ["torch_eager"],
     "contention": ["torch_eager", "onnx_runtime"],
 }
 KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
@@ -48,8 +49,11 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
     if group == "convolution":
         return [convolution_row(batch) for batch in (1, 8)]
     if group == "operators":
-        wanted = options.names or [name for name, *_ in operators.calls()]
+        known = [name for name, *_ in operators.calls()]
+        wanted = [name for name in known if not options.names or name in options.names]
         return [Row(name, "operator", {"name": name}, "us") for name in wanted]
+    if group == "nn":
+        return layer_rows(options.names)
     if group == "contention":
         return contention_rows(options.threads)
     return [matmul_row(n) for n in (64, 256, 512, 1024, 2048)]
@@ -151,6 +155,17 @@ def fused_rows(device: str) -> list[Row]:
     if device != "cpu":
         rows.append(Row("  floor: add into existing", "floor", {"size": size}, "GB/s", moved))
     return rows
+
+
+def layer_rows(names: list[str] | None) -> list[Row]:
+    """Each layer forward, then with its gradients."""
+    known = [name for name, _ in layers.calls()]
+    return [
+        Row(f"{name}{', backward' * training}", "layer", {"name": name, "training": training}, "us")
+        for name in known
+        if not names or name in names or name.partition("(")[0] in names
+        for training in (False, True)
+    ]
 
 
 def contention_rows(threads: int) -> list[Row]:

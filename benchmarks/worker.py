@@ -24,6 +24,7 @@ JOBS = {
     "chain": "200 dependent 8x8 products, per product: count",
     "small": "one of benchmarks.small.CALLS: name",
     "operator": "one of the lines of benchmarks.operators: name",
+    "layer": "one of the lines of benchmarks.layers: name, whether with gradients: training",
     "idle": "x * y + x after 2 ms in which nobody computed: size",
     "floor": "two float32 vectors read, one written, on the device: size",
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 import numbatorch as nt
 from benchmarks import convolutions as resnet
-from benchmarks import language, operators
+from benchmarks import language, layers, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
 from numbatorch.backends.base import backend
@@ -86,3 +86,4 @@ convolutions = resnet.job(
     API.tensor, lambda x, w, **options: nt.nn.functional.conv2d(x, w, **options).realize(), WAIT
 )
 operator = operators.job(API.tensor, nt, API.read, WAIT)
+layer = layers.job(API.tensor, nt, API.gradients, DEVICE, nt.realize, WAIT)

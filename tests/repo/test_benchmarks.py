@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from benchmarks import (
     comparison,
     convolutions,
     language,
+    layers,
     machine,
     operators,
     peaks,
@@ -295,6 +297,7 @@ MADE = {
     "language.jobs": language.jobs(SimpleNamespace),
     "calls.jobs": small.jobs(OURS),
     "operators.job": (operators.job(np.asarray),),
+    "layers.job": (layers.job(np.asarray, None, nullcontext, None),),
     "resnet.job": (convolutions.job(np.asarray, np.multiply, None),),
 }
 
