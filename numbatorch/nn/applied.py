@@ -32,14 +32,18 @@ class Applied(Module):
     taken: ClassVar[dict[str, Takes | None]]  # what each field may hold, once one was made
 
     def __init_subclass__(
-        cls, function: str = "", saved: tuple[str, ...] = (), **options: Any
+        cls,
+        function: str = "",
+        saved: tuple[str, ...] = (),
+        kw_only: bool = False,
+        **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
         if function:
             cls.function = function
         if saved:
             cls.saved = saved
-        made: Any = dataclasses.dataclass(eq=False, repr=False)(cls)
+        made: Any = dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
         cls.fields = tuple(field.name for field in dataclasses.fields(made))
         for name in cls.fields:
             if name in cls.__dict__:

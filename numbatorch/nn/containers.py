@@ -112,7 +112,7 @@ class Sequential(_Numbered):
     Raises:
         TypeError: something is no module.
 
-    >>> Sequential(Linear(3, 2), ReLU())(nt.zeros(5, 3)).shape
+    >>> Sequential(nt.nn.Linear(3, 2), nt.nn.ReLU())(nt.zeros(5, 3)).shape
     (5, 2)
     """
 
@@ -167,7 +167,7 @@ class ModuleList(_Numbered):
     Raises:
         TypeError: something is no module.
 
-    >>> layers = ModuleList([ReLU(), Linear(2, 3)])
+    >>> layers = ModuleList([nt.nn.ReLU(), nt.nn.Linear(2, 3)])
     >>> len(layers), [name for name, _ in layers.named_parameters()]
     (2, ['1.weight', '1.bias'])
     """
@@ -304,7 +304,7 @@ class ModuleDict(_Named):
     Raises:
         TypeError: something is no module.
 
-    >>> both = ModuleDict({"first": ReLU(), "second": Linear(2, 3)})
+    >>> both = ModuleDict({"first": nt.nn.ReLU(), "second": nt.nn.Linear(2, 3)})
     >>> list(both), [name for name, _ in both.named_parameters()]
     (['first', 'second'], ['second.weight', 'second.bias'])
     """

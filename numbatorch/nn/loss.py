@@ -286,7 +286,9 @@ class TripletMarginLoss(_Loss, function="triplet_margin_loss"):
         return self._call(anchor, positive, negative)  # type: ignore[no-any-return]
 
 
-class TripletMarginWithDistanceLoss(_Loss, function="triplet_margin_with_distance_loss"):
+class TripletMarginWithDistanceLoss(
+    _Loss, function="triplet_margin_with_distance_loss", kw_only=True
+):
     """TripletMarginLoss with a distance of one's own.
 
     >>> loss = TripletMarginWithDistanceLoss(distance_function=lambda a, b: (a - b).abs().sum(-1))
@@ -298,21 +300,6 @@ class TripletMarginWithDistanceLoss(_Loss, function="triplet_margin_with_distanc
     margin: float = 1.0
     swap: bool = False
     reduction: Reduction = "mean"
-
-    def __init__(
-        self,
-        *,
-        distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
-        margin: float = 1.0,
-        swap: bool = False,
-        reduction: Reduction = "mean",
-    ) -> None:
-        super().__init__()
-        self.distance_function = distance_function
-        self.margin = margin
-        self.swap = swap
-        self.reduction = reduction
-        self.__post_init__()
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:  # type: ignore[override]
         """A number, or with reduction="none" one for each triplet."""

@@ -56,10 +56,10 @@ class Module(Hooked):
     Attributes:
         training: whether dropout and the like are active.
 
-    >>> class Scale(nn.Module):
+    >>> class Scale(Module):
     ...     def __init__(self):
     ...         super().__init__()
-    ...         self.factor = nn.Parameter(tensor([2.0]))
+    ...         self.factor = Parameter(tensor([2.0]))
     ...     def forward(self, input):
     ...         return input * self.factor
     >>> Scale()(tensor([3.0])).tolist(), [name for name, _ in Scale().named_parameters()]
