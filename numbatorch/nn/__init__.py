@@ -85,6 +85,21 @@ from numbatorch.nn.images import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from numbatorch.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from numbatorch.nn.linear import (
     Bilinear,
     Identity,
@@ -170,6 +185,9 @@ from numbatorch.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from numbatorch.nn.summary import (
+    summary,
+)
 from numbatorch.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -250,6 +268,19 @@ __all__ = [
     "LPPool2d",
     "LPPool3d",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
@@ -325,6 +356,7 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
+    "summary",
 ]
 
 _LAZY_MODULES = ("init", "utils")
