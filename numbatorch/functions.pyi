@@ -288,6 +288,8 @@ __all__ = [
     "greater_equal",
     "greater_equal_",
     "group_norm",
+    "gru",
+    "gru_cell",
     "gt",
     "gt_",
     "hamming_window",
@@ -379,6 +381,8 @@ __all__ = [
     "logit",
     "logit_",
     "logsumexp",
+    "lstm",
+    "lstm_cell",
     "lt",
     "lt_",
     "lu",
@@ -474,6 +478,10 @@ __all__ = [
     "resolve_conj",
     "resolve_neg",
     "rms_norm",
+    "rnn_relu",
+    "rnn_relu_cell",
+    "rnn_tanh",
+    "rnn_tanh_cell",
     "roll",
     "rot90",
     "round",
@@ -884,6 +892,25 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-05,
 ) -> Tensor: ...
+def gru(
+    input: Tensor,
+    hx: Tensor | Sequence[Tensor],
+    params: Tensor | Sequence[Tensor],
+    has_biases: bool | Sequence[Tensor],
+    num_layers: int | bool,
+    dropout: float,
+    train: bool | float,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]: ...
+def gru_cell(
+    input: Tensor,
+    hx: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> Tensor: ...
 def gt(input: Tensor, other: Tensor | Number) -> Tensor: ...
 def hamming_window(
     window_length: int,
@@ -1022,6 +1049,25 @@ def logical_or(input: Tensor, other: Tensor) -> Tensor: ...
 def logical_xor(input: Tensor, other: Tensor) -> Tensor: ...
 def logit(input: Tensor, eps: float | None = None) -> Tensor: ...
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor: ...
+def lstm(
+    input: Tensor,
+    hx: Tensor | Sequence[Tensor],
+    params: Tensor | Sequence[Tensor],
+    has_biases: bool | Sequence[Tensor],
+    num_layers: int | bool,
+    dropout: float,
+    train: bool | float,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def lstm_cell(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> tuple[Tensor, Tensor]: ...
 def lt(input: Tensor, other: Tensor | Number) -> Tensor: ...
 def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]: ...
 def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor: ...
@@ -1168,6 +1214,44 @@ def rms_norm(
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
+) -> Tensor: ...
+def rnn_relu(
+    input: Tensor,
+    hx: Tensor | Sequence[Tensor],
+    params: Tensor | Sequence[Tensor],
+    has_biases: bool | Sequence[Tensor],
+    num_layers: int | bool,
+    dropout: float,
+    train: bool | float,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]: ...
+def rnn_relu_cell(
+    input: Tensor,
+    hx: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
+) -> Tensor: ...
+def rnn_tanh(
+    input: Tensor,
+    hx: Tensor | Sequence[Tensor],
+    params: Tensor | Sequence[Tensor],
+    has_biases: bool | Sequence[Tensor],
+    num_layers: int | bool,
+    dropout: float,
+    train: bool | float,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]: ...
+def rnn_tanh_cell(
+    input: Tensor,
+    hx: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None = None,
+    b_hh: Tensor | None = None,
 ) -> Tensor: ...
 def roll(input: Tensor, shifts: Sizes, dims: Sizes = ()) -> Tensor: ...
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor: ...

@@ -85,21 +85,6 @@ from numbatorch.nn.images import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from numbatorch.nn.lazy import (
-    LazyBatchNorm1d,
-    LazyBatchNorm2d,
-    LazyBatchNorm3d,
-    LazyConv1d,
-    LazyConv2d,
-    LazyConv3d,
-    LazyConvTranspose1d,
-    LazyConvTranspose2d,
-    LazyConvTranspose3d,
-    LazyInstanceNorm1d,
-    LazyInstanceNorm2d,
-    LazyInstanceNorm3d,
-    LazyLinear,
-)
 from numbatorch.nn.linear import (
     Bilinear,
     Identity,
@@ -185,9 +170,8 @@ from numbatorch.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
-from numbatorch.nn.summary import (
-    summary,
-)
+from numbatorch.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from numbatorch.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from numbatorch.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -202,6 +186,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "ASMoutput",
     "AdaptiveAvgPool1d",
@@ -250,6 +237,7 @@ __all__ = [
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -267,20 +255,8 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
-    "LazyBatchNorm1d",
-    "LazyBatchNorm2d",
-    "LazyBatchNorm3d",
-    "LazyConv1d",
-    "LazyConv2d",
-    "LazyConv3d",
-    "LazyConvTranspose1d",
-    "LazyConvTranspose2d",
-    "LazyConvTranspose3d",
-    "LazyInstanceNorm1d",
-    "LazyInstanceNorm2d",
-    "LazyInstanceNorm3d",
-    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
@@ -315,6 +291,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -356,7 +335,6 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
-    "summary",
 ]
 
 _LAZY_MODULES = ("init", "utils")

@@ -191,6 +191,7 @@ FAMILIES = {
         "special": "digamma gammainc gammaincc gammaln multigammaln polygamma psi zeta",
     },
     "ops.grid": {"nn.functional": "affine_grid grid_sample", "records": "affine_grid grid_sample"},
+    "ops.gru": {"records": "gru_backward gru_steps"},
     "ops.gumbel": {"nn.functional": "gumbel_softmax"},
     "ops.histograms": {
         "Tensor": "histogram",
@@ -232,6 +233,7 @@ FAMILIES = {
     },
     "ops.loss": {"nn.functional": "cross_entropy nll_loss", "records": "cross_entropy nll_loss"},
     "ops.low_rank": {"nt": "pca_lowrank svd_lowrank"},
+    "ops.lstm": {"records": "lstm_backward lstm_steps"},
     "ops.margin_loss": {
         "nn.functional": (
             "cosine_embedding_loss hinge_embedding_loss margin_ranking_loss multi_margin_loss "
@@ -319,6 +321,10 @@ FAMILIES = {
         "nt": "flip fliplr flipud pixel_shuffle pixel_unshuffle roll rot90 tile",
         "records": "flip pixel_shuffle repeat roll rot90",
     },
+    "ops.recurrent": {
+        "nt": "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell",
+        "records": "gru gru_cell lstm lstm_cell rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell",
+    },
     "ops.reduce": {
         "records": (
             "all any argmax argmin expand logsumexp max max_with_index min min_with_index prod sum"
@@ -341,6 +347,7 @@ FAMILIES = {
             "soft_margin_loss"
         ),
     },
+    "ops.rnn": {"records": "rnn_backward rnn_steps"},
     "ops.rope": {"nn.functional": "rope", "records": "rope"},
     "ops.scaled_attention": {"nn.functional": "scaled_dot_product_attention"},
     "ops.scan": {

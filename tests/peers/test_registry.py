@@ -34,6 +34,7 @@ CONVOLVES = "with sizes and padding of its own; conv2d and its like are made of 
 DERIVATIVE = "a derivative of det, whose second derivative is compared in test_linalg.py"
 TRANSFORM = "the functions of fft, which pad and cut: the operator database compares them"
 POINTS = "a map that grid_sample and its gradients are made of"
+RECURRENCE = "the part of a recurrent layer behind its first product"
 NO_PEER = {
     "after": "work of ours that waits for other work",
     "adjugate": DERIVATIVE,
@@ -41,6 +42,8 @@ NO_PEER = {
     "divisor": "the check of a division: tests/ops/test_conventions.py",
     "within": "a check, of bernoulli for instance: tests/ops/test_conventions.py",
     "eig": BASES,
+    **dict.fromkeys(("lstm_steps", "gru_steps", "rnn_steps"), RECURRENCE),
+    **dict.fromkeys(("lstm_backward", "gru_backward", "rnn_backward"), GRADIENT),
     "histogram": "PyTorch has no gradient of the weights: its operator database compares",
     "eigvals": "in no order: the properties compare with LAPACK",
     "ldl_factor": "PyTorch has no gradient of it: its operator database compares",
@@ -110,6 +113,9 @@ NO_PEER = {
 }
 
 
+Peer = Callable[..., Any]
+
+
 def over(function: Callable[..., Any]) -> Callable[..., Any]:
     """A reduction over one dimension, as one over `dims`, which stay with size 1."""
 
@@ -135,8 +141,20 @@ def by_last(peer: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, y: peer(x.detach(), y)
 
 
+def of_states(count: int) -> Callable[[Peer], Peer]:
+    """A layer in both directions, of x, so many states, and weights one after the other."""
+
+    def call(peer: Peer) -> Peer:
+        def layer(x: Any, *rest: Any) -> Any:
+            hx = rest[:2] if count == 2 else rest[0]
+            return peer(x, hx, rest[count:], True, 1, 0.0, False, True, False)
+
+        return layer
+
+    return call
+
+
 NO_DERIVATIVE = "floor_divide"  # PyTorch has none; ours is zero
-Peer = Callable[..., Any]
 CALLS: dict[str, Callable[[Peer], Peer]] = {
     **{
         f"fractional_max_pool{rank}d": lambda peer: (
@@ -144,6 +162,9 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
         )
         for rank in (2, 3)
     },
+    **dict.fromkeys(("gru", "rnn_tanh", "rnn_relu"), of_states(1)),
+    "lstm": of_states(2),
+    "lstm_cell": lambda peer: lambda x, h, c, *weights: peer(x, (h, c), *weights),
     "affine_grid": lambda peer: (
         lambda x, *, size, align_corners: peer(x, list(size), align_corners)
     ),
