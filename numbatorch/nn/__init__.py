@@ -85,6 +85,21 @@ from numbatorch.nn.images import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from numbatorch.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from numbatorch.nn.linear import (
     Bilinear,
     Identity,
@@ -172,6 +187,9 @@ from numbatorch.nn.pooling import (
 )
 from numbatorch.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from numbatorch.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from numbatorch.nn.summary import (
+    summary,
+)
 from numbatorch.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -257,6 +275,19 @@ __all__ = [
     "LPPool3d",
     "LSTMCell",
     "LayerNorm",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
@@ -335,6 +366,7 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "functional",
+    "summary",
 ]
 
 _LAZY_MODULES = ("init", "utils")

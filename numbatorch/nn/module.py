@@ -325,6 +325,9 @@ class Module(Hooked):
         """
         return state.load(self, state_dict, strict, assign)
 
+    def _before_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """What a module does to itself before a state dict is looked at."""
+
     def _has_extra_state(self) -> bool:
         return type(self).get_extra_state is not Module.get_extra_state
 

@@ -89,6 +89,7 @@ class _Loading:
                 module, self.entries, prefix, {}, self.strict,
                 self.missing, self.unexpected, self.problems,
             )  # fmt: skip
+        module._before_load(self.entries, prefix)
         for name, own in saved(module):
             self._look_for(prefix + name, own, optional=name in module.optional_state)
         if module._has_extra_state():

@@ -17,7 +17,7 @@ from numbatorch.ops.softmax import softmax_
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape, transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -82,6 +82,12 @@ def _(
             message("attention", f"queries at {first} to {last} of {k.shape[2]} keys", *shown)
         )
     return (*q.shape[:3], v.shape[3]), q.dtype
+
+
+@attention_.multiplies
+def _(y: Node) -> int:
+    q, k, v = y.inputs[:3]
+    return numel(q.shape[:3]) * k.shape[2] * (q.shape[3] + v.shape[3])
 
 
 @attention_.vjp

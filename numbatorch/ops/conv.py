@@ -182,6 +182,23 @@ def _(x: Node, g: Node, **attrs: Any) -> tuple[Shape, DType]:
     return (g.shape[1], x.shape[1] // attrs["groups"] * numel(attrs["size"])), x.dtype
 
 
+@convolution.multiplies
+def _(y: Node) -> int:
+    return numel(y.shape) * numel(y.inputs[1].shape[1:])
+
+
+@convolution_input.multiplies
+def _(x: Node) -> int:
+    g, weight = x.inputs
+    return numel(g.shape) * numel(weight.shape[1:])
+
+
+@convolution_weight.multiplies
+def _(weight: Node) -> int:
+    x, g = weight.inputs
+    return x.shape[0] * numel(g.shape[2:]) * numel(weight.shape)
+
+
 def _derivative(op: Structured, like: Node, lhs: Node, rhs: Node, attrs: dict[str, Any]) -> Node:
     """Another view of the form, as a cotangent of `like`."""
     out = op.apply(lhs, rhs, **{**attrs, "size": like.shape[2:]})

@@ -56,6 +56,11 @@ def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
     return (*lhs.shape[:-1], rhs.shape[-1]), lhs.dtype
 
 
+@matmul_.multiplies
+def _(y: Node) -> int:
+    return numel(y.shape) * y.inputs[0].shape[-1]
+
+
 @matmul_.vjp
 def _(g: Node, y: Node, lhs: Node, rhs: Node) -> tuple[Node, Node]:
     along = matmul_.apply(g, transpose(rhs, -1, -2))

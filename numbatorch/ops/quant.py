@@ -19,7 +19,7 @@ from numbatorch.ops.operands import describe
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
@@ -48,6 +48,11 @@ def _(x: Node, weight: Node) -> tuple[Shape, DType]:
             )
         )
     return (x.shape[0], weight.shape[0]), dt.float32
+
+
+@quant_matmul.multiplies
+def _(y: Node) -> int:
+    return numel(y.shape) * y.inputs[0].shape[1]
 
 
 @quant_matmul.fallback

@@ -26,6 +26,7 @@ class Structured(Inferred):
         strided: operands (by number) that its kernels read through any strides.
         inplace: operand whose buffer the result may take over, or None.
         by_parts: whether of complex operands each part is computed by itself.
+        products: how many multiplications with an addition a node takes, where that is its work.
         emitted: whether the passes print its kernel, for every backend.
     """
 
@@ -40,6 +41,7 @@ class Structured(Inferred):
         self.strided: tuple[int, ...] = ()
         self.inplace: int | None = None
         self.by_parts = False
+        self.products: Callable[[Node], int] = _none
 
     def parts(self, *operands: Any, **attrs: Any) -> tuple[Node, ...]:
         """The nodes of the outputs; `apply` gives the node of an operator that has one."""
@@ -66,10 +68,19 @@ class Structured(Inferred):
         first = operands[0]
         return Node(self, operands, attrs, first.shape, first.dtype, first.device)
 
+    def multiplies(self, function: Callable[[Node], int]) -> Callable[[Node], int]:
+        """Decorator: `function(node)` is how many multiplications with an addition it takes."""
+        self.products = function
+        return function
+
     def fallback(self, function: Callable[..., Any]) -> Structured:
         """Decorator: `function(*nodes, **attrs)` gives the same value in other operators."""
         self.decomposition = function
         return self
+
+
+def _none(_node: Node) -> int:
+    return 0
 
 
 def structured(
