@@ -35,7 +35,7 @@ def gumbel_softmax(
         DTypeError: logits are not of floats.
     Source: https://arxiv.org/abs/1611.00712, https://arxiv.org/abs/1611.01144
 
-    >>> F.gumbel_softmax(tensor([0.0, 100.0, 0.0]), hard=True)
+    >>> gumbel_softmax(tensor([0.0, 100.0, 0.0]), hard=True)
     tensor([0., 1., 0.])
     """
     name = "gumbel_softmax"

@@ -31,9 +31,9 @@ class LinearCrossEntropyOptions:
     Raises:
         ValueError: an attribute is none of these.
 
-    >>> nn.LinearCrossEntropyOptions(batch_chunk_size=4).rows(10, 8, 100)
+    >>> LinearCrossEntropyOptions(batch_chunk_size=4).rows(10, 8, 100)
     4
-    >>> nn.LinearCrossEntropyOptions(chunking_method="aspect_ratio").rows(100, 8, 64)
+    >>> LinearCrossEntropyOptions(chunking_method="aspect_ratio").rows(100, 8, 64)
     16
     """
 
