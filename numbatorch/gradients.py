@@ -7,6 +7,7 @@ from typing import Any
 
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, TupleNode, grad_mode
+from numbatorch.ops import beside
 from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
@@ -234,7 +235,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
 def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:
     part = as_node(part, node.dtype, node.device)
     before = found.get(node)
-    found[node] = part if before is None else before + part
+    found[node] = part if before is None else beside.added(before, part)
 
 
 def ones_like(node: Node) -> Node:

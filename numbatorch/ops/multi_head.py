@@ -21,7 +21,7 @@ from numbatorch.ops.matmul import matmul
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.reduce import mean
 from numbatorch.ops.scaled_attention import scaled_dot_product_attention
-from numbatorch.ops.shaping import permute, reshape, squeeze, transpose, unsqueeze
+from numbatorch.ops.shaping import permute, reshape, select, squeeze, transpose, unsqueeze
 from numbatorch.ops.softmax import softmax
 from numbatorch.ops.splitting import chunk, split
 from numbatorch.ops.surface import on_tensors, public
@@ -44,39 +44,49 @@ def _require(holds: bool, rule: str, *nodes: Node | None) -> None:
 
 
 def _projected(
-    operands: tuple[Node, Node, Node], packed: Node | None, bias: Node | None, weights: Weights
+    operands: tuple[Node, Node, Node],
+    heads: int,
+    packed: Node | None,
+    bias: Node | None,
+    weights: Weights,
 ) -> list[Node]:
-    """Queries, keys and values: each by a weight of its own, or by a third of the packed one.
+    """Queries, keys and values (..., heads, D), by weights of their own or by the packed one.
 
     What has one source is one product.
     """
     query, key, value = operands
     if packed is None:
         biases = (None, None, None) if bias is None else chunk(bias, 3)
-        return [_by_weight(*each) for each in zip(operands, weights, biases, strict=True)]
+        own = zip(operands, weights, biases, strict=True)
+        return [_product(x, w, b, 1, heads)[0] for x, w, b in own]
     if query is key is value:
-        return list(chunk(linear(query, packed, bias), 3, -1))
+        return _product(query, packed, bias, 3, heads)
     E = packed.shape[0] // 3
-    own, rest = split(packed, [E, 2 * E])
-    own_bias, rest_bias = (None, None) if bias is None else split(bias, [E, 2 * E])
-    q = linear(query, own, own_bias)
+    first, rest = split(packed, [E, 2 * E])
+    first_bias, rest_bias = (None, None) if bias is None else split(bias, [E, 2 * E])
+    found = _product(query, first, first_bias, 1, heads)
     if key is value:
-        return [q, *chunk(linear(key, rest, rest_bias), 2, -1)]
-    added = (None, None) if rest_bias is None else chunk(rest_bias, 2)
-    pairs = zip((key, value), chunk(rest, 2), added, strict=True)
-    return [q, *(linear(*each) for each in pairs)]
+        return found + _product(key, rest, rest_bias, 2, heads)
+    halves = (None, None) if rest_bias is None else chunk(rest_bias, 2)
+    for x, w, b in zip((key, value), chunk(rest, 2), halves, strict=True):
+        found += _product(x, w, b, 1, heads)
+    return found
 
 
-def _by_weight(x: Node, weight: Node | None, bias: Node | None) -> Node:
+def _product(x: Node, weight: Node | None, bias: Node | None, parts: int, heads: int) -> list[Node]:
+    """x @ weight.T + bias (..., parts * E), as parts of (..., heads, E / heads)."""
     if weight is None:
         raise ShapeError(message(NAME, "a weight of the projections is missing"))
-    return linear(x, weight, bias)
+    out = linear(x, weight, bias)
+    size = weight.shape[0] // parts
+    _require(size % heads == 0, f"{size} is not a multiple of {heads} heads", weight)
+    apart = reshape(out, (*out.shape[:-1], parts, heads, size // heads))
+    return [select(apart, -3, i) for i in range(parts)]
 
 
-def _by_head(x: Node, heads: int, batch_first: bool) -> Node:
-    """(S, N, E), or (N, S, E), as (N, heads, S, E / heads)."""
-    order = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
-    return permute(reshape(x, (*x.shape[:2], heads, x.shape[2] // heads)), order)
+def _by_head(x: Node, batch_first: bool) -> Node:
+    """(S, N, heads, D), or (N, S, heads, D), as (N, heads, S, D)."""
+    return permute(x, (0, 2, 1, 3) if batch_first else (1, 2, 0, 3))
 
 
 def _joined(x: Node, batch_first: bool) -> Node:
@@ -210,8 +220,9 @@ def attended(
     packed, bias = in_projection
     if apart is None and packed is None:
         raise ShapeError(message(NAME, "a weight of the projections is missing"))
-    projected = _projected(operands, packed if apart is None else None, bias, apart or NONE)
-    q, k, v = (_by_head(x, num_heads, batch_first) for x in projected)
+    own = None if apart is not None else packed
+    projected = _projected(operands, num_heads, own, bias, apart or NONE)
+    q, k, v = (_by_head(x, batch_first) for x in projected)
     k = _extended(k, bias_k, zero, static[0])
     v = _extended(v, bias_v, zero, static[1])
     more = (bias_k is not None) + zero

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
+from numbatorch.ops.beside import apart
 from numbatorch.passes.groups import Group, Load
-from numbatorch.variable import is_variable
 
 MOST = 4  # parts of a launch: each is a stream of memory, and their number is a kernel's own
 MOST_OPERATORS = 128  # of all of them together, as in other groups
@@ -57,23 +57,4 @@ def _fit(before: Group, group: Group) -> bool:
     terms = (*before.terms(), *group.terms())
     if any(isinstance(term, Load) and term.node is base for term in terms):
         return False
-    return all(_apart(part, group.update) for part in parts)
-
-
-def _apart(lhs: Node, rhs: Node) -> bool:
-    """Whether two slice_updates of one shape write no element in common."""
-    for i, size in enumerate(lhs.inputs[1].shape):
-        (start, step), (other, other_step) = (
-            (node.attrs["starts"][i], node.attrs["steps"][i]) for node in (lhs, rhs)
-        )
-        if is_variable(start) or is_variable(other):
-            continue
-        reach = (size - 1) * step
-        other_reach = (size - 1) * other_step
-        if max(start, start + reach) < min(other, other + other_reach):
-            return True
-        if max(other, other + other_reach) < min(start, start + reach):
-            return True
-        if step == other_step and (start - other) % step:
-            return True
-    return False
+    return all(apart(part, group.update) for part in parts)
