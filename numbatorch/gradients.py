@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from numbatorch.apart import import_module
 from numbatorch.errors import GradientError, ShapeError, message
 from numbatorch.graph import Node, TupleNode, grad_mode
-from numbatorch.ops import beside
 from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
-from numbatorch.ops.view import reshape
+from numbatorch.ops.view import reshape, slice_update
 from numbatorch.settings import note_question
 
 Hook = Callable[[Any], Any]
@@ -235,7 +235,14 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
 def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:
     part = as_node(part, node.dtype, node.device)
     before = found.get(node)
-    found[node] = part if before is None else beside.added(before, part)
+    if before is not None and part.op is before.op is slice_update:
+        import_module("numbatorch.ops.beside")
+        from numbatorch.ops.beside import added  # for gradients of parts alone
+
+        part = added(before, part)
+    elif before is not None:
+        part = before + part
+    found[node] = part
 
 
 def ones_like(node: Node) -> Node:

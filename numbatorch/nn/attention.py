@@ -56,6 +56,14 @@ class MultiheadAttention(Module):
     ((2, 3, 4), (2, 3, 3))
     """
 
+    in_proj_weight: Parameter | None
+    q_proj_weight: Parameter | None
+    k_proj_weight: Parameter | None
+    v_proj_weight: Parameter | None
+    in_proj_bias: Parameter | None
+    bias_k: Parameter | None
+    bias_v: Parameter | None
+
     def __init__(
         self,
         embed_dim: int,
@@ -81,20 +89,21 @@ class MultiheadAttention(Module):
         self.head_dim = embed_dim // num_heads
         self.add_zero_attn = add_zero_attn
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-
-        def empty(*shape: int) -> Parameter:
-            return Parameter(zeros(*shape, **where))
-
         alike = self.kdim == self.vdim == embed_dim
         self._qkv_same_embed_dim = alike
-        self.in_proj_weight = empty(3 * embed_dim, embed_dim) if alike else None
-        self.q_proj_weight = None if alike else empty(embed_dim, embed_dim)
-        self.k_proj_weight = None if alike else empty(embed_dim, self.kdim)
-        self.v_proj_weight = None if alike else empty(embed_dim, self.vdim)
-        self.in_proj_bias = empty(3 * embed_dim) if bias else None
+        shapes = {
+            "in_proj_weight": (3 * embed_dim, embed_dim) if alike else None,
+            "q_proj_weight": None if alike else (embed_dim, embed_dim),
+            "k_proj_weight": None if alike else (embed_dim, self.kdim),
+            "v_proj_weight": None if alike else (embed_dim, self.vdim),
+            "in_proj_bias": (3 * embed_dim,) if bias else None,
+            "bias_k": (1, 1, embed_dim) if add_bias_kv else None,
+            "bias_v": (1, 1, embed_dim) if add_bias_kv else None,
+        }
+        for name, shape in shapes.items():
+            made = None if shape is None else Parameter(zeros(shape, **where))
+            self.register_parameter(name, made)
         self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **where)
-        self.bias_k = empty(1, 1, embed_dim) if add_bias_kv else None
-        self.bias_v = empty(1, 1, embed_dim) if add_bias_kv else None
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
