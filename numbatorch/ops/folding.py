@@ -81,7 +81,7 @@ def _(x: Node, *, kernel: Shape, stride: Shape, dilation: Shape) -> tuple[Shape,
 @windows.vjp
 def _(g: Node, y: Node, x: Node, *, kernel: Shape, stride: Shape, dilation: Shape) -> Node:
     size = x.shape[len(x.shape) - len(kernel) :]
-    return fold_.apply(g, size=size, stride=stride, dilation=dilation)
+    return as_node(fold_.apply(g, size=size, stride=stride, dilation=dilation), x.dtype, x.device)
 
 
 def _draw_windows(rng: Draw) -> tuple[Shape, dict[str, Any]]:
@@ -108,6 +108,8 @@ def fold_(x: Array, *, size: Shape, stride: Shape, dilation: Shape) -> Array:
     Args:
         x: (..., *K, *P).
         size: the last dimensions of the result, at least what the windows reach.
+    Returns:
+        (..., *size), of the dtype that x is computed in: sums are not rounded to half types.
     """
     rank = len(size)
     lead, kernel = x.shape[: x.ndim - 2 * rank], x.shape[x.ndim - 2 * rank : x.ndim - rank]
@@ -126,7 +128,7 @@ def _(x: Node, *, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, D
     lead, kernel, counts = _parted(x.shape, rank)
     sizes = zip(size, counts, kernel, stride, dilation, strict=True)
     assert all(n >= reach(p, k, s, d) for n, p, k, s, d in sizes), (x.shape, size)
-    return (*lead, *size), x.dtype
+    return (*lead, *size), x.dtype.compute if x.dtype.kind == "f" else x.dtype
 
 
 def _parted(shape: Shape, rank: int) -> tuple[Shape, Shape, Shape]:
@@ -140,13 +142,15 @@ def _(g: Node, y: Node, x: Node, *, size: Shape, stride: Shape, dilation: Shape)
     _, kernel, counts = _parted(x.shape, len(size))
     sizes = zip(counts, kernel, stride, dilation, strict=True)
     used = tuple(reach(*numbers) for numbers in sizes)
-    part = resized(g, (0,) * len(size), used)
+    part = resized(as_node(g, x.dtype, x.device), (0,) * len(size), used)
     return windows.apply(part, kernel=kernel, stride=stride, dilation=dilation)
 
 
 @fold_.fallback
 def _(x: Node, *, size: Shape, stride: Shape, dilation: Shape) -> Node:
     """Each position of a window is written apart, then all are added."""
+    if x.dtype.kind == "f":
+        x = as_node(x, x.dtype.compute, x.device)
     lead, kernel, counts = _parted(x.shape, len(size))
     out = views.empty((numel(kernel), *lead, *size), x.dtype, x)
     zeros = const(0.0, x.dtype, x.device, out.shape)

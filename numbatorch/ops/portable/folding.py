@@ -1,4 +1,6 @@
-"""The kernel of `fold`: each element of the result adds up what windows have at its place."""
+"""The kernel of `fold`: lines of the result add up what windows have at their places."""
+
+from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import truncdiv
@@ -23,22 +25,38 @@ def hit(place: int, k: int, dilation: int, stride: int, count: int) -> int:
     return window
 
 
+@helper
+def add_line(out: Any, x: Any, first: int, end: int, stride: int, count: int) -> None:
+    """out[p * stride] += x[p] for all p below `count` whose place is from `first` to `end`."""
+    low = truncdiv(max(first, 0) + stride - 1, stride)
+    high = min(truncdiv(max(end, 0) + stride - 1, stride), count)
+    if stride == 1:
+        for p in range(low, high):
+            out[p] = out[p] + x[p]
+    else:
+        for p in range(low, high):
+            out[p * stride] = out[p * stride] + x[p]
+
+
 @kernel(T=NUMBERS, V=WIDE)
 def fold(
-    out: Pointer[T], x: Pointer[T], total: int, D: int, H: int, W: int, KD: int, KH: int, KW: int,
+    out: Pointer[V], x: Pointer[T], total: int, D: int, H: int, W: int, KD: int, KH: int, KW: int,
     PD: int, PH: int, PW: int, stride_d: int, stride_h: int, stride_w: int,
     dilation_d: int, dilation_h: int, dilation_w: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out (B, D, H, W) = the sums of x (B, KD, KH, KW, PD, PH, PW)."""
+    """out (B, D, H, W) = the sums of x (B, KD, KH, KW, PD, PH, PW); elements are shared."""
     lo, hi = share(total, part, parts)
-    for item in range(lo, hi):
-        row = truncdiv(item, W)
-        w = item - row * W
-        plane = truncdiv(row, H)
-        h = row - plane * H
+    if lo >= hi:
+        return
+    for line in range(truncdiv(lo, W), truncdiv(hi + W - 1, W)):
+        first, end = max(lo - line * W, 0), min(hi - line * W, W)
+        plane = truncdiv(line, H)
+        h = line - plane * H
         image = truncdiv(plane, D)
         d = plane - image * D
-        value = V(0)
+        target = out + line * W
+        for w in range(first, end):
+            target[w] = V(0)
         for i in range(KD):
             at_d = hit(d, i, dilation_d, stride_d, PD)
             if at_d >= 0:
@@ -47,11 +65,9 @@ def fold(
                     if at_h >= 0:
                         slab = ((image * KD + i) * KH + j) * KW
                         for k in range(KW):
-                            at_w = hit(w, k, dilation_w, stride_w, PW)
-                            if at_w >= 0:
-                                place = ((slab + k) * PD + at_d) * PH + at_h
-                                value += x[place * PW + at_w]
-        out[item] = value
+                            source = x + (((slab + k) * PD + at_d) * PH + at_h) * PW
+                            to = k * dilation_w
+                            add_line(target + to, source, first - to, end - to, stride_w, PW)
 
 
 @lower("portable", fold_)
@@ -63,7 +79,7 @@ def _(
     end = len(x.shape) - rank
     kernel, counts = x.shape[end - rank : end], x.shape[end:]
     launcher.launch(
-        fold(T=out.dtype, V=out.dtype.compute),
+        fold(T=x.dtype, V=out.dtype),
         *(out, x, numel(out.shape)),
         *(n for sizes in (size, kernel, counts, stride, dilation) for n in (*pad, *sizes)),
         work=4.0 * numel(out.shape) * numel(kernel),
