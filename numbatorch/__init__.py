@@ -112,7 +112,18 @@ from numbatorch.tensor.random import (
 )
 
 if TYPE_CHECKING:
-    from numbatorch import autograd, fft, func, linalg, models, nn, optim, signal, special
+    from numbatorch import (
+        autograd,
+        distributions,
+        fft,
+        func,
+        linalg,
+        models,
+        nn,
+        optim,
+        signal,
+        special,
+    )
     from numbatorch.functions import *  # noqa: F403
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
@@ -181,6 +192,7 @@ __all__ = [
     "complex64",
     "complex128",
     "device",
+    "distributions",
     "empty",
     "empty_cache",
     "empty_like",
@@ -279,6 +291,7 @@ _LAZY_MODULES = (
     "array_api",
     "autograd",
     "debug",
+    "distributions",
     "fft",
     "func",
     "generation",

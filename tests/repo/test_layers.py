@@ -20,7 +20,7 @@ LAYERS = [
     "backends metal",
     "gradients",
     "tensor autograd func debug testing linalg fft special signal",
-    "nn optim array_api",
+    "nn optim array_api distributions",
     "io hub",
     "models onnx",
     "generation pipelines",
