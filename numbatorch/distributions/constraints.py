@@ -134,7 +134,7 @@ def is_dependent(constraint: Any) -> bool:
     return isinstance(constraint, _Dependent)
 
 
-class _Independent(Constraint):
+class _IndependentConstraint(Constraint):
     """Events of another constraint over `reinterpreted_batch_ndims` more dimensions."""
 
     def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int) -> None:
@@ -417,7 +417,7 @@ def shown(value: Any) -> Any:
 
 
 dependent = _Dependent()
-independent = _Independent
+independent = _IndependentConstraint
 boolean = _Boolean()
 one_hot = _OneHot()
 nonnegative_integer = _IntegerGreaterThan(0)

@@ -26,14 +26,14 @@ WEIGHTS = 0.125 * POINTS * (1 + np.exp(-_X))
 
 
 def log_slope(a: Tensor, log_z: Tensor) -> Tensor:
-    """d(log z)/da of a draw z of shape a: within 1e-12 of it in float64, and one launch.
+    """d(log z)/da of a draw z of shape a: a sum over 69 points, in three launches.
 
     With f the density, dz/da = -1/f(z) times the integral over t < z of f(t) (log t - psi(a)),
     or 1/f(z) times that over t > z: over t = z exp(-s) where z < a, else over t = z + s.
 
     >>> from numbatorch.distributions.gamma import log_slope
     >>> log_slope(tensor([1.0]), tensor([2.0]).log())
-    tensor([0.9058])
+    tensor([0.8158])
     """
     below = log_z.exp() < a
     z = where(below, 1.0, log_z.exp())  # of those above

@@ -19,8 +19,10 @@ from numbatorch.shape import Shape
 from numbatorch.tensor import Tensor
 
 
-def _temperature(value: Number) -> Tensor:
-    return value if isinstance(value, Tensor) else nt.tensor(value)
+def _temperature(value: Number, like: Tensor) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return nt.tensor(value, dtype=like.dtype, device=like.device)
 
 
 class LogitRelaxedBernoulli(_Chance):
@@ -46,7 +48,7 @@ class LogitRelaxedBernoulli(_Chance):
         validate_args: bool | None = None,
     ) -> None:
         taken = self._take(**one_of("LogitRelaxedBernoulli", probs=probs, logits=logits))
-        self.temperature = _temperature(temperature)
+        self.temperature = _temperature(temperature, self._first)
         super().__init__(taken, validate_args=validate_args)
 
     def _draw(self, shape: Shape) -> Tensor:
@@ -115,7 +117,7 @@ class ExpRelaxedCategorical(_Categories):
         validate_args: bool | None = None,
     ) -> None:
         shape = self._take_categories(probs, logits, validate_args)
-        self.temperature = _temperature(temperature)
+        self.temperature = _temperature(temperature, self._first)
         super().__init__(shape, (self._count,))
 
     def _draw(self, shape: Shape) -> Tensor:

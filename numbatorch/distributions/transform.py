@@ -111,6 +111,7 @@ class Transform:
 
 
 def equal(mine: Any, other: Any) -> bool:
+    """Whether two parameters, numbers or tensors, are the same."""
     if isinstance(mine, Tensor) or isinstance(other, Tensor):
         return mine is other or bool(nt.all(nt.as_tensor(mine == other)))
     return bool(mine == other)

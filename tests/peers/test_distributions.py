@@ -89,7 +89,7 @@ class Case:
                 theirs[name].requires_grad_()
         options = dict(self.options)
         if "temperature" in options:
-            options["temperature"] = torch.tensor(options["temperature"])
+            options["temperature"] = torch.tensor(options["temperature"], dtype=torch_dtype(dtype))
         return (
             Side(getattr(nt.distributions, self.family)(**ours, **self.options), ours),
             Side(getattr(torch.distributions, self.family)(**theirs, **options), theirs),
