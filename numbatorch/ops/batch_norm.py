@@ -12,10 +12,9 @@ from numbatorch.graph import Node, find
 from numbatorch.ops.arithmetic import div
 from numbatorch.ops.bands import Band, along, band
 from numbatorch.ops.composed import composed
-from numbatorch.ops.norm import layer_norm
 from numbatorch.ops.operands import as_node, const, describe, expanded
-from numbatorch.ops.reduce import mean
 from numbatorch.ops.shaping import reshape
+from numbatorch.ops.standardize import standardize
 from numbatorch.ops.surface import public
 from numbatorch.ops.window import spans
 from numbatorch.shape import Shape, numel
@@ -49,23 +48,21 @@ def _per_channel(operator: str, name: str, given: Node, input: Node) -> Node:
         shown = (f"{name} {describe(given)}", f"input {describe(input)}")
         raise ShapeError(message(operator, f"{name} must be floats ({C},)", *shown))
     wide = as_node(given, input.dtype.compute, input.device)
-    return expanded(reshape(wide, (C, *(1,) * (len(input.shape) - 2))), input.shape)
+    return reshape(wide, (1, C, *(1,) * (len(input.shape) - 2)))
 
 
-def _scaled(operator: str, out: Node, weight: Node | None, bias: Node | None, like: Node) -> Node:
-    """out * weight + bias, rounded to the dtype of `like`."""
-    if weight is not None:
-        out = out * _per_channel(operator, "weight", weight, like)
-    if bias is not None:
-        out = out + _per_channel(operator, "bias", bias, like)
-    return as_node(out, like.dtype, like.device)
-
-
-def _moments(wide: Node, dims: Shape) -> tuple[Node, Node, Node]:
-    """Means and biased variances over `dims`, which stay with size 1; input without its mean."""
-    centre = mean(wide, dims, keepdim=True)
-    centred = wide - expanded(centre, wide.shape)
-    return centre, mean(centred * centred, dims, keepdim=True), centred
+def _affine(
+    operator: str, weight: Node | None, bias: Node | None, input: Node
+) -> tuple[Node, Node]:
+    """Weight and bias for each channel, 1 and 0 where there are none."""
+    wide, shape = input.dtype.compute, (1, input.shape[1], *(1,) * (len(input.shape) - 2))
+    found = []
+    for name, given, otherwise in (("weight", weight, 1.0), ("bias", bias, 0.0)):
+        if given is None:
+            found.append(const(otherwise, wide, input.device, shape))
+        else:
+            found.append(_per_channel(operator, name, given, input))
+    return found[0], found[1]
 
 
 def by_channel(
@@ -79,23 +76,24 @@ def by_channel(
     dims: Shape,
 ) -> Normalized:
     """(x - mean) / sqrt(var + eps) * weight + bias; statistics of the input itself if `own`."""
-    wide = as_node(input, input.dtype.compute, input.device)
+    scale, shift = _affine(operator, weight, bias, input)
     if not own:
         if running[0] is None or running[1] is None:
             raise ShapeError(message(operator, "needs running_mean and running_var"))
         centre = _per_channel(operator, "running_mean", running[0], input)
         spread = _per_channel(operator, "running_var", running[1], input)
-        out = (wide - centre) * find("rsqrt").apply(spread + eps)
-        return Normalized(_scaled(operator, out, weight, bias, input), None, None)
+        wide = as_node(input, input.dtype.compute, input.device)
+        scale = find("rsqrt").apply(spread + eps) * scale
+        centre, scale, shift = (expanded(x, input.shape) for x in (centre, scale, shift))
+        out = as_node((wide - centre) * scale + shift, input.dtype, input.device)
+        return Normalized(out, None, None)
     for name, given in zip(("running_mean", "running_var"), running, strict=True):
         if given is not None:
             _per_channel(operator, name, given, input)
     if numel([input.shape[d] for d in dims]) == 1:
         problem = "needs more than one value for each mean"
         raise ShapeError(message(operator, problem, f"input {describe(input)}"))
-    centre, spread, centred = _moments(wide, dims)
-    out = centred * expanded(find("rsqrt").apply(spread + eps), wide.shape)
-    return Normalized(_scaled(operator, out, weight, bias, input), centre, spread)
+    return Normalized(*standardize.parts(input, scale, shift, dims=dims, eps=eps))
 
 
 def _reference(
@@ -218,14 +216,11 @@ def group_norm(
     size = C // num_groups * numel(input.shape[2:])
     if N * size == 1:
         raise ShapeError(message("group_norm", "needs more than one value for each mean", shown))
-    one, zero = (const(n, input.dtype, input.device, (size,)) for n in (1.0, 0.0))
-    rows = layer_norm.apply(reshape(input, (N, num_groups, size)), one, zero, eps=eps)
-    out = reshape(rows, input.shape)
-    if weight is None and bias is None:
-        return out
-    return _scaled(
-        "group_norm", as_node(out, input.dtype.compute, input.device), weight, bias, input
-    )
+    groups = (num_groups, C // num_groups)
+    scale, shift = (reshape(x, (1, *groups, 1)) for x in _affine("group_norm", weight, bias, input))
+    apart = reshape(input, (N, *groups, numel(input.shape[2:])))
+    out, _, _ = standardize.parts(apart, scale, shift, dims=(2, 3), eps=eps)
+    return reshape(out, input.shape)
 
 
 @cache

@@ -424,6 +424,7 @@ FAMILIES = {
             "unsafe_split_with_sizes vsplit"
         ),
     },
+    "ops.standardize": {"records": "standardize"},
     "ops.statistics": {
         "Tensor": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "

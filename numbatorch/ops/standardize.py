@@ -1,0 +1,116 @@
+"""Elements without the mean and in units of the deviation of a group, scaled and moved.
+
+What normalisation by batch, image and group of channels have in common: they differ in the
+dimensions of a group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numbatorch.dtype import DType
+from numbatorch.graph import Node, find
+from numbatorch.ops.moments import var_mean
+from numbatorch.ops.operands import as_node, expanded
+from numbatorch.ops.reduce import sum_
+from numbatorch.ops.structured import structured
+from numbatorch.shape import Shape, numel
+
+if TYPE_CHECKING:
+    from numbatorch.ops.drawing import Draw
+
+Array = np.ndarray[Any, Any]
+
+
+@structured(source="https://arxiv.org/abs/1502.03167")
+def standardize(x: Array, weight: Array, bias: Array, *, dims: Shape, eps: float) -> Any:
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean, var; these two are over `dims`.
+
+    Weight and bias have as many dimensions as x, each of its size or 1. The variance is that of
+    the elements themselves, over their number.
+    """
+    mean = x.mean(dims, keepdims=True)
+    var = ((x - mean) ** 2).mean(dims, keepdims=True)
+    return (x - mean) / np.sqrt(var + eps) * weight + bias, mean, var
+
+
+@standardize.infer
+def _(x: Node, weight: Node, bias: Node, *, dims: Shape, eps: float) -> list[tuple[Shape, DType]]:
+    wide = x.dtype.compute
+    assert weight.shape == bias.shape and weight.dtype.kind == bias.dtype.kind == "f"
+    assert all(n in (1, size) for n, size in zip(weight.shape, x.shape, strict=True))
+    group = tuple(1 if d in dims else size for d, size in enumerate(x.shape))
+    return [(x.shape, x.dtype), (group, wide), (group, wide)]
+
+
+@standardize.fallback
+def _(x: Node, weight: Node, bias: Node, *, dims: Shape, eps: float) -> tuple[Node, ...]:
+    wide, weight, bias = (as_node(n, x.dtype.compute, x.device) for n in (x, weight, bias))
+    var, mean = var_mean.parts(wide, dims=dims, correction=0.0)
+    scale = _like(_inverse(var, eps), x) * _like(weight, x)
+    out = (wide - _like(mean, x)) * scale + _like(bias, x)
+    return as_node(out, x.dtype, x.device), mean, var
+
+
+def _inverse(var: Node, eps: float) -> Node:
+    found: Node = find("rsqrt").apply(var + eps)
+    return found
+
+
+def _like(part: Node, x: Node) -> Node:
+    return expanded(part, x.shape)
+
+
+def _sum(x: Node, dims: Shape) -> Node:
+    return sum_.apply(x, dims=dims) if dims else x
+
+
+@standardize.vjp
+def _(
+    g: Any, y: Any, x: Node, weight: Node, bias: Node, *, dims: Shape, eps: float
+) -> tuple[Node | None, ...]:
+    """With h = (x - mean) / s, s = sqrt(var + eps): dbias = sum g, dweight = sum g h, and
+    dx = (g w - mean(g w) - h mean(g w h)) / s. Sums that both need are taken once, and each
+    launch takes x - mean anew: it would be no less to read."""
+    of_out, of_mean, of_var = g
+    _, mean, var = y
+    wide = as_node(x, x.dtype.compute, x.device)
+    apart, count = wide - _like(mean, x), float(numel([x.shape[d] for d in dims]))
+    dx = d_weight = d_bias = None
+    if of_out is not None:
+        inverse, g = _inverse(var, eps), as_node(of_out, wide.dtype, x.device)
+        shared = tuple(d for d, n in enumerate(weight.shape) if n == 1 and x.shape[d] != 1)
+        both = tuple(d for d in shared if d in dims)
+        sums = _sum(g, both)
+        products = _sum(g * (_like(mean, x) - wide), both)
+        products = products * expanded(-inverse, products.shape)
+        rest = tuple(d for d in shared if d not in dims)
+        d_bias, d_weight = (
+            as_node(_sum(n, rest), like.dtype, x.device)
+            for n, like in ((sums, bias), (products, weight))
+        )
+        rest = tuple(d for d in dims if d not in shared and x.shape[d] != 1)
+        weight = as_node(weight, wide.dtype, x.device)
+        each = expanded(weight, sums.shape)
+        mean_of_g, mean_of_product = (_sum(n * each, rest) / count for n in (sums, products))
+        centred = g * _like(weight, x) - _like(mean_of_g, x)
+        dx = (centred - apart * _like(inverse * mean_of_product, x)) * _like(inverse, x)
+    for part in (
+        None if of_mean is None else _like(of_mean / count, x),
+        None if of_var is None else apart * _like(of_var * 2.0 / count, x),
+    ):
+        if part is not None:
+            dx = part if dx is None else dx + part
+    return None if dx is None else as_node(dx, x.dtype, x.device), d_weight, d_bias
+
+
+@standardize.samples
+def _(rng: Draw) -> Any:
+    N, G, C, L = rng.dims((1, 1, 1, 2), (4, 3, 4, 9))
+    x = rng.standard_normal((N, G, C, L))
+    dims, shape = [((0, 2, 3), (1, G, 1, 1)), ((2, 3), (1, G, C, 1)), ((3,), (1, G, C, 1))][
+        int(rng.integers(3))
+    ]
+    return [x, rng.standard_normal(shape), rng.standard_normal(shape)], {"dims": dims, "eps": 0.1}
