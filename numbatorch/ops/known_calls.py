@@ -3,15 +3,15 @@
 A composed function asks the rules of each operator that it is made of, which takes longer than many
 a kernel. A function that is marked (`surface.public(remembered=True)`) depends on its arguments
 alone: on shapes, dtypes and devices of tensors, and on other arguments by value. So from the second
-such call on, of values in memory and views of them, its nodes are made at once. It may not draw
-random numbers or look at who holds a node. A call that warns, by `warn`, or reads values is not
-remembered.
+such call on, of values in memory and views of them through which no gradient is recorded, its nodes
+are made at once. It may not draw random numbers or look at who holds a node. A call that warns, by
+`warn`, or reads values is not remembered.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -201,7 +201,7 @@ def _append(value: Any, handles: type, key: list[Any], nodes: list[Node], held: 
 
 def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
     """Append a value that lies in memory, or a view of one, which is built into views of that."""
-    if node.requires_grad or len(nodes) >= MOST:
+    if (node.requires_grad and _MODE.grad) or len(nodes) >= MOST:
         return False
     if node in nodes:
         key.append(nodes.index(node))
@@ -227,8 +227,8 @@ def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
 
 def _recipe(operands: list[Node], out: Any) -> Recipe | None:
     """How `out` is made of the operands of a call; None where that cannot be said."""
-    results: list[Node] = list(out) if isinstance(out, tuple) else [out]
-    if not all(isinstance(x, Node) for x in results):
+    results: list[Node] = [x for x in out if x is not None] if isinstance(out, tuple) else [out]
+    if not results or not all(isinstance(x, Node) for x in results):
         return None
     device = operands[0].device
     number = {node: i for i, node in enumerate(operands)}
@@ -254,7 +254,16 @@ def _builder(out: Any) -> Callable[[list[Node]], Any]:
     if isinstance(out, Node):
         return _only
     kind = type(out)
+    if None in out:
+        given = [x is not None for x in out]
+        return lambda made: _with_gaps(kind, given, iter(made))
     return (lambda made: kind(*made)) if hasattr(kind, "_fields") else tuple
+
+
+def _with_gaps(kind: type, given: list[bool], made: Iterator[Node]) -> Any:
+    """A tuple whose elements are None where nothing is given."""
+    values = [next(made) if there else None for there in given]
+    return kind(*values) if hasattr(kind, "_fields") else tuple(values)
 
 
 def _only(made: list[Node]) -> Node:

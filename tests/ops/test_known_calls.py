@@ -166,6 +166,33 @@ def test_gradients_and_modes_are_those_of_the_call(made: list[Recipe]) -> None:
     assert nt.logsumexp(i, 0).dtype is nt.float32
 
 
+def test_calls_within_no_grad_are_remembered_and_others_record(made: list[Recipe]) -> None:
+    x = nt.tensor(np.ones((2, 3), np.float32), device="cpu")
+    weight = nt.tensor(np.full((4, 3), 2.0, np.float32), device="cpu", requires_grad=True)
+    with nt.no_grad():
+        found = [F.linear(x, weight) for _ in range(3)]
+    assert len(made) == 2 and not any(y.requires_grad for y in found)
+    assert [y.tolist() for y in found] == [[[6.0] * 4] * 2] * 3
+    out = F.linear(x, weight)
+    assert out.requires_grad and len(made) == 2
+    out.sum().backward()
+    assert weight.grad is not None and (weight.grad == 2).all()
+    assert not F.linear(x, weight.detach()).requires_grad and len(made) == 3
+
+
+def test_results_that_are_none_stay_none(made: list[Recipe]) -> None:
+    attention = nt.nn.MultiheadAttention(4, 2, batch_first=True)
+    x = nt.tensor(np.random.default_rng(0).random((2, 3, 4), np.float32), device="cpu")
+    nt.realize(*attention.parameters())
+    with nt.no_grad():
+        expected, weights = attention(x, x, x)
+        found = [attention(x, x, x, need_weights=False) for _ in range(3)]
+    assert weights.shape == (2, 3, 3) and len(made) >= 2
+    for out, nothing in found:
+        assert nothing is None
+        np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_calls_of_many_tensors_are_not_remembered(made: list[Recipe]) -> None:
     """To look whether each was met before takes time that grows with the square."""
     rows = [nt.tensor([float(i)], device="cpu") for i in range(2 * known_calls.MOST)]
