@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Self, overload
@@ -52,8 +53,7 @@ class _Numbered(Module):
         names = list(self._entries())
         for name in names[index] if isinstance(index, slice) else [self._name(index)]:
             delattr(self, name)
-        if self._entries().keys() <= set(names) and all(name.isdecimal() for name in names):
-            self._enter(list(self))
+        self._enter(list(self))  # by number from now on, as in PyTorch
 
     def append(self, value: Any) -> Self:
         """Add an entry at the end."""
@@ -63,7 +63,7 @@ class _Numbered(Module):
 
     def extend(self, values: Any) -> Self:
         """Add entries at the end."""
-        if not isinstance(values, Iterable):
+        if not isinstance(values, Iterable) or isinstance(values, Tensor):
             problem = f"extend takes an iterable, not {type(values).__name__}"
             raise TypeError(message(type(self).__name__, problem))
         first = len(self)
@@ -81,27 +81,17 @@ class _Numbered(Module):
         self._enter(entries)
         return self
 
-    def pop(self, index: int = -1) -> Any:
-        """Take out an entry, and give it."""
-        found = self._entries()[self._name(index)]
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            kind: Any = type(self)
+            return kind(list(self)[index])
+        return self._entries()[self._name(index)]
+
+    def pop(self, index: int | slice = -1) -> Any:
+        """Take out an entry or a slice, and give it."""
+        found = self[index]
         del self[index]
         return found
-
-    def __repr__(self) -> str:
-        """Neighbours that look alike stand in one row, with their number."""
-        rows: list[tuple[str, str, int, str]] = []  # first name, last name, how many, text
-        for name, value in self._entries().items():
-            text = repr(value)
-            if rows and rows[-1][3] == text:
-                first, _, count, _ = rows[-1]
-                rows[-1] = (first, name, count + 1, text)
-            else:
-                rows.append((name, name, 1, text))
-        lines = [
-            f"({first}): {text}" if count == 1 else f"({first}-{last}): {count} x {text}"
-            for first, last, count, text in rows
-        ]
-        return tree(type(self).__name__, self.extra_repr(), lines)
 
 
 class Sequential(_Numbered):
@@ -177,16 +167,27 @@ class ModuleList(_Numbered):
         if modules is not None:
             self.extend(modules)
 
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return self._entries()[self._name(index)]
-
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList(chain(self, other))
 
     def __iadd__(self, modules: Iterable[Module]) -> Self:
         return self.extend(modules)
+
+    def __repr__(self) -> str:
+        """Neighbours that look alike stand in one row, with their number."""
+        rows: list[tuple[str, str, int, str]] = []  # first name, last name, how many, text
+        for name, value in self._entries().items():
+            text = repr(value)
+            if rows and rows[-1][3] == text:
+                first, _, count, _ = rows[-1]
+                rows[-1] = (first, name, count + 1, text)
+            else:
+                rows.append((name, name, 1, text))
+        lines = [
+            f"({first}): {text}" if count == 1 else f"({first}-{last}): {count} x {text}"
+            for first, last, count, text in rows
+        ]
+        return tree(type(self).__name__, self.extra_repr(), lines)
 
 
 class ParameterList(_Numbered):
@@ -212,11 +213,6 @@ class ParameterList(_Numbered):
         if isinstance(value, Tensor) and not isinstance(value, Parameter):
             return Parameter(value)
         return value
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return self._entries()[self._name(index)]
 
     def __iadd__(self, values: Iterable[Any]) -> Self:
         return self.extend(values)
@@ -282,9 +278,12 @@ class _Named(Module):
         del self[key]
         return found
 
+    def _pairs(self, entries: Any) -> Any:
+        return entries.items() if hasattr(entries, "items") else entries
+
     def update(self, entries: Any) -> None:
         """Set entries from a mapping, from pairs, or from another of this class."""
-        pairs = entries.items() if hasattr(entries, "items") else entries
+        pairs = self._pairs(entries)
         if isinstance(pairs, str) or not isinstance(pairs, Iterable):
             problem = f"update takes a mapping or pairs, not {type(entries).__name__}"
             raise TypeError(message(type(self).__name__, problem))
@@ -328,6 +327,10 @@ class ModuleDict(_Named):
 class ParameterDict(_Named):
     """A dict of parameters by name; plain tensors become parameters.
 
+    Entries of a dict are set in the order of their names, as in PyTorch, those of an OrderedDict or
+    of pairs in their own. A name that is not there is a KeyError, where PyTorch has
+    an AttributeError.
+
     >>> both = ParameterDict({"scale": nt.ones(2)})
     >>> both.scale.requires_grad, list(both)
     (True, ['scale'])
@@ -347,9 +350,14 @@ class ParameterDict(_Named):
             return Parameter(value)
         return value
 
+    def _pairs(self, entries: Any) -> Any:
+        if isinstance(entries, Mapping) and not isinstance(entries, OrderedDict):
+            return sorted(entries.items(), key=lambda pair: str(pair[0]))
+        return super()._pairs(entries)
+
     def _set(self, key: str, value: Any) -> None:
         if key not in self._keys:
-            self._check_name("ParameterDict", key, free=True)
+            self._check_name("ParameterDict", key, Parameter)
         self._keys = {**self._keys, key: None}
         setattr(self, key, self._check(key, value))
 
@@ -380,15 +388,20 @@ class ParameterDict(_Named):
 
     def copy(self) -> ParameterDict:
         """Another dict of the same parameters."""
-        return ParameterDict(self._entries())
+        return ParameterDict(self.items())
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """Another dict with one value under all keys."""
-        return ParameterDict(dict.fromkeys(keys, default))
+        return ParameterDict((key, default) for key in keys)
 
     def __or__(self, other: ParameterDict) -> ParameterDict:
         both = self.copy()
         both.update(other)
+        return both
+
+    def __ror__(self, other: Any) -> Any:
+        both = other.copy()
+        both.update(self.items())
         return both
 
     def __ior__(self, other: ParameterDict) -> Self:

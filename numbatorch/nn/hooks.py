@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from numbatorch.autograd import Function
 from numbatorch.errors import message
+from numbatorch.graph import grad_enabled
 from numbatorch.nest import map_leaves
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.hooks import RemovableHandle
@@ -89,18 +90,24 @@ class Hooked(Tracked):
         """Call `hook(module, args, output)` after `forward`; what it returns replaces the output.
 
         With with_kwargs it is `hook(module, args, kwargs, output)`; with always_call it is called
-        with None if `forward` raises.
+        with None if `forward` raises. That error goes on, and names one of the hook.
         """
         return self._add_hook("forward", hook, prepend, with_kwargs=with_kwargs, always=always_call)
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call `hook(module, grad_output)` when the gradients of the outputs are known."""
+        """Call `hook(module, grad_output)` when the gradients of the outputs are known.
+
+        What it returns replaces grad_output: one for each entry of an output that is a tuple,
+        None where that is no tensor. Of another container it is one for each tensor within, where
+        PyTorch calls no hook; a tensor that needs no gradient has None, where PyTorch may have 0.
+        """
         return self._add_hook("backward_pre", hook, prepend)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known.
 
-        What it returns replaces grad_input. Positional arguments that are tensors count.
+        What it returns replaces grad_input: one for each positional argument, None for what is
+        no tensor or needs none; grad_output is as for a hook before the gradients.
         """
         return self._add_hook("backward", hook, prepend)
 
@@ -124,22 +131,25 @@ class Hooked(Tracked):
 
 def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What calling a module with hooks gives."""
-    for entry in module.hooks("forward_pre"):
-        args, kwargs = _replaced(entry, module, args, kwargs)
     gradients = _Gradients(module)
     done: list[Entry] = []
     output = None
     try:
+        for entry in module.hooks("forward_pre"):
+            args, kwargs = _replaced(entry, module, args, kwargs)
         args = gradients.watch_inputs(args)
         output = module.forward(*args, **kwargs)
         for entry in module.hooks("forward"):
             done.append(entry)
             output = _after(entry, module, args, kwargs, output)
         return gradients.watch_outputs(output)
-    except Exception:
+    except Exception as err:
         for entry in module.hooks("forward"):
             if entry.always and not any(entry is x for x in done):
-                _after(entry, module, args, kwargs, output)
+                try:
+                    output = _after(entry, module, args, kwargs, output)
+                except Exception as later:
+                    err.add_note(f"a hook that is always called failed too: {later!r}")
         raise
 
 
@@ -178,51 +188,60 @@ class _Gradients:
         self.module = module
         self.before = module.hooks("backward_pre")
         self.after = module.hooks("backward")
-        self.given: tuple[Any, ...] = ()  # gradients of the outputs
-        self.watched = 0  # how many inputs have a gradient
+        self.given: tuple[Any, ...] | None = None  # gradients of the outputs, once known
+        self.inputs = 0  # how many positional arguments there are
+        self.watched = False  # whether one of them has a gradient
 
     def watch_inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments, of which tensors that require gradients pass an identity."""
-        tensors = [x for x in args if isinstance(x, Tensor)]
-        self.watched = sum(x.requires_grad for x in tensors) if self.after else 0
-        if not self.watched:
+        """The arguments, of which tensors pass an identity if one requires a gradient."""
+        if not self.after:
             return args
-        passed = iter(_passed(self._at_inputs, tensors))
-        return tuple(next(passed) if isinstance(x, Tensor) else x for x in args)
+        passed = _passed(self._at_inputs, args)
+        self.inputs, self.watched = len(args), passed is not args
+        return passed
 
     def watch_outputs(self, output: Any) -> Any:
         """The output, of which tensors pass an identity."""
         if not (self.before or self.after):
             return output
+        if isinstance(output, Tensor):
+            return _passed(self._at_outputs, (output,))[0]
+        if isinstance(output, tuple):
+            passed = _passed(self._at_outputs, output)
+            made = getattr(type(output), "_make", tuple)  # of a named tuple
+            return output if passed is output else made(passed)
         tensors: list[Tensor] = []
         map_leaves(lambda x: tensors.append(x) if isinstance(x, Tensor) else None, output)
-        if not any(x.requires_grad for x in tensors):
-            return output
-        passed = iter(_passed(self._at_outputs, tensors))
-        return map_leaves(lambda x: next(passed) if isinstance(x, Tensor) else x, output)
+        each = iter(_passed(self._at_outputs, tuple(tensors)))
+        return map_leaves(lambda x: next(each) if isinstance(x, Tensor) else x, output)
 
     def _at_outputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         for entry in self.before:
             grads = _same_number(entry.call(self.module, grads), grads, "grad_output")
-        self.given = grads
-        if not self.watched:
-            for entry in self.after:
-                if entry.call(self.module, (None,), grads) is not None:
-                    problem = "a hook replaces gradients of inputs, of which none requires one"
-                    raise TypeError(message("full_backward_hook", problem))
+        if self.watched:
+            self.given = grads
+            return grads
+        none = (None,) * self.inputs
+        for entry in self.after:
+            found = entry.call(self.module, none, grads)
+            if found is not None and _same_number(found, none, "grad_input") != none:
+                problem = "a hook replaces gradients of inputs, of which none requires one"
+                raise TypeError(message("full_backward_hook", problem))
         return grads
 
     def _at_inputs(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.given is None:  # what was made of the inputs beside the outputs is differentiated
+            return grads
         for entry in self.after:
-            found = entry.call(self.module, grads, self.given)
-            grads = _same_number(found, grads, "grad_input")
+            grads = _same_number(entry.call(self.module, grads, self.given), grads, "grad_input")
+        self.given = None
         return grads
 
 
 def _same_number(found: Any, grads: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     if found is None:
         return grads
-    given = found if isinstance(found, tuple) else (found,)
+    given = tuple(found) if isinstance(found, tuple | list) else (found,)
     if len(given) != len(grads):
         problem = f"the hook returns {len(given)} gradients for the {len(grads)} of {name}"
         raise TypeError(message("full_backward_hook", problem))
@@ -245,6 +264,24 @@ class _Passed(Function):
         return (None, *ctx.at(tuple(at_tensors)))
 
 
-def _passed(at: Callable[..., Any], tensors: list[Tensor]) -> tuple[Tensor, ...]:
-    found = _Passed.apply(at, *tensors)
-    return found if isinstance(found, tuple) else (found,)
+def _passed(at: Callable[..., Any], entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The entries, of which tensors pass an identity; the same tuple if none needs a gradient.
+
+    On the way back `at` is given a gradient for each entry, None for what is no tensor.
+    """
+    places = [i for i, x in enumerate(entries) if isinstance(x, Tensor)]
+    if not (grad_enabled() and any(entries[i].requires_grad for i in places)):
+        return entries
+
+    def at_tensors(grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        of_all: list[Any] = [None] * len(entries)
+        for i, grad in zip(places, grads, strict=True):
+            of_all[i] = grad
+        found = at(tuple(of_all))
+        return tuple(found[i] for i in places)
+
+    tensors = _Passed.apply(at_tensors, *(entries[i] for i in places))
+    passed = list(entries)
+    for i, x in zip(places, tensors if isinstance(tensors, tuple) else (tensors,), strict=True):
+        passed[i] = x
+    return tuple(passed)

@@ -70,7 +70,7 @@ class Module(Hooked):
     untraced: ClassVar = frozenset(("_buffers", "_declared"))  # which tensors are saved
     optional_state: ClassVar[frozenset[str]] = frozenset()  # names that a state dict may lack
     _buffers: Mapping[str, bool] = {}  # name to whether it is saved
-    _declared: frozenset[str] = frozenset()  # names of parameters that may be None
+    _declared: Mapping[str, type] = {}  # names of parameters and modules that were None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes."""
@@ -79,32 +79,39 @@ class Module(Hooked):
     # Attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not isinstance(value, Parameter | Module):
-            self._check_kind(name, value)
-        elif name in self._buffers:
+        kind = self._kind(name)
+        if kind is not None and not isinstance(value, Parameter):
+            self._check_kind(name, kind, value)
+            if value is None and kind is not Tensor:
+                self._declared = {**self._declared, name: kind}
+        if isinstance(value, Parameter | Module) and name in self._buffers:
             self._forget_buffer(name)
         super().__setattr__(name, value)
 
-    def _check_kind(self, name: str, value: Any) -> None:
+    def _kind(self, name: str) -> type | None:
+        """What an attribute was registered as: Parameter, Module, a Tensor, or None."""
+        held = self.__dict__.get(name)
+        if isinstance(held, Parameter):
+            return Parameter
+        if isinstance(held, Module):
+            return Module
+        if held is None and name in self._declared:
+            return self._declared[name]
+        return Tensor if name in self._buffers else None
+
+    def _check_kind(self, name: str, kind: type, value: Any) -> None:
         """Fail if something of another kind would take a registered thing's place."""
-        if value is None:
+        if value is None or (kind is not Parameter and isinstance(value, kind | Module)):
             return
-        before = self.__dict__.get(name)
-        if isinstance(before, Parameter) or (before is None and name in self._declared):
-            kind = "a Parameter or None"
-        elif isinstance(before, Module):
-            kind = "a Module or None"
-        elif name in self._buffers and not isinstance(value, Tensor):
-            kind = "a tensor or None"
-        else:
-            return
-        problem = f"attribute {name} takes {kind}, not {type(value).__name__}"
+        problem = f"attribute {name} takes a {kind.__name__} or None, not {type(value).__name__}"
         raise TypeError(message(type(self).__name__, problem))
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         if name in self._buffers:
             self._forget_buffer(name)
+        if name in self._declared:
+            self._declared = {key: kind for key, kind in self._declared.items() if key != name}
 
     def _forget_buffer(self, name: str) -> None:
         self._buffers = {key: kept for key, kept in self._buffers.items() if key != name}
@@ -116,7 +123,7 @@ class Module(Hooked):
             KeyError: the name holds a dot, is empty or belongs to another attribute.
             TypeError: the value is no tensor.
         """
-        self._check_name("register_buffer", name, free=name not in self._buffers)
+        self._check_name("register_buffer", name, Tensor)
         if tensor is not None and not isinstance(tensor, Tensor):
             problem = f"buffer {name} takes a tensor or None, not {type(tensor).__name__}"
             raise TypeError(message("register_buffer", problem))
@@ -130,11 +137,12 @@ class Module(Hooked):
             KeyError: the name holds a dot, is empty or belongs to another attribute.
             TypeError: the value is no Parameter.
         """
-        self._check_name("register_parameter", name, free=name not in self._declared)
+        self._check_name("register_parameter", name, Parameter)
         if param is not None and not isinstance(param, Parameter):
             problem = f"parameter {name} takes a Parameter or None, not {type(param).__name__}"
             raise TypeError(message("register_parameter", problem))
-        self._declared = self._declared | {name}
+        if param is None:
+            self._declared = {**self._declared, name: Parameter}
         setattr(self, name, param)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -144,20 +152,21 @@ class Module(Hooked):
             KeyError: the name holds a dot, is empty or belongs to another attribute.
             TypeError: the value is no module.
         """
-        held = isinstance(self.__dict__.get(name), Module)
-        self._check_name("add_module", name, free=not held)
-        if module is not None:
+        self._check_name("add_module", name, Module)
+        if module is None:
+            self._declared = {**self._declared, name: Module}
+        else:
             check_module(type(self).__name__, f"child {name!r}", module)
         setattr(self, name, module)
 
     register_module = add_module
 
-    def _check_name(self, operator: str, name: str, free: bool) -> None:
+    def _check_name(self, operator: str, name: str, kind: type) -> None:
         if not isinstance(name, str):
             raise TypeError(message(operator, f"a name is a str, not {type(name).__name__}"))
         if not name or "." in name:
             raise KeyError(message(operator, f"name {name!r} is empty or holds a dot"))
-        if free and hasattr(self, name) and not isinstance(getattr(self, name), Parameter):
+        if self._kind(name) is not kind and hasattr(self, name):
             problem = f"attribute {name} of {type(self).__name__} exists already"
             raise KeyError(message(operator, problem))
 
@@ -314,11 +323,13 @@ class Module(Hooked):
         """Take over values by name; gives the names that are missing and unexpected.
 
         Where we differ from PyTorch: values are converted to a parameter's dtype only where
-        nothing is lost, and nothing is taken over unless all can be.
+        nothing is lost, nothing is taken over unless all can be, and what modules share stays
+        shared also with assign.
 
         Args:
             strict: whether each name of either side must be there on the other.
-            assign: take over dtypes and devices too, GGML blocks among them.
+            assign: take over dtypes and devices too, GGML blocks among them; a later change of
+                what was given is not seen here, where PyTorch shares its memory.
         Raises:
             StateError: names are missing or unexpected, values have another shape or would
                 lose digits; names all of them.

@@ -250,3 +250,58 @@ def test_attention_of_two_and_three_dimensions() -> None:
     with pytest.raises(ShapeError, match="enable_gqa"):
         wide = nt.ones(1, 4, 3, 4)
         F.scaled_dot_product_attention(wide, wide[:, :2], wide[:, :2])
+
+
+# Where modules differ from PyTorch's on purpose.
+
+
+def test_hooks_on_gradients_see_containers_and_none_where_no_gradient_is_needed() -> None:
+    class Both(nn.Module):
+        def forward(self, x: nt.Tensor, y: nt.Tensor) -> dict[str, Any]:
+            return {"product": x * y, "sum": [x + y]}
+
+    seen: list[Any] = []
+    module = Both()
+    module.register_full_backward_pre_hook(lambda m, grads: [g * 2 for g in grads])
+    module.register_full_backward_hook(lambda m, inputs, outputs: seen.append((inputs, outputs)))
+    x = nt.tensor([3.0], requires_grad=True)
+    found = module(x, nt.tensor([5.0]))
+    (found["product"] + found["sum"][0]).sum().backward()
+    ((inputs, outputs),) = seen
+    assert inputs[0].item() == 12.0 and inputs[1] is None
+    assert [g.item() for g in outputs] == [2.0, 2.0] and x.grad.item() == 12.0
+
+
+def test_an_error_of_an_always_called_hook_is_told_beside_that_of_forward() -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("of the hook")
+
+    layer = nn.Linear(2, 2)
+    layer.register_forward_hook(fail, always_call=True)
+    with pytest.raises(ShapeError) as caught:
+        layer(nt.ones(1, 3))
+    assert "of the hook" in caught.value.__notes__[0]
+
+
+def test_assigned_values_are_taken_as_they_are_and_what_is_shared_stays_shared() -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    net[1].weight = net[0].weight
+    given = {name: nt.ones(2, 2) for name in net.state_dict()}
+    net.load_state_dict(given, assign=True)
+    assert net[0].weight is net[1].weight and len(list(net.parameters())) == 1
+    given["0.weight"].add_(1)
+    assert net[0].weight.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_modules_need_no_init_of_their_base_and_copies_have_attributes_of_their_own() -> None:
+    block = Block()
+    again = copy.copy(block)
+    again.scale = nn.Parameter(nt.zeros(1))
+    assert block.scale.item() == 1.0 and again.up is block.up
+
+
+def test_dicts_of_parameters_miss_keys_as_dicts_do() -> None:
+    with pytest.raises(KeyError, match="ParameterDict: has no entry 'b'"):
+        nn.ParameterDict({"a": nt.ones(1)})["b"]
+    with pytest.raises(KeyError, match="ParameterDict: has no entry 'b'"):
+        nn.ParameterDict().pop("b")

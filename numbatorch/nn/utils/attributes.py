@@ -27,8 +27,6 @@ def parameter_of(operator: str, module: Module, name: str) -> Parameter:
 def take_out(module: Module, name: str) -> None:
     """Remove a parameter or buffer, after which the name is free for anything else."""
     delattr(module, name)
-    if name in module._declared:
-        module._declared = module._declared - {name}
 
 
 def keep(module: Module, name: str, tensor: Tensor) -> None:
