@@ -19,6 +19,8 @@ from numbatorch.ops.recurrent_steps import (
     check,
     columns,
     drawn,
+    drawn_gates,
+    drawn_weight,
     given,
     order,
     row,
@@ -30,7 +32,7 @@ from numbatorch.ops.recurrent_steps import (
 from numbatorch.ops.reduce import reduced, sum_
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import cat, narrow, stack, transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -217,15 +219,24 @@ def _back(
 gru_backward.fallback(_back)
 
 
+@gru_steps.multiplies
+def _(y: Node) -> int:
+    gates, hidden = y.inputs[:2]
+    return numel(gates.shape) * hidden.shape[1]
+
+
 @gru_steps.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    shapes = ((T, B, 3 * H), (B, H), (3 * H, H), (H,))
-    return [*(rng.standard_normal(s) for s in shapes), *lengths], {"reverse": reverse}
+    gates, hidden, bias = (rng.standard_normal(s) for s in ((T, B, 3 * H), (B, H), (H,)))
+    weight = drawn_weight(rng, 3 * H, H)
+    return [gates, hidden, weight, bias, *lengths], {"reverse": reverse}
 
 
 @gru_backward.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    shapes = ((T, B, H), (B, H), (T, B, 4 * H), (T, B, H), (B, H), (3 * H, H))
-    return [*(rng.standard_normal(s) for s in shapes), *lengths], {"reverse": reverse}
+    g, last, first = (rng.standard_normal(s) for s in ((T, B, H), (B, H), (B, H)))
+    kept, out = (drawn_gates(rng, (T, B, H), kinds) for kinds in ("sstn", "t"))
+    weight = drawn_weight(rng, 3 * H, H)
+    return [g, last, kept, out, first, weight, *lengths], {"reverse": reverse}

@@ -19,6 +19,8 @@ from numbatorch.ops.recurrent_steps import (
     check,
     columns,
     drawn,
+    drawn_gates,
+    drawn_weight,
     given,
     order,
     row,
@@ -29,7 +31,7 @@ from numbatorch.ops.recurrent_steps import (
 )
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import cat, narrow, stack, transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -218,15 +220,22 @@ def _back(
 lstm_backward.fallback(_back)
 
 
+@lstm_steps.multiplies
+def _(y: Node) -> int:
+    gates, hidden = y.inputs[:2]
+    return numel(gates.shape) * hidden.shape[1]
+
+
 @lstm_steps.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    shapes = ((T, B, 4 * H), (B, H), (B, H), (4 * H, H))
-    return [*(rng.standard_normal(s) for s in shapes), *lengths], {"reverse": reverse}
+    operands = [rng.standard_normal(s) for s in ((T, B, 4 * H), (B, H), (B, H))]
+    return [*operands, drawn_weight(rng, 4 * H, H), *lengths], {"reverse": reverse}
 
 
 @lstm_backward.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    shapes = ((T, B, H), (B, H), (B, H), (T, B, 5 * H), (B, H), (4 * H, H))
-    return [*(rng.standard_normal(s) for s in shapes), *lengths], {"reverse": reverse}
+    g, hidden, cell, first = (rng.standard_normal(s) for s in ((T, B, H), *[(B, H)] * 3))
+    kept, weight = drawn_gates(rng, (T, B, H), "sstsn"), drawn_weight(rng, 4 * H, H)
+    return [g, hidden, cell, kept, first, weight, *lengths], {"reverse": reverse}

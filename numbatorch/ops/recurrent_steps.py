@@ -141,6 +141,23 @@ def drawn(rng: Draw) -> Sizes:
     return Sizes(T, B, H, lengths, bool(rng.random() < 0.5))
 
 
+def drawn_weight(rng: Draw, rows: int, cols: int) -> Array:
+    """A weight of a sample, with which states neither grow nor part over many steps."""
+    weight: Array = rng.standard_normal((rows, cols)) / (2 * cols**0.5)
+    return weight
+
+
+def drawn_gates(rng: Draw, shape: Shape, kinds: str) -> Array:
+    """What steps kept, in a sample: a letter for each part of the last dimension.
+
+    Args:
+        kinds: "s" for values of sigmoid, "t" of tanh, "n" for any.
+    """
+    draws = {"s": lambda: rng.random(shape), "t": lambda: rng.uniform(-1, 1, shape)}
+    draws["n"] = lambda: rng.standard_normal(shape)
+    return np.concatenate([draws[kind]() for kind in kinds], -1)
+
+
 def alive(lengths: Sequence[Array], step: int, rows: int) -> Array:
     """(B, 1): whether a row has this step."""
     return step < lengths[0][:, None] if lengths else np.ones((rows, 1), bool)

@@ -18,6 +18,8 @@ from numbatorch.ops.recurrent_steps import (
     alive,
     check,
     drawn,
+    drawn_gates,
+    drawn_weight,
     given,
     order,
     row,
@@ -27,7 +29,7 @@ from numbatorch.ops.recurrent_steps import (
 )
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import stack, transpose
-from numbatorch.shape import Shape
+from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -162,15 +164,23 @@ def _(
     return tuple(as_node(x, dtype, x.device) for x in (stack(change), g_hidden))
 
 
+@rnn_steps.multiplies
+def _(y: Node) -> int:
+    gates, hidden = y.inputs[:2]
+    return numel(gates.shape) * hidden.shape[1]
+
+
 @rnn_steps.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    operands = [rng.standard_normal(s) for s in ((T, B, H), (B, H), (H, H))]
+    operands = [rng.standard_normal(s) for s in ((T, B, H), (B, H))]
+    operands.append(drawn_weight(rng, H, H))
     return [*operands, *lengths], {"reverse": reverse, "relu": bool(rng.random() < 0.3)}
 
 
 @rnn_backward.samples
 def _(rng: Draw) -> Any:
     T, B, H, lengths, reverse = drawn(rng)
-    operands = [rng.standard_normal(s) for s in ((T, B, H), (B, H), (T, B, H), (H, H))]
+    operands = [rng.standard_normal(s) for s in ((T, B, H), (B, H))]
+    operands += [drawn_gates(rng, (T, B, H), "t"), drawn_weight(rng, H, H)]
     return [*operands, *lengths], {"reverse": reverse, "relu": bool(rng.random() < 0.3)}
