@@ -19,8 +19,7 @@ from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.loss_parts import Array, reduced, widened
 from numbatorch.ops.operands import as_node, const, describe
-from numbatorch.ops.softmax import log_softmax
-from numbatorch.ops.statistics import logsumexp, sum
+from numbatorch.ops.softmax import log_softmax, softmax
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import cat, reshape, unsqueeze
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Lengths = Node | Sequence[int]
+MOST = 300  # times, sequences, classes or labels of a sample
 
 
 def _places(targets: Array, sizes: Array, blank: int) -> Array:
@@ -43,8 +43,10 @@ def _places(targets: Array, sizes: Array, blank: int) -> Array:
     return places
 
 
-def _sums(scores: Array, skips: Array, first: Array) -> Array:
+def _sums(scores: Array, skips: Array, first: Array) -> tuple[Array, Array]:
     """(T, N, L): logarithms of the sums over all paths up to each time and place.
+
+    Less the largest at each time, of which (T, N) has the sums so far: no digits are lost.
 
     Args:
         scores: (T, N, L) logarithms of the probability of the class at each place.
@@ -52,15 +54,20 @@ def _sums(scores: Array, skips: Array, first: Array) -> Array:
         first: (N, L) whether a path may begin there.
     """
     out = np.full(scores.shape, -np.inf)
+    taken = np.zeros(scores.shape[:2])
     out[0] = np.where(first, scores[0], -np.inf)
-    for t in range(1, len(scores)):
-        last = out[t - 1]
-        step = np.full_like(last, -np.inf)
-        step[:, 1:] = last[:, :-1]
-        jump = np.full_like(last, -np.inf)
-        jump[:, 2:] = np.where(skips[:, 2:], last[:, :-2], -np.inf)
-        out[t] = np.logaddexp(np.logaddexp(last, step), jump) + scores[t]
-    return out
+    for t in range(len(scores)):
+        if t:
+            last = out[t - 1]
+            step = np.full_like(last, -np.inf)
+            step[:, 1:] = last[:, :-1]
+            jump = np.full_like(last, -np.inf)
+            jump[:, 2:] = np.where(skips[:, 2:], last[:, :-2], -np.inf)
+            out[t] = np.logaddexp(np.logaddexp(last, step), jump) + scores[t]
+        top = out[t].max(1)
+        taken[t] = np.where(np.isinf(top), 0.0, top)
+        out[t] -= taken[t, :, None]
+    return out, np.cumsum(taken, 0)
 
 
 def _solve(logs: Array, targets: Array, times: Array, sizes: Array, blank: int) -> Any:
@@ -73,22 +80,24 @@ def _solve(logs: Array, targets: Array, times: Array, sizes: Array, blank: int) 
     places = _places(targets, sizes, blank)
     L = places.shape[1]
     scores = np.take_along_axis(logs, np.broadcast_to(places, (T, N, L)), 2)
+    skips = _skips(places, blank)
     at, within = np.arange(L), np.arange(L) < 2 * sizes[:, None] + 1
     total = np.where(sizes == 0, 0.0, -np.inf)  # of no times
     share = np.zeros((T, N, L))
     if T:
         begun = np.where(within, scores, -np.inf)
-        forward = _sums(begun, _skips(places, blank), within & (at < 2))
+        forward, taken = _sums(begun, skips, within & (at < 2))
         for n in np.flatnonzero(times):
             count, size = int(times[n]), int(sizes[n])
-            total[n] = np.logaddexp.reduce(
-                forward[count - 1, n, max(2 * size - 1, 0) : 2 * size + 1]
-            )
+            final = forward[count - 1, n, max(2 * size - 1, 0) : 2 * size + 1]
+            total[n] = np.logaddexp.reduce(final) + taken[count - 1, n]
             one = slice(n, n + 1), slice(0, 2 * size + 1)
-            path, row = places[one][:, ::-1], scores[:count, *one][::-1, :, ::-1]
-            back = _sums(row, _skips(path, blank), np.arange(2 * size + 1)[None] < 2)
+            jumps = np.zeros((1, 2 * size + 1), bool)  # back from the label after the next
+            jumps[:, 2:] = skips[one][:, :1:-1]
+            row = scores[:count, *one][::-1, :, ::-1]
+            back, _ = _sums(row, jumps, np.arange(2 * size + 1)[None] < 2)
             through = forward[:count, *one] + back[::-1, :, ::-1] - scores[:count, *one]
-            share[:count, *one] = np.exp(through - total[n])
+            share[:count, *one] = np.exp(through - np.logaddexp.reduce(through, 2, keepdims=True))
     return total, share, places
 
 
@@ -99,9 +108,16 @@ def _skips(places: Array, blank: int) -> Array:
     return out
 
 
-def _normalized(scores: Array) -> Array:
+def _normalized(scores: Array) -> tuple[Array, Array]:
+    """Logarithms of the softmax (T, N, C), and of the sums (T, N) of its powers."""
     wide = scores.astype(np.float64)
-    return np.asarray(wide - np.logaddexp.reduce(wide, axis=2, keepdims=True))
+    sums = np.logaddexp.reduce(wide, axis=2)
+    return wide - sums[:, :, None], sums
+
+
+def _live(T: int, times: Array) -> Array:
+    """(T, N): which times of each sequence count."""
+    return np.asarray(np.arange(T)[:, None] < times)
 
 
 @structured(
@@ -109,8 +125,12 @@ def _normalized(scores: Array) -> Array:
     source="https://www.cs.toronto.edu/~graves/icml_2006.pdf",
     reports=True,
 )
-def ctc(scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int) -> Array:
+def ctc(
+    scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int
+) -> tuple[Array, Array]:
     """-log of the probability (N,) that the paths of a softmax of scores give the targets.
+
+    Also (N,) the sums of logsumexp(scores, -1) over the times that count.
 
     Args:
         scores: (T, N, C).
@@ -118,8 +138,10 @@ def ctc(scores: Array, targets: Array, times: Array, sizes: Array, *, blank: int
         times, sizes: (N,), how many times and labels of each sequence count.
     """
     with np.errstate(all="ignore"):
-        total, _, _ = _solve(_normalized(scores), targets, times, sizes, blank)
-    return np.asarray(-total).astype(scores.dtype)
+        logs, sums = _normalized(scores)
+        total, _, _ = _solve(logs, targets, times, sizes, blank)
+    left = np.where(_live(len(scores), times), sums, 0.0).sum(0)
+    return np.asarray(-total).astype(scores.dtype), left.astype(scores.dtype)
 
 
 @structured(dtypes=(float64, float32), reports=True)
@@ -128,15 +150,14 @@ def ctc_backward(
 ) -> Array:
     """Cotangent of the scores of `ctc`: g times softmax less the share of paths at each class."""
     with np.errstate(all="ignore"):
-        logs = _normalized(scores)
+        logs, _ = _normalized(scores)
         total, share, places = _solve(logs, targets, times, sizes, blank)
         slope = np.exp(logs)
         rows = np.arange(len(total))
         for place in range(places.shape[1]):
             slope[:, rows, places[:, place]] -= share[:, :, place]
         slope[:, np.isinf(total)] = np.nan
-        live = np.arange(len(scores))[:, None] < times
-        out = np.where((live & (g != 0))[:, :, None], slope * g[:, None], 0.0)
+        out = np.where((_live(len(scores), times) & (g != 0))[:, :, None], slope * g[:, None], 0.0)
     return np.asarray(out).astype(scores.dtype)
 
 
@@ -158,8 +179,10 @@ def _check(targets: Array, times: Array, sizes: Array, T: int, C: int) -> None:
 
 
 @ctc.infer
-def _(scores: Node, targets: Node, times: Node, sizes: Node, *, blank: int) -> tuple[Shape, DType]:
-    return scores.shape[1:2], scores.dtype
+def _(
+    scores: Node, targets: Node, times: Node, sizes: Node, *, blank: int
+) -> list[tuple[Shape, DType]]:
+    return [(scores.shape[1:2], scores.dtype)] * 2
 
 
 @ctc_backward.infer
@@ -171,9 +194,24 @@ def _(
 
 @ctc.vjp
 def _(
-    g: Node, y: Node, scores: Node, targets: Node, times: Node, sizes: Node, *, blank: int
+    g: tuple[Node | None, ...],
+    y: tuple[Node, ...],
+    scores: Node,
+    targets: Node,
+    times: Node,
+    sizes: Node,
+    *,
+    blank: int,
 ) -> tuple[Node | None, ...]:
-    slope = ctc_backward.apply(g, scores, targets, times, sizes, blank=blank)
+    slope: Node | None = None
+    if g[0] is not None:
+        slope = ctc_backward.apply(g[0], scores, targets, times, sizes, blank=blank)
+    if g[1] is not None:
+        T = scores.shape[0]
+        live = find("lt").apply(reshape.apply(iota(T, scores.device), shape=(T, 1)), times)
+        factors = find("where").apply(live, g[1], 0.0)
+        more = softmax(scores, -1) * unsqueeze(factors, 2)
+        slope = more if slope is None else slope + more
     return slope, None, None, None
 
 
@@ -184,15 +222,26 @@ def _sequences(rng: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [rng.standard_normal((T, N, C)), targets, rng.integers(1, T + 1, N), sizes], {}
 
 
+def _drawn(rng: Draw) -> list[Any]:
+    """Sequences of any lengths, whose labels fill rows or stand one after the other."""
+    T, N, C, S = rng.dims((0, 0, 2, 0), (6, 5, 5, 4), MOST)
+    times = rng.integers(0, T + 1, N)
+    sizes = np.minimum(rng.integers(0, S + 1, N), times // 2)  # so that there are paths
+    targets = rng.indices(C, (N, S) if rng.integers(2) else (int(sizes.sum()),))
+    return [rng.standard_normal((T, N, C)), targets, times, sizes]
+
+
 @ctc.samples
 def _(rng: Draw) -> Any:
-    return _sequences(rng)[0], {"blank": 0}
+    operands = _drawn(rng)
+    return operands, {"blank": int(rng.integers(operands[0].shape[2]))}
 
 
 @ctc_backward.samples
 def _(rng: Draw) -> Any:
-    operands = _sequences(rng)[0]
-    return [rng.standard_normal(operands[0].shape[1]), *operands], {"blank": 0}
+    operands = _drawn(rng)
+    blank = int(rng.integers(operands[0].shape[2]))
+    return [rng.standard_normal(operands[0].shape[1]), *operands], {"blank": blank}
 
 
 ctc.hides = ctc_backward.hides = True
@@ -245,7 +294,7 @@ def ctc_loss(
     """-log of the probability of the targets, summed over all ways to align them with the times.
 
     As in PyTorch the gradient is that of scores of which `log_probs` are the log_softmax: what
-    log_softmax passes on is right. It has no second derivative, as there. It runs on the host.
+    log_softmax passes on is right. It has no second derivative, as there.
 
     Args:
         log_probs: (T, N, C) or (T, C), logarithms of probabilities.
@@ -278,8 +327,8 @@ def ctc_loss(
     sizes = _lengths("target_lengths", target_lengths, logs)
     if targets.dtype.kind not in "iu":
         raise DTypeError(message("ctc_loss", f"targets must be integers, not {targets.dtype.name}"))
-    losses = ctc.apply(logs, targets, times, sizes, blank=blank)
-    losses = losses - _left_over(logs, times)
+    losses, left = ctc.parts(logs, targets, times, sizes, blank=blank)
+    losses = losses - find("detach").apply(left)  # 0 where the probabilities sum up to 1
     if zero_infinity:
         losses = find("where").apply(find("eq").apply(losses, np.inf), 0.0, losses)
     if reduction == "mean":
@@ -287,14 +336,6 @@ def ctc_loss(
     elif reduction == "none" and not batched:
         losses = reshape.apply(losses, shape=())
     return reduced(losses, reduction, dtype)
-
-
-def _left_over(logs: Node, times: Node) -> Node:
-    """(N,): logarithms of what the probabilities of the times that count sum up to, 0 if to 1."""
-    T = logs.shape[0]
-    live = find("lt").apply(reshape.apply(iota(T, logs.device), shape=(T, 1)), times)
-    total = logsumexp(find("detach").apply(logs), -1)
-    return sum(find("where").apply(live, total, 0.0), 0)
 
 
 def _lengths(name: str, given: Lengths, logs: Node) -> Node:

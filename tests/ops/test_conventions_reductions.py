@@ -137,10 +137,17 @@ def test_ctc_of_targets_that_do_not_fit() -> None:
     F.ctc_loss(x, *lengths, zero_infinity=True).backward()
     assert x.grad is not None and x.grad.abs().sum().item() == 0.0
     assert F.ctc_loss(logs, nt.tensor([[1, 1]]), [2], [0]).item() == pytest.approx(2 * math.log(3))
-    with pytest.raises(nt.OutOfRange):
-        F.ctc_loss(logs, nt.tensor([[1, 7]]), [2], [2]).item()
-    with pytest.raises(nt.OutOfRange):
-        F.ctc_loss(logs, nt.tensor([[1, 2]]), [3], [2]).item()
+    for labels, times, sizes, problem in (
+        ([[1, 7]], [2], [2], "class"),
+        ([[1, -1]], [2], [2], "class"),
+        ([[1, 2]], [3], [2], "input length"),
+        ([[1, 2]], [-1], [2], "input length"),
+        ([[1, 2]], [2], [3], "target length"),
+        ([1, 2], [2], [-1], "target length"),
+        ([1, 2], [2], [3], "target length"),
+    ):
+        with pytest.raises(nt.OutOfRange, match=f"ctc_loss: .*{problem}"):
+            F.ctc_loss(logs, nt.tensor(labels), times, sizes).item()
 
 
 def test_quantiles_and_medians_at_the_ends() -> None:

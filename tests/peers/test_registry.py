@@ -65,7 +65,7 @@ NO_PEER = {
     "convolution": CONVOLVES,
     "convolution_input": CONVOLVES,
     "convolution_weight": CONVOLVES,
-    "ctc": "the part of ctc_loss that runs on the host",
+    "ctc": "the part of ctc_loss that has kernels",
     "ctc_backward": GRADIENT,
     "dequantize": PACKED,
     "eigh": BASES,
