@@ -14,6 +14,14 @@ from tests.peers.sides import our_dtype, torch, torch_dtype
 Array = np.ndarray[Any, Any]
 Make = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
+
+@pytest.fixture(autouse=True)
+def _formulas(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared are formulas: kernels, which operators' own tests prove, with --slow."""
+    if not request.config.getoption("--slow"):
+        monkeypatch.setenv("NUMBATORCH_DEVICE", "numpy")
+
+
 SHAPES = [(3, 1), (4,)]  # of the first and of the other parameters, which broadcast
 DTYPES = ["float64", "float32"]
 MOMENTS = ["mean", "mode", "variance", "stddev"]
