@@ -235,7 +235,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
 def _accumulate(found: dict[Node, Node], node: Node, part: Node) -> None:
     part = as_node(part, node.dtype, node.device)
     before = found.get(node)
-    if before is not None and part.op is before.op is slice_update:
+    if before is not None and slice_update in (before.op, part.op):
         import_module("numbatorch.ops.beside")
         from numbatorch.ops.beside import added  # for gradients of parts alone
 

@@ -1,13 +1,17 @@
-"""Cotangents of parts of one value that lie apart: they are written beside each other, not added.
+"""Cotangents of parts of one value: they are written beside each other, or added where they meet.
 
-So the gradient of `split` is one launch, as that of `cat` is none.
+So the gradient of `split` is one launch, as that of `cat` is none, and no part is filled up to the
+whole value by zeros.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from numbatorch.graph import Node
-from numbatorch.ops.operands import CONST
-from numbatorch.ops.view import empty, slice_update, written
+from numbatorch.ops.operands import CONST, apart
+from numbatorch.ops.view import empty, slice_, slice_update, written
 from numbatorch.shape import numel
 from numbatorch.variable import is_variable
 
@@ -15,22 +19,32 @@ MOST = 32  # parts of a value: each new one is compared with all before it
 
 
 def added(total: Node, part: Node) -> Node:
-    """total + part."""
-    new = _parts(part)
-    parts = _parts(total) if new else []
-    if not parts or len(parts) + len(new) > MOST:
+    """total + part, of which one is made by slice_update at least."""
+    new, parts = _parts(part), _parts(total)
+    if parts and not new:
+        total, part, new, parts = part, total, parts, new
+    if not new:
         return total + part
-    if not all(apart(old, other) for old in parts for other in new):
+    both = len(parts) + len(new) <= MOST
+    if parts and both and all(apart(x, y) for x, y in itertools.product(parts, new)):
+        return _written(total, parts, new)
+    if not all(apart(x, y) for x, y in itertools.combinations(new, 2)):
         return total + part
-    parts += new
-    out = total
-    if sum(numel(update.inputs[1].shape) for update in parts) == numel(total.shape):
-        out = empty(total.shape, total.dtype, total)
-    else:
-        parts = new
-    for update in parts:
-        out = written(out, update.inputs[1], update.attrs["starts"], update.attrs["steps"])
-    return out
+    for update in new:
+        value, starts, steps = update.inputs[1], update.attrs["starts"], update.attrs["steps"]
+        here = slice_.apply(total, starts=starts, sizes=value.shape, steps=steps)
+        total = written(total, here + value, starts, steps)
+    return total
+
+
+def _written(total: Node, parts: Sequence[Node], new: Sequence[Node]) -> Node:
+    """`total`, which is made of parts, with new ones that lie apart from them."""
+    if sum(numel(update.inputs[1].shape) for update in (*parts, *new)) == numel(total.shape):
+        total = empty(total.shape, total.dtype, total)
+        new = (*parts, *new)
+    for update in new:
+        total = written(total, update.inputs[1], update.attrs["starts"], update.attrs["steps"])
+    return total
 
 
 def _parts(x: Node) -> list[Node]:
@@ -44,23 +58,3 @@ def _parts(x: Node) -> list[Node]:
     if x.op is not CONST or is_variable(x.attrs["value"]) or x.attrs["value"] != 0:
         return []
     return found[::-1]
-
-
-def apart(lhs: Node, rhs: Node) -> bool:
-    """Whether two slice_updates of one shape write no element in common."""
-    sizes = zip(lhs.inputs[1].shape, rhs.inputs[1].shape, strict=True)
-    for i, (size, other_size) in enumerate(sizes):
-        (start, step), (other, other_step) = (
-            (node.attrs["starts"][i], node.attrs["steps"][i]) for node in (lhs, rhs)
-        )
-        if is_variable(start) or is_variable(other):
-            continue
-        reach = (size - 1) * step
-        other_reach = (other_size - 1) * other_step
-        if max(start, start + reach) < min(other, other + other_reach):
-            return True
-        if max(other, other + other_reach) < min(start, start + reach):
-            return True
-        if step == other_step and (start - other) % step:
-            return True
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,14 +55,18 @@ def written_in_runs(x: Node, shape: Shape, along: list[list[Run]]) -> Node:
     for runs in along:
         ends = itertools.accumulate([run.size for run in runs], initial=0)
         placed.append(list(zip(runs, ends, strict=False)))
+    parts = []
     for chosen in itertools.product(*placed):
-        sizes = tuple([run.size for run, _start in chosen])
-        part = views.part(
+        parts.append((tuple([run.size for run, _start in chosen]), chosen))
+    # The largest first, for to its gradient those of others are added; those of one shape together.
+    parts.sort(key=lambda part: (-math.prod(part[0]), part[0]))
+    for sizes, chosen in parts:
+        taken = views.part(
             x,
             tuple([run.start for run, _start in chosen]),
             tuple([run.size if run.step else 1 for run, _start in chosen]),
             tuple([run.step or 1 for run, _start in chosen]),
         )
         starts = tuple([start for _run, start in chosen])
-        out = views.written(out, expanded(part, sizes), starts, ones)
+        out = views.written(out, expanded(taken, sizes), starts, ones)
     return out

@@ -11,7 +11,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.operands import CONST, EMPTY, const, describe
+from numbatorch.ops.operands import CONST, EMPTY, apart, const, describe, is_open
 from numbatorch.ops.registry import over_last_dimensions, view
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
@@ -112,27 +112,26 @@ def _(x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> tuple[Shape, DTy
 
 @slice_.vjp
 def _(g: Node, y: Node, x: Node, *, starts: Shape, sizes: Shape, steps: Shape) -> Node:
+    if sizes == x.shape and set(steps) <= {1}:
+        return g
     zeros = const(0.0, x.dtype, x.device, x.shape)
     return slice_update.apply(zeros, g, starts=starts, steps=steps)
 
 
 @slice_.simplify
 def _(node: Node) -> Node | None:
-    """What is beside a part that was written is as it was: gradients of `cat` copy nothing."""
-    (x,) = node.inputs
-    if x.op is not slice_update or x.buffer is not None or not _is_made_of_parts(x):
+    """What is beside all parts that were written is as it was: gradients of `cat` copy nothing.
+
+    Beside some of them it is left: their memory is that of the parts that are written later.
+    """
+    x = node.inputs[0]
+    if is_variable(node.attrs["starts"]):
         return None
-    base, value = x.inputs
-    places = (node.attrs["starts"], node.attrs["steps"], x.attrs["starts"], x.attrs["steps"])
-    if any(map(is_variable, places)):
+    while x.op is slice_update and x.buffer is None and apart(node, x):
+        x = x.inputs[0]
+    if x is node.inputs[0] or x.op not in (CONST, EMPTY):
         return None
-    taken = zip(*places[:2], node.shape, strict=True)
-    written = zip(*places[2:], value.shape, strict=True)
-    for (start, step, size), (first, by, count) in zip(taken, written, strict=True):
-        ends, others = (start, start + (size - 1) * step), (first, first + (count - 1) * by)
-        if max(ends) < min(others) or max(others) < min(ends):
-            return Node(slice_, (base,), node.attrs, node.shape, node.dtype, node.device)
-    return None
+    return Node(slice_, (x,), node.attrs, node.shape, node.dtype, node.device)
 
 
 @slice_.writes
@@ -343,6 +342,8 @@ def _(g: Node, y: Node, base: Node, value: Node, *, starts: Shape, steps: Shape)
     taken = slice_.apply(g, starts=starts, sizes=value.shape, steps=steps)
     if base.op is EMPTY:
         return None, taken
+    if is_open(base, y):
+        return g, taken
     hole = const(0.0, value.dtype, value.device, value.shape)
     return slice_update.apply(g, hole, starts=starts, steps=steps), taken
 
@@ -357,13 +358,6 @@ def _(rng: Draw) -> Any:
     rows, cols = rng.dims((0, 0), (3, 3))
     base = rng.standard_normal((1 + 2 * rows, 2 + 3 * cols))
     return [base, rng.standard_normal((rows, cols))], {"starts": (1, 2), "steps": (2, 3)}
-
-
-def _is_made_of_parts(x: Node) -> bool:
-    """Whether a chain of updates begins with a constant, or with nothing."""
-    while x.op is slice_update and x.buffer is None:
-        x = x.inputs[0]
-    return x.op in (CONST, EMPTY)
 
 
 def _indices(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Any:

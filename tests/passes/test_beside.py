@@ -71,3 +71,73 @@ def test_second_derivatives_go_through_parts_that_are_written() -> None:
 
     expected = np.concatenate([36 * X[:, :3] ** 3, 8 * X[:, 3:]], 1)
     assert_close(nt.func.grad(slope)(nt.tensor(X)), expected, "gradient")
+
+
+def test_parts_that_meet_are_added_in_place() -> None:
+    x = nt.tensor(X).requires_grad_()
+    y = x[:3] * 2 + x[1:].exp()
+    y.backward(nt.tensor(X[1:]))
+    assert_launches(x.grad, 3)  # zeros, the one part, the other one on top
+    expected = np.zeros_like(X)
+    expected[1:] += X[1:] * np.exp(X[1:])
+    expected[:3] += 2 * X[1:]
+    assert_close(x.grad, expected, "elementwise")
+
+
+def test_a_whole_and_its_parts() -> None:
+    def use(x: nt.Tensor) -> nt.Tensor:
+        return (x[:, 1:3] ** 2).sum() + (x**3).sum() + (x[::3, 2:] * 4).sum()
+
+    expected = 3 * X**2
+    expected[:, 1:3] += 2 * X[:, 1:3]
+    expected[::3, 2:] += 4
+    assert_close(gradient(X, use), expected, "elementwise")
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_windows(size: int) -> None:
+    values = np.random.default_rng(0).standard_normal((size, 3)).astype(np.float32)
+
+    def windows(x: nt.Tensor) -> nt.Tensor:
+        return sum(((x[i : i + 2] ** 2).sum() * i for i in range(size - 1)), nt.tensor(0.0))
+
+    factors = np.zeros((size, 1), np.float32)
+    for i in range(size - 1):
+        factors[i : i + 2] += i
+    assert_close(gradient(values, windows), 2 * values * factors, "elementwise")
+
+    def slope(x: nt.Tensor) -> nt.Tensor:
+        return (nt.func.grad(windows)(x) ** 3).sum()
+
+    expected = 3 * (2 * values * factors) ** 2 * 2 * factors
+    assert_close(nt.func.grad(slope)(nt.tensor(values)), expected, "gradient")
+
+
+def test_the_gradient_of_parts_that_were_put_together_copies_nothing() -> None:
+    a, b = nt.tensor(X[:1]).requires_grad_(), nt.tensor(X).requires_grad_()
+    nt.cat([a, b]).backward(nt.tensor(np.concatenate([X[:1], X])))
+    assert a.grad is not None
+    assert b.grad is not None
+    assert_launches([a.grad + 1, b.grad + 1], 2)
+
+
+def test_the_gradient_of_a_value_that_is_written_later_has_zeros_there() -> None:
+    base = nt.tensor(X).requires_grad_() * 1
+    base.retain_grad()
+    out = base.clone()
+    out[1:3] = nt.tensor(X[:2])
+    out.backward(nt.tensor(X))
+    expected = X.copy()
+    expected[1:3] = 0
+    assert base.grad is not None
+    assert_close(base.grad, expected, "elementwise")
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_padding_adds_what_is_beside_to_the_inside(mode: Any) -> None:
+    x = nt.tensor(X[None]).requires_grad_()
+    g = np.random.default_rng(0).standard_normal((1, 7, 9)).astype(np.float32)
+    nt.nn.functional.pad(x, (2, 1, 1, 2), mode=mode).backward(nt.tensor(g))
+    places = nt.nn.functional.pad(nt.arange(24).reshape(1, 4, 6), (2, 1, 1, 2), mode=mode).numpy()
+    expected = np.bincount(places.ravel(), g.ravel(), 24).reshape(X[None].shape)
+    assert_close(x.grad, expected.astype(np.float32), "reduction")
