@@ -168,7 +168,9 @@ class RNNBase(Module):
         states = self._given(hx, 3)
         if states is not None and order is not None:
             states = [state.index_select(1, order) for state in states]
-        rows = states[0].shape[1] if sizes.shape[0] == 0 and states else int(sizes[0].item())
+        rows = states[0].shape[1] if states else 0
+        if sizes.shape[0] > 0:
+            rows = int(sizes.tolist()[0])  # of a constant it may be read while a call is traced
         states = self._states(data, states, rows)
         options = (self.dropout, self.training, self.bidirectional)
         out, *last = self._run(data, states, options, sizes.to(data.device))

@@ -69,8 +69,11 @@ def pack_padded_sequence(
     step, place = (1, T) if batch_first else (B, 1)
     rows = [t * step + order[b] * place for t, size in enumerate(sizes) for b in range(size)]
     flat = input.reshape(T * B, *input.shape[2:])
-    indices = None if enforce_sorted else whole(order, input)
-    return PackedSequence(flat.index_select(0, whole(rows, input)), whole(sizes), indices)
+    data = flat.index_select(0, whole(rows, input))
+    if enforce_sorted:
+        return PackedSequence(data, whole(sizes))
+    back = sorted(range(B), key=order.__getitem__)
+    return PackedSequence(data, whole(sizes), whole(order, input), whole(back, input))
 
 
 def pad_packed_sequence(
