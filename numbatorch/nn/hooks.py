@@ -6,7 +6,7 @@ compiled function that reads the attribute is traced again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numbatorch.autograd import Function
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 class Hooked(Tracked):
     """What has hooks, and calls them around `forward`."""
 
-    _hooks: Mapping[str, tuple[Entry, ...]] = {}  # kind to hooks in their order
+    _hooks: tuple[tuple[str, tuple[Entry, ...]], ...] = ()  # kinds and hooks in their order
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes."""
@@ -49,7 +49,7 @@ class Hooked(Tracked):
 
     def hooks(self, kind: str) -> tuple[Entry, ...]:
         """The hooks of a kind in their order."""
-        return self._hooks.get(kind, ())
+        return next((entries for key, entries in self._hooks if key == kind), ())
 
     def _add_hook(
         self, kind: str, hook: object, prepend: bool = False, **how: bool
@@ -67,8 +67,8 @@ class Hooked(Tracked):
         return RemovableHandle(remove)
 
     def _set_hooks(self, kind: str, entries: tuple[Entry, ...]) -> None:
-        table = {**self._hooks, kind: entries}
-        self._hooks = {key: found for key, found in table.items() if found}
+        others = tuple(pair for pair in self._hooks if pair[0] != kind)
+        self._hooks = (*others, (kind, entries)) if entries else others
 
     def register_forward_pre_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False

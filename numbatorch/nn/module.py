@@ -67,9 +67,10 @@ class Module(Hooked):
     """
 
     training: bool = True
-    untraced: ClassVar = frozenset(("_buffers", "_declared"))  # which tensors are saved
+    untraced: ClassVar = frozenset(("_buffers", "_unsaved", "_declared"))  # what is saved
     optional_state: ClassVar[frozenset[str]] = frozenset()  # names that a state dict may lack
-    _buffers: Mapping[str, bool] = {}  # name to whether it is saved
+    _buffers: tuple[str, ...] = ()  # names of buffers
+    _unsaved: frozenset[str] = frozenset()  # of those that no state dict has
     _declared: Mapping[str, type] = {}  # names of parameters and modules that were None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -114,7 +115,7 @@ class Module(Hooked):
             self._declared = {key: kind for key, kind in self._declared.items() if key != name}
 
     def _forget_buffer(self, name: str) -> None:
-        self._buffers = {key: kept for key, kept in self._buffers.items() if key != name}
+        self._buffers = tuple(key for key in self._buffers if key != name)
 
     def register_buffer(self, name: str, tensor: object, persistent: bool = True) -> None:
         """An attribute that moves with the module and is not trained; saved if persistent.
@@ -127,7 +128,8 @@ class Module(Hooked):
         if tensor is not None and not isinstance(tensor, Tensor):
             problem = f"buffer {name} takes a tensor or None, not {type(tensor).__name__}"
             raise TypeError(message("register_buffer", problem))
-        self._buffers = {**self._buffers, name: persistent}
+        self._buffers = self._buffers if name in self._buffers else (*self._buffers, name)
+        self._unsaved = self._unsaved - {name} if persistent else self._unsaved | {name}
         setattr(self, name, tensor)
 
     def register_parameter(self, name: str, param: object) -> None:

@@ -47,7 +47,7 @@ def saved(module: Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and persistent buffers of a module alone."""
     yield from module._own_parameters()
     for name, buffer in module._own_buffers():
-        if module._buffers[name]:
+        if name not in module._unsaved:
             yield name, buffer
 
 
