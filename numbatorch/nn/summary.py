@@ -161,7 +161,10 @@ class _Watch:
     def __init__(self, module: Module) -> None:
         self.layers: dict[Module, Layer] = {}
         self.handles = []
-        self.counted: set[Node] = set()  # what a layer has taken the multiplications of
+        state = [*module.parameters(), *module.buffers()]  # which a step may have changed just now
+        self.counted = set(
+            _reached(state)
+        )  # whose multiplications are no layer's, or one's already
         seen: set[int] = set()
         for name, child in module.named_modules():
             layer = self.layers[child] = Layer(name, type(child).__name__)
