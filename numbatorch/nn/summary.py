@@ -114,13 +114,13 @@ def summary(module: Module, input: Any, **options: Any) -> Summary:
 
     >>> model = nt.nn.Sequential(nt.nn.Linear(3, 4), nt.nn.ReLU(), nt.nn.Linear(4, 1))
     >>> summary(model, (5, 3))
-    layer           output  parameters  multiply-adds  bytes
-    --------------------------------------------------------
-    Sequential      (5, 1)           -              -      -
-      0: Linear     (5, 4)          16             60     64
-      1: ReLU       (5, 4)           -              -      -
-      2: Linear     (5, 1)           5             20     20
-    --------------------------------------------------------
+    layer        output  parameters  multiply-adds  bytes
+    -----------------------------------------------------
+    Sequential   (5, 1)           -              -      -
+      0: Linear  (5, 4)          16             60     64
+      1: ReLU    (5, 4)           -              -      -
+      2: Linear  (5, 1)           5             20     20
+    -----------------------------------------------------
     21 parameters (21 trainable), 80 multiply-adds, 84 bytes
     """
     _check(module)
