@@ -22,6 +22,7 @@ from numbatorch.ops.loss_parts import (
     spelled,
     widened,
 )
+from numbatorch.ops.nll import cross_entropy_rows, nll_rows
 from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.selecting import gather
 from numbatorch.ops.softmax import log_softmax
@@ -104,21 +105,21 @@ def each_loss(
         raise ShapeError(message(operator, f"needs classes, not {describe(input)}"))
     dtype, (wide, factors) = widened(operator, input, weight)
     axis = 0 if len(input.shape) == 1 else 1
-    logs = log_softmax(wide, axis)
     if factors is not None:
-        _check_weight(operator, factors, logs, axis)
+        _check_weight(operator, factors, wide, axis)
+    if target.dtype.kind != "f" and not label_smoothing:
+        return *_nll(operator, wide, target, factors, ignore_index, axis, logits=True), dtype
+    logs = log_softmax(wide, axis)
     if target.dtype.kind == "f":
         if ignore_index >= 0:
             problem = f"ignore_index {ignore_index} is a class, but targets are probabilities"
             raise ValueError(message(operator, problem, f"target {describe(target)}"))
         return _of_probabilities(operator, logs, target, factors, label_smoothing), None, dtype
     losses, counts = _nll(operator, logs, target, factors, ignore_index, axis)
-    if label_smoothing:
-        share = label_smoothing / logs.shape[axis]
-        each = -sum(logs if factors is None else logs * along(factors, axis, logs.shape), axis)
-        spread = compare.where.apply(compare.ne.apply(target, ignore_index), each, 0.0)
-        losses = losses * (1 - label_smoothing) + spread * share
-    return losses, counts, dtype
+    share = label_smoothing / logs.shape[axis]
+    each = -sum(logs if factors is None else logs * along(factors, axis, logs.shape), axis)
+    spread = compare.where.apply(compare.ne.apply(target, ignore_index), each, 0.0)
+    return losses * (1 - label_smoothing) + spread * share, counts, dtype
 
 
 def _of_probabilities(
@@ -145,21 +146,36 @@ def _check_weight(operator: str, weight: Node, logs: Node, axis: int) -> None:
 
 
 def _nll(
-    operator: str, logs: Node, target: Node, weight: Node | None, ignore_index: int, axis: int
+    operator: str,
+    x: Node,
+    target: Node,
+    weight: Node | None,
+    ignore_index: int,
+    axis: int,
+    logits: bool = False,
 ) -> tuple[Node, Node]:
-    """-weight * logs of each target class, and what it counts in the mean; 0 where ignored."""
-    if target.dtype.kind not in "iu" or target.shape != logs.shape[:axis] + logs.shape[axis + 1 :]:
+    """-weight * x of each target class, and what it counts in the mean; 0 where ignored.
+
+    Args:
+        logits: whether the logarithms are the log_softmax of x.
+    """
+    if target.dtype.kind not in "iu" or target.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         problem = "targets must be integers of the shape of the input without its classes"
-        shown = f"input {describe(logs)}", f"target {describe(target)}"
+        shown = f"input {describe(x)}", f"target {describe(target)}"
         raise ShapeError(message(operator, problem, *shown))
     counted = compare.ne.apply(target, ignore_index)
-    chosen = compare.where.apply(counted, target, 0)
-    losses = -squeeze(gather(logs, axis, unsqueeze(chosen, axis)), axis)
+    if axis == len(x.shape) - 1:
+        losses = (cross_entropy_rows if logits else nll_rows).apply(x, target, ignored=ignore_index)
+    else:
+        chosen = compare.where.apply(counted, target, 0)
+        logs = log_softmax(x, axis) if logits else x
+        found = -squeeze(gather(logs, axis, unsqueeze(chosen, axis)), axis)
+        losses = masked_fill(found, compare.logical_not.apply(counted), 0.0)
     if weight is None:
-        return masked_fill(losses, compare.logical_not.apply(counted), 0.0), counted
+        return losses, counted
+    chosen = compare.where.apply(counted, target, 0)
     factors = compare.where.apply(counted, take.apply(weight, chosen), 0.0)
-    kept = masked_fill(losses, compare.logical_not.apply(counted), 0.0)
-    return kept * factors, factors
+    return losses * factors, factors
 
 
 @composed(numpy=_nll_reference, sample=_sample, hides=True, peer="torch.nn.functional.nll_loss")

@@ -266,6 +266,9 @@ FAMILIES = {
         "nn.functional": "multi_head_attention_forward",
         "records": "multi_head_attention_forward",
     },
+    "ops.nll": {
+        "records": "cross_entropy_rows cross_entropy_rows_backward nll_rows nll_rows_backward",
+    },
     "ops.nonlinear": {
         "Tensor": "gelu prelu softplus",
         "nn.functional": (
