@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from numbatorch import dtype as dt
+from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops import view as views
@@ -15,6 +16,7 @@ from numbatorch.ops.composed import composed
 from numbatorch.ops.numbers import fitting
 from numbatorch.ops.operands import const, describe, expanded
 from numbatorch.ops.runs import Run, runs_of, written_in_runs
+from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.shape import Shape, integers, numel
 
@@ -26,6 +28,7 @@ Pairs = list[tuple[int, int]]  # elements before and after, of each dimension
 Number = int | float | complex
 LARGE = 1 << 16  # elements that take longer to write twice than launches for what is beside them
 Mode = Literal["constant", "reflect", "replicate", "circular"]
+MODES: tuple[Mode, ...] = ("reflect", "replicate", "circular")  # by number in kernels
 
 
 def _reference(
@@ -50,6 +53,47 @@ def _sample(rng: Draw) -> Any:
         "pad": pad,
         "mode": mode,
     }
+
+
+@structured(dtypes=dt.PLAIN, by_parts=True)
+def padded(x: Array, *, low: Shape, high: Shape, mode: Mode) -> Array:
+    """Elements of x around it, in its last three dimensions, as `pad` in a mode that takes them.
+
+    Args:
+        x: (R, D, H, W).
+        low, high: how many before and after D, H and W, none of them below 0.
+        mode: not "constant".
+    """
+    pad = [n for pair in zip(low[::-1], high[::-1], strict=True) for n in pair]
+    return _reference(x, pad=pad, mode=mode)
+
+
+@padded.infer
+def _(x: Node, *, low: Shape, high: Shape, mode: Mode) -> tuple[Shape, DType]:
+    assert len(x.shape) == 4 and min(*low, *high) >= 0 and mode in MODES
+    views.reject_blocks("pad", x)
+    R, *sizes = x.shape
+    return (R, *[a + n + b for a, n, b in zip(low, sizes, high, strict=True)]), x.dtype
+
+
+@padded.fallback
+def _(x: Node, *, low: Shape, high: Shape, mode: Mode) -> Node:
+    R, *sizes = x.shape
+    shape = (R, *[a + n + b for a, n, b in zip(low, sizes, high, strict=True)])
+    return _of_runs(x, shape, [(0, 0), *zip(low, high, strict=True)], mode)
+
+
+@padded.samples
+def _(rng: Draw) -> Any:
+    shape = rng.dims((0, 3, 3, 3), (3, 4, 5, 40), most=40_001)
+    low, high = (tuple(int(n) for n in rng.integers(0, 3, 3)) for _ in range(2))
+    mode = MODES[int(rng.integers(3))]
+    return [rng.standard_normal(shape)], {"low": low, "high": high, "mode": mode}
+
+
+def _of_runs(x: Node, shape: Shape, pairs: Pairs, mode: Mode) -> Node:
+    along = [_runs(n, *pair, mode) for n, pair in zip(x.shape, pairs, strict=True)]
+    return written_in_runs(x, shape, along)
 
 
 @composed(
@@ -86,11 +130,17 @@ def pad(
     _check(input, pairs, len(pad) // 2, mode)
     if not any(low or high for low, high in pairs):
         return views.clone.apply(input)
-    along = [_runs(n, *pair, mode) for n, pair in zip(input.shape, pairs, strict=True)]
     shape = tuple([n + low + high for n, (low, high) in zip(input.shape, pairs, strict=True)])
     if not numel(shape):
         return views.empty(shape, input.dtype, input)
-    return written_in_runs(input, shape, along)
+    if any(low < 0 or high < 0 for low, high in pairs):
+        return _of_runs(input, shape, pairs, mode)
+    given = len(pad) // 2
+    lead, ones = input.shape[:-given], (1,) * (3 - given)
+    flat = views.reshape.apply(input, shape=(numel(lead), *ones, *input.shape[-given:]))
+    before, after = zip(*[(0, 0)] * (3 - given), *pairs[-given:], strict=True)
+    (out,) = padded.parts(flat, low=before, high=after, mode=mode)
+    return views.reshape.apply(out, shape=shape)
 
 
 @public("nt", remembered=True)

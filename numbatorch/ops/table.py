@@ -284,7 +284,7 @@ FAMILIES = {
         "nt": "chain_matmul cholesky det matrix_power pinverse qr slogdet svd",
     },
     "ops.operands": {"records": "buffer compiled const empty iota"},
-    "ops.padding": {"nn.functional": "pad", "nt": "constant_pad_nd", "records": "pad"},
+    "ops.padding": {"nn.functional": "pad", "nt": "constant_pad_nd", "records": "pad padded"},
     "ops.parts": {"records": "complex component conj imag real sgn"},
     "ops.permutation": {"records": "places_in_order"},
     "ops.points": {"records": "spread_points sum_points weigh_points"},

@@ -88,6 +88,7 @@ NO_PEER = {
     "put_rows": REPEATED,
     "multi_head_attention_forward": "PyTorch's operator database compares",
     "max_windows": "pooling is compared",
+    "padded": "pad is compared",
     "put_back": "unpooling is compared",
     "qr": BASES,
     "quant_matmul": PACKED,
