@@ -8,6 +8,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.nn import functional as F
 from numbatorch.nn.applied import Applied
+from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, full
@@ -300,6 +301,7 @@ class Softmax2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The shape stays."""
+        require_tensors("Softmax2d", input=input)
         if input.ndim not in (3, 4):
             rows = f"input {describe(input.node)}"
             raise ShapeError(message("Softmax2d", "input is (N, C, H, W) or (C, H, W)", rows))

@@ -11,6 +11,7 @@ from typing import Any
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
+from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.initial import draws
 from numbatorch.nn.linear import Linear
 from numbatorch.nn.module import Module, Parameter
@@ -159,6 +160,7 @@ class MultiheadAttention(Module):
         import_module("numbatorch.ops.multi_head")
         from numbatorch.ops.multi_head import multi_head  # of this layer alone
 
+        require_tensors("MultiheadAttention", query=query, key=key, value=value)
         if query.ndim and query.shape[-1] != self.embed_dim:
             rows = (f"query {tuple(query.shape)} {query.dtype.name}", f"embed_dim {self.embed_dim}")
             raise ShapeError(message("MultiheadAttention", "query has another size", *rows))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.nn import functional as F
+from numbatorch.nn.checks import require_sizes
 from numbatorch.nn.initial import bound_of, uniform
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
@@ -44,6 +45,9 @@ class _Convolution(Module):
         device: Where,
         dtype: DType | None,
     ) -> None:
+        owner = type(self).__name__
+        require_sizes(owner, in_channels=in_channels, out_channels=out_channels)
+        require_sizes(owner, 1, groups=groups)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = self._sizes("kernel_size", kernel_size)
@@ -64,7 +68,10 @@ class _Convolution(Module):
         self.register_parameter("bias", given)
 
     def _sizes(self, name: str, given: Sizes) -> tuple[int, ...]:
-        sizes = (given,) * self.dims if isinstance(given, int) else tuple(given)
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        sizes: tuple[int, ...] = tuple(given) if several else (given,)  # type: ignore[arg-type, assignment]
+        for size in sizes:
+            require_sizes(type(self).__name__, **{name: size})
         if len(sizes) == 1:
             sizes *= self.dims
         if len(sizes) != self.dims:
@@ -74,8 +81,6 @@ class _Convolution(Module):
 
     def _check_channels(self) -> None:
         operator, groups = type(self).__name__, self.groups
-        if groups <= 0:
-            raise ValueError(message(operator, f"groups is {groups}, not a positive integer"))
         for name in ("in_channels", "out_channels"):
             count = getattr(self, name)
             if count % groups:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.nn import functional as F
+from numbatorch.nn.checks import require_sizes
 from numbatorch.nn.initial import normal
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
@@ -28,6 +29,8 @@ class _Table(Module):
         device: Where,
         dtype: DType | None,
     ) -> None:
+        sizes = {"num_embeddings": num_embeddings, "embedding_dim": embedding_dim}
+        require_sizes(type(self).__name__, **sizes)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = self._row(padding_idx)

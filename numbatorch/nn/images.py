@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from numbatorch.nn.applied import Applied
+from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.module import Module
 from numbatorch.tensor import Tensor
 
@@ -48,6 +49,7 @@ class Unflatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """A view where it can be one."""
+        require_tensors("Unflatten", input=input)
         return input.unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from numbatorch.dtype import DType
 from numbatorch.nn import functional as F
+from numbatorch.nn.checks import require_sizes
 from numbatorch.nn.initial import bound_of, uniform
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.tensor import Tensor
@@ -50,6 +51,7 @@ class Linear(Module):
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
+        require_sizes(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         bound = bound_of(in_features)
@@ -90,6 +92,8 @@ class Bilinear(Module):
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
+        sizes = {"in1_features": in1_features, "in2_features": in2_features}
+        require_sizes("Bilinear", **sizes, out_features=out_features)
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from numbatorch.dtype import DType, int64
 from numbatorch.errors import ShapeError, message
 from numbatorch.nn import functional as F
+from numbatorch.nn.checks import require_sizes, require_tensors
 from numbatorch.nn.initial import Placed
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
@@ -40,7 +41,7 @@ class LayerNorm(Module):
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = _shape(normalized_shape)
+        self.normalized_shape = _shape(type(self).__name__, normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         like: Placed = {"dtype": dtype, "device": device}
@@ -77,7 +78,7 @@ class RMSNorm(Module):
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = _shape(normalized_shape)
+        self.normalized_shape = _shape(type(self).__name__, normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         full = ones(self.normalized_shape, dtype=dtype, device=device)
@@ -118,6 +119,8 @@ class GroupNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        require_sizes("GroupNorm", 1, num_groups=num_groups)
+        require_sizes("GroupNorm", num_channels=num_channels)
         if num_channels % num_groups:
             problem = f"num_channels {num_channels} is not divisible by num_groups {num_groups}"
             raise ValueError(message("GroupNorm", problem))
@@ -168,6 +171,7 @@ class _ByChannel(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        require_sizes(type(self).__name__, num_features=num_features)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -200,6 +204,7 @@ class _ByChannel(Module):
                 self.bias.zero_()
 
     def _check(self, input: Tensor) -> None:
+        require_tensors(type(self).__name__, input=input)
         if input.ndim not in self.dims:
             wanted = " or ".join(map(str, self.dims))
             problem = f"an input has {wanted} dimensions"
@@ -354,10 +359,12 @@ class InstanceNorm3d(_InstanceNorm):
     unbatched = 4
 
 
-def _shape(normalized_shape: Shape) -> tuple[int, ...]:
-    if isinstance(normalized_shape, int):
-        return (normalized_shape,)
-    return tuple(normalized_shape)
+def _shape(owner: str, normalized_shape: Shape) -> tuple[int, ...]:
+    several = isinstance(normalized_shape, Sequence) and not isinstance(normalized_shape, str)
+    shape = tuple(normalized_shape) if several else (normalized_shape,)  # type: ignore[arg-type]
+    for size in shape:
+        require_sizes(owner, normalized_shape=size)
+    return shape  # type: ignore[return-value]
 
 
 def _affine(module: Module, shape: tuple[int, ...], affine: bool, bias: bool, like: Placed) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
+from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.initial import draws
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.nn.packed import PackedSequence
@@ -149,6 +150,7 @@ class RNNBase(Module):
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx)
+        require_tensors(type(self).__name__, input=input)
         self._require(len(input.shape) in (2, 3), "input must have 2 or 3 dimensions", input)
         batched, dim = len(input.shape) == 3, 0 if self.batch_first else 1
         x = input if batched else input.unsqueeze(dim)

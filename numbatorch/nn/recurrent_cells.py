@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
+from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.initial import draws
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.nn.recurrent import _call, _draw
@@ -56,6 +57,7 @@ class RNNCellBase(Module):
 
     def _step(self, name: str, input: Tensor, hx: Any, states: int) -> Any:
         """What the function `name` gives; zeros stand for hx where it is None."""
+        require_tensors(type(self).__name__, input=input)
         rank = len(input.shape)
         if rank not in (1, 2) or input.shape[-1] != self.input_size:
             problem = f"input must be (B, {self.input_size}) or ({self.input_size},)"

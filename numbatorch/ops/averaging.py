@@ -307,11 +307,12 @@ def _power(
     ceil_mode: bool,
 ) -> Node:
     """The root of (mean of the powers, times the size of a whole window), 0 where that is less."""
-    wide = as_node(input, input.dtype.compute, input.device)
+    dtype = input.dtype if input.dtype.kind in "fc" else dt.float32
+    wide = as_node(input, dtype.compute, input.device)
     kernel = sizes(operator, "kernel_size", kernel_size, rank)
     means = _average(operator, wide**norm_type, rank, kernel, stride, 0, ceil_mode, True)
     total = sign.apply(means) * relu_.apply(abs_.apply(means)) * float(np.prod(kernel))
-    return as_node(total ** (1.0 / norm_type), input.dtype, input.device)
+    return as_node(total ** (1.0 / norm_type), dtype, input.device)
 
 
 @composed(

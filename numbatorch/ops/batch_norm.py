@@ -90,6 +90,10 @@ def by_channel(
     for name, given in zip(("running_mean", "running_var"), running, strict=True):
         if given is not None:
             _per_channel(operator, name, given, input)
+    if numel(input.shape) == 0:  # sums over nothing, and no mean of them
+        wide = as_node(input, input.dtype.compute, input.device)
+        out = wide * expanded(scale, input.shape) + expanded(shift, input.shape)
+        return Normalized(as_node(out, input.dtype, input.device), None, None)
     if numel([input.shape[d] for d in dims]) == 1:
         problem = "needs more than one value for each mean"
         raise ShapeError(message(operator, problem, f"input {describe(input)}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbatorch import dtype as dt
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.matmul import multiplied, product
 from numbatorch.ops.operands import as_node, describe
@@ -24,6 +24,7 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
         (..., N), dtype of the input.
     Raises:
         ShapeError: the last dimensions of `input` and `weight` differ.
+        DTypeError: one has integers and the other floats.
 
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 0.0], [1.0, 1.0]]), tensor([0.0, 10.0]))
     tensor([ 1., 13.])
@@ -38,6 +39,11 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
                 f"weight {describe(weight)}",
             )
         )
+    if (x.dtype.kind in "biu") != (weight.dtype.kind in "biu"):
+        hint = f"input.to(nt.{weight.dtype.name})" if weight.dtype.kind in "fc" else None
+        problem = "integers and floats do not go together"
+        given = (f"input {describe(x)}", f"weight {describe(weight)}")
+        raise DTypeError(message("linear", problem, *given, hint=hint))
     if weight.dtype.kind == "q":
         M, K = numel(x.shape[:-1]), x.shape[-1]
         rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))

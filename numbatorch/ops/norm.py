@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numbatorch.dtype import DType
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.reduce import mean, reduced, sum_
@@ -23,16 +23,11 @@ Array = np.ndarray[Any, Any]
 
 def _check(op: str, x: Node, *weights: Node) -> tuple[Shape, DType]:
     for weight in weights:
-        floats = x.dtype.kind == weight.dtype.kind == "f"
-        if not floats or not x.shape or weight.shape != x.shape[-1:]:
-            raise ShapeError(
-                message(
-                    op,
-                    "x must be floats (..., C) and its weights (C,)",
-                    f"x {describe(x)}",
-                    f"weight {describe(weight)}",
-                )
-            )
+        rows = (f"x {describe(x)}", f"weight {describe(weight)}")
+        if not x.dtype.kind == weight.dtype.kind == "f":
+            raise DTypeError(message(op, "x and its weights must be floats", *rows))
+        if not x.shape or weight.shape != x.shape[-1:]:
+            raise ShapeError(message(op, "x must be (..., C) and its weights (C,)", *rows))
     return x.shape, x.dtype
 
 

@@ -158,7 +158,7 @@ def _pairs(shape: Shape, pad: Sequence[int]) -> Pairs:
     given = len(pad) // 2
     if len(pad) % 2 or given > len(shape):
         problem = f"{len(pad)} numbers are not pairs for some of {len(shape)} dimensions"
-        raise ShapeError(message("pad", problem, f"pad {tuple(pad)}"))
+        raise ShapeError(message("pad", problem, f"input {shape}", f"pad {tuple(pad)}"))
     pairs = [(pad[2 * i], pad[2 * i + 1]) for i in range(given)]
     found = [(0, 0)] * (len(shape) - given) + pairs[::-1]
     if any(n + low + high < 0 for n, (low, high) in zip(shape, found, strict=True)):
