@@ -12,6 +12,7 @@ from numbatorch.graph import Node, find
 from numbatorch.ops import compare
 from numbatorch.ops import index as indexing
 from numbatorch.ops import scatter_reference as given
+from numbatorch.ops.bags import sum_bags
 from numbatorch.ops.composed import composed
 from numbatorch.ops.create import iota
 from numbatorch.ops.operands import as_node, const, describe, expanded
@@ -67,6 +68,10 @@ def embedding_bag(
 ) -> Node:
     """The public function on nodes; `max_norm` as there."""
     _check_table("embedding_bag", input, weight)
+    scaled = max_norm is not None or scale_grad_by_freq or per_sample_weights is not None
+    if len(input.shape) == 2 and offsets is None and padding_idx is None and not scaled:
+        if mode != "max" and weight.dtype in (dt.float32, dt.float64):
+            return sum_bags.apply(weight, input, mean=mode == "mean")
     bags, bag = _bags(input, offsets, include_last_offset)
     places = flat(input)
     if per_sample_weights is not None:

@@ -34,6 +34,7 @@ FAMILIES = {
             "avg_pool3d lp_pool1d lp_pool2d lp_pool3d"
         ),
     },
+    "ops.bags": {"records": "sum_bags sum_bags_backward"},
     "ops.bands": {"records": "banded"},
     "ops.batch_norm": {
         "nn.functional": "group_norm local_response_norm",

@@ -69,6 +69,8 @@ NO_PEER = {
     "ctc_backward": GRADIENT,
     "cross_entropy_rows": "the elements of cross_entropy",
     "cross_entropy_rows_backward": GRADIENT,
+    "sum_bags": "the part of embedding_bag for bags of one size",
+    "sum_bags_backward": GRADIENT,
     "nll_rows": "the elements of nll_loss",
     "nll_rows_backward": GRADIENT,
     "dequantize": PACKED,
