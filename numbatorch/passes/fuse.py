@@ -56,6 +56,13 @@ def chain(node: Node) -> tuple[Node, Views]:
     return node, tuple(reversed(views))
 
 
+def stored(root: Node) -> Node:
+    """The value whose memory is that of a result: what it shows in the same order, if it does."""
+    while isinstance(root.op, View) and root.op.keeps_order and root.buffer is None:
+        root = root.inputs[0]
+    return root
+
+
 def keep_order(views: Views) -> bool:
     """Whether the views leave memory as it is, in row-major order, as reshape does."""
     return all(isinstance(view.op, View) and view.op.keeps_order for view in views)
@@ -130,14 +137,12 @@ class Fusion:
                 for x, _views in map(chain, node.inputs)
             ):
                 self.placeless.add(node)
-        for root in self.roots:
-            if isinstance(root.op, View) and root.buffer is None:
-                producer, views = chain(root)
-                if keep_order(views):
-                    self.wanted.add(producer)
-                else:
-                    self.uses[producer].append(_Use(root, 0, views))
-                    self.groups[root] = Group([root])
+        for node in dict.fromkeys(map(stored, self.roots)):
+            self.wanted.add(node)
+            if isinstance(node.op, View) and node.buffer is None:
+                producer, views = chain(node)
+                self.uses[producer].append(_Use(node, 0, views))
+                self.groups[node] = Group([node])
 
     def _decide(self, node: Node) -> None:
         if node in self.placeless and node not in self.wanted and self.fusing:
@@ -281,13 +286,9 @@ class Fusion:
 
     def _materialize(self, node: Node) -> None:
         """See to it that `node`, after fusion, has a buffer of its own or a realized one."""
+        node = stored(node)
         if node.buffer is not None or node in self.groups:
             return
-        if isinstance(node.op, View):
-            producer, views = chain(node)
-            if keep_order(views):
-                self._materialize(producer)
-                return
         if node.op not in (BUFFER, EMPTY):
             self.groups[node] = Group([node])
 

@@ -19,7 +19,7 @@ from numbatorch.ops.reduction import Reduction
 from numbatorch.ops.registry import View
 from numbatorch.ops.structured import Structured
 from numbatorch.passes import emit
-from numbatorch.passes.fuse import chain, fuse, keep_order
+from numbatorch.passes.fuse import fuse, stored
 from numbatorch.passes.gather import SMALL, gather
 from numbatorch.passes.groups import Group, Load
 from numbatorch.passes.memory import Memory, pack_arena
@@ -157,7 +157,7 @@ class Planner:
 
     def run(self, roots: Sequence[Node], groups: Sequence[Group]) -> Plan:
         """Plan `groups`, whose results include `roots`."""
-        self.kept = {chain(root)[0] if self._aliases(root) else root for root in roots}
+        self.kept = set(map(stored, roots))
         for number, group in enumerate(groups):
             for node in group.reads():
                 self.readers[node] = number
@@ -173,17 +173,13 @@ class Planner:
         self.plan.where = self.where
         return self.plan
 
-    def _aliases(self, root: Node) -> bool:
-        _producer, views = chain(root)
-        return keep_order(views)
-
     def memory(self, node: Node) -> Memory:
         """Where `node` lives."""
         found = self.where.get(node)
         if found is not None:
             return found
         if isinstance(node.op, View) and node.buffer is None:
-            return self.memory(chain(node)[0])
+            return self.memory(node.inputs[0])
         nbytes = node.dtype.nbytes(numel(node.shape))
         if node.op is EMPTY and node.buffer is None:
             found = self.new("output" if node in self.kept else "temporary", nbytes)

@@ -247,3 +247,14 @@ def test_copies_that_exchange_dimensions(dtype: str, shape: tuple[int, ...]) -> 
         assert np.array_equal(beside.numpy(), np.concatenate([array.transpose(dims)] * 2, -1))
     assert np.array_equal(nt.rot90(x).numpy(), np.rot90(array))
     assert np.array_equal(nt.rot90(x, 3)[1:].contiguous().numpy(), np.rot90(array, 3)[1:])
+
+
+def test_a_result_that_shows_a_copy_in_another_shape_is_copied_once() -> None:
+    x = rand(4, 6, 8)
+    turned = x.permute(2, 0, 1).reshape(8, 24)
+    overlapping = x.unfold(2, 3, 1).reshape(4, 6, 18)
+    assert_launches(turned, 1)
+    assert_launches([overlapping, overlapping.flatten()], 1)
+    expected = np.lib.stride_tricks.sliding_window_view(x.numpy(), 3, 2).reshape(4, 6, 18)
+    assert_close(overlapping, expected, "exact")
+    assert_close(turned, x.numpy().transpose(2, 0, 1).reshape(8, 24), "exact")
