@@ -114,3 +114,6 @@ def _(rng: Draw) -> Any:
         int(rng.integers(3))
     ]
     return [x, rng.standard_normal(shape), rng.standard_normal(shape)], {"dims": dims, "eps": 0.1}
+
+
+standardize.peer = "torch.var_mean"

@@ -123,6 +123,16 @@ NO_PEER = {
 Peer = Callable[..., Any]
 
 
+def standardized(var_mean: Peer) -> Peer:
+    """What `standardize` computes, from PyTorch's variance and mean."""
+
+    def call(x: Any, weight: Any, bias: Any, *, dims: tuple[int, ...], eps: float) -> Any:
+        var, mean = var_mean(x, dims, correction=0, keepdim=True)
+        return (x - mean) / torch.sqrt(var + eps) * weight + bias, mean, var
+
+    return call
+
+
 def over(function: Callable[..., Any]) -> Callable[..., Any]:
     """A reduction over one dimension, as one over `dims`, which stay with size 1."""
 
@@ -239,6 +249,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     "count_numbers": lambda peer: (
         lambda x, *, size: peer(x.long()[x.long() < size], minlength=size)
     ),
+    "standardize": standardized,
     "kth": lambda peer: lambda x, *, k: peer(x, k + 1, -1, True),
 }
 
