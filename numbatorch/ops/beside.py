@@ -38,8 +38,13 @@ def added(total: Node, part: Node) -> Node:
 
 
 def _written(total: Node, parts: Sequence[Node], new: Sequence[Node]) -> Node:
-    """`total`, which is made of parts, with new ones that lie apart from them."""
-    if sum(numel(update.inputs[1].shape) for update in (*parts, *new)) == numel(total.shape):
+    """`total`, which is made of parts, with new ones that lie apart from them.
+
+    What all of them fill needs no zeros below; parts that were added to others lie over these.
+    """
+    every = [*parts, *new]
+    fills = sum(numel(update.inputs[1].shape) for update in every) == numel(total.shape)
+    if fills and all(apart(x, y) for x, y in itertools.combinations(every, 2)):
         total = empty(total.shape, total.dtype, total)
         new = (*parts, *new)
     for update in new:

@@ -141,3 +141,23 @@ def test_padding_adds_what_is_beside_to_the_inside(mode: Any) -> None:
     places = nt.nn.functional.pad(nt.arange(24).reshape(1, 4, 6), (2, 1, 1, 2), mode=mode).numpy()
     expected = np.bincount(places.ravel(), g.ravel(), 24).reshape(X[None].shape)
     assert_close(x.grad, expected.astype(np.float32), "reduction")
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_any_slices_as_often_as_one_likes(number: int) -> None:
+    """Their sizes may add up to the whole by chance: parts that meet fill less than that."""
+    rng = np.random.default_rng(number)
+    size = int(rng.integers(2, 7))
+    expected = np.zeros(size, np.float32)
+    x = nt.arange(float(size)).requires_grad_()
+    total: Any = nt.zeros(())
+    for weight in rng.integers(1, 5, int(rng.integers(1, 9))).tolist():
+        start, end = sorted(rng.integers(0, size + 1, 2).tolist())
+        where: Any = slice(start, end, int(rng.integers(1, 3)))
+        where = int(rng.integers(size)) if rng.random() < 0.5 else where
+        expected[where] += weight
+        total = total + (x[where] * weight).sum()
+    nt.full((size,), np.nan).realize()  # what memory without values may hold
+    total.backward()
+    assert x.grad is not None
+    assert_close(x.grad, expected, "exact")
