@@ -11,7 +11,7 @@ from numbatorch.nn.applied import Applied
 from numbatorch.nn.checks import require_tensors
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, full
+from numbatorch.tensor import Tensor, full, no_grad
 from numbatorch.tensor.creation import Where
 
 
@@ -329,6 +329,11 @@ class PReLU(Module):
         self.num_parameters = num_parameters
         self.init = init
         self.weight = Parameter(full((num_parameters,), init, dtype=dtype, device=device))
+
+    def reset_parameters(self) -> None:
+        """Make every weight what it was at first."""
+        with no_grad():
+            self.weight.fill_(self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         """The shape stays."""

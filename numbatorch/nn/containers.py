@@ -99,6 +99,7 @@ class Sequential(_Numbered):
 
     Args:
         modules: one after the other, or one dict of them by the names that they are to have.
+            Where we differ from PyTorch: any dict will do, and None is refused.
     Raises:
         TypeError: something is no module.
 
@@ -202,7 +203,6 @@ class ParameterList(_Numbered):
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
-        self._length = 0
         if values is not None:
             self.extend(values)
 

@@ -9,9 +9,10 @@ from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.nn import functional as F
 from numbatorch.nn.checks import require_sizes
-from numbatorch.nn.initial import bound_of, uniform
+from numbatorch.nn.initial import bound_of, redraw, uniform
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
+from numbatorch.shape import numel
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.creation import Where
 
@@ -59,13 +60,15 @@ class _Convolution(Module):
         if self.transposed:
             first, second = second, first
         shape = (first, second // groups, *self.kernel_size)
-        fan_in = 1
-        for size in shape[1:]:
-            fan_in *= size
-        bound = bound_of(fan_in)
+        bound = bound_of(numel(shape[1:]))
         self.weight = uniform(bound, *shape, dtype=dtype, device=device)
         given = uniform(bound, out_channels, dtype=dtype, device=device) if bias else None
         self.register_parameter("bias", given)
+
+    def reset_parameters(self) -> None:
+        """Draw first values anew."""
+        for parameter in (self.weight, self.bias):
+            redraw(parameter, bound_of(numel(self.weight.shape[1:])))
 
     def _sizes(self, name: str, given: Sizes) -> tuple[int, ...]:
         several = isinstance(given, Sequence) and not isinstance(given, str)

@@ -8,7 +8,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange, ShapeError, message
 from numbatorch.nn import functional as F
 from numbatorch.nn.checks import require_sizes
-from numbatorch.nn.initial import normal
+from numbatorch.nn.initial import Placed, normal
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, no_grad
@@ -36,15 +36,25 @@ class _Table(Module):
         self.padding_idx = self._row(padding_idx)
         if weight is None:
             self.weight = normal(num_embeddings, embedding_dim, dtype=dtype, device=device)
-            if self.padding_idx is not None:
-                with no_grad():
-                    self.weight[self.padding_idx] = 0
+            self._clear_padding()
             return
         if weight.shape != (num_embeddings, embedding_dim):
             problem = f"the table is ({num_embeddings}, {embedding_dim})"
             given = f"given {describe(weight.node)}"
             raise ShapeError(message(type(self).__name__, problem, given))
         self.weight = Parameter(weight)
+
+    def _clear_padding(self) -> None:
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0
+
+    def reset_parameters(self) -> None:
+        """Draw first values anew; the row of padding is 0."""
+        like: Placed = {"dtype": self.weight.dtype, "device": self.weight.device}
+        with no_grad():
+            self.weight.copy_(normal(*self.weight.shape, **like))
+        self._clear_padding()
 
     def _row(self, number: int | None) -> int | None:
         if number is None:

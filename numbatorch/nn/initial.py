@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from numbatorch.dtype import DType
 from numbatorch.nn.module import Parameter
-from numbatorch.tensor import zeros
+from numbatorch.tensor import no_grad, zeros
 from numbatorch.tensor.creation import Where
 from numbatorch.tensor.random import rand, randn
 
@@ -53,6 +53,14 @@ def uniform(bound: float, *shape: int, dtype: DType | None, device: Where) -> Pa
     if not _state.draws:
         return Parameter(zeros(*shape, dtype=dtype, device=device))
     return Parameter((rand(*shape, dtype=dtype, device=device) * 2 - 1) * bound)
+
+
+def redraw(parameter: Parameter | None, bound: float) -> None:
+    """Draw a parameter anew, if there is one, uniformly from [-bound, bound)."""
+    if parameter is not None:
+        where: Placed = {"dtype": parameter.dtype, "device": parameter.device}
+        with no_grad():
+            parameter.copy_(uniform(bound, *parameter.shape, **where))
 
 
 def normal(*shape: int, dtype: DType | None, device: Where) -> Parameter:

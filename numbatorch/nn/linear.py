@@ -7,7 +7,7 @@ from typing import Any
 from numbatorch.dtype import DType
 from numbatorch.nn import functional as F
 from numbatorch.nn.checks import require_sizes
-from numbatorch.nn.initial import bound_of, uniform
+from numbatorch.nn.initial import bound_of, redraw, uniform
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.creation import Where
@@ -59,6 +59,11 @@ class Linear(Module):
         given = uniform(bound, out_features, dtype=dtype, device=device) if bias else None
         self.register_parameter("bias", given)
 
+    def reset_parameters(self) -> None:
+        """Draw first values anew."""
+        for parameter in (self.weight, self.bias):
+            redraw(parameter, bound_of(self.in_features))
+
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
         return F.linear(input, self.weight, self.bias)
@@ -102,6 +107,11 @@ class Bilinear(Module):
         self.weight = uniform(bound, *shape, dtype=dtype, device=device)
         given = uniform(bound, out_features, dtype=dtype, device=device) if bias else None
         self.register_parameter("bias", given)
+
+    def reset_parameters(self) -> None:
+        """Draw first values anew."""
+        for parameter in (self.weight, self.bias):
+            redraw(parameter, bound_of(self.in1_features))
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
         """(..., in1_features) and (..., in2_features) to (..., out_features)."""

@@ -92,13 +92,15 @@ class Module(Hooked):
     def _kind(self, name: str) -> type | None:
         """What an attribute was registered as: Parameter, Module, a Tensor, or None."""
         held = self.__dict__.get(name)
+        if name in self._buffers:
+            return Tensor
         if isinstance(held, Parameter):
             return Parameter
         if isinstance(held, Module):
             return Module
         if held is None and name in self._declared:
             return self._declared[name]
-        return Tensor if name in self._buffers else None
+        return None
 
     def _check_kind(self, name: str, kind: type, value: Any) -> None:
         """Fail if something of another kind would take a registered thing's place."""
@@ -130,7 +132,7 @@ class Module(Hooked):
             raise TypeError(message("register_buffer", problem))
         self._buffers = self._buffers if name in self._buffers else (*self._buffers, name)
         self._unsaved = self._unsaved - {name} if persistent else self._unsaved | {name}
-        setattr(self, name, tensor)
+        super().__setattr__(name, tensor)  # a Parameter too is a buffer here
 
     def register_parameter(self, name: str, param: object) -> None:
         """An attribute that is trained; None keeps the place of one that may be set later.
@@ -191,20 +193,21 @@ class Module(Hooked):
     ) -> Iterator[tuple[str, Module]]:
         """This module and all within it, each once unless remove_duplicate is False."""
         seen = set() if memo is None else memo
-        for name, module in self._tree(prefix):
-            if not (remove_duplicate and module in seen):
-                seen.add(module)
-                yield name, module
+        yield from self._tree(prefix, seen if remove_duplicate else None)
 
     def modules(self) -> Iterator[Module]:
         """This module and all within it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _tree(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        """This module and all within it, under each of their names."""
+    def _tree(self, prefix: str, seen: set[Module] | None) -> Iterator[tuple[str, Module]]:
+        """This module and all within it: each once, but those seen, or under each of its names."""
+        if seen is not None:
+            if self in seen:
+                return
+            seen.add(self)
         yield prefix, self
         for name, child in self._child_entries():
-            yield from child._tree(f"{prefix}.{name}" if prefix else name)
+            yield from child._tree(f"{prefix}.{name}" if prefix else name, seen)
 
     def _child_entries(self) -> Iterator[tuple[str, Module]]:
         """Modules that are attributes, one that is under two names twice."""
@@ -214,7 +217,7 @@ class Module(Hooked):
 
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
         for name, value in self.__dict__.items():
-            if isinstance(value, Parameter):
+            if isinstance(value, Parameter) and name not in self._buffers:
                 yield name, value
 
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
@@ -227,7 +230,8 @@ class Module(Hooked):
         self, of: Callable[[Module], Iterable[tuple[str, Any]]], prefix: str, deep: bool, once: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self._tree(prefix) if deep else [(prefix, self)]:
+        tree = self._tree(prefix, set() if once else None) if deep else [(prefix, self)]
+        for path, module in tree:
             for name, value in of(module):
                 if not (once and id(value) in seen):
                     seen.add(id(value))
@@ -326,7 +330,8 @@ class Module(Hooked):
 
         Where we differ from PyTorch: values are converted to a parameter's dtype only where
         nothing is lost, nothing is taken over unless all can be, and what modules share stays
-        shared also with assign.
+        shared also with assign. Where there are hooks after loading, which may forgive names,
+        missing and unexpected names are refused after them.
 
         Args:
             strict: whether each name of either side must be there on the other.

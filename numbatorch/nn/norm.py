@@ -18,7 +18,20 @@ from numbatorch.tensor.creation import Where
 Shape = int | Sequence[int]
 
 
-class LayerNorm(Module):
+class _Affine(Module):
+    """A normalisation with a weight of ones and a bias of zeros at first, either may be None."""
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def reset_parameters(self) -> None:
+        """weight 1, bias 0."""
+        with no_grad():
+            for name, parameter in self.named_parameters(recurse=False):
+                parameter.fill_(float(name == "weight"))
+
+
+class LayerNorm(_Affine):
     """Layer normalisation over the last dimensions.
 
     Attributes:
@@ -27,9 +40,6 @@ class LayerNorm(Module):
     >>> LayerNorm(2)(tensor([1.0, 3.0])).round(decimals=3)
     tensor([-1.,  1.], grad_fn=<div>)
     """
-
-    weight: Parameter | None
-    bias: Parameter | None
 
     def __init__(
         self,
@@ -57,7 +67,7 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, {affine}, bias={self.bias is not None}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_Affine):
     """Root-mean-square normalisation over the last dimensions.
 
     Attributes:
@@ -66,8 +76,6 @@ class RMSNorm(Module):
     >>> RMSNorm(2)(tensor([3.0, 4.0]))
     tensor([0.8485, 1.1314], grad_fn=<rms_norm>)
     """
-
-    weight: Parameter | None
 
     def __init__(
         self,
@@ -94,7 +102,7 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Normalisation of each group of channels of each image.
 
     Attributes:
@@ -103,9 +111,6 @@ class GroupNorm(Module):
     >>> GroupNorm(2, 4)(nt.ones(1, 4, 3)).shape
     (1, 4, 3)
     """
-
-    weight: Parameter | None
-    bias: Parameter | None
 
     def __init__(
         self,
@@ -140,7 +145,7 @@ class GroupNorm(Module):
         return f"{self.num_groups}, {self.num_channels}, {options}"
 
 
-class _ByChannel(Module):
+class _ByChannel(_Affine):
     """Normalisation by channel, with means and variances that are kept beside the batch's.
 
     Attributes:
@@ -151,8 +156,6 @@ class _ByChannel(Module):
 
     optional_state: ClassVar = frozenset(("num_batches_tracked",))
     dims: ClassVar[tuple[int, ...]]  # that an input may have
-    weight: Parameter | None
-    bias: Parameter | None
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -197,11 +200,7 @@ class _ByChannel(Module):
     def reset_parameters(self) -> None:
         """weight 1, bias 0, no statistics."""
         self.reset_running_stats()
-        with no_grad():
-            if self.weight is not None:
-                self.weight.fill_(1)
-            if self.bias is not None:
-                self.bias.zero_()
+        super().reset_parameters()
 
     def _check(self, input: Tensor) -> None:
         require_tensors(type(self).__name__, input=input)
@@ -228,14 +227,14 @@ class _BatchNorm(_ByChannel):
     def forward(self, input: Tensor) -> Tensor:
         """The shape stays; in training the running statistics move towards the batch's."""
         self._check(input)
-        momentum = 0.0 if self.momentum is None else self.momentum
+        momentum: Any = 0.0 if self.momentum is None else self.momentum
         own = self.training or self.running_mean is None
         keeps = self.training and self.track_running_stats
         if keeps and self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the mean over all batches
-                momentum = 1 / self.num_batches_tracked.item()
+                momentum = self.num_batches_tracked.double().reciprocal()
         kept = keeps or not self.training
         return F.batch_norm(
             input,
@@ -283,13 +282,32 @@ class BatchNorm3d(_BatchNorm):
 class SyncBatchNorm(_BatchNorm):
     """BatchNorm over the batch of this process; of any number of dimensions from 2 on.
 
-    Where we differ from PyTorch: without process groups a batch is one process's.
+    Where we differ from PyTorch: there are no process groups, so a batch is one process's.
 
     >>> SyncBatchNorm(3).eval()(nt.zeros(2, 3)).shape
     (2, 3)
     """
 
     dims = (2, 3, 4, 5)
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: None = None,
+        device: Where = None,
+        dtype: DType | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        if process_group is not None:
+            raise TypeError(message("SyncBatchNorm", "there are no process groups"))
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
+        )
 
 
 class _InstanceNorm(_ByChannel):

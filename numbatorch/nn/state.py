@@ -121,6 +121,7 @@ class _Loading:
         """Take all values over."""
         with no_grad():
             for own, given in self.tensors:
+                given = given.reshape(own.shape)  # numbers were (1,) in PyTorch before 0.4
                 if self.assign:
                     _assign(own, given)
                 else:
@@ -138,15 +139,15 @@ def load(module: Module, entries: object, strict: bool, assign: bool) -> Incompa
     loading.look(module, "")
     loading.unexpected += [name for name in loading.entries if name not in loading.known]
     keys = IncompatibleKeys(loading.missing, loading.unexpected)
-    for child in module.modules():
-        for entry in child.hooks("load"):
-            if entry.call(child, keys) is not None:
-                problem = (
-                    "a hook after loading returns None, and changes the lists that it is given"
-                )
-                raise TypeError(message("load_state_dict", problem))
-    _refuse(type(module).__name__, keys, loading.problems, strict)
+    hooked = [(child, entry) for child in module.modules() for entry in child.hooks("load")]
+    if not hooked or loading.problems:
+        _refuse(type(module).__name__, keys, loading.problems, strict)
     loading.take()
+    for child, entry in hooked:  # which may take names off the lists
+        if entry.call(child, keys) is not None:
+            problem = "a hook after loading returns None, and changes the lists that it is given"
+            raise TypeError(message("load_state_dict", problem))
+    _refuse(type(module).__name__, keys, [], strict)
     return keys
 
 
@@ -169,7 +170,7 @@ def misfit(name: str, own: Tensor, given: Any, assign: bool) -> str:
     if not isinstance(given, Tensor):
         return f"{name} is of type {type(given).__name__}, not a tensor"
     rows = f"module {describe(own.node)}, given {describe(given.node)}"
-    if own.shape != given.shape:
+    if own.shape != given.shape and not (own.shape == () and given.shape == (1,)):
         return f"{name} has another shape: {rows}"
     if assign or own.dtype is given.dtype:
         return ""

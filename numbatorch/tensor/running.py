@@ -15,7 +15,7 @@ _batch_norm: Callable[..., Any] = on_tensors(ops.batch_norm, "batch_norm")
 _instance_norm: Callable[..., Any] = on_tensors(ops.instance_norm, "instance_norm")
 
 
-def _keep(running: Tensor | None, found: Tensor, momentum: float, scale: float = 1.0) -> None:
+def _keep(running: Tensor | None, found: Tensor, momentum: Any, scale: float = 1.0) -> None:
     """Move `running` towards what was found, times a scale; images have the mean of theirs."""
     if running is not None and numel(found.shape):
         with no_grad():
@@ -25,7 +25,7 @@ def _keep(running: Tensor | None, found: Tensor, momentum: float, scale: float =
 
 
 def _output(
-    input: Tensor, running: tuple[Tensor | None, Tensor | None], found: Any, momentum: float
+    input: Tensor, running: tuple[Tensor | None, Tensor | None], found: Any, momentum: Any
 ) -> Tensor:
     """The normalized input; running variances are those of a sample, of n - 1 of n values."""
     mean, var = running
@@ -45,7 +45,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-05,
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias by channel.
@@ -55,7 +55,7 @@ def batch_norm(
         running_mean, running_var: (C,). In training they move towards mean and unbiased variance of
             the batch, in place; else they are mean and variance.
         weight, bias: (C,).
-        momentum: how far they move.
+        momentum: how far they move; a number, or a tensor of one.
         eps: added to the variance; positive.
     Source: https://arxiv.org/abs/1502.03167
 
@@ -63,7 +63,7 @@ def batch_norm(
     [[-1.0], [1.0]]
     """
     running = (running_mean, running_var)
-    found = _batch_norm(input, *running, weight, bias, training, momentum, eps)
+    found = _batch_norm(input, *running, weight, bias, training, eps=eps)
     return _output(input, running, found, momentum)
 
 

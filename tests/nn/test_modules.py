@@ -305,3 +305,49 @@ def test_dicts_of_parameters_miss_keys_as_dicts_do() -> None:
         nn.ParameterDict({"a": nt.ones(1)})["b"]
     with pytest.raises(KeyError, match="ParameterDict: has no entry 'b'"):
         nn.ParameterDict().pop("b")
+
+
+def test_hooks_after_loading_see_what_was_loaded_and_may_forgive_names() -> None:
+    layer = nn.Linear(2, 3)
+
+    def clear(module: Any, keys: Any) -> None:
+        module.weight.detach().zero_()
+        keys.missing_keys.remove("bias")
+
+    handle = layer.register_load_state_dict_post_hook(clear)
+    layer.load_state_dict({"weight": nt.ones(3, 2)})
+    assert not layer.weight.any().item()
+    with pytest.raises(nn.StateError, match="unexpected extra"):
+        layer.load_state_dict({"weight": nt.ones(3, 2), "extra": nt.ones(1)})
+    handle.remove()
+    with pytest.raises(nn.StateError, match="missing bias"):
+        layer.load_state_dict({"weight": nt.ones(3, 2)})
+
+
+def test_a_parameter_may_be_a_buffer_and_numbers_may_have_one_dimension() -> None:
+    module = nn.Module()
+    module.register_buffer("mean", nn.Parameter(nt.ones(2), requires_grad=False))
+    assert list(module.named_parameters()) == [] and list(module.state_dict()) == ["mean"]
+    module.mean = nt.zeros(2)
+    assert [name for name, _ in module.named_buffers()] == ["mean"]
+    module.register_buffer("count", nt.tensor(3.0))
+    module.load_state_dict({"mean": nt.ones(2), "count": nt.tensor([5.0])})
+    assert module.count.shape == () and module.count.item() == 5
+
+
+def test_modules_in_a_circle_are_listed_once() -> None:
+    first, second = nn.Sequential(nn.ReLU()), nn.Linear(2, 3)
+    first.append(second)
+    second.back = first
+    assert [name for name, _ in first.named_modules()] == ["", "0", "1"]
+    assert [name for name, _ in first.named_parameters()] == ["1.weight", "1.bias"]
+
+
+def test_a_mean_over_all_batches_can_be_compiled() -> None:
+    eager, traced = nn.BatchNorm1d(2, momentum=None), nn.BatchNorm1d(2, momentum=None)
+    step = nt.compile(lambda x: traced(x))
+    for seed in range(3):
+        x = nt.randn(5, 2, generator=nt.Generator().manual_seed(seed)) + seed
+        assert_close(step(x), eager(x), "composite")
+    assert_close(traced.running_mean, eager.running_mean, "composite")
+    assert traced.num_batches_tracked.item() == 3
