@@ -2,6 +2,9 @@
 
 Everything is an expression of the parameters: it fuses, and gradients flow. Draws come from the
 default generator, that of `nt.manual_seed`.
+
+Where we differ from PyTorch: there are no LKJCholesky, Wishart and GeneralizedPareto, and no
+registry of transforms by constraint (`biject_to`, `transform_to`).
 """
 
 from numbatorch.distributions import constraints, transforms

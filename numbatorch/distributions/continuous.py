@@ -311,7 +311,7 @@ class VonMises(Distribution):
 
     def _log_prob(self, value: Tensor) -> Tensor:
         # i0(k) = i0e(k) exp(k), so that no exponential overflows
-        beside = self.concentration * ((value - self.loc).cos() - 1)
+        beside = -2 * self.concentration * ((value - self.loc) / 2).sin().square()
         return beside - math.log(2 * math.pi) - nt.special.i0e(self.concentration).log()
 
     def _draw(self, shape: Shape) -> Tensor:

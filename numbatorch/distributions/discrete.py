@@ -11,7 +11,6 @@ from numbatorch.distributions.distribution import (
     Distribution,
     Number,
     derived,
-    inside,
     one_of,
     where,
 )
@@ -27,7 +26,7 @@ def log_odds(probs: Tensor) -> Tensor:
     return held.log() - (-held).log1p()
 
 
-class _Chance(Distribution):
+class Chance(Distribution):
     """A distribution of `probs`, or else of `logits`, their log-odds; the other follows."""
 
     @derived
@@ -41,12 +40,22 @@ class _Chance(Distribution):
         return log_odds(self.probs)
 
     @property
+    def _fails(self) -> Tensor:
+        """1 - probs, to the precision of what is given."""
+        return 1 - self.probs if "probs" in self._parameters else (-self.logits).sigmoid()
+
+    def _log_chance(self, ones: Number, zeros: Number) -> Tensor:
+        """ones log(probs) + zeros log(1 - probs): terms of one sign, so that none cancel."""
+        found: Tensor = ones * F.logsigmoid(self.logits) + zeros * F.logsigmoid(-self.logits)
+        return found
+
+    @property
     def param_shape(self) -> Shape:
         """The shape of probs."""
         return self._first.shape
 
 
-class Bernoulli(_Chance):
+class Bernoulli(Chance):
     """1 with probability probs, else 0.
 
     Args:
@@ -86,24 +95,24 @@ class Bernoulli(_Chance):
     @property
     def variance(self) -> Tensor:
         """probs (1 - probs)."""
-        return self.probs * (1 - self.probs)
+        return self.probs * self._fails
 
     def _draw(self, shape: Shape) -> Tensor:
         return nt.bernoulli(self.probs.detach().expand(shape))
 
     def _log_prob(self, value: Tensor) -> Tensor:
-        return value * self.logits + F.logsigmoid(-self.logits)
+        return self._log_chance(value, 1 - value)
 
     def entropy(self) -> Tensor:
         """-probs log(probs) - (1 - probs) log(1 - probs)."""
-        return -self.probs * self.logits - F.logsigmoid(-self.logits)
+        return -self._log_chance(self.probs, self._fails)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """0 and 1."""
         return counted(self, 2, expand)
 
 
-class Geometric(_Chance):
+class Geometric(Chance):
     """How many tries fail before one succeeds: probs (1 - probs)^x for x = 0, 1, 2, ...
 
     Args:
@@ -132,7 +141,7 @@ class Geometric(_Chance):
     @property
     def mean(self) -> Tensor:
         """1 / probs - 1."""
-        return 1 / self.probs - 1
+        return self._fails / self.probs
 
     @property
     def mode(self) -> Tensor:
@@ -142,21 +151,24 @@ class Geometric(_Chance):
     @property
     def variance(self) -> Tensor:
         """(1 / probs - 1) / probs."""
-        return (1 / self.probs - 1) / self.probs
+        return self._fails / self.probs.square()
 
     def _draw(self, shape: Shape) -> Tensor:
-        return (self._uniforms(shape).log() / (-self.probs).log1p()).floor()
+        fails = (-self.probs).log1p() if "probs" in self._parameters else F.logsigmoid(-self.logits)
+        return (self._uniforms(shape).log() / fails).floor()
 
     def _log_prob(self, value: Tensor) -> Tensor:
+        if "logits" in self._parameters:
+            return self._log_chance(1.0, value)
         sure = (self.probs == 1) & (value == 0)  # 0 log(0) is 0, and so is its gradient
         return value * (-where(sure, 0.0, self.probs)).log1p() + self.probs.log()
 
     def entropy(self) -> Tensor:
         """That of a Bernoulli distribution, over probs."""
-        return (-self.probs * self.logits - F.logsigmoid(-self.logits)) / self.probs
+        return -self._log_chance(self.probs, self._fails) / self.probs
 
 
-class Binomial(_Chance):
+class Binomial(Chance):
     """How many of total_count tries succeed, each with probability probs.
 
     Args:
@@ -205,7 +217,7 @@ class Binomial(_Chance):
     @property
     def variance(self) -> Tensor:
         """total_count probs (1 - probs)."""
-        return self.total_count * self.probs * (1 - self.probs)
+        return self.total_count * self.probs * self._fails
 
     def _draw(self, shape: Shape) -> Tensor:
         count, probs = (x.detach().expand(shape) for x in (self.total_count, self.probs))
@@ -214,7 +226,7 @@ class Binomial(_Chance):
     def _log_prob(self, value: Tensor) -> Tensor:
         count = self.total_count
         ways = (count + 1).lgamma() - (value + 1).lgamma() - (count - value + 1).lgamma()
-        return ways + value * self.logits + count * F.logsigmoid(-self.logits)
+        return ways + self._log_chance(value, count - value)
 
     def entropy(self) -> Tensor:
         """The sum over all counts; where total_count is one and the same.
@@ -278,7 +290,7 @@ class Poisson(Distribution):
         return nt.xlogy(value, self.rate) - self.rate - (value + 1).lgamma()
 
 
-class NegativeBinomial(_Chance):
+class NegativeBinomial(Chance):
     """How many tries succeed, each with probability probs, before total_count have failed.
 
     gamma(x + total_count) / (x! gamma(total_count)) (1 - probs)^total_count probs^x
@@ -335,10 +347,10 @@ class NegativeBinomial(_Chance):
         count = self.total_count
         tries = where(count + value == 0, 1.0, count)  # that none succeeds of none is sure
         ways = (tries + value).lgamma() - (value + 1).lgamma() - tries.lgamma()
-        return ways + count * F.logsigmoid(-self.logits) + value * F.logsigmoid(self.logits)
+        return ways + self._log_chance(value, count)
 
 
-class ContinuousBernoulli(_Chance):
+class ContinuousBernoulli(Chance):
     """C(probs) probs^x (1 - probs)^(1 - x) over x in [0, 1], C = 2 artanh(1 - 2p) / (1 - 2p).
 
     Within `lims` of probs, beside 1/2, where the closed forms cancel, they are Taylor series.
@@ -365,54 +377,57 @@ class ContinuousBernoulli(_Chance):
         self._lims = lims
         super().__init__(taken, validate_args=validate_args)
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Whether probs are off 1/2; those that are, else the first limit; log-odds; p - 1/2."""
-        p = self.probs.clamp(*inside(self.probs.dtype))
-        off = (p <= self._lims[0]) | (p > self._lims[1])
-        q = where(off, p, self._lims[0])
-        return off, q, q.log() - (-q).log1p(), p - 0.5
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether probs are off 1/2; the log-odds of those that are, else 1; probs - 1/2."""
+        probs = self.logits.sigmoid()  # of the log-odds of which the density is, held off 0 and 1
+        off = (probs <= self._lims[0]) | (probs > self._lims[1])
+        return off, where(off, self.logits, 1.0), (self.logits / 2).tanh() / 2
 
     def _log_norm(self) -> Tensor:
-        """log C(probs)."""
-        off, q, odds, x = self._parts()
-        far = (odds / (2 * q - 1)).log()
+        """log C(probs), where artanh(1 - 2 probs) is -logits / 2."""
+        off, odds, x = self._parts()
+        far = (odds / (odds / 2).tanh()).log()
         near = math.log(2) + (4 / 3 + 104 / 45 * x.square()) * x.square()
         return where(off, far, near)
 
     @property
     def mean(self) -> Tensor:
         """probs / (2 probs - 1) - 1 / logits."""
-        off, q, odds, x = self._parts()
+        off, odds, x = self._parts()
         near = 0.5 + (1 / 3 + 16 / 45 * x.square()) * x
-        return where(off, q / (2 * q - 1) - 1 / odds, near)
+        return where(off, odds.sigmoid() / (odds / 2).tanh() - 1 / odds, near)
 
     @property
     def variance(self) -> Tensor:
         """probs (probs - 1) / (1 - 2 probs)^2 + 1 / logits^2."""
-        off, q, odds, x = self._parts()
-        far = q * (q - 1) / (1 - 2 * q).square() + odds.square().reciprocal()
+        off, odds, x = self._parts()
+        spread = odds.sigmoid() * (-odds).sigmoid() / (odds / 2).tanh().square()
         near = 1 / 12 - (1 / 15 - 128 / 945 * x.square()) * x.square()
-        return where(off, far, near)
+        return where(off, odds.square().reciprocal() - spread, near)
 
     def _draw(self, shape: Shape) -> Tensor:
         return self.icdf(self._uniforms(shape))
 
     def _log_prob(self, value: Tensor) -> Tensor:
-        return value * self.logits + F.logsigmoid(-self.logits) + self._log_norm()
+        return self._log_chance(value, 1 - value) + self._log_norm()
 
     def _cdf(self, value: Tensor) -> Tensor:
-        off, q, odds, _ = self._parts()
-        far = (1 - q) * (value * odds).expm1() / (2 * q - 1)
+        off, odds, _ = self._parts()
+        size = odds.abs()  # expm1(value odds) / expm1(odds), without what overflows
+        fall = ((value - 1) * odds.clamp(min=0)).exp()
+        far = fall * (-value * size).expm1() / (-size).expm1()
         return where(off, far, value).clamp(0, 1)
 
     def icdf(self, value: Tensor) -> Tensor:
         """log(1 + value (2 probs - 1) / (1 - probs)) / logits."""
-        off, q, odds, _ = self._parts()
-        return where(off, (value * (2 * q - 1) / (1 - q)).log1p() / odds, value)
+        off, odds, _ = self._parts()
+        some = (value * odds.clamp(-1, 1).expm1()).log1p()
+        more = nt.logaddexp((-value).log1p(), value.log() + odds)  # neither overflows nor cancels
+        return where(off, where(odds.abs() > 1, more, some) / odds, value)
 
     def entropy(self) -> Tensor:
-        """-mean logits - log(1 - probs) - log C."""
-        return -self.mean * self.logits - F.logsigmoid(-self.logits) - self._log_norm()
+        """-log_prob(mean), which is linear in x."""
+        return -self._log_prob(self.mean)
 
 
 def counted(distribution: Distribution, count: int, expand: bool) -> Tensor:

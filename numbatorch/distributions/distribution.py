@@ -17,7 +17,7 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.ops.operands import describe
 from numbatorch.shape import Shape
 from numbatorch.tensor import Tensor, no_grad
-from numbatorch.tensor.base import is_tracing
+from numbatorch.tensor.mapping import values_are_known
 
 Number = Tensor | float
 T = TypeVar("T")
@@ -47,7 +47,8 @@ class Distribution:
     Args:
         validate_args: whether parameters and values are looked at, and those outside of their
             constraints refused with a ValueError; as `set_default_validate_args` says unless
-            given. A function that is being compiled is not: no value is known there.
+            given. Neither a function that is being compiled is, nor one under vmap: no value is
+            known there.
 
     >>> from numbatorch.distributions import Normal
     >>> Normal(tensor([0.0, 1.0]), 2.0)
@@ -248,7 +249,7 @@ class Distribution:
 
     def _looks(self) -> bool:
         """Whether parameters and values are looked at: not where no value is known."""
-        return self._validate_args and not is_tracing()
+        return self._validate_args and values_are_known()
 
     def _require_sample(self, value: Tensor) -> None:
         if not self._validate_args:

@@ -7,12 +7,11 @@ import math
 from numbatorch.distributions.continuous import Cauchy, Exponential, Laplace, Normal, Uniform
 from numbatorch.distributions.discrete import ContinuousBernoulli
 from numbatorch.distributions.distribution import EULER, sum_last, where
-from numbatorch.distributions.gamma import Beta, Dirichlet, Gamma, log_beta
+from numbatorch.distributions.gamma import Beta, Dirichlet, Gamma, InverseGamma, log_beta
 from numbatorch.distributions.kl import kl_divergence, register_kl
 from numbatorch.distributions.transformed import Independent, TransformedDistribution
 from numbatorch.distributions.transformed_families import Gumbel, HalfNormal, Pareto
 from numbatorch.errors import message
-from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 
@@ -48,8 +47,7 @@ def _(p: Uniform, q: Uniform) -> Tensor:
 
 @register_kl(ContinuousBernoulli, ContinuousBernoulli)
 def _(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
-    norms = p._log_norm() + F.logsigmoid(-p.logits) - q._log_norm() - F.logsigmoid(-q.logits)
-    return p.mean * (p.logits - q.logits) + norms
+    return p._log_prob(p.mean) - q._log_prob(p.mean)  # both are linear in x
 
 
 @register_kl(Gamma, Gamma)
@@ -57,6 +55,12 @@ def _(p: Gamma, q: Gamma) -> Tensor:
     a, b, ratio = p.concentration, q.concentration, p.rate / q.rate
     shapes = b.lgamma() - a.lgamma() + (a - b) * a.digamma()
     return shapes + b * ratio.log() + a * (1 / ratio - 1)
+
+
+@register_kl(InverseGamma, InverseGamma)
+def _(p: InverseGamma, q: InverseGamma) -> Tensor:
+    gammas = (Gamma(x.concentration, x.rate, validate_args=False) for x in (p, q))
+    return kl_divergence(*gammas)  # of 1 / x
 
 
 @register_kl(Beta, Beta)

@@ -17,7 +17,6 @@ from numbatorch.distributions.distribution import EULER, LOG_SQRT_2PI, where
 from numbatorch.distributions.gamma import Beta, Gamma, log_beta
 from numbatorch.distributions.kl import register_kl
 from numbatorch.distributions.transformed_families import Gumbel, Pareto
-from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
 T = TypeVar("T")
@@ -70,8 +69,7 @@ def _cross_beta(p: Any, q: Beta) -> Tensor:
 
 
 def _cross_continuous_bernoulli(p: Any, q: ContinuousBernoulli) -> Tensor:
-    found: Tensor = -q.logits * p.mean - F.logsigmoid(-q.logits) - q._log_norm()
-    return found
+    return -q._log_prob(p.mean)  # which is linear in x
 
 
 def _cross_exponential(p: Any, q: Exponential) -> Tensor:
@@ -113,19 +111,21 @@ def _cross_uniform(p: Any, q: Uniform) -> Tensor:
 def _register(p_family: type, q_family: type, cross: Callable[[Any, Any], Tensor]) -> None:
     def divergence(p: Any, q: Any) -> Tensor:
         (low, high), (least, most) = ENDS[p_family](p), ENDS[q_family](q)
-        inside = nt.as_tensor(low >= least) & nt.as_tensor(high <= most)
-        return where(inside, cross(p, q) - p.entropy(), math.inf)
+        within = (low >= least, high <= most)  # bools of numbers, tensors of parameters
+        if any(one is False for one in within):
+            return _infinite(p, q)
+        found: Tensor = cross(p, q) - p.entropy()
+        for one in within:
+            found = found if one is True else where(one, found, math.inf)
+        return found
 
     register_kl(p_family, q_family)(divergence)
 
 
-def _register_infinite(p_family: type, q_family: type) -> None:
-    def divergence(p: Any, q: Any) -> Tensor:
-        shape = nt.broadcast_shapes(p.batch_shape, q.batch_shape)
-        first: Tensor = p._first
-        return nt.full(shape, math.inf, dtype=first.dtype, device=first.device)
-
-    register_kl(p_family, q_family)(divergence)
+def _infinite(p: Any, q: Any) -> Tensor:
+    shape = nt.broadcast_shapes(p.batch_shape, q.batch_shape)
+    first: Tensor = p._first
+    return nt.full(shape, math.inf, dtype=first.dtype, device=first.device)
 
 
 _CROSSES: dict[type, tuple[Callable[[Any, Any], Tensor], tuple[type, ...]]] = {
@@ -159,4 +159,4 @@ _INFINITE: dict[type, tuple[type, ...]] = {
 }
 for _p, _families in _INFINITE.items():
     for _q in _families:
-        _register_infinite(_p, _q)
+        register_kl(_p, _q)(_infinite)

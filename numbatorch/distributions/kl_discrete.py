@@ -6,7 +6,7 @@ import math
 
 import numbatorch as nt
 from numbatorch.distributions.categorical import Categorical, OneHotCategorical
-from numbatorch.distributions.discrete import Bernoulli, Binomial, Geometric, Poisson
+from numbatorch.distributions.discrete import Bernoulli, Binomial, Chance, Geometric, Poisson
 from numbatorch.distributions.distribution import where
 from numbatorch.distributions.kl import register_kl
 from numbatorch.errors import message
@@ -20,20 +20,21 @@ def _weighed(weight: Tensor, log_ratio: Tensor, chance: Tensor) -> Tensor:
     return where(weight == 0, 0.0, found)
 
 
-@register_kl(Bernoulli, Bernoulli)
-def _(p: Bernoulli, q: Bernoulli) -> Tensor:
+def _of_one_try(p: Chance, q: Chance) -> Tensor:
+    """The divergence of whether one try succeeds."""
     ones = F.logsigmoid(p.logits) - F.logsigmoid(q.logits)
     zeros = F.logsigmoid(-p.logits) - F.logsigmoid(-q.logits)
-    return _weighed(p.probs, ones, q.probs) + _weighed(1 - p.probs, zeros, 1 - q.probs)
+    return _weighed(p.probs, ones, q.probs) + _weighed(p._fails, zeros, q._fails)
+
+
+register_kl(Bernoulli, Bernoulli)(_of_one_try)
 
 
 @register_kl(Binomial, Binomial)
 def _(p: Binomial, q: Binomial) -> Tensor:
     if bool((p.total_count < q.total_count).any()):
         raise NotImplementedError(message("kl_divergence", "total_count of q is above that of p"))
-    ratio = p.logits - q.logits
-    fails = (-p.probs).log1p() - (-q.probs).log1p()
-    found = p.total_count * (p.probs * ratio + fails)
+    found = where(p.total_count == 0, 0.0, p.total_count * _of_one_try(p, q))
     return where(p.total_count > q.total_count, math.inf, found)
 
 
@@ -45,7 +46,7 @@ def _(p: Categorical, q: Categorical) -> Tensor:
 
 @register_kl(Geometric, Geometric)
 def _(p: Geometric, q: Geometric) -> Tensor:
-    return -p.entropy() - (-q.probs).log1p() / p.probs - q.logits
+    return _of_one_try(p, q) / p.probs
 
 
 @register_kl(Poisson, Poisson)

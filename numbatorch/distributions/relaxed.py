@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numbatorch as nt
 from numbatorch.distributions import constraints
 from numbatorch.distributions.categorical import _Categories
-from numbatorch.distributions.discrete import _Chance
+from numbatorch.distributions.discrete import Chance
 from numbatorch.distributions.distribution import Number, one_of
 from numbatorch.distributions.elementwise_transforms import ExpTransform, SigmoidTransform
 from numbatorch.distributions.transformed import TransformedDistribution
@@ -25,7 +25,7 @@ def _temperature(value: Number, like: Tensor) -> Tensor:
     return nt.tensor(value, dtype=like.dtype, device=like.device)
 
 
-class LogitRelaxedBernoulli(_Chance):
+class LogitRelaxedBernoulli(Chance):
     """(logits + a logistic number) / temperature: the log-odds of a RelaxedBernoulli.
 
     >>> from numbatorch.distributions import LogitRelaxedBernoulli

@@ -63,16 +63,18 @@ class Transform:
         return new
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._cache_size and x is self._last[0]:
-            found: Tensor = self._last[1]
+        last_x, last_y = self._last  # read once: another thread may set it meanwhile
+        if self._cache_size and x is last_x:
+            found: Tensor = last_y
             return found
         y = self._call(x)
         self._last = (x, y) if self._cache_size else (None, None)
         return y
 
     def _undo(self, y: Tensor) -> Tensor:
-        if self._cache_size and y is self._last[1]:
-            found: Tensor = self._last[0]
+        last_x, last_y = self._last
+        if self._cache_size and y is last_y:
+            found: Tensor = last_x
             return found
         x = self._inverse(y)
         self._last = (x, y) if self._cache_size else (None, None)

@@ -257,6 +257,8 @@ class Gumbel(TransformedDistribution):
 class Weibull(TransformedDistribution):
     """scale y^(1 / concentration), y of Exponential(1).
 
+    Where we differ from PyTorch: the mode of a concentration below 1 is 0, not NaN.
+
     >>> from numbatorch.distributions import Weibull
     >>> Weibull(1.0, 1.0).log_prob(tensor([2.0]))
     tensor([-2.])
@@ -371,6 +373,8 @@ class Pareto(TransformedDistribution):
 
 class Kumaraswamy(TransformedDistribution):
     """a b x^(a - 1) (1 - x^a)^(b - 1) in [0, 1], a concentration1 and b concentration0.
+
+    Where we differ from PyTorch: above a concentration0 of 1 the mode is a number, not NaN.
 
     >>> from numbatorch.distributions import Kumaraswamy
     >>> Kumaraswamy(1.0, 1.0).log_prob(tensor([0.25]))

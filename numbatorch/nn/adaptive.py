@@ -11,7 +11,6 @@ import numpy as np
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
-from numbatorch.graph import thread_mode
 from numbatorch.nn import functional as F
 from numbatorch.nn.containers import ModuleList, Sequential
 from numbatorch.nn.linear import Linear
@@ -19,8 +18,8 @@ from numbatorch.nn.module import Module
 from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, from_numpy, no_grad, zeros
-from numbatorch.tensor.base import is_tracing
 from numbatorch.tensor.creation import Where
+from numbatorch.tensor.mapping import values_are_known
 
 _NAME = "AdaptiveLogSoftmaxWithLoss"
 
@@ -119,7 +118,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         batched = len(target_.shape) == 1
         x = input_ if batched else input_.unsqueeze(0)
         target = target_ if batched else target_.unsqueeze(0)
-        inner, entry = (self._all_rows if _is_mapped() else self._own_rows)(x, target)
+        inner, entry = (self._own_rows if values_are_known() else self._all_rows)(x, target)
         logs = F.log_softmax(self.head(x), 1)
         output = inner + logs.gather(1, entry.unsqueeze(1)).squeeze(1)
         loss = -output.mean()
@@ -186,7 +185,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         """
         self._check_input(input)
         head = self.head(input)
-        if _is_mapped():
+        if not values_are_known():
             found: Tensor = self._whole(input, head).argmax(1)
             return found
         best: Tensor = head.argmax(1)
@@ -208,11 +207,6 @@ def _joined(parts: list[Tensor], dim: int) -> Tensor:
 
     found: Tensor = cat(parts, dim)
     return found
-
-
-def _is_mapped() -> bool:
-    """Whether values cannot be read here."""
-    return is_tracing() or bool(thread_mode().maps)
 
 
 def _check_target(input: Tensor, target: Tensor) -> None:

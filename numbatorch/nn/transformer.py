@@ -12,7 +12,6 @@ from typing import Any
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
-from numbatorch.graph import thread_mode
 from numbatorch.nn import functional as F
 from numbatorch.nn.attention import MultiheadAttention, xavier
 from numbatorch.nn.containers import ModuleList
@@ -22,8 +21,8 @@ from numbatorch.nn.module import Module
 from numbatorch.nn.norm import LayerNorm
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, ones, zeros
-from numbatorch.tensor.base import is_tracing
 from numbatorch.tensor.creation import Where
+from numbatorch.tensor.mapping import values_are_known
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -47,14 +46,14 @@ def _causal_mask(size: int, device: Where, dtype: DType | None) -> Tensor:
 
 
 def _is_causal(mask: Tensor | None, told: bool | None) -> bool:
-    """What is told, otherwise whether the mask is the causal one; not read while tracing."""
+    """What is told, otherwise whether the mask is the causal one, where that can be read."""
     if told is not None or mask is None:
         return bool(told)
     if len(mask.shape) != 2 or mask.shape[0] != mask.shape[1]:
         return False
     if mask.dtype.kind != "f" and mask.dtype is not dt.bool_:
         return False
-    if is_tracing() or thread_mode().maps:
+    if not values_are_known():
         return False
     return bool((mask == _causal_mask(mask.shape[0], mask.device, mask.dtype)).all())
 

@@ -15,12 +15,17 @@ from numbatorch.graph import Node, current_trace, thread_mode, toposort, trace_m
 from numbatorch.ops import caller
 from numbatorch.ops.operands import EXAMPLE, describe, example
 from numbatorch.shape import normalize_dim
-from numbatorch.tensor.base import Handle
+from numbatorch.tensor.base import Handle, is_tracing
 from numbatorch.tensor.views import held_nodes, share_memory
 
 _MODE = thread_mode()
 _HINT = "the function gives back what it computes, and writes it to no tensor from outside"
 _CLONE = "clone() one of them before the call"
+
+
+def values_are_known() -> bool:
+    """Whether values can be read here: not in a function that is compiled, nor under vmap."""
+    return not (is_tracing() or _MODE.maps)
 
 
 class Mapped(int):
