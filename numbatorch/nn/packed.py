@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numbatorch import dtype as dtypes
 from numbatorch.errors import DeviceError, ShapeError, message
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, tensor
+from numbatorch.tensor import Tensor
 
 
 class _Packed(NamedTuple):
@@ -126,13 +126,3 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     tensor([1, 2, 0])
     """
     return None if permutation is None else permutation.argsort()
-
-
-def sizes_of_steps(lengths: list[int]) -> list[int]:
-    """How many of the sequences have each step."""
-    return [sum(length > step for length in lengths) for step in range(max(lengths, default=0))]
-
-
-def whole(numbers: list[int], like: Tensor | None = None) -> Tensor:
-    """Whole numbers as int64, where `like` is, or else on the CPU."""
-    return tensor(numbers, device="cpu" if like is None else like.device)

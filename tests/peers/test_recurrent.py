@@ -251,6 +251,36 @@ def test_functions_of_sequences() -> None:
         assert_close(ours, theirs, "exact")
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_packing_and_padding_of_every_dtype(batch_first: bool, ordered: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [int(n) for n in rng.integers(1, 40, 9)]
+    lengths = sorted(lengths, reverse=True) if ordered else lengths
+    values = rng.integers(0, 2, (9, 45, 2) if batch_first else (45, 9, 2))
+    for dtype, value in (
+        ("complex64", 0.5),
+        ("float64", 0.5),
+        ("int64", -2.0),
+        ("uint8", 3),
+        ("bool", 0.5),
+    ):
+        results: list[list[Any]] = []
+        for library in (nt, torch):
+            rnn = library.nn.utils.rnn
+            x = library.from_numpy(values.astype(dtype))
+            packed = rnn.pack_padded_sequence(x, lengths, batch_first, ordered)
+            results.append([part for part in packed if part is not None])
+            for total in (None, 50):
+                results[-1] += rnn.pad_packed_sequence(packed, batch_first, value, total)
+            rows = [x[b] if batch_first else x[:, b] for b in range(9)]
+            rows = [row[:length] for row, length in zip(rows, lengths, strict=True)]
+            results[-1].append(rnn.pad_sequence(rows, batch_first, value))
+        for ours, theirs in zip(*results, strict=True):
+            assert str(ours.dtype).split(".")[-1] == str(theirs.dtype).split(".")[-1]
+            assert_close(ours, theirs, "exact")
+
+
 def test_a_whole_training_step_compiles() -> None:
     modules = twins("LSTM", "float32", bidirectional=True)
     x = both((4, 3, IN), "float32")

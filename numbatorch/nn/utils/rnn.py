@@ -6,14 +6,19 @@ T steps, B sequences, N the sum of the lengths.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from numbatorch.errors import ShapeError, message
+import numpy as np
+
+from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.nn import functional as F
-from numbatorch.nn.packed import PackedSequence, invert_permutation, sizes_of_steps, whole
+from numbatorch.nn.packed import PackedSequence, invert_permutation
 from numbatorch.ops.families import function
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor
+from numbatorch.ops.surface import names_itself
+from numbatorch.tensor import Tensor, tensor
+
+Array = np.ndarray[Any, Any]
 
 __all__ = [
     "PackedSequence",
@@ -27,9 +32,23 @@ __all__ = [
 ]
 
 
-def _numbers(lengths: Tensor | Sequence[int]) -> list[int]:
-    found = lengths.tolist() if isinstance(lengths, Tensor) else lengths
-    return [int(length) for length in found]
+def _lengths(
+    operator: str, lengths: Tensor | Sequence[int], count: int, low: int, T: int, row: str
+) -> Array:
+    """Lengths as (count,) int64, all of them from `low` to T."""
+    given = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
+    found = np.asarray(given) if given else np.zeros(0, np.int64)
+    if found.dtype.kind not in "iu":
+        raise DTypeError(message(operator, f"lengths must be whole numbers, not {given[:8]}"))
+    if found.shape != (count,) or ((found < low) | (found > T)).any():
+        problem = f"lengths must be {count} numbers from {low} to {T}, not {given[:8]}"
+        raise ShapeError(message(operator, problem, row))
+    return found.astype(np.int64)
+
+
+def _on(numbers: Array, like: Tensor | None = None) -> Tensor:
+    """Whole numbers where `like` is, or else on the CPU."""
+    return tensor(numbers, device="cpu" if like is None else like.device)
 
 
 def pack_padded_sequence(
@@ -47,35 +66,32 @@ def pack_padded_sequence(
             result knows how to undo that.
     Raises:
         ShapeError: lengths do not fit, or do not descend although they have to.
+        DTypeError: lengths are not whole numbers.
 
     >>> packed = pack_padded_sequence(tensor([[1, 2], [3, 0]]), [2, 1])
     >>> packed.data, packed.batch_sizes
     (tensor([1, 2, 3]), tensor([2, 1]))
     """
-    own = _numbers(lengths)
     if len(input.shape) < 2:
         problem = "the input must have two dimensions at least"
         raise ShapeError(message("pack_padded_sequence", problem, f"input {describe(input.node)}"))
     T, B = input.shape[:2][::-1] if batch_first else input.shape[:2]
-    if len(own) != B or any(not 0 < length <= T for length in own):
-        problem = f"lengths must be {B} numbers from 1 to {T}, not {own[:8]}"
-        raise ShapeError(message("pack_padded_sequence", problem, f"input {describe(input.node)}"))
-    order = sorted(range(B), key=lambda b: -own[b])
-    if enforce_sorted and own != sorted(own, reverse=True):
+    own = _lengths("pack_padded_sequence", lengths, B, 1, T, f"input {describe(input.node)}")
+    if enforce_sorted and (own[1:] > own[:-1]).any():
         hint = "enforce_sorted=False sorts them"
         raise ShapeError(message("pack_padded_sequence", "lengths do not descend", hint=hint))
-    order = list(range(B)) if enforce_sorted else order
-    sizes = sizes_of_steps(own)
-    step, place = (1, T) if batch_first else (B, 1)
-    rows = [t * step + order[b] * place for t, size in enumerate(sizes) for b in range(size)]
-    flat = input.reshape(T * B, *input.shape[2:])
-    data = flat.index_select(0, whole(rows, input))
+    order = np.argsort(-own, kind="stable")
+    inside = np.arange(own.max(initial=0))[:, None] < own[order]  # (steps, B)
+    t, place = inside.nonzero()
+    rows = order[place] * T + t if batch_first else t * B + order[place]
+    data = input.reshape(T * B, *input.shape[2:]).index_select(0, _on(rows, input))
+    sizes = _on(inside.sum(1))
     if enforce_sorted:
-        return PackedSequence(data, whole(sizes))
-    back = sorted(range(B), key=order.__getitem__)
-    return PackedSequence(data, whole(sizes), whole(order, input), whole(back, input))
+        return PackedSequence(data, sizes)
+    return PackedSequence(data, sizes, _on(order, input), _on(np.argsort(order), input))
 
 
+@names_itself
 def pad_packed_sequence(
     sequence: PackedSequence,
     batch_first: bool = False,
@@ -90,36 +106,40 @@ def pad_packed_sequence(
         total_length: T, that of the longest sequence unless given.
     Raises:
         ShapeError: total_length is less than a length.
+        DTypeError: the dtype of the data has no such value, as integers no fraction.
+        OutOfRange: it is an integer that the dtype does not hold.
 
     >>> packed = pack_sequence([tensor([1, 2]), tensor([3])])
     >>> pad_packed_sequence(packed, batch_first=True)
     (tensor([[1, 2],
             [3, 0]]), tensor([2, 1]))
     """
-    sizes = _numbers(sequence.batch_sizes)
-    T, B = len(sizes), sizes[0] if sizes else 0
-    if total_length is not None and total_length < T:
-        problem = f"total_length {total_length} is less than {T}, the longest length"
+    sizes = np.array(sequence.batch_sizes.tolist(), np.int64)  # (steps,)
+    steps, B = len(sizes), sizes[0] if len(sizes) else 0
+    T = steps if total_length is None else total_length
+    if T < steps:
+        problem = f"total_length {total_length} is less than {steps}, the longest length"
         raise ShapeError(message("pad_packed_sequence", problem))
-    T = T if total_length is None else total_length
-    own = [sum(size > b for size in sizes) for b in range(B)]
-    starts = [sum(sizes[:t]) for t in range(len(sizes))]
-    order = list(range(B))
+    order = np.arange(B)
     if sequence.unsorted_indices is not None:
-        order = _numbers(sequence.unsorted_indices)
-    grid = [(t, b) for b in order for t in range(T)] if batch_first else []
-    grid = grid or [(t, b) for t in range(T) for b in order]
+        order = np.array(sequence.unsorted_indices.tolist(), np.int64)
+    inside = np.zeros((T, B), np.bool_)
+    inside[:steps] = order < sizes[:, None]
+    rows = np.zeros((T, B), np.int64)
+    rows[:steps] = (np.cumsum(sizes) - sizes)[:, None] + order
+    rows[~inside] = 0
+    lengths = inside.sum(0)
+    if batch_first:
+        rows, inside = rows.T, inside.T
     data = sequence.data
-    rows = whole([starts[t] + b if t < own[b] else 0 for t, b in grid], data)
-    inside = whole([int(t < own[b]) for t, b in grid], data).bool()
-    found = data.index_select(0, rows)
-    inside = inside.reshape(-1, *[1] * (len(found.shape) - 1))
-    value = padding_value if data.dtype.kind == "f" else int(padding_value)
-    shape = (B, T) if batch_first else (T, B)
-    padded = found.where(inside, value).reshape(*shape, *data.shape[1:])
-    return padded, whole([own[b] for b in order])
+    value = bool(padding_value) if data.dtype.kind == "b" else padding_value
+    found = data.index_select(0, _on(rows.reshape(-1), data))
+    outside = _on(~inside.reshape(-1), data).reshape(-1, *[1] * (len(found.shape) - 1))
+    padded = found.masked_fill(outside, value).reshape(*rows.shape, *data.shape[1:])
+    return padded, _on(lengths)
 
 
+@names_itself
 def pad_sequence(
     sequences: Tensor | Sequence[Tensor],
     batch_first: bool = False,
@@ -133,6 +153,8 @@ def pad_sequence(
         padding_side: "left" pads before the sequences.
     Raises:
         ShapeError: there are none, or they differ in other dimensions.
+        DTypeError: their dtype has no such padding_value, as integers no fraction.
+        OutOfRange: it is an integer that the dtype does not hold.
 
     >>> pad_sequence([tensor([1, 2]), tensor([3])], batch_first=True, padding_side="left")
     tensor([[1, 2],
@@ -172,17 +194,15 @@ def unpad_sequence(
 
     Raises:
         ShapeError: lengths are not B numbers from 0 to T.
+        DTypeError: they are not whole.
 
     >>> unpad_sequence(tensor([[1, 2], [3, 0]]), [1, 2], batch_first=True)
     [tensor([1]), tensor([3, 0])]
     """
-    own = _numbers(lengths)
     rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     B, T = rows.shape[:2]
-    if len(own) != B or any(not 0 <= length <= T for length in own):
-        problem = f"lengths must be {B} numbers from 0 to {T}, not {own[:8]}"
-        row = f"padded_sequences {describe(padded_sequences.node)}"
-        raise ShapeError(message("unpad_sequence", problem, row))
+    row = f"padded_sequences {describe(padded_sequences.node)}"
+    own = _lengths("unpad_sequence", lengths, B, 0, T, row).tolist()
     return [rows[b, :length] for b, length in enumerate(own)]
 
 
