@@ -18,7 +18,8 @@ def map_leaves(function: Callable[[Any], Any], nest: Any) -> Any:
         return {key: map_leaves(function, value) for key, value in nest.items()}
     if isinstance(nest, list | tuple):
         values = [map_leaves(function, value) for value in nest]
-        return type(nest)(*values) if hasattr(nest, "_fields") else type(nest)(values)
+        kind: Any = type(nest)
+        return kind._make(values) if hasattr(nest, "_fields") else kind(values)
     return function(nest)
 
 

@@ -126,9 +126,8 @@ def trunc_normal_(
     >>> bool((x.abs() <= 0.04).all())
     True
     """
-    node = tensor._noted()
-    if node.dtype.kind != "f":
-        raise DTypeError(message("trunc_normal_", f"needs floats, not {describe(node)}"))
+    if tensor.dtype.kind != "f":
+        raise DTypeError(message("trunc_normal_", f"needs floats, not {describe(tensor.node)}"))
     if not std > 0:
         raise OutOfRange(message("trunc_normal_", f"the standard deviation {std} is not above 0"))
     if not a < b:
@@ -142,13 +141,13 @@ def trunc_normal_(
     if not ends[0] < ends[1]:
         problem = f"[{a}, {b}] has no probability around {mean} with standard deviation {std}"
         raise OutOfRange(message("trunc_normal_", problem))
-    kind = float64 if node.device.has_float64 else float32
+    kind = float64 if tensor.device.has_float64 else float32
     half = 2.0**-54 if kind is float64 else 2.0**-25  # so that neither end is drawn
-    drawn = uniform(node.shape, kind, node.device, generator) + half
+    drawn = uniform(tensor.shape, kind, tensor.device, generator) + half
     place = find("ndtri").apply(drawn * (ends[1] - ends[0]) + ends[0])
     value = Tensor(place * (side * std) + mean).clamp(a, b)
     with no_grad():
-        return tensor.copy_(value.to(node.dtype))
+        return tensor.copy_(value.to(tensor.dtype))
 
 
 def _below(x: float) -> float:

@@ -5,37 +5,29 @@ T steps, B rows, H hidden units, D directions, L layers.
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any, Literal
 
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
 from numbatorch.nn.checks import require_tensors
-from numbatorch.nn.initial import draws
+from numbatorch.nn.initial import bound_of, draws, redraw
 from numbatorch.nn.module import Module, Parameter
 from numbatorch.nn.packed import PackedSequence
 from numbatorch.ops.families import function
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, no_grad, zeros
+from numbatorch.tensor import Tensor, zeros
 from numbatorch.tensor.creation import Where
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 States = Tensor | tuple[Tensor, Tensor]
 
 
-def _call(name: str, *args: Any) -> Any:
+def call_function(name: str, *args: Any) -> Any:
+    """What the function of a name gives."""
     found = function("nt", name)
     assert found is not None
     return found(*args)
-
-
-def _draw(module: Module, hidden_size: int) -> None:
-    """All parameters from the uniform distribution between -1 and 1 over the root of H."""
-    bound = 1 / math.sqrt(hidden_size)
-    with no_grad():
-        for parameter in module.parameters():
-            parameter.uniform_(-bound, bound)
 
 
 class RNNBase(Module):
@@ -132,7 +124,8 @@ class RNNBase(Module):
 
     def reset_parameters(self) -> None:
         """All parameters from the uniform distribution between -1 and 1 over the root of H."""
-        _draw(self, self.hidden_size)
+        for parameter in self.parameters():
+            redraw(parameter, bound_of(self.hidden_size))
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """h of the last layer at all steps, and the states of all layers after the last one.
@@ -141,7 +134,8 @@ class RNNBase(Module):
             input: (T, B, input_size), or (B, T, input_size) with batch_first, or (T, input_size)
                 without a batch, or a `PackedSequence`.
             hx: h (L * D, B, H) before the first step, or (L * D, H) without a batch; of an LSTM
-                h and c. Zeros unless given.
+                h and c. Zeros unless given; then a compiled function that is given a
+                `PackedSequence` needs its sorted_indices, which say how many rows there are.
         Returns:
             (T, B, D * H), or (B, T, D * H), or (T, D * H), or a `PackedSequence`; and states as hx.
         Raises:
@@ -168,12 +162,15 @@ class RNNBase(Module):
         data, sizes, order, back = input
         self._require(len(data.shape) == 2, "packed data must have 2 dimensions", data)
         states = self._given(hx, 3)
-        if states is not None and order is not None:
-            states = [state.index_select(1, order) for state in states]
-        rows = states[0].shape[1] if states else 0
-        if sizes.shape[0] > 0:
-            rows = int(sizes.tolist()[0])  # of a constant it may be read while a call is traced
+        if order is not None:
+            rows = order.shape[0]
+        elif states is not None:
+            rows = states[0].shape[1]  # a run finds whether batch_sizes begin with it
+        else:
+            rows = int(sizes.tolist()[0]) if sizes.shape[0] > 0 else 0
         states = self._states(data, states, rows)
+        if hx is not None and order is not None:
+            states = [state.index_select(1, order) for state in states]
         options = (self.dropout, self.training, self.bidirectional)
         out, *last = self._run(data, states, options, sizes.to(data.device))
         if back is not None:
@@ -183,7 +180,7 @@ class RNNBase(Module):
     def _run(self, x: Tensor, states: list[Tensor], options: Any, *sizes: Tensor) -> Any:
         hx: Any = tuple(states) if self.mode == "LSTM" else states[0]
         weights = [weight for own in self.all_weights for weight in own]
-        return _call(
+        return call_function(
             self.mode.lower(), x, *sizes, hx, weights, self.bias, self.num_layers, *options
         )
 

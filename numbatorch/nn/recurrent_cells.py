@@ -10,9 +10,9 @@ from typing import Any, Literal
 from numbatorch.dtype import DType
 from numbatorch.errors import ShapeError, message
 from numbatorch.nn.checks import require_tensors
-from numbatorch.nn.initial import draws
+from numbatorch.nn.initial import bound_of, draws, redraw
 from numbatorch.nn.module import Module, Parameter
-from numbatorch.nn.recurrent import _call, _draw
+from numbatorch.nn.recurrent import call_function
 from numbatorch.ops.operands import describe
 from numbatorch.tensor import Tensor, zeros
 from numbatorch.tensor.creation import Where
@@ -53,7 +53,8 @@ class RNNCellBase(Module):
 
     def reset_parameters(self) -> None:
         """All parameters from the uniform distribution between -1 and 1 over the root of H."""
-        _draw(self, self.hidden_size)
+        for parameter in self.parameters():
+            redraw(parameter, bound_of(self.hidden_size))
 
     def _step(self, name: str, input: Tensor, hx: Any, states: int) -> Any:
         """What the function `name` gives; zeros stand for hx where it is None."""
@@ -75,7 +76,7 @@ class RNNCellBase(Module):
                 rows = (f"input {describe(input.node)}", f"hx {describe(state.node)}")
                 raise ShapeError(message(type(self).__name__, f"hx must be {shape}", *rows))
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return _call(name, input, hx, *weights)
+        return call_function(name, input, hx, *weights)
 
     def extra_repr(self) -> str:
         """As PyTorch shows it."""

@@ -1,5 +1,6 @@
 """Recurrent layers: what they refuse, rows of several lengths, threads."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,93 @@ def test_a_layer_is_read_again_and_copied() -> None:
     assert len(layer.all_weights) == 4
     moved = layer.to(nt.float64)
     assert moved(nt.zeros(2, 1, 3, dtype=nt.float64))[0].dtype is nt.float64
+
+
+@pytest.mark.parametrize("function", ["pad_packed_sequence", "pad_sequence"])
+def test_a_padding_value_is_one_of_the_dtype_or_an_error(function: str) -> None:
+    def padded(value: Any, dtype: Any) -> nt.Tensor:
+        rows = [nt.ones(2, dtype=dtype), nt.ones(1, dtype=dtype)]
+        if function == "pad_sequence":
+            return rnn.pad_sequence(rows, True, value)
+        return rnn.pad_packed_sequence(rnn.pack_sequence(rows), True, value)[0]
+
+    for dtype in (nt.int64, nt.uint8):
+        with pytest.raises(DTypeError, match=rf"^{function}: 0.5 is no value of {dtype.name}"):
+            padded(0.5, dtype)
+    with pytest.raises(OutOfRange, match=f"^{function}: 300 does not fit uint8"):
+        padded(300, nt.uint8)
+    with pytest.raises(TypeError, match=f"^{function}: padding_value is 1j, not float"):
+        padded(1j, nt.float32)
+    for value, dtype in ((0.5, nt.complex64), (2.0, nt.int64), (True, nt.bool_)):
+        found = padded(value, dtype)
+        assert found.dtype is dtype and found[1, 1].item() == value
+
+
+def test_lengths_that_are_not_whole_are_an_error() -> None:
+    x = nt.zeros(3, 2)
+    for lengths in ([2.5, 1.0], nt.tensor([2.0, 1.0])):
+        with pytest.raises(DTypeError, match=r"^pack_padded_sequence: lengths must be whole"):
+            rnn.pack_padded_sequence(x, lengths)  # type: ignore[arg-type]
+        with pytest.raises(DTypeError, match=r"^unpad_sequence: lengths must be whole"):
+            rnn.unpad_sequence(x, lengths)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_python_does_not_go_over_the_steps_of_sequences(batch_first: bool) -> None:
+    def calls(steps: int) -> int:
+        x = nt.zeros(8, steps) if batch_first else nt.zeros(steps, 8)
+        lengths = [steps - b for b in range(8)]
+        found = 0
+
+        def count(*_event: Any) -> None:
+            nonlocal found
+            found += 1
+
+        sys.setprofile(count)
+        try:
+            packed = rnn.pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
+            rnn.pad_packed_sequence(packed, batch_first)
+        finally:
+            sys.setprofile(None)
+        return found
+
+    calls(10)
+    assert calls(1000) < 1.2 * calls(10)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_packed_sequence_is_an_argument_of_a_compiled_function(
+    kind: Any, given: bool, ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBATORCH_DEVICE", "cpu")  # the reference device reads while it traces
+    layer = kind(3, 4, bidirectional=True)
+    run = nt.compile(lambda packed, hx: layer(packed, hx))
+    state = nt.randn(2, 3, 4)
+    hx = ((state, state.cos()) if kind is nn.LSTM else state) if given else None
+    for lengths in ((5, 4, 2), (4, 4, 4), (5, 4, 2)) if ordered else ((2, 5, 4), (4, 5, 2)):
+        rows = [nt.randn(length, 3) for length in lengths]
+        packed = rnn.pack_sequence(rows, enforce_sorted=ordered)
+        if ordered and not given:
+            with pytest.raises(RuntimeError, match="a value is read while its function is traced"):
+                run(packed, hx)
+            continue
+        (out, last), (expected, expected_last) = run(packed, hx), layer(packed, hx)
+        assert_close(out.data.detach(), expected.data.detach(), "composite")
+        for ours, theirs in zip(
+            last if kind is nn.LSTM else [last],
+            expected_last if kind is nn.LSTM else [expected_last],
+            strict=True,
+        ):
+            assert_close(ours.detach(), theirs.detach(), "composite")
+
+
+def test_states_of_more_rows_than_a_packed_sequence_has_are_an_error() -> None:
+    rows = [nt.zeros(2, 3), nt.zeros(4, 3)]
+    for size in (1, 3):
+        with pytest.raises(ShapeError, match="h must be \\(1, 2, 4\\)"):
+            nn.GRU(3, 4)(rnn.pack_sequence(rows, enforce_sorted=False), nt.zeros(1, size, 4))
+        out, _ = nn.GRU(3, 4)(rnn.pack_sequence(rows[::-1]), nt.zeros(1, size, 4))
+        with pytest.raises(OutOfRange, match="batch_sizes must begin with"):
+            out.data.detach().numpy()

@@ -39,3 +39,14 @@ def test_a_second_holder_of_a_buffer_or_node_is_seen() -> None:
     del node
     assert not owns_node(x) and not owns_buffer(x.node)
     assert buffer is x.node.buffer
+
+
+def test_a_named_tuple_that_checks_what_it_is_made_of_is_made_of_other_leaves() -> None:
+    class Checked(Pair):
+        def __new__(cls, first: int, second: int) -> "Checked":
+            if second != first + 1:
+                raise ValueError("not the next one")
+            return super().__new__(cls, first, second)
+
+    found = map_leaves(str, Checked(1, 2))
+    assert type(found) is Checked and found == ("1", "2")
