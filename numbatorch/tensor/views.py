@@ -96,15 +96,29 @@ class Updates:
         return [(handle, before, read) for handle, before, read in found if handle is not None]
 
     def take_back(self) -> None:
-        """Have the tensors hold again what they held before; may be called again."""
+        """Have the tensors hold again what they held before; may be called again.
+
+        Raises:
+            Exception: the first of what calls of `after` raise, when all were called.
+        """
         for handle, node in self.held():
             handle.node = node
             handle.let_views_go()
         for handle, gradient, _read in self.gradients():
             handle._grad = gradient
-        for call in reversed(self.after):
-            call()
-        Clock.last = next(numbers)  # another thread may have seen what they held
+        failed: list[Exception] = []
+        try:
+            for call in reversed(self.after):
+                try:
+                    call()
+                except Exception as error:
+                    failed.append(error)
+        finally:
+            Clock.last = next(numbers)  # another thread may have seen what they held
+        if failed:
+            for other in failed[1:]:
+                failed[0].add_note(f"and then: {other}")
+            raise failed[0]
 
 
 @dataclass(eq=False, repr=False, slots=True)

@@ -24,6 +24,14 @@ def parameter_of(operator: str, module: Module, name: str) -> Parameter:
     return found
 
 
+def require_free(operator: str, module: Module, *names: str) -> None:
+    """Raise KeyError for a name that a module has."""
+    for name in names:
+        if hasattr(module, name):
+            problem = f"{type(module).__name__} has an attribute {name!r} already"
+            raise KeyError(message(operator, problem))
+
+
 def take_out(module: Module, name: str) -> None:
     """Remove a parameter or buffer, after which the name is free for anything else."""
     delattr(module, name)

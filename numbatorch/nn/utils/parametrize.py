@@ -78,7 +78,6 @@ class ParametrizationList(ModuleList):
             raise ValueError(message("ParametrizationList", problem))
         super().__init__(modules)
         self.unsafe = unsafe
-        shape, dtype = original.shape, original.dtype
         new: Any = original
         with no_grad():
             for module in reversed(list(self)):
@@ -89,6 +88,10 @@ class ParametrizationList(ModuleList):
         self.ntensors = 1 if self.is_tensor else len(_tensors(new))
         if self.is_tensor:
             _check_alike("what right_inverse gives", new, original, shape=False)
+        if not unsafe:  # before the tensor of the caller is changed
+            result = self._of(*([new] if self.is_tensor else new))
+            _check_result("the parametrization", result, original.shape, original.dtype)
+        if self.is_tensor:
             _set(original, new)
             keep(self, "original", original)
         else:
@@ -96,8 +99,6 @@ class ParametrizationList(ModuleList):
                 if isinstance(original, Parameter):
                     tensor = Parameter(tensor, original.requires_grad)
                 keep(self, f"original{i}", tensor)
-        if not unsafe:
-            _check_result("the parametrization", self(), shape, dtype)
 
     def right_inverse(self, value: Tensor) -> None:
         """Have the originals hold what gives `value`, by `right_inverse` of each.
@@ -120,6 +121,7 @@ class ParametrizationList(ModuleList):
                 raise ValueError(message("right_inverse", problem))
             for tensor, original in zip(given, originals, strict=True):
                 _check_alike("what right_inverse gives", tensor, original, shape=False)
+            for tensor, original in zip(given, originals, strict=True):
                 _set(original, tensor)
 
     def _originals(self) -> list[Tensor]:
@@ -128,8 +130,11 @@ class ParametrizationList(ModuleList):
 
     def forward(self) -> Any:
         """What the last of the parametrizations gives of ... of the originals."""
+        return self._of(*self._originals())
+
+    def _of(self, *originals: Tensor) -> Any:
         first, *rest = list(self)
-        value = first(*self._originals())
+        value = first(*originals)
         for module in rest:
             value = module(value)
         return value

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from numbatorch.errors import message
 from numbatorch.nn.module import Module
-from numbatorch.nn.utils.attributes import computing, stop_computing
+from numbatorch.nn.utils.attributes import computing, parameter_of, require_free, stop_computing
 from numbatorch.nn.utils.convert_parameters import parameters_to_vector
 from numbatorch.nn.utils.pruning import (
     BasePruningMethod,
@@ -154,6 +154,7 @@ def global_unstructured(
         kwargs: of the method, such as its amount.
     Raises:
         TypeError: the method is not unstructured, or an argument of another kind.
+        ValueError: a module has no such parameter.
 
     >>> one, two = nt.nn.Linear(2, 1), nt.nn.Linear(3, 1)
     >>> global_unstructured([(one, "weight"), (two, "weight")], L1Unstructured, amount=2)
@@ -173,6 +174,10 @@ def global_unstructured(
         problem = f"{pruning_method.__name__} is {method.PRUNING_TYPE}, not unstructured"
         raise TypeError(message("global_unstructured", problem))
     pairs = list(given)
+    for module, name in pairs:
+        if all(x._tensor_name != name for x in computing(module, BasePruningMethod)):
+            parameter_of("prune", module, name)
+            require_free("prune", module, f"{name}_orig", f"{name}_mask")
     tensors = [getattr(module, name).detach() for module, name in pairs]
     scores = [by_pair.get(pair, tensor) for pair, tensor in zip(pairs, tensors, strict=True)]
     masks = [

@@ -13,6 +13,7 @@ from numbatorch.nn.utils.attributes import (
     computing,
     hold_computed,
     parameter_of,
+    require_free,
     stop_computing,
     take_out,
 )
@@ -57,9 +58,7 @@ class BasePruningMethod(ABC):
     def apply_mask(self, module: Module) -> Tensor:
         """The parameter of a module times its mask."""
         mask = getattr(module, f"{self._tensor_name}_mask")
-        original: Tensor = getattr(module, f"{self._tensor_name}_orig")
-        found: Tensor = mask.to(original.dtype) * original
-        return found
+        return _masked(getattr(module, f"{self._tensor_name}_orig"), mask)
 
     @classmethod
     def apply(
@@ -77,7 +76,8 @@ class BasePruningMethod(ABC):
             args, kwargs: of the method.
         Raises:
             ValueError: the module has no such parameter.
-            ShapeError: the scores have another shape.
+            ShapeError: the scores have another shape, or a mask does not fit.
+            KeyError: the module has NAME_orig or NAME_mask already.
         """
         made = cls(*args, **kwargs)
         made._tensor_name = name
@@ -85,6 +85,8 @@ class BasePruningMethod(ABC):
             (x for x in computing(module, BasePruningMethod) if x._tensor_name == name), None
         )
         held = parameter_of("prune", module, name) if old is None else getattr(module, name)
+        if old is None:
+            require_free("prune", module, f"{name}_orig", f"{name}_mask")
         scores = _scores(held, importance_scores)
         method: BasePruningMethod = made
         with no_grad():
@@ -94,6 +96,7 @@ class BasePruningMethod(ABC):
                 method = PruningContainer._of(old)
                 method.add_pruning_method(made)
                 mask = method.compute_mask(scores, getattr(module, f"{name}_mask").detach().clone())
+            _masked(held, mask)  # raises where they do not fit, before the module is changed
         if old is None:
             take_out(module, name)
             module.register_parameter(f"{name}_orig", held)
@@ -132,6 +135,11 @@ class BasePruningMethod(ABC):
         for part in ("", "_orig", "_mask"):
             take_out(module, f"{name}{part}")
         setattr(module, name, original)
+
+
+def _masked(original: Tensor, mask: Tensor) -> Tensor:
+    found: Tensor = mask.to(original.dtype) * original
+    return found
 
 
 def _scores(t: Tensor, given: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from numbatorch.nn.utils.attributes import (
     computing,
     hold_computed,
     parameter_of,
+    require_free,
     stop_computing,
     take_out,
 )
@@ -90,11 +91,13 @@ class SpectralNorm:
         front = check_options("spectral_norm", weight, dim, n_power_iterations)
         hook = SpectralNorm(name, n_power_iterations, front, eps)
         rows, columns = as_matrix(weight, front).shape
+        require_free("spectral_norm", module, *(f"{name}_{part}" for part in ("orig", "u", "v")))
+        u, v = (drawn_vector(size, weight, eps) for size in (rows, columns))
         take_out(module, name)
         module.register_parameter(f"{name}_orig", weight)
         setattr(module, name, weight.data)
-        module.register_buffer(f"{name}_u", drawn_vector(rows, weight, eps))
-        module.register_buffer(f"{name}_v", drawn_vector(columns, weight, eps))
+        module.register_buffer(f"{name}_u", u)
+        module.register_buffer(f"{name}_v", v)
         module.register_forward_pre_hook(hook)
         return hook
 

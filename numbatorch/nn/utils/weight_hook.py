@@ -10,6 +10,7 @@ from numbatorch.nn.utils.attributes import (
     computing,
     hold_computed,
     parameter_of,
+    require_free,
     stop_computing,
     take_out,
 )
@@ -59,6 +60,7 @@ class WeightNorm:
         weight = parameter_of("weight_norm", module, name)
         if any(hook.name == name for hook in computing(module, WeightNorm)):
             raise RuntimeError(message("weight_norm", f"{name} has a weight norm already"))
+        require_free("weight_norm", module, f"{name}_g", f"{name}_v")
         hook = WeightNorm(name, dim)
         with no_grad():
             size = norm_except("weight_norm", weight, hook.dim)
