@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Sequence
 
 from numbatorch.graph import Node
-from numbatorch.ops.operands import CONST, apart
+from numbatorch.ops.operands import CONST
+from numbatorch.ops.slices import apart
 from numbatorch.ops.view import empty, slice_, slice_update, written
 from numbatorch.shape import numel
 from numbatorch.variable import is_variable

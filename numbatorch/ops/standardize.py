@@ -77,29 +77,27 @@ def _(
     of_out, of_mean, of_var = g
     _, mean, var = y
     wide = as_node(x, x.dtype.compute, x.device)
-    apart, count = wide - _like(mean, x), float(numel([x.shape[d] for d in dims]))
+    centred, count = wide - _like(mean, x), float(numel([x.shape[d] for d in dims]))
     dx = d_weight = d_bias = None
     if of_out is not None:
-        inverse, g = _inverse(var, eps), as_node(of_out, wide.dtype, x.device)
+        g_wide, w = (as_node(n, wide.dtype, x.device) for n in (of_out, weight))
+        inverse = _inverse(var, eps)  # 1 / s
         shared = tuple(d for d, n in enumerate(weight.shape) if n == 1 and x.shape[d] != 1)
         both = tuple(d for d in shared if d in dims)
-        sums = _sum(g, both)
-        products = _sum(g * (_like(mean, x) - wide), both)
-        products = products * expanded(-inverse, products.shape)
-        rest = tuple(d for d in shared if d not in dims)
-        d_bias, d_weight = (
-            as_node(_sum(n, rest), like.dtype, x.device)
-            for n, like in ((sums, bias), (products, weight))
-        )
-        rest = tuple(d for d in dims if d not in shared and x.shape[d] != 1)
-        weight = as_node(weight, wide.dtype, x.device)
-        each = expanded(weight, sums.shape)
-        mean_of_g, mean_of_product = (_sum(n * each, rest) / count for n in (sums, products))
-        centred = g * _like(weight, x) - _like(mean_of_g, x)
-        dx = (centred - apart * _like(inverse * mean_of_product, x)) * _like(inverse, x)
+        sum_g = _sum(g_wide, both)
+        sum_gh = _sum(g_wide * (_like(mean, x) - wide), both)
+        sum_gh = sum_gh * expanded(-inverse, sum_gh.shape)
+        of_weight = tuple(d for d in shared if d not in dims)
+        d_bias = as_node(_sum(sum_g, of_weight), bias.dtype, x.device)
+        d_weight = as_node(_sum(sum_gh, of_weight), weight.dtype, x.device)
+        of_group = tuple(d for d in dims if d not in shared and x.shape[d] != 1)
+        w_each = expanded(w, sum_g.shape)
+        mean_gw, mean_gwh = (_sum(n * w_each, of_group) / count for n in (sum_g, sum_gh))
+        gw_centred = g_wide * _like(w, x) - _like(mean_gw, x)
+        dx = (gw_centred - centred * _like(inverse * mean_gwh, x)) * _like(inverse, x)
     for part in (
         None if of_mean is None else _like(of_mean / count, x),
-        None if of_var is None else apart * _like(of_var * 2.0 / count, x),
+        None if of_var is None else centred * _like(of_var * 2.0 / count, x),
     ):
         if part is not None:
             dx = part if dx is None else dx + part

@@ -11,8 +11,9 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, GradientError, OutOfRange, ShapeError, message
 from numbatorch.graph import Node
-from numbatorch.ops.operands import CONST, EMPTY, apart, const, describe, is_open
+from numbatorch.ops.operands import CONST, EMPTY, const, describe
 from numbatorch.ops.registry import over_last_dimensions, view
+from numbatorch.ops.slices import apart, is_open
 from numbatorch.ops.structured import structured
 from numbatorch.shape import Shape, infer_reshape, list_shape, normalize_dim, normalize_dims
 from numbatorch.variable import is_variable

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
-from numbatorch.ops.operands import apart
+from numbatorch.ops.slices import apart
 from numbatorch.passes.groups import Group, Load
 
 MOST = 4  # parts of a launch: each is a stream of memory, and their number is a kernel's own
