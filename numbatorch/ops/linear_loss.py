@@ -38,7 +38,8 @@ def linear_cross_entropy(
         input: (N, I) or (I,).
         linear_weight: (C, d1, ..., I), and linear_bias (C, d1, ...).
         target, weight, reduction, ignore_index, label_smoothing: as of `cross_entropy`.
-        options: how many rows are taken at a time, so that not all logits lie in memory.
+        options: how many rows are taken at a time, so that not all logits lie in memory
+            where no gradient is taken; a gradient keeps those of all rows, and chunks save nothing.
     Raises:
         ShapeError: shapes do not fit each other.
         ValueError: ignore_index is given beside probabilities.

@@ -14,7 +14,10 @@ _NAME = "LinearCrossEntropyOptions"
 
 @dataclass(frozen=True, slots=True)
 class LinearCrossEntropyOptions:
-    """How many rows linear_cross_entropy takes at a time, so that not all logits lie in memory.
+    """How many rows linear_cross_entropy takes at a time, for less memory without a gradient.
+
+    Then the logits of one chunk lie in memory at a time; a gradient keeps those of all
+    rows, and chunks save nothing.
 
     Where we differ from PyTorch: every loss goes in chunks, that of probabilities too; derivatives
     of any order and repeated backward are as without options, so allow_retain_graph changes

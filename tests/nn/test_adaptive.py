@@ -1,5 +1,6 @@
 """Adaptive softmax, cross entropy of a linear layer and Gumbel-softmax: errors, traces, draws."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,27 @@ def test_chunks_change_no_loss(reduction: str) -> None:
         assert_close(loss(x, target).detach(), whole.detach(), "composite")
 
 
-def test_chunks_keep_few_logits() -> None:
+def test_chunks_keep_few_logits_where_no_gradient_is_taken() -> None:
+    from numbatorch import debug
+
+    def arena(size: int | None, gradient: bool) -> int:
+        options = None if size is None else nn.LinearCrossEntropyOptions(batch_chunk_size=size)
+        w = weight.clone().requires_grad_(gradient)
+        nt.realize(w)
+        wanted = [F.linear_cross_entropy(x, w, target, options=options)]
+        if gradient:
+            wanted += nt.autograd.grad(wanted[0], [w])  # type: ignore[arg-type]
+        return sum(int(n) for n in re.findall(r"arena (\d+) bytes", debug.plan(wanted)))
+
+    x, target = nt.randn(512, 64), nt.randint(0, 2000, (512,))
+    weight, logits = nt.randn(2000, 64), 512 * 2000 * 4
+    nt.realize(x, target, weight)
+    assert arena(None, False) >= logits
+    assert arena(32, False) < logits / 4
+    assert arena(32, True) >= logits  # as the docstring says
+
+
+def test_chunks_have_small_launches() -> None:
     from numbatorch import debug
 
     x, target = nt.randn(256, 4), nt.randint(0, 100, (256,))
