@@ -114,15 +114,26 @@ def test_a_query_that_sees_no_key_answers_as_torch(need_weights: bool, floats: b
 
 @pytest.mark.parametrize("options", [{}, {"kdim": 3, "add_bias_kv": True}, {"bias": False}])
 def test_first_values_are_drawn_as_in_torch(options: dict[str, Any]) -> None:
-    ours = nn.MultiheadAttention(96, 4, **options)
-    theirs = torch.nn.MultiheadAttention(96, 4, **options)
-    for (name, x), (other, y) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
-        assert (name, x.shape) == (other, tuple(y.shape))
-        assert x.std().item() == pytest.approx(y.std().item(), rel=0.25)
+    """Over n numbers of 16 modules, of seeds for which nothing else is known.
+
+    The deviation s of n normal numbers varies by s / sqrt(2 n), that of uniform ones by less, and
+    the difference of two by sqrt(2) as much: within 5 times that, chance fails once in 10^6. All of
+    n >= 4608 uniform numbers are below 0.99 of their bound once in 10^20.
+    """
+    nt.manual_seed(0), torch.manual_seed(0)
+    drawn: list[dict[str, list[Any]]] = []
+    for make in (nn.MultiheadAttention, torch.nn.MultiheadAttention):
+        drawn.append({})
+        for _ in range(16):
+            for name, x in make(96, 4, **options).named_parameters():
+                drawn[-1].setdefault(name, []).append(x.detach().numpy())
+    assert list(drawn[0]) == list(drawn[1])
+    for name, parts in drawn[0].items():
+        x, y = np.stack(parts), np.stack(drawn[1][name])
+        assert x.shape == y.shape, name
+        assert x.std() == pytest.approx(y.std(), rel=5 / np.sqrt(x.size)), name
         if "bias_" not in name:  # uniform numbers have bounds
-            assert x.abs().max().item() == pytest.approx(y.abs().max().item(), rel=0.15)
+            assert np.abs(x).max() == pytest.approx(np.abs(y).max(), rel=0.01), name
 
 
 def test_the_function_takes_static_keys_as_torch() -> None:

@@ -48,7 +48,7 @@ def check_call(ours: Any, theirs: Any, x: Pair) -> None:
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert (mine.grad is None) == (other.grad is None), name
         if mine.grad is not None:
-            assert_close(mine.grad, other.grad, "gradient", operator=name, absolute=1e-4)
+            assert_close(mine.grad, other.grad, "gradient", operator=name)
 
 
 LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
@@ -161,7 +161,7 @@ def test_two_calls_before_the_gradient_of_spectral_norm(sides: Sides) -> None:
     for side, given in zip((ours, theirs), x, strict=True):
         (side(given).sum() - (side(given * 2) ** 2).sum()).backward()
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert_close(p.grad, q.grad, "gradient", absolute=1e-4)
+        assert_close(p.grad, q.grad, "gradient")
 
 
 def test_spectral_norm_of_a_vector(sides: Sides) -> None:
@@ -201,8 +201,8 @@ def test_orthogonal(shape: tuple[int, int], map_: Any, base: bool, sides: Sides)
         q = np.linalg.qr(np.random.default_rng(0).standard_normal((max(shape), min(shape))))[0]
         target = np.float32(q if rows >= columns else q.T)
         ours.weight, theirs.weight = nt.from_numpy(target), torch.from_numpy(target.copy())
-        assert_close(ours.weight, theirs.weight, "composite", absolute=1e-5)
-        assert_close(ours.weight, target, "composite", absolute=1e-5)
+        assert_close(ours.weight, theirs.weight, "composite")
+        assert_close(ours.weight, target, "composite")
     else:
         with pytest.raises(NotImplementedError, match="has no inverse"):
             ours.weight = nt.zeros(shape)
@@ -398,8 +398,8 @@ def test_fused_convolutions(bias: bool, affine: bool, transposed: bool, sides: S
     for parts, (conv, bn), given in zip((utils, tutils), made, x, strict=True):
         layers.append(parts.fuse_conv_bn_eval(conv, bn, transpose=transposed))
         results.append(layers[-1](given))
-        assert_close(results[-1], bn(conv(given)), "composite", absolute=1e-5)
-    assert_close(*results, "composite", absolute=1e-5)
+        assert_close(results[-1], bn(conv(given)), "composite")
+    assert_close(*results, "composite")
     check_state(*layers)
     required = [[p.requires_grad for p in fused.parameters()] for fused in layers]
     assert required[0] == required[1]
