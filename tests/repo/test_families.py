@@ -69,8 +69,8 @@ def test_import_loads_the_records_that_every_graph_needs_and_no_family(tmp_path:
     assert [m for m in modules if m.startswith("numbatorch.ops.")] == [
         f"numbatorch.ops.{name}"
         for name in (
-            "caller create families known_calls numbers operands registry signature structured "
-            "surface view write_through"
+            "caller create families known_calls numbers operands registry signature slices "
+            "structured surface view write_through"
         ).split()
     ]
     assert len(records) <= 15
