@@ -97,6 +97,9 @@ class _Lazy(Module):
 class LazyLinear(_Lazy, Linear):
     """Linear whose in_features are those of the first input.
 
+    Where we differ from PyTorch, as all lazy layers do: until then the weight has no elements, and
+    what is written to the parameters is lost.
+
     >>> layer = LazyLinear(3)
     >>> layer(nt.zeros(5, 2)).shape, layer
     ((5, 3), Linear(in_features=2, out_features=3, bias=True))

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
-from numbatorch import dtype as dt
-from numbatorch.errors import DTypeError, message
+from numbatorch.errors import message
 from numbatorch.nn import state
-from numbatorch.nn.hooks import Hooked
+from numbatorch.nn.conversion import Converted
 from numbatorch.nn.state import IncompatibleKeys, StateError
-from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, no_grad, zeros_like
-from numbatorch.tensor.creation import Where
+from numbatorch.tensor import Tensor, zeros_like
 
 __all__ = ["Module", "Parameter", "StateError"]
 
@@ -20,7 +17,8 @@ __all__ = ["Module", "Parameter", "StateError"]
 class Parameter(Tensor):
     """A tensor that a module lists among its parameters; a leaf that requires a gradient.
 
-    Results of operators on parameters are plain tensors.
+    Results of operators on parameters are plain tensors. Where we differ from PyTorch: a parameter
+    has memory of its own, so later changes of `data` do not show.
 
     Args:
         data: the first value. GGML blocks and integers need requires_grad=False.
@@ -47,7 +45,7 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-class Module(Hooked):
+class Module(Converted):
     """A layer: parameters, buffers and other modules as attributes, and `forward`.
 
     All lie in the instance's `__dict__`: what is a `Parameter` is trained, moved and saved, what is
@@ -85,8 +83,13 @@ class Module(Hooked):
             self._check_kind(name, kind, value)
             if value is None and kind is not Tensor:
                 self._declared = {**self._declared, name: kind}
-        if isinstance(value, Parameter | Module) and name in self._buffers:
-            self._forget_buffer(name)
+        if isinstance(value, Parameter | Module):
+            if name in self._buffers:
+                self._forget_buffer(name)
+        elif isinstance(getattr(value, "__wrapped__", None), Module):
+            problem = f"attribute {name} is a compiled module, whose parameters nobody would find"
+            hint = "hold the module itself, and compile what calls it"
+            raise TypeError(message(type(self).__name__, problem, hint=hint))
         super().__setattr__(name, value)
 
     def _kind(self, name: str) -> type | None:
@@ -226,6 +229,10 @@ class Module(Hooked):
             if value is not None:
                 yield name, value
 
+    def _own_tensors(self) -> Iterator[Tensor]:
+        for _, tensor in (*self._own_parameters(), *self._own_buffers()):
+            yield tensor
+
     def _members(
         self, of: Callable[[Module], Iterable[tuple[str, Any]]], prefix: str, deep: bool, once: bool
     ) -> Iterator[tuple[str, Any]]:
@@ -343,6 +350,28 @@ class Module(Hooked):
         """
         return state.load(self, state_dict, strict, assign)
 
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Add the entries of this module alone; a class may override this, as in PyTorch."""
+        state.save_own(self, destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Find the entries of this module alone; a class may override this, as in PyTorch.
+
+        An override may change `state_dict` and hands `local_metadata` on as it is.
+        """
+        state.look_for_own(self, state_dict, prefix, local_metadata)
+
     def _before_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """What a module does to itself before a state dict is looked at."""
 
@@ -394,77 +423,17 @@ class Module(Hooked):
         fn(self)
         return self
 
-    def _convert(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Have every parameter, its gradient and every buffer hold what `change` makes of it."""
-        with no_grad():
-            for tensor in [*self.parameters(recurse), *self.buffers(recurse)]:
-                moved, gradient = change(tensor), tensor.grad
-                if moved.node is not tensor.node:
-                    tensor.hold(moved.detach().node)
-                if gradient is not None:
-                    tensor.grad = change(gradient)
-        return self
-
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move parameters and buffers, and convert those of floats; arguments of `Tensor.to`.
-
-        Raises:
-            DTypeError: the dtype is neither floating nor complex.
-        """
-
-        def change(tensor: Tensor) -> Tensor:
-            moved = tensor.to(*args, **kwargs)
-            if moved.dtype is not tensor.dtype and not (
-                moved.is_floating_point() or moved.is_complex()
-            ):
-                rows = (f"parameter {describe(tensor.node)}", f"asked {moved.dtype}")
-                problem = "parameters are converted to floating or complex dtypes only"
-                raise DTypeError(message("Module.to", problem, *rows))
-            if tensor.is_floating_point() or tensor.is_complex():
-                return moved
-            return tensor.to(device=moved.device)
-
-        return self._convert(change)
-
-    def to_empty(self, *, device: Where, recurse: bool = True) -> Self:
-        """Move to a device without values: parameters and buffers are zeros there."""
-        return self._convert(lambda x: zeros_like(x, device=device), recurse)
-
-    def cpu(self) -> Self:
-        """Move to the CPU."""
-        return self.to(device="cpu")
-
-    def cuda(self, device: Where = None) -> Self:
-        """Move to a CUDA device, the current one if None."""
-        return self.to(device="cuda" if device is None else device)
-
-    def type(self, dst_type: dt.Like) -> Self:
-        """Convert all parameters and buffers, integers too."""
-        return self._convert(lambda x: x.to(dst_type))
-
-    def float(self) -> Self:
-        """Convert to float32."""
-        return self.to(dt.float32)
-
-    def double(self) -> Self:
-        """Convert to float64."""
-        return self.to(dt.float64)
-
-    def half(self) -> Self:
-        """Convert to float16."""
-        return self.to(dt.float16)
-
-    def bfloat16(self) -> Self:
-        """Convert to bfloat16."""
-        return self.to(dt.bfloat16)
-
     def extra_repr(self) -> str:
         """What `repr` shows between the parentheses beside the children."""
         return ""
 
     def __repr__(self) -> str:
         rows = [f"({name}): {child!r}" for name, child in self._child_entries()]
-        return tree(type(self).__name__, self.extra_repr(), rows)
+        return tree(self._get_name(), self.extra_repr(), rows)
+
+    def _get_name(self) -> str:
+        """What `repr` calls the module."""
+        return type(self).__name__
 
 
 def tree(name: str, extra: str, rows: Iterable[str]) -> str:

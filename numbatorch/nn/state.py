@@ -51,14 +51,19 @@ def saved(module: Module) -> Iterator[tuple[str, Tensor]]:
             yield name, buffer
 
 
-def collect(module: Module, into: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
-    """Add the entries of a module and of all within it to a dict, which is given back."""
-    for entry in module.hooks("state_pre"):
-        entry.call(module, prefix, keep_vars)
+def save_own(module: Module, into: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+    """Add the entries of a module alone to a dict."""
     for name, tensor in saved(module):
         into[prefix + name] = tensor if keep_vars else tensor.detach()
     if module._has_extra_state():
         into[prefix + EXTRA] = module.get_extra_state()
+
+
+def collect(module: Module, into: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
+    """Add the entries of a module and of all within it to a dict, which is given back."""
+    for entry in module.hooks("state_pre"):
+        entry.call(module, prefix, keep_vars)
+    module._save_to_state_dict(into, prefix, keep_vars)
     for name, child in module._child_entries():
         child.state_dict(destination=into, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
     for entry in module.hooks("state"):
@@ -84,36 +89,40 @@ class _Loading:
 
     def look(self, module: Module, prefix: str) -> None:
         """Find the entry of each tensor of a module and of all within it."""
+        lists = (self.missing, self.unexpected, self.problems)
         for entry in module.hooks("load_pre"):
-            entry.call(
-                module, self.entries, prefix, {}, self.strict,
-                self.missing, self.unexpected, self.problems,
-            )  # fmt: skip
-        module._before_load(self.entries, prefix)
-        for name, own in saved(module):
-            self._look_for(prefix + name, own, optional=name in module.optional_state)
-        if module._has_extra_state():
-            self._look_for_extra(module, prefix + EXTRA)
+            entry.call(module, self.entries, prefix, {}, self.strict, *lists)
+        metadata = _Metadata(self)
+        module._load_from_state_dict(self.entries, prefix, metadata, self.strict, *lists)
         for name, child in module._child_entries():
             self.look(child, f"{prefix}{name}.")
 
-    def _look_for(self, name: str, own: Tensor, optional: bool) -> None:
+    def look_for_own(self, module: Module, entries: dict[str, Any], prefix: str) -> None:
+        """Find the entry of each tensor of a module alone."""
+        module._before_load(entries, prefix)
+        for name, own in saved(module):
+            optional = name in module.optional_state
+            self._look_for(prefix + name, own, entries, optional)
+        if module._has_extra_state():
+            self._look_for_extra(module, prefix + EXTRA, entries)
+
+    def _look_for(self, name: str, own: Tensor, entries: dict[str, Any], optional: bool) -> None:
         self.known.add(name)
-        if name not in self.entries:
+        if name not in entries:
             if not optional:
                 self.missing.append(name)
             return
-        given = self.entries[name]
+        given = entries[name]
         problem = misfit(name, own, given, self.assign)
         if problem:
             self.problems.append(problem)
         else:
             self.tensors.append((own, given))
 
-    def _look_for_extra(self, module: Module, name: str) -> None:
+    def _look_for_extra(self, module: Module, name: str, entries: dict[str, Any]) -> None:
         self.known.add(name)
-        if name in self.entries:
-            self.extras.append((module, self.entries[name]))
+        if name in entries:
+            self.extras.append((module, entries[name]))
         else:
             self.missing.append(name)
 
@@ -128,6 +137,22 @@ class _Loading:
                     own.copy_(given)
         for module, extra in self.extras:
             module.set_extra_state(extra)
+
+
+class _Metadata(dict[str, Any]):
+    """What `_load_from_state_dict` is given beside the entries; it leads back to the loading."""
+
+    def __init__(self, loading: _Loading) -> None:
+        super().__init__()
+        self.loading = loading
+
+
+def look_for_own(module: Module, entries: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """What `Module._load_from_state_dict` does."""
+    if not isinstance(metadata, _Metadata):
+        problem = "local_metadata is handed on as it was given"
+        raise TypeError(message("_load_from_state_dict", problem))
+    metadata.loading.look_for_own(module, entries, prefix)
 
 
 def load(module: Module, entries: object, strict: bool, assign: bool) -> IncompatibleKeys:
@@ -177,7 +202,8 @@ def misfit(name: str, own: Tensor, given: Any, assign: bool) -> str:
     if "q" in (own.dtype.kind, given.dtype.kind):
         return f"{name} is stored in blocks, which assign=True takes over: {rows}"
     if promote(own.dtype, given.dtype) is not own.dtype:
-        return f"{name} would lose digits; assign=True takes over the dtype: {rows}"
+        how = "cast it first, or take its dtype over by assign=True"
+        return f"{name} would lose digits; {how}: {rows}"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,6 +48,15 @@ def widened(
     dtype = functools.reduce(dt.promote, floats) if floats else dt.default_dtype()
     wide = dtype.compute
     return dtype, [x if x is None else as_node(x, wide, x.device) for x in operands]
+
+
+def warn_of_shapes(operator: str, input: Node, target: Node) -> None:
+    """Warn where an input and its target broadcast, for that is rarely meant."""
+    ends = zip(reversed(input.shape), reversed(target.shape), strict=False)
+    if input.shape != target.shape and all(m == n or 1 in (m, n) for m, n in ends):
+        rows = (f"input {describe(input)}", f"target {describe(target)}")
+        text = message(operator, "input and target differ in shape and broadcast", *rows)
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def reduced(losses: Node, reduction: Mean, dtype: DType, counts: Node | None = None) -> Node:

@@ -20,6 +20,7 @@ from numbatorch.ops.loss_parts import (
     reduced,
     require_same_shape,
     spelled,
+    warn_of_shapes,
     widened,
 )
 from numbatorch.ops.operands import as_node, const, describe
@@ -59,6 +60,7 @@ def mse_loss(
     >>> mse_loss(tensor([1.0, 5.0]), tensor([0.0, 2.0]))
     tensor(5.)
     """
+    warn_of_shapes("mse_loss", input, target)
     dtype, (x, y, factors) = widened("mse_loss", input, target, weight)
     losses = find("square").apply(x - y)
     if factors is not None:
@@ -85,6 +87,7 @@ def l1_loss(
     >>> l1_loss(tensor([1.0, 5.0]), tensor([0.0, 2.0]), reduction="none")
     tensor([1., 3.])
     """
+    warn_of_shapes("l1_loss", input, target)
     way = spelled(size_average, reduce, reduction)
     if input.dtype.is_complex or target.dtype.is_complex:
         apart = find("abs").apply(input - target)
@@ -129,6 +132,7 @@ def smooth_l1_loss(
     >>> smooth_l1_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
     tensor([0.1250, 2.5000])
     """
+    warn_of_shapes("smooth_l1_loss", input, target)
     if beta < 0:
         raise OutOfRange(message("smooth_l1_loss", f"beta is {beta}, below 0"))
     dtype, (x, y) = widened("smooth_l1_loss", input, target)
@@ -163,6 +167,7 @@ def huber_loss(
     >>> huber_loss(tensor([0.5, 3.0]), tensor([0.0, 0.0]), reduction="none")
     tensor([0.1250, 2.5000])
     """
+    warn_of_shapes("huber_loss", input, target)
     if delta <= 0:
         raise OutOfRange(message("huber_loss", f"delta is {delta}, not above 0"))
     dtype, (x, y, factors) = widened("huber_loss", input, target, weight)

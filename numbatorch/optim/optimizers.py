@@ -53,7 +53,9 @@ class Optimizer:
         self._state: dict[Tensor, Any] = {}
         seen: set[Tensor] = set()
         for group in groups:
-            self._add({**defaults, **group, "params": list(group["params"])}, seen)
+            params = group["params"]
+            members = [params] if isinstance(params, Tensor) else list(params)
+            self._add({**defaults, **group, "params": members}, seen)
         if seen and not any(parameter.requires_grad for parameter in seen):
             shown = next(iter(self.param_groups[0]["params"]), next(iter(seen)))
             first = f"the first is {describe(shown.node)}"

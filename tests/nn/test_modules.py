@@ -351,3 +351,53 @@ def test_a_mean_over_all_batches_can_be_compiled() -> None:
         assert_close(step(x), eager(x), "composite")
     assert_close(traced.running_mean, eager.running_mean, "composite")
     assert traced.num_batches_tracked.item() == 3
+
+
+def test_what_pytorch_lets_classes_override_is_called() -> None:
+    class Renamed(nn.Module):
+        """Loads what an old version saved under another name, and keeps a tensor in a list."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(nt.zeros(2))
+            self.kept = [nt.ones(1)]
+
+        def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+            destination[prefix + "version"] = nt.tensor(2)
+
+        def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+            state_dict[prefix + "w"] = state_dict.pop(prefix + "old")
+            state_dict.pop(prefix + "version", None)
+            super()._load_from_state_dict(state_dict, prefix, *rest)
+
+        def _apply(self, fn: Any, recurse: bool = True) -> Any:
+            self.kept = [fn(x) for x in self.kept]
+            return super()._apply(fn, recurse)
+
+        def _get_name(self) -> str:
+            return "Old"
+
+    model = nn.Sequential(Renamed())
+    given = {"0.old": nt.ones(2)}
+    model.load_state_dict(given)
+    assert model[0].w.tolist() == [1, 1] and list(given) == ["0.old"]
+    assert list(model.state_dict()) == ["0.w", "0.version"]
+    assert model.half()[0].kept[0].dtype is nt.float16 is model[0].w.dtype
+    assert repr(model) == "Sequential(\n  (0): Old()\n)"
+
+
+def test_a_compiled_module_is_no_attribute() -> None:
+    module = nn.Module()
+    with pytest.raises(TypeError, match=r"attribute inner is a compiled module.*\n  hint: hold"):
+        module.inner = nt.compile(nn.Linear(2, 3))
+    module.function = nt.compile(nt.exp)  # which holds no parameters
+    assert list(module.parameters()) == []
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"])
+def test_a_loss_warns_where_input_and_target_broadcast(name: str) -> None:
+    loss = getattr(F, name)
+    with pytest.warns(UserWarning, match=rf"{name}: input and target differ in shape") as caught:
+        assert loss(nt.ones(8, 1), nt.ones(8)).item() == 0
+    assert caught[0].filename == __file__
