@@ -29,6 +29,7 @@ from numbatorch.variable import attribute_key
 Array = np.ndarray[Any, Any]
 
 PLANS = 512  # plans that are kept
+LAUNCHES = 32_768  # that all of them have together; each takes about 3 KB
 
 
 @dataclass
@@ -128,10 +129,13 @@ class PlanBackend:
         return self._programs.get(key)
 
     def _keep(self, key: Any, program: Program[Any]) -> Program[Any]:
-        """Note the program of a graph; the one that was used longest ago goes."""
-        self._programs[key] = program
-        while len(self._programs) > PLANS:
-            self._programs.popitem(last=False)
+        """Note the program of a graph; those that were used longest ago go."""
+        kept = self._programs
+        kept[key] = program
+        launches = sum(len(x.plan.launches) for x in kept.values())
+        while len(kept) > 1 and (len(kept) > PLANS or launches > LAUNCHES):
+            _, gone = kept.popitem(last=False)
+            launches -= len(gone.plan.launches)
         return program
 
     def forget_programs(self) -> None:
