@@ -1,8 +1,8 @@
 """Layers of `nn` forward, and forward and backward, as ours and PyTorch spell them.
 
 A line has a layer's call and its inputs, which are those of `inputs`. Images hold a million
-elements, rows and sequences half a million. A training row computes the output and the gradients
-of the inputs and of all parameters.
+elements, rows and sequences half a million. Forward rows take no gradient; a training row computes
+the output and the gradients of the inputs and of all parameters.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def job(
         given = [scope[key] for key in dict(calls())[name].split(", ")]
 
         def forward() -> None:
-            realize(*_results(module(*given)))
+            with library.no_grad():
+                realize(*_results(module(*given)))
 
         if not training:
             return Work(forward, wait=wait)
