@@ -60,7 +60,28 @@ class LogitRelaxedBernoulli(Chance):
         return self.temperature.log() + apart + 2 * F.logsigmoid(-apart)
 
 
-class RelaxedBernoulli(TransformedDistribution):
+class _Relaxed(TransformedDistribution):
+    """What is relaxed on a scale of its logarithm, whose parameters it shows."""
+
+    base_dist: LogitRelaxedBernoulli | ExpRelaxedCategorical
+
+    @property
+    def temperature(self) -> Tensor:
+        """That it was given."""
+        return self.base_dist.temperature
+
+    @property
+    def probs(self) -> Tensor:
+        """Chances, of which the logits are the logarithms or log-odds."""
+        return self.base_dist.probs
+
+    @property
+    def logits(self) -> Tensor:
+        """log(probs), or log(probs / (1 - probs)) of a single chance."""
+        return self.base_dist.logits
+
+
+class RelaxedBernoulli(_Relaxed):
     """A number in (0, 1) that is nearly that of a Bernoulli distribution at a low temperature.
 
     >>> from numbatorch.distributions import RelaxedBernoulli
@@ -70,7 +91,6 @@ class RelaxedBernoulli(TransformedDistribution):
 
     arg_constraints: ClassVar = LogitRelaxedBernoulli.arg_constraints
     support: Any = constraints.unit_interval
-    base_dist: LogitRelaxedBernoulli
 
     def __init__(
         self,
@@ -81,21 +101,6 @@ class RelaxedBernoulli(TransformedDistribution):
     ) -> None:
         base = LogitRelaxedBernoulli(temperature, probs, logits, validate_args)
         super().__init__(base, SigmoidTransform(), validate_args)
-
-    @property
-    def temperature(self) -> Tensor:
-        """That it was given."""
-        return self.base_dist.temperature
-
-    @property
-    def probs(self) -> Tensor:
-        """sigmoid(logits)."""
-        return self.base_dist.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """log(probs / (1 - probs))."""
-        return self.base_dist.logits
 
 
 class ExpRelaxedCategorical(_Categories):
@@ -131,7 +136,7 @@ class ExpRelaxedCategorical(_Categories):
         return scores + norm + (k - 1) * t.log()
 
 
-class RelaxedOneHotCategorical(TransformedDistribution):
+class RelaxedOneHotCategorical(_Relaxed):
     """K numbers that sum to 1 and are nearly one 1 and zeros at a low temperature.
 
     >>> from numbatorch.distributions import RelaxedOneHotCategorical
@@ -141,7 +146,6 @@ class RelaxedOneHotCategorical(TransformedDistribution):
 
     arg_constraints: ClassVar = _Categories.arg_constraints
     support: Any = constraints.simplex
-    base_dist: ExpRelaxedCategorical
 
     def __init__(
         self,
@@ -152,18 +156,3 @@ class RelaxedOneHotCategorical(TransformedDistribution):
     ) -> None:
         base = ExpRelaxedCategorical(temperature, probs, logits, validate_args)
         super().__init__(base, ExpTransform(), validate_args)
-
-    @property
-    def temperature(self) -> Tensor:
-        """That it was given."""
-        return self.base_dist.temperature
-
-    @property
-    def probs(self) -> Tensor:
-        """softmax(logits)."""
-        return self.base_dist.probs
-
-    @property
-    def logits(self) -> Tensor:
-        """log(probs)."""
-        return self.base_dist.logits

@@ -17,7 +17,7 @@ from numbatorch.nn.linear import Linear
 from numbatorch.nn.module import Module
 from numbatorch.ops.linear_loss_options import LinearCrossEntropyOptions
 from numbatorch.ops.operands import describe
-from numbatorch.tensor import Tensor, from_numpy, no_grad, zeros
+from numbatorch.tensor import Tensor, from_numpy, zeros
 from numbatorch.tensor.creation import Where
 from numbatorch.tensor.mapping import values_are_known
 
@@ -99,10 +99,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         """Draw all parameters anew, as the layers draw them first."""
         for layer in self.modules():
             if isinstance(layer, Linear):
-                bound = 1 / math.sqrt(max(layer.in_features, 1))
-                with no_grad():
-                    for parameter in layer.parameters():
-                        parameter.uniform_(-bound, bound)
+                layer.reset_parameters()
 
     def forward(self, input_: Tensor, target_: Tensor) -> ASMoutput:
         """The logarithm of the probability of each target, and minus their mean.

@@ -17,7 +17,7 @@ class _Numbered(Module):
     """Entries under names, read by their place; the names are 0, 1, ... unless others are given."""
 
     def _entries(self) -> dict[str, Any]:
-        return {name: x for name, x in self.__dict__.items() if isinstance(x, Module)}
+        return dict(self._child_entries())
 
     def _check(self, name: str, value: object) -> Any:
         check_module(type(self).__name__, f"entry {name!r}", value)
@@ -314,7 +314,7 @@ class ModuleDict(_Named):
             self.update(modules)
 
     def _entries(self) -> dict[str, Any]:
-        return {name: x for name, x in self.__dict__.items() if isinstance(x, Module)}
+        return dict(self._child_entries())
 
     def _check(self, name: str, value: object) -> Any:
         check_module("ModuleDict", f"entry {name!r}", value)

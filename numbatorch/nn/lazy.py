@@ -176,15 +176,10 @@ class LazyConvTranspose3d(_LazyConv, ConvTranspose3d):
 
 
 class _LazyNorm(_Lazy):
-    dims: ClassVar[Any]
-    unbatched: ClassVar[Any]
+    _channel: Any  # of the plain layer
 
     def _inputs(self, input: Tensor) -> int:
-        if input.ndim not in self.dims:
-            wanted = " or ".join(map(str, self.dims))
-            problem = f"an input has {wanted} dimensions"
-            raise ShapeError(message(type(self).__name__, problem, f"input {describe(input.node)}"))
-        size: int = input.shape[0 if input.ndim == self.unbatched else 1]
+        size: int = input.shape[self._channel(input)]
         return size
 
 

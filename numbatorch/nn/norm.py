@@ -202,13 +202,17 @@ class _ByChannel(_Affine):
         self.reset_running_stats()
         super().reset_parameters()
 
-    def _check(self, input: Tensor) -> None:
+    def _channel(self, input: Tensor) -> int:
+        """Which dimension of an input counts its channels."""
         require_tensors(type(self).__name__, input=input)
         if input.ndim not in self.dims:
             wanted = " or ".join(map(str, self.dims))
             problem = f"an input has {wanted} dimensions"
             raise ShapeError(message(type(self).__name__, problem, f"input {describe(input.node)}"))
-        channel = 0 if input.ndim == self.unbatched else 1
+        return 0 if input.ndim == self.unbatched else 1
+
+    def _check(self, input: Tensor) -> None:
+        channel = self._channel(input)
         if input.shape[channel] != self.num_features and (self.affine or self.track_running_stats):
             rows = (f"input {describe(input.node)}", f"num_features {self.num_features}")
             problem = f"input.shape[{channel}] is {input.shape[channel]}"
