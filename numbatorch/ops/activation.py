@@ -15,7 +15,7 @@ from numbatorch.ops.parts import conjugated
 from numbatorch.ops.registry import elementwise
 from numbatorch.ops.scalar import Scalar
 from numbatorch.ops.surface import EVERYWHERE
-from numbatorch.ops.unary import abs_, erfc_reference, exp, in_float64, ndtr, sigmoid, tanh
+from numbatorch.ops.unary import abs_, erfc_reference, exp, in_float64, sigmoid, tanh
 
 Array = Any
 ACTIVATION = (*EVERYWHERE, "nn.functional")
@@ -405,8 +405,27 @@ def gelu_(x: Scalar) -> Scalar:
 
 @gelu_.vjp
 def _(g: Node, y: Node, x: Node) -> Node:
-    density = exp.apply(x * x * -0.5) * _INVERSE_SQRT_TAU
-    return g * (ndtr.apply(x) + x * density)
+    return g * gelu_slope.apply(x)
+
+
+@elementwise(
+    numpy=in_float64(
+        lambda x: (
+            0.5 * erfc_reference(-x * _SQRT_HALF) + x * np.exp(-0.5 * x * x) * _INVERSE_SQRT_TAU
+        )
+    ),
+    dtypes=dt.FLOATS,
+    places=(),
+)
+def gelu_slope(x: Scalar) -> Scalar:
+    """Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi)."""
+    return m.gelu_slope(x)
+
+
+@gelu_slope.vjp
+def _(g: Node, y: Node, x: Node) -> Node:
+    squared = x * x
+    return g * (2.0 - squared) * exp.apply(squared * -0.5) * _INVERSE_SQRT_TAU
 
 
 def _gelu_tanh_reference(x: Array) -> Array:

@@ -206,17 +206,17 @@ def _append_node(node: Node, key: list[Any], nodes: list[Node]) -> bool:
     if node in nodes:
         key.append(nodes.index(node))
         return True
-    if node.buffer is None:
-        if not is_view(node) or node.depth > MOST:
+    if node.inputs:
+        if node.buffer is not None or not is_view(node) or node.depth > MOST:
             return False
         key.append(node.op)
         key.append(attribute_key(tuple(node.attrs.items())))
         if not _append_node(node.inputs[0], key, nodes):
             return False
-    elif node.inputs:
-        return False
-    elif node.op is not BUFFER:  # a constant that has got memory, which rules may look at
-        key.append(node.op)
+    elif node.op is not BUFFER:
+        if node.buffer is None and node.op is not CONST:
+            return False
+        key.append(node.op)  # a constant, which rules may look at, perhaps one that has got memory
         key.append(attribute_key(tuple(node.attrs.items())))
     nodes.append(node)
     key.append(node.shape)

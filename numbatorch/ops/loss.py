@@ -22,13 +22,14 @@ from numbatorch.ops.loss_parts import (
     spelled,
     widened,
 )
-from numbatorch.ops.nll import cross_entropy_rows, nll_rows
+from numbatorch.ops.nll import cross_entropy_rows, mean_of_counted, nll_rows
 from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.selecting import gather
 from numbatorch.ops.softmax import log_softmax
 from numbatorch.ops.statistics import sum
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import squeeze, unsqueeze
+from numbatorch.ops.view import reshape, squeeze, unsqueeze
+from numbatorch.shape import numel
 
 if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
@@ -86,6 +87,8 @@ def cross_entropy(
     losses, counts, dtype = each_loss(
         "cross_entropy", input, target, weight, ignore_index, label_smoothing
     )
+    if counts is not None and weight is None:
+        return _reduced(losses, target, ignore_index, way, dtype)
     return reduced(losses, way, dtype, counts)
 
 
@@ -201,4 +204,18 @@ def nll_loss(
     if factors is not None:
         _check_weight("nll_loss", factors, logs, axis)
     losses, counts = _nll("nll_loss", logs, target, factors, ignore_index, axis)
-    return reduced(losses, spelled(size_average, reduce, reduction), dtype, counts)
+    way = spelled(size_average, reduce, reduction)
+    if factors is None:
+        return _reduced(losses, target, ignore_index, way, dtype)
+    return reduced(losses, way, dtype, counts)
+
+
+def _reduced(losses: Node, target: Node, ignore_index: int, way: Mean, dtype: DType) -> Node:
+    """`reduced` of losses of which those count whose target is not `ignore_index`."""
+    if way != "mean":
+        return reduced(losses, way, dtype)
+    rows = [
+        x if len(x.shape) == 1 else reshape.apply(x, shape=(numel(x.shape),))
+        for x in (losses, target)
+    ]
+    return as_node(mean_of_counted.apply(*rows, ignored=ignore_index), dtype, losses.device)

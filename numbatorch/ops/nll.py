@@ -1,4 +1,4 @@
-"""What the losses over classes are made of where these lie last: the logarithm at each target."""
+"""What the losses over classes are made of: logarithms at targets, the mean of what counts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numbatorch.dtype import DType, float32, float64
 from numbatorch.errors import ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.index import in_bounds
-from numbatorch.ops.operands import describe, expanded
+from numbatorch.ops.operands import as_node, describe, expanded
 from numbatorch.ops.registry import over_last_dimensions
 from numbatorch.ops.softmax import log_softmax_, softmax_
+from numbatorch.ops.statistics import sum
 from numbatorch.ops.structured import structured
 from numbatorch.ops.view import reshape
 from numbatorch.shape import Shape
@@ -67,6 +68,28 @@ def cross_entropy_rows_backward(g: Array, x: Array, target: Array, *, ignored: i
     return np.asarray(np.where(counted[..., None], spread, 0).astype(x.dtype) + at_targets)
 
 
+@structured(dtypes=WIDE)
+def mean_of_counted(losses: Array, target: Array, *, ignored: int) -> Array:
+    """The means of rows of losses whose target is not `ignored`; NaN where there is none.
+
+    Args:
+        losses: (..., R).
+        target: (..., R).
+    """
+    counted = target != ignored
+    total = np.where(counted, losses, 0).sum(-1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / counted.sum(-1)).astype(losses.dtype)
+
+
+@structured(dtypes=WIDE)
+def mean_of_counted_backward(g: Array, target: Array, *, ignored: int) -> Array:
+    """Cotangent (..., R) of losses: g over how many of a row count, 0 at those that do not."""
+    counted = target != ignored
+    each = g / np.maximum(counted.sum(-1), 1)
+    return np.asarray(np.where(counted, each[..., None], 0)).astype(g.dtype)
+
+
 def _infer(x: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
     if target.dtype.kind not in "iu" or target.shape != x.shape[:-1] or not x.shape:
         problem = "targets must be integers of the shape of x without its classes"
@@ -102,6 +125,40 @@ def _(
 @cross_entropy_rows.vjp
 def _(g: Node, y: Node, x: Node, target: Node, *, ignored: int) -> tuple[Node, None]:
     return cross_entropy_rows_backward.apply(g, x, target, ignored=ignored), None
+
+
+@mean_of_counted.infer
+def _(losses: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
+    return losses.shape[:-1], losses.dtype
+
+
+@mean_of_counted_backward.infer
+def _(g: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
+    return target.shape, g.dtype
+
+
+@mean_of_counted.vjp
+def _(g: Node, y: Node, losses: Node, target: Node, *, ignored: int) -> tuple[Node, None]:
+    return mean_of_counted_backward.apply(g, target, ignored=ignored), None
+
+
+@mean_of_counted_backward.vjp
+def _(g: Node, y: Node, g_mean: Node, target: Node, *, ignored: int) -> tuple[Node, None]:
+    return mean_of_counted.apply(g, target, ignored=ignored), None
+
+
+@mean_of_counted.fallback
+def _(losses: Node, target: Node, *, ignored: int) -> Node:
+    counted = find("ne").apply(target, ignored)
+    total = sum(find("where").apply(counted, losses, 0.0), -1)
+    return total / as_node(sum(counted, -1), losses.dtype, losses.device)
+
+
+@mean_of_counted_backward.fallback
+def _(g: Node, target: Node, *, ignored: int) -> Node:
+    counted = find("ne").apply(target, ignored)
+    each = g / as_node(sum(counted, -1), g.dtype, g.device)
+    return find("where").apply(counted, expanded(_beside(each), target.shape), 0.0)
 
 
 @cross_entropy_rows.fallback
@@ -146,9 +203,24 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal(len(x)), x, target], {"ignored": ignored}
 
 
+@mean_of_counted.samples
+def _(rng: Draw) -> Any:
+    x, target, ignored = _drawn(rng)
+    return [x[:, 0], target], {"ignored": ignored}
+
+
+@mean_of_counted_backward.samples
+def _(rng: Draw) -> Any:
+    _x, target, ignored = _drawn(rng)
+    return [rng.standard_normal(()), target], {"ignored": ignored}
+
+
 for _op in (nll_rows, cross_entropy_rows):
     _op.infer(_infer)
     _op.samples(_sample)
-for _op in (nll_rows, cross_entropy_rows, nll_rows_backward, cross_entropy_rows_backward):
+for _op in (
+    *(nll_rows, nll_rows_backward, cross_entropy_rows, cross_entropy_rows_backward),
+    *(mean_of_counted, mean_of_counted_backward),
+):
     _op.hides = True
     _op.batches(over_last_dimensions)

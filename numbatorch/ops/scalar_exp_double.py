@@ -14,7 +14,7 @@ from numbatorch.ops.scalar import (
     scalar_function,
     tail,
 )
-from numbatorch.ops.scalar_error import exp_of_square, short_exp
+from numbatorch.ops.scalar_error import exp_of_square
 from numbatorch.ops.scalar_exp import (
     EXP32,
     INF,
@@ -100,11 +100,6 @@ def _(x: Scalar) -> Scalar:
 @log_one_more.at(float64, "metal")
 def _(gap: Scalar) -> Scalar:
     return log1p(exp(gap))
-
-
-@short_exp.at(float64, "metal")
-def _(x: Scalar, *, rate: float) -> Scalar:
-    return exp(x * rate)
 
 
 @exp_of_square.at(float64, "metal")

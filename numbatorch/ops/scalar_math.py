@@ -20,7 +20,7 @@ from numbatorch.ops.scalar import (
 )
 from numbatorch.ops.scalar_arc import atan2
 from numbatorch.ops.scalar_complex import angle, hypot
-from numbatorch.ops.scalar_error import erf, gelu, ndtr, normal_cdf
+from numbatorch.ops.scalar_error import erf, gelu, gelu_slope, ndtr, normal_cdf
 from numbatorch.ops.scalar_exp import (
     clamp,
     exp,
@@ -65,6 +65,7 @@ __all__ = [
     "floor_divide",
     "fmod",
     "gelu",
+    "gelu_slope",
     "hypot",
     "imag",
     "is_real",

@@ -6,9 +6,9 @@ FAMILIES = {
         "nn.functional": "hardshrink logsigmoid",
         "nt": "celu hardshrink leaky_relu relu selu silu",
         "records": (
-            "celu elu gelu gelu_tanh hardshrink hardsigmoid hardswish hardtanh leaky_relu "
-            "logsigmoid mish prelu relu selu silu softplus softshrink softsign tanhshrink "
-            "threshold"
+            "celu elu gelu gelu_slope gelu_tanh hardshrink hardsigmoid hardswish hardtanh "
+            "leaky_relu logsigmoid mish prelu relu selu silu softplus softshrink softsign "
+            "tanhshrink threshold"
         ),
     },
     "ops.aminmax": {"Tensor": "aminmax", "nt": "aminmax", "records": "aminmax"},
@@ -268,7 +268,10 @@ FAMILIES = {
         "records": "multi_head_attention_forward",
     },
     "ops.nll": {
-        "records": "cross_entropy_rows cross_entropy_rows_backward nll_rows nll_rows_backward",
+        "records": (
+            "cross_entropy_rows cross_entropy_rows_backward mean_of_counted "
+            "mean_of_counted_backward nll_rows nll_rows_backward"
+        ),
     },
     "ops.nonlinear": {
         "Tensor": "gelu prelu softplus",
@@ -428,7 +431,7 @@ FAMILIES = {
             "unsafe_split_with_sizes vsplit"
         ),
     },
-    "ops.standardize": {"records": "standardize"},
+    "ops.standardize": {"records": "standardize standardize_backward"},
     "ops.statistics": {
         "Tensor": (
             "all amax amin any argmax argmin count_nonzero logsumexp max mean min nanmean nansum "

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from numbatorch.ops import batch_norm as ops
+from numbatorch.ops.known_calls import KnownCalls
 from numbatorch.ops.surface import of_tensors, on_tensors
 from numbatorch.shape import numel
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.gradient import no_grad
 
-_batch_norm: Callable[..., Any] = on_tensors(ops.batch_norm, "batch_norm")
-_instance_norm: Callable[..., Any] = on_tensors(ops.instance_norm, "instance_norm")
+_batch_norm: Callable[..., Any] = on_tensors(ops.batch_norm, "batch_norm", known=KnownCalls())
+_instance_norm: Callable[..., Any] = on_tensors(
+    ops.instance_norm, "instance_norm", known=KnownCalls()
+)
 
 
 def _keep(running: Tensor | None, found: Tensor, momentum: Any, scale: float = 1.0) -> None:

@@ -67,7 +67,8 @@ FUNCTIONS: dict[ScalarFunction, tuple[Callable[..., Any], tuple[float, float], f
     scalar_error.log_ndtr: (special.log_ndtr, (-40, 12), 1.0),
     scalar_error.ndtr: (special.ndtr, (-15, 7), 1.0),
     scalar_error.ndtri: (special.ndtri, (0, 1), 1.0),
-    scalar_error.gelu: (lambda x: x * special.ndtr(x), (-15, 7), 1.0),
+    scalar_error.normal_cdf: (special.ndtr, (-15, 7), 4.0),
+    scalar_error.gelu: (lambda x: x * special.ndtr(x), (-15, 7), 5.0),
     scalar_exp.exp2: (np.exp2, (-152, 130), 1.5),
     scalar_exp.log10: (np.log10, (0, 30), 1.0),
     scalar_exp.logit: (special.logit, (0, 1), 1.0),
@@ -117,6 +118,15 @@ def test_gelu_by_tanh_is_within_its_ulps(target: str) -> None:
     kept = abs(exact) >= 2.0**-120 if target == "metal" else np.full(x.shape, True)
     found = run(scalar_sigmoid.sigmoid_of_cubic, x[kept], target=target, linear=linear, cubic=cubic)
     assert errors_in_ulp(found, exact[kept]).max() <= 1.5
+
+
+@pytest.mark.parametrize("target", ["numba", "metal"])
+def test_the_slope_of_gelu_is_within_an_ulp_of_one(target: str) -> None:
+    x = operands(-15, 7)
+    wide = x[np.isfinite(x)].astype(np.float64)
+    exact = special.ndtr(wide) + wide * np.exp(-wide * wide / 2) / math.sqrt(math.tau)
+    found = run(scalar_error.gelu_slope, x[np.isfinite(x)], target=target)
+    assert abs(found - exact).max() <= np.finfo(np.float32).eps
 
 
 def test_functions_keep_the_sign_of_zero() -> None:

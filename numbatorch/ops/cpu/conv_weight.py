@@ -59,32 +59,49 @@ def store_turned(out: Pointer[T], step: int, sums: Any, rows: int, columns: int)
 
 
 @helper
-def weight_panel(
-    out: Pointer[T], sums: Pointer[V], panel: Any, x: Pointer[V], g: Pointer[T],
-    table: Pointer[int64], images: int, image: int, other: int, plane: int, taps: int, rows: int,
-    channels: int, PD: int, PH: int, PW: int, pitch_h: int, pitch_w: int, step: int,
+def store_taps(
+    out: Pointer[T], step: int, sums: Any, rows: int, channels: int, taps: int, first: int, end: int
+) -> None:
+    """The sums of taps `first` to `end` of each channel: out (rows, channels * taps)."""
+    if end - first == taps:
+        store_turned(out, step, sums, rows, channels * taps)
+        return
+    for channel in range(channels):
+        column = channel * taps + first
+        store_turned(out + column, step, sums + column * PANEL, rows, end - first)
+
+
+@helper
+def add_images(
+    sums: Pointer[V], panel: Any, x: Pointer[V], g: Pointer[T], table: Pointer[int64],
+    images: int, image: int, other: int, plane: int, taps: int, rows: int, channels: int,
+    first: int, end: int, PD: int, PH: int, PW: int, pitch_h: int, pitch_w: int,
 ) -> None:  # fmt: skip
-    """Some filters, which fit a panel, by some channels: out (rows, channels * taps)."""
+    """Some filters, which fit a panel, by pairs `first` to `end` of TILE channels and a tap.
+
+    Sums are (channels, taps, PANEL), and begin with the channels of the first pair.
+    """
     windows = PD * PH * PW
     columns = tile_vectors(x) * lanes(x)
+    begin = truncdiv(first, taps) * TILE
     for number in range(images):
         for start in range(0, windows, WINDOWS):
             count = min(WINDOWS, windows - start)
             source = g + (number * other + start)
             pack_panel(panel, PANEL, source, 1, windows, count, rows)
-            for channel in range(0, channels, TILE):
+            for pair in range(first, end):
+                channel = truncdiv(pair, taps) * TILE
                 last = min(TILE, channels - channel) - 1
-                for tap in range(taps):
-                    line = sums + (channel * taps + tap) * PANEL
-                    at = x + (number * image + table[channel * taps + tap])
-                    tile = tile_zero(x, TILE, tile_vectors(x))
-                    if number > 0 or start > 0:
-                        tile = tile_load(tile, line, taps * PANEL)
-                    tile = add_windows(
-                        tile, at, plane, last, panel, start, start + count, PH, PW, pitch_h, pitch_w
-                    )
-                    tile_store(line, taps * PANEL, tile, last + 1, columns)
-    store_turned(out, step, sums, rows, channels * taps)
+                tap = pair % taps
+                line = sums + ((channel - begin) * taps + tap) * PANEL
+                at = x + (number * image + table[channel * taps + tap])
+                tile = tile_zero(x, TILE, tile_vectors(x))
+                if number > 0 or start > 0:
+                    tile = tile_load(tile, line, taps * PANEL)
+                tile = add_windows(
+                    tile, at, plane, last, panel, start, start + count, PH, PW, pitch_h, pitch_w
+                )
+                tile_store(line, taps * PANEL, tile, last + 1, columns)
 
 
 @kernel(T=FLOATS, V=WIDE)
@@ -99,23 +116,35 @@ def convolve_weight(
     panel = view_held(workspace, out) + part * room
     sums = panel + WINDOWS * PANEL
     panels = truncdiv(rows + width - 1, width)
-    tiles = truncdiv(channels + TILE - 1, TILE)
+    pairs = truncdiv(channels + TILE - 1, TILE) * taps
     windows = PD * PH * PW
-    lo, hi = share(groups * panels * tiles, part, parts)
+    lo, hi = share(groups * panels * pairs, part, parts)
     while lo < hi:
-        unit = truncdiv(lo, tiles)
-        first = lo - unit * tiles
-        count = min(hi - lo, tiles - first)
+        unit = truncdiv(lo, pairs)
+        first = lo - unit * pairs
+        end = min(first + hi - lo, pairs)
         group = truncdiv(unit, panels)
         row0 = (unit - group * panels) * width
         row1 = min(rows, row0 + width)
         row0, row1 = group * rows + row0, group * rows + row1
-        low, high = first * TILE, min(channels, (first + count) * TILE)
-        weight_panel(
-            out + (row0 * channels + low) * taps, sums, panel, x + (group * channels + low) * plane,
-            g + row0 * windows, table, images, image, groups * rows * windows, plane, taps,
-            row1 - row0, high - low, PD, PH, PW, pitch_h, pitch_w, channels * taps,
+        add_images(
+            sums, panel, x + group * channels * plane, g + row0 * windows, table, images, image,
+            groups * rows * windows, plane, taps, row1 - row0, channels, first, end, PD, PH, PW,
+            pitch_h, pitch_w,
         )  # fmt: skip
-        if epilogue != 0:
-            call_epilogue(epilogue, epilogue_args, 0, row0, row1, low * taps, high * taps)
-        lo += count
+        begin = truncdiv(first, taps) * TILE
+        pair = first
+        while pair < end:
+            channel = truncdiv(pair, taps) * TILE
+            number = min(TILE, channels - channel)
+            tap = pair % taps
+            last = min(taps, tap + end - pair)
+            store_taps(
+                out + (row0 * channels + channel) * taps, channels * taps,
+                sums + (channel - begin) * taps * PANEL, row1 - row0, number, taps, tap, last,
+            )  # fmt: skip
+            if epilogue != 0:
+                for c in range(channel * taps, (channel + number) * taps, taps):
+                    call_epilogue(epilogue, epilogue_args, 0, row0, row1, c + tap, c + last)
+            pair += last - tap
+        lo += end - first

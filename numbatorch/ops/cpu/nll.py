@@ -1,10 +1,10 @@
-"""CPU kernels of cross entropy: a row is read once from memory, and again while in the cache."""
+"""CPU kernels of cross entropy, whose rows are read from memory once, and of means."""
 
 from typing import Any
 
 from numbatorch.language.kernel import Kernel, Pointer, T, helper, kernel, share
 from numbatorch.language.primitives import add_reassoc, inf
-from numbatorch.language.words import int64
+from numbatorch.language.words import float64, int64
 from numbatorch.ops import nll as ops
 from numbatorch.ops.cpu.rows import largest
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -67,6 +67,38 @@ def cross_entropies_backward(
             found[col] = found[col] - g[i]
 
 
+@kernel(T=WIDE)
+def means_of_counted(
+    out: Pointer[T], losses: Pointer[T], target: Pointer[int64], ignored: int, rows: int, cols: int,
+    part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[i] = the mean of losses[i, j] whose target is not `ignored`."""
+    lo, hi = share(rows, part, parts)
+    for i in range(lo, hi):
+        total, count = float64(0.0), 0
+        for j in range(i * cols, (i + 1) * cols):
+            if target[j] != ignored:
+                total = add_reassoc(total, float64(losses[j]))
+                count += 1
+        out[i] = T(total / float64(count))
+
+
+@kernel(T=WIDE)
+def means_of_counted_backward(
+    out: Pointer[T], g: Pointer[T], target: Pointer[int64], ignored: int, rows: int, cols: int,
+    part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[i, j] = g[i] over how many of row i count, or 0."""
+    lo, hi = share(rows, part, parts)
+    for i in range(lo, hi):
+        count = 0
+        for j in range(i * cols, (i + 1) * cols):
+            count += 1 if target[j] != ignored else 0
+        each = g[i] / T(count)
+        for j in range(i * cols, (i + 1) * cols):
+            out[j] = each if target[j] != ignored else T(0.0)
+
+
 def _launch(
     launcher: Launcher, of_rows: Kernel, operands: Any, x: Operand, target: Operand, ignored: int
 ) -> None:
@@ -88,3 +120,24 @@ def _(
     launcher: Launcher, out: Operand, g: Operand, x: Operand, target: Operand, *, ignored: int
 ) -> None:
     _launch(launcher, cross_entropies_backward, (out, g), x, target, ignored)
+
+
+def _launch_of_means(
+    launcher: Launcher, of_rows: Kernel, out: Operand, x: Operand, target: Operand, ignored: int
+) -> None:
+    rows, cols = sizes_of(target)
+    launcher.launch(
+        of_rows(T=x.dtype),
+        *(out, x, wide_index(launcher, target), ignored, rows, cols),
+        work=2 * rows * cols,
+    )
+
+
+@lower("cpu", ops.mean_of_counted)
+def _(launcher: Launcher, out: Operand, losses: Operand, target: Operand, *, ignored: int) -> None:
+    _launch_of_means(launcher, means_of_counted, out, losses, target, ignored)
+
+
+@lower("cpu", ops.mean_of_counted_backward)
+def _(launcher: Launcher, out: Operand, g: Operand, target: Operand, *, ignored: int) -> None:
+    _launch_of_means(launcher, means_of_counted_backward, out, g, target, ignored)

@@ -7,6 +7,7 @@ from numbatorch.dtype import DType, float32
 from numbatorch.language.kernel import Pointer, T, V, kernel, share
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import FLOAT, WIDE, in_type
+from numbatorch.shape import numel
 
 
 @kernel(T=FLOAT, V=WIDE)
@@ -32,9 +33,9 @@ def sum_parts(
 def launch_sums(
     launcher: Launcher, outs: tuple[Operand, ...], sums: Any, wide: DType, blocks: int
 ) -> None:
-    """Each of `outs` (cols,) is the sum of its rows in sums (blocks, len(outs), cols)."""
+    """Each of `outs`, which has cols elements, is the sum of sums (blocks, len(outs), cols)."""
     for number, out in enumerate(outs):
-        (cols,) = out.shape
+        cols = numel(out.shape)
         spec = sum_parts(T=out.dtype, V=wide)
         words = (blocks, number * cols, len(outs) * cols, cols)
         launcher.launch(spec, out, sums, *words, work=blocks * cols, items=cols)
