@@ -8,7 +8,7 @@ from typing import Any
 
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.gradients import gradients
-from numbatorch.graph import Node, grad_enabled, grad_mode
+from numbatorch.graph import GradMode, Node, grad_enabled
 from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe, zeros_like
 from numbatorch.ops.view import reshape
@@ -55,7 +55,7 @@ def _run(
 ) -> tuple[list[Node], Nest, list[Node], Any]:
     """The nodes that are differentiated by, the result, its nodes, and what comes beside it."""
     aliases: list[Node] = []
-    with grad_mode(True):
+    with GradMode(True):
         result = function(
             *(map_leaves(partial(alias, aliases, operator=operator), x) for x in primals)
         )
@@ -133,7 +133,7 @@ def jvp(
             problem = f"a result {describe(node)} is no float, and has no derivative"
             raise DTypeError(message("jvp", problem))
     starts: list[Node] = []
-    with grad_mode(True):
+    with GradMode(True):
         for node in outputs:
             alias(starts, Tensor(zeros_like(node)))
         parts = gradients(outputs, starts, aliases)

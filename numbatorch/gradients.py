@@ -7,7 +7,7 @@ from typing import Any
 
 from numbatorch.apart import import_module
 from numbatorch.errors import GradientError, ShapeError, message
-from numbatorch.graph import Node, TupleNode, grad_mode
+from numbatorch.graph import GradMode, Node, TupleNode
 from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import COMPILED, as_node, const, describe
 from numbatorch.ops.structured import Structured
@@ -219,7 +219,7 @@ def _through_fallback(node: Node, cotangent: Cotangent) -> Sequence[Node | None]
     """Differentiate a structured operator as the primitives that it falls back to."""
     assert isinstance(node.op, Structured)
     assert node.op.decomposition is not None
-    with grad_mode(True):  # what the gradient is made of depends on the inputs in any mode
+    with GradMode(True):  # what the gradient is made of depends on the inputs in any mode
         # An operand may occur twice, or depend on another one: each gets an alias of its own.
         operands = [reshape.apply(x, shape=x.shape) for x in node.inputs]
         found = applied(node.op.decomposition, node, *operands)

@@ -9,7 +9,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from numbatorch.device import Device
@@ -343,15 +343,24 @@ def grad_enabled() -> bool:
     return _mode.grad
 
 
-@contextmanager
-def grad_mode(enabled: bool) -> Iterator[None]:
-    """Set `grad_enabled()` within a block, for this thread."""
-    before = _mode.grad
-    _mode.grad = enabled
-    try:
-        yield
-    finally:
-        _mode.grad = before
+class GradMode(ContextDecorator):
+    """Sets `grad_enabled()` within a block or a function, for this thread; None leaves it."""
+
+    def __init__(self, enabled: bool | None) -> None:
+        self._enabled = enabled
+        self._before: list[bool] = []  # a mode may be entered within itself
+
+    def __enter__(self) -> None:
+        self._before.append(_mode.grad)
+        if self._enabled is not None:
+            _mode.grad = self._enabled
+
+    def __exit__(self, *raised: object) -> None:
+        _mode.grad = self._before.pop()
+
+    def _recreate_cm(self) -> Any:
+        """What a decorated function enters: one for each call, as calls may be of many threads."""
+        return type(self)(self._enabled)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from numbatorch.autograd.function import Function
 from numbatorch.errors import GradientError, message
 from numbatorch.gradients import gradients, recorded
-from numbatorch.graph import grad_mode
+from numbatorch.graph import GradMode
 from numbatorch.ops.operands import describe, zeros_like
 from numbatorch.tensor import Tensor, enable_grad, inference_mode, no_grad, set_grad_enabled
 from numbatorch.tensor.gradient import backward as _backward
@@ -59,7 +59,7 @@ def grad(
     nodes = [result._noted() for result in results]
     targets = [checked_input("grad", tensor) for tensor in wanted]
     starts = started("grad", nodes, cotangents)
-    with grad_mode(create_graph):
+    with GradMode(create_graph):
         parts = gradients(nodes, starts, targets, recorded(nodes, targets))
         found: list[Tensor | None] = []
         for number, (node, part) in enumerate(zip(targets, parts, strict=True)):

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from numbatorch.errors import GradientError, message
 from numbatorch.gradients import check_cotangent, counted
-from numbatorch.graph import Node, grad_enabled, grad_mode
+from numbatorch.graph import GradMode, Node, grad_enabled
 from numbatorch.ops.custom import with_gradient
 from numbatorch.ops.operands import as_node, describe, zeros_like
 from numbatorch.tensor import Tensor
@@ -89,7 +89,7 @@ class Function:
         """Call the operation; gradients flow through what `backward` says."""
         needs = tuple(isinstance(x, Tensor) and x.requires_grad and grad_enabled() for x in args)
         context = Context(needs)
-        with grad_mode(False):
+        with GradMode(False):
             if cls.setup_context is Function.setup_context:
                 given = cls.forward(context, *args)
             else:
@@ -159,7 +159,7 @@ def once_differentiable(function: Any) -> Any:
     """Decorator of `backward`: its gradients have none in turn, and asking for them is an error."""
 
     def call(context: Any, *grad_outputs: Any) -> Any:
-        with grad_mode(False):
+        with GradMode(False):
             found = function(context, *grad_outputs)
         if not grad_enabled():
             return found

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from numbatorch.errors import GradientError, message
-from numbatorch.graph import PART, Node, TupleNode, grad_mode, toposort
+from numbatorch.graph import PART, GradMode, Node, TupleNode, toposort
 from numbatorch.ops.caller import applied
 from numbatorch.ops.operands import CONST, EMPTY, EXAMPLE, describe, repeated
 from numbatorch.ops.reduce import expand
@@ -32,7 +32,7 @@ def batched(roots: Sequence[Node], level: int, size: int) -> list[Node | None]:
         if node.op is EXAMPLE and node.attrs["level"] == level:
             whole[node] = node.inputs[0]
         elif any(x in whole for x in node.inputs):
-            with grad_mode(True):
+            with GradMode(True):
                 whole[node] = _over_batch(node, whole, size)
             whole[node].requires_grad = whole[node].requires_grad and node.requires_grad
     return [whole.get(root) for root in roots]
@@ -129,7 +129,7 @@ def _(g: Any, _y: Any, *_nodes: Node) -> Any:
 def _through_fallback(node: Node, whole: dict[Node, Node], size: int) -> Node:
     """The batch of a node as that of the primitives which its operator falls back to."""
     assert isinstance(node.op, Structured) and node.op.decomposition is not None
-    with grad_mode(True):
+    with GradMode(True):
         found = applied(node.op.decomposition, node, *node.inputs)
     outputs = found if isinstance(found, tuple) else (found,)
     inner = dict(whole)

@@ -22,7 +22,7 @@ from numbatorch.ops.loss_parts import (
     spelled,
     widened,
 )
-from numbatorch.ops.nll import cross_entropy_rows, mean_of_counted, nll_rows
+from numbatorch.ops.nll import cross_entropy_rows, mean_of_counted, nll_mean, nll_rows
 from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.selecting import gather
 from numbatorch.ops.softmax import log_softmax
@@ -148,6 +148,13 @@ def _check_weight(operator: str, weight: Node, logs: Node, axis: int) -> None:
         raise ShapeError(message(operator, problem, f"weight {describe(weight)}"))
 
 
+def _check_target(operator: str, x: Node, target: Node, axis: int) -> None:
+    if target.dtype.kind not in "iu" or target.shape != x.shape[:axis] + x.shape[axis + 1 :]:
+        problem = "targets must be integers of the shape of the input without its classes"
+        shown = f"input {describe(x)}", f"target {describe(target)}"
+        raise ShapeError(message(operator, problem, *shown))
+
+
 def _nll(
     operator: str,
     x: Node,
@@ -162,10 +169,7 @@ def _nll(
     Args:
         logits: whether the logarithms are the log_softmax of x.
     """
-    if target.dtype.kind not in "iu" or target.shape != x.shape[:axis] + x.shape[axis + 1 :]:
-        problem = "targets must be integers of the shape of the input without its classes"
-        shown = f"input {describe(x)}", f"target {describe(target)}"
-        raise ShapeError(message(operator, problem, *shown))
+    _check_target(operator, x, target, axis)
     counted = compare.ne.apply(target, ignore_index)
     if axis == len(x.shape) - 1:
         losses = (cross_entropy_rows if logits else nll_rows).apply(x, target, ignored=ignore_index)
@@ -203,8 +207,11 @@ def nll_loss(
     axis = 0 if len(input.shape) == 1 else 1
     if factors is not None:
         _check_weight("nll_loss", factors, logs, axis)
-    losses, counts = _nll("nll_loss", logs, target, factors, ignore_index, axis)
     way = spelled(size_average, reduce, reduction)
+    if way == "mean" and factors is None and len(logs.shape) == 2:
+        _check_target("nll_loss", logs, target, axis)
+        return as_node(nll_mean.apply(logs, target, ignored=ignore_index), dtype, logs.device)
+    losses, counts = _nll("nll_loss", logs, target, factors, ignore_index, axis)
     if factors is None:
         return _reduced(losses, target, ignore_index, way, dtype)
     return reduced(losses, way, dtype, counts)

@@ -90,6 +90,25 @@ def mean_of_counted_backward(g: Array, target: Array, *, ignored: int) -> Array:
     return np.asarray(np.where(counted, each[..., None], 0)).astype(g.dtype)
 
 
+@structured(dtypes=WIDE, reports=True)
+def nll_mean(x: Array, target: Array, *, ignored: int) -> Array:
+    """The means of rows of `nll_rows`, of the targets that are not `ignored`.
+
+    Args:
+        x: (..., R, C).
+        target: (..., R), class numbers.
+    """
+    losses = nll_rows.reference(x, target, ignored=ignored)
+    return np.asarray(mean_of_counted.reference(losses, target, ignored=ignored))
+
+
+@structured(dtypes=WIDE, reports=True)
+def nll_mean_backward(g: Array, target: Array, *, ignored: int, classes: int) -> Array:
+    """Cotangent (..., R, classes) of x: at each target -g over how many of a row count."""
+    each = mean_of_counted_backward.reference(g, target, ignored=ignored)
+    return np.asarray(nll_rows_backward.reference(each, target, ignored=ignored, classes=classes))
+
+
 def _infer(x: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
     if target.dtype.kind not in "iu" or target.shape != x.shape[:-1] or not x.shape:
         problem = "targets must be integers of the shape of x without its classes"
@@ -135,6 +154,41 @@ def _(losses: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
 @mean_of_counted_backward.infer
 def _(g: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
     return target.shape, g.dtype
+
+
+@nll_mean.infer
+def _(x: Node, target: Node, *, ignored: int) -> tuple[Shape, DType]:
+    return _infer(x, target, ignored=ignored)[0][:-1], x.dtype
+
+
+@nll_mean_backward.infer
+def _(g: Node, target: Node, *, ignored: int, classes: int) -> tuple[Shape, DType]:
+    return (*target.shape, classes), g.dtype
+
+
+@nll_mean.vjp
+def _(g: Node, y: Node, x: Node, target: Node, *, ignored: int) -> tuple[Node, None]:
+    classes = x.shape[-1]
+    return nll_mean_backward.apply(g, target, ignored=ignored, classes=classes), None
+
+
+@nll_mean_backward.vjp
+def _(
+    g: Node, y: Node, g_mean: Node, target: Node, *, ignored: int, classes: int
+) -> tuple[Node, None]:
+    return nll_mean.apply(g, target, ignored=ignored), None
+
+
+@nll_mean.fallback
+def _(x: Node, target: Node, *, ignored: int) -> Node:
+    losses = nll_rows.apply(x, target, ignored=ignored)
+    return mean_of_counted.apply(losses, target, ignored=ignored)
+
+
+@nll_mean_backward.fallback
+def _(g: Node, target: Node, *, ignored: int, classes: int) -> Node:
+    each = mean_of_counted_backward.apply(g, target, ignored=ignored)
+    return nll_rows_backward.apply(each, target, ignored=ignored, classes=classes)
 
 
 @mean_of_counted.vjp
@@ -215,12 +269,19 @@ def _(rng: Draw) -> Any:
     return [rng.standard_normal(()), target], {"ignored": ignored}
 
 
+@nll_mean_backward.samples
+def _(rng: Draw) -> Any:
+    x, target, ignored = _drawn(rng)
+    return [rng.standard_normal(()), target], {"ignored": ignored, "classes": x.shape[1]}
+
+
+nll_mean.samples(_sample)
 for _op in (nll_rows, cross_entropy_rows):
     _op.infer(_infer)
     _op.samples(_sample)
 for _op in (
     *(nll_rows, nll_rows_backward, cross_entropy_rows, cross_entropy_rows_backward),
-    *(mean_of_counted, mean_of_counted_backward),
+    *(mean_of_counted, mean_of_counted_backward, nll_mean, nll_mean_backward),
 ):
     _op.hides = True
     _op.batches(over_last_dimensions)

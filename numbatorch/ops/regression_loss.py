@@ -101,9 +101,37 @@ def l1_loss(
     return reduced(losses, way, dtype, factors)
 
 
-def _bend(x: Array, y: Array, beta: float) -> Array:
-    size = np.abs(x - y)
+def _bent(x: Array, *, beta: float = 1.0) -> Array:
+    size = np.abs(x)
     return np.asarray(np.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta))
+
+
+@elementwise(numpy=_bent, dtypes=FLOATS, places=())
+def bent(x: Scalar, *, beta: float = 1.0) -> Scalar:
+    """|x| - beta / 2, and x^2 / (2 beta) where |x| is below beta > 0: its slope is continuous."""
+    size = abs(x)
+    return size * size * (0.5 / beta) if size < beta else size - 0.5 * beta
+
+
+@bent.vjp
+def _(g: Node, y: Node, x: Node, *, beta: float) -> Node:
+    return g * bent_slope.apply(x, beta=beta)
+
+
+@elementwise(numpy=lambda x, *, beta=1.0: np.clip(x / beta, -1, 1), dtypes=FLOATS, places=())
+def bent_slope(x: Scalar, *, beta: float = 1.0) -> Scalar:
+    """x / beta, within -1 and 1."""
+    return m.clamp(x * (1.0 / beta), low=-1.0, high=1.0)
+
+
+@bent_slope.vjp
+def _(g: Node, y: Node, x: Node, *, beta: float) -> Node:
+    inside = find("lt").apply(find("abs").apply(x), beta)
+    return find("where").apply(inside, g / beta, 0.0)
+
+
+def _bend(x: Array, y: Array, beta: float) -> Array:
+    return _bent(x - y, beta=beta)
 
 
 def _with(name: str, value: float) -> Callable[[Draw], tuple[list[Any], dict[str, Any]]]:
@@ -136,11 +164,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise OutOfRange(message("smooth_l1_loss", f"beta is {beta}, below 0"))
     dtype, (x, y) = widened("smooth_l1_loss", input, target)
-    size = find("abs").apply(x - y)
-    losses = size
-    if beta:
-        near = find("square").apply(x - y) * 0.5 / beta
-        losses = find("where").apply(find("lt").apply(size, beta), near, size - 0.5 * beta)
+    losses = bent.apply(x - y, beta=beta) if beta else find("abs").apply(x - y)
     return reduced(losses, spelled(size_average, reduce, reduction), dtype)
 
 
@@ -171,10 +195,7 @@ def huber_loss(
     if delta <= 0:
         raise OutOfRange(message("huber_loss", f"delta is {delta}, not above 0"))
     dtype, (x, y, factors) = widened("huber_loss", input, target, weight)
-    size = find("abs").apply(x - y)
-    near = find("square").apply(x - y) * 0.5
-    inside = find("le").apply(size, delta)
-    losses = find("where").apply(inside, near, (size - 0.5 * delta) * delta)
+    losses = bent.apply(x - y, beta=delta) * delta
     if factors is not None:
         require_same_shape("huber_loss", factors, input)
         losses = losses * factors

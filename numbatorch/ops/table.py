@@ -270,7 +270,7 @@ FAMILIES = {
     "ops.nll": {
         "records": (
             "cross_entropy_rows cross_entropy_rows_backward mean_of_counted "
-            "mean_of_counted_backward nll_rows nll_rows_backward"
+            "mean_of_counted_backward nll_mean nll_mean_backward nll_rows nll_rows_backward"
         ),
     },
     "ops.nonlinear": {
@@ -349,7 +349,7 @@ FAMILIES = {
             "kl_div l1_loss mse_loss poisson_nll_loss smooth_l1_loss soft_margin_loss"
         ),
         "records": (
-            "binary_cross_entropy binary_cross_entropy_with_logits binary_entropy "
+            "bent bent_slope binary_cross_entropy binary_cross_entropy_with_logits binary_entropy "
             "gaussian_nll_loss huber_loss kl_div l1_loss mse_loss poisson_nll_loss smooth_l1_loss "
             "soft_margin_loss"
         ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from numbatorch.apart import import_module
-from numbatorch.graph import Node, Op, grad_mode
+from numbatorch.graph import GradMode, Node, Op
 from numbatorch.layout import Layout
 from numbatorch.ops import view as views
 from numbatorch.ops.operands import made_by, zeros_like
@@ -141,7 +141,7 @@ def straight_through(history: Node, value: Node) -> Node:
 def with_history(old: Node, value: Node) -> Node:
     """`value` with the history of `old`, which a change that is not recorded leaves as it is."""
     history = old.inputs[0] if old.op is STRAIGHT_THROUGH else old
-    with grad_mode(True):
+    with GradMode(True):
         operands = (history, value)
         return Node(STRAIGHT_THROUGH, operands, {}, old.shape, old.dtype, old.device)
 

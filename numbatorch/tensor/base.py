@@ -23,11 +23,11 @@ from numbatorch.errors import DTypeError, message
 from numbatorch.gradients import Hooks
 from numbatorch.graph import (
     DEPTH_LIMIT,
+    GradMode,
     Node,
     Op,
     current_trace,
     grad_enabled,
-    grad_mode,
     runs,
     thread_mode,
     toposort,
@@ -414,7 +414,7 @@ class Handle:
         elif alias is not None:
             base = alias.memory.owner()
             assert base is not None
-            with grad_mode(grad_enabled() and not alias.detached):
+            with GradMode(grad_enabled() and not alias.detached):
                 whole = written(base.node, alias.steps, node, operator)
                 base.hold(whole, operator=operator)
             return
@@ -469,7 +469,7 @@ class Handle:
             base = alias.memory.owner()
             assert base is not None
             source = base.node
-            with grad_mode(alias.recorded):
+            with GradMode(alias.recorded):
                 node = source
                 for op, attrs in alias.steps:
                     node = detached(node) if op is detach else op.apply(node, **attrs)

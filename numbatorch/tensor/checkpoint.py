@@ -8,7 +8,7 @@ from typing import Any
 
 from numbatorch.errors import ShapeError, message
 from numbatorch.gradients import gradients, recorded
-from numbatorch.graph import Node, grad_enabled, grad_mode, toposort, trace_mode
+from numbatorch.graph import GradMode, Node, grad_enabled, toposort, trace_mode
 from numbatorch.nest import map_leaves
 from numbatorch.ops.custom import after, with_gradient
 from numbatorch.ops.operands import as_node, describe, expanded
@@ -125,7 +125,7 @@ class _Arguments:
 def _hold(outer: Handle, inner: Node, node: Node) -> None:
     """Have an argument hold what it was changed to; of a leaf that was not recorded."""
     if is_leaf(outer.node):
-        with grad_mode(False):
+        with GradMode(False):
             outer.hold(inner)
     else:
         outer._take_here()
@@ -169,7 +169,7 @@ class _Part:
 
     def values(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """The outputs, whose gradients compute the part again."""
-        with grad_mode(False):
+        with GradMode(False):
             found = self.over(nodes)
         return with_gradient(found, nodes, self._pull, "checkpoint")
 
@@ -178,7 +178,7 @@ class _Part:
     ) -> Sequence[Node | None]:
         count = len(self.operands)
         reached = [part for part in g if part is not None]
-        with grad_mode(True):
+        with GradMode(True):
             aliases = [reshape.apply(x, shape=x.shape) for x in nodes]
             waiting = [_after(x, reached[0]) if i < count else x for i, x in enumerate(aliases)]
             outputs = self.over(waiting)

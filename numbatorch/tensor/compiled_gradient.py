@@ -16,12 +16,12 @@ from numbatorch.backends.planned import PlanBackend, placeholder_graph
 from numbatorch.gradients import gradients
 from numbatorch.graph import (
     PART,
+    GradMode,
     Node,
     Op,
     TupleNode,
     current_trace,
     grad_enabled,
-    grad_mode,
     toposort,
 )
 from numbatorch.ops.operands import BUFFER, as_node, const, describe, is_constant, zeros_like
@@ -92,7 +92,7 @@ class Differentiable:
                 for node, value in zip(self.outputs, constants, strict=True)
             ]
             wanted = [self.leaves[number] for number in self.wanted]
-            with grad_mode(False):
+            with GradMode(False):
                 self._parts[key] = cotangents, gradients(self.outputs, cotangents, wanted)
         return self._parts[key]
 
@@ -125,7 +125,7 @@ class Differentiable:
     def over(self, leaves: Sequence[Node], numbers: Values) -> list[Node]:
         """The outputs, as a graph over other leaves, with numbers for plan variables."""
         copies = dict(zip(self.leaves, leaves, strict=True))
-        with grad_mode(True):
+        with GradMode(True):
             for node in toposort(self.outputs):
                 if node not in copies:
                     copies[node] = _over(node, tuple(copies[x] for x in node.inputs), numbers)
@@ -228,7 +228,7 @@ def _as_graph(g: Sequence[Node], inputs: Sequence[Node], call: Call) -> list[Nod
     """The gradients as graph expressions of the inputs, which can be differentiated again."""
     of = call.of
     wanted = dict(zip(of.wanted, inputs, strict=True))
-    with grad_mode(True):
+    with GradMode(True):
         aliases = {i: reshape.apply(x, shape=x.shape) for i, x in wanted.items()}
     leaves = list(of.leaves)
     for i, (x, buffer) in enumerate(zip(of.leaves, call.buffers, strict=True)):

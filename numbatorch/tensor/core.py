@@ -13,7 +13,7 @@ from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType, named
 from numbatorch.errors import GradientError, ShapeError, message, naming
-from numbatorch.graph import Node, grad_enabled, grad_mode
+from numbatorch.graph import GradMode, Node, grad_enabled
 from numbatorch.ops import families
 from numbatorch.ops.numbers import require_no_loss
 from numbatorch.ops.operands import describe
@@ -359,7 +359,7 @@ class Tensor(
         if alias is None or base is None or has_history(base.node) or type(self) is not Tensor:
             return None
         whole = deepcopy(base, memo)
-        with grad_mode(alias.recorded):
+        with GradMode(alias.recorded):
             node = whole.node
             for op, attrs in alias.steps:
                 node = detached(node) if op is detach else op.apply(node, **attrs)

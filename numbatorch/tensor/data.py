@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import DeviceError, DTypeError, ShapeError, message
-from numbatorch.graph import Node, current_trace, grad_mode
+from numbatorch.graph import GradMode, Node, current_trace
 from numbatorch.ops.operands import BUFFER, describe
 from numbatorch.ops.registry import View
 from numbatorch.ops.view import detach
@@ -102,7 +102,7 @@ def _set(handle: Handle, value: Handle) -> None:
     node = detached(value.node)
     handle._leave_views()
     alone = outside or has_history(handle.node)
-    with grad_mode(False):
+    with GradMode(False):
         handle.hold(node)
     if not alone:
         leaf = is_leaf(handle.node)

@@ -6,13 +6,12 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
 from numbatorch.gradients import Hooks, gradients, ones_like, recorded
-from numbatorch.graph import Node, grad_enabled, grad_mode
+from numbatorch.graph import GradMode, Node, grad_enabled
 from numbatorch.nest import map_leaves
 from numbatorch.ops.operands import describe
 from numbatorch.ops.view import reshape
@@ -118,7 +117,7 @@ def backward(
     if depth_is_limited():
         for output in outputs:
             _outputs.add(output)
-    with grad_mode(create_graph):
+    with GradMode(create_graph):
         parts = gradients(nodes, starts, [leaf for leaf, _ in owners], order)
         return _accumulate([owner for _, owner in owners], parts, type(outputs[0]))
 
@@ -281,7 +280,7 @@ def differentiated(
         places = places_of(operator, numbers, len(args), bool(kwargs))
         for place in places:
             inner[place] = map_leaves(partial(alias, aliases, operator=operator), args[place])
-        with grad_mode(True):
+        with GradMode(True):
             result = function(*inner, **kwargs)
             value, aux = with_aux(operator, result) if has_aux else (result, None)
             if not isinstance(value, Handle):
@@ -365,8 +364,7 @@ def depends_on_others(outputs: Sequence[Node], aliases: Sequence[Node]) -> bool:
     return False
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
     """Within the block, or the decorated function, results do not require gradients.
 
     >>> x = nt.ones(1, requires_grad=True)
@@ -374,12 +372,15 @@ def no_grad() -> Iterator[None]:
     ...     (x * 2).requires_grad
     False
     """
-    with grad_mode(False):
-        yield
+    return _mode(False, function)
 
 
-@contextmanager
-def inference_mode(mode: bool = True) -> Iterator[None]:
+def _mode(enabled: bool | None, function: Callable[..., Any] | None) -> Any:
+    mode = GradMode(enabled)
+    return mode if function is None else mode(function)
+
+
+def inference_mode(mode: bool | Callable[..., Any] = True) -> Any:
     """`no_grad`, under PyTorch's other name; with `mode` False nothing changes.
 
     Here it makes nothing faster, and its results may be used where gradients are recorded.
@@ -389,12 +390,12 @@ def inference_mode(mode: bool = True) -> Iterator[None]:
     ...     (x * 2).requires_grad
     False
     """
-    with grad_mode(grad_enabled() and not mode):
-        yield
+    if callable(mode):
+        return _mode(False, mode)
+    return GradMode(False if mode else None)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def enable_grad(function: Callable[..., Any] | None = None) -> Any:
     """Within the block, or the decorated function, gradients are recorded.
 
     >>> x = nt.ones(1, requires_grad=True)
@@ -402,21 +403,40 @@ def enable_grad() -> Iterator[None]:
     ...     (x * 2).requires_grad
     True
     """
-    with grad_mode(True):
-        yield
+    return _mode(True, function)
 
 
-@contextmanager
-def set_grad_enabled(mode: bool) -> Iterator[None]:
-    """`enable_grad` or `no_grad`.
+class set_grad_enabled(GradMode):
+    """Gradients are recorded or not from here on; of a block or a decorated function within it.
 
     >>> x = nt.ones(1, requires_grad=True)
     >>> with set_grad_enabled(False):
     ...     (x * 2).requires_grad
     False
+    >>> _ = set_grad_enabled(False)
+    >>> (x * 2).requires_grad
+    False
+    >>> _ = set_grad_enabled(True)
     """
-    with grad_mode(mode):
-        yield
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(mode)
+        super().__enter__()
+        self._ahead = True
+
+    def __enter__(self) -> None:
+        if not self._ahead:
+            super().__enter__()
+        self._ahead = False
+
+    def __call__(self, function: Any) -> Any:
+        if self._ahead:
+            self.__enter__()
+            self.__exit__()
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> Any:
+        return GradMode(self._enabled)
 
 
 __all__ = [

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.graph import Node
 from numbatorch.ops import batch_norm as ops
 from numbatorch.ops.known_calls import KnownCalls
+from numbatorch.ops.operands import as_node
+from numbatorch.ops.reduce import mean
 from numbatorch.ops.surface import of_tensors, on_tensors
+from numbatorch.ops.view import reshape
 from numbatorch.shape import numel
 from numbatorch.tensor.core import Tensor
 from numbatorch.tensor.gradient import no_grad
@@ -18,13 +22,25 @@ _instance_norm: Callable[..., Any] = on_tensors(
 )
 
 
+def _moved(running: Node, found: Node, momentum: Any, scale: float) -> Node:
+    """`running`, moved towards what was found, times a scale; images have the mean of theirs."""
+    rows = numel(found.shape) // numel(running.shape)
+    if rows == 1:
+        new = reshape.apply(found, shape=running.shape)
+    else:
+        new = mean(reshape.apply(found, shape=(rows, *running.shape)), 0)
+    wide = as_node(running, new.dtype, running.device)
+    return as_node(wide * (1 - momentum) + new * (momentum * scale), running.dtype, running.device)
+
+
+_moved_tensor: Callable[..., Any] = on_tensors(_moved, "batch_norm")
+
+
 def _keep(running: Tensor | None, found: Tensor, momentum: Any, scale: float = 1.0) -> None:
-    """Move `running` towards what was found, times a scale; images have the mean of theirs."""
+    """Move `running` in place."""
     if running is not None and numel(found.shape):
         with no_grad():
-            new = found.detach().reshape(-1, running.shape[0]).mean(0) * scale
-            moved = running.to(new.dtype) * (1 - momentum) + new * momentum
-            running.copy_(moved.to(running.dtype))
+            running.copy_(_moved_tensor(running, found, momentum, scale))
 
 
 def _output(

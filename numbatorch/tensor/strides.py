@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType, Like, named
 from numbatorch.errors import GradientError, OutOfRange, ShapeError, message, naming
-from numbatorch.graph import Node, current_trace, grad_mode
+from numbatorch.graph import GradMode, Node, current_trace
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.surface import names_itself
 from numbatorch.ops.view import (
@@ -45,7 +45,7 @@ def _memory(handle: Handle) -> tuple[Handle, Node, tuple[Step, ...], int]:
     if alias is not None:
         base = alias.memory.owner()
         assert base is not None
-        with grad_mode(alias.recorded):
+        with GradMode(alias.recorded):
             node, found, first = _in_order(base)
             steps = list(found)
             if alias.detached:
@@ -106,7 +106,7 @@ def _turning(name: str, method: str) -> Callable[..., Any]:
     """The method called `name` by which a tensor becomes the view that another method gives."""
 
     def change(self: Handle, *args: Any, **options: Any) -> Tensor:
-        with naming(name), grad_mode(True):  # the values stay, and so does their history
+        with naming(name), GradMode(True):  # the values stay, and so does their history
             view = getattr(self, method)(*args, **options)
         return _turned(self, name, view)
 
@@ -351,7 +351,7 @@ class StrideMethods(Handle):
     @names_itself
     def as_strided_(self, size: Sizes, stride: Sizes, storage_offset: int | None = None) -> Tensor:
         """`as_strided` in place: this tensor becomes the view."""
-        with grad_mode(True):
+        with GradMode(True):
             view = self.as_strided(size, stride, storage_offset)
         return _turned(self, "as_strided_", view)
 

@@ -78,9 +78,9 @@ def test_kernels_are_found() -> None:
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=named)
-def test_handwritten_kernel(kernel: Kernel) -> None:
-    ends = [ARCHITECTURES[0], ARCHITECTURES[-1]]
-    compiles(((spec, None) for spec in found.bindings(kernel)), ends)
+def test_handwritten_kernel(kernel: Kernel, seed: int) -> None:
+    end = random.Random(f"{seed} {named(kernel)}").choice([ARCHITECTURES[0], ARCHITECTURES[-1]])
+    compiles(((spec, None) for spec in found.bindings(kernel)), [end])
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_kernels_of_operator(op: Op, seed: int) -> None:
     if isinstance(op, Composed | Elementwise) and draws.random() > DRAWN:
         pytest.skip("not drawn by this seed: run with --slow")
     classes = found.one_dtype_of_each_class(dtypes_of(op))
-    dtypes = draws.sample(classes, min(2, len(classes)))
+    dtypes = [draws.choice(classes)]
     compiles(of_operator(op, dtypes).values(), [draws.choice(ARCHITECTURES)])
 
 

@@ -1,7 +1,8 @@
 """Suites for devices and GPUs, on "cuda" in numba-cuda's simulator: a process for each.
 
-The simulator is chosen before numba is imported, and then stays for the life of a process. Of the
-operators' properties `--seed` picks two shards of four; `--slow` runs all.
+The simulator is chosen before numba is imported, and then stays for the life of a process. `--seed`
+picks one shard of six of the operators' properties, and half of the suites that take long; `--slow`
+runs all.
 """
 
 import os
@@ -17,7 +18,7 @@ from tests.conftest import SIMULATED
 ROOT = Path(__file__).parents[2]
 
 PROPERTIES = "tests/ops/test_registry_properties.py"
-SHARDS = 4
+SHARDS = 6
 SUITES = {
     "words": ["tests/cuda/test_simulated_words.py"],
     "a new operator": ["tests/ops/test_new_operator.py"],
@@ -36,20 +37,29 @@ SUITES = {
     "kernels of attention": ["tests/ops/test_gpu_attention.py"],
     "models": ["tests/models/test_gpu_models.py"],
 }
+LONG = {
+    "complex numbers",
+    "kernels of attention",
+    "kernels of products",
+    "kernels of rows",
+    "optimizers",
+    "structured operators",
+}
 
 
 @pytest.mark.skipif(SIMULATED, reason="this process simulates already")
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
-@pytest.mark.parametrize("arguments", SUITES.values(), ids=SUITES)
-def test_suite_passes(arguments: list[str]) -> None:
-    run(arguments)
+@pytest.mark.parametrize("name", SUITES)
+def test_suite_passes(name: str, seed: int, request: pytest.FixtureRequest) -> None:
+    half = name in LONG and not request.config.getoption("--slow")
+    run([*SUITES[name], *([f"--shard={seed % 2}/2"] if half else [])])
 
 
 @pytest.mark.skipif(SIMULATED, reason="this process simulates already")
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 @pytest.mark.parametrize("number", range(SHARDS))
 def test_properties_hold(number: int, seed: int, request: pytest.FixtureRequest) -> None:
-    if number % 2 and not request.config.getoption("--slow"):
+    if number and not request.config.getoption("--slow"):
         pytest.skip("another seed has this shard, --slow has all")
     shard = (seed + number) % SHARDS
     run([PROPERTIES, f"--shard={shard}/{SHARDS}", f"--seed={seed}", "-k", "cuda"])

@@ -1,14 +1,18 @@
 """Values after an interrupt: the old ones or the new ones, never something else."""
 
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.backends.cpu import pack
 from numbatorch.backends.cpu.memory import POOL
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.tensor.core import realize
@@ -180,6 +184,31 @@ def test_states_and_gradients_are_of_one_step_after_an_interrupted_first_call(
         counted = [state[0].item() for state in states]
         assert weight.grad is not None
         assert counted == [weight.grad[0].item()] * 3, moment
+
+
+@KINDS
+def test_kernels_load_after_an_interrupt_at_any_moment_of_loading(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = pack._Loaded([], 0.0, None, None)
+    monkeypatch.setattr(pack, "_link_known", lambda specs: False)
+    monkeypatch.setattr(pack, "_load_here", lambda specs: nothing)
+    for moment in interruptions(lambda: pack._load([]), kind=kind):
+        other = threading.Thread(target=pack._load, args=([],), daemon=True)
+        other.start()
+        other.join(30)
+        assert not other.is_alive(), moment
+
+
+def test_nothing_here_holds_a_lock_that_python_code_takes() -> None:
+    """An interrupt in between would leave it taken: locks are the interpreter's own."""
+    found = []
+    for path in Path(nt.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        for name in ("Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"):
+            if f"threading.{name}(" in text or re.search(rf"import .*\b{name}\b", text):
+                found.append((path.name, name))
+    assert not found
 
 
 def drops(kind: type[BaseException]) -> Iterator[int]:

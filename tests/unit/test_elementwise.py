@@ -12,7 +12,7 @@ from numbatorch import dtype as dt
 from numbatorch.backends.reference import ReferenceBackend
 from numbatorch.errors import DTypeError
 from numbatorch.gradients import gradients, ones_like
-from numbatorch.graph import Node, grad_mode
+from numbatorch.graph import GradMode, Node
 from numbatorch.ops import activation, binary, compare, unary
 from numbatorch.ops.cast import cast
 from numbatorch.ops.families import all_ops
@@ -219,7 +219,7 @@ def test_the_short_ways_make_the_nodes_of_the_long_one(op: Elementwise) -> None:
             nodes.append(node_of(np.ones(x.shape, x.dtype.numpy)))
             nodes[-1].requires_grad = True
     for recorded in (True, False):
-        with grad_mode(recorded):
+        with GradMode(recorded):
             for x in nodes:
                 others = [()] if op.arity == 1 else [(y,) for y in (*nodes, *NUMBERS)]
                 for rest in others:

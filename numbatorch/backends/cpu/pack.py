@@ -86,8 +86,8 @@ def _load(specs: list[KernelSpec]) -> None:
     """
     if whole(lambda: _link_known(specs)):
         return
-    workers.stop.clear()
-    call = Call(lambda: _load_here(specs), workers.stop.set)
+    workers.stop.asked = False
+    call = Call(lambda: _load_here(specs), workers.stop.ask)
     found = call.result
     if found.compiled:
         count, names = len(found.compiled), ", ".join(found.compiled)
@@ -219,7 +219,7 @@ def _compile_here(specs: list[KernelSpec], answer: Any) -> KernelError | None:
 
     error: KernelError | None = None
     for spec in specs:
-        if workers.stop.is_set():
+        if workers.stop.asked:
             break
         try:
             answer((spec.key, compiler.compile_object(spec, processor.host())))

@@ -25,8 +25,22 @@ if TYPE_CHECKING:
 # What a worker answers for a kernel: its key, and its object code or None if it could not.
 Answer = tuple[str, bytes | None]
 
-# Set when an interrupt came: nothing more is compiled for it.
-stop = threading.Event()
+
+class _Stop:
+    """Whether an interrupt came: nothing more is compiled for it.
+
+    It has no lock. That of `threading.Event` is taken by a function in Python, so an interrupt in
+    between leaves it taken, and whoever compiles next waits for ever.
+    """
+
+    asked = False
+
+    def ask(self) -> None:
+        """Compile nothing more."""
+        self.asked = True
+
+
+stop = _Stop()
 
 _FEW = 4  # fewer are compiled here
 _FEW_WHEN_WARM = 16  # fewer are compiled here when Numba is imported already
@@ -125,7 +139,7 @@ class Workers:
         for reader in self._readers:
             while reader.is_alive():
                 reader.join(0.1)
-                if stop.is_set():
+                if stop.asked:
                     for process in self._processes:
                         process.kill()
 

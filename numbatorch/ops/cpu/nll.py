@@ -3,12 +3,13 @@
 from typing import Any
 
 from numbatorch.language.kernel import Kernel, Pointer, T, helper, kernel, share
-from numbatorch.language.primitives import add_reassoc, inf
+from numbatorch.language.primitives import add_reassoc, inf, truncdiv
 from numbatorch.language.words import float64, int64
 from numbatorch.ops import nll as ops
 from numbatorch.ops.cpu.rows import largest
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import WIDE, exp, log, sizes_of, wide_index
+from numbatorch.shape import numel
 
 
 @helper
@@ -99,6 +100,46 @@ def means_of_counted_backward(
             out[j] = each if target[j] != ignored else T(0.0)
 
 
+@kernel(T=WIDE)
+def nll_means(
+    out: Pointer[T], x: Pointer[T], target: Pointer[int64], status: Pointer[int64], ignored: int,
+    rows: int, cols: int, classes: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[i] = the mean of -x[i, j, target[i, j]] over targets that are not `ignored`."""
+    lo, hi = share(rows, part, parts)
+    for i in range(lo, hi):
+        total, count = float64(0.0), 0
+        for j in range(i * cols, (i + 1) * cols):
+            col = target[j]
+            if col != ignored and fits(col, classes, status):
+                total -= float64(x[j * classes + col])
+                count += 1
+        out[i] = T(total / float64(count))
+
+
+@kernel(T=WIDE)
+def nll_means_backward(
+    out: Pointer[T], g: Pointer[T], target: Pointer[int64], status: Pointer[int64], ignored: int,
+    rows: int, cols: int, classes: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[i, j] = -g[i] over how many of row i count at the target, and 0 elsewhere."""
+    lo, hi = share(rows * cols, part, parts)
+    before, each = -1, T(0.0)
+    for j in range(lo, hi):
+        i = truncdiv(j, cols)
+        if i != before:
+            count = 0
+            for other in range(i * cols, (i + 1) * cols):
+                count += 1 if target[other] != ignored else 0
+            before, each = i, -g[i] / T(count)
+        row = out + j * classes
+        for k in range(classes):
+            row[k] = T(0.0)
+        col = target[j]
+        if col != ignored and fits(col, classes, status):
+            row[col] = each
+
+
 def _launch(
     launcher: Launcher, of_rows: Kernel, operands: Any, x: Operand, target: Operand, ignored: int
 ) -> None:
@@ -141,3 +182,30 @@ def _(launcher: Launcher, out: Operand, losses: Operand, target: Operand, *, ign
 @lower("cpu", ops.mean_of_counted_backward)
 def _(launcher: Launcher, out: Operand, g: Operand, target: Operand, *, ignored: int) -> None:
     _launch_of_means(launcher, means_of_counted_backward, out, g, target, ignored)
+
+
+def _launch_of_nll(
+    launcher: Launcher, of_rows: Kernel, out: Operand, x: Operand, target: Operand, ignored: int,
+    classes: int, work: int,
+) -> None:  # fmt: skip
+    rows, cols = sizes_of(target)
+    launcher.launch(
+        of_rows(T=x.dtype),
+        *(out, x, wide_index(launcher, target), launcher.status(classes)),
+        *(ignored, rows, cols, classes),
+        work=work,
+    )
+
+
+@lower("cpu", ops.nll_mean)
+def _(launcher: Launcher, out: Operand, x: Operand, target: Operand, *, ignored: int) -> None:
+    work = 8 * numel(target.shape)
+    _launch_of_nll(launcher, nll_means, out, x, target, ignored, x.shape[-1], work)
+
+
+@lower("cpu", ops.nll_mean_backward)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, target: Operand, *, ignored: int, classes: int
+) -> None:
+    work = numel(out.shape)
+    _launch_of_nll(launcher, nll_means_backward, out, g, target, ignored, classes, work)
