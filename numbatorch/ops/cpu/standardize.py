@@ -2,24 +2,23 @@
 
 A tensor lies as (images, groups, channels, length), where a group is one of `groups` over all
 images. Weights (period, channels) repeat from group to group. Where images hold one element of a
-group, as rows of a batch do, groups stand side by side and are taken in strips.
+group, as rows of a batch do, groups are columns, which are added up by block of rows: whoever takes
+a block, the bits are the same.
 """
 
 from typing import Any, NamedTuple
 
-from numbatorch.language.kernel import Pointer, T, V, helper, kernel, share
+from numbatorch.language.kernel import Kernel, Pointer, T, V, helper, kernel, share
 from numbatorch.language.primitives import add_reassoc, sqrt, truncdiv
 from numbatorch.language.words import float64
 from numbatorch.ops import standardize as ops
 from numbatorch.ops.cpu.rows import total_of
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.norm import launch_sums
+from numbatorch.ops.portable.norm import blocks_of, launch_sums
 from numbatorch.ops.portable.rows import FLOAT, WIDE, in_type
 from numbatorch.shape import numel
 
 PIECE = 4096  # elements that are added up in their own type; such sums are added in float64
-STRIP = 64  # groups side by side
-STRIP_ROWS = 128  # that are added up in their own type
 
 
 @helper
@@ -120,88 +119,123 @@ def standardize_groups_backward(
 
 
 @kernel(T=FLOAT, V=WIDE)
-def standardize_columns(
-    out: Pointer[T], means: Pointer[V], variances: Pointer[V], x: Pointer[T], weight: Pointer[V],
-    bias: Pointer[V], room: Pointer[V], rows: int, groups: int, eps: float, part: int, parts: int,
+def column_sums(
+    sums: Pointer[V], x: Pointer[T], rows: int, cols: int, height: int, blocks: int,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
-    """As `standardize_groups` of (rows, groups)."""
-    lo, hi = share(truncdiv(groups + STRIP - 1, STRIP), part, parts)
-    for strip in range(lo, hi):
-        first = strip * STRIP
-        width = min(STRIP, groups - first)
-        mean, variance, block = means + first, variances + first, room + first
-        for i in range(width):
-            mean[i] = V(0.0)
-            variance[i] = V(0.0)
-        for start in range(0, rows, STRIP_ROWS):
-            for i in range(width):
-                block[i] = V(0.0)
-            for row in range(start, min(start + STRIP_ROWS, rows)):
-                source = x + row * groups + first
-                for i in range(width):
-                    block[i] = block[i] + source[i]
-            for i in range(width):
-                mean[i] = mean[i] + block[i]
-        for i in range(width):
-            mean[i] = mean[i] / V(rows)
-        for start in range(0, rows, STRIP_ROWS):
-            for i in range(width):
-                block[i] = V(0.0)
-            for row in range(start, min(start + STRIP_ROWS, rows)):
-                source = x + row * groups + first
-                for i in range(width):
-                    centred = source[i] - mean[i]
-                    block[i] = block[i] + centred * centred
-            for i in range(width):
-                variance[i] = variance[i] + block[i]
-        for i in range(width):
-            variance[i] = variance[i] / V(rows)
-            block[i] = weight[first + i] / sqrt(variance[i] + V(eps))
-        for row in range(rows):
-            source, target = x + row * groups + first, out + row * groups + first
-            for i in range(width):
-                target[i] = (source[i] - mean[i]) * block[i] + bias[first + i]
+    """sums (blocks, cols) of x (rows, cols), by block of rows."""
+    lo, hi = share(blocks, part, parts)
+    for block in range(lo, hi):
+        total = sums + block * cols
+        for i in range(cols):
+            total[i] = V(0.0)
+        for row in range(block * height, min((block + 1) * height, rows)):
+            source = x + row * cols
+            for i in range(cols):
+                total[i] = total[i] + source[i]
+
+
+@kernel(T=FLOAT, V=WIDE)
+def column_squares(
+    sums: Pointer[V], x: Pointer[T], means: Pointer[V], rows: int, cols: int, height: int,
+    blocks: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """As `column_sums`, of (x - mean)**2."""
+    lo, hi = share(blocks, part, parts)
+    for block in range(lo, hi):
+        total = sums + block * cols
+        for i in range(cols):
+            total[i] = V(0.0)
+        for row in range(block * height, min((block + 1) * height, rows)):
+            source = x + row * cols
+            for i in range(cols):
+                centred = source[i] - means[i]
+                total[i] = total[i] + centred * centred
+
+
+@kernel(T=FLOAT, V=WIDE)
+def column_products(
+    sums: Pointer[V], g: Pointer[T], x: Pointer[T], means: Pointer[V], rows: int, cols: int,
+    height: int, blocks: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """As `column_sums`, of g and of g * (x - mean): sums (blocks, 2, cols)."""
+    lo, hi = share(blocks, part, parts)
+    for block in range(lo, hi):
+        total = sums + block * 2 * cols
+        for i in range(2 * cols):
+            total[i] = V(0.0)
+        for row in range(block * height, min((block + 1) * height, rows)):
+            cotangent, source = g + row * cols, x + row * cols
+            for i in range(cols):
+                total[i] = total[i] + cotangent[i]
+                total[cols + i] = total[cols + i] + cotangent[i] * (source[i] - means[i])
+
+
+@kernel(V=WIDE)
+def means_of_blocks(
+    out: Pointer[V], sums: Pointer[V], rows: int, cols: int, blocks: int, part: int, parts: int
+) -> None:
+    """out[i] = the sum of sums[block, i], over rows."""
+    lo, hi = share(cols, part, parts)
+    for i in range(lo, hi):
+        out[i] = sums[i]
+    for block in range(1, blocks):
+        for i in range(lo, hi):
+            out[i] = out[i] + sums[block * cols + i]
+    for i in range(lo, hi):
+        out[i] = out[i] / V(rows)
+
+
+@kernel(T=FLOAT, V=WIDE)
+def standardize_columns(
+    out: Pointer[T], x: Pointer[T], weight: Pointer[V], bias: Pointer[V], means: Pointer[V],
+    variances: Pointer[V], scales: Pointer[V], rows: int, cols: int, eps: float,
+    part: int, parts: int,
+) -> None:  # fmt: skip
+    """(x - mean) / sqrt(var + eps) * weight + bias of each column; scales are (parts, cols)."""
+    lo, hi = share(rows, part, parts)
+    scale = scales + part * cols
+    for i in range(cols):
+        scale[i] = weight[i] / sqrt(variances[i] + V(eps))
+    for row in range(lo, hi):
+        source, target = x + row * cols, out + row * cols
+        for i in range(cols):
+            target[i] = (source[i] - means[i]) * scale[i] + bias[i]
 
 
 @kernel(T=FLOAT, V=WIDE)
 def standardize_columns_backward(
-    out: Pointer[T], sums: Pointer[V], g: Pointer[T], x: Pointer[T], weight: Pointer[V],
-    means: Pointer[V], variances: Pointer[V], room: Pointer[V], rows: int, groups: int,
+    out: Pointer[T], g: Pointer[T], x: Pointer[T], weight: Pointer[V], means: Pointer[V],
+    variances: Pointer[V], sums: Pointer[V], factors: Pointer[V], rows: int, cols: int,
     eps: float, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """As `standardize_groups_backward` of (rows, groups); one round."""
-    lo, hi = share(truncdiv(groups + STRIP - 1, STRIP), part, parts)
-    for strip in range(lo, hi):
-        first = strip * STRIP
-        width = min(STRIP, groups - first)
-        mean, d_weight, d_bias = means + first, sums + first, sums + groups + first
-        plain, product = room + first, room + groups + first
-        for i in range(width):
-            d_weight[i] = V(0.0)
-            d_bias[i] = V(0.0)
-        for start in range(0, rows, STRIP_ROWS):
-            for i in range(width):
-                plain[i] = V(0.0)
-                product[i] = V(0.0)
-            for row in range(start, min(start + STRIP_ROWS, rows)):
-                cotangent, source = g + row * groups + first, x + row * groups + first
-                for i in range(width):
-                    plain[i] = plain[i] + cotangent[i]
-                    product[i] = product[i] + cotangent[i] * (source[i] - mean[i])
-            for i in range(width):
-                d_bias[i] = d_bias[i] + plain[i]
-                d_weight[i] = d_weight[i] + product[i]
-        for i in range(width):
-            scale = V(1.0) / sqrt(variances[first + i] + V(eps))
-            d_weight[i] = d_weight[i] * scale
-            plain[i] = weight[first + i] * scale
-            product[i] = scale * d_weight[i] / V(rows)
-        for row in range(rows):
-            cotangent, source = g + row * groups + first, x + row * groups + first
-            target = out + row * groups + first
-            for i in range(width):
-                level = cotangent[i] - d_bias[i] / V(rows)
-                target[i] = plain[i] * (level - (source[i] - mean[i]) * product[i])
+    """Cotangent of x, of means of g and of g * (x - mean), sums (2, cols).
+
+    Factors are (parts, 2, cols).
+    """
+    lo, hi = share(rows, part, parts)
+    scale, along = factors + part * 2 * cols, factors + (part * 2 + 1) * cols
+    for i in range(cols):
+        inverse = V(1.0) / sqrt(variances[i] + V(eps))
+        scale[i] = weight[i] * inverse
+        along[i] = sums[cols + i] * inverse * inverse
+    for row in range(lo, hi):
+        cotangent, source, target = g + row * cols, x + row * cols, out + row * cols
+        for i in range(cols):
+            level = cotangent[i] - sums[i]
+            target[i] = scale[i] * (level - (source[i] - means[i]) * along[i])
+
+
+@kernel(T=FLOAT, V=WIDE)
+def weights_of_columns(
+    d_weight: Pointer[T], d_bias: Pointer[T], sums: Pointer[V], variances: Pointer[V], rows: int,
+    cols: int, eps: float, part: int, parts: int,
+) -> None:  # fmt: skip
+    """Cotangents of weight and bias, of the means that `standardize_columns_backward` has."""
+    lo, hi = share(cols, part, parts)
+    for i in range(lo, hi):
+        d_bias[i] = sums[i] * V(rows)
+        d_weight[i] = sums[cols + i] * V(rows) / sqrt(variances[i] + V(eps))
 
 
 class _Layout(NamedTuple):
@@ -227,6 +261,50 @@ def _layout(x: Operand, weight: Operand, dims: tuple[int, ...]) -> _Layout:
     return _Layout(images, groups, channels, size // channels, period)
 
 
+def _launch_means(
+    launcher: Launcher, of_blocks: Kernel, out: Any, operands: Any, x: Operand, sums: int
+) -> None:
+    """Means of the columns of x, of what a kernel sums up by block of rows: (sums, cols)."""
+    wide, (rows, *_) = x.dtype.compute, x.shape
+    cols = numel(x.shape) // rows
+    height, blocks = blocks_of(rows)
+    found = launcher.scratch(wide.nbytes(blocks * sums * cols))
+    spec, of_blocks_means = of_blocks(T=x.dtype, V=wide), means_of_blocks(V=wide)
+    launcher.launch(spec, found, *operands, rows, cols, height, blocks, work=numel(x.shape))
+    words = (rows, sums * cols, blocks)
+    launcher.launch(of_blocks_means, out, found, *words, work=blocks * sums * cols)
+
+
+def _columns(
+    launcher: Launcher, outs: tuple[Operand, ...], x: Operand, affine: Any, eps: float
+) -> None:
+    out, mean, var = outs
+    wide, rows, cols = x.dtype.compute, x.shape[0], numel(mean.shape)
+    _launch_means(launcher, column_sums, mean, (x,), x, 1)
+    _launch_means(launcher, column_squares, var, (x, mean), x, 1)
+    scales = launcher.scratch(wide.nbytes(launcher.parts * cols))
+    spec = standardize_columns(T=x.dtype, V=wide)
+    operands = (out, x, *affine, mean, var, scales)
+    launcher.launch(spec, *operands, rows, cols, eps, work=numel(x.shape))
+
+
+def _columns_backward(
+    launcher: Launcher, outs: tuple[Operand, ...], x: Operand, operands: Any, eps: float
+) -> None:
+    dx, d_weight, d_bias = outs
+    g, _, weight, mean, var = operands
+    wide, rows, cols = x.dtype.compute, x.shape[0], numel(d_bias.shape)
+    sums = launcher.scratch(wide.nbytes(2 * cols))
+    _launch_means(launcher, column_products, sums, (g, x, mean), x, 2)
+    factors = launcher.scratch(wide.nbytes(launcher.parts * 2 * cols))
+    words = (rows, cols, eps)
+    spec = standardize_columns_backward(T=x.dtype, V=wide)
+    given = (dx, g, x, weight, mean, var, sums, factors)
+    launcher.launch(spec, *given, *words, work=2 * numel(x.shape))
+    of_affine = weights_of_columns(T=d_bias.dtype, V=wide)
+    launcher.launch(of_affine, d_weight, d_bias, sums, var, *words, work=4 * cols)
+
+
 @lower("cpu", ops.standardize)
 def _(
     launcher: Launcher,
@@ -240,15 +318,11 @@ def _(
 ) -> None:
     wide, layout = x.dtype.compute, _layout(x, weight, dims)
     affine = [in_type(launcher, n, wide) for n in (weight, bias)]
-    work = 4 * numel(x.shape)
     if layout.is_columns:
-        room = launcher.scratch(wide.nbytes(layout.groups))
-        words = (layout.images, layout.groups, eps)
-        spec = standardize_columns(T=x.dtype, V=wide)
-        launcher.launch(spec, *outs, x, *affine, room, *words, work=work)
+        _columns(launcher, outs, x, affine, eps)
     else:
         spec = standardize_groups(T=x.dtype, V=wide)
-        launcher.launch(spec, *outs, x, *affine, *layout, eps, work=work)
+        launcher.launch(spec, *outs, x, *affine, *layout, eps, work=4 * numel(x.shape))
 
 
 @lower("cpu", ops.standardize_backward)
@@ -264,18 +338,14 @@ def _(
     dims: tuple[int, ...],
     eps: float,
 ) -> None:
-    dx, *of_affine = outs
     wide, layout = x.dtype.compute, _layout(x, weight, dims)
+    operands = (g, x, *(in_type(launcher, n, wide) for n in (weight, mean, var)))
+    if layout.is_columns:
+        _columns_backward(launcher, outs, x, operands, eps)
+        return
+    dx, *of_affine = outs
     rounds, weights = -(-layout.groups // layout.period), layout.period * layout.channels
     sums = launcher.scratch(wide.nbytes(rounds * 2 * weights))
-    operands = (g, x, *(in_type(launcher, n, wide) for n in (weight, mean, var)))
-    work = 5 * numel(x.shape)
-    if layout.is_columns:
-        room = launcher.scratch(wide.nbytes(2 * layout.groups))
-        words = (layout.images, layout.groups, eps)
-        spec = standardize_columns_backward(T=x.dtype, V=wide)
-        launcher.launch(spec, dx, sums, *operands, room, *words, work=work)
-    else:
-        spec = standardize_groups_backward(T=x.dtype, V=wide)
-        launcher.launch(spec, dx, sums, *operands, *layout, eps, work=work)
+    spec = standardize_groups_backward(T=x.dtype, V=wide)
+    launcher.launch(spec, dx, sums, *operands, *layout, eps, work=5 * numel(x.shape))
     launch_sums(launcher, tuple(of_affine), sums, wide, rounds)
