@@ -85,6 +85,7 @@ class TextGenerator:
         repeat_penalty: float = 1.0,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
+        special: bool = False,
     ) -> Generation:
         """The continuation of a prompt, in pieces as they come; each is valid UTF-8.
 
@@ -94,6 +95,8 @@ class TextGenerator:
             temperature, top_k, top_p, min_p, repeat_penalty: see `Sampling`; greedy unless given.
             seed: the same one draws the same tokens; a new one each time unless given.
             stop: texts that end the generation; they are not given out.
+            special: whether special tokens that a text spells out are those tokens; they are text
+                unless asked for.
         Returns:
             an iterator with counts and times.
         Raises:
@@ -104,7 +107,7 @@ class TextGenerator:
             FloatingPointError: while iterating, if the model computes NaN.
         """
         sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty)
-        ids = self._ids(prompt)
+        ids = self._ids(prompt, special)
         room = self.context - len(ids)
         wanted = 1 if max_tokens is None else max_tokens
         if wanted < 0:
@@ -120,10 +123,11 @@ class TextGenerator:
         rng = None if sampling.greedy else np.random.Generator(np.random.Philox(seed))
         return Generation(_Job(self, ids, limit, sampling, rng, stops))
 
-    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+    def _ids(self, prompt: str | Sequence[int], special: bool) -> list[int]:
         if isinstance(prompt, str):
             # Of a text that is far too long, no more is encoded than shows it.
-            (ids,) = self.tokenizer.encode_batch([prompt], limit=self.context + SPECIAL)
+            limit = self.context + SPECIAL
+            (ids,) = self.tokenizer.encode_batch([prompt], special, limit)
             if not ids and self.tokenizer.bos_id is not None:
                 ids = [self.tokenizer.bos_id]
         else:

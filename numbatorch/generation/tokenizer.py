@@ -12,12 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numbatorch.errors import FormatError, OutOfRange, message
-from numbatorch.generation import gguf_vocabulary, library
+from numbatorch.errors import OutOfRange, message
+from numbatorch.generation import folder_vocabulary, gguf_vocabulary, library, plain
 from numbatorch.generation.vocabulary import Vocabulary, byte_of_character
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.reading import read_object, short
-from numbatorch.models.config import Fields
 
 if TYPE_CHECKING:
     import tokenizers
@@ -58,6 +56,8 @@ class Tokenizer:
         self._special = frozenset(id for id, token in self._added.items() if token.special)
         self._longest_added = max((len(token.content) for token in self._added.values()), default=0)
         self._pieces: dict[int, bytes] = {}
+        # Likely pieces may be special tokens: there a text is never read by the model as it is.
+        self._leaks = type(self._library.model).__name__ == "Unigram"
         self.vocab_size: int = max(self._library.get_vocab_size(), max(self._added, default=-1) + 1)
 
     @classmethod
@@ -76,12 +76,7 @@ class Tokenizer:
         As in transformers' Llama tokenizer, bos is added where config.json names one and no
         tokenizer_config.json says otherwise.
         """
-        folder = Path(folder)
-        if not (folder / "tokenizer.json").exists():
-            rows = [f"folder {folder}"]
-            rows += [f"found {p.name}, which is not read" for p in folder.glob("*.model")]
-            raise FormatError(message("tokenizer", "no tokenizer.json", *rows))
-        return cls(_with_config(library.load(folder / "tokenizer.json"), folder))
+        return cls(folder_vocabulary.build(Path(folder)))
 
     @classmethod
     def from_gguf(cls, file: GGUFFile) -> "Tokenizer":
@@ -95,64 +90,109 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer({self.vocab_size} ids, bos {self.bos_id}, eos {self.eos_id})"
 
-    def encode(self, text: str, special: bool = True) -> list[int]:
-        """The ids of a text. Special tokens that the text spells out become their ids.
+    def encode(
+        self, text: str, special: bool = False, *, add_special_tokens: bool = True
+    ) -> list[int]:
+        """The ids of a text.
+
+        What a user wrote is text: "<|im_end|>" in it is encoded as the characters that it is made
+        of, and no id of a special token ever comes from it. A prompt that was put together from
+        special tokens, as a chat template does, is encoded with `special=True`. Tokens that are
+        not special, as those that a GGUF file calls user-defined, are found in both.
 
         Args:
             text: any text, empty too.
-            special: whether bos, eos and what the tokenizer.json puts around a text are added.
+            special: whether special tokens that the text spells out become their ids. One that
+                begins with bos gets no second one.
+            add_special_tokens: whether bos, eos and what the tokenizer.json puts around a text are
+                added; they are whatever `special` says.
         Raises:
             ValueError: the text holds a lone surrogate, or the tokenizer cannot encode it.
+
+        >>> tokenizer.encode("<s>hi")  # doctest: +SKIP
+        [0, 30, 85, 32, 74, 75]
+        >>> tokenizer.encode("<s>hi", special=True)  # doctest: +SKIP
+        [0, 74, 75]
         """
         with _named("encode", [text]):
-            encoding = self._library.encode(text, add_special_tokens=special)
-        return self._framed(encoding, special)
+            (encoding,) = self._encode_whole([text], special)
+            if add_special_tokens:
+                encoding = self._library.post_process(encoding)
+        return self._framed(encoding, special, add_special_tokens)
 
     def encode_batch(
-        self, texts: Sequence[str], special: bool = True, limit: int | None = None
+        self,
+        texts: Sequence[str],
+        special: bool = False,
+        limit: int | None = None,
+        *,
+        add_special_tokens: bool = True,
     ) -> list[list[int]]:
         """The ids of each text.
 
         Args:
             texts: any number of texts.
-            special: as in `encode`.
-            limit: most ids a text may have; its end is cut, special tokens stay. Of a text that
-                is much longer, only the beginning is encoded.
+            special, add_special_tokens: as in `encode`.
+            limit: most ids a text may have; its end is cut, added special tokens stay. Of a text
+                that is much longer, only the beginning is encoded.
         Raises:
             ValueError: a text holds a lone surrogate, or the tokenizer cannot encode it.
         """
-        room = None if limit is None else limit - len(self.encode("", special))
+        around = len(self.encode("")) if add_special_tokens else 0
+        room = None if limit is None else limit - around
         if room is not None and room < 0:
             raise OutOfRange(message("encode_batch", f"no text fits into {limit} tokens"))
         with _named("encode_batch", texts):
             if room is None:
-                encodings = self._encode_whole(texts)
+                encodings = self._encode_whole(texts, special)
             else:
-                encodings = self._encode_beginnings(texts, room)
+                encodings = self._encode_beginnings(texts, room, special)
                 for encoding in encodings:
                     encoding.truncate(room)
-            if special:
+            if add_special_tokens:
                 encodings = [self._library.post_process(encoding) for encoding in encodings]
-        return [self._framed(encoding, special) for encoding in encodings]
+        return [self._framed(encoding, special, add_special_tokens) for encoding in encodings]
 
-    def _encode_whole(self, texts: Sequence[str]) -> "list[tokenizers.Encoding]":
-        if len(texts) < POOL_FROM:
-            return [self._library.encode(text, add_special_tokens=False) for text in texts]
-        found: list[tokenizers.Encoding] = self._library.encode_batch(
-            list(texts), add_special_tokens=False
-        )
+    def _encode_whole(self, texts: Sequence[str], special: bool) -> "list[tokenizers.Encoding]":
+        if special:
+            return _encode(self._library, texts)
+        if self._leaks:
+            return _encode(self._respelled, texts)
+        found = _encode(self._plain, texts)
+        if any(not self._control.isdisjoint(encoding.ids) for encoding in found):
+            self._leaks = True
+            found = _encode(self._respelled, texts)
         return found
 
-    def _encode_beginnings(self, texts: Sequence[str], room: int) -> "list[tokenizers.Encoding]":
+    def _encode_beginnings(
+        self, texts: Sequence[str], room: int, special: bool
+    ) -> "list[tokenizers.Encoding]":
         """Encodings whose first `room` tokens are those of the whole texts."""
         size = max(LEAST_CHARACTERS, CHARACTERS * room)
-        found = self._encode_whole([text[:size] for text in texts])
+        found = self._encode_whole([text[:size] for text in texts], special)
         for row, text in enumerate(texts):
             taken = size
             while taken < len(text) and self._settled(found[row], taken, room) < room:
                 taken *= 4
-                found[row] = self._library.encode(text[:taken], add_special_tokens=False)
+                (found[row],) = self._encode_whole([text[:taken]], special)
         return found
+
+    @cached_property
+    def _plain(self) -> "tokenizers.Tokenizer":
+        """The library without its special tokens."""
+        return plain.without_special(self._library)
+
+    @cached_property
+    def _respelled(self) -> "tokenizers.Tokenizer":
+        """The same where the model itself would spell some of them."""
+        return plain.respelled(self._library, self._special)
+
+    @cached_property
+    def _control(self) -> frozenset[int]:
+        """Special tokens other than the one that stands for what the model does not know."""
+        unknown = getattr(self._library.model, "unk_token", None)
+        id = None if unknown is None else self._library.token_to_id(unknown)
+        return self._special - {id}
 
     def _settled(self, encoding: "tokenizers.Encoding", size: int, room: int) -> int:
         """How many tokens at the beginning of a text that was cut at `size` characters stay as
@@ -226,11 +266,18 @@ class Tokenizer:
         """Whether the id is a control token, such as bos, which `decode` leaves out."""
         return id in self._special
 
-    def _framed(self, encoding: "tokenizers.Encoding", special: bool) -> list[int]:
+    def _framed(
+        self, encoding: "tokenizers.Encoding", special: bool, add_special_tokens: bool
+    ) -> list[int]:
         ids: list[int] = encoding.ids
-        if special and self.add_bos and self.bos_id is not None:
-            ids = [self.bos_id, *ids]
-        if special and self.add_eos and self.eos_id is not None:
+        if not add_special_tokens:
+            return ids
+        bos = [] if self.bos_id is None else [self.bos_id]
+        if special and ids[:2] == bos * 2 and not self.add_bos and self.encode("")[:1] == bos:
+            ids = ids[1:]  # the tokenizer.json put one before the text's own
+        if self.add_bos and ids[:1] != bos:
+            ids = [*bos, *ids]
+        if self.add_eos and self.eos_id is not None:
             ids = [*ids, self.eos_id]
         return ids
 
@@ -326,6 +373,13 @@ class TextStream:
         return str(text[len(before) :])
 
 
+def _encode(library: "tokenizers.Tokenizer", texts: Sequence[str]) -> "list[tokenizers.Encoding]":
+    if len(texts) < POOL_FROM:
+        return [library.encode(text, add_special_tokens=False) for text in texts]
+    found: list[tokenizers.Encoding] = library.encode_batch(list(texts), add_special_tokens=False)
+    return found
+
+
 @contextmanager
 def _named(operator: str, texts: Sequence[str]) -> Iterator[None]:
     """Name what was wrong with the texts where the library fails on them."""
@@ -344,94 +398,3 @@ def _named(operator: str, texts: Sequence[str]) -> Iterator[None]:
                 problem = f"text {number} holds a lone surrogate, {code}"
                 raise ValueError(message(operator, problem)) from None
         raise
-
-
-def _with_config(tokenizer: "tokenizers.Tokenizer", folder: Path) -> Vocabulary:
-    model, generation = _read(folder / "config.json"), _read(folder / "generation_config.json")
-    config = _read(folder / "tokenizer_config.json")
-    if config:
-        _check_config(tokenizer, config, folder / "tokenizer_config.json")
-
-    def id_of(name: str) -> int | None:
-        token = _content(config.get(f"{name}_token"))
-        if token:
-            id = tokenizer.token_to_id(token) if isinstance(token, str) else None
-            if id is None:
-                problem = f"{name}_token is {short(repr(token), 60)}, which is no token"
-                raise FormatError(message("tokenizer", problem, f"folder {folder}"))
-            return id
-        return next(iter(_ids(model, f"{name}_token_id", folder)), None)
-
-    bos, eos = id_of("bos"), id_of("eos")
-    ends = [
-        *_ids(model, "eos_token_id", folder),
-        *_ids(generation, "eos_token_id", folder),
-        *([] if eos is None else [eos]),
-    ]
-    framed = tokenizer.encode("", add_special_tokens=True).ids
-    adds = Fields("tokenizer", config, place=str(folder / "tokenizer_config.json"))
-    add_bos = adds.flag("add_bos_token", bos is not None if not config else False)
-    add_eos = adds.flag("add_eos_token", False)
-    return Vocabulary(
-        tokenizer,
-        bos_id=bos,
-        eos_id=eos,
-        end_ids=frozenset(ends),
-        add_bos=add_bos and bos not in framed,
-        add_eos=add_eos and eos not in framed,
-    )
-
-
-SHOWN = 8  # contradictions that an error names
-
-# What a tokenizer_config.json says again of BERT's normalizer.
-_BERT_KEYS = {
-    "do_lower_case": "lowercase",
-    "strip_accents": "strip_accents",
-    "tokenize_chinese_chars": "handle_chinese_chars",
-}
-_PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # which read tokenizer.json alone
-
-
-def _check_config(tokenizer: "tokenizers.Tokenizer", config: dict[str, Any], path: Path) -> None:
-    """Fail where tokenizer_config.json gives other ids to a text than tokenizer.json does."""
-    means: dict[str, Any] = {"split_special_tokens": False}
-    normalizer = tokenizer.normalizer
-    state = json.loads(normalizer.__getstate__()) if normalizer is not None else {}
-    if config.get("tokenizer_class") not in _PLAIN_CLASSES:
-        if state.get("type") == "BertNormalizer":
-            means |= {key: state[name] for key, name in _BERT_KEYS.items()}
-        if type(tokenizer.model).__name__ == "WordPiece":
-            means["unk_token"] = tokenizer.model.unk_token
-    problems = [
-        f"{key} is {short(repr(config[key]), 60)}, tokenizer.json says {value!r}"
-        for key, value in means.items()
-        if key in config and _content(config[key]) != value
-    ]
-    added = Fields("tokenizer", config, place=str(path)).mapping("added_tokens_decoder")
-    for id, token in added.values.items() if added is not None else ():
-        text = _content(token)
-        if isinstance(text, str) and str(tokenizer.token_to_id(text)) != id:
-            problems.append(f"token {short(repr(text), 60)} has id {short(id)}")
-            problems.append(f"tokenizer.json says {tokenizer.token_to_id(text)}")
-    if problems:
-        problem = "tokenizer_config.json and tokenizer.json disagree"
-        raise FormatError(message("tokenizer", problem, f"file {path}", *problems[:SHOWN]))
-
-
-def _content(token: Any) -> Any:
-    """The text of a token that is spelled out, anything else as it is."""
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _ids(config: dict[str, Any], key: str, folder: Path) -> list[int]:
-    """The ids under a key of a configuration: none, one, or a list."""
-    value = config.get(key)
-    ids = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(type(id) is int for id in ids):
-        raise FormatError(message("tokenizer", f"{key} is {value!r}", f"folder {folder}"))
-    return ids
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_object(path, "tokenizer") or {}

@@ -79,7 +79,7 @@ class Embedder:
                 problem = f"text {number} is {type(text).__name__}, not str"
                 raise TypeError(message("encode", problem))
         ids = self.tokenizer.encode_batch(
-            [self.config.text(text) for text in items], limit=self.config.max_length
+            [self.config.text(text) for text in items], special=True, limit=self.config.max_length
         )
         out = np.empty((len(ids), self.dimension), np.float32)
         for rows in batches([len(row) for row in ids]):
@@ -104,7 +104,7 @@ class Embedder:
         """Tokens that a text begins with because of its prompt, bos included."""
         if not self.config.prompt:
             return 0
-        ids = self.tokenizer.encode(self.config.text(""))
+        ids = self.tokenizer.encode(self.config.text(""), special=True)
         count = len(ids) - self.tokenizer.is_special(ids[-1])
         if count >= self.config.max_length:
             rule = f"prompt of {count} tokens, limit of {self.config.max_length}"

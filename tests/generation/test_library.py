@@ -170,18 +170,18 @@ PIECES = ["a", "unbelievably", " ", "  ", "\n", "x" * 40, "\u4f60", "e\u0301", "
 PIECES += ["12345", ".", "...", "\U0001f642", "\u00df", "\u03a3"]
 
 
-@given(pieces=st.lists(st.sampled_from(PIECES), max_size=40))
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=40), special=st.booleans())
 def test_the_beginning_of_a_text_has_the_tokens_of_the_whole(
-    pieces: list[str], tokenizers: list[Tokenizer]
+    pieces: list[str], special: bool, tokenizers: list[Tokenizer]
 ) -> None:
     text = "".join(pieces)
     for tokenizer in tokenizers:
-        (whole,) = tokenizer.encode_batch([text], special=False)
+        (whole,) = tokenizer.encode_batch([text], special, add_special_tokens=False)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (("CHARACTERS", 1), ("LEAST_CHARACTERS", 4), ("MARGIN", 8)):
                 patch.setattr(module, name, value)
             for limit in range(1, len(whole) + 1):
-                (found,) = tokenizer.encode_batch([text], special=False, limit=limit)
+                (found,) = tokenizer.encode_batch([text], special, limit, add_special_tokens=False)
                 assert found[:limit] == whole[:limit]
 
 
@@ -205,10 +205,10 @@ def test_a_long_text_without_words_is_cut_before_it_is_encoded(
     text: str, make: Any, fixtures: Path
 ) -> None:
     tokenizer = make(fixtures)
-    (whole,) = tokenizer.encode_batch([text[:20_000]])
+    (whole,) = tokenizer.encode_batch([text[:20_000]], special=True)
     counting = Counting(tokenizer._library)
     tokenizer._library = counting
-    (found,) = tokenizer.encode_batch([text], limit=256)
+    (found,) = tokenizer.encode_batch([text], special=True, limit=256)
     assert found[:256] == whole[:256]
     assert counting.seen < 20_000
 
@@ -217,9 +217,9 @@ def test_a_long_text_without_words_is_cut_before_it_is_encoded(
 def test_a_long_text_is_cut_before_it_is_encoded(text: str, minilm: Path) -> None:
     embedder = Embedder(minilm)
     limit = embedder.config.max_length
-    whole = embedder.tokenizer.encode_batch([text[:20_000]], limit=limit)
+    whole = embedder.tokenizer.encode_batch([text[:20_000]], special=True, limit=limit)
     counting = Counting(embedder.tokenizer._library)
     embedder.tokenizer._library = counting
-    assert embedder.tokenizer.encode_batch([text], limit=limit) == whole
+    assert embedder.tokenizer.encode_batch([text], special=True, limit=limit) == whole
     assert counting.seen < 20_000
     assert embedder.encode([text]).shape == (1, 384)

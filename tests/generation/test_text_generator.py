@@ -304,7 +304,7 @@ def test_a_prompt_that_is_far_too_long_is_not_encoded_as_a_whole(
 
     monkeypatch.setattr(generator.tokenizer, "_library", Counting())
     with pytest.raises(nt.OutOfRange, match="prompt of at least 528 tokens\n  context of 512"):
-        generator.stream("for x in range(10): " * 1_000_000)
+        generator.stream("for x in range(10): " * 1_000_000, special=True)
     assert seen < 20_000
 
 

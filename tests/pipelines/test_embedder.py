@@ -85,7 +85,7 @@ def test_few_lengths() -> None:
 class Ids:
     """Stands for a tokenizer whose texts are numbers."""
 
-    def encode_batch(self, texts: list[str], limit: int) -> list[list[int]]:
+    def encode_batch(self, texts: list[str], special: bool, limit: int) -> list[list[int]]:
         return [[int(word) for word in text.split()][:limit] for text in texts]
 
 
