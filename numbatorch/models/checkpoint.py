@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from numbatorch import nn
 from numbatorch.device import Device
@@ -18,6 +20,18 @@ SHOWN = 8  # tensors that an error names
 Weights = GGUFFile | Checkpoint
 
 
+class Source(NamedTuple):
+    """What a parameter is made of that does not stand in a file as it is.
+
+    Attributes:
+        stored: names of tensors of the file to their shapes.
+        make: the parameter's values on a device.
+    """
+
+    stored: Mapping[str, Shape]
+    make: Callable[[Device], Tensor]
+
+
 def tensor_of(weights: Weights, name: str, device: Device) -> Tensor:
     """A tensor of a file in its stored type, over the mapped bytes where the device reads those."""
     info = weights.tensors[name]
@@ -30,6 +44,7 @@ def fill(
     device: Device,
     spelling: Callable[[str], str] = str,
     known: Collection[str] = (),
+    sources: Mapping[str, Source] = MappingProxyType({}),
 ) -> None:
     """Put the tensors of a file into a model, in their stored types and without a copy.
 
@@ -38,14 +53,22 @@ def fill(
         weights: an open file.
         spelling: parameter's name to the tensor's name in the file.
         known: names of tensors that are not parameters and that the caller deals with.
+        sources: of parameters that are made of tensors instead.
     Raises:
         FormatError: a tensor is missing, left over, of another shape, or of a type that weights
             cannot have; names all of them.
     """
-    wanted = {spelling(name): (name, p.shape) for name, p in model.named_parameters()}
-    shapes = {name: shape for name, (_, shape) in wanted.items()}
+    direct = {
+        name: (spelling(name), parameter.shape)
+        for name, parameter in model.named_parameters()
+        if name not in sources
+    }
+    shapes = dict(direct.values())
+    for source in sources.values():
+        shapes.update(source.stored)
     check(type(model).__name__, weights, shapes, known)
-    found = {name: tensor_of(weights, stored, device) for stored, (name, _) in wanted.items()}
+    found = {name: tensor_of(weights, stored, device) for name, (stored, _) in direct.items()}
+    found.update({name: source.make(device) for name, source in sources.items()})
     model.load_state_dict(found, assign=True)
 
 

@@ -1,14 +1,16 @@
 """Reading the values of a checkpoint's configuration, with errors that name file and key."""
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from numbatorch.errors import FormatError, message
 from numbatorch.io.reading import short
+
+T = TypeVar("T")
 
 # Keys of config.json that change nothing that a forward pass computes: names, and what is of
 # training, of other programs, or of generating, which generation_config.json says today.
@@ -88,6 +90,10 @@ class Fields:
             self.fail(f"{self._prefix}{key} is missing")
         return default
 
+    def count(self, key: str, default: int | None = None) -> int:
+        """An integer of 0 or more."""
+        return 0 if self.get(key, default) == 0 else self.integer(key, default)
+
     def integer(self, key: str, default: int | None = None) -> int:
         """A positive integer."""
         value = self.get(key, default)
@@ -98,8 +104,7 @@ class Fields:
     def number(self, key: str, default: float | None = None) -> float:
         """A positive finite number."""
         value = self.get(key, default)
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fits or not 0 < value <= sys.float_info.max:
+        if not _is_positive(value):
             self.fail(f"{self._prefix}{key} is {_short(value)}, not a positive finite number")
         return float(value)
 
@@ -109,6 +114,20 @@ class Fields:
         if not isinstance(value, bool):
             self.fail(f"{self._prefix}{key} is {_short(value)}, neither true nor false")
         return value
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of positive finite numbers."""
+        values = self.get(key, None)
+        if not isinstance(values, list) or not values or not all(map(_is_positive, values)):
+            self.fail(f"{self._prefix}{key} is {_short(values)}, not a list of positive numbers")
+        return tuple(map(float, values))
+
+    def optional(self, key: str, read: Callable[[str], T], absent: T | None = None) -> T | None:
+        """What `read` finds; None where the value is null, `absent` where the key is not there."""
+        self._read.add(key)
+        if self._prefix + key not in self.values:
+            return absent
+        return None if self.values[self._prefix + key] is None else read(key)
 
     def choice(self, key: str, default: str, known: tuple[str, ...]) -> str:
         """One of the known words."""
@@ -156,6 +175,11 @@ class Fields:
         if not isinstance(value, Mapping):
             self.fail(f"{self._prefix}{key} is {_short(value)}, not an object")
         return Fields(self._operator, value, "", f"{self._place}, {key}")
+
+
+def _is_positive(value: Any) -> bool:
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    return fits and 0 < value <= sys.float_info.max
 
 
 def _short(value: Any) -> str:

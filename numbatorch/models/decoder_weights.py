@@ -3,6 +3,9 @@
 Models whose parameters have the names of `blocks/decoder.py` share what is here.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
 
 from numbatorch.device import Device
@@ -10,39 +13,52 @@ from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.decoder import CausalDecoder
-from numbatorch.models.blocks.rotary import GGUF_FACTORS
-from numbatorch.models.checkpoint import fill
+from numbatorch.models.blocks.rotary import GGUF_TENSORS
+from numbatorch.models.checkpoint import Source, check_layers, fill, tensor_of
+from numbatorch.models.decoder_config import BaseConfig
 
-# Part of a layer in Hugging Face's names: the same in GGUF's.
-_GGUF_PARTS = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_GGUF_WHOLE = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-}
+Model = TypeVar("Model", bound=CausalDecoder)
+Config = TypeVar("Config", bound=BaseConfig)
 
 
-def gguf_name(name: str) -> str:
-    """The name in a GGUF file of a parameter in Hugging Face's spelling.
+def load_hf(
+    cls: Callable[[Config], Model], config: Config, weights: Checkpoint, device: Device
+) -> Model:
+    """A model with the weights of a folder.
 
-    >>> gguf_name("model.layers.3.mlp.up_proj.weight")
-    'blk.3.ffn_up.weight'
+    Args:
+        cls: made of a configuration.
+        config: what config.json says.
+        weights: of the folder.
+        device: where they go.
+    Raises:
+        FormatError: as `fill`; or a tied head or inverse frequencies that say something else.
     """
-    part, _, kind = name.rpartition(".")
-    if part in _GGUF_WHOLE:
-        return f"{_GGUF_WHOLE[part]}.{kind}"
-    number, _, inner = part.removeprefix("model.layers.").partition(".")
-    return f"blk.{number}.{_GGUF_PARTS[inner]}.{kind}"
+    check_layers(
+        type(config).__name__.removesuffix("Config"),
+        weights,
+        "model.layers.",
+        config.num_hidden_layers,
+    )
+    model = cls(config)
+    fill_from_hf(model, weights, device)
+    return model
+
+
+def load_gguf(
+    cls: Callable[[Config], Model], config: Config, file: GGUFFile, device: Device
+) -> Model:
+    """A model with the weights of a GGUF file; the rest is as in `load_hf`.
+
+    Raises:
+        FormatError: as `fill`.
+    """
+    check_layers(
+        type(config).__name__.removesuffix("Config"), file, "blk.", config.num_hidden_layers
+    )
+    model = cls(config)
+    fill_from_gguf(model, file, device)
+    return model
 
 
 def fill_from_hf(model: CausalDecoder, weights: Checkpoint, device: Device) -> None:
@@ -51,6 +67,21 @@ def fill_from_hf(model: CausalDecoder, weights: Checkpoint, device: Device) -> N
     Raises:
         FormatError: as `fill`; or a tied head or inverse frequencies that say something else.
     """
+    repeated = _repeated(model, weights)
+    fill(model, weights, device, known=repeated, sources=_hf_sources(model, weights))
+
+
+def fill_from_gguf(model: CausalDecoder, file: GGUFFile, device: Device) -> None:
+    """Put in the weights of a GGUF file.
+
+    Raises:
+        FormatError: as `fill`.
+    """
+    fill(model, file, device, model.names.gguf, known=GGUF_TENSORS)
+
+
+def _repeated(model: CausalDecoder, weights: Checkpoint) -> list[str]:
+    """Tensors of a folder that say again what configuration or another tensor does."""
     frequencies = model.config.rope.frequencies()
     repeated = [name for name in weights.tensors if name.endswith(".rotary_emb.inv_freq")]
     for name in repeated:  # old checkpoints hold what the configuration says
@@ -62,16 +93,26 @@ def fill_from_hf(model: CausalDecoder, weights: Checkpoint, device: Device) -> N
         if not np.array_equal(weights.tensor(head), weights.tensor(embedding)):
             raise _contradiction(model, weights, head, "tie_word_embeddings")
         repeated.append(head)
-    fill(model, weights, device, known=repeated)
+    return repeated
 
 
-def fill_from_gguf(model: CausalDecoder, file: GGUFFile, device: Device) -> None:
-    """Put in the weights of a GGUF file.
+def _hf_sources(model: CausalDecoder, weights: Checkpoint) -> dict[str, Source]:
+    """Norms that a folder holds without the number that belongs to them."""
+    offset = model.names.norm_offset
+    if not offset:
+        return {}
 
-    Raises:
-        FormatError: as `fill`.
-    """
-    fill(model, file, device, gguf_name, known=[GGUF_FACTORS])
+    def with_offset(name: str, shape: Any) -> Source:
+        def make(device: Device) -> Any:
+            return tensor_of(weights, name, device).float() + offset
+
+        return Source({name: shape}, make)
+
+    return {
+        name: with_offset(name, parameter.shape)
+        for name, parameter in model.named_parameters()
+        if name.endswith("norm.weight")
+    }
 
 
 def _contradiction(model: CausalDecoder, weights: Checkpoint, name: str, keys: str) -> FormatError:

@@ -10,14 +10,11 @@ from typing import Any
 
 from numbatorch import nn
 from numbatorch.device import Device
-from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
-from numbatorch.models.blocks.attention import Attention
+from numbatorch.models.blocks.attention import Attention, Scores
 from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
-from numbatorch.models.blocks.rotary import Rope
-from numbatorch.models.checkpoint import check_layers
 from numbatorch.models.config import (
     GGUF_FIXED,
     GGUF_HARMLESS,
@@ -25,33 +22,24 @@ from numbatorch.models.config import (
     HF_HARMLESS,
     Fields,
 )
-from numbatorch.models.decoder_weights import fill_from_gguf, fill_from_hf
+from numbatorch.models.decoder_config import (
+    BaseConfig,
+    base_from_gguf,
+    base_from_hf,
+    windows_from_gguf,
+)
+from numbatorch.models.decoder_names import LLAMA_NAMES
+from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 
-@dataclass(frozen=True)
-class LlamaConfig:
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig(BaseConfig):
     """What a checkpoint says about its shape."""
 
-    vocab_size: int  # rows of the embedding
-    hidden_size: int  # C
-    intermediate_size: int  # width of the feed-forward part
-    num_hidden_layers: int
-    num_attention_heads: int  # H
-    num_key_value_heads: int  # G, a divisor of H
-    max_position_embeddings: int  # longest context in tokens
-    rope: Rope  # angles of positions, and D
-    rms_norm_eps: float = 1e-6  # added to mean squares
-    tie_word_embeddings: bool = False  # logits use the embedding's matrix
     attention_bias: bool = False  # q, k and v have biases
     attention_out_bias: bool | None = None  # o has one; as q, k and v if None
     mlp_bias: bool = False  # gate, up and down have biases
-
-    def __post_init__(self) -> None:
-        heads, groups = self.num_attention_heads, self.num_key_value_heads
-        if heads % groups:
-            problem = f"{heads} query heads do not share {groups} key/value heads"
-            raise FormatError(message("llama", problem))
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], has_out_bias: bool = True) -> "LlamaConfig":
@@ -66,21 +54,11 @@ class LlamaConfig:
         fields = Fields("llama", config)
         fields.require("hidden_act", "silu", ("silu", "swish"))
         fields.require("rope_interleaved", False, (False,))
-        hidden = fields.integer("hidden_size")
-        heads = fields.integer("num_attention_heads")
+        bias = fields.flag("attention_bias", False)
         found = cls(
-            vocab_size=fields.integer("vocab_size"),
-            hidden_size=hidden,
-            intermediate_size=fields.integer("intermediate_size"),
-            num_hidden_layers=fields.integer("num_hidden_layers"),
-            num_attention_heads=heads,
-            num_key_value_heads=fields.integer("num_key_value_heads", heads),
-            max_position_embeddings=fields.integer("max_position_embeddings", 2048),
-            rope=Rope.from_hf(fields, fields.integer("head_dim", hidden // heads or None)),
-            rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-            tie_word_embeddings=fields.flag("tie_word_embeddings", False),
-            attention_bias=fields.flag("attention_bias", False),
-            attention_out_bias=fields.flag("attention_bias", False) and has_out_bias,
+            **base_from_hf(fields),
+            attention_bias=bias,
+            attention_out_bias=bias and has_out_bias,
             mlp_bias=fields.flag("mlp_bias", False),
         )
         fields.refuse_unread([*HF_HARMLESS, "is_decoder"], HF_DECODER_FIXED)
@@ -94,23 +72,10 @@ class LlamaConfig:
             FormatError: a key is missing, impossible, or stands for what is not here.
         """
         fields = Fields("llama", file.metadata, prefix="llama.", place=str(file.path))
-        hidden = fields.integer("embedding_length")
-        heads = fields.integer("attention.head_count")
-        size = fields.integer("attention.key_length", hidden // heads or None)
-        fields.require("attention.value_length", size, (size,))
-        embedding = file.tensors.get("token_embd.weight")
-        rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
+        base = base_from_gguf(fields, file, interleaved=True)
         found = cls(
-            vocab_size=fields.integer("vocab_size", rows or None),
-            hidden_size=hidden,
-            intermediate_size=fields.integer("feed_forward_length"),
-            num_hidden_layers=fields.integer("block_count"),
-            num_attention_heads=heads,
-            num_key_value_heads=fields.integer("attention.head_count_kv", heads),
-            max_position_embeddings=fields.integer("context_length"),
-            rope=Rope.from_gguf(fields, file, size, interleaved=True),
-            rms_norm_eps=fields.number("attention.layer_norm_rms_epsilon"),
-            tie_word_embeddings="output.weight" not in file.tensors,
+            **base,
+            windows=windows_from_gguf(fields, base["num_hidden_layers"], lambda _: True),
             attention_bias="blk.0.attn_q.bias" in file.tensors,
             attention_out_bias="blk.0.attn_output.bias" in file.tensors,
             mlp_bias="blk.0.ffn_gate.bias" in file.tensors,
@@ -123,35 +88,29 @@ class LlamaConfig:
 class Llama(CausalDecoder):
     """A Llama; parameters have Hugging Face's names, whatever file they come from."""
 
+    names = LLAMA_NAMES
+
     def __init__(self, config: LlamaConfig) -> None:
-        layers = (_layer(config) for _ in range(config.num_hidden_layers))
+        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
         super().__init__(config, layers, _norm(config))
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Llama":
         """From a config.json and safetensors."""
         out_bias = "model.layers.0.self_attn.o_proj.bias" in weights.tensors
-        found = LlamaConfig.from_hf(config, out_bias)
-        check_layers(cls.__name__, weights, "model.layers.", found.num_hidden_layers)
-        model = cls(found)
-        fill_from_hf(model, weights, device)
-        return model
+        return load_hf(cls, LlamaConfig.from_hf(config, out_bias), weights, device)
 
     @classmethod
     def from_gguf(cls, file: GGUFFile, device: Device) -> "Llama":
         """From a GGUF file."""
-        config = LlamaConfig.from_gguf(file)
-        check_layers(cls.__name__, file, "blk.", config.num_hidden_layers)
-        model = cls(config)
-        fill_from_gguf(model, file, device)
-        return model
+        return load_gguf(cls, LlamaConfig.from_gguf(file), file, device)
 
 
 def _norm(config: LlamaConfig) -> nn.RMSNorm:
     return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
-def _layer(config: LlamaConfig) -> DecoderLayer:
+def _layer(config: LlamaConfig, number: int) -> DecoderLayer:
     out_bias = config.attention_out_bias
     attention = Attention(
         config.hidden_size,
@@ -160,6 +119,7 @@ def _layer(config: LlamaConfig) -> DecoderLayer:
         config.rope,
         bias=config.attention_bias,
         out_bias=config.attention_bias if out_bias is None else out_bias,
+        scores=Scores(window=config.window(number)),
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
     return DecoderLayer(_norm(config), attention, _norm(config), mlp)

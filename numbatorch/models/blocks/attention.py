@@ -3,9 +3,12 @@
 Letters: B batch, T tokens, S keys, H query heads, G key/value heads, D head size, C hidden size.
 """
 
+from dataclasses import dataclass
+
 from numbatorch import nn
 from numbatorch.models.blocks.cache import LayerCache
 from numbatorch.models.blocks.rotary import Rope
+from numbatorch.models.blocks.span import Span
 from numbatorch.nn import functional as F
 from numbatorch.tensor import Tensor
 
@@ -22,10 +25,21 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).reshape(B, T, -1)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """How the scores of queries and keys are made, where they are not plain causal attention's."""
+
+    window: int | None = None  # keys that a token sees, its own among them; None: all so far
+    scale: float | None = None  # factor on the scores; None: 1 / sqrt(D)
+    softcap: float | None = None  # scores become softcap * tanh(scores / softcap)
+    norm_eps: float | None = None  # queries and keys have norms with this eps over D; None: none
+
+
 class Attention(nn.Module):
     """Grouped-query attention over rotated queries and keys.
 
-    Source: https://arxiv.org/abs/2305.13245
+    Source: https://arxiv.org/abs/2305.13245, of its norms https://arxiv.org/abs/2302.05442, of
+    windows https://arxiv.org/abs/2310.06825, of capped scores https://arxiv.org/abs/2408.00118
     """
 
     def __init__(
@@ -36,36 +50,91 @@ class Attention(nn.Module):
         rope: Rope,
         bias: bool = False,
         out_bias: bool = False,
+        scores: Scores = Scores(),
+        fused: bool = False,
     ) -> None:
-        """C, H, G and D; `bias` of queries, keys and values, `out_bias` of the output."""
-        self.rope = rope
-        self.q_proj = nn.Linear(hidden, heads * rope.size, bias=bias)
-        self.k_proj = nn.Linear(hidden, groups * rope.size, bias=bias)
-        self.v_proj = nn.Linear(hidden, groups * rope.size, bias=bias)
-        self.o_proj = nn.Linear(heads * rope.size, hidden, bias=out_bias)
+        """C, H, G and D; `bias` of queries, keys and values, `out_bias` of the output.
 
-    def forward(
-        self,
-        x: Tensor,
-        tables: tuple[Tensor, Tensor],
-        memory: LayerCache | None,
-        position: int,
-    ) -> Tensor:
+        With `fused`, one matrix `qkv_proj` gives queries, keys and values in this order.
+        """
+        self.rope = rope
+        self.scores = scores
+        self.fused = fused
+        self.widths = (heads * rope.size, groups * rope.size, groups * rope.size)
+        if fused:
+            self.qkv_proj = nn.Linear(hidden, sum(self.widths), bias=bias)
+        else:
+            self.q_proj = nn.Linear(hidden, heads * rope.size, bias=bias)
+            self.k_proj = nn.Linear(hidden, groups * rope.size, bias=bias)
+            self.v_proj = nn.Linear(hidden, groups * rope.size, bias=bias)
+        self.o_proj = nn.Linear(heads * rope.size, hidden, bias=out_bias)
+        if scores.norm_eps is not None:
+            self.q_norm = nn.RMSNorm(rope.size, eps=scores.norm_eps)
+            self.k_norm = nn.RMSNorm(rope.size, eps=scores.norm_eps)
+
+    def forward(self, x: Tensor, span: Span, memory: LayerCache | None) -> Tensor:
         """x: (B, T, C) -> (B, T, C).
 
         Args:
-            tables: cos and sin (positions, D/2).
-            memory: keys and values of all positions, written from `position` on.
-            position: of the first of the T.
+            span: where the T tokens stand.
+            memory: keys and values of all positions, written from the span's on.
         """
-        size, interleaved = self.rope.size, self.rope.interleaved
-        q = split_heads(self.q_proj(x), size)  # (B, H, T, D)
-        k = split_heads(self.k_proj(x), size)  # (B, G, T, D)
-        v = split_heads(self.v_proj(x), size)
-        q = F.rope(q, *tables, position=position, interleaved=interleaved)
-        k = F.rope(k, *tables, position=position, interleaved=interleaved)
+        q, k, v = (split_heads(part, self.rope.size) for part in self._projected(x))
+        if self.scores.norm_eps is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = self._turned(q, span), self._turned(k, span)  # (B, H, T, D), (B, G, T, D)
         if memory is not None:
-            k, v = memory.extended(k, v, position)  # (B, G, S, D)
-        heads = F.attention(q, k, v, causal=True, position=position)  # (B, H, T, D)
-        out: Tensor = self.o_proj(merge_heads(heads))
+            k, v = memory.extended(k, v, span.position)  # (B, G, S, D)
+        out: Tensor = self.o_proj(merge_heads(self._attended(q, k, v, span)))
         return out
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self.fused:
+            return tuple(self.qkv_proj(x).split(self.widths, dim=-1))
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
+    def _turned(self, x: Tensor, span: Span) -> Tensor:
+        """By the angles of the positions; dimensions from R on stay as they are."""
+        rope, R = self.rope, self.rope.turned
+        cos, sin = span.tables[rope]
+        head = x if R == rope.size else x[..., :R]
+        turned = F.rope(head, cos, sin, position=span.position, interleaved=rope.interleaved)
+        if R == rope.size:
+            return turned
+        from numbatorch import cat  # the package's names are there once models are used
+
+        return cat([turned, x[..., R:]], -1)
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
+        """(B, H, T, D)."""
+        scores = self.scores
+        scale = self.rope.size**-0.5 if scores.scale is None else scores.scale
+        if scores.softcap is not None:
+            return capped_attention(q, k, v, span.seen(scores.window), scale, scores.softcap)
+        mask = span.mask(scores.window)
+        return F.attention(q, k, v, mask, causal=True, scale=scale, position=span.position)
+
+
+def capped_attention(
+    q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, cap: float
+) -> Tensor:
+    """softmax(cap * tanh(q k^T * scale / cap)) v over the keys that are seen.
+
+    Args:
+        q: (B, H, T, D).
+        k, v: (B, G, S, D), H a multiple of G; keys are read once for all heads of a group.
+        seen: (T, S) bool.
+        scale: factor on the scores.
+        cap: scores stay between -cap and cap.
+    Returns:
+        (B, H, T, D).
+    Source: https://arxiv.org/abs/2408.00118
+    """
+    B, H, T, D = q.shape
+    G, S = k.shape[1:3]
+    rows = q.reshape(B, G, H // G * T, D)
+    scores = rows @ k.transpose(-1, -2)  # (B, G, H/G * T, S)
+    scores = (scores * (scale / cap)).tanh() * cap
+    scores = scores.reshape(B, H, T, S).masked_fill(~seen, -float("inf"))
+    weights = F.softmax(scores, -1).reshape(B, G, H // G * T, S)
+    return (weights @ v).reshape(B, H, T, D)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from numbatorch.device import Device
+from numbatorch.models.blocks.span import Tables
 from numbatorch.tensor import Tensor, zeros
 
 
@@ -14,7 +15,7 @@ class KVCache:
     Attributes:
         capacity: S, tokens that fit.
         memory: keys and values, (layers, 2, B, G, S, D) float32.
-        tables: cos and sin of the rotary angles, (S, D/2) each.
+        tables: cos and sin of the angles, (S, R/2) each, by what they are made by.
         device: where they are.
     """
 
@@ -22,7 +23,7 @@ class KVCache:
         self,
         layers: int,
         shape: tuple[int, int, int, int],
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         device: Device,
     ) -> None:
         """Zeros of `shape` (B, G, S, D) for each of so many layers."""

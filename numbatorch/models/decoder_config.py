@@ -1,0 +1,162 @@
+"""What configurations of decoders have in common, read from config.json or GGUF metadata."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numbatorch.errors import FormatError, message
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.models.blocks.rotary import Rope
+from numbatorch.models.config import Fields
+
+Windows = tuple[int | None, ...]
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """What a checkpoint of any decoder says about its shape."""
+
+    vocab_size: int  # rows of the embedding
+    hidden_size: int  # C
+    intermediate_size: int  # width of the feed-forward part
+    num_hidden_layers: int
+    num_attention_heads: int  # H
+    num_key_value_heads: int  # G, a divisor of H
+    max_position_embeddings: int  # longest context in tokens
+    rope: Rope  # angles of positions, and D
+    rms_norm_eps: float = 1e-6  # added to mean squares
+    tie_word_embeddings: bool = False  # logits use the embedding's matrix
+    windows: Windows = ()  # keys that a token sees in each layer; None, and no entry: all so far
+
+    def __post_init__(self) -> None:
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        if heads % groups:
+            operator = type(self).__name__.removesuffix("Config").lower()
+            problem = f"{heads} query heads do not share {groups} key/value heads"
+            raise FormatError(message(operator, problem))
+
+    def window(self, layer: int) -> int | None:
+        """Keys that a token sees in a layer; None: all so far."""
+        return self.windows[layer] if self.windows else None
+
+
+def base_from_hf(
+    fields: Fields, *, tied: bool = False, head_dim: int | None = None, partial: bool = False
+) -> dict[str, Any]:
+    """The arguments of `BaseConfig` without windows, from a config.json.
+
+    Args:
+        fields: its values.
+        tied: tie_word_embeddings where nothing is said.
+        head_dim: D where nothing is said; C / H if None.
+        partial: as in `Rope.from_hf`.
+    Raises:
+        FormatError: a value is missing, impossible, or stands for what is not here.
+    """
+    hidden = fields.integer("hidden_size")
+    heads = fields.integer("num_attention_heads")
+    size = fields.integer("head_dim", head_dim or hidden // heads or None)
+    rope = Rope.from_hf(fields, size, partial)
+    return {
+        "vocab_size": fields.integer("vocab_size"),
+        "hidden_size": hidden,
+        "intermediate_size": fields.integer("intermediate_size"),
+        "num_hidden_layers": fields.integer("num_hidden_layers"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.integer("num_key_value_heads", heads),
+        "max_position_embeddings": rope.reach(fields.integer("max_position_embeddings", 2048)),
+        "rope": rope,
+        "rms_norm_eps": fields.number("rms_norm_eps", 1e-6),
+        "tie_word_embeddings": fields.flag("tie_word_embeddings", tied),
+    }
+
+
+def base_from_gguf(
+    fields: Fields, file: GGUFFile, *, interleaved: bool = False, partial: bool = False
+) -> dict[str, Any]:
+    """The arguments of `BaseConfig` without windows, from a GGUF file's metadata.
+
+    Args:
+        fields: metadata under the architecture's name.
+        file: the presence of its tensors says what is tied.
+        interleaved, partial: as in `Rope.from_gguf`.
+    Raises:
+        FormatError: a key is missing, impossible, or stands for what is not here.
+    """
+    hidden = fields.integer("embedding_length")
+    heads = fields.integer("attention.head_count")
+    size = fields.integer("attention.key_length", hidden // heads or None)
+    fields.require("attention.value_length", size, (size,))
+    embedding = file.tensors.get("token_embd.weight")
+    rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
+    context = fields.integer("context_length")
+    return {
+        "vocab_size": fields.integer("vocab_size", rows or None),
+        "hidden_size": hidden,
+        "intermediate_size": fields.integer("feed_forward_length"),
+        "num_hidden_layers": fields.integer("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
+        "max_position_embeddings": context,
+        "rope": Rope.from_gguf(fields, file, size, interleaved, partial, context),
+        "rms_norm_eps": fields.number("attention.layer_norm_rms_epsilon"),
+        "tie_word_embeddings": "output.weight" not in file.tensors,
+    }
+
+
+def windows_from_hf(
+    fields: Fields, layers: int, window: int | None, slides: Callable[[int], bool]
+) -> Windows:
+    """The window of each layer, by `layer_types` or else by a rule.
+
+    Args:
+        fields: a config.json.
+        layers: how many there are.
+        window: keys that a token sees in layers that slide; None: all so far, and none slides.
+        slides: the rule, by the number of a layer.
+    """
+    rule = [SLIDING if window and slides(number) else FULL for number in range(layers)]
+    kinds = fields.get("layer_types", rule)
+    if not isinstance(kinds, list) or len(kinds) != layers or {*kinds} - {FULL, SLIDING}:
+        fields.fail(f"layer_types is not a list of {FULL} and {SLIDING} for {layers} layers")
+    if window is None and SLIDING in kinds:
+        fields.fail(f"layer_types has {SLIDING}, and sliding_window is not set")
+    return tuple(window if kind == SLIDING else None for kind in kinds)
+
+
+def windows_from_gguf(fields: Fields, layers: int, slides: Callable[[int], bool]) -> Windows:
+    """The window of each layer, of the length under attention.sliding_window; 0 is none.
+
+    Args:
+        fields: metadata under the architecture's name.
+        layers: how many there are.
+        slides: by the number of a layer, unless attention.sliding_window_pattern says which.
+    """
+    window = fields.count("attention.sliding_window", 0)
+    if not window:
+        return ()
+    pattern = fields.get("attention.sliding_window_pattern", [])
+    if isinstance(pattern, int):
+        every = fields.integer("attention.sliding_window_pattern")
+        return tuple(window if (number + 1) % every else None for number in range(layers))
+    chosen = list(pattern) or [slides(number) for number in range(layers)]
+    if len(chosen) != layers:
+        fields.fail(f"attention.sliding_window_pattern has {len(chosen)} of {layers} layers")
+    return tuple(window if slid else None for slid in chosen)
+
+
+def upper_windows(fields: Fields, layers: int) -> Windows:
+    """The windows of Qwen2 and Qwen3: those of layers from max_window_layers on, where asked for.
+
+    Args:
+        fields: a config.json.
+        layers: how many there are.
+    """
+    asked = fields.flag("use_sliding_window", False)
+    window = fields.optional("sliding_window", fields.count, 4096)
+    first = fields.count("max_window_layers", 28)
+    return windows_from_hf(
+        fields, layers, window if asked else None, lambda number: number >= first
+    )
