@@ -3,8 +3,12 @@
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING, cast
 
 from numbatorch.cli import PACKAGED
+
+if TYPE_CHECKING:
+    from numbatorch.generation.samplers.chain import Options
 
 COMPILER = "numba"  # loaded only where a kernel has to be compiled
 
@@ -55,13 +59,10 @@ def generate(options: argparse.Namespace) -> int:
     generation = generator.stream(
         options.prompt,
         options.max_tokens,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        repeat_penalty=options.repeat_penalty,
         seed=options.seed,
         stop=options.stop,
+        samplers=options.samplers,
+        **_sampling(options),
     )
     try:
         for piece in generation:
@@ -82,6 +83,16 @@ def generate(options: argparse.Namespace) -> int:
     ]
     print("\n".join(speeds), file=sys.stderr)
     return 0
+
+
+def _sampling(options: argparse.Namespace) -> "Options":
+    """Options of samplers that the command line has."""
+    from numbatorch.generation.samplers.chain import Options
+
+    given = {name: getattr(options, name) for name in Options.__annotations__}
+    if given["logit_bias"] is not None:
+        given["logit_bias"] = dict(given["logit_bias"])
+    return cast("Options", {k: v for k, v in given.items() if v is not None})
 
 
 def inspect(options: argparse.Namespace) -> int:

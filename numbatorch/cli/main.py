@@ -7,6 +7,7 @@ import argparse
 import gc
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,33 @@ from numbatorch.cli import PACKAGED
 SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
 SELDOM = 100_000  # new objects between searches for garbage: what a model takes stays
 INTERRUPTED = 130  # exit code after an interrupt, as shells have it
+
+# Options of `generate` for samplers: names, types, what stands for the value, help.
+SAMPLING: tuple[tuple[str, type, str, str], ...] = (
+    ("temperature", float, "T", "0, the default: greedy"),
+    ("dynatemp-range", float, "R", "temperature from T - R to T + R by the entropy"),
+    ("dynatemp-exponent", float, "E", "default: 1"),
+    ("top-k", int, "K", "the K likeliest"),
+    ("top-p", float, "P", "the fewest that have P of the probability"),
+    ("min-p", float, "P", "at least P times as likely as the likeliest"),
+    ("typical-p", float, "P", "the fewest of typical surprise that have P of the probability"),
+    ("top-n-sigma", float, "N", "within N standard deviations of the largest logit"),
+    ("xtc-probability", float, "P", "how often top choices are excluded"),
+    ("xtc-threshold", float, "P", "what a top choice is; default: 0.1"),
+    ("min-keep", int, "N", "least tokens that filters leave"),
+    ("repeat-penalty", float, "X", "divides logits of tokens that occurred"),
+    ("frequency-penalty", float, "X", "subtracted for each time that a token occurred"),
+    ("presence-penalty", float, "X", "subtracted once from tokens that occurred"),
+    ("repeat-last-n", int, "N", "tokens that penalties look at, -1 for all; default: 64"),
+    ("dry-multiplier", float, "X", "penalty for going on with a repetition"),
+    ("dry-base", float, "X", "by which it grows with each token of it; default: 1.75"),
+    ("dry-allowed-length", int, "N", "repetition without a penalty; default: 2"),
+    ("dry-last-n", int, "N", "tokens that are looked through, -1 for all; default: 64"),
+    ("mirostat", int, "VERSION", "1 or 2: keep the surprise near a goal, without the filters"),
+    ("mirostat-tau", float, "BITS", "that goal; default: 5"),
+    ("mirostat-eta", float, "X", "how fast it is followed; default: 0.1"),
+    ("mirostat-m", int, "N", "tokens that version 1 looks at; default: 100"),
+)
 
 
 def command() -> int:
@@ -90,11 +118,7 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--model", required=True, metavar="SOURCE", help=SOURCE)
     _where(generate)
     generate.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
-    generate.add_argument("--temperature", type=float, default=0.0, help="0, the default: greedy")
-    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0, the default: off")
-    generate.add_argument("--top-p", type=float, default=1.0, metavar="P", help="default: 1")
-    generate.add_argument("--min-p", type=float, default=0.0, metavar="P", help="default: 0")
-    generate.add_argument("--repeat-penalty", type=float, default=1.0, help="default: 1")
+    _sampling(generate)
     generate.add_argument("--seed", type=int)
     generate.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
 
@@ -105,6 +129,40 @@ def parser() -> argparse.ArgumentParser:
     warmup.add_argument("source", metavar="SOURCE", help=SOURCE)
     _where(warmup)
     return top
+
+
+def _sampling(command: argparse.ArgumentParser) -> None:
+    """Options of samplers: those that are not given are None."""
+    group = command.add_argument_group("sampling", "off unless given; greedy without a temperature")
+    for name, kind, metavar, told in SAMPLING:
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=told)
+    group.add_argument(
+        "--dry-sequence-breaker",
+        action="append",
+        type=text,
+        metavar="TEXT",
+        dest="dry_sequence_breakers",
+        help="what no repetition goes over",
+    )
+    group.add_argument("--logit-bias", action="append", type=bias, metavar="ID+BIAS")
+    group.add_argument(
+        "--samplers", type=names, metavar="NAME;...", help="in this order, not llama.cpp's"
+    )
+
+
+def bias(argument: str) -> tuple[int, float]:
+    """`ID+BIAS` or `ID-BIAS` of a command line, as llama.cpp has it."""
+    found = re.fullmatch(r"(\d+)([+-].+)", argument)
+    try:
+        return int(found[1]), float(found[2])  # type: ignore[index]
+    except (TypeError, ValueError):
+        told = f"{argument!r} is not ID+BIAS or ID-BIAS"
+        raise argparse.ArgumentTypeError(told) from None
+
+
+def names(argument: str) -> list[str]:
+    """Names with semicolons or commas between them."""
+    return [name.strip() for name in argument.replace(",", ";").split(";") if name.strip()]
 
 
 def text(argument: str) -> str:

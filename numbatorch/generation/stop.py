@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from numbatorch.errors import message
+from numbatorch.generation.arguments import check_texts
 
 
 class StopFilter:
@@ -18,11 +18,9 @@ class StopFilter:
     (['a ', 'ENo', ' ', ''], 'END')
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        if not all(isinstance(stop, str) and stop for stop in stops):
-            raise ValueError(message("stop", f"{stops!r} holds what is no text, or an empty one"))
+    def __init__(self, stops: str | Sequence[str]) -> None:
         self.found: str | None = None
-        self._stops = list(stops)
+        self._stops = check_texts("generate", "stop", stops)
         self._held = ""
 
     def feed(self, piece: str) -> str:

@@ -1,6 +1,6 @@
 """Text from a language model: prompt in, pieces of text out."""
 
-from __future__ import annotations  # np.random loads when it is named, for 10 ms
+from __future__ import annotations
 
 import os
 import time
@@ -8,21 +8,20 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import index
-from typing import Any
-
-import numpy as np
+from typing import Any, Unpack
 
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
+from numbatorch.generation.arguments import COUNT, check_text, number
 from numbatorch.generation.decoder import Decoder, check_ids
-from numbatorch.generation.sampling import Sampling, choose
+from numbatorch.generation.logprobs import TokenLogprobs, token_logprobs
+from numbatorch.generation.samplers.candidates import Random, Sampler, Text
+from numbatorch.generation.samplers.chain import Chain, Options, chain
 from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.protocols import CausalLM
-
-Array = np.ndarray[Any, Any]
 
 TASK = "text-generation"
 SPECIAL = 16  # tokens beyond the context that a prompt is encoded to: room for those around a text
@@ -78,53 +77,69 @@ class TextGenerator:
         prompt: str | Sequence[int],
         max_tokens: int | None = None,
         *,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repeat_penalty: float = 1.0,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
         special: bool = False,
+        samplers: Sequence[str | Sampler] | None = None,
+        logprobs: int | None = None,
+        **options: Unpack[Options],
     ) -> Generation:
         """The continuation of a prompt, in pieces as they come; each is valid UTF-8.
 
         Args:
             prompt: a text, or token ids. Of an empty text bos is left, if the tokenizer has it.
             max_tokens: most tokens to generate; until the context is full unless given.
-            temperature, top_k, top_p, min_p, repeat_penalty: see `Sampling`; greedy unless given.
             seed: the same one draws the same tokens; a new one each time unless given.
             stop: texts that end the generation; they are not given out.
             special: whether special tokens that a text spells out are those tokens; they are text
                 unless asked for.
+            samplers: how a token is chosen, one after the other: objects of
+                `numbatorch.generation.samplers`, or names of those that are made from the options.
+                In llama.cpp's order unless given; without a temperature they draw at 1.
+            logprobs: 0 for the log-probability of each token, n for those of the n likeliest too,
+                before any sampler; they are in `Generation.logprobs`.
+            options: of the samplers, greedy without any: temperature, top_k, top_p, min_p,
+                repeat_penalty and the others of `samplers.Options`.
         Returns:
             an iterator with counts and times.
         Raises:
             OutOfRange: prompt and max_tokens do not fit the context; an id is not in the
                 vocabulary; an argument is out of its range.
-            TypeError: a prompt that is neither a text nor token ids.
-            ValueError: an empty prompt, and no bos to begin with.
+            TypeError: a prompt that is neither a text nor token ids; an argument of another type,
+                or one that is not there.
+            ValueError: an empty prompt, and no bos to begin with; a text with half of a surrogate
+                pair; an option that no sampler takes.
             FloatingPointError: while iterating, if the model computes NaN.
         """
-        sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty)
+        links = chain(options, samplers)
         ids = self._ids(prompt, special)
-        room = self.context - len(ids)
-        wanted = 1 if max_tokens is None else max_tokens
-        if wanted < 0:
-            raise OutOfRange(message("generate", f"max_tokens is {max_tokens}"))
+        limit = self._limit(len(ids), max_tokens)
+        stops = StopFilter(stop)
+        if seed is not None:
+            seed = number("generate", "seed", seed, COUNT)
+        if logprobs is not None:
+            logprobs = number("generate", "logprobs", logprobs, COUNT)
+        text = Text(list(ids), Random(seed), self.tokenizer)
+        return Generation(_Job(self, ids, limit, Chain(links, text), text, stops, logprobs))
+
+    def _limit(self, prompt: int, max_tokens: int | None) -> int:
+        """Tokens to generate after a prompt of so many."""
+        room = self.context - prompt
+        if max_tokens is None:
+            wanted = 1
+        else:
+            wanted = max_tokens = number("generate", "max_tokens", max_tokens, COUNT)
         if wanted > room:
-            cut = "at least " if len(ids) >= self.context + SPECIAL else ""
-            rows = (f"prompt of {cut}{len(ids)} tokens", f"context of {self.context} tokens")
+            cut = "at least " if prompt >= self.context + SPECIAL else ""
+            rows = (f"prompt of {cut}{prompt} tokens", f"context of {self.context} tokens")
             asked = "" if max_tokens is None else f" and max_tokens {max_tokens}"
             problem = f"the prompt{asked} does not fit into the context"
             raise OutOfRange(message("generate", problem, *rows))
-        limit = room if max_tokens is None else max_tokens
-        stops = StopFilter([stop] if isinstance(stop, str) else list(stop))
-        rng = None if sampling.greedy else np.random.Generator(np.random.Philox(seed))
-        return Generation(_Job(self, ids, limit, sampling, rng, stops))
+        return room if max_tokens is None else max_tokens
 
     def _ids(self, prompt: str | Sequence[int], special: bool) -> list[int]:
         if isinstance(prompt, str):
+            check_text("generate", "prompt", prompt)
             # Of a text that is far too long, no more is encoded than shows it.
             limit = self.context + SPECIAL
             (ids,) = self.tokenizer.encode_batch([prompt], special, limit)
@@ -140,6 +155,9 @@ class TextGenerator:
 
 
 def _as_ids(prompt: Any) -> list[int]:
+    if isinstance(prompt, bytes | bytearray | memoryview):
+        problem = f"the prompt is {type(prompt).__name__}, neither a text nor token ids"
+        raise TypeError(message("generate", problem, hint="a text is prompt.decode()"))
     try:
         return [index(id) for id in prompt]
     except TypeError:
@@ -165,9 +183,11 @@ class _Job:
     generator: TextGenerator
     prompt: list[int]
     limit: int  # of tokens
-    sampling: Sampling
-    rng: np.random.Generator | None
+    chain: Chain
+    text: Text
     stops: StopFilter
+    logprobs: int | None = None
+    found: list[TokenLogprobs] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     finish: str | None = None
@@ -217,13 +237,15 @@ class _Job:
         while len(self.ids) < self.limit:
             start = time.perf_counter()
             logits = decoder.feed(fed)[: tokenizer.vocab_size]
-            seen = [*self.prompt, *self.ids] if self.sampling.repeat_penalty != 1 else ()
-            id = choose(logits, self.sampling, self.rng, seen)
+            id = self.chain.choose(logits)
             self.count(len(fed), time.perf_counter() - start)
             if id in tokenizer.end_ids:
                 self.finish = "end"
                 return
             self.ids.append(id)
+            self.text.ids.append(id)
+            if self.logprobs is not None:
+                self.found.append(token_logprobs(logits, id, self.logprobs))
             fed = [id]
             yield id
         self.finish = "length"
@@ -251,6 +273,11 @@ class Generation(Iterator[str]):
     def ids(self) -> list[int]:
         """Tokens generated so far."""
         return self._job.ids
+
+    @property
+    def logprobs(self) -> list[TokenLogprobs]:
+        """Log-probabilities of the tokens in `ids`, if they were asked for."""
+        return self._job.found
 
     @property
     def counts(self) -> Counts:

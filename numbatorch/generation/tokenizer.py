@@ -258,6 +258,14 @@ class Tokenizer:
         self._kept([id], special=True)
         return str(self._library.id_to_token(id))
 
+    def token_bytes(self, id: int) -> bytes:
+        """The bytes that a token stands for, a special one too; of some tokenizers only the text is
+        known, and half a character is U+FFFD then."""
+        self._kept([id], special=True)
+        if self._style is None:
+            return self.decode([id], special=True).encode()
+        return self._piece(id)
+
     def token_id(self, text: str) -> int | None:
         """The id of a token by its spelling, or None."""
         return self._library.token_to_id(text)

@@ -13,8 +13,10 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.backends import cuda, devices
-from numbatorch.cli.main import main
+from numbatorch.cli import commands
+from numbatorch.cli.main import main, parser
 from numbatorch.errors import BackendUnavailable, message
+from numbatorch.generation.samplers import Options, Temperature, TopK
 
 PROMPT = "The for statement"
 
@@ -55,6 +57,38 @@ def test_generate_says_that_the_context_is_full(folder, tmp_path, capsys) -> Non
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert main(["generate", "--model", str(tmp_path), PROMPT]) == 0
     assert "stopped: the context of 8 tokens is full" in capsys.readouterr().err
+
+
+def test_generate_has_every_option_of_the_samplers() -> None:
+    options = dict.fromkeys(Options.__annotations__, 1)
+    options |= {"logit_bias": {5: 1e-2, 7: -3.5}, "dry_sequence_breakers": [",", "x"]}
+    given = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name == "logit_bias":
+            given += [flag, "5+1e-2", flag, "7-3.5"]
+        elif name == "dry_sequence_breakers":
+            given += [flag.removesuffix("s"), ",", flag.removesuffix("s"), "x"]
+        else:
+            given += [flag, str(value)]
+    parsed = parser().parse_args(["generate", "--model", "m", *given, "text"])
+    assert commands._sampling(parsed) == options
+    plain = parser().parse_args(["generate", "--model", "m", "text"])
+    assert commands._sampling(plain) == {} and plain.samplers is None
+    with pytest.raises(SystemExit):
+        parser().parse_args(["generate", "--model", "m", "--logit-bias", "5", "text"])
+
+
+def test_generate_takes_samplers_in_order(folder, capsys) -> None:
+    options = ["--samplers", "temperature; top_k", "--temperature", "0.8", "--top-k", "3"]
+    options += ["--seed", "7", "--max-tokens", "9"]
+    assert main(["generate", "--model", str(folder), PROMPT, *options]) == 0
+    expected = nt.TextGenerator(folder).generate(
+        PROMPT, 9, samplers=[Temperature(0.8), TopK(3)], seed=7
+    )
+    assert capsys.readouterr().out == expected + "\n"
+    assert main(["generate", "--model", str(folder), PROMPT, "--samplers", "topk"]) == 1
+    assert "samplers has 'topk'" in capsys.readouterr().err
 
 
 def test_generate_passes_its_options_on(folder, capsys) -> None:

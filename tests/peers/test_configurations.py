@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.generation.sampling import Sampling, candidates, penalized
+from numbatorch.generation.samplers import Chain, Penalties, Text, chain
 from tests.models.build import llama_config
 from tests.peers.sides import Sides, torch
 
@@ -112,9 +112,10 @@ def test_filters_equal_those_of_transformers(how: dict[str, Any], temperature: f
         for warper in warpers:
             scores = warper(None, scores)
         shares = torch.softmax(scores, -1)[0].numpy()
-        tokens, weights = candidates(logits, Sampling(temperature, **how))
-        assert tokens.tolist() == np.flatnonzero(shares).tolist()
-        assert np.abs(weights / weights.sum() - shares[tokens]).max() <= 1e-6
+        order = ["temperature", "top_k", "top_p", "min_p"]
+        found = Chain(chain({"temperature": temperature, **how}, order), Text()).left(logits)
+        assert sorted(found.ids.tolist()) == np.flatnonzero(shares).tolist()
+        assert np.abs(found.probabilities() - shares[found.ids]).max() <= 1e-6
 
 
 def test_penalty_equals_that_of_transformers() -> None:
@@ -123,4 +124,5 @@ def test_penalty_equals_that_of_transformers() -> None:
     seen = rng.integers(0, 50, 30).tolist()
     processor = transformers.RepetitionPenaltyLogitsProcessor(1.3)
     expected = processor(torch.tensor([seen]), torch.from_numpy(logits)[None])[0].numpy()
-    assert np.abs(penalized(logits, seen, 1.3) - expected).max() <= 1e-6
+    found = Chain([Penalties(1.3)], Text(seen)).left(logits)
+    assert np.abs(found.logits - expected).max() <= 1e-6

@@ -1,0 +1,90 @@
+"""Arguments of a generation, checked by name at the caller's line."""
+
+import re
+from collections.abc import Callable
+from numbers import Real
+from operator import index
+from typing import Any, NamedTuple
+
+from numbatorch.errors import OutOfRange, message
+
+INFINITY = float("inf")
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Rule(NamedTuple):
+    """What a number has to be."""
+
+    text: str
+    holds: Callable[[Any], bool]
+    whole: bool = False
+
+
+NOT_NEGATIVE = Rule("not below 0", lambda value: 0 <= value < INFINITY)
+POSITIVE = Rule("above 0", lambda value: 0 < value < INFINITY)
+FINITE = Rule("finite", lambda value: -INFINITY < value < INFINITY)
+SHARE = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
+POSITIVE_SHARE = Rule("in (0, 1]", lambda value: 0 < value <= 1)
+COUNT = Rule("not below 0", lambda value: value >= 0, whole=True)
+
+
+def number(operator: str, name: str, value: Any, rule: Rule) -> Any:
+    """The value as an int or a float.
+
+    Raises:
+        TypeError: it is no number, or not a whole one where the rule says so.
+        OutOfRange: it breaks the rule.
+
+    >>> number("sampling", "top_p", 1.5, POSITIVE_SHARE)
+    Traceback (most recent call last):
+    ...
+    numbatorch.errors.OutOfRange: sampling: top_p is 1.5; it must be in (0, 1]
+    """
+    found: Any
+    try:
+        if rule.whole:
+            found = index(value)
+        else:
+            found = float(value) if isinstance(value, Real) else None
+    except TypeError:
+        found = None
+    if found is None:
+        kind = "an integer" if rule.whole else "a number"
+        raise TypeError(message(operator, f"{name} is {value!r:.80}; it must be {kind}"))
+    if not rule.holds(found):
+        raise OutOfRange(message(operator, f"{name} is {found}; it must be {rule.text}"))
+    return found
+
+
+def check_text(operator: str, name: str, value: str) -> str:
+    """The text, if it can be written as UTF-8.
+
+    Raises:
+        ValueError: it holds half of a surrogate pair.
+    """
+    found = SURROGATE.search(value)
+    if found:
+        code = f"U+{ord(found[0]):04X} at character {found.start()}"
+        raise ValueError(message(operator, f"{name} holds a lone surrogate, {code}"))
+    return value
+
+
+def check_texts(operator: str, name: str, value: Any) -> list[str]:
+    """A text or several, as a list of texts that are not empty.
+
+    Raises:
+        TypeError: something else is given.
+        ValueError: a text is empty or holds half of a surrogate pair.
+    """
+    found = [value] if isinstance(value, str) else value
+    if isinstance(found, bytes | bytearray) or not hasattr(found, "__iter__"):
+        problem = f"{name} is {value!r:.80}; it must be a text or a list of texts"
+        raise TypeError(message(operator, problem))
+    found = list(found)
+    for each in found:
+        if not isinstance(each, str):
+            raise TypeError(message(operator, f"{name} holds {each!r:.80}, which is no text"))
+        if not each:
+            raise ValueError(message(operator, f"{name} holds an empty text"))
+        check_text(operator, name, each)
+    return found

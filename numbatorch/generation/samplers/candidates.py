@@ -1,0 +1,190 @@
+"""The tokens that may come next, as samplers narrow them down, and the draw of one of them."""
+
+from __future__ import annotations  # np.random loads when it is named, for 10 ms
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from numbatorch.errors import message
+from numbatorch.generation.arguments import Rule, number
+
+if TYPE_CHECKING:
+    from numbatorch.generation.tokenizer import Tokenizer
+
+Array = np.ndarray[Any, Any]
+
+FIRST = 256  # tokens that are put in order at first, where it is not known how many will be needed
+GROWTH = 8  # how many times as many come next
+COLUMNS = 8  # columns of a table for each of the largest values that are looked for in it
+ROWS = 4  # least rows of such a table, below which it saves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Tokens and their logits, which samplers change or leave some of out.
+
+    Attributes:
+        logits: (N,) float32; minus infinity is never drawn.
+        tokens: (N,) int64, or None where these are all tokens in order.
+        ordered: whether the logits go from the largest to the smallest.
+    """
+
+    logits: Array
+    tokens: Array | None = None
+    ordered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def ids(self) -> Array:
+        """The tokens (N,)."""
+        return np.arange(len(self.logits)) if self.tokens is None else self.tokens
+
+    def at(self, places: Any, ordered: bool | None = None) -> Candidates:
+        """Those at some places, which are as ordered as these unless told."""
+        kept = self.ordered if ordered is None else ordered
+        return Candidates(self.logits[places], self.ids[places], kept)
+
+    def changed(self, logits: Array, ordered: bool = False) -> Candidates:
+        """The same tokens with other logits."""
+        return Candidates(logits, self.tokens, ordered)
+
+    def places(self, tokens: Array) -> tuple[Array, Array]:
+        """Where some tokens are, and which of them are there at all."""
+        if self.tokens is None:
+            there = np.flatnonzero(tokens < len(self.logits))
+            return tokens[there], there
+        order = np.argsort(self.tokens)
+        found = np.searchsorted(self.tokens, tokens, sorter=order)
+        places = order[np.minimum(found, len(order) - 1)]
+        there = np.flatnonzero(self.tokens[places] == tokens)
+        return places[there], there
+
+    def largest(self, count: int) -> Candidates:
+        """The `count` likeliest in order; of equal ones the first."""
+        if self.ordered:
+            return self.at(slice(count))
+        return self.at(places_of_largest(self.logits, count), ordered=True)
+
+    def weights(self) -> Array:
+        """exp(logit - largest logit), (N,) float32: probabilities up to a common factor.
+
+        Raises:
+            FloatingPointError: all logits are minus infinity.
+        """
+        most = self.logits[0] if self.ordered else self.logits.max()
+        if most == -np.inf:
+            raise FloatingPointError(message("sampling", "all tokens are ruled out"))
+        found: Array = np.exp(self.logits - most)
+        return found
+
+    def probabilities(self) -> Array:
+        """Softmax of the logits, (N,) float32; its sum is taken in float64."""
+        weights = self.weights()
+        weights /= weights.sum(dtype=np.float64)
+        return weights
+
+    def draw(self, random: Random) -> int:
+        """The place of one, drawn by the probabilities; a single one takes no number."""
+        if len(self.logits) == 1:
+            return 0
+        weights = self.weights().astype(np.float64)
+        sums = weights.cumsum()
+        place = int(np.searchsorted(sums, random() * sums[-1], side="right"))
+        return place if place < len(sums) else int(np.flatnonzero(weights)[-1])
+
+
+def places_of_largest(values: Array, count: int) -> Array:
+    """Places of the `count` largest of (N,) values, largest first, of equal ones the first.
+
+    As a table, the values have a maximum in each column, and so many as are looked for are not
+    below the `count`-th of these: one pass over the values leaves few to put in order.
+    """
+    near = None
+    columns = COLUMNS * count
+    rows = len(values) // columns if count else 0
+    if rows >= ROWS:
+        maxima = values[: rows * columns].reshape(rows, columns).max(axis=0)
+        least = np.partition(maxima, -count)[-count]
+        near = np.flatnonzero(values >= least)
+        values = values[near]
+    elif count < len(values):
+        least = np.partition(values, -count)[-count]
+        near = np.flatnonzero(values >= least)
+        values = values[near]
+    order = np.argsort(-values, kind="stable")[:count]
+    return order if near is None else near[order]
+
+
+def reaching(weights: Array, goal: float, beyond: bool = False) -> int:
+    """How many weights from the first on together reach a goal, or go beyond it; one more than
+    there are if all do not."""
+    sums = weights.cumsum(dtype=np.float64)
+    return int(np.searchsorted(sums, goal, side="right" if beyond else "left")) + 1
+
+
+def fewest(
+    values: Array, weights: Array, share: float, min_keep: int, beyond: bool = False
+) -> Array:
+    """Places of the largest values, as few as have that share of all weight, at least `min_keep`.
+
+    No more than needed are put in order.
+    """
+    goal = share * float(weights.sum(dtype=np.float64))
+    size = FIRST
+    while True:
+        order = places_of_largest(values, size)
+        count = max(reaching(weights[order], goal, beyond), min_keep)
+        if count <= len(order) or len(order) == len(values):
+            return order[:count]
+        size *= GROWTH
+
+
+class Random:
+    """A stream of numbers in [0, 1), made when the first is drawn."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        """The same seed gives the same numbers; without one they are new each time."""
+        self._seed = seed
+        self._next: Callable[[], float] | None = None
+
+    def __call__(self) -> float:
+        if self._next is None:
+            self._next = np.random.Generator(np.random.Philox(self._seed)).random
+        return self._next()
+
+
+@dataclass
+class Text:
+    """The text that is being generated, as samplers see it.
+
+    Attributes:
+        ids: prompt and continuation so far; it grows.
+        random: where samplers draw from.
+        tokenizer: of the model, or None where no sampler asks for it.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    random: Random = field(default_factory=Random)
+    tokenizer: Tokenizer | None = None
+
+
+Step = Callable[[Candidates], Candidates]
+
+
+class Sampler(Protocol):
+    """One link of a chain: it says what to do, and a text's step does it token after token."""
+
+    def begin(self, text: Text) -> Step | None:
+        """What is done before each token of a text; None if nothing is."""
+
+
+def check_fields(sampler: Any, rules: Mapping[str, Rule]) -> None:
+    """Hold the fields of a frozen sampler to their rules and make them ints and floats."""
+    for name, rule in rules.items():
+        value = number("sampling", name, getattr(sampler, name), rule)
+        object.__setattr__(sampler, name, value)

@@ -1,0 +1,171 @@
+"""Samplers in order: made from the arguments of a generation, and run on each token's logits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypedDict
+
+import numpy as np
+
+from numbatorch.errors import OutOfRange, message
+from numbatorch.generation.samplers.candidates import Array, Candidates, Sampler, Text
+from numbatorch.generation.samplers.dry import DRY
+from numbatorch.generation.samplers.filters import XTC, MinP, TopK, TopNSigma, TopP, Typical
+from numbatorch.generation.samplers.mirostat import Mirostat, MirostatV2
+from numbatorch.generation.samplers.penalties import LogitBias, Penalties
+from numbatorch.generation.samplers.temperature import Temperature
+
+KINDS: dict[str, Any] = {
+    "logit_bias": LogitBias,
+    "penalties": Penalties,
+    "dry": DRY,
+    "top_n_sigma": TopNSigma,
+    "top_k": TopK,
+    "typical_p": Typical,
+    "top_p": TopP,
+    "min_p": MinP,
+    "xtc": XTC,
+    "temperature": Temperature,
+    "mirostat": Mirostat,
+    "mirostat_v2": MirostatV2,
+}
+
+ORDER = tuple(name for name in KINDS if not name.startswith("mirostat"))
+"""The samplers of a generation in the order of llama.cpp, which divides by the temperature last;
+transformers does so before the filters."""
+
+MIROSTAT = {
+    1: ("logit_bias", "temperature", "mirostat"),
+    2: ("logit_bias", "temperature", "mirostat_v2"),
+}
+
+
+class Options(TypedDict, total=False):
+    """Arguments of samplers: the fields of all of them, and which version of Mirostat."""
+
+    temperature: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
+    min_keep: int
+    repeat_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    repeat_last_n: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_last_n: int
+    dry_sequence_breakers: Sequence[str]
+    logit_bias: Mapping[int, float]
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    mirostat_m: int
+
+
+def chain(
+    options: Mapping[str, Any],
+    samplers: Sequence[str | Sampler] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> tuple[Sampler, ...]:
+    """The samplers that arguments ask for.
+
+    Args:
+        options: arguments as in `Options`; greedy without any.
+        samplers: samplers, or names in `KINDS` of those that are made from the options; the order
+            of llama.cpp unless given. A bias comes first if it is not among them.
+        defaults: options that count where `options` has none, and may be of no use.
+    Raises:
+        TypeError: an option that is not there, or a value of another type.
+        OutOfRange: a value out of its range.
+        ValueError: an option that no sampler of the chain takes.
+
+    >>> chain({"top_k": 40, "temperature": 0.8}, ["temperature", "top_k"])[0]
+    Temperature(temperature=0.8, dynatemp_range=0.0, dynatemp_exponent=1.0)
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise TypeError(message("generate", f"there is no argument {name}"))
+    values = {**(defaults or {}), **options}
+    order = _order(values, options, samplers)
+    taken = {"mirostat"} if samplers is None else set()
+    made: list[Sampler] = []
+    for sampler in order:
+        if not isinstance(sampler, str):
+            made.append(sampler)
+            continue
+        names = {field.name for field in fields(KINDS[sampler])}
+        made.append(KINDS[sampler](**{k: v for k, v in values.items() if k in names}))
+        taken |= names
+    for name in options:
+        if name not in taken:
+            told = ", ".join(s if isinstance(s, str) else type(s).__name__ for s in order)
+            problem = f"{name} is given, which no sampler of the chain takes"
+            raise ValueError(message("generate", problem, f"chain {told}"))
+    return tuple(made)
+
+
+def _order(
+    values: Mapping[str, Any],
+    options: Mapping[str, Any],
+    samplers: Sequence[str | Sampler] | None,
+) -> list[str | Sampler]:
+    version = values.get("mirostat", 0)
+    if samplers is None:
+        if version not in (0, *MIROSTAT):
+            problem = f"mirostat is {version!r:.80}; it must be 0, 1 or 2"
+            raise OutOfRange(message("sampling", problem))
+        return list(MIROSTAT.get(version, ORDER))
+    if isinstance(samplers, str) or not hasattr(samplers, "__iter__"):
+        problem = f"samplers is {samplers!r:.80}; it must be a list of samplers or their names"
+        raise TypeError(message("generate", problem))
+    order = list(samplers)
+    for sampler in order:
+        if isinstance(sampler, str) and sampler not in KINDS:
+            rule = f"there are {', '.join(KINDS)}"
+            raise ValueError(message("generate", f"samplers has {sampler!r:.80}", rule))
+        if not isinstance(sampler, str) and not hasattr(sampler, "begin"):
+            problem = f"samplers has {sampler!r:.80}, which is neither a sampler nor its name"
+            raise TypeError(message("generate", problem))
+        if isinstance(sampler, type):
+            problem = f"samplers has the class {sampler.__name__}, not one of its objects"
+            raise TypeError(message("generate", problem))
+    if "logit_bias" in options and "logit_bias" not in order:
+        order.insert(0, "logit_bias")
+    return order
+
+
+class Chain:
+    """Samplers at work on one text."""
+
+    def __init__(self, samplers: Sequence[Sampler], text: Text) -> None:
+        steps = [sampler.begin(text) for sampler in samplers]
+        self._steps = [step for step in steps if step is not None]
+        self._random = text.random
+
+    def left(self, logits: Array) -> Candidates:
+        """What the samplers leave of the tokens with logits (V,) float32.
+
+        Raises:
+            FloatingPointError: the logits are NaN or infinite.
+        """
+        best = int(logits.argmax())  # the first NaN, if there is one
+        if not np.isfinite(logits[best]):
+            problem = f"the largest logit is {logits[best]}, at token {best}"
+            raise FloatingPointError(message("sampling", problem))
+        found = Candidates(np.asarray(logits, np.float32))
+        for step in self._steps:
+            found = step(found)
+        return found
+
+    def choose(self, logits: Array) -> int:
+        """The next token, drawn by the probabilities of what is left."""
+        found = self.left(logits)
+        place = found.draw(self._random)
+        return place if found.tokens is None else int(found.tokens[place])
