@@ -1,241 +1,178 @@
-"""Vocabularies of GGUF files as tokenizers of the library: byte-level BPE, and SentencePiece.
+"""Vocabularies of GGUF files as tokenizers of the library, with the special ids beside them.
 
 Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#tokenizer; meaning of the token
 types and defaults: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numbatorch.errors import FormatError, message
-from numbatorch.generation import pretokenizers
-from numbatorch.generation.library import refused
+from numbatorch.generation import gguf_kinds, pretokenizers
+from numbatorch.generation.gguf_keys import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, Keys
 from numbatorch.generation.vocabulary import Vocabulary
-from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import short
 
 if TYPE_CHECKING:
     import tokenizers
 
-UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
-SPACE = "\u2581"
-
 # Keys that are read here; those of other tasks and programs, which change no ids; those that say
-# nothing while they are false.
+# nothing while they are false, but in some kinds of vocabulary.
 _READ = """
     model pre tokens token_type scores merges add_space_prefix add_bos_token add_eos_token
     bos_token_id eos_token_id eot_token_id eom_token_id unknown_token_id
+    fim_pad_token_id fim_rep_token_id fim_sep_token_id cls_token_id
+    separator_token_id seperator_token_id
 
-    cls_token_id mask_token_id padding_token_id separator_token_id seperator_token_id
-    token_type_count
-    fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
-    fim_suf_token_id middle_token_id prefix_token_id suffix_token_id
+    mask_token_id padding_token_id token_type_count
+    fim_mid_token_id fim_pre_token_id fim_suf_token_id
+    middle_token_id prefix_token_id suffix_token_id
 """.split()
 KNOWN = {f"tokenizer.ggml.{name}" for name in _READ} | {"tokenizer.huggingface.json"}
 CHAT = "tokenizer.chat_template"  # and names of several, behind a dot
 FALSE = ("tokenizer.ggml.add_sep_token", "tokenizer.ggml.remove_extra_whitespaces")
+_OF_KINDS = {
+    "t5": ("remove_extra_whitespaces", "precompiled_charsmap"),
+    "bert": ("add_sep_token", "normalizer.lowercase", "normalizer.strip_accents"),
+}
 
-# Control tokens that end a turn, in files that name only one of them by number.
+# Tokens that end a turn, in files that name only one of them by number. They are control tokens,
+# whatever type a file gives them.
 END_TEXTS = frozenset(
-    "<|eot_id|> <|eom_id|> <|im_end|> <|end|> <|return|> <end_of_turn> <|endoftext|>"
-    " <|end_of_text|> <EOT> [EOT] [EOS] <end_of_utterance>".split()
+    "<|eot_id|> <|eom_id|> <|im_end|> <|end|> <|return|> <|call|> <|calls|> <|flush|>"
+    " <end_of_turn> <|endoftext|> <|end_of_text|> <EOT> _<EOT> [EOT] [EOS] <end_of_utterance>"
+    " <eos> <turn|> <|tool_response> <\uff5cend\u2581of\u2581sentence\uff5c> [e~[".split()
 )
+ENDS = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+# Where a vocabulary has these, <|end|> is between the parts of a turn.
+_PARTS = ({"<|return|>", "<|call|>"}, {"<|calls|>", "<|flush|>"})
 
 
-def build(file: GGUFFile) -> Vocabulary:
-    """The tokenizer that a GGUF file carries.
+class _Defaults(NamedTuple):
+    """What files of a kind need not say."""
+
+    bos_id: int | None = None
+    eos_id: int | None = None
+    add_bos: bool = False
+    add_eos: bool = False
+
+
+_DEFAULTS = {
+    "gpt2": _Defaults(),
+    "llama": _Defaults(1, 2, add_bos=True),
+    "gemma4": _Defaults(add_bos=True),
+    "t5": _Defaults(None, 1, add_eos=True),
+    "bert": _Defaults(),
+}
+
+
+def build(metadata: Mapping[str, Any], path: Path) -> Vocabulary:
+    """The tokenizer that the metadata of a GGUF file describes.
 
     Raises:
         FormatError: a key is missing or malformed, or the kind of vocabulary is not built here.
     """
-    _check_keys(file)
-    model = file.field("tokenizer.ggml.model", str)
-    if model not in ("gpt2", "llama"):
-        _fail(file, f"vocabulary of kind {model!r}, where gpt2 and llama are read")
-    tokens = _tokens(file)
-    kinds = _array(file, "tokenizer.ggml.token_type", len(tokens))
-    if kinds is None:
-        kinds = np.ones(len(tokens), np.int32)
+    keys = Keys(metadata, path)
+    model = keys.field("model", str)
+    if model not in _DEFAULTS:
+        known = ", ".join(sorted(_DEFAULTS))
+        keys.fail(f"vocabulary of kind {model!r}, where {known} are read")
+    _check_keys(keys, model)
+    kinds = _kinds(keys)
+    defaults = _DEFAULTS[model]
     if model == "gpt2":
         # Files older than this key were cut in this way.
-        pre = pretokenizers.lookup(file.field("tokenizer.ggml.pre", str, "default"))
-        library, add_bos = _byte_level(file, tokens, pre), pre.add_bos
+        pre = pretokenizers.lookup(keys.field("pre", str, "default"))
+        library = gguf_kinds.byte_level(keys, pre)
+        defaults = defaults._replace(add_bos=pre.add_bos)
+    elif model == "llama":
+        library = gguf_kinds.sentence_piece(keys, kinds)
+    elif model == "gemma4":
+        library = gguf_kinds.joining(keys)
+    elif model == "t5":
+        library = gguf_kinds.likely_pieces(keys, kinds)
     else:
-        library, add_bos = _sentence_piece(file, tokens, kinds), True
-    _add_tokens(library, tokens, kinds)
-    defaults = (1, 2) if model == "llama" else (None, None)
-    bos = _id(file, "bos", len(tokens), defaults[0])
-    eos = _id(file, "eos", len(tokens), defaults[1])
-    ends = {eos, _id(file, "eot", len(tokens)), _id(file, "eom", len(tokens))}
-    ends |= {id for id in _of_kinds(kinds, CONTROL) if tokens[id] in END_TEXTS}
+        library = gguf_kinds.word_pieces(keys)
+    _add_tokens(library, keys, kinds, model)
+    bos, eos = keys.id("bos", defaults.bos_id), keys.id("eos", defaults.eos_id)
+    around = model == "bert"  # whose library adds what is around a text
     return Vocabulary(
         library,
         bos_id=bos,
         eos_id=eos,
-        end_ids=frozenset(id for id in ends if id is not None),
-        add_bos=_adds(file, "bos", bos, add_bos),
-        add_eos=_adds(file, "eos", eos, False),
+        end_ids=_end_ids(keys, eos),
+        add_bos=not around and keys.adds("bos", bos, defaults.add_bos),
+        add_eos=not around and keys.adds("eos", eos, defaults.add_eos),
     )
 
 
-def _check_keys(file: GGUFFile) -> None:
+def _check_keys(keys: Keys, model: str) -> None:
     """Fail on keys that are not known here: they may change the ids of a text."""
-    for key, value in file.metadata.items():
-        if not key.startswith("tokenizer.") or key in KNOWN or key.startswith(CHAT):
+    known = {f"tokenizer.ggml.{name}" for name in _OF_KINDS.get(model, ())} | KNOWN
+    for key, value in keys.metadata.items():
+        if not key.startswith("tokenizer.") or key in known or key.startswith(CHAT):
             continue
         if key not in FALSE or value is not False:
-            _fail(file, f"{key} is {short(repr(value), 60)}, which is not known here")
+            keys.fail(f"{key} is {short(repr(value), 60)}, which is not known here")
 
 
-def _byte_level(
-    file: GGUFFile, tokens: list[str], pre: pretokenizers.PreTokenizer
-) -> "tokenizers.Tokenizer":
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
-
-    if file.field("tokenizer.ggml.add_space_prefix", bool, False):
-        _fail(file, "tokenizer.ggml.add_space_prefix is True in a vocabulary of kind gpt2")
-    merges = []
-    for text in file.field("tokenizer.ggml.merges", list):
-        cut = text.find(" ", 1) if isinstance(text, str) else -1  # a token may begin with a space
-        if cut < 0:
-            _fail(file, f"merge {text!r} is not two tokens with a space between them")
-        merges.append((text[:cut], text[cut + 1 :]))
-    library = Tokenizer(_bpe(file, tokens, merges, ignore_merges=pre.ignore_merges))
-    if pre.nfc:
-        library.normalizer = normalizers.NFC()
-    cuts: list[Any] = [pre_tokenizers.Split(Regex(p), "isolated") for p in pre.patterns]
-    cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    library.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    library.decoder = decoders.ByteLevel()
-    return library
+def _kinds(keys: Keys) -> Array:
+    """The type of each token."""
+    found = keys.array("token_type")
+    kinds = np.ones(len(keys.tokens), np.int32) if found is None else found.copy()
+    for id, token in enumerate(keys.tokens):
+        if token in END_TEXTS:
+            kinds[id] = CONTROL
+    return kinds
 
 
-def _sentence_piece(file: GGUFFile, tokens: list[str], kinds: Array) -> "tokenizers.Tokenizer":
-    from tokenizers import Tokenizer, decoders, normalizers
-
-    scores = _array(file, "tokenizer.ggml.scores", len(tokens))
-    if scores is None:
-        _fail(file, "metadata key 'tokenizer.ggml.scores' is missing")
-    if not np.isfinite(scores).all():
-        _fail(file, "tokenizer.ggml.scores holds NaN or infinity")
-    merges = _merges_by_score(tokens, kinds.tolist(), scores.tolist())
-    unknown = _id(file, "unknown", len(tokens), 0)
-    model = _bpe(
-        file,
-        tokens,
-        merges,
-        unk_token=None if unknown is None else tokens[unknown],
-        fuse_unk=True,
-        byte_fallback=True,
-    )
-    library = Tokenizer(model)
-    prefix = file.field("tokenizer.ggml.add_space_prefix", bool, True)
-    steps: list[Any] = [normalizers.Prepend(SPACE)] if prefix else []
-    library.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
-    strip: list[Any] = [decoders.Strip(" ", 1, 0)] if prefix else []
-    library.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
-    )
-    return library
-
-
-def _merges_by_score(
-    tokens: list[str], kinds: list[int], scores: Sequence[float]
-) -> list[tuple[str, str]]:
-    """SentencePiece's BPE as merges: any two tokens whose join is a token, the best score first.
-
-    SentencePiece joins the leftmost of equal scores; here, of the ways to cut one token, the one
-    with the earlier tokens comes first.
-    Source: https://github.com/google/sentencepiece/blob/master/src/bpe_model.cc
-    """
-    joined = {
-        token: id for id, token in enumerate(tokens) if kinds[id] not in (UNKNOWN, CONTROL, BYTE)
-    }
-    found = []
-    for token, id in joined.items():
-        for cut in range(1, len(token)):
-            left = joined.get(token[:cut])
-            if left is not None:
-                right = joined.get(token[cut:])
-                if right is not None:
-                    found.append((-scores[id], left, right))
-    found.sort()
-    return [(tokens[left], tokens[right]) for _, left, right in found]
-
-
-def _bpe(
-    file: GGUFFile, tokens: list[str], merges: list[tuple[str, str]], **options: Any
-) -> "tokenizers.models.BPE":
-    from tokenizers import models
-
-    vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
-    if len(vocabulary) != len(tokens):
-        first: dict[str, int] = {}
-        for id, token in enumerate(tokens):
-            if first.setdefault(token, id) != id:
-                _fail(file, f"token {token!r} is there as id {first[token]} and as id {id}")
-    with refused("the merges do not fit the tokens", file.path):
-        return models.BPE(vocab=vocabulary, merges=merges, **options)
-
-
-def _of_kinds(kinds: Array, *wanted: int) -> list[int]:
-    """The ids of tokens of some kinds."""
-    found: list[int] = np.flatnonzero(np.isin(kinds, wanted)).tolist()
+def _end_ids(keys: Keys, eos: int | None) -> frozenset[int]:
+    ids = {eos, *(keys.id(name) for name in ENDS)}
+    ids |= {id for id, token in enumerate(keys.tokens) if token in END_TEXTS}
+    found = frozenset(id for id in ids if id is not None)
+    texts = {keys.tokens[id] for id in found}
+    if any(parts <= texts for parts in _PARTS):
+        found -= {id for id in found if keys.tokens[id] == "<|end|>" and id != eos}
     return found
 
 
-def _add_tokens(library: "tokenizers.Tokenizer", tokens: list[str], kinds: Array) -> None:
+def _add_tokens(library: "tokenizers.Tokenizer", keys: Keys, kinds: Array, model: str) -> None:
     """Tokens that are found in a text before anything else cuts it."""
     from tokenizers import AddedToken
 
     def of(*wanted: int, special: bool) -> list[Any]:
+        found: list[int] = np.flatnonzero(np.isin(kinds, wanted)).tolist()
         return [
-            AddedToken(tokens[id], special=special, normalized=False)
-            for id in _of_kinds(kinds, *wanted)
+            AddedToken(
+                keys.tokens[id], special=special, normalized=False, **strips(keys.tokens[id])
+            )
+            for id in found
         ]
 
-    library.add_special_tokens(of(UNKNOWN, CONTROL, special=True))
+    strips = _strips(keys)
+    # Likely pieces are spelled by chance, also those that fill up the vocabulary.
+    special = (UNKNOWN, CONTROL, UNUSED) if model == "t5" else (UNKNOWN, CONTROL)
+    library.add_special_tokens(of(*special, special=True))
     library.add_tokens(of(USER_DEFINED, special=False))
 
 
-def _tokens(file: GGUFFile) -> list[str]:
-    tokens = file.field("tokenizer.ggml.tokens", list)
-    if not tokens or not isinstance(tokens[0], str):
-        _fail(file, "tokenizer.ggml.tokens is not a list of strings")
-    if "" in tokens:
-        return [token or f"[EMPTY_{id}]" for id, token in enumerate(tokens)]
-    return tokens
+def _strips(keys: Keys) -> Any:
+    """Which spaces beside a token go with it: no key says so, but what model the file is of."""
+    name = str(keys.metadata.get("general.name", "")).lower()
+    pre = str(keys.metadata.get("tokenizer.ggml.pre", ""))
+    architecture = keys.metadata.get("general.architecture")
 
+    def strips(token: str) -> dict[str, bool]:
+        if pre in ("jina-v2-de", "jina-v2-es", "jina-v2-code") or architecture in (
+            "nomic-bert-moe",
+            "jina-bert-v3",
+        ):
+            return {"lstrip": token == "<mask>"}
+        if "phi-3" in name or "phi3" in name:
+            return {"rstrip": token not in ("<unk>", "<s>", "<|endoftext|>")}
+        return {"lstrip": token == "[MASK]" and "modern-bert" in name}
 
-def _array(file: GGUFFile, key: str, count: int) -> Array | None:
-    if key not in file.metadata:
-        return None
-    values = file.field(key, np.ndarray)
-    if len(values) != count:
-        _fail(file, f"{key} has {len(values)} values for {count} tokens")
-    return values
-
-
-def _id(file: GGUFFile, name: str, count: int, default: int | None = None) -> int | None:
-    key = f"tokenizer.ggml.{name}_token_id"
-    if key not in file.metadata:
-        return default if default is not None and default < count else None
-    id = file.field(key, int)
-    if not 0 <= id < count:
-        _fail(file, f"{key} is {id}, where ids go from 0 to {count - 1}")
-    return id
-
-
-def _adds(file: GGUFFile, name: str, id: int | None, default: bool) -> bool:
-    key = f"tokenizer.ggml.add_{name}_token"
-    asked = file.field(key, bool, default)
-    if asked and id is None and key in file.metadata:
-        _fail(file, f"{key} is set, but tokenizer.ggml.{name}_token_id is missing")
-    return asked and id is not None
-
-
-def _fail(file: GGUFFile, problem: str) -> NoReturn:
-    raise FormatError(message("tokenizer", problem, f"file {file.path}"))
+    return strips

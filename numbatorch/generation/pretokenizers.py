@@ -118,7 +118,7 @@ _FAMILIES: tuple[tuple[PreTokenizer, str], ...] = (
     (PreTokenizer((LLAMA3,), ignore_merges=True), "glm4 glm5"),
     (PreTokenizer((QWEN2,), nfc=True), "qwen2"),
     (_QWEN2, "deepseek-r1-qwen kormo f2llmv2 megrez hunyuan stablelm2 solar-open grok-2"),
-    (PreTokenizer((QWEN35,), nfc=True), "qwen35"),
+    (PreTokenizer((QWEN35,)), "qwen35"),
     (PreTokenizer((TEKKEN,), ignore_merges=True, add_bos=True), "tekken"),
     (_GPT4O, "gpt-4o llama4 kanana2 talkie minimax-m2"),
     (PreTokenizer(DEEPSEEK_LLM), "deepseek-llm"),

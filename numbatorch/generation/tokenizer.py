@@ -85,7 +85,7 @@ class Tokenizer:
         Raises:
             FormatError: the vocabulary is malformed, or of a kind that is not built here.
         """
-        return cls(gguf_vocabulary.build(file))
+        return cls(gguf_vocabulary.build(file.metadata, file.path))
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.vocab_size} ids, bos {self.bos_id}, eos {self.eos_id})"

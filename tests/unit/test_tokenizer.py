@@ -40,7 +40,12 @@ def sentencepiece(fixtures):
     return Tokenizer.from_gguf(GGUFFile(fixtures / "sentencepiece" / "vocabulary.gguf"))
 
 
-@pytest.fixture(params=["from_folder", "from_gguf", "sentencepiece"])
+@pytest.fixture(scope="module")
+def unigram(fixtures):
+    return Tokenizer.from_gguf(GGUFFile(fixtures / "sentencepiece" / "unigram.gguf"))
+
+
+@pytest.fixture(params=["from_folder", "from_gguf", "sentencepiece", "unigram"])
 def tokenizer(request):
     return request.getfixturevalue(request.param)
 
@@ -97,6 +102,49 @@ def test_sentencepiece_vocabulary_encodes_as_the_sentencepiece_library(fixtures,
             record
         )
     assert sentencepiece.encode("") == [1]
+
+
+def test_likely_pieces_are_those_of_the_sentencepiece_library(fixtures, unigram):
+    path = fixtures / "sentencepiece" / "unigram.json"
+    for record in json.loads(path.read_text("utf-8")):
+        ids = unigram.encode(record["text"], add_special_tokens=False)
+        assert ids == record["ids"], record
+        assert unigram.encode(record["text"]) == [*ids, 2]
+    assert unigram.encode("a</s>", special=True)[-2:] == [2, 2]
+    assert 2 not in unigram.encode("a</s>", add_special_tokens=False)
+    assert unigram.decode(unigram.encode("The  \u00a0for statement ")) == "The for statement"
+
+
+def test_word_pieces_of_a_file_are_those_of_its_tokenizer_json(minilm, tmp_path):
+    folder = Tokenizer.from_folder(minilm)
+    tokens = [folder.token_text(id) for id in range(folder.vocab_size)]
+    special = [folder.is_special(id) for id in range(folder.vocab_size)]
+    names = {"[UNK]": "unknown", "[CLS]": "cls", "[SEP]": "seperator", "[PAD]": "padding"}
+    keys = {f"{name}_token_id": tokens.index(token) for token, name in names.items()}
+    spelled = [
+        token if token[0] == "[" and token[-1] == "]" else f"\u2581{token}" for token in tokens
+    ]
+    spelled = [token.removeprefix("\u2581##") for token in spelled]
+    kinds = [3 if found else 1 for found in special]
+    file = vocabulary(tmp_path / "v.gguf", spelled, kinds, "bert", **keys, add_sep_token=True)
+    found = Tokenizer.from_gguf(file)
+    texts = ["", "Caf\u00e9 unbelievably", "[MASK] [SEP]", "a\u4f60b  \x00 \U0001f642", "x" * 120]
+    for text in texts:
+        for special in (False, True):
+            assert found.encode(text, special) == folder.encode(text, special)
+        assert found.decode(found.encode(text)) == folder.decode(folder.encode(text))
+
+
+def test_joined_spaces_have_merges_of_their_own(tmp_path):
+    letters = ["<unk>", "<bos>", "<tool>", "\u2581", "a", "b", "\n", "\n\n", "\u2581a", "aa"]
+    tokens = [*letters, *(f"<0x{byte:02X}>" for byte in range(256))]
+    kinds = [2, 3, 4, *[1] * 7, *[6] * 256]
+    keys = {"merges": ["\n \n", "\u2581 a", "a a"], "unknown_token_id": 0, "bos_token_id": 1}
+    file = vocabulary(tmp_path / "v.gguf", tokens, kinds, "gemma4", **keys)
+    tokenizer = Tokenizer.from_gguf(file)
+    assert tokenizer.encode("a aa\n\n b<tool>") == [1, 4, 8, 4, 7, 3, 5, 2]
+    assert tokenizer.encode("\u00e9") == [1, 10 + 0xC3, 10 + 0xA9]
+    assert tokenizer.decode(tokenizer.encode(" a\u00e9\n")) == " a\u00e9\n"
 
 
 def test_user_defined_token_is_found_before_words_are_cut(sentencepiece):
@@ -309,14 +357,30 @@ def test_bos_is_added_as_the_pre_tokenizer_or_the_file_says(tmp_path):
 
 def test_control_tokens_that_end_a_turn_end_a_generation(tmp_path):
     extra = ["<|eot_id|>", "<|im_end|>", "</s>", "<|im_start|>"]
-    file = byte_level(tmp_path / "v.gguf", extra, [3, 1, 3, 3], eos_token_id=259)
-    assert Tokenizer.from_gguf(file).end_ids == {257, 259}
+    file = byte_level(tmp_path / "v.gguf", extra, [3, 4, 3, 3], eos_token_id=259)
+    tokenizer = Tokenizer.from_gguf(file)
+    assert tokenizer.end_ids == {257, 258, 259}
+    assert tokenizer.is_special(258)  # whatever type the file gives it
+    assert 258 not in tokenizer.encode("<|im_end|>")
+
+
+def test_end_ids_by_number(tmp_path):
+    extra = ["<a>", "<b>", "<c>", "<d>"]
+    keys = {f"{name}_token_id": 257 + n for n, name in enumerate(("eos", "eot", "eom", "fim_pad"))}
+    file = byte_level(tmp_path / "v.gguf", extra, [3] * 4, **keys)
+    assert Tokenizer.from_gguf(file).end_ids == {257, 258, 259, 260}
+
+
+@pytest.mark.parametrize("parts", [["<|return|>", "<|call|>"], ["<|calls|>", "<|flush|>"], []])
+def test_end_between_the_parts_of_a_turn_does_not_end_it(parts, tmp_path):
+    file = byte_level(tmp_path / "v.gguf", ["<|end|>", *parts], [3] * (1 + len(parts)))
+    assert Tokenizer.from_gguf(file).end_ids == (set(range(258, 260)) if parts else {257})
 
 
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ({"model": "bert"}, "vocabulary of kind 'bert'"),
+        ({"model": "rwkv"}, "vocabulary of kind 'rwkv', where bert, gemma4, gpt2, llama, t5 are"),
         ({"merges": ["ab"]}, "merge 'ab' is not two tokens with a space between them"),
         ({"merges": [[1], [2]]}, "is not two tokens"),
         ({"merges": ["a zz"]}, "Token `zz` out of vocabulary"),
