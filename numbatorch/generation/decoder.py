@@ -57,6 +57,7 @@ class Decoder:
         self._check(ids)
         self.reserve(self.position + len(ids))
         assert self._step is not None and self._cache is not None
+        self._cache.prepare(self.position, self.position + len(ids))
         start = 0
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))

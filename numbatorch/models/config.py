@@ -17,14 +17,14 @@ T = TypeVar("T")
 HF_HARMLESS = """
     _attn_implementation _attn_implementation_autoset _commit_hash _flash_attn_2_enabled
     _name_or_path architectures attention_dropout attention_probs_dropout_prob
-    attn_implementation auto_map bos_token_id chunk_size_feed_forward classifier_dropout
-    decoder_start_token_id dtype eos_token_id finetuning_task gradient_checkpointing
-    hidden_dropout hidden_dropout_prob id2label initializer_range is_llama_config label2id
-    max_sequence_length model_max_length model_type name_or_path num_labels output_attentions
-    output_hidden_states pad_token_id prefix pretraining_tp problem_type return_dict
-    sep_token_id task_specific_params tf_legacy_loss tokenizer_class torch_dtype torchscript
-    transformers.js_config transformers_version unsloth_fixed unsloth_version use_bfloat16
-    use_cache xla_device
+    attn_implementation auto_map bos_token_id cache_implementation chunk_size_feed_forward
+    classifier_dropout decoder_start_token_id dtype embd_pdrop eos_token_id finetuning_task
+    gradient_checkpointing hidden_dropout hidden_dropout_prob id2label initializer_range
+    is_llama_config label2id max_sequence_length model_max_length model_type name_or_path
+    num_labels output_attentions output_hidden_states pad_token_id prefix pretraining_tp
+    problem_type resid_pdrop return_dict sep_token_id task_specific_params tf_legacy_loss
+    tokenizer_class torch_dtype torchscript transformers.js_config transformers_version
+    unsloth_fixed unsloth_version use_bfloat16 use_cache xla_device
 
     assistant_confidence_threshold assistant_lookbehind bad_words_ids begin_suppress_tokens
     diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size

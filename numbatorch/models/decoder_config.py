@@ -43,7 +43,11 @@ class BaseConfig:
 
 
 def base_from_hf(
-    fields: Fields, *, tied: bool = False, head_dim: int | None = None, partial: bool = False
+    fields: Fields,
+    *,
+    tied: bool = False,
+    head_dim: int | None = None,
+    rope: Callable[[Fields, int], Rope] = Rope.from_hf,
 ) -> dict[str, Any]:
     """The arguments of `BaseConfig` without windows, from a config.json.
 
@@ -51,14 +55,14 @@ def base_from_hf(
         fields: its values.
         tied: tie_word_embeddings where nothing is said.
         head_dim: D where nothing is said; C / H if None.
-        partial: as in `Rope.from_hf`.
+        rope: the angles, by the values and D.
     Raises:
         FormatError: a value is missing, impossible, or stands for what is not here.
     """
     hidden = fields.integer("hidden_size")
     heads = fields.integer("num_attention_heads")
     size = fields.integer("head_dim", head_dim or hidden // heads or None)
-    rope = Rope.from_hf(fields, size, partial)
+    angles = rope(fields, size)
     return {
         "vocab_size": fields.integer("vocab_size"),
         "hidden_size": hidden,
@@ -66,8 +70,8 @@ def base_from_hf(
         "num_hidden_layers": fields.integer("num_hidden_layers"),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("num_key_value_heads", heads),
-        "max_position_embeddings": rope.reach(fields.integer("max_position_embeddings", 2048)),
-        "rope": rope,
+        "max_position_embeddings": angles.reach(fields.integer("max_position_embeddings", 2048)),
+        "rope": angles,
         "rms_norm_eps": fields.number("rms_norm_eps", 1e-6),
         "tie_word_embeddings": fields.flag("tie_word_embeddings", tied),
     }
@@ -126,15 +130,18 @@ def windows_from_hf(
     return tuple(window if kind == SLIDING else None for kind in kinds)
 
 
-def windows_from_gguf(fields: Fields, layers: int, slides: Callable[[int], bool]) -> Windows:
+def windows_from_gguf(
+    fields: Fields, layers: int, slides: Callable[[int], bool], default: int = 0
+) -> Windows:
     """The window of each layer, of the length under attention.sliding_window; 0 is none.
 
     Args:
         fields: metadata under the architecture's name.
         layers: how many there are.
         slides: by the number of a layer, unless attention.sliding_window_pattern says which.
+        default: the length where nothing is said.
     """
-    window = fields.count("attention.sliding_window", 0)
+    window = fields.count("attention.sliding_window", default)
     if not window:
         return ()
     pattern = fields.get("attention.sliding_window_pattern", [])

@@ -60,3 +60,26 @@ LLAMA_NAMES = Names(
     PLAIN_NAMES.parts, WHOLE_NAMES, permuted=("self_attn.q_proj", "self_attn.k_proj")
 )
 QWEN3_NAMES = Names({**PLAIN_NAMES.parts, **ATTENTION_NORM_NAMES}, WHOLE_NAMES)
+GEMMA2_NAMES = Names(
+    {
+        **ATTENTION_NAMES,
+        **MLP_NAMES,
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "post_attention_norm",
+        "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm",
+    },
+    WHOLE_NAMES,
+    norm_offset=1.0,
+)
+GEMMA3_NAMES = Names({**GEMMA2_NAMES.parts, **ATTENTION_NORM_NAMES}, WHOLE_NAMES, norm_offset=1.0)
+PHI3_NAMES = Names(
+    {
+        **NORM_NAMES,
+        "self_attn.qkv_proj": "attn_qkv",
+        "self_attn.o_proj": "attn_output",
+        "mlp.gate_up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    },
+    WHOLE_NAMES,
+)

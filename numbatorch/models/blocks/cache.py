@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from numbatorch.device import Device
 from numbatorch.models.blocks.span import Tables
-from numbatorch.tensor import Tensor, zeros
+from numbatorch.tensor import Tensor, from_numpy, zeros
 
 
 class KVCache:
@@ -31,15 +31,38 @@ class KVCache:
         self.memory = zeros(layers, 2, *shape, device=device)
         self.tables = tables
         self.device = device
+        self._stages = dict.fromkeys(tables, 0)
 
     def layer(self, number: int) -> LayerCache:
         """What attention of a layer reads and writes."""
         return LayerCache(self, number)
 
+    def prepare(self, position: int, tokens: int) -> bool:
+        """Have the angles of a text of so many tokens from a position on; most models' are fixed.
+
+        Args:
+            position: of the first token that is fed next.
+            tokens: of the text after that.
+        Returns:
+            whether the keys before `position` have angles that a text of this length does not.
+        """
+        stale = False
+        for rope, tables in self.tables.items():
+            stage, before = rope.stage(tokens), self._stages[rope]
+            if stage or before:
+                angles = rope.angles(range(position, tokens), tokens)
+                for table, rows in zip(tables, angles, strict=True):
+                    table[position:tokens] = from_numpy(rows).to(device=self.device)
+                    table.realize()
+            stale |= stage != before and rope.restarts and position > 0
+            self._stages[rope] = stage
+        return stale
+
     def copy_from(self, other: KVCache, tokens: int) -> None:
         """Take over the first `tokens` of another cache."""
         self.memory[..., :tokens, :] = other.memory[..., :tokens, :]
         self.memory.realize()
+        self._stages = dict(other._stages)
 
 
 @dataclass(frozen=True)

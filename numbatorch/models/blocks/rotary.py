@@ -89,6 +89,11 @@ class Rope:
         """Tokens of the longest text, by max_position_embeddings; dynamic scaling goes beyond."""
         return int(context * self.factor) if self.scaling == "dynamic" else context
 
+    @property
+    def restarts(self) -> bool:
+        """Whether a text that comes to another stage is computed again; else its keys stay."""
+        return self.scaling == "longrope"
+
     def stage(self, tokens: int) -> int:
         """Texts of lengths with one stage have the same angles."""
         beyond = tokens > self.original_context
@@ -131,6 +136,8 @@ class Rope:
             original: original_max_position_embeddings, where it does not stand among the values.
         """
         nested.get("rope_theta", 1.0)
+        if self.rotated is None:
+            nested.require("partial_rotary_factor", 1.0, (1.0,))
         name = "rope_type" if "rope_type" in nested.values else "type"
         kind = nested.choice(name, "default", (*KINDS, "su"))
         kind = "longrope" if kind == "su" else kind

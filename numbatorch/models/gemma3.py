@@ -1,0 +1,159 @@
+"""Gemma 3, of texts: five layers with a window and angles of their own, then one without.
+
+Weights of norms are those of GGUF files, Hugging Face's and 1: what a vector is multiplied by.
+Source: https://arxiv.org/abs/2503.19786
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numbatorch import nn
+from numbatorch.device import Device
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.decoder import CausalDecoder, SandwichLayer
+from numbatorch.models.blocks.mlp import GatedMLP
+from numbatorch.models.blocks.rotary import Rope
+from numbatorch.models.config import (
+    GGUF_FIXED,
+    GGUF_HARMLESS,
+    HF_DECODER_FIXED,
+    HF_HARMLESS,
+    Fields,
+)
+from numbatorch.models.decoder_config import (
+    BaseConfig,
+    base_from_gguf,
+    base_from_hf,
+    windows_from_gguf,
+    windows_from_hf,
+)
+from numbatorch.models.decoder_names import GEMMA3_NAMES
+from numbatorch.models.decoder_weights import load_gguf, load_hf
+from numbatorch.models.registry import architecture
+
+LAYERS_27B = 62  # GGUF files do not say the scale of scores, in which the largest model differs
+EVERY = 6  # layers, of which the last sees all keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemma3Config(BaseConfig):
+    """What a checkpoint says about its shape."""
+
+    local_rope: Rope  # angles in layers with a window
+    score_scale: float  # factor on the scores of queries and keys
+    attention_bias: bool = False  # q, k, v and o have biases
+    logit_softcap: float | None = None  # bound of the logits
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "Gemma3Config":
+        """From a config.json.
+
+        Raises:
+            FormatError: a value is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("gemma3", config)
+        fields.require("hidden_activation", "gelu_pytorch_tanh", ("gelu_pytorch_tanh",))
+        local, every_layer = _ropes(fields, fields.integer("head_dim", 256))
+        base = base_from_hf(fields, tied=True, head_dim=256, rope=lambda *_: every_layer)
+        every = fields.integer("sliding_window_pattern", EVERY)
+        fields.require("_sliding_window_pattern", every, (every,))
+        window = fields.optional("sliding_window", fields.integer, 4096)
+        layers = base["num_hidden_layers"]
+        found = cls(
+            **base,
+            windows=windows_from_hf(fields, layers, window, lambda n: (n + 1) % every != 0),
+            local_rope=local,
+            score_scale=fields.number("query_pre_attn_scalar", 256) ** -0.5,
+            attention_bias=fields.flag("attention_bias", False),
+            logit_softcap=fields.optional("final_logit_softcapping", fields.number),
+        )
+        fixed = {**HF_DECODER_FIXED, "use_bidirectional_attention": False}
+        fields.refuse_unread([*HF_HARMLESS, "hidden_act"], fixed)
+        return found
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile) -> "Gemma3Config":
+        """From a GGUF file's metadata.
+
+        Raises:
+            FormatError: a key is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("gemma3", file.metadata, prefix="gemma3.", place=str(file.path))
+        base = base_from_gguf(fields, file)
+        layers, size = base["num_hidden_layers"], base["rope"].size
+        scale = size**-0.5
+        if layers == LAYERS_27B:
+            scale = (base["hidden_size"] // base["num_attention_heads"]) ** -0.5
+        found = cls(
+            **base,
+            windows=windows_from_gguf(fields, layers, lambda number: (number + 1) % EVERY != 0),
+            local_rope=Rope(size, fields.number("rope.freq_base_swa", 10000.0)),
+            score_scale=fields.number("attention.scale", scale),
+            logit_softcap=fields.optional("final_logit_softcapping", fields.number),
+        )
+        fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
+        return found
+
+
+@architecture(task="text-generation", hf=("Gemma3ForCausalLM", "gemma3_text"), gguf="gemma3")
+class Gemma3(CausalDecoder):
+    """A Gemma 3; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = GEMMA3_NAMES
+
+    def __init__(self, config: Gemma3Config) -> None:
+        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
+        scale = config.hidden_size**0.5
+        super().__init__(config, layers, _norm(config), scale, config.logit_softcap)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Gemma3":
+        """From a config.json and safetensors."""
+        return load_hf(cls, Gemma3Config.from_hf(config), weights, device)
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile, device: Device) -> "Gemma3":
+        """From a GGUF file."""
+        return load_gguf(cls, Gemma3Config.from_gguf(file), file, device)
+
+
+def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
+    """Angles in layers with a window, and in the others; older files say the latter's scaling."""
+    local = Rope(size, fields.number("rope_local_base_freq", 10000.0))
+    other = Rope(size, fields.number("rope_theta", 1000000.0))
+    context = fields.integer("max_position_embeddings", 131072)
+    both = fields.mapping("rope_parameters")
+    if both is None:
+        scaling = fields.mapping("rope_scaling")
+        return local, other if scaling is None else other.scaled(scaling, context)
+    found = []
+    for kind, rope in (("sliding_attention", local), ("full_attention", other)):
+        nested = both.mapping(kind)
+        if nested is not None:
+            rope = Rope(size, nested.number("rope_theta", rope.theta)).scaled(nested, context)
+        found.append(rope)
+    both.refuse_unread(())
+    return found[0], found[1]
+
+
+def _norm(config: Gemma3Config) -> nn.RMSNorm:
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+def _layer(config: Gemma3Config, number: int) -> SandwichLayer:
+    bias, window = config.attention_bias, config.window(number)
+    attention = Attention(
+        config.hidden_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.rope if window is None else config.local_rope,
+        bias=bias,
+        out_bias=bias,
+        scores=Scores(window, config.score_scale, norm_eps=config.rms_norm_eps),
+    )
+    mlp = GatedMLP(config.hidden_size, config.intermediate_size, activation="gelu_tanh")
+    return SandwichLayer(partial(_norm, config), attention, mlp)

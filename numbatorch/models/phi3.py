@@ -1,0 +1,104 @@
+"""Phi-3, and Phi-4 mini: a Llama with fused matrices and angles of two lengths of texts.
+
+A window is what config.json says it is; llama.cpp leaves it out of GGUF files of Phi-3.
+Source: https://arxiv.org/abs/2404.14219
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numbatorch import nn
+from numbatorch.device import Device
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.mlp import GatedMLP
+from numbatorch.models.blocks.rotary import Rope
+from numbatorch.models.config import (
+    GGUF_FIXED,
+    GGUF_HARMLESS,
+    HF_DECODER_FIXED,
+    HF_HARMLESS,
+    Fields,
+)
+from numbatorch.models.decoder_config import (
+    BaseConfig,
+    base_from_gguf,
+    base_from_hf,
+    windows_from_gguf,
+)
+from numbatorch.models.decoder_names import PHI3_NAMES
+from numbatorch.models.decoder_weights import load_gguf, load_hf
+from numbatorch.models.registry import architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phi3Config(BaseConfig):
+    """What a checkpoint says about its shape."""
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "Phi3Config":
+        """From a config.json.
+
+        Raises:
+            FormatError: a value is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("phi3", config)
+        fields.require("hidden_act", "silu", ("silu",))
+        fields.integer("original_max_position_embeddings", 4096)
+        base = base_from_hf(fields, rope=partial(Rope.from_hf, partial=True))
+        window = fields.optional("sliding_window", fields.integer)
+        found = cls(**base, windows=(window,) * base["num_hidden_layers"])
+        fixed = {**HF_DECODER_FIXED, "attention_bias": False}
+        fields.refuse_unread(HF_HARMLESS, fixed)
+        return found
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile) -> "Phi3Config":
+        """From a GGUF file's metadata.
+
+        Raises:
+            FormatError: a key is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("phi3", file.metadata, prefix="phi3.", place=str(file.path))
+        base = base_from_gguf(fields, file, partial=True)
+        windows = windows_from_gguf(fields, base["num_hidden_layers"], lambda _: True)
+        found = cls(**base, windows=windows)
+        fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
+        return found
+
+
+@architecture(task="text-generation", hf=("Phi3ForCausalLM", "phi3"), gguf="phi3")
+class Phi3(CausalDecoder):
+    """A Phi-3; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = PHI3_NAMES
+
+    def __init__(self, config: Phi3Config) -> None:
+        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
+        super().__init__(config, layers, _norm(config))
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Phi3":
+        """From a config.json and safetensors."""
+        return load_hf(cls, Phi3Config.from_hf(config), weights, device)
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile, device: Device) -> "Phi3":
+        """From a GGUF file."""
+        return load_gguf(cls, Phi3Config.from_gguf(file), file, device)
+
+
+def _norm(config: Phi3Config) -> nn.RMSNorm:
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+def _layer(config: Phi3Config, number: int) -> DecoderLayer:
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    scores = Scores(window=config.window(number))
+    attention = Attention(config.hidden_size, heads, groups, config.rope, scores=scores, fused=True)
+    mlp = GatedMLP(config.hidden_size, config.intermediate_size, fused=True)
+    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
