@@ -88,14 +88,24 @@ def _dot_plain(builder: Any, codes: Any, values: Any) -> Any:
 
 @intrinsic(literal=True)
 def add_dots(
-    typingctx: Any, total: Any, codes: Any, x: Any, sums: Any, scales: Any, pair: Any, bias: Any
+    typingctx: Any,
+    total: Any,
+    codes: Any,
+    high: Any,
+    low: Any,
+    fine: Any,
+    sums: Any,
+    scales: Any,
+    pair: Any,
+    bias: Any,
 ) -> Any:
-    """total + scale * (sums + the products of 16 words of codes with those at x), lane by lane.
+    """total + scale * (sums + the products of 16 words of codes with those of x), lane by lane.
 
     Args:
         total: 16 lanes of float32.
         codes: 16 words.
-        x: pointer to words; 16 * pair words on are those wanted.
+        high, low: pointers to words, the bytes of x; 16 * pair words on are those wanted.
+        fine: pointer to int32, whether there are lower bytes; `pair` numbers on.
         sums: pointer to int32, likewise; not read if the literal bias is 0.
         scales: of four pairs; each for a run of lanes.
         pair: literal 0 to 3.
@@ -111,13 +121,26 @@ def add_dots(
         return builder.load(builder.gep(place, [ir.IntType(64)(number)], inbounds=True), align=4)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        before, word, x_place, sums_place, scale = values[:5]
-        first = load(builder, sums_place) if bias.literal_value else ir.Constant(codes.llvm, None)
-        products = dot_bytes(builder, first, word, load(builder, x_place))
+        before, word, high_place, low_place, fine_place, sums_place, scale = values[:7]
+        nothing = ir.Constant(codes.llvm, None)
+        first = load(builder, sums_place) if bias.literal_value else nothing
+        flag = _scalars(builder, fine_place, ir.IntType(32), number + 1)[number]
+        is_fine = builder.icmp_unsigned("!=", flag, ir.IntType(32)(0))
+        begun = builder.select(is_fine, nothing, first)
+        upper = dot_bytes(builder, begun, word, load(builder, high_place))
+        start = builder.block
+        with builder.if_then(is_fine):
+            raised = builder.add(builder.shl(upper, splat_constant(codes.llvm, 8)), first)
+            lower = dot_bytes(builder, raised, word, load(builder, low_place))
+            end = builder.block
+        products = builder.phi(codes.llvm)
+        products.add_incoming(upper, start)
+        products.add_incoming(lower, end)
         factor = runs(builder, scale, number, codes.lanes)
         return simd.fma_vector(builder, builder.sitofp(products, total.llvm), factor, before)
 
-    return signature(total, total, codes, x, sums, scales, pair, bias), codegen
+    given = (total, codes, high, low, fine, sums, scales, pair, bias)
+    return signature(total, *given), codegen
 
 
 def runs(builder: Any, value: Any, quarter: int, n: int) -> Any:
@@ -157,6 +180,28 @@ def sums_begin(typingctx: Any, total: Any, first: Any, bias: Any) -> Any:
         )
 
     return signature(tile, total, first, bias), codegen
+
+
+@intrinsic(literal=True)
+def sums_up(typingctx: Any, sums: Any, first: Any, bias: Any) -> Any:
+    """256 * sums, and to row r first[r] unless the literal bias is 0."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language.simd import types as simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        kind = sums.vec.llvm
+        out = [
+            builder.shl(vector, splat_constant(kind, 8))
+            for vector in _vectors(builder, sums, values[0])
+        ]
+        if bias.literal_value:
+            numbers = _scalars(builder, values[1], kind.element, sums.rows)
+            spread = (simd_types.splat(builder, number, sums.lanes) for number in numbers)
+            out = [builder.add(*pair) for pair in zip(out, spread, strict=True)]
+        return _build(builder, sums, out)
+
+    return signature(sums, sums, first, bias), codegen
 
 
 @intrinsic
@@ -268,35 +313,71 @@ def quantize_block(
     Returns:
         d.
     """
-    from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        codes, scale = _rounded(builder, values[3])
+        codes, scale = _rounded(builder, values[3], 127)
         totals = _group_sums(builder, codes, group.literal_value)
-        factor = -(bias.literal_value or 1)
-        spread = 1
-        if like.rows == 1 and bias.literal_value:
-            spread = group.literal_value // 4
-            factor //= spread
-        scaled = [builder.mul(total, total.type(factor)) for total in totals for _ in range(spread)]
-        _store_apart(builder, values[2], scaled, like.rows)
-        narrow = builder.trunc(codes, ir.VectorType(ir.IntType(8), 32))
-        words = builder.bitcast(narrow, ir.VectorType(ir.IntType(32), 8))
-        builder.store(words, builder.bitcast(values[1], words.type.as_pointer()), align=4)
+        _store_sums(builder, values[2], totals, like, bias)
+        _store_bytes(builder, values[1], codes)
         return scale
 
     return signature(types.float32, like, q, sums, x, group, bias), codegen
 
 
-def _store_apart(builder: Any, pointer: Any, numbers: list[Any], stride: int) -> None:
+@intrinsic(literal=True)
+def quantize_finely(
+    typingctx: Any, like: Any, high: Any, low: Any, sums: Any, x: Any, group: Any, bias: Any
+) -> Any:
+    """As `quantize_block` to 16 bits: q = 256 * high + low, d = max |x| / (127 * 256).
+
+    A low byte is -127 at least, so that its sign can be turned.
+
+    Args:
+        high, low: pointers to words of four codes.
+    """
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        codes, scale = _rounded(builder, values[4], 127 * 256)
+        kind = codes.type
+        shift = splat_constant(kind, 8)
+        upper = builder.ashr(builder.add(codes, splat_constant(kind, 128)), shift)
+        lower = builder.sub(codes, builder.shl(upper, shift))
+        least = splat_constant(kind, -127)
+        lower = builder.select(builder.icmp_signed("<", lower, least), least, lower)
+        rounded = builder.add(builder.shl(upper, shift), lower)
+        totals = _group_sums(builder, rounded, group.literal_value)
+        _store_sums(builder, values[3], totals, like, bias)
+        _store_bytes(builder, values[1], upper)
+        _store_bytes(builder, values[2], lower)
+        return scale
+
+    return signature(types.float32, like, high, low, sums, x, group, bias), codegen
+
+
+def _store_bytes(builder: Any, pointer: Any, codes: Any) -> None:
+    """Store 32 codes, given as int32, in as many bytes."""
     from llvmlite import ir
 
-    place = builder.bitcast(pointer, numbers[0].type.as_pointer())
-    for i, number in enumerate(numbers):
-        at = builder.gep(place, [ir.IntType(64)(i * stride)], inbounds=True)
-        builder.store(number, at, align=4)
+    narrow = builder.trunc(codes, ir.VectorType(ir.IntType(8), 32))
+    words = builder.bitcast(narrow, ir.VectorType(ir.IntType(32), 8))
+    builder.store(words, builder.bitcast(pointer, words.type.as_pointer()), align=4)
+
+
+def _store_sums(builder: Any, pointer: Any, totals: list[Any], like: Any, bias: Any) -> None:
+    """Store minus the sums, times the bias; see `quantize_block`."""
+    from llvmlite import ir
+
+    spread = 8 // len(totals) if like.rows == 1 and bias.literal_value else 1
+    factor = -(bias.literal_value or 1) // spread
+    place = builder.bitcast(pointer, totals[0].type.as_pointer())
+    for i in range(len(totals) * spread):
+        total = totals[i // spread]
+        at = builder.gep(place, [ir.IntType(64)(i * like.rows)], inbounds=True)
+        builder.store(builder.mul(total, total.type(factor)), at, align=4)
 
 
 def _group_sums(builder: Any, codes: Any, per_sum: int) -> list[Any]:
@@ -311,8 +392,8 @@ def _group_sums(builder: Any, codes: Any, per_sum: int) -> list[Any]:
     ]
 
 
-def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
-    """IR of the codes of 32 numbers as int32, and of their scale."""
+def _rounded(builder: Any, pointer: Any, top: int) -> tuple[Any, Any]:
+    """IR of the codes of 32 numbers as int32, of which the largest is `top`, and of their scale."""
     from llvmlite import ir
 
     from numbatorch.language.simd import types as simd_types
@@ -332,10 +413,10 @@ def _rounded(builder: Any, pointer: Any) -> tuple[Any, Any]:
     least = ir.Constant(f32, SMALLEST)
     most = builder.bitcast(builder.select(finite, largest, i32(0)), f32)
     most = builder.select(builder.fcmp_ordered(">", most, least), most, least)
-    inverse = builder.fdiv(ir.Constant(f32, 127.0), most)
+    inverse = builder.fdiv(ir.Constant(f32, top), most)
     scaled = builder.fmul(builder.bitcast(kept, floats), simd_types.splat(builder, inverse, 32))
     codes = builder.fptosi(call("llvm.rint.v32f32", floats, scaled), ints)
-    scale = builder.fdiv(most, ir.Constant(f32, 127.0))
+    scale = builder.fdiv(most, ir.Constant(f32, top))
     nan = ir.Constant(f32, float("nan"))
     return codes, builder.select(finite, scale, nan)
 

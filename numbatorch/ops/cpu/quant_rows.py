@@ -1,11 +1,14 @@
 """Kernels of rows of x times weight.T with the weight in GGML blocks, x rounded to 8 bits a value.
 
-Rows of x come in tiles of R, `tile_height`, the last one filled up with its last row.
+Few units of 32 values hold the large ones, and most of what rounding loses: those are rounded to 16
+bits. Rows of x come in tiles of R, `tile_height`, the last one filled up with its last row.
 `quantize_rows` makes planes of them:
-    codes: int8 (tiles, K / 4, R, 4)
-    scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values
+    codes: int8 (2, tiles, K / 4, R, 4), and the lower bytes where there are 16 bits
+    scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values, or / (127 * 256)
     sums: int32 (tiles, K / group, R), minus the sum of a group's codes, times the bias of the
         weight's codes; for weights with mins instead float32, minus the sum of the group's values
+    fine: int32 (tiles, K / 32), whether there are 16 bits
+    squares: float32 (tiles, R), the mean of those of a row
 A group of as many rows of the weight as a vector has lanes is decoded for a stretch of k into the
 thread's workspace, in the first-level cache, turned so that each lane has a row, and meets every
 tile there.
@@ -15,11 +18,14 @@ from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, helper, share, view
 from numbatorch.language.simd.int8 import (
+    SMALLEST,
     add_outer,
     add_scaled,
     quantize_block,
+    quantize_finely,
     sums_add,
     sums_begin,
+    sums_up,
     tile_height,
     tile_rows,
 )
@@ -40,6 +46,7 @@ from numbatorch.ops.cpu.quant_blocks import (
     scales_of,
     vector_kernel,
 )
+from numbatorch.ops.cpu.rows import dot
 
 MAX_LANES = 16
 MAX_HEIGHT = 8
@@ -47,6 +54,7 @@ ROWS = 256  # rows of x that meet a group of columns once it is decoded
 DEPTH = 768  # k that is decoded at a time
 PANEL = 4  # groups of columns between two calls of the epilogue
 AHEAD = 8192  # bytes from what is decoded to what is fetched
+LARGE = 16.0  # mean square of the largest of a unit, in mean squares of its row, for 16 bits
 
 # Bytes of the parts of a thread's workspace, and of a row in each: decoded and then turned.
 CODES, SCALES, MINS = DEPTH, DEPTH // 16 * 4, DEPTH // 16 * 4
@@ -60,7 +68,35 @@ WORKSPACE = DECODED + TURNED + CARRIED
 def planes_bytes(M: int, K: int, group: int) -> int:
     """Bytes of the planes of x (M, K) for weights with a scale for each group of values."""
     rows = -(-M // MAX_HEIGHT) * MAX_HEIGHT
-    return rows * (K + K // 32 * 4 + K // group * 4)
+    return rows * (2 * K + K // 32 * 8 + K // group * 4 + 4)
+
+
+@helper
+def scales_in(planes: Pointer[uint8], rows: int, K: int) -> Pointer[float32]:
+    """The plane of scales; `rows` are those of all tiles."""
+    found: Pointer[float32] = view(planes + 2 * rows * K, float32)
+    return found
+
+
+@helper
+def sums_in(planes: Pointer[uint8], rows: int, K: int) -> Pointer[int32]:
+    """The plane of sums."""
+    found: Pointer[int32] = view(planes + rows * (2 * K + K // 32 * 4), int32)
+    return found
+
+
+@helper
+def fine_in(planes: Pointer[uint8], rows: int, K: int) -> Pointer[int32]:
+    """Which units have 16 bits."""
+    found: Pointer[int32] = view(planes + rows * (2 * K + K // 32 * 4 + K // GROUP * 4), int32)
+    return found
+
+
+@helper
+def squares_in(planes: Pointer[uint8], tiles: int, R: int, K: int) -> Pointer[float32]:
+    """The plane of mean squares."""
+    found: Pointer[float32] = view(fine_in(planes, tiles * R, K) + tiles * (K // 32), float32)
+    return found
 
 
 @helper
@@ -78,19 +114,30 @@ def quantize_unit(
     like = tile_zero(x, tile_height(x), 1)
     R = tile_height(x)
     per_unit = 32 // GROUP
-    scales_plane = planes + tiles * R * K
-    sums_plane = scales_plane + tiles * R * (K // 32) * 4
     codes = view(planes, uint32) + (tile * (K // 4) + unit * 8) * R
-    scales = view(scales_plane, float32) + (tile * (K // 32) + unit) * R
-    sums = view(sums_plane, int32) + (tile * (K // 32) + unit) * per_unit * R
+    low = codes + tiles * R * (K // 4)
+    scales = scales_in(planes, tiles * R, K) + (tile * (K // 32) + unit) * R
+    sums = sums_in(planes, tiles * R, K) + (tile * (K // 32) + unit) * per_unit * R
+    fine, squares = fine_in(planes, tiles * R, K), squares_in(planes, tiles, R, K) + tile * R
+    large = float32(0.0)
     for r in range(R):
         row = x + (min(r, rows - 1) * K + unit * 32)
-        d = quantize_block(like, codes + 8 * r, sums + r, row, GROUP, bias(weight))
-        scales[r] = d
-        if HAS_MINS != 0:
-            for i in range(r, per_unit * R, R):
-                total = sums[i]
-                view(sums, float32)[i] = d * float32(total)
+        scales[r] = quantize_block(like, codes + 8 * r, sums + r, row, GROUP, bias(weight))
+        most = scales[r] * float32(127.0)
+        large += most * most / max(squares[r], float32(SMALLEST))
+    is_fine = large > float32(LARGE) * float32(R)
+    fine[tile * (K // 32) + unit] = 1 if is_fine else 0
+    if is_fine:
+        for r in range(R):
+            row = x + (min(r, rows - 1) * K + unit * 32)
+            high_r, low_r = codes + 8 * r, low + 8 * r
+            d = quantize_finely(like, high_r, low_r, sums + r, row, GROUP, bias(weight))
+            scales[r] = d
+        turn_words(low, low, 32, tile_height(x))
+    if HAS_MINS != 0:
+        for i in range(per_unit * R):
+            total = sums[i]
+            view(sums, float32)[i] = scales[i % R] * float32(total)
     turn_words(codes, codes, 32, tile_height(x))
 
 
@@ -107,14 +154,16 @@ def quantize_rows(
     """The planes of x (M, K); of the weight only the type counts."""
     R = tile_height(x)
     tiles = (M + R - 1) // R
-    units = K // 32
-    lo, hi = share(tiles * units, part, parts)
-    for item in range(lo, hi):
-        tile = item // units
+    lo, hi = share(tiles, part, parts)
+    for tile in range(lo, hi):
         row = tile * R
-        quantize_unit(
-            weight, planes, x + row * K, tiles, tile, min(R, M - row), K, item - tile * units
-        )
+        rows = min(R, M - row)
+        squares = squares_in(planes, tiles, R, K) + tile * R
+        for r in range(R):
+            values = x + (row + min(r, rows - 1)) * K
+            squares[r] = dot(values, values, K, float32(0.0)) / float32(max(K, 1))
+        for unit in range(K // 32):
+            quantize_unit(weight, planes, x + row * K, tiles, tile, rows, K, unit)
 
 
 @helper
@@ -182,8 +231,10 @@ def multiply(
     weight: Pointer[T],
     turned: Pointer[uint8],
     codes: Pointer[uint32],
+    low: Pointer[uint32],
     scales: Pointer[float32],
     sums: Pointer[int32],
+    fine: Pointer[int32],
     units: int,
 ) -> Any:
     """Add the products of a tile of x, whose planes come last, with a decoded group."""
@@ -192,13 +243,21 @@ def multiply(
     found = view(turned, uint32)
     factors = view(turned + CODES * n, float32)
     mins = view(turned + (CODES + SCALES) * n, float32)
-    for _ in range(units):
+    for unit in range(units):
         for _ in range(32 // GROUP):
-            dots = sums_begin(total, sums, bias(weight))
-            for _ in range(GROUP // 4):
-                dots = sums_add(dots, found, codes)
-                found = found + n
-                codes = codes + R
+            if fine[unit] == 0:
+                dots = sums_begin(total, sums, bias(weight))
+                for i in range(GROUP // 4):
+                    dots = sums_add(dots, found + i * n, codes + i * R)
+            else:
+                dots = sums_begin(total, sums, 0)
+                for i in range(GROUP // 4):
+                    dots = sums_add(dots, found + i * n, codes + i * R)
+                dots = sums_up(dots, sums, bias(weight))
+                for i in range(GROUP // 4):
+                    dots = sums_add(dots, found + i * n, low + i * R)
+            found = found + GROUP // 4 * n
+            codes, low = codes + GROUP // 4 * R, low + GROUP // 4 * R
             total = add_scaled(total, dots, factors, scales)
             if HAS_MINS != 0:
                 total = add_outer(total, mins, view(sums, float32))
@@ -230,8 +289,8 @@ def group_product(
     length = K // BLOCK_VALUES
     carried = view(workspace + (DECODED + TURNED), float32)
     turned = workspace + DECODED
-    scales = view(planes + tiles * R * K, float32)
-    sums = view(planes + tiles * R * (K + K // 32 * 4), int32)
+    scales, sums = scales_in(planes, tiles * R, K), sums_in(planes, tiles * R, K)
+    fine = fine_in(planes, tiles * R, K)
     for start in range(0, max(K, 1), DEPTH):
         depth = min(DEPTH, K - start)
         block = weight + (col * length + start // BLOCK_VALUES)
@@ -241,13 +300,16 @@ def group_product(
             total = tile_zero(out, tile_height(out), 1)
             if start > 0:
                 total = tile_load(total, carry, n)
+            codes = view(planes, uint32) + (row * (K // 4) + start // 4 * R)
             total = multiply(
                 total,
                 weight,
                 turned,
-                view(planes, uint32) + (row * (K // 4) + start // 4 * R),
+                codes,
+                codes + tiles * R * (K // 4),
                 scales + (row * (K // 32) + start // 32 * R),
                 sums + (row * (K // GROUP) + start // GROUP * R),
+                fine + (row // R * (K // 32) + start // 32),
                 depth // 32,
             )
             if start + depth < K:
