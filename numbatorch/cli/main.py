@@ -144,6 +144,8 @@ def _sampling(command: argparse.ArgumentParser) -> None:
         dest="dry_sequence_breakers",
         help="what no repetition goes over",
     )
+    for name, told in (("grammar", "GBNF that the output keeps to"), ("json-schema", "its JSON")):
+        group.add_argument(f"--{name}", type=text, metavar="TEXT", help=told)
     group.add_argument("--logit-bias", action="append", type=bias, metavar="ID+BIAS")
     group.add_argument(
         "--samplers", type=names, metavar="NAME;...", help="in this order, not llama.cpp's"

@@ -14,6 +14,8 @@ from numbatorch.generation.samplers import (
     XTC,
     Candidates,
     Chain,
+    Grammar,
+    JSONSchema,
     LogitBias,
     MinP,
     Mirostat,
@@ -27,9 +29,9 @@ from numbatorch.generation.samplers import (
     TopNSigma,
     TopP,
     Typical,
-    chain,
 )
 from numbatorch.generation.samplers.candidates import places_of_largest
+from numbatorch.generation.samplers.chain import chain
 from numbatorch.generation.samplers.dry import breakers_of
 
 # Few distinct values, so that ties are common.
@@ -375,6 +377,8 @@ def test_a_chain_of_names_and_objects() -> None:
     mixed = chain({"top_k": 3, "logit_bias": {2: 1}}, ["top_k", TopP(0.5), "temperature"])
     assert mixed == (LogitBias({2: 1.0}), TopK(3), TopP(0.5), Temperature(0.0))
     assert chain({"mirostat": 2, "mirostat_tau": 3, "temperature": 0.7}) == (
+        JSONSchema(),
+        Grammar(),
         LogitBias(),
         Temperature(0.7),
         MirostatV2(3.0),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.generation.samplers import Chain, Penalties, Text, chain
+from numbatorch.generation.samplers import Chain, Penalties, Text
+from numbatorch.generation.samplers.chain import chain
 from tests.models.build import llama_config
 from tests.peers.sides import Sides, torch
 

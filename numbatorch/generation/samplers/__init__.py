@@ -4,9 +4,10 @@ Each is a small frozen record; a chain of them is given to `TextGenerator.stream
 """
 
 from numbatorch.generation.samplers.candidates import Candidates, Random, Sampler, Step, Text
-from numbatorch.generation.samplers.chain import ORDER, Chain, Options, chain
+from numbatorch.generation.samplers.chain import ORDER, Chain, Options
 from numbatorch.generation.samplers.dry import DRY
 from numbatorch.generation.samplers.filters import XTC, MinP, TopK, TopNSigma, TopP, Typical
+from numbatorch.generation.samplers.grammar import Grammar, JSONSchema
 from numbatorch.generation.samplers.mirostat import Mirostat, MirostatV2
 from numbatorch.generation.samplers.penalties import LogitBias, Penalties
 from numbatorch.generation.samplers.temperature import Temperature
@@ -17,6 +18,8 @@ __all__ = [
     "XTC",
     "Candidates",
     "Chain",
+    "Grammar",
+    "JSONSchema",
     "LogitBias",
     "MinP",
     "Mirostat",
@@ -32,5 +35,4 @@ __all__ = [
     "TopNSigma",
     "TopP",
     "Typical",
-    "chain",
 ]

@@ -89,8 +89,12 @@ class Candidates:
         return weights
 
     def draw(self, random: Random) -> int:
-        """The place of one, drawn by the probabilities; a single one takes no number."""
-        if len(self.logits) == 1:
+        """The place of one, drawn by the probabilities; a single one takes no number.
+
+        Raises:
+            FloatingPointError: all logits are minus infinity.
+        """
+        if len(self.logits) == 1 and self.logits[0] > -np.inf:
             return 0
         weights = self.weights().astype(np.float64)
         sums = weights.cumsum()

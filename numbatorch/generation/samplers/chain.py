@@ -10,11 +10,14 @@ from numbatorch.errors import OutOfRange, message
 from numbatorch.generation.samplers.candidates import Array, Candidates, Sampler, Text
 from numbatorch.generation.samplers.dry import DRY
 from numbatorch.generation.samplers.filters import XTC, MinP, TopK, TopNSigma, TopP, Typical
+from numbatorch.generation.samplers.grammar import Grammar, JSONSchema
 from numbatorch.generation.samplers.mirostat import Mirostat, MirostatV2
 from numbatorch.generation.samplers.penalties import LogitBias, Penalties
 from numbatorch.generation.samplers.temperature import Temperature
 
 KINDS: dict[str, Any] = {
+    "json_schema": JSONSchema,
+    "grammar": Grammar,
     "logit_bias": LogitBias,
     "penalties": Penalties,
     "dry": DRY,
@@ -33,9 +36,12 @@ ORDER = tuple(name for name in KINDS if not name.startswith("mirostat"))
 """The samplers of a generation in the order of llama.cpp, which divides by the temperature last;
 transformers does so before the filters."""
 
+FIRST = ("json_schema", "grammar", "logit_bias")
+"""What comes before all others, wherever arguments ask for it."""
+
 MIROSTAT = {
-    1: ("logit_bias", "temperature", "mirostat"),
-    2: ("logit_bias", "temperature", "mirostat_v2"),
+    1: (*FIRST, "temperature", "mirostat"),
+    2: (*FIRST, "temperature", "mirostat_v2"),
 }
 
 
@@ -63,6 +69,8 @@ class Options(TypedDict, total=False):
     dry_last_n: int
     dry_sequence_breakers: Sequence[str]
     logit_bias: Mapping[int, float]
+    grammar: str
+    json_schema: Mapping[str, Any] | str | None
     mirostat: int
     mirostat_tau: float
     mirostat_eta: float
@@ -79,7 +87,7 @@ def chain(
     Args:
         options: arguments as in `Options`; greedy without any.
         samplers: samplers, or names in `KINDS` of those that are made from the options; the order
-            of llama.cpp unless given. A bias comes first if it is not among them.
+            of llama.cpp unless given. Those of `FIRST` come first if they are not among them.
         defaults: options that count where `options` has none, and may be of no use.
     Raises:
         TypeError: an option that is not there, or a value of another type.
@@ -136,9 +144,7 @@ def _order(
         if isinstance(sampler, type):
             problem = f"samplers has the class {sampler.__name__}, not one of its objects"
             raise TypeError(message("generate", problem))
-    if "logit_bias" in options and "logit_bias" not in order:
-        order.insert(0, "logit_bias")
-    return order
+    return [*(name for name in FIRST if name in options and name not in order), *order]
 
 
 class Chain:

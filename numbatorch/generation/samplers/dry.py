@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 BASE = Rule("1 or more", lambda value: 1 <= value < float("inf"))
 BYTES = 40  # of a breaker that are looked at
 TAIL = 20  # tokens of a breaker after its first
-LARGEST = log(float(np.finfo(np.float32).max))  # logarithm of the largest power that is subtracted
+LARGEST = np.float32(88.7228391)  # logarithm of the largest power that is subtracted
 
 # Of a token that begins a breaker, the tokens that may follow to complete it.
 Breakers = Mapping[int, Sequence[tuple[int, ...]]]
@@ -78,7 +77,7 @@ class DRY:
         tokens = np.fromiter(lengths, np.int64, len(lengths))
         powers = np.fromiter(lengths.values(), np.int64, len(lengths)) - self.dry_allowed_length
         if self.dry_base > 1.000001:
-            powers = np.minimum(powers, int(LARGEST / log(self.dry_base)))
+            powers = np.minimum(powers, int(LARGEST / np.log(np.float32(self.dry_base))))
         places, there = found.places(tokens)
         logits = found.logits.copy()
         less = np.float64(self.dry_multiplier) * self.dry_base ** powers[there]

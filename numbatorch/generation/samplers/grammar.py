@@ -1,0 +1,143 @@
+"""Output bound to a grammar or a JSON schema, through the library llguidance (an extra)."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from numbatorch.errors import BackendUnavailable, message
+from numbatorch.generation.samplers.candidates import Candidates, Step, Text
+
+if TYPE_CHECKING:
+    from numbatorch.generation.tokenizer import Tokenizer
+
+INSTALL = 'pip install "numbatorch[grammar]"'
+# Spaces as in json.dumps: where any number may stand, a model may never come to an end of them.
+SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+_vocabularies: "WeakKeyDictionary[Tokenizer, Any]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Only tokens with which the continuation can become a text of the grammar, and the end of the
+    text only where it is one. A generation that max_tokens ends may stop within.
+
+    Attributes:
+        grammar: in llama.cpp's GBNF, whose first rule is `root`, or llguidance's Lark; empty is
+            off.
+
+    Source: https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md
+    """
+
+    grammar: str = ""
+
+    def __post_init__(self) -> None:
+        given: object = self.grammar
+        if not isinstance(given, str):
+            raise TypeError(message("sampling", f"grammar is {given!r:.80}; it must be a text"))
+
+    def begin(self, text: Text) -> Step | None:
+        """The filter, unless it is off.
+
+        Raises:
+            BackendUnavailable: llguidance is not installed.
+            ValueError: the grammar is not well formed, or the tokenizer has no end of a text.
+        """
+        if not self.grammar:
+            return None
+        made = _library().grammar_from
+        return _step("grammar", text, lambda: made("gbnf", self.grammar))
+
+
+@dataclass(frozen=True)
+class JSONSchema:
+    """Only tokens with which the continuation can become JSON of a schema, as `Grammar` does;
+    spaces are where `json.dumps` has them.
+
+    Attributes:
+        json_schema: the schema, as a dict or as JSON; {} is any JSON, None is off.
+
+    Source: https://json-schema.org; https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
+    """
+
+    json_schema: Mapping[str, Any] | str | None = None
+
+    def __post_init__(self) -> None:
+        given: object = self.json_schema
+        if given is not None and not isinstance(given, str | Mapping):
+            problem = f"json_schema is {given!r:.80}; it must be a dict or a text"
+            raise TypeError(message("sampling", problem))
+
+    def begin(self, text: Text) -> Step | None:
+        """The filter, unless it is off; errors as of `Grammar.begin`."""
+        given = self.json_schema
+        if given is None:
+            return None
+        schema = given if isinstance(given, str) else json.dumps(given)
+        made = _library().LLMatcher.grammar_from_json_schema
+        return _step("json_schema", text, lambda: made(schema, defaults=SPACES))
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ImportError as error:
+        raise BackendUnavailable(message("sampling", "no llguidance here", hint=INSTALL)) from error
+    return llguidance
+
+
+def _step(name: str, text: Text, compiled: Callable[[], str]) -> Step:
+    """The filter of a grammar of the library, which goes along with the text from here on."""
+    if text.tokenizer is None or not text.tokenizer.end_ids:
+        raise ValueError(message("sampling", f"{name} needs a tokenizer with an end of a text"))
+    try:
+        matcher = _library().LLMatcher(_vocabulary(text.tokenizer), compiled(), log_level=0)
+        problem = matcher.get_error()
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(message("sampling", f"{name} is not well formed", problem))
+    seen = len(text.ids)
+
+    def step(found: Candidates) -> Candidates:
+        nonlocal seen
+        new, seen = text.ids[seen:], len(text.ids)
+        if (new and not matcher.consume_tokens(new)) or matcher.is_error():
+            raise ValueError(message("sampling", f"{name} has failed", matcher.get_error()))
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        allowed = np.unpackbits(bits, bitorder="little").view(np.bool_)
+        allowed = allowed[: len(found)] if found.tokens is None else allowed[found.tokens]
+        return found.changed(np.where(allowed, found.logits, np.float32(-np.inf)), found.ordered)
+
+    return step
+
+
+class _Words:
+    """A tokenizer as the library asks for it."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        ids = range(tokenizer.vocab_size)
+        self.tokens = [tokenizer.token_bytes(id) for id in ids]
+        self.special_token_ids = [id for id in ids if tokenizer.is_special(id)]
+        self.eos_token_id = min(tokenizer.end_ids)
+        self.bos_token_id = tokenizer.bos_id
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        found = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return self._encode(found, add_special_tokens=False)
+
+
+def _vocabulary(tokenizer: "Tokenizer") -> Any:
+    """The library's tree of all tokens, made once for a tokenizer."""
+    if tokenizer not in _vocabularies:
+        library, words = _library(), _Words(tokenizer)
+        ends = sorted(tokenizer.end_ids)
+        _vocabularies[tokenizer] = library.LLTokenizer(
+            library.TokenizerWrapper(words), n_vocab=len(words.tokens), eos_token=ends
+        )
+    return _vocabularies[tokenizer]
