@@ -22,16 +22,14 @@ PREFIX = "##"
 
 def byte_level(keys: Keys, pre: PreTokenizer) -> "tokenizers.Tokenizer":
     """`gpt2`: BPE over GPT-2's stand-ins for bytes."""
-    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, normalizers
 
     if keys.field("add_space_prefix", bool, False):
         keys.fail("tokenizer.ggml.add_space_prefix is True in a vocabulary of kind gpt2")
     library = Tokenizer(_bpe(keys, _merges(keys), ignore_merges=pre.ignore_merges))
     if pre.nfc:
         library.normalizer = normalizers.NFC()
-    cuts: list[Any] = [pre_tokenizers.Split(Regex(p), "isolated") for p in pre.patterns]
-    cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    library.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    library.pre_tokenizer = pre.build()
     library.decoder = decoders.ByteLevel()
     return library
 
@@ -111,7 +109,7 @@ def word_pieces(keys: Keys) -> "tokenizers.Tokenizer":
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     keys.tokens = [_as_word_piece(token) for token in keys.tokens]
-    unknown, cls = keys.id("unknown", 100), keys.id("bos", keys.id("cls", 101))
+    unknown, cls = keys.id("unknown", 100), keys.id("cls", keys.id("bos", 101))
     sep = keys.id("seperator", keys.id("separator", 102))
     if unknown is None:
         keys.fail("tokenizer.ggml.unknown_token_id is missing")

@@ -32,7 +32,7 @@ _READ = """
     middle_token_id prefix_token_id suffix_token_id
 """.split()
 KNOWN = {f"tokenizer.ggml.{name}" for name in _READ} | {"tokenizer.huggingface.json"}
-CHAT = "tokenizer.chat_template"  # and names of several, behind a dot
+CHAT = "tokenizer.chat_template"  # and names of several, behind a dot; the list of these has an s
 FALSE = ("tokenizer.ggml.add_sep_token", "tokenizer.ggml.remove_extra_whitespaces")
 _OF_KINDS = {
     "t5": ("remove_extra_whitespaces", "precompiled_charsmap"),
@@ -101,7 +101,7 @@ def build(metadata: Mapping[str, Any], path: Path) -> Vocabulary:
     around = model == "bert"  # whose library adds what is around a text
     return Vocabulary(
         library,
-        bos_id=bos,
+        bos_id=None if around else bos,
         eos_id=eos,
         end_ids=_end_ids(keys, eos),
         add_bos=not around and keys.adds("bos", bos, defaults.add_bos),

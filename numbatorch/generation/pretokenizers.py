@@ -4,9 +4,12 @@ A GGUF file names its pre-tokenizer only; the patterns are those of the models' 
 The names: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numbatorch.errors import FormatError, message
+
+if TYPE_CHECKING:
+    import tokenizers
 
 
 class PreTokenizer(NamedTuple):
@@ -23,6 +26,14 @@ class PreTokenizer(NamedTuple):
     ignore_merges: bool = False
     add_bos: bool = False
     nfc: bool = False
+
+    def build(self) -> "tokenizers.pre_tokenizers.Sequence":
+        """The library's, which writes bytes as letters too."""
+        from tokenizers import Regex, pre_tokenizers
+
+        cuts: list[Any] = [pre_tokenizers.Split(Regex(p), "isolated") for p in self.patterns]
+        cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+        return pre_tokenizers.Sequence(cuts)
 
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
