@@ -32,10 +32,20 @@ class Source(NamedTuple):
     make: Callable[[Device], Tensor]
 
 
-def tensor_of(weights: Weights, name: str, device: Device) -> Tensor:
-    """A tensor of a file in its stored type, over the mapped bytes where the device reads those."""
+def tensor_of(weights: Weights, name: str, device: Device, shape: Shape | None = None) -> Tensor:
+    """A tensor of a file in its stored type, over the mapped bytes where the device reads those.
+
+    Args:
+        weights: an open file.
+        name: of the tensor.
+        device: where it goes.
+        shape: instead of the file's, with the same number of elements.
+    """
     info = weights.tensors[name]
-    return Tensor(host_node(weights.tensor(name), info.dtype, device, info.shape))
+    array = weights.tensor(name)
+    if info.dtype.kind != "q" and shape is not None:
+        array = array.reshape(shape)
+    return Tensor(host_node(array, info.dtype, device, info.shape if shape is None else shape))
 
 
 def fill(
@@ -117,6 +127,6 @@ def check_layers(operator: str, weights: Weights, prefix: str, count: int) -> No
 def _misfits(info: TensorInfo, shape: Shape) -> list[str]:
     if info.shape != shape:
         return [f"tensor {info.name} is {info.shape}, the configuration says {shape}"]
-    if info.dtype.kind == "f" or (info.dtype.kind == "q" and len(shape) == 2):
+    if info.dtype.kind == "f" or (info.dtype.kind == "q" and len(shape) in (2, 3)):
         return []
     return [f"tensor {info.name} has type {info.dtype.name}, which this weight cannot have"]

@@ -12,7 +12,9 @@ class Names:
     """How the weights of a decoder are called, and where the two kinds of files differ.
 
     Attributes:
-        parts: of a layer in Hugging Face's names: the same in GGUF's.
+        parts: of a layer in Hugging Face's names: the same in GGUF's. Weights of experts, here
+            `mlp.experts.X`, are `mlp.experts.N.X` for each in a folder, and in GGUF files stacked:
+            (experts, outputs, inputs).
         whole: of the model.
         permuted: parts whose rows are pairs (i, i + D/2) with Hugging Face and (2i, 2i + 1) in
             GGUF files, head by head.
@@ -83,3 +85,10 @@ PHI3_NAMES = Names(
     },
     WHOLE_NAMES,
 )
+EXPERT_NAMES = {
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.experts.gate_proj": "ffn_gate_exps",
+    "mlp.experts.up_proj": "ffn_up_exps",
+    "mlp.experts.down_proj": "ffn_down_exps",
+}
+QWEN3_MOE_NAMES = Names({**QWEN3_NAMES.parts, **EXPERT_NAMES}, WHOLE_NAMES)

@@ -4,7 +4,8 @@ Models whose parameters have the names of `blocks/decoder.py` share what is here
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,9 +14,13 @@ from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.decoder import CausalDecoder
+from numbatorch.models.blocks.moe import ExpertLinear
 from numbatorch.models.blocks.rotary import GGUF_TENSORS
 from numbatorch.models.checkpoint import Source, check_layers, fill, tensor_of
 from numbatorch.models.decoder_config import BaseConfig
+from numbatorch.shape import Shape
+from numbatorch.tensor import Tensor
+from numbatorch.tensor.base import host_node
 
 Model = TypeVar("Model", bound=CausalDecoder)
 Config = TypeVar("Config", bound=BaseConfig)
@@ -77,7 +82,8 @@ def fill_from_gguf(model: CausalDecoder, file: GGUFFile, device: Device) -> None
     Raises:
         FormatError: as `fill`.
     """
-    fill(model, file, device, model.names.gguf, known=GGUF_TENSORS)
+    sources = _gguf_sources(model, file)
+    fill(model, file, device, model.names.gguf, known=GGUF_TENSORS, sources=sources)
 
 
 def _repeated(model: CausalDecoder, weights: Checkpoint) -> list[str]:
@@ -97,22 +103,65 @@ def _repeated(model: CausalDecoder, weights: Checkpoint) -> list[str]:
 
 
 def _hf_sources(model: CausalDecoder, weights: Checkpoint) -> dict[str, Source]:
-    """Norms that a folder holds without the number that belongs to them."""
+    """Norms that a folder holds without what belongs to them, and experts that it holds one by one.
+
+    Raises:
+        FormatError: more experts than tensors.
+    """
     offset = model.names.norm_offset
-    if not offset:
-        return {}
-
-    def with_offset(name: str, shape: Any) -> Source:
-        def make(device: Device) -> Any:
-            return tensor_of(weights, name, device).float() + offset
-
-        return Source({name: shape}, make)
-
-    return {
-        name: with_offset(name, parameter.shape)
+    found = {
+        name: _with_offset(weights, name, parameter.shape, offset)
         for name, parameter in model.named_parameters()
-        if name.endswith("norm.weight")
+        if offset and name.endswith("norm.weight")
     }
+    for name, layer in _expert_layers(model):
+        if layer.experts > len(weights.tensors):
+            problem = f"the configuration says {layer.experts} experts"
+            rule = f"the file has {len(weights.tensors)} tensors"
+            raise FormatError(message(type(model).__name__, problem, rule))
+        found[f"{name}.weight"] = _stacked(weights, name, layer)
+    return found
+
+
+def _with_offset(weights: Checkpoint, name: str, shape: Shape, offset: float) -> Source:
+    def make(device: Device) -> Tensor:
+        return tensor_of(weights, name, device).float() + offset
+
+    return Source({name: shape}, make)
+
+
+def _stacked(weights: Checkpoint, name: str, layer: ExpertLinear) -> Source:
+    """Of the tensors of each expert a copy, one below the other."""
+    rows, inputs = layer.weight.shape
+    before, _, part = name.rpartition(".")
+    names = [f"{before}.{expert}.{part}.weight" for expert in range(layer.experts)]
+
+    def make(device: Device) -> Tensor:
+        kinds = {weights.tensors[each].dtype for each in names}
+        if len(kinds) > 1:
+            problem = f"the experts of {name} are stored in {len(kinds)} types"
+            raise FormatError(message("models", problem, f"file {weights.path}"))
+        joined = np.concatenate([weights.tensor(each) for each in names])
+        return Tensor(host_node(joined, kinds.pop(), device))
+
+    return Source(dict.fromkeys(names, (rows // layer.experts, inputs)), make)
+
+
+def _gguf_sources(model: CausalDecoder, file: GGUFFile) -> dict[str, Source]:
+    """Experts, which a GGUF file stacks: (experts, outputs, inputs)."""
+    found = {}
+    for name, layer in _expert_layers(model):
+        stored, shape = model.names.gguf(f"{name}.weight"), layer.weight.shape
+        stack = (layer.experts, shape[0] // layer.experts, shape[1])
+        make = partial(tensor_of, file, stored, shape=shape)
+        found[f"{name}.weight"] = Source({stored: stack}, make)
+    return found
+
+
+def _expert_layers(model: CausalDecoder) -> list[tuple[str, ExpertLinear]]:
+    return [
+        (name, module) for name, module in model.named_modules() if isinstance(module, ExpertLinear)
+    ]
 
 
 def _contradiction(model: CausalDecoder, weights: Checkpoint, name: str, keys: str) -> FormatError:

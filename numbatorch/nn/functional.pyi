@@ -57,6 +57,7 @@ __all__ = [
     "elu_",
     "embedding",
     "embedding_bag",
+    "expert_linear",
     "feature_alpha_dropout",
     "feature_alpha_dropout_",
     "fold",
@@ -361,6 +362,7 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor: ...
+def expert_linear(input: Tensor, weight: Tensor, index: Tensor, experts: int) -> Tensor: ...
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor: ...

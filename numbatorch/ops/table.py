@@ -167,6 +167,7 @@ FAMILIES = {
         "records": "erfc erfcx erfinv log_ndtr ndtri",
         "special": "erfc erfcx erfinv log_ndtr ndtri",
     },
+    "ops.experts": {"nn.functional": "expert_linear", "records": "expert_matmul"},
     "ops.factors": {
         "Tensor": "lu_solve",
         "linalg": "lu lu_factor lu_factor_ex lu_solve qr",

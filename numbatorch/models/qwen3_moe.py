@@ -1,0 +1,146 @@
+"""Qwen3 with a mixture of experts in its layers.
+
+Source: https://arxiv.org/abs/2505.09388
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numbatorch import nn
+from numbatorch.device import Device
+from numbatorch.errors import FormatError, message
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.mlp import GatedMLP
+from numbatorch.models.blocks.moe import SparseMLP
+from numbatorch.models.config import (
+    GGUF_FIXED,
+    GGUF_HARMLESS,
+    HF_DECODER_FIXED,
+    HF_HARMLESS,
+    Fields,
+)
+from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf
+from numbatorch.models.decoder_names import QWEN3_MOE_NAMES
+from numbatorch.models.decoder_weights import load_gguf, load_hf
+from numbatorch.models.registry import architecture
+
+# Keys that change nothing of a model that is not trained, and one that Qwen3 alone reads.
+HARMLESS = ("max_window_layers", "output_router_logits", "router_aux_loss_coef")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qwen3MoeConfig(BaseConfig):
+    """What a checkpoint says about its shape."""
+
+    expert_size: int  # width of an expert's feed-forward part
+    num_experts: int  # E
+    num_experts_per_tok: int  # k
+    normalized: bool  # probabilities of a token's experts are divided by their sum
+    sparse: tuple[bool, ...]  # layers that have experts
+    attention_bias: bool = False  # q, k, v and o have biases
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_experts_per_tok > self.num_experts:
+            problem = f"a token takes {self.num_experts_per_tok} of {self.num_experts} experts"
+            raise FormatError(message("qwen3moe", problem))
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "Qwen3MoeConfig":
+        """From a config.json.
+
+        Raises:
+            FormatError: a value is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("qwen3_moe", config)
+        fields.require("hidden_act", "silu", ("silu",))
+        base = base_from_hf(fields)
+        layers = base["num_hidden_layers"]
+        asked = fields.flag("use_sliding_window", False)
+        window = fields.optional("sliding_window", fields.integer, 4096)
+        every = fields.integer("decoder_sparse_step", 1)
+        dense = fields.get("mlp_only_layers", [])
+        if not isinstance(dense, list):
+            fields.fail("mlp_only_layers is not a list of layers")
+        name = "num_local_experts" if "num_local_experts" in config else "num_experts"
+        found = cls(
+            **base,
+            windows=(window if asked else None,) * layers,
+            expert_size=fields.integer("moe_intermediate_size", 768),
+            num_experts=fields.integer(name, 128),
+            num_experts_per_tok=fields.integer("num_experts_per_tok", 8),
+            normalized=fields.flag("norm_topk_prob", False),
+            sparse=tuple(n not in dense and (n + 1) % every == 0 for n in range(layers)),
+            attention_bias=fields.flag("attention_bias", False),
+        )
+        fields.refuse_unread([*HF_HARMLESS, *HARMLESS], HF_DECODER_FIXED)
+        return found
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile) -> "Qwen3MoeConfig":
+        """From a GGUF file's metadata; the presence of tensors says which layers have experts.
+
+        Raises:
+            FormatError: a key is missing, impossible, or stands for what is not here.
+        """
+        fields = Fields("qwen3_moe", file.metadata, prefix="qwen3moe.", place=str(file.path))
+        base = base_from_gguf(fields, file)
+        layers, tensors = base["num_hidden_layers"], file.tensors
+        found = cls(
+            **base,
+            expert_size=fields.integer("expert_feed_forward_length"),
+            num_experts=fields.integer("expert_count"),
+            num_experts_per_tok=fields.integer("expert_used_count"),
+            normalized=fields.flag("expert_weights_norm", True),
+            sparse=tuple(f"blk.{n}.ffn_gate_exps.weight" in tensors for n in range(layers)),
+            attention_bias="blk.0.attn_q.bias" in tensors,
+        )
+        fields.refuse_unread(GGUF_HARMLESS, {**GGUF_FIXED, "expert_weights_scale": 1.0})
+        return found
+
+
+@architecture(task="text-generation", hf=("Qwen3MoeForCausalLM", "qwen3_moe"), gguf="qwen3moe")
+class Qwen3Moe(CausalDecoder):
+    """A Qwen3 of experts; parameters have Hugging Face's names, experts' stacked."""
+
+    names = QWEN3_MOE_NAMES
+
+    def __init__(self, config: Qwen3MoeConfig) -> None:
+        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
+        super().__init__(config, layers, _norm(config))
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Qwen3Moe":
+        """From a config.json and safetensors."""
+        return load_hf(cls, Qwen3MoeConfig.from_hf(config), weights, device)
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile, device: Device) -> "Qwen3Moe":
+        """From a GGUF file."""
+        return load_gguf(cls, Qwen3MoeConfig.from_gguf(file), file, device)
+
+
+def _norm(config: Qwen3MoeConfig) -> nn.RMSNorm:
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+def _layer(config: Qwen3MoeConfig, number: int) -> DecoderLayer:
+    hidden, bias = config.hidden_size, config.attention_bias
+    attention = Attention(
+        hidden,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.rope,
+        bias=bias,
+        out_bias=bias,
+        scores=Scores(window=config.window(number), norm_eps=config.rms_norm_eps),
+    )
+    mlp: nn.Module = GatedMLP(hidden, config.intermediate_size)
+    if config.sparse[number]:
+        count, used = config.num_experts, config.num_experts_per_tok
+        mlp = SparseMLP(hidden, config.expert_size, count, used, config.normalized)
+    return DecoderLayer(_norm(config), attention, _norm(config), mlp)

@@ -1,0 +1,120 @@
+"""CPU kernels of products with chosen ones of stacked weights, plain and in GGML blocks.
+
+A thread takes the same rows of every expert that is asked for, and each row meets all of x that
+asks for it while it is in the cache: the weights that are needed come from memory once.
+"""
+
+from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.packed import STEP
+from numbatorch.language.simd.tile import vstore_rows
+from numbatorch.language.words import float32, int64, uint8
+from numbatorch.ops import experts as ops
+from numbatorch.ops.cpu.matmul_direct import dots_row
+from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
+from numbatorch.ops.cpu.quant_row import four_products, quantize_row, row_planes_bytes
+from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.portable.rows import wide_index
+from numbatorch.shape import numel
+
+FLOATS = ("float32", "float64")
+WEIGHTS = ("float32", "float64", "float16", "bfloat16")
+COLUMNS = 8  # rows of a plain weight that are read together
+BLOCK_ROWS = 4  # the same of one in blocks
+
+
+@helper
+def first_of(index: Pointer[int64], expert: int, M: int) -> int:
+    """The first row of x that asks for an expert; M if none does."""
+    for row in range(M):
+        if index[row] == expert:
+            return row
+    return M
+
+
+@helper
+def note_outside(status: Pointer[int64], index: Pointer[int64], M: int, experts: int) -> None:
+    """Tell of an index that no expert has."""
+    for row in range(M):
+        if index[row] < 0 or index[row] >= experts:
+            status[0] = 1
+            status[1] = index[row]
+
+
+@kernel(T=FLOATS, U=WEIGHTS)
+def expert_rows(
+    out: Pointer[T], x: Pointer[T], weight: Pointer[U], index: Pointer[int64],
+    status: Pointer[int64], M: int, N: int, K: int, experts: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[m] = x[m] @ weight[index[m]].T, eight outputs at a time."""
+    if part == 0:
+        note_outside(status, index, M, experts)
+    lo, hi = share((N + COLUMNS - 1) // COLUMNS, part, parts)
+    for expert in range(experts):
+        first = first_of(index, expert, M)
+        if first < M:
+            for col in range(lo * COLUMNS, min(N, hi * COLUMNS), COLUMNS):
+                columns = min(COLUMNS, N - col)
+                own = weight + (expert * N + col) * K
+                for row in range(first, M):
+                    if index[row] == expert:
+                        dots_row(out + (row * N + col), columns, x + row * K, own, K, K)
+
+
+@vector_kernel
+def expert_planes(
+    planes: Pointer[uint8],
+    x: Pointer[float32],
+    weight: Pointer[T],
+    M: int,
+    K: int,
+    size: int,
+    part: int,
+    parts: int,
+) -> None:
+    """The planes of each row of x, `size` bytes; of the weight only the type counts."""
+    padded = (K + STEP - 1) // STEP * STEP
+    lo, hi = share(M, part, parts)
+    for row in range(lo, hi):
+        quantize_row(weight, planes + row * size, x + row * K, K, padded)
+
+
+@vector_kernel
+def expert_blocks(
+    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], index: Pointer[int64],
+    status: Pointer[int64], M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """As `expert_rows`, of a weight in blocks and planes of x, `size` bytes of each row."""
+    if part == 0:
+        note_outside(status, index, M, experts)
+    padded = (K + STEP - 1) // STEP * STEP
+    length = K // BLOCK_VALUES
+    lo, hi = share((N + BLOCK_ROWS - 1) // BLOCK_ROWS, part, parts)
+    for expert in range(experts):
+        first = first_of(index, expert, M)
+        if first < M:
+            for col in range(lo * BLOCK_ROWS, min(N, hi * BLOCK_ROWS), BLOCK_ROWS):
+                last = min(BLOCK_ROWS, N - col) - 1
+                block = weight + (expert * N + col) * length
+                for row in range(first, M):
+                    if index[row] == expert:
+                        plane = planes + row * size
+                        found = four_products(block, length, last, 0, plane, K, padded)
+                        vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
+
+
+@lower("cpu", ops.expert_matmul)
+def _(
+    launcher: Launcher, out: Operand, x: Operand, weight: Operand, index: Operand, *, experts: int
+) -> None:
+    (M, K), N = x.shape, out.shape[1]
+    where, status = wide_index(launcher, index), launcher.status(experts)
+    sizes = (M, N, K, experts)
+    if weight.dtype.kind != "q":
+        spec = expert_rows(T=x.dtype, U=weight.dtype)
+        launcher.launch(spec, out, x, weight, where, status, *sizes, work=1.0 * numel(x.shape) * N)
+        return
+    size = row_planes_bytes(K)
+    planes = launcher.scratch(M * size)
+    launcher.launch(expert_planes(T=weight.dtype), planes, x, weight, M, K, size, work=2.0 * M * K)
+    spec = expert_blocks(T=weight.dtype)
+    launcher.launch(spec, out, weight, planes, where, status, *sizes, size, work=0.5 * M * N * K)
