@@ -125,6 +125,7 @@ if TYPE_CHECKING:
         special,
     )
     from numbatorch.functions import *  # noqa: F403
+    from numbatorch.generation.chat import Chat
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
     from numbatorch.limits import finfo, iinfo
@@ -159,6 +160,7 @@ _OTHER_NAMES = "cdouble cfloat double e float half inf int long nan newaxis pi s
 
 __all__ = [
     "BackendUnavailable",
+    "Chat",
     "DType",
     "DTypeError",
     "Device",
@@ -311,6 +313,7 @@ _LAZY_NAMES = {
     **dict.fromkeys(("can_cast", "promote_types", "result_type"), "numbatorch.tensor.types"),
     **dict.fromkeys(("get_default_dtype", "set_default_dtype"), "numbatorch.tensor.types"),
     **dict.fromkeys(("is_tensor", "typename"), "numbatorch.tensor.types"),
+    "Chat": "numbatorch.generation.chat",
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "as_strided": "numbatorch.tensor.strides",

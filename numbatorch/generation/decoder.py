@@ -27,13 +27,13 @@ class Decoder:
     Attributes:
         model: the model.
         limit: tokens in its context.
-        position: tokens fed so far.
+        ids: tokens fed so far.
     """
 
     def __init__(self, model: CausalLM) -> None:
         self.model = model
         self.limit = model.config.max_position_embeddings
-        self.position = 0
+        self.ids: list[int] = []
         self._cache: KVCache | None = None
         self._step: Any = None
         self._id = np.zeros((1, 1), np.int64)
@@ -44,9 +44,32 @@ class Decoder:
         """Number of plans made for the present memory."""
         return 0 if self._step is None else int(self._step.traces)
 
+    @property
+    def position(self) -> int:
+        """Number of tokens fed so far."""
+        return len(self.ids)
+
     def reset(self) -> None:
         """Forget the text; memory and plans are kept for the next one."""
-        self.position = 0
+        self.ids.clear()
+
+    def shared(self, ids: Sequence[int]) -> int:
+        """How many tokens at the beginning of `ids` are those that were fed, but not the last."""
+        count = 0
+        for fed, id in zip(self.ids, ids[:-1], strict=False):
+            if fed != id:
+                break
+            count += 1
+        return count
+
+    def rewind(self, ids: Sequence[int]) -> int:
+        """Forget all but what is `shared` with a text, and say how many tokens that are.
+
+        What follows them is fed next.
+        """
+        kept = self.shared(ids)
+        del self.ids[kept:]
+        return kept
 
     def feed(self, ids: Sequence[int]) -> Array:
         """Logits (V,) of the token after `ids`, which follow those fed before. Read-only.
@@ -62,9 +85,10 @@ class Decoder:
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))
             last = start + size == len(ids)
-            logits: Tensor = self._step(self._given(ids[start : start + size]), self.position, last)
+            chunk = ids[start : start + size]
+            logits: Tensor = self._step(self._given(chunk), self.position, last)
             self._cache.memory.realize()  # a replay has done so already
-            self.position += size
+            self.ids += chunk
             start += size
             if last:
                 return logits.numpy()

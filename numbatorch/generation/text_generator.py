@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Unpack
@@ -13,7 +13,9 @@ from typing import Any, Unpack
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
+from numbatorch.generation import defaults
 from numbatorch.generation.arguments import COUNT, check_text, number
+from numbatorch.generation.chat_template import ChatTemplate, Messages
 from numbatorch.generation.decoder import Decoder, check_ids
 from numbatorch.generation.logprobs import TokenLogprobs, token_logprobs
 from numbatorch.generation.samplers.candidates import Random, Sampler, Text
@@ -34,8 +36,9 @@ class TextGenerator:
     own, which the next one takes over when it ends.
 
     Attributes:
-        model, tokenizer: what was loaded.
+        model, tokenizer, template: what was loaded; the template makes prompts of messages.
         context: most tokens of prompt and continuation together.
+        defaults: options of samplers that the checkpoint recommends; arguments override them.
     """
 
     def __init__(
@@ -49,10 +52,14 @@ class TextGenerator:
         if path.is_dir():
             self.model: CausalLM = models.from_pretrained(path, device=device, task=TASK)
             self.tokenizer = Tokenizer.from_folder(path)
+            self.template = ChatTemplate.from_folder(path)
+            self.defaults = defaults.from_folder(path)
         else:
             file = GGUFFile(path)
             self.model = models.from_gguf(file, device, TASK)
             self.tokenizer = Tokenizer.from_gguf(file)
+            self.template = ChatTemplate.from_gguf(file, self.tokenizer)
+            self.defaults = defaults.from_gguf(file)
         self.context = self.model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
         self._busy: set[Decoder] = set()
@@ -67,16 +74,23 @@ class TextGenerator:
         self._busy = set()
 
     def generate(
-        self, prompt: str | Sequence[int], max_tokens: int | None = None, **how: Any
+        self,
+        prompt: str | Sequence[int] | None = None,
+        max_tokens: int | None = None,
+        **how: Any,
     ) -> str:
-        """The continuation of a prompt; arguments as in `stream`."""
+        """The continuation of a prompt, or the answer to messages; arguments as in `stream`."""
         return "".join(self.stream(prompt, max_tokens, **how))
 
     def stream(
         self,
-        prompt: str | Sequence[int],
+        prompt: str | Sequence[int] | None = None,
         max_tokens: int | None = None,
         *,
+        messages: Messages | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
         special: bool = False,
@@ -86,9 +100,16 @@ class TextGenerator:
     ) -> Generation:
         """The continuation of a prompt, in pieces as they come; each is valid UTF-8.
 
+        Instead of a prompt, messages are put together by the checkpoint's own template. What they
+        share with those of a generation before, as a turn of a conversation with the one before
+        it, is not computed again.
+
         Args:
             prompt: a text, or token ids. Of an empty text bos is left, if the tokenizer has it.
             max_tokens: most tokens to generate; until the context is full unless given.
+            messages: of a conversation, each with "role" and "content"; special tokens that they
+                spell are text.
+            tools, documents, variables: passed on to the template.
             seed: the same one draws the same tokens; a new one each time unless given.
             stop: texts that end the generation; they are not given out.
             special: whether special tokens that a text spells out are those tokens; they are text
@@ -98,21 +119,24 @@ class TextGenerator:
                 In llama.cpp's order unless given; without a temperature they draw at 1.
             logprobs: 0 for the log-probability of each token, n for those of the n likeliest too,
                 before any sampler; they are in `Generation.logprobs`.
-            options: of the samplers, greedy without any: temperature, top_k, top_p, min_p,
+            options: of the samplers, greedy without any, where the checkpoint recommends nothing
+                else (`defaults`): temperature, top_k, top_p, min_p,
                 repeat_penalty and the others of `samplers.Options`.
         Returns:
             an iterator with counts and times.
         Raises:
             OutOfRange: prompt and max_tokens do not fit the context; an id is not in the
                 vocabulary; an argument is out of its range.
-            TypeError: a prompt that is neither a text nor token ids; an argument of another type,
-                or one that is not there.
+            TypeError: a prompt that is neither a text nor token ids; prompt and messages; an
+                argument of another type, or one that is not there.
+            FormatError, BackendUnavailable: as `ChatTemplate.render`.
             ValueError: an empty prompt, and no bos to begin with; a text with half of a surrogate
                 pair; an option that no sampler takes.
             FloatingPointError: while iterating, if the model computes NaN.
         """
-        links = chain(options, samplers)
-        ids = self._ids(prompt, special)
+        links = chain(options, samplers, self.defaults)
+        given = {"tools": tools, "documents": documents, **(variables or {})}
+        ids = self._prompt(prompt, special, messages, given)
         limit = self._limit(len(ids), max_tokens)
         stops = StopFilter(stop)
         if seed is not None:
@@ -120,7 +144,9 @@ class TextGenerator:
         if logprobs is not None:
             logprobs = number("generate", "logprobs", logprobs, COUNT)
         text = Text(list(ids), Random(seed), self.tokenizer)
-        return Generation(_Job(self, ids, limit, Chain(links, text), text, stops, logprobs))
+        job = _Job(self, ids, limit, Chain(links, text), text, stops, logprobs)
+        job.shares = messages is not None
+        return Generation(job)
 
     def _limit(self, prompt: int, max_tokens: int | None) -> int:
         """Tokens to generate after a prompt of so many."""
@@ -136,6 +162,32 @@ class TextGenerator:
             problem = f"the prompt{asked} does not fit into the context"
             raise OutOfRange(message("generate", problem, *rows))
         return room if max_tokens is None else max_tokens
+
+    def _prompt(
+        self,
+        prompt: str | Sequence[int] | None,
+        special: bool,
+        messages: Messages | None,
+        given: dict[str, Any],
+    ) -> list[int]:
+        """The ids of a prompt, or of messages with what else the template is given."""
+        if (prompt is None) == (messages is None):
+            problem = "neither a prompt nor messages are given"
+            if prompt is not None:
+                problem = "both a prompt and messages are given"
+            raise TypeError(message("generate", problem))
+        if prompt is not None:
+            wrong = [name for name, value in given.items() if value is not None]
+            if wrong:
+                problem = f"{', '.join(wrong)} belongs to messages, and a prompt is given"
+                raise TypeError(message("generate", problem))
+            return self._ids(prompt, special)
+        assert messages is not None
+        ids = self.template.encode(self.tokenizer, messages, **given)
+        if not ids:
+            raise ValueError(message("generate", "the template makes nothing of the messages"))
+        check_ids("generate", ids, self.model.config.vocab_size)
+        return ids
 
     def _ids(self, prompt: str | Sequence[int], special: bool) -> list[int]:
         if isinstance(prompt, str):
@@ -170,6 +222,7 @@ class Counts:
     """What a generation did so far; seconds include sampling, not what the caller does between."""
 
     prompt_tokens: int = 0
+    kept_tokens: int = 0  # of the prompt, whose keys and values were there already
     prompt_seconds: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
@@ -191,14 +244,15 @@ class _Job:
     ids: list[int] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     finish: str | None = None
+    shares: bool = False  # whether a beginning that a text before had too is kept
+    memories: deque[Decoder] | None = None  # the generator's idle ones unless given
 
     def run(self) -> Generator[str, None, None]:
         """Pieces of text, none of them empty."""
-        idle, busy = self.generator._idle, self.generator._busy
-        try:
-            decoder = idle.pop()
-        except IndexError:
-            decoder = Decoder(self.generator.model)
+        idle, busy = self.memories, self.generator._busy
+        if idle is None:
+            idle = self.generator._idle
+        decoder = self._taken(idle)
         # Where a collector finds this stream in garbage, the decoder must not be garbage too: its
         # memory would be given back although the decoder goes on to be idle.
         busy.add(decoder)
@@ -211,9 +265,24 @@ class _Job:
             busy.discard(decoder)
         idle.append(decoder)  # one that met an error or an interrupt is not used again
 
+    def _taken(self, idle: deque[Decoder]) -> Decoder:
+        """An idle decoder, of several the one that has most of the prompt; a new one if none is."""
+        if self.shares:
+            found = sorted(idle, key=lambda decoder: decoder.shared(self.prompt))
+            for decoder in reversed(found):
+                try:
+                    idle.remove(decoder)
+                    return decoder
+                except ValueError:  # another thread has taken it
+                    pass
+        try:
+            return idle.pop()
+        except IndexError:
+            return Decoder(self.generator.model)
+
     def pieces_by(self, decoder: Decoder) -> Generator[str, None, None]:
         """The text that a decoder gives; what could begin a stop string is held back."""
-        decoder.reset()
+        self.counts.kept_tokens = decoder.rewind(self.prompt if self.shares else ())
         text = self.generator.tokenizer.stream()
         for id in self.tokens(decoder):
             piece = self.stops.feed(text.step(id))
@@ -233,12 +302,12 @@ class _Job:
 
     def tokens(self, decoder: Decoder) -> Iterator[int]:
         tokenizer = self.generator.tokenizer
-        fed = self.prompt
+        fed = self.prompt[self.counts.kept_tokens :]
         while len(self.ids) < self.limit:
             start = time.perf_counter()
             logits = decoder.feed(fed)[: tokenizer.vocab_size]
             id = self.chain.choose(logits)
-            self.count(len(fed), time.perf_counter() - start)
+            self.count(time.perf_counter() - start)
             if id in tokenizer.end_ids:
                 self.finish = "end"
                 return
@@ -250,9 +319,9 @@ class _Job:
             yield id
         self.finish = "length"
 
-    def count(self, fed: int, seconds: float) -> None:
+    def count(self, seconds: float) -> None:
         if not self.counts.prompt_tokens:
-            self.counts.prompt_tokens = fed
+            self.counts.prompt_tokens = len(self.prompt)
             self.counts.prompt_seconds = seconds
         else:
             self.counts.tokens += 1
@@ -288,6 +357,10 @@ class Generation(Iterator[str]):
     def finish(self) -> str | None:
         """Why it ended: "end" of the text, "stop" string, "length"; None while it runs."""
         return self._job.finish
+
+    def keep_in(self, memories: deque[Decoder]) -> None:
+        """Take the memory from others than the generator's idle ones, and leave it there."""
+        self._job.memories = memories
 
     def __iter__(self) -> Generation:
         return self

@@ -270,6 +270,11 @@ class Tokenizer:
         """The id of a token by its spelling, or None."""
         return self._library.token_to_id(text)
 
+    @cached_property
+    def special_spellings(self) -> tuple[str, ...]:
+        """How special tokens are spelled."""
+        return tuple(self._added[id].content for id in sorted(self._special))
+
     def is_special(self, id: int) -> bool:
         """Whether the id is a control token, such as bos, which `decode` leaves out."""
         return id in self._special
