@@ -304,6 +304,7 @@ _LAZY_MODULES = (
     "nn",
     "optim",
     "pipelines",
+    "quantized",
     "signal",
     "special",
     "testing",

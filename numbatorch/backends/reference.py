@@ -91,6 +91,10 @@ def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> A
     if node.op is PART:
         return node.op.reference(*inputs, **node.attrs)
     if isinstance(node.op, View):
+        if node.dtype.block > 1:  # of which there are the bytes, and views by whole rows alone
+            *rows, columns = node.shape
+            packed: Array = inputs[0].reshape(*rows, node.dtype.nbytes(columns))
+            return packed
         viewed: Array = node.op.reference(*inputs, **node.attrs)
         return viewed
     wide = [widen(x, operand) for x, operand in zip(inputs, node.inputs, strict=True)]

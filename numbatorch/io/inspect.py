@@ -2,78 +2,91 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from numbatorch.errors import FormatError, message
-from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.reading import open_file
-from numbatorch.io.safetensors import (
-    Checkpoint,
-    SafetensorsFile,
-    ShardedCheckpoint,
-    open_checkpoint,
-)
+from numbatorch.io.listing import Listing, Row, listed
 from numbatorch.shape import numel
 
 SHOWN = 6  # values of an array
 TEXT = 80  # characters of a string
 
 
-def describe(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Lines about a GGUF or safetensors file, an index of shards, or a folder with weights:
-    what it is, its metadata, and each tensor with type, shape and bytes.
+def describe(
+    path: str | os.PathLike[str],
+    stats: bool = False,
+    bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
+) -> Iterator[str]:
+    """Lines about a weights file, an index of shards, or a folder with weights: what it is, its
+    metadata, and each tensor with type, shape and bytes.
 
+    Args:
+        path: a file of GGUF, safetensors, NumPy or PyTorch, or a folder.
+        stats: whether the values are read: least and largest, mean, standard deviation, the share
+            of zeros, and how many are NaN or infinite.
+        bar: called with the bytes to be read for them; gives what is called with those of each
+            tensor.
     Raises:
         FileNotFoundError: there is no such file.
         FormatError: the file is of another kind, or malformed.
     """
-    file = _open(Path(path))
-    if isinstance(file, GGUFFile):
-        kind = f"GGUF version {file.version}"
-    else:
-        kind = "safetensors"
-    if isinstance(file, ShardedCheckpoint):
-        kind += f" in {len({info.path for info in file.tensors.values()})} shards"
-    yield f"{file.path}: {kind}"
+    yield from lines(listed(path), stats, bar)
+
+
+def lines(
+    file: Listing,
+    stats: bool = False,
+    bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
+) -> Iterator[str]:
+    """As `describe`, of what is open."""
+    yield f"{file.path}: {file.kind}"
     yield f"metadata: {len(file.metadata)} keys"
     for key, value in file.metadata.items():
         yield f"  {_name(key)} = {_value(value)}"
-    infos = file.tensors.values()
-    counts = Counter(info.dtype.name for info in infos)
-    parameters = sum(numel(info.shape) for info in infos)
+    rows = file.rows
+    counts = Counter(row.dtype for row in rows)
+    parameters = sum(numel(row.shape) for row in rows)
     kinds = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    total = sum(info.nbytes for info in infos)
-    yield f"tensors: {len(infos)} ({kinds}), {parameters:,} elements, {total:,} bytes"
-    if infos:
-        names = [_name(info.name) for info in infos]
-        shapes = [str(info.shape) for info in infos]
-        width, shape_width = max(map(len, names)), max(map(len, shapes))
-        for name, shape, info in zip(names, shapes, infos, strict=True):
-            row = f"  {name:{width}}  {info.dtype.name:12}  {shape:{shape_width}}"
-            yield f"{row}  {info.nbytes:>14,} bytes"
+    total = sum(row.nbytes for row in rows)
+    yield f"tensors: {len(rows)} ({kinds}), {parameters:,} elements, {total:,} bytes"
+    if not rows:
+        return
+    width = max(len(_name(row.name)) for row in rows)
+    shape_width = max(len(str(row.shape)) for row in rows)
+    advance = bar(total) if stats else int
+    for row in rows:
+        line = f"  {_name(row.name):{width}}  {row.dtype:12}  {row.shape!s:{shape_width}}"
+        line += f"  {row.nbytes:>14,} bytes"
+        yield line + ("  " + statistics(row) if stats else "")
+        advance(row.nbytes)
 
 
-def _open(path: Path) -> GGUFFile | Checkpoint:
-    if os.path.isdir(path):  # of a path that is too long it says no, where Path raises
-        return open_checkpoint(path)
-    if path.name.endswith(".safetensors.index.json"):
-        return ShardedCheckpoint(path)
-    try:
-        with open_file(path, "inspect") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        problem = message("inspect", "no such file or folder", f"path {path}")
-        raise FileNotFoundError(problem) from None
-    if magic == b"GGUF" or path.suffix == ".gguf":
-        return GGUFFile(path)
-    if path.suffix == ".safetensors":
-        return SafetensorsFile(path)
-    rows = (f"file {path}", "its name ends in neither .gguf nor .safetensors")
-    raise FormatError(message("inspect", "not a weights file", *rows))
+def statistics(row: Row) -> str:
+    """Least and largest value, mean, standard deviation, zeros, and what is not finite."""
+    count, total, squares, zeros, bad = 0, 0.0, 0.0, 0, 0
+    least, largest = np.inf, -np.inf
+    for piece in row.pieces():
+        values = np.abs(piece) if piece.dtype.kind == "c" else piece
+        values = values.astype(np.float64).reshape(-1)
+        finite = np.isfinite(values)
+        bad += int(values.size - finite.sum())
+        values = values if finite.all() else values[finite]
+        if values.size:
+            count += values.size
+            total += values.sum()
+            squares += np.square(values).sum()
+            zeros += int(values.size - np.count_nonzero(values))
+            least, largest = min(least, values.min()), max(largest, values.max())
+    found = f"{bad} NaN or infinite" if bad else ""
+    if not count:
+        return found or "empty"
+    mean = total / count
+    deviation = max(squares / count - mean * mean, 0.0) ** 0.5
+    spread = f"{least:.4g} to {largest:.4g}, mean {mean:.3g}, deviation {deviation:.3g}"
+    share = f", {zeros / count:.1%} zeros" if zeros else ""
+    return spread + share + (f", {found}" if found else "")
 
 
 def _name(name: str) -> str:

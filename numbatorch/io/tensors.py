@@ -1,4 +1,4 @@
-"""`numbatorch.save` and `numbatorch.load`: tensors in files of safetensors, NumPy and PyTorch."""
+"""`numbatorch.save` and `load`: tensors in files of safetensors, NumPy, PyTorch and GGUF."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from numbatorch.device import device as as_device
 from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.graph import find
 from numbatorch.io.archive import Archive
+from numbatorch.io.gguf_tensors import load_gguf, save_gguf
 from numbatorch.io.mapping import Array, Source, called, read_source
 from numbatorch.io.npy import MAGIC, NpzFile, load_npy, write_npy, write_npz
+from numbatorch.io.packed import unpacked, with_types
 from numbatorch.io.reading import short
 from numbatorch.io.safetensors import SafetensorsFile, save_safetensors, write_safetensors
 from numbatorch.io.torch_file import STARTS, TorchFile
@@ -27,7 +29,7 @@ from numbatorch.ops.operands import describe
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, from_numpy, realize
 
-WRITTEN = (".safetensors", ".npy", ".npz")
+WRITTEN = (".safetensors", ".npy", ".npz", ".gguf")
 PYTORCH = (".pt", ".pth", ".bin", ".ckpt")  # read only
 ZIP = (b"PK\3\4", b"PK\5\6")
 
@@ -35,11 +37,11 @@ ZIP = (b"PK\3\4", b"PK\5\6")
 def save(
     obj: Mapping[str, Any] | Tensor | Array,
     f: str | os.PathLike[str] | IO[bytes],
-    metadata: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     *,
     compressed: bool = False,
 ) -> None:
-    """Write tensors by name, whole or not at all: as safetensors, npy or npz, by the suffix.
+    """Write tensors by name, whole or not at all: as safetensors, npy, npz or GGUF, by the suffix.
 
     Where we differ from PyTorch: the file holds tensors only, no Python objects, and PyTorch's own
     files are read, not written.
@@ -47,9 +49,9 @@ def save(
     Args:
         obj: name to tensor, such as a module's `state_dict()`; for npy a tensor. Arrays of NumPy
             are tensors too.
-        f: ends in .safetensors, .npy or .npz; or a file that is open to write bytes. One without
-            such a name holds npy for a tensor, npz if it is compressed, else safetensors.
-        metadata: free text, str to str; safetensors only.
+        f: ends in .safetensors, .npy, .npz or .gguf; or a file that is open to write bytes. One
+            without such a name holds npy for a tensor, npz if it is compressed, else safetensors.
+        metadata: free text, str to str, in safetensors; in GGUF numbers, text and lists of them.
         compressed: whether to compress; npz only.
     Raises:
         FormatError: the suffix is another one.
@@ -69,6 +71,11 @@ def save(
     if path is not None and not path.absolute().parent.is_dir():
         folder = path.absolute().parent
         raise FileNotFoundError(message("save", "no such folder", f"folder {folder}"))
+    if kind == ".gguf":
+        if path is None:
+            raise TypeError(message("save", "GGUF takes a path", f"file {f}"))
+        save_gguf(path, _by_name(obj, blocks=True), metadata)
+        return
     if kind != ".safetensors" and metadata is not None:
         raise TypeError(message("save", f"a file of {kind} has no metadata"))
     if compressed and kind != ".npz":
@@ -77,19 +84,20 @@ def save(
         array = _one(obj).detach().numpy()
         _write(f, lambda file: write_npy(file, array))
         return
-    tensors = _by_name(obj)
+    tensors = _by_name(obj, blocks=kind == ".safetensors")
     realize(*tensors.values())
     arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
     if kind == ".npz":
         _write(f, lambda file: write_npz(file, arrays, compressed))
         return
-    for text in (metadata or {}).items():
-        if not all(isinstance(part, str) for part in text):
-            raise TypeError(message("save", f"metadata {text[0]!r}: {text[1]!r} is not str to str"))
+    for pair in (metadata or {}).items():
+        if not all(isinstance(part, str) for part in pair):
+            raise TypeError(message("save", f"metadata {pair[0]!r}: {pair[1]!r} is not str to str"))
+    text = with_types(tensors, metadata)
     if path is not None:
-        save_safetensors(path, arrays, metadata)
+        save_safetensors(path, arrays, text)
     else:
-        _write(f, lambda file: file.write(write_safetensors(arrays, metadata)))
+        _write(f, lambda file: file.write(write_safetensors(arrays, text)))
 
 
 def _kind_to_write(name: Path, is_open: bool, obj: Any, compressed: bool) -> str:
@@ -131,8 +139,8 @@ def _one(obj: Any) -> Tensor:
     return _as_tensor("the tensor", "obj", obj)
 
 
-def _by_name(obj: Any) -> dict[str, Tensor]:
-    """The tensors for a file of several."""
+def _by_name(obj: Any, blocks: bool = False) -> dict[str, Tensor]:
+    """The tensors for a file of several; blocks of few bits where the format takes them."""
     if not isinstance(obj, Mapping):
         problem = f"takes tensors by name, not {type(obj).__name__}"
         hint = "save({'x': x}, path)"
@@ -144,11 +152,11 @@ def _by_name(obj: Any) -> dict[str, Tensor]:
         if not isinstance(name, str):
             problem = f"name {short(repr(name))} is {type(name).__name__}, not str"
             raise TypeError(message("save", problem))
-        found[name] = _as_tensor(repr(name), f"obj[{name!r}]", value)
+        found[name] = _as_tensor(repr(name), f"obj[{name!r}]", value, blocks)
     return found
 
 
-def _as_tensor(name: str, place: str, value: Any) -> Tensor:
+def _as_tensor(name: str, place: str, value: Any, blocks: bool = False) -> Tensor:
     """A tensor, or the array of NumPy as one, that a file can hold."""
     if isinstance(value, np.ndarray | np.generic):
         try:
@@ -166,7 +174,7 @@ def _as_tensor(name: str, place: str, value: Any) -> Tensor:
             kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
         )
         raise TypeError(message("save", f"{name} is {named}, not a tensor"))
-    if value.dtype.kind == "q" and not value.dtype.is_storage:
+    if value.dtype.kind == "q" and not value.dtype.is_storage and not blocks:
         problem = f"no type of the format stands for {name}, which is {value.dtype.name}"
         raise DTypeError(message("save", problem))
     return value
@@ -194,7 +202,7 @@ def load(
     weights_only: bool | None = True,
     mmap: bool | None = None,
 ) -> Any:
-    """What a file holds: safetensors, npy, npz, or what `torch.save` wrote, told by its content.
+    """What a file holds: safetensors, npy, npz, GGUF or what `torch.save` wrote, by its content.
 
     Nothing is copied where alignment allows: files are mapped. Of a file of PyTorch only tensors
     and plain containers, numbers and text are built, in whatever it holds; no code of it runs.
@@ -229,6 +237,8 @@ def load(
         return from_numpy(_npy(f, name, data), where, share=True)
     if start.startswith(ZIP):
         return _from_zip(name, data, where)
+    if start.startswith(b"GGUF") and isinstance(f, str | os.PathLike):
+        return load_gguf(f, as_device(where))
     if start[8:9] != b"{":  # which stands behind a length in safetensors
         broken = suffix == ".safetensors" and start[7:8] in (b"", b"\0")  # a length, if any
         if start.startswith(STARTS) and not broken:
@@ -236,7 +246,12 @@ def load(
         if suffix != ".safetensors":  # else the error is of that format
             _refuse(name, start)
     stored = SafetensorsFile(name, data)
-    return {key: from_numpy(stored.tensor(key), where, share=True) for key in stored.tensors}
+    arrays = {key: stored.tensor(key) for key in stored.tensors}
+    packed = unpacked(arrays, stored.metadata, name, as_device(where))
+    return {
+        key: packed[key] if key in packed else from_numpy(array, where, share=True)
+        for key, array in arrays.items()
+    }
 
 
 def _where(map_location: Any, device: Any) -> Device | str | None:
@@ -275,7 +290,7 @@ def _refuse(name: Path, start: bytes) -> NoReturn:
         ),
     }.get(name.suffix.lower(), "of no format that is read here")
     said = f"it begins with {start[:8]!r}" if start else "it is empty"
-    hint = "nt.TextGenerator(path) runs a GGUF file" if start.startswith(b"GGUF") else None
+    hint = "a GGUF file is read from a path" if start.startswith(b"GGUF") else None
     raise FormatError(message("load", f"{what}: {said}", f"file {name}", hint=hint))
 
 

@@ -71,6 +71,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     config = read_config(folder)
+    _check_quantization(config, folder)
     names = config.get("architectures") or [config.get("model_type")]
     names = names if isinstance(names, list) else [names]
     cls = _find("hf", "architectures", names, task, folder / "config.json")
@@ -82,16 +83,22 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
         return cls.from_hf(config, open_checkpoint(folder), device)
 
 
+def _check_quantization(config: dict[str, Any], folder: Path) -> None:
+    """Fail where the weights of a folder are packed by GPTQ, AWQ, FP8 and the like."""
+    said = config.get("quantization_config")
+    if said:
+        method = said.get("quant_method") if isinstance(said, dict) else said
+        problem = f"weights are quantized by {method}, which is not read"
+        hint = "a folder with plain weights, or a GGUF file"
+        place = f"file {folder / 'config.json'}"
+        raise FormatError(message("models", problem, place, hint=hint))
+
+
 def _check_model(file: GGUFFile) -> None:
-    """Fail where a GGUF file holds a part of a model, or something else than one."""
+    """Fail where a GGUF file holds something else than a model."""
     kind = file.field("general.type", str, "model")
     if kind != "model":
         raise FormatError(message("models", f"general.type is {kind}", f"file {file.path}"))
-    parts = file.field("split.count", int, 1)
-    if parts > 1:
-        problem = f"part {file.field('split.no', int, 0) + 1} of {parts} of a split model"
-        hint = "llama-gguf-split --merge joins the parts, from the first one, to one file"
-        raise FormatError(message("models", problem, f"file {file.path}", hint=hint))
 
 
 def _find(kind: str, key: str, names: list[Any], task: str | None, path: Path) -> Any:

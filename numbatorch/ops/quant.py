@@ -68,7 +68,8 @@ def dequantize(weight: Array) -> Array:
 
 @dequantize.infer
 def _(weight: Node) -> tuple[Shape, DType]:
-    _check_blocks("dequantize", weight)
+    if weight.dtype.kind != "q":
+        raise DTypeError(message("dequantize", f"not in GGML blocks: {describe(weight)}"))
     return weight.shape, dt.float32
 
 
@@ -80,9 +81,9 @@ def dequantize_(input: Node) -> Node:
     """The numbers that GGML blocks stand for.
 
     Args:
-        input: (N, K) in blocks.
+        input: (..., K) in blocks.
     Returns:
-        (N, K) float32.
+        (..., K) float32.
     Raises:
         DTypeError: input is not in blocks.
 

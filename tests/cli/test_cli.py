@@ -13,8 +13,8 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.backends import cuda, devices
-from numbatorch.cli import commands
 from numbatorch.cli.main import main, parser
+from numbatorch.cli.sampling import sampling
 from numbatorch.errors import BackendUnavailable, message
 from numbatorch.generation.samplers import Options, Temperature, TopK
 
@@ -77,9 +77,9 @@ def test_generate_has_every_option_of_the_samplers() -> None:
         else:
             given += [flag, str(value)]
     parsed = parser().parse_args(["generate", "--model", "m", *given, "text"])
-    assert commands._sampling(parsed) == options
+    assert sampling(parsed) == options
     plain = parser().parse_args(["generate", "--model", "m", "text"])
-    assert commands._sampling(plain) == {} and plain.samplers is None
+    assert sampling(plain) == {} and plain.samplers is None
     with pytest.raises(SystemExit):
         parser().parse_args(["generate", "--model", "m", "--logit-bias", "5", "text"])
 

@@ -163,8 +163,8 @@ def nested(depth):
 
 BROKEN = {
     "the file begins with b'GGML'": gguf_bytes(magic=b"GGML"),
-    "big-endian": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
-    "version 1,": gguf_bytes(version=1),
+    "version 5, where 1 to 3": b"GGUF" + struct.pack(">IQQ", 5, 0, 0),
+    "32 tensors do not": b"GGUF" + struct.pack(">IQQ", 3, 32, 0),
     "version 4,": gguf_bytes(version=4),
     "version 0,": gguf_bytes(version=0),
     "1152921504606846976 tensors do not fit": gguf_bytes(counts=(1 << 60, 0)),

@@ -54,3 +54,24 @@ def test_other_files_are_refused(tmp_path):
         list(describe(tmp_path / "a.txt"))
     with pytest.raises(FormatError, match="no safetensors weights"):
         list(describe(tmp_path))
+
+
+def test_files_of_pytorch_and_numpy_are_described(tmp_path):
+    np.savez(tmp_path / "a.npz", one=np.arange(6.0).reshape(2, 3), two=np.zeros(4, np.int8))
+    lines = list(describe(tmp_path / "a.npz", stats=True))
+    assert lines[0].endswith("a.npz: npz")
+    assert lines[2] == "tensors: 2 (float64 1, int8 1), 10 elements, 52 bytes"
+    assert lines[3].endswith("0 to 5, mean 2.5, deviation 1.71, 16.7% zeros")
+    np.save(tmp_path / "b.npy", np.array([1.0, np.nan, -np.inf, 3.0], np.float32))
+    assert list(describe(tmp_path / "b.npy", stats=True))[-1].endswith(
+        "1 to 3, mean 2, deviation 1, 2 NaN or infinite"
+    )
+
+
+def test_statistics_are_those_of_the_values(fixtures):
+    path = fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf"
+    tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == "blk.1.ffn_up.weight")
+    values = gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float64)
+    (row,) = [line for line in describe(path, stats=True) if "blk.1.ffn_up.weight" in line]
+    spread = f"{values.min():.4g} to {values.max():.4g}, mean {values.mean():.3g}"
+    assert f"{spread}, deviation {values.std():.3g}, {(values == 0).mean():.1%} zeros" in row

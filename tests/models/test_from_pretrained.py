@@ -232,7 +232,6 @@ FIXED: list[tuple[str, str, Any]] = [
     ("llama", "pruned_heads", {"0": [1]}),
     ("llama", "sliding_window", 4),
     ("llama", "layer_types", ["sliding_attention"] * 2),
-    ("llama", "quantization_config", {"quant_method": "gptq"}),
     ("llama", "per_layer_config", {"0": {"rms_norm_eps": 1.0}}),
     ("bert", "is_causal", True),
     ("bert", "is_decoder", True),
@@ -311,9 +310,16 @@ def test_a_part_of_a_gguf_model_is_named(tmp_path: Path) -> None:
     weights = llama_weights(llama_config())
     keys: dict[str, Any] = {"split.no": 1, "split.count": 3, "split.tensors.count": 21}
     file = write_gguf(tmp_path / "m-00002-of-00003.gguf", llama_config(), weights, keys)
-    fails(file, "part 2 of 3 of a split model", "m-00002-of-00003.gguf", "llama-gguf-split --merge")
+    fails(file, "part 2 of 3", "m-00002-of-00003.gguf", "given by part 1")
     file = write_gguf(tmp_path / "one.gguf", llama_config(), weights, {"split.count": 1})
     nt.models.from_pretrained(file)
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8"])
+def test_a_folder_of_another_quantization_is_refused_by_name(method: str, tmp_path: Path) -> None:
+    config = {**llama_config(), "quantization_config": {"quant_method": method, "bits": 4}}
+    folder = write_folder(tmp_path / "llama", config, llama_weights(llama_config()))
+    fails(folder, f"weights are quantized by {method}")
 
 
 @pytest.mark.parametrize("kind", ["adapter", "mmproj", "imatrix"])

@@ -21,7 +21,7 @@ LAYERS = [
     "gradients",
     "tensor autograd func debug testing linalg fft special signal",
     "nn optim array_api distributions",
-    "io hub",
+    "io hub quantized",
     "models onnx",
     "generation pipelines",
     "cli serve exporting",

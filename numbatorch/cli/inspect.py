@@ -1,0 +1,33 @@
+"""`numbatorch inspect`: what is in a weights file."""
+
+import argparse
+from typing import Any
+
+from numbatorch.cli.progress import bar
+
+FILES = ".gguf, .safetensors, an index, a folder, .pth, .npz, .npy, an importance matrix"
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """The arguments."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "inspect", help="list metadata and tensors of a weights file"
+    )
+    command.add_argument("file", metavar="FILE", help=FILES)
+    command.add_argument("--stats", action="store_true", help="also read the values, and sum up")
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what is in the file."""
+    from numbatorch.io.inspect import describe
+    from numbatorch.quantized.importance import described
+
+    about = described(options.file)
+    if about is not None:
+        print("\n".join(about))
+        return 0
+    with bar("read") as progress:
+        for line in describe(options.file, options.stats, progress):
+            print(line)
+    return 0

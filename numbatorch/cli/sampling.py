@@ -1,0 +1,83 @@
+"""Options of samplers on the command line, and what they say."""
+
+import argparse
+import re
+from typing import TYPE_CHECKING, cast
+
+from numbatorch.cli.options import text
+
+if TYPE_CHECKING:
+    from numbatorch.generation.samplers.chain import Options
+
+# Options of `generate` for samplers: names, types, what stands for the value, help.
+SAMPLING: tuple[tuple[str, type, str, str], ...] = (
+    ("temperature", float, "T", "0, the default: greedy"),
+    ("dynatemp-range", float, "R", "temperature from T - R to T + R by the entropy"),
+    ("dynatemp-exponent", float, "E", "default: 1"),
+    ("top-k", int, "K", "the K likeliest"),
+    ("top-p", float, "P", "the fewest that have P of the probability"),
+    ("min-p", float, "P", "at least P times as likely as the likeliest"),
+    ("typical-p", float, "P", "the fewest of typical surprise that have P of the probability"),
+    ("top-n-sigma", float, "N", "within N standard deviations of the largest logit"),
+    ("xtc-probability", float, "P", "how often top choices are excluded"),
+    ("xtc-threshold", float, "P", "what a top choice is; default: 0.1"),
+    ("min-keep", int, "N", "least tokens that filters leave"),
+    ("repeat-penalty", float, "X", "divides logits of tokens that occurred"),
+    ("frequency-penalty", float, "X", "subtracted for each time that a token occurred"),
+    ("presence-penalty", float, "X", "subtracted once from tokens that occurred"),
+    ("repeat-last-n", int, "N", "tokens that penalties look at, -1 for all; default: 64"),
+    ("dry-multiplier", float, "X", "penalty for going on with a repetition"),
+    ("dry-base", float, "X", "by which it grows with each token of it; default: 1.75"),
+    ("dry-allowed-length", int, "N", "repetition without a penalty; default: 2"),
+    ("dry-last-n", int, "N", "tokens that are looked through, -1 for all; default: 64"),
+    ("mirostat", int, "VERSION", "1 or 2: keep the surprise near a goal, without the filters"),
+    ("mirostat-tau", float, "BITS", "that goal; default: 5"),
+    ("mirostat-eta", float, "X", "how fast it is followed; default: 0.1"),
+    ("mirostat-m", int, "N", "tokens that version 1 looks at; default: 100"),
+)
+
+
+def add_sampling(command: argparse.ArgumentParser) -> None:
+    """Options of samplers: those that are not given are None."""
+    group = command.add_argument_group("sampling", "off unless given; greedy without a temperature")
+    for name, kind, metavar, told in SAMPLING:
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=told)
+    group.add_argument(
+        "--dry-sequence-breaker",
+        action="append",
+        type=text,
+        metavar="TEXT",
+        dest="dry_sequence_breakers",
+        help="what no repetition goes over",
+    )
+    for name, told in (("grammar", "GBNF that the output keeps to"), ("json-schema", "its JSON")):
+        group.add_argument(f"--{name}", type=text, metavar="TEXT", help=told)
+    group.add_argument("--logit-bias", action="append", type=bias, metavar="ID+BIAS")
+    group.add_argument(
+        "--samplers", type=names, metavar="NAME;...", help="in this order, not llama.cpp's"
+    )
+
+
+def bias(argument: str) -> tuple[int, float]:
+    """`ID+BIAS` or `ID-BIAS` of a command line, as llama.cpp has it."""
+    found = re.fullmatch(r"(\d+)([+-].+)", argument)
+    try:
+        return int(found[1]), float(found[2])  # type: ignore[index]
+    except (TypeError, ValueError):
+        told = f"{argument!r} is not ID+BIAS or ID-BIAS"
+        raise argparse.ArgumentTypeError(told) from None
+
+
+def names(argument: str) -> list[str]:
+    """Names with semicolons or commas between them."""
+    return [name.strip() for name in argument.replace(",", ";").split(";") if name.strip()]
+
+
+def sampling(options: argparse.Namespace) -> "Options":
+    """Options of samplers that the command line has."""
+    from numbatorch.generation.samplers.chain import Options
+
+    given = {name: getattr(options, name) for name in Options.__annotations__}
+    if given["logit_bias"] is not None:
+        given["logit_bias"] = dict(given["logit_bias"])
+    return cast("Options", {k: v for k, v in given.items() if v is not None})

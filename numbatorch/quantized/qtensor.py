@@ -1,0 +1,200 @@
+"""QTensor: a tensor in blocks of few bits, under the names that people look for.
+
+It is a `Tensor` of a block type, as `nt.quantize` and the readers of files give them, and goes
+wherever one does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from numbatorch import dtype as dt
+from numbatorch.device import Device
+from numbatorch.device import device as as_device
+from numbatorch.dtype import DType
+from numbatorch.errors import DTypeError, FormatError, GradientError, ShapeError, message
+from numbatorch.graph import Node, find, grad_enabled
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.gguf_tensors import save_gguf
+from numbatorch.ops import blocks
+from numbatorch.ops.linear import linear
+from numbatorch.ops.operands import describe
+from numbatorch.shape import numel
+from numbatorch.tensor import Tensor, from_blocks
+from numbatorch.tensor.base import host_array
+
+NAME = "weight"  # of a tensor that is saved alone
+
+
+class QTensor(Tensor):
+    """A weight (..., K) whose rows are packed in GGML blocks.
+
+    `nn.functional.linear(x, w)`, `x @ w.T` and `nn.functional.embedding(ids, w)` compute on the
+    blocks; gradients flow to x. `w[2]` and `w[2:5]` are rows, of experts the matrices.
+
+    >>> w = quantize(nt.ones(64, 32), "Q8_0")
+    >>> w.shape, w.nbytes, w.rows, (nt.ones(1, 32) @ w.T)[0, :2].round().tolist()
+    ((64, 32), 2176, 64, [32.0, 32.0])
+    """
+
+    __slots__ = ()
+
+    def __init__(self, node: Node) -> None:
+        if isinstance(node, Node) and (node.dtype.kind != "q" or node.dtype.is_storage):
+            problem = f"{describe(node)} is not in blocks"
+            raise DTypeError(message("QTensor", problem, hint="quantize makes such of floats"))
+        super().__init__(node)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, each of whole blocks."""
+        return numel(self.shape[:-1])
+
+    @property
+    def T(self) -> Turned:  # type: ignore[override]
+        """What `x @ w.T` multiplies with."""
+        return Turned(self)
+
+    @property
+    def mT(self) -> Turned:  # type: ignore[override]
+        """As `T`."""
+        return Turned(self)
+
+    def dequantize(self, dtype: dt.Like = dt.float32) -> Tensor:
+        """The numbers that the blocks stand for, in the same shape.
+
+        Args:
+            dtype: float32 unless given.
+
+        >>> quantize(nt.ones(2, 32), "Q4_0").dequantize(nt.float16).dtype
+        numbatorch.float16
+        """
+        found = Tensor(find("dequantize").apply(self.node))
+        return found.to(dtype)
+
+    def __getitem__(self, index: Any) -> QTensor:
+        whole = isinstance(index, slice) or (isinstance(index, int) and len(self.shape) > 1)
+        if not whole or len(self.shape) < 2:
+            problem = f"{describe(self.node)} has rows of blocks: a number or a slice of them"
+            raise DTypeError(message("QTensor", problem, hint="dequantize() has elements"))
+        data = host_array(self.node)[index]
+        shape = (*data.shape[:-1], self.shape[-1])
+        return QTensor(from_blocks(data, self.dtype, shape, self.device).node)
+
+    def save(self, path: str | os.PathLike[str], name: str = NAME) -> None:
+        """Write a GGUF file with this tensor alone.
+
+        Raises:
+            OSError, FormatError: as `nt.save`.
+        """
+        save_gguf(path, {name: self})
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        device: Device | str | None = None,
+    ) -> QTensor:
+        """A tensor of a GGUF file, over the mapped bytes where the device reads those.
+
+        Args:
+            path: the file, or the first of its parts.
+            name: of the tensor; may be left out where there is one.
+            device: the default device unless given.
+        Raises:
+            FormatError: no tensor of that name, or several and no name; a malformed file.
+            DTypeError: the tensor is not in blocks.
+        """
+        file = GGUFFile(path)
+        if name is None:
+            if len(file.tensors) != 1:
+                problem = f"the file has {len(file.tensors)} tensors, and no name says which"
+                raise FormatError(message("load", problem, f"file {file.path}"))
+            name = next(iter(file.tensors))
+        array = file.tensor(name)
+        info = file.tensors[name]
+        if info.dtype.kind != "q":
+            raise DTypeError(message("QTensor", f"tensor {name!r} is {info.dtype.name}"))
+        where = as_device(device)
+        return cls(from_blocks(array, info.dtype, info.shape, where, share=True).node)
+
+
+class Turned:
+    """A weight in blocks as the right side of a product."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: QTensor) -> None:
+        self.weight = weight
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the weight with the last two sizes exchanged."""
+        *rest, rows, columns = self.weight.shape
+        return (*rest, columns, rows)
+
+    @property
+    def T(self) -> QTensor:
+        """The weight."""
+        return self.weight
+
+    def __rmatmul__(self, x: Tensor) -> Tensor:
+        return Tensor(linear(x.node, self.weight.node))
+
+    def __repr__(self) -> str:
+        return f"{self.weight!r}.T"
+
+
+def quantize(tensor: Tensor, type: DType | str, imatrix: Any = None) -> QTensor:
+    """Values packed in blocks of a type.
+
+    Args:
+        tensor: (..., K) floats, K a multiple of the type's block.
+        type: a block type with an encoder, or its name.
+        imatrix: (K,) or (E, K), how much the square of an error in each column counts, of an
+            expert (E, N, K) each its own; all the same unless given.
+    Returns:
+        the shape of tensor, on its device.
+    Raises:
+        GradientError: the tensor requires a gradient.
+        DTypeError: nothing encodes the type.
+        ShapeError: rows are not whole blocks, or imatrix has another size.
+        FormatError: a value is NaN or infinite.
+
+    >>> quantize(nt.ones(2, 32), "Q8_0").dequantize().sum().round()
+    tensor(64.)
+    """
+    if tensor.requires_grad and grad_enabled():
+        about = describe(tensor.node)
+        hint = "detach() it first"
+        raise GradientError(message("quantize", "no gradient flows through it", about, hint=hint))
+    kind = blocks.find("quantize", type).dtype
+    values = np.asarray(host_array(tensor.node), np.float32)
+    if not np.isfinite(values).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise FormatError(message("quantize", f"element {place} is {values[place]}"))
+    if imatrix is None:
+        packed = blocks.quantize(values, kind)
+    else:
+        packed = _weighted(values, kind, imatrix)
+    return QTensor(from_blocks(packed, kind, tuple(tensor.shape), tensor.device, share=True).node)
+
+
+def _weighted(values: np.ndarray[Any, Any], kind: DType, imatrix: Any) -> np.ndarray[Any, Any]:
+    raw = imatrix.numpy() if isinstance(imatrix, Tensor) else imatrix
+    weights = np.asarray(raw, np.float32)
+    experts = values.shape[0] if weights.ndim == 2 and values.ndim == 3 else 1
+    if weights.shape not in ((values.shape[-1],), (experts, values.shape[-1])):
+        rule = f"imatrix is {weights.shape}, the tensor {values.shape}"
+        raise ShapeError(message("quantize", "imatrix has a number for each column", rule))
+    encode: Any = blocks.quantize
+    per_expert = weights.reshape(-1, values.shape[-1])
+    if len(per_expert) == 1:
+        found: np.ndarray[Any, Any] = encode(values, kind, imatrix=per_expert[0])
+        return found
+    pairs = zip(values, per_expert, strict=True)
+    return np.stack([encode(matrix, kind, imatrix=row) for matrix, row in pairs])

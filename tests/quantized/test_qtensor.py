@@ -1,0 +1,116 @@
+"""QTensor against NumPy on the numbers of the gguf package: made, read, written, computed with."""
+
+import gguf
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.errors import DTypeError, FormatError, GradientError, ShapeError
+from numbatorch.quantized import QTensor, quantize
+
+KIND = gguf.GGMLQuantizationType
+TYPES = ["Q4_0", "Q5_0", "Q8_0"]
+
+
+def weights(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def decoded(values, kind):
+    return gguf.dequantize(gguf.quantize(values, KIND[kind]), KIND[kind])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_numbers_are_those_of_the_package(kind):
+    values = weights(6, 64)
+    w = quantize(nt.from_numpy(values), kind)
+    assert isinstance(w, QTensor) and isinstance(w, nt.Tensor)
+    assert (w.shape, w.rows, w.dtype.name) == ((6, 64), 6, kind)
+    assert w.nbytes == gguf.quantize(values, KIND[kind]).nbytes
+    np.testing.assert_array_equal(w.dequantize().numpy(), decoded(values, kind))
+    half = w.dequantize("float16")
+    np.testing.assert_array_equal(half.numpy(), decoded(values, kind).astype(np.float16))
+    np.testing.assert_array_equal(w[2:5].dequantize().numpy(), decoded(values, kind)[2:5])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_products_lookups_and_gradients_are_those_of_the_numbers(kind, rows):
+    values, given = weights(40, 64), weights(rows, 64, seed=1)
+    w, numbers = quantize(nt.from_numpy(values), kind), decoded(values, kind)
+    x = nt.from_numpy(given).requires_grad_()
+    y = x @ w.T
+    same = nt.nn.functional.linear(x, w)
+    np.testing.assert_array_equal(y.detach().numpy(), same.detach().numpy())
+    np.testing.assert_allclose(
+        y.detach().numpy(), given @ numbers.T, atol=0.2
+    )  # x is rounded to 8 bits
+    slope = weights(rows, 40, seed=2)
+    (y * nt.from_numpy(slope)).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), slope @ numbers, rtol=1e-4, atol=1e-4)
+    ids = nt.tensor([3, 0, 39])
+    found = nt.nn.functional.embedding(ids, w)
+    np.testing.assert_array_equal(found.numpy(), numbers[[3, 0, 39]])
+
+
+def test_matrices_of_experts_are_taken_and_dequantized():
+    values = weights(3, 5, 64)
+    w = quantize(nt.from_numpy(values), "Q8_0")
+    assert (w.rows, w.shape) == (15, (3, 5, 64))
+    np.testing.assert_array_equal(w.dequantize().numpy(), decoded(values, "Q8_0"))
+    np.testing.assert_array_equal(w[1].dequantize().numpy(), decoded(values, "Q8_0")[1])
+
+
+def test_saved_tensor_loads_here_and_in_the_package(tmp_path):
+    values = weights(4, 64)
+    w = quantize(nt.from_numpy(values), "Q4_0")
+    w.save(tmp_path / "w.gguf")
+    back = QTensor.load(tmp_path / "w.gguf")
+    assert (back.shape, back.dtype) == (w.shape, w.dtype)
+    np.testing.assert_array_equal(back.numpy(), w.numpy())
+    (theirs,) = gguf.GGUFReader(tmp_path / "w.gguf").tensors
+    np.testing.assert_array_equal(theirs.data, gguf.quantize(values, KIND.Q4_0))
+    nt.save({"a": w, "b": nt.ones(3)}, tmp_path / "two.gguf", {"general.name": "x"})
+    with pytest.raises(FormatError, match="has 2 tensors, and no name"):
+        QTensor.load(tmp_path / "two.gguf")
+    np.testing.assert_array_equal(QTensor.load(tmp_path / "two.gguf", "a").numpy(), w.numpy())
+    with pytest.raises(DTypeError, match="'b' is float32"):
+        QTensor.load(tmp_path / "two.gguf", "b")
+
+
+def test_what_cannot_be_packed_is_refused():
+    with pytest.raises(GradientError, match="no gradient flows"):
+        quantize(nt.ones(1, 32, requires_grad=True), "Q8_0")
+    with pytest.raises(ShapeError, match="48 columns"):
+        quantize(nt.ones(1, 48), "Q8_0")
+    with pytest.raises(FormatError, match=r"element \(0, 3\) is nan"):
+        quantize(nt.tensor([[1.0] * 3 + [float("nan")] + [1.0] * 28]), "Q8_0")
+    with pytest.raises(ShapeError, match=r"imatrix is \(16,\)"):
+        quantize(nt.ones(1, 32), "Q8_0", nt.ones(16))
+    with pytest.raises(DTypeError, match="is not in blocks"):
+        QTensor(nt.ones(2).node)
+    w = quantize(nt.ones(4, 32), "Q8_0")
+    with pytest.raises(DTypeError, match="rows of blocks"):
+        w[0, 1]
+    with pytest.raises(ShapeError):
+        nt.ones(1, 64) @ w.T
+
+
+@pytest.mark.parametrize("suffix", ["gguf", "safetensors"])
+def test_blocks_are_saved_and_loaded_by_name(suffix, tmp_path):
+    w = quantize(nt.from_numpy(weights(2, 4, 64)), "Q5_0")
+    path = tmp_path / f"a.{suffix}"
+    nt.save({"w": w, "b": nt.ones(3)}, path)
+    back = nt.load(path)
+    assert (back["w"].dtype, back["w"].shape) == (w.dtype, w.shape)
+    np.testing.assert_array_equal(back["w"].numpy(), w.numpy())
+    assert back["b"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_types_of_a_safetensors_file_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for said in ("[]", "7", '{"b": ["Q9", [1]]}', '{"b": ["Q8_0", [3]]}', '{"c": ["Q8_0", [32]]}'):
+        nt.save({"b": nt.ones(3, dtype=nt.uint8)}, path, {"ggml.types": said})
+        if said != "[]":
+            with pytest.raises(FormatError, match=r"ggml\.types"):
+                nt.load(path)
