@@ -8,16 +8,17 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from numbatorch import hub, models
 from numbatorch.device import Device
 from numbatorch.errors import OutOfRange, message
-from numbatorch.generation import defaults
+from numbatorch.generation import batch, defaults
 from numbatorch.generation.arguments import COUNT, check_text, number
 from numbatorch.generation.chat_template import ChatTemplate, Messages
+from numbatorch.generation.continuation import Continuation
 from numbatorch.generation.decoder import Decoder, check_ids
-from numbatorch.generation.logprobs import TokenLogprobs, token_logprobs
+from numbatorch.generation.logprobs import TokenLogprobs
 from numbatorch.generation.samplers.candidates import Random, Sampler, Text
 from numbatorch.generation.samplers.chain import Chain, Options, chain
 from numbatorch.generation.stop import StopFilter
@@ -26,6 +27,7 @@ from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.protocols import CausalLM
 
 TASK = "text-generation"
+MEMORIES = ("_idle", "_busy", "_batches")  # what is made again in a copy
 SPECIAL = 16  # tokens beyond the context that a prompt is encoded to: room for those around a text
 
 
@@ -63,24 +65,65 @@ class TextGenerator:
         self.context = self.model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
         self._busy: set[Decoder] = set()
+        self._batches: deque[batch.Batches] = deque()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the memories of past generations, which are made again."""
-        return {k: v for k, v in vars(self).items() if k not in ("_idle", "_busy")}
+        return {k: v for k, v in vars(self).items() if k not in MEMORIES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._idle = deque()
         self._busy = set()
+        self._batches = deque()
 
+    @overload
     def generate(
         self,
         prompt: str | Sequence[int] | None = None,
         max_tokens: int | None = None,
         **how: Any,
-    ) -> str:
-        """The continuation of a prompt, or the answer to messages; arguments as in `stream`."""
-        return "".join(self.stream(prompt, max_tokens, **how))
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: list[str] | list[list[int]] | tuple[str, ...],
+        max_tokens: int | None = None,
+        **how: Any,
+    ) -> list[str]: ...
+
+    def generate(
+        self, prompt: Any = None, max_tokens: int | None = None, **how: Any
+    ) -> str | list[str]:
+        """The continuation of a prompt, or the answer to messages; arguments as in `stream`.
+
+        Of a list of prompts the continuation of each, several at a time: a step reads the weights
+        once for all of them, and no prompt is filled up to the length of another. Number n is what
+        it would be alone with the seed + n, but for rounding.
+        """
+        if not _are_several(prompt):
+            return "".join(self.stream(prompt, max_tokens, **how))
+        first = how.pop("seed", None)
+        if first is not None:
+            first = number("generate", "seed", first, COUNT)
+        jobs = []
+        for place, each in enumerate(prompt):
+            seed = None if first is None else first + place
+            try:
+                jobs.append(self.stream(each, max_tokens, seed=seed, **how)._job)
+            except (IndexError, TypeError, ValueError) as error:
+                raise type(error)(f"{error}\n  prompt {place} of {len(prompt)}") from error
+        return self._continue_all([job.continuation for job in jobs])
+
+    def _continue_all(self, texts: Sequence[Continuation]) -> list[str]:
+        try:
+            batches = self._batches.pop()
+        except IndexError:
+            batches = batch.Batches(self.model)
+        written = batch.generate_all(batches, texts)
+        self._batches.append(batches)  # those that met an error are not used again
+        return written
 
     def stream(
         self,
@@ -144,7 +187,8 @@ class TextGenerator:
         if logprobs is not None:
             logprobs = number("generate", "logprobs", logprobs, COUNT)
         text = Text(list(ids), Random(seed), self.tokenizer)
-        job = _Job(self, ids, limit, Chain(links, text), text, stops, logprobs)
+        made = Continuation(self.tokenizer, Chain(links, text), text, limit, stops, logprobs)
+        job = _Job(self, ids, made)
         job.shares = messages is not None
         return Generation(job)
 
@@ -206,6 +250,13 @@ class TextGenerator:
         return ids
 
 
+def _are_several(prompt: Any) -> bool:
+    """Whether these are prompts, and not the ids of one."""
+    if isinstance(prompt, list | tuple):
+        return any(isinstance(each, str | bytes) or hasattr(each, "__len__") for each in prompt)
+    return getattr(prompt, "ndim", 1) == 2
+
+
 def _as_ids(prompt: Any) -> list[int]:
     if isinstance(prompt, bytes | bytearray | memoryview):
         problem = f"the prompt is {type(prompt).__name__}, neither a text nor token ids"
@@ -235,15 +286,8 @@ class _Job:
 
     generator: TextGenerator
     prompt: list[int]
-    limit: int  # of tokens
-    chain: Chain
-    text: Text
-    stops: StopFilter
-    logprobs: int | None = None
-    found: list[TokenLogprobs] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
+    continuation: Continuation
     counts: Counts = field(default_factory=Counts)
-    finish: str | None = None
     shares: bool = False  # whether a beginning that a text before had too is kept
     memories: deque[Decoder] | None = None  # the generator's idle ones unless given
 
@@ -283,41 +327,14 @@ class _Job:
     def pieces_by(self, decoder: Decoder) -> Generator[str, None, None]:
         """The text that a decoder gives; what could begin a stop string is held back."""
         self.counts.kept_tokens = decoder.rewind(self.prompt if self.shares else ())
-        text = self.generator.tokenizer.stream()
-        for id in self.tokens(decoder):
-            piece = self.stops.feed(text.step(id))
-            if self.stops.found:
-                self.finish = "stop"
+        fed = self.prompt[self.counts.kept_tokens :]
+        while self.continuation.finish is None:
+            start = time.perf_counter()
+            piece = self.continuation.take(decoder.feed(fed))
+            self.count(time.perf_counter() - start)
+            fed = self.continuation.ids[-1:]
             if piece:
                 yield piece
-            if self.finish is not None:
-                break
-        if self.finish != "stop":
-            rest = self.stops.feed(text.end())
-            if self.stops.found:
-                self.finish = "stop"
-            rest += self.stops.end()
-            if rest:
-                yield rest
-
-    def tokens(self, decoder: Decoder) -> Iterator[int]:
-        tokenizer = self.generator.tokenizer
-        fed = self.prompt[self.counts.kept_tokens :]
-        while len(self.ids) < self.limit:
-            start = time.perf_counter()
-            logits = decoder.feed(fed)[: tokenizer.vocab_size]
-            id = self.chain.choose(logits)
-            self.count(time.perf_counter() - start)
-            if id in tokenizer.end_ids:
-                self.finish = "end"
-                return
-            self.ids.append(id)
-            self.text.ids.append(id)
-            if self.logprobs is not None:
-                self.found.append(token_logprobs(logits, id, self.logprobs))
-            fed = [id]
-            yield id
-        self.finish = "length"
 
     def count(self, seconds: float) -> None:
         if not self.counts.prompt_tokens:
@@ -341,12 +358,12 @@ class Generation(Iterator[str]):
     @property
     def ids(self) -> list[int]:
         """Tokens generated so far."""
-        return self._job.ids
+        return self._job.continuation.ids
 
     @property
     def logprobs(self) -> list[TokenLogprobs]:
         """Log-probabilities of the tokens in `ids`, if they were asked for."""
-        return self._job.found
+        return self._job.continuation.logprobs
 
     @property
     def counts(self) -> Counts:
@@ -356,7 +373,7 @@ class Generation(Iterator[str]):
     @property
     def finish(self) -> str | None:
         """Why it ended: "end" of the text, "stop" string, "length"; None while it runs."""
-        return self._job.finish
+        return self._job.continuation.finish
 
     def keep_in(self, memories: deque[Decoder]) -> None:
         """Take the memory from others than the generator's idle ones, and leave it there."""

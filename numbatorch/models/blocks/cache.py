@@ -17,7 +17,10 @@ class KVCache:
         memory: keys and values, (layers, 2, B, G, S, D) float32.
         tables: cos and sin of the angles, (S, R/2) each, by what they are made by.
         device: where they are.
+        starts: (B,) int64, positions at which the texts begin; None: all at 0.
     """
+
+    starts: Tensor | None = None
 
     def __init__(
         self,

@@ -200,7 +200,7 @@ class CausalDecoder(nn.Module):
 
     def _span(self, T: int, cache: KVCache | None, position: int) -> Span:
         if cache is not None:
-            return Span(position, T, cache.capacity, cache.tables, self.device)
+            return Span(position, T, cache.capacity, cache.tables, self.device, cache.starts)
         tables = {rope: rope.tables(T, self.device) for rope in self.ropes}
         return Span(position, T, T, tables, self.device)
 
