@@ -371,7 +371,8 @@ def write_gguf(folder: Path, config: Any, kind: str, keys: Changes) -> Path:
         "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
         "rope.freq_base": 10000.0,
     }
-    add(writer, {**usual, **keys})
+    writer.add_string("tokenizer.ggml.model", "no_vocab")
+    add(writer, {**usual, **keys, "vocab_size": config.vocab_size})
     number = {name: value for value, name in gguf.MODEL_ARCH_NAMES.items()}[kind]
     names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
     for name, array in stacked(safetensors.numpy.load_file(folder / "model.safetensors")).items():

@@ -226,7 +226,8 @@ class Rope:
         if kind == "yarn":
             found = replace(found, scaling="yarn", factor=factor, original_context=first)
             return found._gguf_yarn(fields)
-        fields.require("rope.scaling.factor", 1.0, (1.0,))
+        if kind == "longrope":
+            fields.require("rope.scaling.factor", 1.0, (1.0,))
         long = _gguf_factors(file, GGUF_LONG_FACTORS, turned)
         if not long:
             return found

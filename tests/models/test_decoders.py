@@ -1,0 +1,31 @@
+"""Decoders of seeded weights compute what transformers did when tests/models/decoders.py asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numbatorch as nt
+from numbatorch.generation.decoder import Decoder
+from tests.models import decoders
+
+RECORDS = json.loads(decoders.FILE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_logits_are_those_of_transformers(
+    kind: str, device: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    usual = device in ("cpu", "numpy") or (device == "metal" and kind == "Gemma3Text")
+    if not (usual or request.config.getoption("--slow")):
+        pytest.skip("a slow device: run with --slow")
+    folder = decoders.write(tmp_path, RECORDS[kind])
+    model = nt.models.from_pretrained(folder, device=device)
+    expected = np.array(RECORDS[kind]["logits"])
+    close = 1e-4 * np.abs(expected).max()
+    found = model.logits(decoders.IDS)[[0, 6, -1]]
+    assert np.abs(found - expected).max() <= close
+    decoder = Decoder(model)
+    decoder.feed(decoders.IDS[:-1])
+    assert np.abs(decoder.feed(decoders.IDS[-1:]) - expected[-1]).max() <= close
