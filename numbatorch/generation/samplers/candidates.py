@@ -47,7 +47,13 @@ class Candidates:
     def at(self, places: Any, ordered: bool | None = None) -> Candidates:
         """Those at some places, which are as ordered as these unless told."""
         kept = self.ordered if ordered is None else ordered
-        return Candidates(self.logits[places], self.ids[places], kept)
+        if self.tokens is not None:
+            tokens = self.tokens[places]
+        elif isinstance(places, slice):
+            tokens = np.arange(*places.indices(len(self.logits)))
+        else:
+            tokens = places
+        return Candidates(self.logits[places], tokens, kept)
 
     def changed(self, logits: Array, ordered: bool = False) -> Candidates:
         """The same tokens with other logits."""
@@ -76,11 +82,16 @@ class Candidates:
         Raises:
             FloatingPointError: all logits are minus infinity.
         """
-        most = self.logits[0] if self.ordered else self.logits.max()
+        most = self.most
         if most == -np.inf:
             raise FloatingPointError(message("sampling", "all tokens are ruled out"))
         found: Array = np.exp(self.logits - most)
         return found
+
+    @property
+    def most(self) -> Any:
+        """The largest logit."""
+        return self.logits[0] if self.ordered else self.logits.max()
 
     def probabilities(self) -> Array:
         """Softmax of the logits, (N,) float32; its sum is taken in float64."""
@@ -98,7 +109,7 @@ class Candidates:
             return 0
         weights = self.weights().astype(np.float64)
         sums = weights.cumsum()
-        place = int(np.searchsorted(sums, random() * sums[-1], side="right"))
+        place = int(sums.searchsorted(random() * sums[-1], side="right"))
         return place if place < len(sums) else int(np.flatnonzero(weights)[-1])
 
 
@@ -114,21 +125,21 @@ def places_of_largest(values: Array, count: int) -> Array:
     if rows >= ROWS:
         maxima = values[: rows * columns].reshape(rows, columns).max(axis=0)
         least = np.partition(maxima, -count)[-count]
-        near = np.flatnonzero(values >= least)
+        near = (values >= least).nonzero()[0]
         values = values[near]
     elif count < len(values):
         least = np.partition(values, -count)[-count]
         near = np.flatnonzero(values >= least)
         values = values[near]
-    order = np.argsort(-values, kind="stable")[:count]
+    order = (-values).argsort(kind="stable")[:count]
     return order if near is None else near[order]
 
 
 def reaching(weights: Array, goal: float, beyond: bool = False) -> int:
     """How many weights from the first on together reach a goal, or go beyond it; one more than
     there are if all do not."""
-    sums = weights.cumsum(dtype=np.float64)
-    return int(np.searchsorted(sums, goal, side="right" if beyond else "left")) + 1
+    sums = weights.astype(np.float64).cumsum()
+    return int(sums.searchsorted(goal, side="right" if beyond else "left")) + 1
 
 
 def fewest(

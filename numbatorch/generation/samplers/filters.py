@@ -97,8 +97,10 @@ class MinP:
         return self._keep if self.min_p else None
 
     def _keep(self, found: Candidates) -> Candidates:
-        most = found.logits[0] if found.ordered else found.logits.max()
-        places = np.flatnonzero(found.logits >= most + np.log(np.float32(self.min_p)))
+        near = found.logits >= found.most + np.log(np.float32(self.min_p))
+        if found.ordered:
+            return found.at(slice(max(np.count_nonzero(near), self.min_keep)))
+        places = near.nonzero()[0]
         if len(places) < self.min_keep:
             return found.largest(self.min_keep)
         return found.at(places)
