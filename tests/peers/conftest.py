@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,15 @@ def sides() -> "Sides":
     from tests.peers.sides import Sides
 
     return Sides()
+
+
+@pytest.fixture(scope="session")
+def vocabularies(pytestconfig: pytest.Config) -> Path:
+    """Folder of the vocabularies that llama.cpp tests itself with; skips without a network."""
+    from tests.peers.vocabularies import fetch
+
+    assert pytestconfig.cache is not None
+    return fetch(pytestconfig.cache)
 
 
 @pytest.fixture(autouse=True)
