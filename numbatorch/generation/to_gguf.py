@@ -14,10 +14,11 @@ import numpy as np
 
 from numbatorch.errors import FormatError, message
 from numbatorch.generation import folder_vocabulary, gguf_vocabulary, probes, to_gguf_kinds
+from numbatorch.generation.chat_template import ChatTemplate
 from numbatorch.generation.gguf_keys import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from numbatorch.generation.to_folder import TOKENS
 from numbatorch.generation.tokenizer import Tokenizer
-from numbatorch.io.reading import read_bytes, read_object, short
+from numbatorch.io.reading import read_object, short
 
 if TYPE_CHECKING:
     from numbatorch.generation.vocabulary import Vocabulary
@@ -150,25 +151,8 @@ def _ids(given: Tokenizer, vocabulary: "Vocabulary", folder: Path) -> dict[str, 
 
 
 def _templates(folder: Path) -> dict[str, Any]:
-    """Keys of the chat templates: files of their own, or what tokenizer_config.json says."""
-    config = read_object(folder / "tokenizer_config.json", "tokenizer") or {}
-    said = config.get("chat_template")
-    rows: list[Any] = said if isinstance(said, list) else [{"name": "default", "template": said}]
-    if said is not None and not all(
-        isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows
-    ):
-        _fail(folder, "chat_template is neither a text nor a list of names and templates")
-    files = {path.stem: path for path in folder.glob("additional_chat_templates/*.jinja")}
-    if (folder / "chat_template.jinja").exists():
-        files["default"] = folder / "chat_template.jinja"
-    if files:
-        texts: dict[str, Any] = {
-            name: read_bytes(path, "tokenizer").decode() for name, path in files.items()
-        }
-    else:
-        texts = {row["name"]: row.get("template") for row in rows if said is not None}
-    if not all(isinstance(text, str) for text in texts.values()):
-        _fail(folder, "chat_template holds something else than a text")
+    """Keys of the chat templates."""
+    texts = ChatTemplate.from_folder(folder).texts
     found: dict[str, Any] = {
         CHAT if name == "default" else f"{CHAT}.{name}": text for name, text in texts.items()
     }
