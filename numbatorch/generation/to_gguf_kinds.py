@@ -84,7 +84,10 @@ def _byte_level(
     state: Mapping[str, Any], library: "tokenizers.Tokenizer", folder: Path
 ) -> Iterator[Candidate]:
     normalizers = [step["type"] for step in parts(state["normalizer"])]
-    nfc = "NFC" in normalizers
+    nfc = normalizers == ["NFC"]
+    if normalizers and not nfc:
+        row = f"its normalizer {short(str(state['normalizer']), 100)}"
+        _fail(folder, "it normalizes in a way that GGUF has no key for", row)
     first: dict[pretokenizers.PreTokenizer, str] = {}
     for name, pre in pretokenizers.PRE_TOKENIZERS.items():
         first.setdefault(pre, name)
@@ -92,7 +95,6 @@ def _byte_level(
     fitting = [(name, pre) for name, pre in cut if pre.nfc == nfc]
     if not fitting:
         rows = [f"its pre-tokenizer {short(str(state['pre_tokenizer']), 300)}"]
-        rows += [f"its normalizer {short(str(state['normalizer']), 100)}"] if normalizers else []
         if cut:
             rows.append(f"words are cut as by {cut[0][0]!r}, which normalises in another way")
         _fail(folder, "no pre-tokenizer of GGUF cuts words as this one does", *rows)

@@ -276,6 +276,12 @@ def spaced() -> library.Tokenizer:
     return trained(pre_tokenizers.ByteLevel(add_prefix_space=True))
 
 
+def lower() -> library.Tokenizer:
+    made = trained(WORDS)
+    made.normalizer = normalizers.Lowercase()
+    return made
+
+
 def single() -> library.Tokenizer:
     made = trained(WORDS)
     made.add_tokens([AddedToken("alone", single_word=True)])
@@ -295,6 +301,7 @@ def stripping() -> library.Tokenizer:
         (lambda: trained(*cut(r"\w+")), r"no pre-tokenizer of GGUF cuts words[\s\S]*w\+"),
         (spaced, "no pre-tokenizer of GGUF cuts words"),
         (lambda: trained(*cut(GPT2), nfc=True), r"'gpt-2', which normalises in another way"),
+        (lower, r"normalizes in a way that GGUF has no key for[\s\S]*Lowercase"),
         (single, "token 'alone' is found as a whole word only"),
         (stripping, r"GGUF has no keys for how it encodes\n[\s\S]*<mask>[\s\S]*would have"),
     ],
