@@ -175,6 +175,11 @@ class PlanText(str):
         text._plan = plan
         return text
 
+    @property
+    def arena(self) -> int:
+        """Bytes of what is computed on the way."""
+        return self._plan.arena
+
     def _repr_html_(self) -> str:
         from numbatorch.tensor.notebook import table
 

@@ -15,6 +15,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("file", metavar="FILE", help=FILES)
     command.add_argument("--stats", action="store_true", help="also read the values, and sum up")
+    command.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="also say what memory generating up to N tokens will take",
+    )
     return command
 
 
@@ -30,4 +36,8 @@ def run(options: argparse.Namespace) -> int:
     with bar("read") as progress:
         for line in describe(options.file, options.stats, progress):
             print(line)
+    if options.context is not None:
+        from numbatorch.pipelines.memory import generation_memory
+
+        print("\n".join(generation_memory(options.file, options.context).lines(options.context)))
     return 0

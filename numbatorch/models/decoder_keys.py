@@ -4,6 +4,7 @@ Keys of GGUF: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#llm
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,15 +27,15 @@ class Written(NamedTuple):
 
     Attributes:
         gguf: general.architecture.
-        hf: the class in config.json.
+        hf: the class in config.json; empty where folders are not written.
         model_type: there.
         more: further keys of config.json.
     """
 
     gguf: str
-    hf: str
-    model_type: str
-    more: Mapping[str, Any]
+    hf: str = ""
+    model_type: str = ""
+    more: Mapping[str, Any] = MappingProxyType({})
 
 
 WRITTEN: Mapping[str, Written] = {
@@ -42,7 +43,12 @@ WRITTEN: Mapping[str, Written] = {
     "Mistral": Written("llama", "MistralForCausalLM", "mistral", {}),
     "Qwen2": Written("qwen2", "Qwen2ForCausalLM", "qwen2", {}),
     "Qwen3": Written("qwen3", "Qwen3ForCausalLM", "qwen3", {}),
+    "Qwen3Moe": Written("qwen3moe"),
+    "Gemma2": Written("gemma2"),
+    "Gemma3": Written("gemma3"),
+    "Phi3": Written("phi3"),
 }
+GEMMA3_LOCAL, GEMMA3_EVERY = 10000.0, 6  # theta of layers with windows; one in so many has none
 
 
 def written(model: Any) -> Written:
@@ -79,13 +85,55 @@ def gguf_keys(name: str, config: BaseConfig) -> dict[str, Any]:
         "rope.freq_base": np.float32(config.rope.theta),
         "vocab_size": config.vocab_size,
     }
-    windows = set(config.windows)
-    if windows - {None}:
-        if len(windows) != 1:
-            raise FormatError(message("convert", "layers with windows beside others without"))
-        found["attention.sliding_window"] = config.windows[0]
+    found.update(_gguf_windows(name, config))
+    found.update(_gguf_more(config))
     found.update(_gguf_rope(config.rope))
     return {f"{name}.{key}": value for key, value in found.items()}
+
+
+def _gguf_windows(name: str, config: BaseConfig) -> dict[str, Any]:
+    """The length of windows; which layers have one is known of an architecture."""
+    layers = range(config.num_hidden_layers)
+    window = next(filter(None, config.windows), None)
+    if window is None:
+        return {}
+    slides = {
+        "gemma2": [number % 2 == 0 for number in layers],
+        "gemma3": [(number + 1) % GEMMA3_EVERY != 0 for number in layers],
+    }.get(name, [True for _ in layers])
+    if [config.window(number) is not None for number in layers] != slides:
+        raise FormatError(message("convert", f"windows in other layers than {name} has them"))
+    return {"attention.sliding_window": window}
+
+
+def _gguf_more(config: Any) -> dict[str, Any]:
+    """What some configurations say beside what all do."""
+    found: dict[str, Any] = {}
+    for name, key in (("score", "attn"), ("logit", "final")):
+        bound = getattr(config, f"{name}_softcap", None)
+        if bound is not None:
+            found[f"{key}_logit_softcapping"] = np.float32(bound)
+    local = getattr(config, "local_rope", config.rope)
+    if local is not config.rope and (local.theta, local.scaling) != (GEMMA3_LOCAL, "default"):
+        raise FormatError(message("convert", f"other angles in layers with windows: {local}"))
+    size = config.rope.size
+    if getattr(config, "score_scale", size**-0.5) != size**-0.5:
+        raise FormatError(message("convert", f"scores scaled by {config.score_scale}"))
+    if hasattr(config, "num_experts"):
+        if not config.normalized or not all(config.sparse):
+            problem = "experts in some layers alone, or whose shares are not normalized"
+            raise FormatError(message("convert", problem, "GGUF has no keys for it"))
+        found["expert_count"] = config.num_experts
+        found["expert_used_count"] = config.num_experts_per_tok
+        found["expert_feed_forward_length"] = config.expert_size
+    return found
+
+
+def gguf_shape(name: str, shape: tuple[int, ...], config: Any) -> tuple[int, ...]:
+    """The shape of a parameter in a GGUF file, where weights of experts are stacked."""
+    if ".experts." in name:
+        return (config.num_experts, shape[0] // config.num_experts, *shape[1:])
+    return shape
 
 
 def _gguf_rope(rope: Rope) -> dict[str, Any]:
@@ -129,6 +177,9 @@ def hf_config(names: Written, config: BaseConfig) -> dict[str, Any]:
         FormatError: factors of frequencies, which a config.json cannot say in full.
     """
     rope = config.rope
+    if not names.hf:
+        rule = "written are " + ", ".join(name for name, value in WRITTEN.items() if value.hf)
+        raise FormatError(message("convert", f"a folder of {names.gguf}", rule))
     parameters: dict[str, Any] = {"rope_theta": rope.theta, "rope_type": rope.scaling}
     if rope.factors or rope.scaling not in ("default", "linear", "yarn"):
         problem = "factors of rotary frequencies, which config.json has no form for"

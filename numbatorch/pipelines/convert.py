@@ -13,9 +13,8 @@ import numpy as np
 from numbatorch import dtype, hub, models
 from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
-from numbatorch.generation import gguf_vocabulary
-from numbatorch.generation.gguf_tokenizer import tokenizer_metadata
-from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.generation.to_folder import tokenizer_files
+from numbatorch.generation.to_gguf import tokenizer_metadata
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array
@@ -24,6 +23,7 @@ from numbatorch.io.safetensors import save_safetensors
 from numbatorch.models.decoder_keys import (
     gguf_factors,
     gguf_keys,
+    gguf_shape,
     hf_config,
     order_of_rows,
     written,
@@ -42,6 +42,9 @@ SAMPLING = {
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
+
+
+ENDS = ("bos_token_id", "eos_token_id")
 
 
 def to_gguf(
@@ -80,8 +83,8 @@ def to_gguf(
         "general.name": place.resolve().name,
         **gguf_keys(names.gguf, model.config),
         **_sampling(place),
-        **tokenizer_metadata(place, model.config.vocab_size),
     }
+    metadata |= tokenizer_metadata(place, model.config.vocab_size, metadata)
     matrix = None if importance is None else read_importance(importance)
     tensors = list(_outgoing(model))
     return write_quantized(path, metadata, tensors, type, matrix, keep=keep, bar=bar)
@@ -116,21 +119,18 @@ def to_folder(
     file = GGUFFile(source)
     model = models.from_gguf(file, task="text-generation")
     config = hf_config(written(model), model.config)
-    tokenizer = Tokenizer.from_gguf(file)
+    files = tokenizer_files(file.metadata, file.path)
+    generation = files.setdefault("generation_config.json", {})
+    generation.update(_sampling_of(file))
+    config |= {key: generation[key] for key in ENDS if key in generation}
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}")
     temporary.mkdir()
     try:
         arrays = dict(_floats(model, kinds[type.upper()], bar))
         save_safetensors(temporary / "model.safetensors", arrays, {"format": "pt"})
         config["torch_dtype"] = kinds[type.upper()].name
-        config["eos_token_id"] = sorted(tokenizer.end_ids) or None
-        config["bos_token_id"] = tokenizer.bos_id
-        _write_json(temporary / "config.json", config)
-        _write_json(temporary / "generation_config.json", _generation(file, config))
-        gguf_vocabulary.build(file.metadata, file.path).library.save(
-            str(temporary / "tokenizer.json")
-        )
-        _write_json(temporary / "tokenizer_config.json", _tokenizer_config(file, tokenizer))
+        for name, values in {"config.json": config, **files}.items():
+            _write_json(temporary / name, values)
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -156,7 +156,8 @@ def _outgoing(model: Any) -> Iterator[Outgoing]:
             for start in range(0, len(rows), step):
                 yield rows[start : start + step].astype(kind.numpy, copy=False)
 
-        yield Outgoing(model.names.gguf(name), kind, tuple(parameter.shape), pieces)
+        shape = gguf_shape(name, tuple(parameter.shape), model.config)
+        yield Outgoing(model.names.gguf(name), kind, shape, pieces)
 
 
 def _floats(
@@ -188,34 +189,10 @@ def _sampling(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _generation(file: GGUFFile, config: dict[str, Any]) -> dict[str, Any]:
-    found = {
-        key: config[key] for key in ("bos_token_id", "eos_token_id") if config[key] is not None
-    }
-    for key, name in SAMPLING.items():
-        value = file.metadata.get(f"general.sampling.{name}")
-        if value is not None:
-            found[key] = value
-    return found
-
-
-def _tokenizer_config(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": tokenizer.add_bos,
-        "add_eos_token": tokenizer.add_eos,
-        "model_max_length": 10**9,
-    }
-    tokens = file.field("tokenizer.ggml.tokens", list)
-    for name in ("bos", "eos", "unknown", "padding"):
-        id = file.metadata.get(f"tokenizer.ggml.{name}_token_id")
-        if isinstance(id, int) and 0 <= id < len(tokens):
-            key = {"unknown": "unk", "padding": "pad"}.get(name, name)
-            found[f"{key}_token"] = tokens[id]
-    template = file.metadata.get("tokenizer.chat_template")
-    if template is not None:
-        found["chat_template"] = template
-    return found
+def _sampling_of(file: GGUFFile) -> dict[str, Any]:
+    """What a file says of sampling, in the words of generation_config.json."""
+    said = {key: file.metadata.get(f"general.sampling.{name}") for key, name in SAMPLING.items()}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -12,6 +12,7 @@ from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.generation.text_generator import TextGenerator
+from numbatorch.models.blocks.moe import ExpertLinear
 from numbatorch.pipelines.texts import begun, chunks_of, read_text
 from numbatorch.quantized.importance import Importance
 from numbatorch.tensor import from_numpy, no_grad
@@ -51,13 +52,16 @@ def collect(
     layers = {
         name: layer
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and name != "lm_head"  # which uses no module's forward
+        if isinstance(layer, nn.Linear | ExpertLinear)
+        and name != "lm_head"  # which uses no module's forward
     }
     if names is None or not layers:
         problem = f"weights of {type(model).__name__} have no names in GGUF"
         raise FormatError(message("imatrix", problem))
     handles = [
-        layer.register_forward_pre_hook(_taker(found, names.gguf(f"{name}.weight")))
+        layer.register_forward_pre_hook(
+            _taker(found, names.gguf(f"{name}.weight"), getattr(layer, "experts", 1))
+        )
         for name, layer in layers.items()
     ]
     advance = bar(len(parts))
@@ -72,10 +76,16 @@ def collect(
     return found
 
 
-def _taker(found: Importance, name: str) -> Callable[[Any, Any], Any]:
+def _taker(found: Importance, name: str, experts: int) -> Callable[[Any, Any], Any]:
     def take(_: Any, given: Any) -> Any:
         values = given[0].numpy()
-        found.add(name, values)
-        return (from_numpy(values, given[0].device, share=True),)  # the graph goes on from here
+        if len(given) > 1:
+            chosen = given[1].numpy()
+            for expert in range(experts):
+                found.add(name, values[chosen == expert], expert, experts)
+        else:
+            found.add(name, values)
+        # The graph goes on from what is known.
+        return (from_numpy(values, given[0].device, share=True), *given[1:])
 
     return take

@@ -7,12 +7,13 @@ from numbatorch.apart import import_module
 if TYPE_CHECKING:
     from numbatorch.quantized.files import dequantize_file, quantize_file
     from numbatorch.quantized.importance import Importance, read_importance, write_importance
-    from numbatorch.quantized.qtensor import QTensor, quantize
+    from numbatorch.quantized.qtensor import QTensor, expert_matmul, quantize
 
 __all__ = [
     "Importance",
     "QTensor",
     "dequantize_file",
+    "expert_matmul",
     "quantize",
     "quantize_file",
     "read_importance",
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    **dict.fromkeys(("QTensor", "quantize"), "qtensor"),
+    **dict.fromkeys(("QTensor", "expert_matmul", "quantize"), "qtensor"),
     **dict.fromkeys(("dequantize_file", "quantize_file"), "files"),
     **dict.fromkeys(("Importance", "read_importance", "write_importance"), "importance"),
 }

@@ -20,6 +20,7 @@ from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_tensors import save_gguf
 from numbatorch.ops import blocks
+from numbatorch.ops.experts import expert_linear
 from numbatorch.ops.linear import linear
 from numbatorch.ops.operands import describe
 from numbatorch.shape import numel
@@ -198,3 +199,34 @@ def _weighted(values: np.ndarray[Any, Any], kind: DType, imatrix: Any) -> np.nda
         return found
     pairs = zip(values, per_expert, strict=True)
     return np.stack([encode(matrix, kind, imatrix=row) for matrix, row in pairs])
+
+
+def expert_matmul(x: Tensor, weight: Tensor, experts: Tensor) -> Tensor:
+    """Rows times the matrices of the experts that each is given to: x[m] @ weight[experts[m, j]].T.
+
+    Args:
+        x: (M, K), or (M, k, K) with a row for each choice.
+        weight: (E, N, K), in blocks or plain.
+        experts: (M, k) integers.
+    Returns:
+        (M, k, N), dtype of x.
+    Raises:
+        ShapeError: the shapes are others.
+        DTypeError, OutOfRange: as in `nn.functional.expert_linear`.
+
+    >>> w = quantize(nt.ones(4, 32, 32), "Q8_0")
+    >>> expert_matmul(nt.ones(2, 32), w, nt.tensor([[0, 3], [1, 2]])).shape
+    (2, 2, 32)
+    """
+    about = [describe(value.node) for value in (x, weight, experts)]
+    shared = len(x.shape) == 2
+    M, k = experts.shape if len(experts.shape) == 2 else (0, 0)
+    fits = len(weight.shape) == 3 and len(experts.shape) == 2 and x.shape[-1:] == weight.shape[-1:]
+    if not fits or x.shape[:-1] != ((M,) if shared else (M, k)):
+        problem = "x must be (M, K) or (M, k, K), weight (E, N, K), experts (M, k)"
+        raise ShapeError(message("expert_matmul", problem, *about))
+    E, N, K = weight.shape
+    rows = x.reshape(M, 1, K).expand(M, k, K) if shared else x
+    flat = find("reshape").apply(weight.node, shape=(E * N, K))
+    found = expert_linear(rows.reshape(M * k, K).node, flat, experts.reshape(M * k).node, E)
+    return Tensor(found).reshape(M, k, N)

@@ -1,6 +1,7 @@
 """Files beside llama.cpp: its quantizer gives the same types, and it reads what is written here."""
 
 import ctypes
+import shutil
 from pathlib import Path
 
 import gguf
@@ -12,6 +13,7 @@ from numbatorch import dtype
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.ops import blocks
 from numbatorch.pipelines.convert import to_gguf
+from numbatorch.pipelines.imatrix import collect
 from numbatorch.quantized import quantize_file
 from numbatorch.quantized.mixes import MIXES, types_in
 
@@ -157,3 +159,61 @@ def test_blocks_of_ours_are_those_of_llama_cpp(shared_fixtures, tmp_path):
                 found.tensor(name).view(np.uint8) == expected.tensor(name).view(np.uint8)
             )
             assert same > 0.999 if info.dtype is dtype.Q8_0 else same == 1
+
+
+SMALL = {
+    "vocab_size": 2048,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
+HEADS = {"head_dim": 16, "query_pre_attn_scalar": 16}
+KINDS: dict[str, dict[str, object]] = {
+    "Llama": {},
+    "Mistral": {"sliding_window": None},
+    "Qwen2": {},
+    "Qwen3": {"head_dim": 32},
+    "Qwen3Moe": {
+        "head_dim": 16,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "norm_topk_prob": True,
+    },
+    "Gemma2": HEADS,
+    "Gemma3": HEADS,
+    "Phi3": {},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_converted_model_of_every_kind_expects_the_same_here_and_there(
+    kind, shared_fixtures, tmp_path
+):
+    transformers = pytest.importorskip("transformers")
+    name = "Gemma3Text" if kind == "Gemma3" else kind
+    config = getattr(transformers, f"{name}Config")(**{**SMALL, **KINDS[kind]})
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    folder, path = tmp_path / "folder", tmp_path / "model.gguf"
+    model.save_pretrained(folder)
+    shutil.copy(shared_fixtures / "pydoc-llama" / "tokenizer.json", folder)
+    to_gguf(folder, path, "F32")
+    (tmp_path / "text.txt").write_text(TEXT)
+    matrix = collect(path, tmp_path / "text.txt", 16)
+    for name, entry in matrix.entries.items():
+        assert matrix.of(name, GGUFFile(path).tensors[name].shape) is not None
+        assert entry.counts.sum() == 16 * matrix.chunk_count * (2 if "_exps" in name else 1)
+    ids = nt.TextGenerator(path).tokenizer.encode(TEXT)
+    logits = []
+    for source in (folder, path):
+        with nt.no_grad():
+            logits.append(nt.models.from_pretrained(source)(nt.tensor([ids]))[0])
+    np.testing.assert_allclose(logits[1].numpy(), logits[0].numpy(), rtol=1e-3, atol=1e-4)
+    expected = nt.nn.functional.log_softmax(logits[0], -1).numpy()
+    assert np.abs(log_probabilities(path, ids) - expected).max() < 2e-2  # it rounds keys to float16

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.errors import DTypeError, FormatError, GradientError, ShapeError
-from numbatorch.quantized import QTensor, quantize
+from numbatorch.errors import DTypeError, FormatError, GradientError, OutOfRange, ShapeError
+from numbatorch.quantized import QTensor, expert_matmul, quantize
 
 KIND = gguf.GGMLQuantizationType
 TYPES = ["Q4_0", "Q5_0", "Q8_0"]
@@ -51,6 +51,35 @@ def test_products_lookups_and_gradients_are_those_of_the_numbers(kind, rows):
     ids = nt.tensor([3, 0, 39])
     found = nt.nn.functional.embedding(ids, w)
     np.testing.assert_array_equal(found.numpy(), numbers[[3, 0, 39]])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("shared", [True, False])
+def test_experts_multiply_their_rows(kind, shared, device):
+    values = weights(4, 21, 96)
+    w = quantize(nt.from_numpy(values), kind).to(device=device)
+    numbers = decoded(values, kind)
+    chosen = np.array([[0, 3], [2, 2], [1, 0]])
+    given = weights(3, 96, seed=1) if shared else weights(3, 2, 96, seed=1)
+    x = nt.from_numpy(given).to(device=device).requires_grad_()
+    experts = nt.from_numpy(chosen).to(device=device)
+    y = expert_matmul(x, w, experts)
+    rows = np.broadcast_to(given[:, None], (3, 2, 96)) if shared else given
+    expected = np.einsum("mjk,mjnk->mjn", rows, numbers[chosen])
+    np.testing.assert_allclose(y.detach().cpu().numpy(), expected, atol=0.3)
+    y.sum().backward()
+    slope = numbers[chosen].sum(2)
+    expected = slope.sum(1) if shared else slope
+    np.testing.assert_allclose(x.grad.cpu().numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_an_expert_that_is_not_there_is_an_error():
+    w = quantize(nt.ones(4, 32, 32), "Q8_0")
+    for wrong in (-1, 4):
+        with pytest.raises(OutOfRange, match=rf"index {wrong}"):
+            expert_matmul(nt.ones(1, 32), w, nt.tensor([[0, wrong]])).numpy()
+    with pytest.raises(ShapeError, match="expert_matmul: x must be"):
+        expert_matmul(nt.ones(1, 64), w, nt.tensor([[0]]))
 
 
 def test_matrices_of_experts_are_taken_and_dequantized():
