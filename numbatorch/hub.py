@@ -96,6 +96,18 @@ def _is_path(text: str) -> bool:
     return plain or text.startswith(".")
 
 
+def parts_of(file: str) -> list[str]:
+    """A GGUF file's name, and those of the other parts where it is the first of several.
+
+    >>> parts_of("m-00001-of-00002.gguf")
+    ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf']
+    """
+    first = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", file, re.DOTALL)
+    if first is None:
+        return [file]
+    return [f"{first[1]}-{part:05}-of-{first[2]}.gguf" for part in range(1, int(first[2]) + 1)]
+
+
 def _download(repository: str, file: str | None, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
@@ -115,7 +127,8 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
     logs.info("hub", "looking for %s", ", ".join(rows))
     try:
         if file is not None:
-            found = Path(hf_hub_download(repository, file, revision=revision))
+            names = parts_of(file)
+            found, *_ = (Path(hf_hub_download(repository, x, revision=revision)) for x in names)
             logs.info("hub", "found %s", found)
             return found
         folder = Path(

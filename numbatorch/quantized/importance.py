@@ -65,7 +65,7 @@ class Importance:
     def of(self, name: str, shape: tuple[int, ...]) -> Array | None:
         """The mean square of each input of a weight, (experts, K), or None where it is not known.
 
-        An expert that saw nothing has ones.
+        An expert that saw nothing, or zeros alone, has ones.
 
         Raises:
             FormatError: the entry is of a weight of another size, or not finite.
@@ -85,7 +85,9 @@ class Importance:
             means = np.where(counts > 0, entry.sums / counts, np.float32(1))
         if not np.isfinite(means).all():
             raise FormatError(message("imatrix", f"importance of {name!r} is not finite"))
-        return means.reshape(experts, shape[-1]).astype(np.float32)
+        found = means.reshape(experts, shape[-1]).astype(np.float32)
+        found[~found.any(1)] = 1  # inputs that were all 0 say nothing
+        return found
 
 
 def read_importance(path: str | os.PathLike[str]) -> Importance:

@@ -102,6 +102,16 @@ def test_repository_of_gguf_files_says_how_to_name_one(tmp_path):
     assert "hint: someone/packed:a-Q8_0.gguf is one of its 1 GGUF files" in text
 
 
+def test_all_parts_of_a_split_file_are_downloaded(tmp_path):
+    names = [f"m-0000{part}-of-00003.gguf" for part in (1, 2, 3)]
+    with serve("someone/packed", dict.fromkeys([*names, "m.gguf"], b"GGUF")) as address:
+        ((kind, found),) = resolve_in_a_process(
+            [(f"someone/packed:{names[0]}", None)], HF_ENDPOINT=address, HF_HOME=str(tmp_path)
+        )
+    assert (kind, found) == ("found", names[:1])
+    assert sorted(path.name for path in tmp_path.rglob("*.gguf")) == names
+
+
 def test_unreachable_hub_is_a_connection_error(tmp_path):
     ((kind, text),) = resolve_in_a_process(
         [("someone/model", None)], HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path)
