@@ -138,11 +138,13 @@ Q4_1 = DType("Q4_1", "q", 20, 32, ggml_id=3)
 Q5_0 = DType("Q5_0", "q", 22, 32, ggml_id=6)
 Q5_1 = DType("Q5_1", "q", 24, 32, ggml_id=7)
 Q8_0 = DType("Q8_0", "q", 34, 32, ggml_id=8)
+Q8_1 = DType("Q8_1", "q", 36, 32, ggml_id=9)
 Q2_K = DType("Q2_K", "q", 84, 256, ggml_id=10)
 Q3_K = DType("Q3_K", "q", 110, 256, ggml_id=11)
 Q4_K = DType("Q4_K", "q", 144, 256, ggml_id=12)
 Q5_K = DType("Q5_K", "q", 176, 256, ggml_id=13)
 Q6_K = DType("Q6_K", "q", 210, 256, ggml_id=14)
+Q8_K = DType("Q8_K", "q", 292, 256, ggml_id=15)
 IQ2_XXS = DType("IQ2_XXS", "q", 66, 256, ggml_id=16)
 IQ2_XS = DType("IQ2_XS", "q", 74, 256, ggml_id=17)
 IQ3_XXS = DType("IQ3_XXS", "q", 98, 256, ggml_id=18)
@@ -176,7 +178,7 @@ INTEGERS_AND_BOOL = (*INTEGERS, bool_)
 PLAIN = (*NUMBERS, bool_)
 COMPLEX = (complex128, complex64)
 BLOCKS = (
-    *(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K),
+    *(Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K),
     *(IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_NL, IQ4_XS),
     *(TQ1_0, TQ2_0, MXFP4, NVFP4),
 )

@@ -95,17 +95,18 @@ def test_packed_tensor_decodes_as_in_the_gguf_package(small):
 
 def test_type_table_is_ggmls():
     for number, kind in dtype.by_ggml_id.items():
-        assert gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(number)] == (
-            kind.block,
-            kind.itemsize,
-        )
+        found = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(number)]
+        if kind.name == "Q8_1":  # there with two float32, which ggml-common.h has as float16
+            found = (32, 36)
+        assert found == (kind.block, kind.itemsize)
 
 
-def test_type_that_is_not_computed_on_is_listed_but_not_handed_out(tmp_path):
-    raw = gguf_bytes(records=[record("a", (256,), kind=10)], data=bytes(84))
+def test_type_that_is_not_computed_on_is_listed_but_not_handed_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(dtype.by_ggml_id, 1003, dtype.DType("Q9_9", "q", 84, 256, ggml_id=1003))
+    raw = gguf_bytes(records=[record("a", (256,), kind=1003)], data=bytes(84))
     file = GGUFFile(write(tmp_path, raw))
-    assert file.tensors["a"].dtype.name == "Q2_K"
-    with pytest.raises(FormatError, match="'a' has type Q2_K, which is not computed on yet"):
+    assert file.tensors["a"].dtype.name == "Q9_9"
+    with pytest.raises(FormatError, match="'a' has type Q9_9, which is not computed on yet"):
         file.tensor("a")
 
 

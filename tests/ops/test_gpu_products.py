@@ -22,7 +22,7 @@ from numbatorch.ops.portable.quant import decode_blocks
 from tests.compare import assert_close, assert_launches
 from tests.conftest import SIMULATED
 from tests.ops.test_matmul_kernels import DTYPES, layout, name_of
-from tests.ops.test_quant_kernels import TYPES, blocks_tensor, decoded, magnitude, weights
+from tests.ops.test_quant_kernels import KINDS, blocks_tensor, decoded, magnitude, weights
 from tests.run_gpu import EpilogueCall, run_groups
 from tests.run_kernel import run_kernel
 
@@ -30,7 +30,6 @@ Array = np.ndarray[Any, Any]
 KERNELS = pytest.mark.parametrize(
     "kernel", [matmul, matmul_nt, matmul_nn], ids=lambda k: k.__name__
 )
-KINDS = pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
 SIZES = [(1, 1, 1), (2, 33, 40), (5, 3, 17), (4, 9, 0)]
 TILES = [(33, 36, 17), (32, 32, 16), (3, 65, 33)]
 LARGE = [(70, 131, 300), (129, 40, 1025), (1, 257, 2049), (2, 200, 515)]

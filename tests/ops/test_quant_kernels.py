@@ -21,26 +21,30 @@ from numbatorch.ops.cpu.quant_decode import decode_blocks
 from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.tensor import from_blocks
+from tests.block_data import has_float_scale, put_scales, random_blocks
 from tests.compare import assert_close, assert_launches
 from tests.run_kernel import run_kernel
 
 Array = np.ndarray[Any, Any]
 Epilogue = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
 TYPES = [dt.by_name[name] for name in names()]
-KINDS = pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+# By default those that differ in what kernels read: planes, mins, codebooks, grids, coded scales.
+SAMPLE = (
+    *("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K", "IQ4_NL"),
+    *("Q2_K", "IQ2_S", "IQ1_M", "NVFP4"),
+)
+BY_DEFAULT = [
+    pytest.param(kind, marks=() if kind.name in SAMPLE else pytest.mark.slow) for kind in TYPES
+]
+KINDS = pytest.mark.parametrize("kind", BY_DEFAULT, ids=lambda kind: kind.name)
 SMALLEST = np.float32(2.0**-100)
 GUARD = 64
 
 
 def weights(kind: DType, N: int, K: int, seed: int = 0) -> Array:
     """Any codes, with scales that differ in size and sign: (N, bytes of a row)."""
-    random = np.random.default_rng(seed)
-    count = N * K // kind.block
-    data = random.integers(0, 256, (count, kind.itemsize), np.uint8)
-    blocks = data.view(find("test", kind).layout)[:, 0]
-    for field in {"d", "dmin", "m"} & set(blocks.dtype.names):
-        blocks[field] = random.standard_normal(count) * 10.0 ** random.uniform(-4, 0, count)
-    return data.reshape(N, -1)
+    blocks = random_blocks(kind, N * K // kind.block, np.random.default_rng(seed))
+    return blocks.view(np.uint8).reshape(N, -1)
 
 
 def decoded(data: Array, kind: DType, K: int) -> Array:
@@ -192,11 +196,13 @@ def test_rows_that_are_not_finite_give_nan_and_no_others(kind: DType, M: int, ba
 @KINDS
 @pytest.mark.parametrize("M", [1, 4])
 def test_blocks_whose_scale_is_not_finite_give_no_finite_number(kind: DType, M: int) -> None:
+    if not has_float_scale(kind):
+        pytest.skip("its scales are all finite")
     data = weights(kind, 20, 512)
     blocks = data.reshape(-1, kind.itemsize).view(find("test", kind).layout)[:, 0]
     per_row = 512 // kind.block
-    blocks["d"][3 * per_row] = np.nan
-    blocks["d"][7 * per_row + per_row - 1] = np.inf
+    for place, scale in ((3 * per_row, np.nan), (7 * per_row + per_row - 1, np.inf)):
+        put_scales(kind, blocks[place : place + 1], np.array([scale]))
     x = np.random.default_rng(0).standard_normal((M, 512)).astype(np.float32)
     finite = np.isfinite(product(kind, x, data))
     np.testing.assert_array_equal(finite, np.broadcast_to(~np.isin(range(20), [3, 7]), (M, 20)))
@@ -330,7 +336,12 @@ def library(specs: Any, cpu: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, kind) for name in PROCESSORS for kind in TYPES if name == "avx2" or kind in FEW],
+    [
+        pytest.param(name, kind, marks=() if kind.name in SAMPLE else pytest.mark.slow)
+        for name in PROCESSORS
+        for kind in TYPES
+        if name == "avx2" or kind in FEW
+    ],
 )
 def test_older_processors_compute_the_same(
     name: str, kind: DType, monkeypatch: pytest.MonkeyPatch

@@ -306,7 +306,7 @@ def quantize_block(
         like: a tile; sums are stored as far apart as it has rows.
         q: pointer to words of four codes.
         sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0;
-            then, for a tile of one row, shared equally among a lane for every four codes.
+            then, for a tile of one row, shared among a lane for every four codes.
         x: pointer to float32.
         group: literal 16 or 32.
         bias: literal.
@@ -372,11 +372,12 @@ def _store_sums(builder: Any, pointer: Any, totals: list[Any], like: Any, bias: 
     from llvmlite import ir
 
     spread = 8 // len(totals) if like.rows == 1 and bias.literal_value else 1
-    factor = -(bias.literal_value or 1) // spread
+    share, rest = divmod(-(bias.literal_value or 1), spread)
     place = builder.bitcast(pointer, totals[0].type.as_pointer())
     for i in range(len(totals) * spread):
         total = totals[i // spread]
         at = builder.gep(place, [ir.IntType(64)(i * like.rows)], inbounds=True)
+        factor = share if i % spread else share + rest
         builder.store(builder.mul(total, total.type(factor)), at, align=4)
 
 

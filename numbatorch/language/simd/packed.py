@@ -87,7 +87,7 @@ def code_words(codes: Numbers, step: Step) -> Intrinsic:
         from numbatorch.language.simd import types as simd_types
 
         result = simd_types.VecType("uint32", 16)
-        call = _caller(codes)
+        call = _caller(codes.four)
         first = 64 * pair.literal_value
         count = min(step.values, 64)
 
@@ -111,16 +111,23 @@ class Factors:
     """The scales of a step, or what is subtracted: one for each of `lanes` groups of values.
 
     Attributes:
-        byte: of the block, where a float16 stands.
+        byte: of the block, where a float stands.
+        code: or a helper (block, group) -> its bits, those of each of `count` if there are no
+            numbers.
+        element: float16 or float32.
         numbers: `count` integers that it is multiplied with, if there are any.
         negative: the scales are minus that.
+        times: a power of 2 that they are multiplied with, too.
     """
 
     byte: int
+    code: Any
+    element: str
     numbers: Numbers | None
     count: int
     lanes: int
     negative: bool
+    times: float
     step: Step
 
     def word(self) -> Intrinsic:
@@ -152,10 +159,11 @@ class Factors:
 
     def _codegen(self, pair: int | None) -> Any:
         numbers, step, lanes = self.numbers, self.step, self.lanes
-        call = _caller(numbers)
+        call = _caller(numbers.four if numbers else None)
+        call_code = _caller(self.code)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            found = _block_halves(builder, args[0], args[1], self.byte, step, pair)
+            found = self._floats(builder, call_code, context, args, pair)
             if numbers is not None:
                 parts = []
                 for i in range(step.blocks):
@@ -167,9 +175,61 @@ class Factors:
             if found.type.count != lanes:
                 have = found.type.count
                 found = simd.take(builder, found, [i * have // lanes for i in range(lanes)])
+            if self.times != 1:
+                found = builder.fmul(found, splat_constant(found.type, self.times))
             return builder.fneg(found) if self.negative else found
 
         return codegen
+
+    def _floats(self, builder: Any, call: Any, context: Any, args: Any, pair: int | None) -> Any:
+        """IR of the floats of each block of a step, or of each of a pair."""
+        from numbatorch.language import elements
+
+        step, (pointer, last) = self.step, args[:2]
+        if call is None and self.element == "float16":
+            return _block_halves(builder, pointer, last, self.byte, step, pair)
+        alone = pair is not None and step.blocks == 8
+        blocks = (2 * pair, 2 * pair + 1) if pair is not None and alone else range(step.blocks)
+        if call is None:
+            bits = _loaded(builder, pointer, last, self.byte, step, blocks, 32)
+        else:
+            per = 1 if self.numbers is not None else self.count
+            width = 16 if self.element == "float16" else 32
+            bits = _coded(builder, call, context, pointer, last, step, blocks, per, width)
+        if self.element == "float16":
+            return elements.widen(builder, "float16", bits)
+        return _as_floats(builder, bits)
+
+
+def _as_floats(builder: Any, bits: Any) -> Any:
+    from llvmlite import ir
+
+    return builder.bitcast(bits, ir.VectorType(ir.FloatType(), bits.type.count))
+
+
+def _coded(
+    builder: Any,
+    call: Any,
+    context: Any,
+    pointer: Any,
+    last: Any,
+    step: Step,
+    blocks: Iterable[int],
+    per: int,
+    width: int,
+) -> Any:
+    """IR of so many bits that a helper gives for each of `per` groups of blocks."""
+    from llvmlite import ir
+
+    word = ir.IntType(width)
+    out = ir.Constant(ir.VectorType(word, step.blocks * per), ir.Undefined)
+    for i in blocks:
+        block = step.place(builder, pointer, last, i)
+        for group in range(per):
+            code = call(context, builder, block, group)
+            code = builder.trunc(code, word) if width < 32 else code
+            out = builder.insert_element(out, code, ir.IntType(32)(i * per + group))
+    return out
 
 
 def _looked_up(builder: Any, words: Any, table: Table) -> Any:
@@ -213,9 +273,9 @@ def _picked_bytes(builder: Any, entries: Any, codes: Any) -> Any:
     return out
 
 
-def _caller(numbers: Numbers | None) -> Any:
-    """What calls the helper of numbers: (context, builder, place, number) -> IR of four bytes."""
-    if numbers is None or numbers.four is None:
+def _caller(helper: Any) -> Any:
+    """What calls a helper, if there is one: (context, builder, place, number) -> IR of int32."""
+    if helper is None:
         return None
     from llvmlite import ir
     from numba.core import types
@@ -223,7 +283,7 @@ def _caller(numbers: Numbers | None) -> Any:
     from numbatorch.language import numba_pointers, numba_types
 
     pointer = numba_pointers.PointerType("uint8")
-    sig, codegen = numba_types.call(numbers.four.function, (pointer, types.int64))
+    sig, codegen = numba_types.call(helper.function, (pointer, types.int64))
 
     def call(context: Any, builder: Any, place: Any, number: int) -> Any:
         word = codegen(context, builder, sig, [place, ir.IntType(64)(number)])
@@ -356,15 +416,21 @@ def _block_halves(
 def _halves(
     builder: Any, pointer: Any, last: Any, byte: int, step: Step, blocks: Iterable[int]
 ) -> Any:
-    """IR of a 16-bit number of each block of a step, those of `blocks` loaded one by one."""
+    return _loaded(builder, pointer, last, byte, step, blocks, 16)
+
+
+def _loaded(
+    builder: Any, pointer: Any, last: Any, byte: int, step: Step, blocks: Iterable[int], width: int
+) -> Any:
+    """IR of a number of each block of a step, those of `blocks` loaded one by one."""
     from llvmlite import ir
 
-    half = ir.IntType(16)
-    out = ir.Constant(ir.VectorType(half, step.blocks), ir.Undefined)
+    word = ir.IntType(width)
+    out = ir.Constant(ir.VectorType(word, step.blocks), ir.Undefined)
     for i in blocks:
         block = step.place(builder, pointer, last, i)
         place = builder.gep(block, [ir.IntType(64)(byte)], inbounds=True)
-        code = builder.load(builder.bitcast(place, half.as_pointer()), align=1)
+        code = builder.load(builder.bitcast(place, word.as_pointer()), align=1)
         out = builder.insert_element(out, code, ir.IntType(32)(i))
     return out
 

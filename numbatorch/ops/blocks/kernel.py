@@ -38,6 +38,9 @@ first: Any = Word("first", "(block, place): a plane.")
 second: Any = Word("second", "(block, place): the plane above.")
 four: Any = Word("four", "(block, place): numbers of groups.")
 inner: Any = Word("inner", "(block, place): a factor.")
+base: Any = Word("base", "(block, group): the float of a factor.")
+code_of: Any = Word("code_of", "(block, group): its bits.")
+TIMES = 1.0
 
 
 @helper
@@ -56,7 +59,12 @@ def word_of_bytes(block: Pointer[uint8], byte: int) -> Any:
 @helper
 def half_of_bytes(block: Pointer[uint8], byte: int) -> Any:
     """As `half_at`, by arithmetic on the bits."""
-    code = int64(block[byte]) | (int64(block[byte + 1]) << 8)
+    return half_value(int64(block[byte]) | (int64(block[byte + 1]) << 8))
+
+
+@helper
+def half_value(code: int) -> Any:
+    """The float16 of these bits."""
     size = code & 0x7FFF
     found = float32(int32(size)) * float32(SMALLEST)
     if size >= 0x0400:
@@ -93,17 +101,47 @@ def two_planes(block: Pointer[uint8], place: int) -> Any:
 
 
 @helper
-def one_factor(block: Pointer[uint8], place: int) -> Any:
+def stored_half(block: Pointer[uint8], group: int) -> Any:
     """A float16 for the block."""
     return half_at(block, AT)
 
 
 @helper
+def stored_float(block: Pointer[uint8], group: int) -> Any:
+    """A float32 for the block."""
+    return view(block + AT, float32)[0]
+
+
+@helper
+def coded_half(block: Pointer[uint8], group: int) -> Any:
+    """A float16 from its bits."""
+    return half_value(int64(code_of(block, group)))
+
+
+@helper
+def coded_float(block: Pointer[uint8], group: int) -> Any:
+    """A float32 from its bits."""
+    return from_bits(int32(code_of(block, group)))
+
+
+@helper
+def one_factor(block: Pointer[uint8], place: int) -> Any:
+    """A float for the block, or for each group."""
+    return base(block, place >> GROUP)
+
+
+@helper
 def factors(block: Pointer[uint8], place: int) -> Any:
-    """A float16 for the block, times an integer for each group."""
+    """A float for the block, times an integer for each group."""
     group = place >> GROUP
     number = (four(block, group & -4) >> (8 * (group & 3))) & 255
-    return float32(int32(number - BIAS)) * half_at(block, AT)
+    return float32(int32(number - BIAS)) * base(block, 0)
+
+
+@helper
+def multiplied(block: Pointer[uint8], place: int) -> Any:
+    """A factor times a power of 2."""
+    return inner(block, place) * float32(TIMES)
 
 
 @helper
@@ -174,17 +212,25 @@ def factor(block: BlockType, found: Factor | None) -> Any:
     """(block, place) -> float32, the same for the values of a group."""
     if found is None:
         return nothing
-    at = block.offset(found.field)
+    wide = block.wide(found)
+    if found.field:
+        stored = stored_float if wide else stored_half
+        number = specialised(stored, AT=block.offset(found.field))
+    else:
+        number = specialised(coded_float if wide else coded_half, code_of=found.code)
+    group = (block.dtype.block // found.count).bit_length() - 1
     if found.numbers is None:
-        made = specialised(one_factor, AT=at)
+        made = specialised(one_factor, base=number, GROUP=group)
     else:
         made = specialised(
             factors,
-            AT=at,
-            GROUP=(block.dtype.block // found.count).bit_length() - 1,
+            base=number,
+            GROUP=group,
             four=packed(block, found.numbers),
             BIAS=unsigned_bias(found.numbers),
         )
+    if found.times != 1:
+        made = specialised(multiplied, inner=made, TIMES=found.times)
     return specialised(negated, inner=made) if found.negative else made
 
 

@@ -167,23 +167,57 @@ class Factor:
     """A scale of a block, or one for each group of its values.
 
     Attributes:
-        field: a float16.
+        field: a float16 or float32.
         numbers: integers, one a group, that it is multiplied with; None for one scale a block.
         count: how many of them.
         negative: what the block stores is minus this.
+        times: a power of 2 that it is multiplied with as well.
+        code: where no field is the number, a helper (block, group) -> its bits, those of a float32,
+            or of a float16 if `half`. It reads and decides as `Packed.four`. Without `numbers` it
+            is asked for each of `count` groups, else once.
+        half: see `code`.
     """
 
-    field: str
+    field: str = ""
     numbers: Packed | None = None
     count: int = 1
     negative: bool = False
+    times: float = 1.0
+    code: Any = None
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.field) == (self.code is not None):
+            raise DTypeError(message("block type", "a scale has either a field or a code"))
+        if self.times <= 0 or np.frexp(self.times)[0] != 0.5:
+            problem = f"a scale is multiplied with {self.times}, where kernels take powers of 2"
+            raise DTypeError(message("block type", problem))
+
+    @property
+    def floats(self) -> int:
+        """How many numbers of their own a block has."""
+        return 1 if self.numbers is not None or self.code is None else self.count
 
     def read(self, blocks: Array) -> Array:
         """(n,) blocks to (n, count) float32."""
-        found: Array = blocks[self.field].astype(np.float32)[:, None]
+        found = self._floats(blocks)
         if self.numbers is not None:
             found = found * self.numbers.read(blocks, self.count)
+        if self.times != 1:
+            found = found * np.float32(self.times)
         return -found if self.negative else found
+
+    def _floats(self, blocks: Array) -> Array:
+        if self.code is None:
+            stored: Array = blocks[self.field].astype(np.float32)[:, None]
+            return stored
+        function, memory = _in_numpy(self.code), _Blocks(blocks)
+        codes = np.stack([function(memory, group) for group in range(self.floats)], axis=1)
+        return (
+            codes.astype("<u4").astype("<u2").view("<f2").astype(np.float32)
+            if self.half
+            else (codes.astype("<u4").view("<f4"))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +231,8 @@ class BlockType:
         scale: shared by a group of values.
         least: as `scale`, or None for 0.
         encode: (n, block) float32 to the fields of blocks, with `codes` as they are before
-            bias and table; None where nothing here encodes the type.
+            bias and table in place of those that planes describe; None where nothing here
+            encodes the type.
 
     Raises:
         DTypeError: kernels do not read such blocks.
@@ -224,6 +259,9 @@ class BlockType:
             numbers = self.layout[plane.field].itemsize * plane.per
             if numbers != kind.block:
                 self._refuse(f"{numbers} numbers in {plane.field}, where a block has {kind.block}")
+        for factor in self.factors:
+            if factor.field and self._stored(factor) not in ("<f2", "<f4"):
+                self._refuse(f"a scale in {factor.field} that is neither float16 nor float32")
         if self.codes.table is not None and len(self.codes.table) != 16:
             self._refuse(f"a table of {len(self.codes.table)} numbers, where kernels look up 16")
 
@@ -244,6 +282,13 @@ class BlockType:
     def group(self) -> int:
         """Values that share scale and least, 32 at most."""
         return min(32, *(self.dtype.block // factor.count for factor in self.factors))
+
+    def _stored(self, factor: Factor) -> str:
+        return str(self.layout[factor.field].str)
+
+    def wide(self, factor: Factor) -> bool:
+        """Whether a float32 stands behind a scale, and no float16."""
+        return self._stored(factor) == "<f4" if factor.field else not factor.half
 
     def offset(self, name: str) -> int:
         """The byte that a field begins at."""
@@ -269,7 +314,8 @@ class BlockType:
             raise DTypeError(message("quantize", f"no encoder for {self.dtype.name}"))
         blocks = np.empty(len(values), self.layout)
         fields = dict(self.encode(values))
-        self.codes.write(blocks, fields.pop("codes"))
+        if "codes" in fields:
+            self.codes.write(blocks, fields.pop("codes"))
         for name, found in fields.items():
             blocks[name] = found
         return blocks

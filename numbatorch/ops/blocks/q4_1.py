@@ -9,12 +9,12 @@ from numbatorch.ops.blocks import Bits, BlockType, Factor, Packed, register
 from numbatorch.ops.blocks.layout import Array, reciprocal
 
 
-def encode(values: Array) -> Mapping[str, Array]:
-    """m = min x; d = (max x - m) / 15; q = (x - m) / d, rounded."""
+def encode(values: Array, most: int = 15) -> Mapping[str, Array]:
+    """m = min x; d = (max x - m) / most; q = (x - m) / d, rounded to 0 .. most."""
     least = values.min(axis=1, keepdims=True)
-    scale = (values.max(axis=1, keepdims=True) - least) / np.float32(15)
+    scale = (values.max(axis=1, keepdims=True) - least) / np.float32(most)
     codes = ((values - least) * reciprocal(scale) + np.float32(0.5)).astype(np.uint8)
-    return {"d": scale[:, 0], "m": least[:, 0], "codes": np.minimum(codes, 15)}
+    return {"d": scale[:, 0], "m": least[:, 0], "codes": np.minimum(codes, most)}
 
 
 Q4_1 = register(

@@ -56,10 +56,17 @@ def _numbers(block: BlockType, packed: Packed) -> Numbers:
 
 
 def _factors(block: BlockType, factor: Factor) -> Factors:
-    numbers = None if factor.numbers is None else _numbers(block, factor.numbers)
-    lanes = STEP // block.group
-    byte = block.offset(factor.field)
-    return Factors(byte, numbers, factor.count, lanes, factor.negative, _step(block))
+    return Factors(
+        byte=block.offset(factor.field) if factor.field else 0,
+        code=factor.code,
+        element="float32" if block.wide(factor) else "float16",
+        numbers=None if factor.numbers is None else _numbers(block, factor.numbers),
+        count=factor.count,
+        lanes=STEP // block.group,
+        negative=factor.negative,
+        times=factor.times,
+        step=_step(block),
+    )
 
 
 def _bias(codes: Numbers) -> Intrinsic:

@@ -6,7 +6,7 @@ large and have most of what rounding loses. The planes that it makes are as long
     high, low: int8 (K), the only byte or the upper one, and the lower one
     fine: int32 (K / 64), whether there are two bytes
     sums: int32 (K / 4), how much the bias of the weight's codes adds to what four codes give,
-        negated and shared equally among the lanes of a group
+        negated and shared among the lanes of a group
     scales: float32 (K / 32), max |x| / 127 of 32 values, or / (127 * 256)
     mins: float32 (K / group), minus the sum of a group's values, for weights with mins
 """
