@@ -422,7 +422,7 @@ def _rounded(builder: Any, pointer: Any, top: int) -> tuple[Any, Any]:
     return codes, builder.select(finite, scale, nan)
 
 
-def splat_constant(kind: Any, number: int) -> Any:
+def splat_constant(kind: Any, number: float) -> Any:
     """A vector constant with a number in each lane."""
     from llvmlite import ir
 
