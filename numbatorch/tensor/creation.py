@@ -349,18 +349,20 @@ def from_blocks(
 
 
 @names_itself
-def quantize(input: Tensor, dtype: DType | str) -> Tensor:
-    """The values packed in GGML blocks, rounded as ggml's reference encoder does.
+def quantize(input: Tensor, dtype: DType | str, imatrix: Tensor | None = None) -> Tensor:
+    """The values packed in GGML blocks, rounded as ggml's encoder does.
 
     Args:
         input: (..., K) floats, K a multiple of the type's block.
         dtype: a block type with an encoder, or its name.
+        imatrix: (K,), how much the error of each column counts.
     Returns:
         the shape of input, on its device.
     Raises:
         GradientError: input requires a gradient.
         DTypeError: nothing encodes the type.
-        ShapeError: rows are not whole blocks.
+        ShapeError: rows are not whole blocks, or not as long as the imatrix.
+        ValueError: input has NaN, infinity or what is too large for the scales of blocks.
 
     >>> weight = quantize(tensor([[1.0] * 32] * 2), "Q4_0")
     >>> weight.dtype, weight.to(dt.float32).sum().item()
@@ -374,7 +376,8 @@ def quantize(input: Tensor, dtype: DType | str) -> Tensor:
         hint = "detach() it first"
         raise GradientError(message("quantize", "no gradient flows through it", *rows, hint=hint))
     kind = blocks.find("quantize", dtype).dtype
-    packed = blocks.quantize(host_array(input.node), kind)
+    importance = None if imatrix is None else host_array(imatrix.node)
+    packed = blocks.quantize(host_array(input.node), kind, importance)
     return Tensor(host_node(packed, kind, input.device, tuple(input.shape)))
 
 

@@ -6,7 +6,7 @@ https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,7 @@ from numbatorch import entry_points
 from numbatorch.apart import import_module, numpy_ignores_errors
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
+from numbatorch.ops.blocks.encoding import check_importance, encode_all
 from numbatorch.ops.blocks.layout import Array, Bits, BlockType, Factor, Packed
 from numbatorch.shape import Shape, numel
 
@@ -113,24 +114,37 @@ def dequantize(data: Array, kind: DType, shape: Sequence[int]) -> Array:
     return out.reshape(shape)
 
 
-def quantize(values: Array, kind: DType) -> Array:
-    """Pack values, rounding as ggml's reference encoder does.
+def quantize(
+    values: Array,
+    kind: DType,
+    imatrix: Array | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Array:
+    """Pack values, rounding as ggml's encoder does; on all cores.
 
     Args:
         values: (..., C), C a multiple of the type's block.
         kind: a block type with an encoder.
+        imatrix: (C,), how much the error of each column counts, such as the mean square of what it
+            is multiplied with; types without a search for scales do without.
+        progress: is called with how many values have been packed since it was last.
     Returns:
         (..., bytes of a row) uint8.
+    Raises:
+        ShapeError: rows are not whole blocks, or have another length than the imatrix.
+        ValueError: a value, or an entry of the imatrix, is no number that a block can hold.
+        DTypeError: nothing encodes the type.
+
+    >>> quantize(np.ones((2, 256), np.float32), dtypes.Q4_K, imatrix=np.ones(256)).shape
+    (2, 144)
     """
     _check("quantize", kind, values.shape)
     block = find("quantize", kind)
     *rows, columns = values.shape
     flat = np.ascontiguousarray(values, np.float32).reshape(-1, kind.block)
+    wanted = None if imatrix is None else check_importance(imatrix, columns)
     out = np.empty(len(flat), block.layout)
-    step = CHUNK // kind.block
-    with numpy_ignores_errors():
-        for start in range(0, len(flat), step):
-            out[start : start + step] = block.encoded(flat[start : start + step])
+    encode_all(block, flat, wanted, out, progress)
     return out.view(np.uint8).reshape(*rows, kind.nbytes(columns))
 
 

@@ -233,6 +233,8 @@ class BlockType:
         encode: (n, block) float32 to the fields of blocks, with `codes` as they are before
             bias and table in place of those that planes describe; None where nothing here
             encodes the type.
+        weighted: the same with how much each value counts, (n, block), and the mean square of its
+            row, (n, 1); None where importance does not matter.
 
     Raises:
         DTypeError: kernels do not read such blocks.
@@ -244,6 +246,7 @@ class BlockType:
     scale: Factor = field(default_factory=lambda: Factor("d"))
     least: Factor | None = None
     encode: Callable[[Array], Mapping[str, Array]] | None = None
+    weighted: Callable[[Array, Array, Array], Mapping[str, Array]] | None = None
 
     def __post_init__(self) -> None:
         kind, size = self.dtype, self.layout.itemsize
@@ -304,16 +307,21 @@ class BlockType:
             values = values.reshape(n, self.least.count, -1) - least
         return values.reshape(n, size)
 
-    def encoded(self, values: Array) -> Array:
+    def encoded(self, values: Array, weights: tuple[Array, Array] | None = None) -> Array:
         """(n, block) float32 to (n,) blocks.
 
+        Args:
+            weights: what `weighted` takes besides the values.
         Raises:
             DTypeError: nothing here encodes the type.
         """
         if self.encode is None:
             raise DTypeError(message("quantize", f"no encoder for {self.dtype.name}"))
         blocks = np.empty(len(values), self.layout)
-        fields = dict(self.encode(values))
+        if weights is None or self.weighted is None:
+            fields = dict(self.encode(values))
+        else:
+            fields = dict(self.weighted(values, *weights))
         if "codes" in fields:
             self.codes.write(blocks, fields.pop("codes"))
         for name, found in fields.items():

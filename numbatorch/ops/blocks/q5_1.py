@@ -12,6 +12,11 @@ def encode(values: Array) -> Mapping[str, Array]:
     return q4_1.encode(values, 31)
 
 
+def weighted(values: Array, importance: Array, mean_square: Array) -> Mapping[str, Array]:
+    """As Q4_1, with 31 for 15."""
+    return q4_1.weighted(values, importance, mean_square, 31)
+
+
 Q5_1 = register(
     BlockType(
         dtype.Q5_1,
@@ -19,5 +24,6 @@ Q5_1 = register(
         codes=Packed((Bits("qs", 4, span=16), Bits("qh", 1))),
         least=Factor("m", negative=True),
         encode=encode,
+        weighted=weighted,
     )
 )
