@@ -3,6 +3,7 @@
 from typing import Any
 
 from numbatorch.language.kernel import helper
+from numbatorch.language.words import Table, uint8
 
 
 @helper
@@ -35,10 +36,10 @@ def with_signs(word: int, signs: int) -> Any:
     return (word ^ (ones * 255)) + ones
 
 
+SIGNS = Table([low | (low.bit_count() & 1) << 7 for low in range(128)], uint8)
+
+
 @helper
 def seven_signs(bits: int) -> Any:
     """Eight signs of the lowest 7 bits: an even number of them is set."""
-    low = bits & 127
-    folded = low ^ (low >> 4)
-    folded = folded ^ (folded >> 2)
-    return low | (((folded ^ (folded >> 1)) & 1) << 7)
+    return SIGNS[bits & 127]
