@@ -25,7 +25,6 @@ from numbatorch.quantized.mixes import MIXES, mix_named, types_of
 
 QUANTIZATION_VERSION = 2  # of ggml's block layouts
 ELEMENTS = 1 << 18  # encoded at a time by a thread
-LARGEST_SCALE = 6e4  # values beyond may have scales that float16 does not hold
 
 
 def quantize_file(
@@ -179,16 +178,13 @@ def _encode(tensor: Outgoing, kind: DType, first: int, rows: Array, weights: Arr
             problem = f"tensor {tensor.name!r} holds {np.abs(values).max()}"
             raise FormatError(message("quantize", problem, f"{kind.name} does not reach so far"))
         return found.reshape(-1).view(np.uint8)
-    if weights is None:
-        found = blocks.quantize(values, kind)
-    else:
-        found = _weighted(tensor, kind, first, values, weights)
-    if values.size and np.abs(values).max() > LARGEST_SCALE:
-        decoded = blocks.dequantize(found, kind, values.shape)
-        if not np.isfinite(decoded).all():
-            problem = f"tensor {tensor.name!r} holds {np.abs(values).max()}"
-            raise FormatError(message("quantize", problem, f"a scale of {kind.name} is float16"))
-    return found.reshape(-1)
+    try:
+        if weights is None:
+            return blocks.quantize(values, kind).reshape(-1)
+        return _weighted(tensor, kind, first, values, weights).reshape(-1)
+    except FormatError as err:
+        problem = f"tensor {tensor.name!r} holds {np.abs(values).max()}"
+        raise FormatError(message("quantize", problem, f"{kind.name} does not hold it")) from err
 
 
 def _weighted(tensor: Outgoing, kind: DType, first: int, values: Array, weights: Array) -> Array:

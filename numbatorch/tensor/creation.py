@@ -362,7 +362,7 @@ def quantize(input: Tensor, dtype: DType | str, imatrix: Tensor | None = None) -
         GradientError: input requires a gradient.
         DTypeError: nothing encodes the type.
         ShapeError: rows are not whole blocks, or not as long as the imatrix.
-        ValueError: input has NaN, infinity or what is too large for the scales of blocks.
+        FormatError: input has NaN, infinity or what is too large for the scales of blocks.
 
     >>> weight = quantize(tensor([[1.0] * 32] * 2), "Q4_0")
     >>> weight.dtype, weight.to(dt.float32).sum().item()

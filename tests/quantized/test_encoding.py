@@ -8,7 +8,7 @@ import pytest
 import numbatorch as nt
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
-from numbatorch.errors import ShapeError
+from numbatorch.errors import FormatError, ShapeError
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.ops.blocks import dequantize, find, names, quantize
 from tests import pydoc_llama
@@ -111,7 +111,9 @@ def test_progress_is_told_of_every_value() -> None:
 def test_what_is_not_finite_is_refused(kind: DType, bad: float) -> None:
     values = normal(300)
     values[200, 7] = bad
-    with pytest.raises(ValueError, match=rf"{kind.name} holds finite.*\n  element 102407 is {bad}"):
+    with pytest.raises(
+        FormatError, match=rf"{kind.name} holds finite.*\n  element 102407 is {bad}"
+    ):
         quantize(values, kind)
 
 
@@ -134,7 +136,7 @@ def test_importance_that_does_not_fit_is_refused() -> None:
     for bad in (-1.0, np.nan, np.inf):
         imatrix = np.ones(512)
         imatrix[9] = bad
-        with pytest.raises(ValueError, match=rf"not negative\n  column 9 has {bad}"):
+        with pytest.raises(FormatError, match=rf"not negative\n  column 9 has {bad}"):
             quantize(normal(2), dt.Q4_K, imatrix)
 
 

@@ -132,7 +132,7 @@ def quantize(
         (..., bytes of a row) uint8.
     Raises:
         ShapeError: rows are not whole blocks, or have another length than the imatrix.
-        ValueError: a value, or an entry of the imatrix, is no number that a block can hold.
+        FormatError: a value, or an entry of the imatrix, is no number that a block can hold.
         DTypeError: nothing encodes the type.
 
     >>> quantize(np.ones((2, 256), np.float32), dtypes.Q4_K, imatrix=np.ones(256)).shape

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from numbatorch.apart import numpy_ignores_errors
-from numbatorch.errors import ShapeError, message
+from numbatorch.errors import FormatError, ShapeError, message
 from numbatorch.ops.blocks.layout import Array, BlockType
 from numbatorch.settings import threads
 
@@ -18,7 +18,7 @@ def check_importance(imatrix: Array, columns: int) -> Array:
 
     Raises:
         ShapeError: there are not as many.
-        ValueError: one is negative or not finite, or all are 0.
+        FormatError: one is negative or not finite, or all are 0.
     """
     found = np.asarray(imatrix, np.float32)
     if found.shape != (columns,):
@@ -27,7 +27,7 @@ def check_importance(imatrix: Array, columns: int) -> Array:
     wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
     if wrong.size:
         rule = f"column {wrong[0]} has {found[wrong[0]]}"
-        raise ValueError(message("quantize", "imatrix must be finite and not negative", rule))
+        raise FormatError(message("quantize", "imatrix must be finite and not negative", rule))
     return found
 
 
@@ -94,7 +94,9 @@ def check_finite(block: BlockType, chunk: Array, start: int) -> None:
     if wrong.size:
         place = start * chunk.shape[1] + int(wrong[0])
         rule = f"element {place} is {chunk.reshape(-1)[wrong[0]]}"
-        raise ValueError(message("quantize", f"{block.dtype.name} holds finite numbers only", rule))
+        raise FormatError(
+            message("quantize", f"{block.dtype.name} holds finite numbers only", rule)
+        )
 
 
 def check_scales(block: BlockType, blocks: Array, chunk: Array, start: int) -> None:
@@ -108,4 +110,4 @@ def check_scales(block: BlockType, blocks: Array, chunk: Array, start: int) -> N
             place = (start + int(wrong[0])) * chunk.shape[1]
             rule = f"the block from element {place} on has {largest[wrong[0]]}"
             problem = f"values are too large for the scales of {block.dtype.name}"
-            raise ValueError(message("quantize", problem, rule))
+            raise FormatError(message("quantize", problem, rule))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype
-from numbatorch.errors import message
+from numbatorch.errors import FormatError, message
 from numbatorch.language.kernel import Pointer, helper
 from numbatorch.language.words import Table, int32, uint8
 from numbatorch.ops.blocks import Bits, BlockType, Factor, Packed, register
@@ -52,7 +52,7 @@ def encode(values: Array) -> Mapping[str, Array]:
     largest = np.abs(groups).max(axis=2)
     if (largest > 448 * 6).any():
         rule = f"there is {largest.max()}, where 448 * 6 is the largest"
-        raise ValueError(message("quantize", "values are too large for the scales of NVFP4", rule))
+        raise FormatError(message("quantize", "values are too large for the scales of NVFP4", rule))
     codes = rounded(largest / np.float32(6))
     scale = np.array(UE4M3, np.int32)[codes].view(np.float32)
     found = nearest(groups, scale[:, :, None])
