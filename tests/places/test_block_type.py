@@ -1,8 +1,8 @@
-"""Adding a block type is one file: here two in temporary modules, one of them another package's.
+"""Adding a block type is one file: here three in temporary modules, also another package's.
 
 The first has codes of 4 bits that are numbers of a codebook, in blocks of 64 values and 35 bytes
 with the scale at an odd one. The second has codes of 2 bits in blocks of 128, and a scale and a
-least value for each 16.
+least value for each 16. The third has a scale that is a coded power of 2, and an odd bias.
 """
 
 import importlib
@@ -81,6 +81,28 @@ register(
 )
 """
 
+CODED = """
+from numbatorch import dtype
+from numbatorch.language.kernel import helper
+from numbatorch.ops.blocks import Bits, BlockType, Factor, Packed, register
+from numbatorch.ops.blocks.layout import word_at
+
+
+@helper
+def power(block, group):
+    return ((word_at(block, 0) & 7) + 120) << 23
+
+
+register(
+    BlockType(
+        dtype.register(dtype.DType("CODED4", "q", 18, 32, ggml_id=1004)),
+        fields=(("e", "u1", 2), ("qs", "u1", 16)),
+        codes=Packed((Bits("qs", 4, span=16),), bias=7),
+        scale=Factor(code=power, times=0.5),
+    )
+)
+"""
+
 
 def decoded_book(data: Array) -> Array:
     """(n, 35) bytes to (n, 64) float64."""
@@ -100,9 +122,16 @@ def decoded_groups(data: Array) -> Array:
     return values
 
 
+def decoded_powers(data: Array) -> Array:
+    """(n, 18) bytes to (n, 32) float64."""
+    codes = np.concatenate([data[:, 2:] & 15, data[:, 2:] >> 4], axis=1).astype(np.float64)
+    return 2.0 ** ((data[:, :1] & 7) - 8.0) * (codes - 7)
+
+
 TYPES: dict[str, tuple[str, int, list[int], Callable[[Array], Array]]] = {
     "BOOK4": (BOOK, 1001, [1], decoded_book),
     "GROUPS2": (GROUPS, 1002, [8, 10], decoded_groups),
+    "CODED4": (CODED, 1004, [], decoded_powers),
 }
 
 
@@ -218,7 +247,9 @@ def test_a_package_that_is_installed_registers_it(
     assert "plugin_of_blocks" not in sys.modules
     assert GGUFFile(path).tensors["w"].dtype.name == name
     weight = nt.from_blocks(GGUFFile(path).tensor("w"), name, (2, 128))
-    np.testing.assert_array_equal(weight.dequantize().numpy(), 0)
+    zeros = np.zeros((2 * 128 // weight.dtype.block, weight.dtype.itemsize), np.uint8)
+    found = weight.dequantize().numpy()
+    np.testing.assert_array_equal(found, TYPES[name][3](zeros).reshape(2, 128))
 
 
 def test_names_and_numbers_that_nobody_knows_are_refused(tmp_path: Path) -> None:
@@ -251,6 +282,7 @@ LAYOUTS = {
         "codes": blocks.Packed((blocks.Bits("qs", 2, span=16),)),
     },
     "a scale for 4 values": {"scale": blocks.Factor("d", count=8)},
+    "a scale in qs that is neither": {"scale": blocks.Factor("qs")},
 }
 
 
@@ -262,6 +294,20 @@ def test_layouts_that_kernels_do_not_read_are_refused(problem: str) -> None:
     }
     with pytest.raises(DTypeError, match=f"block type: OTHER has.*{problem}"):
         blocks.BlockType(dt.DType("OTHER", "q", 18, 32), **{**declared, **LAYOUTS[problem]})
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        ({}, "either a field or a code"),
+        ({"field": "d", "code": len}, "either a field or a code"),
+        ({"field": "d", "times": 0.3}, "powers of 2"),
+        ({"field": "d", "times": -2.0}, "powers of 2"),
+    ],
+)
+def test_scales_that_kernels_do_not_read_are_refused(declared: Any, problem: str) -> None:
+    with pytest.raises(DTypeError, match=problem):
+        blocks.Factor(**declared)
 
 
 @pytest.mark.parametrize(("bits", "span"), [(3, 16), (4, 1), (4, 2), (2, 12)])

@@ -9,7 +9,7 @@ from numbatorch.errors import FormatError, ShapeError, message
 from numbatorch.ops.blocks.layout import Array, BlockType
 from numbatorch.settings import threads
 
-PART = 1 << 16  # values that are packed at a time, so that temporaries stay in the cache
+PART = 1 << 17  # values that are packed at a time, so that temporaries stay in the cache
 LARGEST = 65504 * 2.0**14  # no float16 times two numbers of 8 bits is larger
 
 

@@ -19,11 +19,9 @@ SMALLEST = np.float32(1e-15)  # groups below it in magnitude are zeros
 ROUNDS = 5  # of changing one integer after the other
 
 
-def over(numerator: Array, denominator: Array) -> Array:
-    """The quotient, 0 where the denominator is."""
-    found: Array = np.divide(
-        numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0
-    )
+def over(numerator: Array | float, denominator: Array) -> Array:
+    """The quotient, 0 where the denominator is; errors of NumPy are ignored by who encodes."""
+    found: Array = np.where(denominator != 0, numerator / denominator, np.float32(0))
     return found
 
 
