@@ -78,9 +78,12 @@ class Decoder:
             OutOfRange: an id is not in the vocabulary, or the text outgrows the context.
         """
         self._check(ids)
-        self.reserve(self.position + len(ids))
+        total = self.position + len(ids)
+        self.reserve(total)
         assert self._step is not None and self._cache is not None
-        self._cache.prepare(self.position, self.position + len(ids))
+        if self._cache.prepare(self.position, total):
+            ids = [*self.ids, *ids]  # a text of this length has other angles from its beginning on
+            self.ids.clear()
         start = 0
         while True:
             size = min(CHUNK, 1 << ((len(ids) - start).bit_length() - 1))

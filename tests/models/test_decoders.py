@@ -27,5 +27,17 @@ def test_logits_are_those_of_transformers(
     found = model.logits(decoders.IDS)[[0, 6, -1]]
     assert np.abs(found - expected).max() <= close
     decoder = Decoder(model)
-    decoder.feed(decoders.IDS[:-1])
-    assert np.abs(decoder.feed(decoders.IDS[-1:]) - expected[-1]).max() <= close
+    for ids in (decoders.IDS[:5], decoders.IDS[5:-1], decoders.IDS[-1:]):
+        last = decoder.feed(ids)
+    assert np.abs(last - expected[-1]).max() <= close
+
+
+def test_angles_follow_the_length_of_a_text_both_ways(tmp_path: Path) -> None:
+    model = nt.models.from_pretrained(decoders.write(tmp_path, RECORDS["Phi3"]))
+    decoder = Decoder(model)
+    long = decoder.feed(decoders.IDS)
+    decoder.rewind(decoders.IDS[:6])
+    short = decoder.feed(decoders.IDS[5:6])
+    assert np.abs(short - model.logits(decoders.IDS[:6])[-1]).max() <= 1e-4 * np.abs(short).max()
+    again = decoder.feed(decoders.IDS[6:])
+    assert np.abs(again - long).max() <= 1e-4 * np.abs(long).max()

@@ -129,6 +129,10 @@ CASES |= {
         "Phi3",
         {"rope_parameters": LONG, "original_max_position_embeddings": 16},
     ),
+    "phi3 short, then long": (
+        "Phi3",
+        {"rope_parameters": LONG, "original_max_position_embeddings": 24},
+    ),
     "llama dynamic": (
         "Llama",
         {
@@ -169,7 +173,12 @@ CASES |= {
 }
 SHOWN = [
     *("mistral window", "qwen2 yarn", "qwen3 window", "gemma2 untied, capped", "gemma3"),
-    *("phi3 partial, short", "llama dynamic", "qwen3 moe normalized, some layers dense"),
+    *(
+        "phi3 partial, short",
+        "phi3 short, then long",
+        "llama dynamic",
+        "qwen3 moe normalized, some layers dense",
+    ),
 ]
 SHOWN_GGUF = ["mistral window", "qwen3 tied", "gemma3", "phi3 long", "qwen3 moe"]
 PROMPT, STEPS = 21, 8

@@ -47,17 +47,20 @@ class KVCache:
             position: of the first token that is fed next.
             tokens: of the text after that.
         Returns:
-            whether the keys before `position` have angles that a text of this length does not.
+            whether the keys before `position` have other angles than a text of this length, which
+            is fed again from its beginning on then.
         """
         stale = False
         for rope, tables in self.tables.items():
             stage, before = rope.stage(tokens), self._stages[rope]
+            again = stage != before and rope.restarts
             if stage or before:
-                angles = rope.angles(range(position, tokens), tokens)
+                first = 0 if again else position
+                angles = rope.angles(range(first, tokens), tokens)
                 for table, rows in zip(tables, angles, strict=True):
-                    table[position:tokens] = from_numpy(rows).to(device=self.device)
+                    table[first:tokens] = from_numpy(rows).to(device=self.device)
                     table.realize()
-            stale |= stage != before and rope.restarts and position > 0
+            stale |= again and position > 0
             self._stages[rope] = stage
         return stale
 
