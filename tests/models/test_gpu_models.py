@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.generation.batch import Batches, Rows
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.models.bert import Bert, BertConfig
@@ -136,3 +137,18 @@ def test_gradients_of_bert_are_those_of_the_cpu(device: str) -> None:
         found.append([store[p].numpy() for p in model.parameters() if p in store])
     for got, want in zip(found[1], found[0], strict=True):
         assert_close(got, want, kind="gradient")
+
+
+def test_texts_that_go_on_together_on_gpus(gpu: str) -> None:
+    """Rows that began at different slots, beside each text alone on the CPU."""
+    reference, batches = tiny_llama("cpu"), Batches(tiny_llama(gpu))
+    texts = [[5, 6, 7], [9]]
+    batches.reserve(16)
+    rows = Rows(batches, 2, slot=3)
+    for row, text in enumerate(texts):
+        assert np.abs(rows.place(row, text) - reference.logits(text)[-1]).max() <= 1e-5
+    for text in texts:
+        text.append(11)
+    found = rows.step([11, 11])
+    for row, text in enumerate(texts):
+        assert np.abs(found[row] - reference.logits(text)[-1]).max() <= 1e-5
