@@ -1,6 +1,7 @@
 """`numbatorch convert`: a Hugging Face folder becomes a GGUF file, and back."""
 
 import argparse
+import os
 from typing import Any
 
 from numbatorch.cli.progress import bar
@@ -13,7 +14,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "convert", help="make a GGUF file of a Hugging Face folder, or a folder of a GGUF file"
     )
     command.add_argument(
-        "input", metavar="IN", help="a folder or a repository of the Hub, or a .gguf file"
+        "input",
+        metavar="IN",
+        help="a folder or a repository of the Hub; a .gguf file; a .bin of ggjt",
     )
     command.add_argument(
         "output", metavar="OUT", help="the .gguf file to write; of a .gguf file the folder"
@@ -28,19 +31,26 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file or the folder, then print what it holds."""
-    from numbatorch.pipelines.convert import to_folder, to_gguf
+    from numbatorch.pipelines.convert import from_ggjt, to_folder, to_gguf
+
+    kept_types = [kept(text) for text in options.keep]
 
     with bar("convert") as progress:
         if options.input.endswith(".gguf"):
             names = to_folder(options.input, options.output, options.type, bar=progress)
             print(f"{options.output}: {len(names)} tensors")
             return 0
+        if options.input.endswith(".bin") and os.path.isfile(options.input):
+            source, target = options.input, options.output
+            kinds = from_ggjt(source, target, options.type, keep=kept_types, bar=progress)
+            report(target, [kind.name for kind in kinds.values()])
+            return 0
         kinds = to_gguf(
             options.input,
             options.output,
             options.type,
             options.imatrix,
-            keep=[kept(text) for text in options.keep],
+            keep=kept_types,
             bar=progress,
         )
     report(options.output, [kind.name for kind in kinds.values()])

@@ -15,8 +15,9 @@ from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
 from numbatorch.generation.to_folder import tokenizer_files
 from numbatorch.generation.to_gguf import tokenizer_metadata
+from numbatorch.io.ggjt import GGJTFile
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.gguf_writing import Outgoing
+from numbatorch.io.gguf_writing import Outgoing, refuse_input
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import save_safetensors
@@ -88,6 +89,27 @@ def to_gguf(
     matrix = None if importance is None else read_importance(importance)
     tensors = list(_outgoing(model))
     return write_quantized(path, metadata, tensors, type, matrix, keep=keep, bar=bar)
+
+
+def from_ggjt(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    type: str = "F16",
+    *,
+    keep: Sequence[tuple[str, DType]] = (),
+    bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
+) -> dict[str, DType]:
+    """Write a GGUF file of a Llama in the older container `ggjt`; weights are encoded anew.
+
+    Raises:
+        FormatError: the file is malformed.
+        OSError: the disk is full; nothing is left of what was written.
+    """
+    file = GGJTFile(source)
+    refuse_input(path, [file.path], "convert")
+    return write_quantized(
+        path, file.metadata, file.tensors, type, keep=keep, requantize=True, bar=bar
+    )
 
 
 def to_folder(

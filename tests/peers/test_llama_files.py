@@ -82,11 +82,23 @@ def theirs(source: Path, out: Path, mix: str) -> GGUFFile:
     return GGUFFile(out)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [(0, 8, 512, True), (0, 2, 288, False), (8, 2, 256, False), (4, 4, 64, True)],
-    ids=["plain", "shared heads, rows that do not fit", "eight experts", "experts"],
-)
+def often(values, names):
+    """Parameters of which only those of `names` run without `--slow`."""
+    return [
+        pytest.param(value, id=name, marks=() if name in names else pytest.mark.slow)
+        for name, value in values.items()
+    ]
+
+
+SIZES = {
+    "plain": (0, 8, 512, True),
+    "rows that do not fit": (0, 2, 288, False),
+    "eight experts": (8, 2, 256, False),
+    "experts": (4, 4, 64, True),
+}
+
+
+@pytest.mark.parametrize("sizes", often(SIZES, ["rows that do not fit"]))
 def test_every_mix_gives_the_types_of_llama_cpp(sizes, tmp_path):
     source = small_model(tmp_path / "in.gguf", *sizes)
     for mix in MIXES:
@@ -100,6 +112,9 @@ def test_every_mix_gives_the_types_of_llama_cpp(sizes, tmp_path):
             if kind is not expected.tensors[name].dtype
         }
         assert not wrong, mix
+
+
+MIXED = ("F16", "Q8_0", "Q4_K_M", "Q6_K")
 
 
 def log_probabilities(path: Path, ids: list[int]) -> np.ndarray:
@@ -127,7 +142,7 @@ def exact(path: Path, ids: list[int]) -> np.ndarray:
         return nt.nn.functional.log_softmax(logits, -1).numpy().astype(np.float64)
 
 
-@pytest.mark.parametrize("mix", ["F16", "Q8_0", "Q4_K_M", "Q6_K"])
+@pytest.mark.parametrize("mix", often({mix: mix for mix in MIXED}, ["Q4_K_M"]))
 def test_converted_and_quantized_files_run_in_llama_cpp(mix, shared_fixtures, tmp_path):
     folder = shared_fixtures / "pydoc-llama"
     plain, path = tmp_path / "f16.gguf", tmp_path / f"{mix}.gguf"
@@ -192,7 +207,7 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", often({kind: kind for kind in KINDS}, ["Llama", "Qwen3Moe"]))
 def test_a_converted_model_of_every_kind_expects_the_same_here_and_there(
     kind, shared_fixtures, tmp_path
 ):
