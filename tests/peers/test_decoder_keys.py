@@ -17,14 +17,19 @@ MORE_OF_DECODERS = {
     **MORE,
     "attn_logit_softcapping": 2.0,
     "final_logit_softcapping": 2.0,
+    "decoder_sparse_step": 2,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "mlp_only_layers": [1],
+    "norm_topk_prob": True,
+    "num_experts": 3,
+    "num_experts_per_tok": 1,
     "original_max_position_embeddings": 5,
     "query_pre_attn_scalar": 9,
     "rope_local_base_freq": 100.0,
     "sliding_window_pattern": 2,
     "use_bidirectional_attention": True,
 }
-KINDS = ["qwen2", "qwen3", "gemma2", "gemma3", "phi3"]
+KINDS = ["qwen2", "qwen3", "qwen3 moe", "gemma2", "gemma3", "phi3", "phi3 long"]
 
 
 def theirs(kind: str, folder: Path) -> np.ndarray | None:

@@ -366,8 +366,13 @@ def stacked(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**found, **stacks}
 
 
-def write_gguf(folder: Path, config: Any, kind: str, keys: Changes) -> Path:
-    """The weights of a folder as a GGUF file, by the names that the gguf package has for them."""
+def write_gguf(
+    folder: Path, config: Any, kind: str, keys: Changes, packed: str = "no name has this"
+) -> Path:
+    """The weights of a folder as a GGUF file, by the names that the gguf package has for them.
+
+    Those that have `packed` in their names are stored in Q8_0.
+    """
     path = folder / "model.gguf"
     writer = gguf.GGUFWriter(str(path), kind)
     usual = {
@@ -392,7 +397,11 @@ def write_gguf(folder: Path, config: Any, kind: str, keys: Changes) -> Path:
                 array = np.ascontiguousarray(pairs).reshape(array.shape)
         if kind.startswith("gemma") and name.endswith("norm.weight"):
             array = array + 1
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), array)
+        stored, raw = names.get_name(name, (".weight", ".bias")), None
+        if packed in stored:
+            raw = gguf.GGMLQuantizationType.Q8_0
+            array = gguf.quantize(array, raw)
+        writer.add_tensor(stored, array, raw_dtype=raw)
     for word in ("long", "short"):
         factors = config.rope_parameters.get(f"{word}_factor")
         if factors:
@@ -427,3 +436,17 @@ def test_names_of_weights_are_those_of_the_gguf_package(arch: str) -> None:
         assert peers.get_name(f"model.layers.0.{part}") in (f"blk.0.{wanted}", None)
     for part, wanted in names.whole.items():
         assert peers.get_name(part) in (wanted, None)  # a head that is always tied has no name
+
+
+def test_experts_of_a_gguf_file_stay_packed(tmp_path: Path) -> None:
+    kind, changes, arch, keys = GGUF_CASES["qwen3 moe"]
+    theirs = peer(kind, {**changes, "moe_intermediate_size": 64}, tmp_path)
+    keys = {**keys, "expert_feed_forward_length": 64}
+    ours = nt.models.from_pretrained(write_gguf(tmp_path, theirs.config, arch, keys, "exps"))
+    kinds = {name: each.dtype.name for name, each in ours.named_parameters() if "experts" in name}
+    assert set(kinds.values()) == {"Q8_0"} and len(kinds) == 3 * SMALL["num_hidden_layers"]
+    ids = np.random.default_rng(0).integers(0, SMALL["vocab_size"], PROMPT).tolist()
+    with torch.no_grad():
+        expected = theirs(torch.tensor([ids])).logits[0].numpy()
+    # Weights of 8 bits, and rows beside them.
+    assert np.abs(ours.logits(ids) - expected).max() <= 0.05 * np.abs(expected).max()
