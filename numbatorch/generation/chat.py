@@ -16,6 +16,7 @@ from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import Counts, Generation, TextGenerator
 from numbatorch.io.reading import parse_json, read_bytes
 from numbatorch.io.writing import replaced
+from numbatorch.ops.quant import Compute
 
 Message = dict[str, Any]
 
@@ -38,6 +39,7 @@ class Chat:
         source: TextGenerator | str | os.PathLike[str],
         revision: str | None = None,
         device: Device | str | None = None,
+        compute: Compute | None = None,
         *,
         system: str | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
@@ -48,14 +50,15 @@ class Chat:
         """A new conversation.
 
         Args:
-            source, revision, device: as of `TextGenerator`, or one that is loaded already, which
-                several conversations may share.
+            source: as of `TextGenerator`, or one that is loaded already, which several
+                conversations may share.
+            revision, device, compute: as of `TextGenerator`.
             system: what the model is told before all else; the template's own unless given.
             tools, documents, variables: passed on to the template.
             how: arguments of each answer unless it is given others, as in `TextGenerator.stream`.
         """
         if not isinstance(source, TextGenerator):
-            source = TextGenerator(source, revision, device)
+            source = TextGenerator(source, revision, device, compute)
         self.generator = source
         self.messages: list[Message] = []
         self.tools, self.documents, self.variables = tools, documents, variables

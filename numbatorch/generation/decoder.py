@@ -65,9 +65,11 @@ class Decoder:
     def rewind(self, ids: Sequence[int]) -> int:
         """Forget all but what is `shared` with a text, and say how many tokens that are.
 
-        What follows them is fed next.
+        What follows them is fed next. Nothing is kept where angles depend on a text's length.
         """
         kept = self.shared(ids)
+        if self._cache is not None and not self._cache.keeps_angles(len(ids)):
+            kept = 0
         del self.ids[kept:]
         return kept
 

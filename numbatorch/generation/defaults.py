@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch.errors import FormatError, message
+from numbatorch.generation.samplers.chain import KINDS
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_object, short
 
@@ -33,6 +34,8 @@ _GGUF = {
     "mirostat_tau": "mirostat_tau",
     "mirostat_eta": "mirostat_eta",
 }
+# Names of samplers in general.sampling.sequence, where they are not ours.
+_SEQUENCE = {"typ_p": "typical_p"}
 _WHOLE = ("top_k", "repeat_last_n", "mirostat")
 _PREFIX = "general.sampling."
 _PENALTY_OF_ALL = {"repeat_last_n": -1}  # transformers looks at the whole text
@@ -70,8 +73,29 @@ def from_gguf(file: GGUFFile) -> dict[str, Any]:
         value = file.metadata.get(_PREFIX + key)
         if value is not None:
             found[name] = _number(value, _PREFIX + key, name, file.path)
-    if found:
+    if found or _PREFIX + "sequence" in file.metadata:
         found.setdefault("temperature", 0.8)  # llama.cpp's own
+    return found
+
+
+def order_from_gguf(file: GGUFFile) -> list[str] | None:
+    """Names of samplers in the order of general.sampling.sequence, if the file has one.
+
+    Raises:
+        FormatError: it names a sampler that is not here.
+    """
+    key = _PREFIX + "sequence"
+    if key not in file.metadata:
+        return None
+    names = [name.strip() for name in file.field(key, str).split(";") if name.strip()]
+    found = [_SEQUENCE.get(name, name) for name in names]
+    if "temperature" not in found:
+        found.append("temperature")
+    wrong = [name for name in found if name not in KINDS]
+    if wrong:
+        problem = f"{key} names {short(repr(wrong[0]), 60)}"
+        known = f"known: {', '.join(KINDS)}"
+        raise FormatError(message("generate", problem, f"file {file.path}", known))
     return found
 
 

@@ -25,6 +25,7 @@ from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.protocols import CausalLM
+from numbatorch.ops.quant import Compute
 
 TASK = "text-generation"
 MEMORIES = ("_idle", "_busy", "_batches")  # what is made again in a copy
@@ -41,6 +42,7 @@ class TextGenerator:
         model, tokenizer, template: what was loaded; the template makes prompts of messages.
         context: most tokens of prompt and continuation together.
         defaults: options of samplers that the checkpoint recommends; arguments override them.
+        order: names of samplers in the order that it recommends, or None.
     """
 
     def __init__(
@@ -48,20 +50,25 @@ class TextGenerator:
         source: str | os.PathLike[str],
         revision: str | None = None,
         device: Device | str | None = None,
+        compute: Compute | None = None,
     ) -> None:
         """As `models.from_pretrained`; the tokenizer comes from the same place."""
         path = hub.resolve(source, revision)
         if path.is_dir():
-            self.model: CausalLM = models.from_pretrained(path, device=device, task=TASK)
+            self.model: CausalLM = models.from_pretrained(
+                path, device=device, task=TASK, compute=compute
+            )
             self.tokenizer = Tokenizer.from_folder(path)
             self.template = ChatTemplate.from_folder(path)
             self.defaults = defaults.from_folder(path)
+            self.order: list[str] | None = None
         else:
             file = GGUFFile(path)
-            self.model = models.from_gguf(file, device, TASK)
+            self.model = models.from_gguf(file, device, TASK, compute)
             self.tokenizer = Tokenizer.from_gguf(file)
             self.template = ChatTemplate.from_gguf(file, self.tokenizer)
             self.defaults = defaults.from_gguf(file)
+            self.order = defaults.order_from_gguf(file)
         self.context = self.model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
         self._busy: set[Decoder] = set()
@@ -163,8 +170,8 @@ class TextGenerator:
             logprobs: 0 for the log-probability of each token, n for those of the n likeliest too,
                 before any sampler; they are in `Generation.logprobs`.
             options: of the samplers, greedy without any, where the checkpoint recommends nothing
-                else (`defaults`): temperature, top_k, top_p, min_p,
-                repeat_penalty and the others of `samplers.Options`.
+                else (`defaults`): temperature, top_k, top_p, min_p, repeat_penalty and the others
+                of `samplers.Options`.
         Returns:
             an iterator with counts and times.
         Raises:
@@ -177,6 +184,8 @@ class TextGenerator:
                 pair; an option that no sampler takes.
             FloatingPointError: while iterating, if the model computes NaN.
         """
+        if samplers is None and "mirostat" not in {*options, *self.defaults}:
+            samplers = self.order
         links = chain(options, samplers, self.defaults)
         given = {"tools": tools, "documents": documents, **(variables or {})}
         ids = self._prompt(prompt, special, messages, given)

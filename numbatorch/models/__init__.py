@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from numbatorch import hub
+from numbatorch import hub, nn
 from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as device_of
@@ -18,6 +18,7 @@ from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.models.registry import architecture, declarations, find, known
 from numbatorch.nn.initial import skip_init
+from numbatorch.ops.quant import Compute
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 
@@ -27,6 +28,7 @@ def from_pretrained(
     revision: str | None = None,
     device: Device | str | None = None,
     task: str | None = None,
+    compute: Compute | None = None,
 ) -> Any:
     """A model with its published weights, mapped from the file in their stored types.
 
@@ -37,9 +39,12 @@ def from_pretrained(
         device: where the weights go; the default device unless given.
         task: what the model has to be for, "text-generation" or "feature-extraction"; anything
             unless given.
+        compute: "float32" has weights in blocks multiplied with activations as they are, where the
+            CPU rounds those to 8 or 16 bits unless it is given.
     Returns:
         an instance of the class that declares the architecture of the checkpoint (`architecture`).
     Raises:
+        ValueError: compute is neither "float32" nor None.
         FileNotFoundError, ConnectionError: `source` is not there, or out of reach.
         FormatError: an unknown architecture, or one for another task; a malformed file, or a
             tensor that the model lacks, does not use, or that has another shape than the
@@ -47,18 +52,25 @@ def from_pretrained(
     """
     path = hub.resolve(source, revision)
     where = device_of(device)
-    return (
-        _from_folder(path, where, task) if path.is_dir() else from_gguf(GGUFFile(path), where, task)
-    )
+    if not path.is_dir():
+        return from_gguf(GGUFFile(path), where, task, compute)
+    _check_compute(compute)
+    return _computing(_from_folder(path, where, task), compute)
 
 
-def from_gguf(file: GGUFFile, device: Device | str | None = None, task: str | None = None) -> Any:
+def from_gguf(
+    file: GGUFFile,
+    device: Device | str | None = None,
+    task: str | None = None,
+    compute: Compute | None = None,
+) -> Any:
     """As `from_pretrained`, from a GGUF file that is open already."""
+    _check_compute(compute)
     _check_model(file)
     names = [file.field("general.architecture", str)]
     cls = _find("gguf", "general.architecture", names, task, file.path)
     with skip_init():
-        return cls.from_gguf(file, device_of(device))
+        return _computing(cls.from_gguf(file, device_of(device)), compute)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -67,6 +79,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config is None:
         raise FormatError(message("models", "no config.json", f"folder {folder}"))
     return config
+
+
+def _check_compute(compute: Any) -> None:
+    if compute not in (None, "float32"):
+        problem = f'compute is {compute!r:.80}; it must be "float32" or None'
+        raise ValueError(message("models", problem))
+
+
+def _computing(model: nn.Module, compute: Compute | None) -> nn.Module:
+    """The model with all of its layers that multiply told how to."""
+    for module in model.modules():
+        if hasattr(module, "compute"):
+            module.compute = compute
+    return model
 
 
 def _from_folder(folder: Path, device: Device, task: str | None) -> Any:

@@ -362,7 +362,14 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor: ...
-def expert_linear(input: Tensor, weight: Tensor, index: Tensor, experts: int) -> Tensor: ...
+def expert_linear(
+    input: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    experts: int,
+    *,
+    compute: Literal['float32'] | None = None,
+) -> Tensor: ...
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor: ...
@@ -481,7 +488,13 @@ def layer_norm(
     eps: float = 1e-05,
 ) -> Tensor: ...
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor: ...
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor: ...
+def linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    compute: Literal['float32'] | None = None,
+) -> Tensor: ...
 def linear_cross_entropy(
     input: Tensor,
     linear_weight: Tensor,

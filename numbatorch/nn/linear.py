@@ -9,6 +9,7 @@ from numbatorch.nn import functional as F
 from numbatorch.nn.checks import require_sizes
 from numbatorch.nn.initial import bound_of, redraw, uniform
 from numbatorch.nn.module import Module, Parameter
+from numbatorch.ops.quant import Compute
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.creation import Where
 
@@ -34,6 +35,7 @@ class Linear(Module):
     Attributes:
         weight: (out_features, in_features); it may be replaced by GGML blocks.
         bias: (out_features,) or None.
+        compute: as of `F.linear`, for weights in blocks.
 
     >>> layer = Linear(3, 2)
     >>> layer(nt.zeros(5, 3)).shape, layer.weight.shape
@@ -41,6 +43,7 @@ class Linear(Module):
     """
 
     bias: Parameter | None
+    compute: Compute | None = None
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        return F.linear(input, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias, compute=self.compute)
 
     def extra_repr(self) -> str:
         """The sizes."""

@@ -5,7 +5,7 @@ Letters: M rows, E experts, K inputs and N outputs of each.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from numbatorch.ops.create import iota
 from numbatorch.ops.index import in_bounds, take
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.quant import Compute
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape
@@ -31,13 +32,16 @@ NARROW = (dt.float16, dt.bfloat16)  # weights that meet a float32
 
 
 @structured(dtypes=(dt.float64, dt.float32), reports=True)
-def expert_matmul(x: Array, weight: Array, index: Array, *, experts: int) -> Array:
+def expert_matmul(
+    x: Array, weight: Array, index: Array, *, experts: int, compute: Compute | None = None
+) -> Array:
     """out[m] = x[m] @ weight of expert index[m], transposed; only the weights asked for are read.
 
     Args:
         x: (M, K) float32 or float64.
         weight: (E * N, K), the experts' weights one below the other: as x, half types or blocks
-            beside float32. Beside blocks, the CPU rounds x to 8 bits a block.
+            beside float32. Beside blocks, the CPU rounds x to 8 bits a block unless `compute` is
+            "float32".
         index: (M,) integers in [0, E).
         experts: E.
     Returns:
@@ -48,7 +52,9 @@ def expert_matmul(x: Array, weight: Array, index: Array, *, experts: int) -> Arr
 
 
 @expert_matmul.infer
-def _(x: Node, weight: Node, index: Node, *, experts: int) -> tuple[Shape, DType]:
+def _(
+    x: Node, weight: Node, index: Node, *, experts: int, compute: Compute | None = None
+) -> tuple[Shape, DType]:
     rows = (f"x {describe(x)}", f"weight {describe(weight)}", f"index {describe(index)}")
     fits = len(x.shape) == len(weight.shape) == 2 and x.shape[1] == weight.shape[1]
     if not fits or index.shape != x.shape[:1]:
@@ -71,7 +77,7 @@ def _(y: Node) -> int:
 
 
 @expert_matmul.fallback
-def _(x: Node, weight: Node, index: Node, *, experts: int) -> Node:
+def _(x: Node, weight: Node, index: Node, *, experts: int, compute: Compute | None = None) -> Node:
     M, K = x.shape
     N = weight.shape[0] // experts
     first = reshape.apply(as_node(index, dt.int64, x.device) * N, shape=(M, 1))
@@ -91,7 +97,14 @@ def _(rng: Draw) -> Any:
 
 
 @public("nn.functional")
-def expert_linear(input: Node, weight: Node, index: Node, experts: int) -> Node:
+def expert_linear(
+    input: Node,
+    weight: Node,
+    index: Node,
+    experts: int,
+    *,
+    compute: Literal["float32"] | None = None,
+) -> Node:
     """input[m] @ weight[index[m]].T for each row m, of stacked weights. Not in PyTorch.
 
     Args:
@@ -100,6 +113,7 @@ def expert_linear(input: Node, weight: Node, index: Node, experts: int) -> Node:
             on the CPU only those of experts that are asked for are read, each once.
         index: (M,) integers in [0, E), the expert of each row.
         experts: E.
+        compute: as of `linear`.
     Returns:
         (M, N), dtype of the input; half types are computed in float32.
     Raises:
@@ -118,5 +132,5 @@ def expert_linear(input: Node, weight: Node, index: Node, experts: int) -> Node:
     if weight.dtype.kind == "f" and weight.dtype not in NARROW:
         weight = as_node(weight, wide, input.device)
     rows = as_node(input, wide, input.device) if input.dtype.kind == "f" else input
-    out = expert_matmul.apply(rows, weight, index, experts=experts)
+    out = expert_matmul.apply(rows, weight, index, experts=experts, compute=compute)
     return as_node(out, input.dtype, input.device)

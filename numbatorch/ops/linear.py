@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
@@ -13,13 +15,21 @@ from numbatorch.shape import numel
 
 
 @public("nn.functional", remembered=True)
-def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
+def linear(
+    input: Node,
+    weight: Node,
+    bias: Node | None = None,
+    *,
+    compute: Literal["float32"] | None = None,
+) -> Node:
     """input @ weight.T + bias; the weight may be stored in GGML blocks.
 
     Args:
         input: (..., K).
         weight: (N, K), plain or of a block type.
         bias: (N,) or None.
+        compute: "float32" has weights in blocks multiplied with the input as it is, where the CPU
+            rounds it to 8 or 16 bits a value. Not in PyTorch.
     Returns:
         (..., N), dtype of the input.
     Raises:
@@ -47,7 +57,7 @@ def linear(input: Node, weight: Node, bias: Node | None = None) -> Node:
     if weight.dtype.kind == "q":
         M, K = numel(x.shape[:-1]), x.shape[-1]
         rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))
-        out = find("quant_matmul").apply(rows, weight)
+        out = find("quant_matmul").apply(rows, weight, compute=compute)
         out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
     elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
         rows = x if len(x.shape) > 1 else reshape.apply(x, shape=(1, *x.shape))

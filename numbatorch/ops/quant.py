@@ -5,7 +5,7 @@ Source of the formats: https://github.com/ggml-org/ggml/blob/master/src/ggml-qua
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
+Compute = Literal["float32"]
 
 
 def _check_blocks(op: str, weight: Node) -> None:
@@ -30,13 +31,14 @@ def _check_blocks(op: str, weight: Node) -> None:
 
 
 @structured(epilogue=True)
-def quant_matmul(x: Array, weight: Array) -> Array:
-    """x @ weight.T with weight (N, K) in blocks; x (M, K) float32 is rounded to 8 bits a block."""
+def quant_matmul(x: Array, weight: Array, *, compute: Compute | None = None) -> Array:
+    """x @ weight.T with weight (N, K) in blocks; on the CPU x (M, K) float32 is rounded to 8 or 16
+    bits a value unless `compute` is "float32"."""
     return x @ weight.T
 
 
 @quant_matmul.infer
-def _(x: Node, weight: Node) -> tuple[Shape, DType]:
+def _(x: Node, weight: Node, *, compute: Compute | None = None) -> tuple[Shape, DType]:
     _check_blocks("quant_matmul", weight)
     if len(x.shape) != 2 or x.shape[1] != weight.shape[1] or x.dtype is not dt.float32:
         raise ShapeError(
@@ -56,7 +58,7 @@ def _(y: Node) -> int:
 
 
 @quant_matmul.fallback
-def _(x: Node, weight: Node) -> Node:
+def _(x: Node, weight: Node, *, compute: Compute | None = None) -> Node:
     return matmul_.apply(x, transpose(dequantize.apply(weight), 0, 1))
 
 

@@ -185,7 +185,17 @@ def test_a_malformed_file_is_a_message(tmp_path, capsys) -> None:
         assert str(file) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["generate", "x"], ["embed"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["generate", "x"],
+        ["generate", "x", "--model", "m", "--system", "s"],
+        ["embed"],
+    ],
+    ids=str,
+)
 def test_wrong_usage_is_exit_code_2(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

@@ -228,8 +228,11 @@ def test_keys_of_gguf_give_defaults(tmp_path: Path) -> None:
     writer.add_float32("general.sampling.temp", 0.5)
     writer.add_int32("general.sampling.top_k", 20)
     writer.add_int32("general.sampling.penalty_last_n", 32)
+    writer.add_string("general.sampling.sequence", "temperature;top_k;typ_p")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
     found = defaults.from_gguf(GGUFFile(tmp_path / "a.gguf"))
     assert found == {"temperature": 0.5, "top_k": 20, "repeat_last_n": 32}
+    order = defaults.order_from_gguf(GGUFFile(tmp_path / "a.gguf"))
+    assert order == ["temperature", "top_k", "typical_p"]

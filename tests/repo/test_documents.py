@@ -56,12 +56,13 @@ def readme_blocks(language: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("number", range(len(list(readme_blocks("python")))))
 def test_python_of_the_readme_runs(
-    number: int, minilm: Path, fixtures: Path, tmp_path: Path
+    number: int, minilm: Path, smollm2: Path, fixtures: Path, tmp_path: Path
 ) -> None:
     """Names of folders in the README stand for the fixtures here."""
     block = list(readme_blocks("python"))[number]
     folders = {
         "path/to/all-MiniLM-L6-v2": minilm.as_posix(),
+        "path/to/chat.gguf": smollm2.as_posix(),
         "path/to/model.gguf": (fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf").as_posix(),
     }
     for name, folder in folders.items():

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
+    "answer_question": (37, 0),  # tokens of its prompt
     "embed_sentences": (0.5392, 0.0002),  # of transformers
     "generate_text": (40, 0),
     "train_tiny": (1.0, 0.03),
@@ -20,7 +21,7 @@ def test_every_example_is_checked() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example_ends_in_its_number(name: str, minilm: Path) -> None:
+def test_example_ends_in_its_number(name: str, minilm: Path, smollm2: Path) -> None:
     wanted, tolerance = EXAMPLES[name]
     done = subprocess.run(
         [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py"],

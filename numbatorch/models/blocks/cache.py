@@ -64,6 +64,10 @@ class KVCache:
             self._stages[rope] = stage
         return stale
 
+    def keeps_angles(self, tokens: int) -> bool:
+        """Whether the keys so far have the angles of a text of so many tokens."""
+        return not any(stage or rope.stage(tokens) for rope, stage in self._stages.items())
+
     def copy_from(self, other: KVCache, tokens: int) -> None:
         """Take over the first `tokens` of another cache."""
         self.memory[..., :tokens, :] = other.memory[..., :tokens, :]

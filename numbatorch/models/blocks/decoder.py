@@ -19,6 +19,7 @@ from numbatorch.models.blocks.rotary import Rope
 from numbatorch.models.blocks.span import Span
 from numbatorch.models.decoder_names import PLAIN_NAMES, Names
 from numbatorch.nn import functional as F
+from numbatorch.ops.quant import Compute
 from numbatorch.tensor import Tensor, no_grad, tensor
 
 Array = np.ndarray[Any, Any]
@@ -116,11 +117,13 @@ class CausalDecoder(nn.Module):
 
     Attributes:
         names: what its weights are called in files.
+        compute: as of `F.linear`, of the head.
 
     >>> logits = model(nt.tensor([[1, 2, 3]]))  # doctest: +SKIP
     """
 
     names: Names = PLAIN_NAMES
+    compute: Compute | None = None
 
     def __init__(
         self,
@@ -175,7 +178,7 @@ class CausalDecoder(nn.Module):
             x = x[:, -1:]
         x = self.model.norm(x)
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        logits = F.linear(x, head.weight)
+        logits = F.linear(x, head.weight, compute=self.compute)
         if self.logit_softcap is None:
             return logits
         return (logits / self.logit_softcap).tanh() * self.logit_softcap

@@ -7,6 +7,7 @@ from numbatorch import nn
 from numbatorch.models.blocks.mlp import Activation, activated
 from numbatorch.nn import functional as F
 from numbatorch.nn.initial import bound_of, uniform
+from numbatorch.ops.quant import Compute
 from numbatorch.tensor import Tensor
 
 
@@ -17,7 +18,10 @@ class ExpertLinear(nn.Module):
         experts: E.
         weight: (E * outputs, inputs), the experts' weights one below the other, as GGUF files
             stack them.
+        compute: as of `F.linear`.
     """
+
+    compute: Compute | None = None
 
     def __init__(self, experts: int, inputs: int, outputs: int) -> None:
         self.experts = experts
@@ -26,7 +30,7 @@ class ExpertLinear(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """x: (M, inputs), index: (M,) of the experts -> (M, outputs)."""
-        return F.expert_linear(x, self.weight, index, self.experts)
+        return F.expert_linear(x, self.weight, index, self.experts, compute=self.compute)
 
 
 class Experts(nn.Module):

@@ -11,9 +11,12 @@ from numbatorch.language.words import float32, int64, uint8
 from numbatorch.ops import experts as ops
 from numbatorch.ops.cpu.matmul_direct import dots_row
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
+from numbatorch.ops.cpu.quant_decode import decode_values
+from numbatorch.ops.cpu.quant_exact import exact_bytes, four_dots
 from numbatorch.ops.cpu.quant_row import four_products, quantize_row, row_planes_bytes
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import wide_index
+from numbatorch.ops.quant import Compute
 from numbatorch.shape import numel
 
 FLOATS = ("float32", "float64")
@@ -102,9 +105,40 @@ def expert_blocks(
                         vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
 
 
+@vector_kernel
+def expert_exact(
+    out: Pointer[float32], x: Pointer[float32], weight: Pointer[T], values: Pointer[float32],
+    index: Pointer[int64], status: Pointer[int64], M: int, N: int, K: int, experts: int, part: int,
+    parts: int,
+) -> None:  # fmt: skip
+    """As `expert_rows`, of a weight in blocks, four rows of which are decoded to float32."""
+    if part == 0:
+        note_outside(status, index, M, experts)
+    values = values + part * BLOCK_ROWS * K
+    length = K // BLOCK_VALUES
+    lo, hi = share((N + BLOCK_ROWS - 1) // BLOCK_ROWS, part, parts)
+    for expert in range(experts):
+        first = first_of(index, expert, M)
+        if first < M:
+            for col in range(lo * BLOCK_ROWS, min(N, hi * BLOCK_ROWS), BLOCK_ROWS):
+                count = min(BLOCK_ROWS, N - col)
+                for i in range(count):
+                    decode_values(values + i * K, weight + (expert * N + col + i) * length, K)
+                for row in range(first, M):
+                    if index[row] == expert:
+                        four_dots(out + (row * N + col), x + row * K, values, K, count)
+
+
 @lower("cpu", ops.expert_matmul)
 def _(
-    launcher: Launcher, out: Operand, x: Operand, weight: Operand, index: Operand, *, experts: int
+    launcher: Launcher,
+    out: Operand,
+    x: Operand,
+    weight: Operand,
+    index: Operand,
+    *,
+    experts: int,
+    compute: Compute | None = None,
 ) -> None:
     (M, K), N = x.shape, out.shape[1]
     where, status = wide_index(launcher, index), launcher.status(experts)
@@ -112,6 +146,14 @@ def _(
     if weight.dtype.kind != "q":
         spec = expert_rows(T=x.dtype, U=weight.dtype)
         launcher.launch(spec, out, x, weight, where, status, *sizes, work=1.0 * numel(x.shape) * N)
+        return
+    if compute is not None:
+        values = launcher.scratch(launcher.parts * exact_bytes(K))
+        launcher.launch(
+            expert_exact(T=weight.dtype),
+            *(out, x, weight, values, where, status, *sizes),
+            work=1.0 * M * N * K,
+        )
         return
     size = row_planes_bytes(K)
     planes = launcher.scratch(M * size)

@@ -3,6 +3,7 @@
 from numbatorch.ops import blocks
 from numbatorch.ops import quant as ops
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
+from numbatorch.ops.cpu.quant_exact import exact_bytes, quant_exact
 from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
@@ -11,10 +12,22 @@ from numbatorch.shape import numel
 
 
 @lower("cpu", ops.quant_matmul)
-def _(launcher: Launcher, out: Operand, x: Operand, weight: Operand) -> None:
+def _(
+    launcher: Launcher,
+    out: Operand,
+    x: Operand,
+    weight: Operand,
+    compute: ops.Compute | None = None,
+) -> None:
     M, K = x.shape
     N = weight.shape[0]
     kind = weight.dtype
+    if compute is not None:
+        values = launcher.scratch(launcher.parts * exact_bytes(K))
+        spec = quant_exact(T=kind)
+        work = 0.5 * (M + 2) * N * K
+        launcher.launch(spec, out, x, weight, values, M, N, K, *launcher.epilogue, work=work)
+        return
     if M == 1:
         planes = launcher.scratch(launcher.parts * row_planes_bytes(K))
         spec = quant_row(T=kind)
