@@ -18,7 +18,7 @@ MODULES = {"nn.functional": "nn.functional", "linalg": "linalg", "fft": "fft", "
 OURS = {
     *(f"{place}.{name}" for place in ("nt", "Tensor") for name in "gelu silu softplus".split()),
     *("nt.leaky_relu", "Tensor.leaky_relu", "Tensor.std_mean", "Tensor.var_mean"),
-    *("nn.functional.attention", "nn.functional.rope"),
+    *("nn.functional.attention", "nn.functional.expert_linear", "nn.functional.rope"),
     *("nt.beta", "nt.gamma"),  # of torch.distributions
 }
 
