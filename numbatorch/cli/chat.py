@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.cli.mistakes import expected
-from numbatorch.cli.options import SOURCE, add_where, text
+from numbatorch.cli.options import SOURCE, add_compute, add_where, text
 from numbatorch.cli.sampling import add_sampling, sampling
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     told = f"{SOURCE}; default: the package {PACKAGED}, or {REPOSITORY}"
     command.add_argument("--model", metavar="SOURCE", help=told)
     add_where(command)
+    add_compute(command)
     command.add_argument("--system", type=text, metavar="TEXT", help="said before all else")
     command.add_argument("--max-tokens", type=int, metavar="N", help="of an answer")
     add_sampling(command)
@@ -58,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         options.revision,
         options.device,
         system=options.system,
+        compute=options.compute,
         **how,
         **sampling(options),
     )

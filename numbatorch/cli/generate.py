@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from numbatorch.cli.chat import default_model, speeds
-from numbatorch.cli.options import SOURCE, add_where, text
+from numbatorch.cli.options import SOURCE, add_compute, add_where, text
 from numbatorch.cli.sampling import add_sampling, sampling
 
 COMPILER = "numba"  # loaded only where a kernel has to be compiled
@@ -20,6 +20,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--chat", action="store_true", help="answer it by the model's template")
     command.add_argument("--system", type=text, metavar="TEXT", help="with --chat: said before")
     add_where(command)
+    add_compute(command)
     command.add_argument("--max-tokens", type=int, metavar="N", help="default: until the end")
     add_sampling(command)
     command.add_argument("--seed", type=int)
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     had_compiler = COMPILER in sys.modules
     prompt, messages = _prompt(options)
     model = options.model if options.model is not None else default_model()
-    generator = TextGenerator(model, options.revision, device=options.device)
+    generator = TextGenerator(model, options.revision, options.device, options.compute)
     generation = generator.stream(
         prompt,
         options.max_tokens,

@@ -19,6 +19,12 @@ def text(argument: str) -> str:
         raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
 
 
+def add_compute(command: argparse.ArgumentParser) -> None:
+    """What activations beside packed weights are multiplied in."""
+    told = "beside packed weights: activations as they are; default: rounded to 8 or 16 bits"
+    command.add_argument("--compute", choices=["float32"], help=told)
+
+
 def add_where(command: argparse.ArgumentParser) -> None:
     """Which revision of a repository, and where to compute."""
     command.add_argument("--revision", help="branch, tag or commit of a repository")

@@ -56,9 +56,16 @@ class Chat:
             system: what the model is told before all else; the template's own unless given.
             tools, documents, variables: passed on to the template.
             how: arguments of each answer unless it is given others, as in `TextGenerator.stream`.
+        Raises:
+            ValueError: how to load is said of what is loaded.
         """
         if not isinstance(source, TextGenerator):
             source = TextGenerator(source, revision, device, compute)
+        elif (revision, device, compute) != (None, None, None):
+            given = {"revision": revision, "device": device, "compute": compute}
+            named = ", ".join(f"{name} {value}" for name, value in given.items() if value)
+            problem = "the model is loaded already, by other arguments"
+            raise ValueError(message("chat", problem, named))
         self.generator = source
         self.messages: list[Message] = []
         self.tools, self.documents, self.variables = tools, documents, variables

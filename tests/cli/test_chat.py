@@ -85,6 +85,19 @@ def test_generate_answers_a_message(smollm2: Path, capsys: pytest.CaptureFixture
     assert shown.out == expected + "\n"
 
 
+def test_generate_computes_in_float32(smollm2: Path, capsys: pytest.CaptureFixture) -> None:
+    import numbatorch as nt
+
+    how = ["--model", str(smollm2), "--compute", "float32", "--max-tokens", "8"]
+    assert main(["generate", "--chat", HELLO, *how]) == 0
+    messages = [{"role": "user", "content": HELLO}]
+    generator = nt.TextGenerator(smollm2, compute="float32")
+    expected = generator.generate(messages=messages, max_tokens=8)
+    assert capsys.readouterr().out == expected + "\n"
+    with pytest.raises(ValueError, match=r"the model is loaded already.*\n.*compute float32"):
+        nt.Chat(generator, compute="float32")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no signals to processes there")
 def test_an_interrupt_stops_an_answer_and_keeps_the_conversation(
     smollm2: Path, tmp_path: Path
