@@ -411,7 +411,8 @@ def _(g: Node, y: Node, x: Node) -> Node:
 @elementwise(
     numpy=in_float64(
         lambda x: (
-            0.5 * erfc_reference(-x * _SQRT_HALF) + x * np.exp(-0.5 * x * x) * _INVERSE_SQRT_TAU
+            0.5 * erfc_reference(-x * _SQRT_HALF)
+            + np.clip(x, -1e5, 1e5) * np.exp(-0.5 * x * x) * _INVERSE_SQRT_TAU
         )
     ),
     dtypes=dt.FLOATS,

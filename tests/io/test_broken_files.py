@@ -98,5 +98,5 @@ def test_the_first_bytes_say_what_a_file_is(tmp_path: Path) -> None:
         (tmp_path / name).rename(tmp_path / "x.bin")
         np.testing.assert_array_equal(read(tmp_path / "x.bin")["a"].numpy(), ARRAYS["a"])
     (tmp_path / "x.bin").write_bytes(b"GGUF" + bytes(20))
-    with pytest.raises(FormatError, match=r"begins with b'GGUF[\s\S]*nt\.TextGenerator"):
+    with pytest.raises(FormatError, match="version 0, where 1 to 3 are read"):
         nt.load(tmp_path / "x.bin")

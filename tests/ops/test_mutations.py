@@ -180,7 +180,7 @@ MUTATIONS = (
     Mutation(
         "gradient by the weight",
         "convolution_weight",
-        kernel("ops.cpu.conv_weight.convolve_weight", "row0, high - low", "row0, high - 1"),
+        kernel("ops.cpu.conv_weight.convolve_weight", "plane, taps, row1", "plane, taps - 1, row1"),
     ),
     Mutation(
         "matmul: strides",

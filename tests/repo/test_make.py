@@ -60,7 +60,10 @@ def test_what_is_installed_needs_no_network(project: Path, target: str, touched:
 def test_what_is_missing_is_installed_first(project: Path) -> None:
     status, calls = make(project, "test", missing=1)
     assert status != 0
-    assert calls == ["tools/installed.py --editable .", "-m pip install --quiet --editable ."]
+    assert calls == [
+        "tools/installed.py --editable .[chat]",
+        "-m pip install --quiet --editable .[chat]",
+    ]
 
 
 @pytest.fixture(scope="module")
