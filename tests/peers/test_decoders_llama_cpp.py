@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-
 from tests.peers.sides import torch  # noqa: F401  # skips where PyTorch is absent
 from tests.peers.test_decoders import GGUF_CASES, PROMPT, SMALL, Changes, params, peer, write_gguf
 
