@@ -25,6 +25,7 @@ from numbatorch.ops.scalar_exp import (
     ROUND32,
     ROUND32_BITS,
     SQRT_HALF,
+    clamp,
     exp,
     log,
     log1p,
@@ -310,7 +311,8 @@ def _(x: Scalar) -> Scalar:
 @scalar_function()
 def gelu_slope(x: Scalar) -> Scalar:
     """Phi(x) + x * e**(-x**2 / 2) / sqrt(2 * pi); right to an ulp of 1."""
-    return normal_cdf(x) + x * INVERSE_ROOT_OF_TAU * exp(x * x * -0.5)
+    bounded = clamp(x, low=-40.0, high=40.0)  # the density is 0 from there on
+    return normal_cdf(x) + bounded * INVERSE_ROOT_OF_TAU * exp(bounded * bounded * -0.5)
 
 
 @gelu_slope.at(float32)
