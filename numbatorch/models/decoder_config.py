@@ -29,6 +29,7 @@ class BaseConfig:
     rms_norm_eps: float = 1e-6  # added to mean squares
     tie_word_embeddings: bool = False  # logits use the embedding's matrix
     windows: Windows = ()  # keys that a token sees in each layer; None, and no entry: all so far
+    logit_softcap: float | None = None  # logits z become cap * tanh(z / cap)
 
     def __post_init__(self) -> None:
         heads, groups = self.num_attention_heads, self.num_key_value_heads
@@ -36,6 +37,11 @@ class BaseConfig:
             operator = type(self).__name__.removesuffix("Config").lower()
             problem = f"{heads} query heads do not share {groups} key/value heads"
             raise FormatError(message(operator, problem))
+
+    @property
+    def embedding_scale(self) -> float | None:
+        """What embeddings are multiplied with."""
+        return None
 
     def window(self, layer: int) -> int | None:
         """Keys that a token sees in a layer; None: all so far."""

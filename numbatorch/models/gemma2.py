@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, SandwichLayer
+from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
     GGUF_FIXED,
@@ -30,8 +27,8 @@ from numbatorch.models.decoder_config import (
     windows_from_gguf,
     windows_from_hf,
 )
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import GEMMA2_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 LAYERS_27B = 46  # GGUF files do not say the scale of scores, in which the largest model differs
@@ -44,7 +41,11 @@ class Gemma2Config(BaseConfig):
     score_scale: float  # factor on the scores of queries and keys
     attention_bias: bool = False  # q, k, v and o have biases
     score_softcap: float | None = 50.0  # bound of the scores
-    logit_softcap: float | None = 30.0  # bound of the logits
+
+    @property
+    def embedding_scale(self) -> float:
+        """What embeddings are multiplied with."""
+        return float(self.hidden_size**0.5)
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "Gemma2Config":
@@ -101,32 +102,6 @@ def slides(number: int) -> bool:
     return number % 2 == 0
 
 
-@architecture(task="text-generation", hf=("Gemma2ForCausalLM", "gemma2"), gguf="gemma2")
-class Gemma2(CausalDecoder):
-    """A Gemma 2; parameters have Hugging Face's names, whatever file they come from."""
-
-    names = GEMMA2_NAMES
-
-    def __init__(self, config: Gemma2Config) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        scale = config.hidden_size**0.5
-        super().__init__(config, layers, _norm(config), scale, config.logit_softcap)
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Gemma2":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Gemma2Config.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Gemma2":
-        """From a GGUF file."""
-        return load_gguf(cls, Gemma2Config.from_gguf(file), file, device)
-
-
-def _norm(config: Gemma2Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Gemma2Config, number: int) -> SandwichLayer:
     bias, window = config.attention_bias, config.window(number)
     attention = Attention(
@@ -139,4 +114,13 @@ def _layer(config: Gemma2Config, number: int) -> SandwichLayer:
         scores=Scores(window, config.score_scale, config.score_softcap),
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, activation="gelu_tanh")
-    return SandwichLayer(partial(_norm, config), attention, mlp)
+    return SandwichLayer(partial(norm_of, config), attention, mlp)
+
+
+@architecture(task="text-generation", hf=("Gemma2ForCausalLM", "gemma2"), gguf="gemma2")
+class Gemma2(DecoderModel):
+    """A Gemma 2; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = GEMMA2_NAMES
+    configuration = Gemma2Config
+    layer = staticmethod(_layer)

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, SandwichLayer
+from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
 from numbatorch.models.config import (
@@ -31,8 +28,8 @@ from numbatorch.models.decoder_config import (
     windows_from_gguf,
     windows_from_hf,
 )
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import GEMMA3_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 LAYERS_27B = 62  # GGUF files do not say the scale of scores, in which the largest model differs
@@ -46,7 +43,11 @@ class Gemma3Config(BaseConfig):
     local_rope: Rope  # angles in layers with a window
     score_scale: float  # factor on the scores of queries and keys
     attention_bias: bool = False  # q, k, v and o have biases
-    logit_softcap: float | None = None  # bound of the logits
+
+    @property
+    def embedding_scale(self) -> float:
+        """What embeddings are multiplied with."""
+        return float(self.hidden_size**0.5)
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "Gemma3Config":
@@ -99,28 +100,6 @@ class Gemma3Config(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("Gemma3ForCausalLM", "gemma3_text"), gguf="gemma3")
-class Gemma3(CausalDecoder):
-    """A Gemma 3; parameters have Hugging Face's names, whatever file they come from."""
-
-    names = GEMMA3_NAMES
-
-    def __init__(self, config: Gemma3Config) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        scale = config.hidden_size**0.5
-        super().__init__(config, layers, _norm(config), scale, config.logit_softcap)
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Gemma3":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Gemma3Config.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Gemma3":
-        """From a GGUF file."""
-        return load_gguf(cls, Gemma3Config.from_gguf(file), file, device)
-
-
 def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
     """Angles in layers with a window, and in the others; older files say the latter's scaling."""
     local = Rope(size, fields.number("rope_local_base_freq", 10000.0))
@@ -140,10 +119,6 @@ def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
     return found[0], found[1]
 
 
-def _norm(config: Gemma3Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Gemma3Config, number: int) -> SandwichLayer:
     bias, window = config.attention_bias, config.window(number)
     attention = Attention(
@@ -156,4 +131,13 @@ def _layer(config: Gemma3Config, number: int) -> SandwichLayer:
         scores=Scores(window, config.score_scale, norm_eps=config.rms_norm_eps),
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, activation="gelu_tanh")
-    return SandwichLayer(partial(_norm, config), attention, mlp)
+    return SandwichLayer(partial(norm_of, config), attention, mlp)
+
+
+@architecture(task="text-generation", hf=("Gemma3ForCausalLM", "gemma3_text"), gguf="gemma3")
+class Gemma3(DecoderModel):
+    """A Gemma 3; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = GEMMA3_NAMES
+    configuration = Gemma3Config
+    layer = staticmethod(_layer)

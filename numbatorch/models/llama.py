@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
     GGUF_FIXED,
@@ -28,8 +27,9 @@ from numbatorch.models.decoder_config import (
     base_from_hf,
     windows_from_gguf,
 )
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import LLAMA_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
+from numbatorch.models.decoder_weights import load_hf
 from numbatorch.models.registry import architecture
 
 
@@ -84,32 +84,6 @@ class LlamaConfig(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("LlamaForCausalLM", "llama"), gguf="llama")
-class Llama(CausalDecoder):
-    """A Llama; parameters have Hugging Face's names, whatever file they come from."""
-
-    names = LLAMA_NAMES
-
-    def __init__(self, config: LlamaConfig) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Llama":
-        """From a config.json and safetensors."""
-        out_bias = "model.layers.0.self_attn.o_proj.bias" in weights.tensors
-        return load_hf(cls, LlamaConfig.from_hf(config, out_bias), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Llama":
-        """From a GGUF file."""
-        return load_gguf(cls, LlamaConfig.from_gguf(file), file, device)
-
-
-def _norm(config: LlamaConfig) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: LlamaConfig, number: int) -> DecoderLayer:
     out_bias = config.attention_out_bias
     attention = Attention(
@@ -122,4 +96,19 @@ def _layer(config: LlamaConfig, number: int) -> DecoderLayer:
         scores=Scores(window=config.window(number)),
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("LlamaForCausalLM", "llama"), gguf="llama")
+class Llama(DecoderModel):
+    """A Llama; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = LLAMA_NAMES
+    configuration = LlamaConfig
+    layer = staticmethod(_layer)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Llama":
+        """From a config.json and safetensors."""
+        out_bias = "model.layers.0.self_attn.o_proj.bias" in weights.tensors
+        return load_hf(cls, LlamaConfig.from_hf(config, out_bias), weights, device)

@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import HF_DECODER_FIXED, HF_HARMLESS, Fields
 from numbatorch.models.decoder_config import BaseConfig, base_from_hf
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import LLAMA_NAMES
-from numbatorch.models.decoder_weights import load_hf
 from numbatorch.models.registry import architecture
 
 
@@ -40,29 +37,18 @@ class MistralConfig(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("MistralForCausalLM", "mistral"))
-class Mistral(CausalDecoder):
-    """A Mistral; parameters have Hugging Face's names."""
-
-    names = LLAMA_NAMES
-
-    def __init__(self, config: MistralConfig) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Mistral":
-        """From a config.json and safetensors."""
-        return load_hf(cls, MistralConfig.from_hf(config), weights, device)
-
-
-def _norm(config: MistralConfig) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: MistralConfig, number: int) -> DecoderLayer:
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     scores = Scores(window=config.window(number))
     attention = Attention(config.hidden_size, heads, groups, config.rope, scores=scores)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("MistralForCausalLM", "mistral"))
+class Mistral(DecoderModel):
+    """A Mistral; parameters have Hugging Face's names."""
+
+    names = LLAMA_NAMES
+    configuration = MistralConfig
+    layer = staticmethod(_layer)

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
 from numbatorch.models.config import (
@@ -30,8 +27,8 @@ from numbatorch.models.decoder_config import (
     base_from_hf,
     windows_from_gguf,
 )
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import PHI3_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 
@@ -71,34 +68,18 @@ class Phi3Config(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("Phi3ForCausalLM", "phi3"), gguf="phi3")
-class Phi3(CausalDecoder):
-    """A Phi-3; parameters have Hugging Face's names, whatever file they come from."""
-
-    names = PHI3_NAMES
-
-    def __init__(self, config: Phi3Config) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Phi3":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Phi3Config.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Phi3":
-        """From a GGUF file."""
-        return load_gguf(cls, Phi3Config.from_gguf(file), file, device)
-
-
-def _norm(config: Phi3Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Phi3Config, number: int) -> DecoderLayer:
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     scores = Scores(window=config.window(number))
     attention = Attention(config.hidden_size, heads, groups, config.rope, scores=scores, fused=True)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, fused=True)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("Phi3ForCausalLM", "phi3"), gguf="phi3")
+class Phi3(DecoderModel):
+    """A Phi-3; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = PHI3_NAMES
+    configuration = Phi3Config
+    layer = staticmethod(_layer)

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
     GGUF_FIXED,
@@ -22,7 +19,7 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf, upper_windows
-from numbatorch.models.decoder_weights import load_gguf, load_hf
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.registry import architecture
 
 
@@ -57,32 +54,17 @@ class Qwen2Config(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("Qwen2ForCausalLM", "qwen2"), gguf="qwen2")
-class Qwen2(CausalDecoder):
-    """A Qwen2; parameters have Hugging Face's names, whatever file they come from."""
-
-    def __init__(self, config: Qwen2Config) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Qwen2":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Qwen2Config.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Qwen2":
-        """From a GGUF file."""
-        return load_gguf(cls, Qwen2Config.from_gguf(file), file, device)
-
-
-def _norm(config: Qwen2Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Qwen2Config, number: int) -> DecoderLayer:
     heads, groups = config.num_attention_heads, config.num_key_value_heads
     scores = Scores(window=config.window(number))
     attention = Attention(config.hidden_size, heads, groups, config.rope, bias=True, scores=scores)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("Qwen2ForCausalLM", "qwen2"), gguf="qwen2")
+class Qwen2(DecoderModel):
+    """A Qwen2; parameters have Hugging Face's names, whatever file they come from."""
+
+    configuration = Qwen2Config
+    layer = staticmethod(_layer)

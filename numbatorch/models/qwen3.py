@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
     GGUF_FIXED,
@@ -22,8 +19,8 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf, upper_windows
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import QWEN3_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 
@@ -65,31 +62,6 @@ class Qwen3Config(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("Qwen3ForCausalLM", "qwen3"), gguf="qwen3")
-class Qwen3(CausalDecoder):
-    """A Qwen3; parameters have Hugging Face's names, whatever file they come from."""
-
-    names = QWEN3_NAMES
-
-    def __init__(self, config: Qwen3Config) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Qwen3":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Qwen3Config.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Qwen3":
-        """From a GGUF file."""
-        return load_gguf(cls, Qwen3Config.from_gguf(file), file, device)
-
-
-def _norm(config: Qwen3Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Qwen3Config, number: int) -> DecoderLayer:
     bias = config.attention_bias
     attention = Attention(
@@ -102,4 +74,13 @@ def _layer(config: Qwen3Config, number: int) -> DecoderLayer:
         scores=Scores(window=config.window(number), norm_eps=config.rms_norm_eps),
     )
     mlp = GatedMLP(config.hidden_size, config.intermediate_size)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("Qwen3ForCausalLM", "qwen3"), gguf="qwen3")
+class Qwen3(DecoderModel):
+    """A Qwen3; parameters have Hugging Face's names, whatever file they come from."""
+
+    names = QWEN3_NAMES
+    configuration = Qwen3Config
+    layer = staticmethod(_layer)

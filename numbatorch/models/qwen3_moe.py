@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch import nn
-from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.moe import SparseMLP
 from numbatorch.models.config import (
@@ -24,8 +22,8 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf
+from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import QWEN3_MOE_NAMES
-from numbatorch.models.decoder_weights import load_gguf, load_hf
 from numbatorch.models.registry import architecture
 
 # Keys that change nothing of a model that is not trained, and one that Qwen3 alone reads.
@@ -103,31 +101,6 @@ class Qwen3MoeConfig(BaseConfig):
         return found
 
 
-@architecture(task="text-generation", hf=("Qwen3MoeForCausalLM", "qwen3_moe"), gguf="qwen3moe")
-class Qwen3Moe(CausalDecoder):
-    """A Qwen3 of experts; parameters have Hugging Face's names, experts' stacked."""
-
-    names = QWEN3_MOE_NAMES
-
-    def __init__(self, config: Qwen3MoeConfig) -> None:
-        layers = (_layer(config, number) for number in range(config.num_hidden_layers))
-        super().__init__(config, layers, _norm(config))
-
-    @classmethod
-    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "Qwen3Moe":
-        """From a config.json and safetensors."""
-        return load_hf(cls, Qwen3MoeConfig.from_hf(config), weights, device)
-
-    @classmethod
-    def from_gguf(cls, file: GGUFFile, device: Device) -> "Qwen3Moe":
-        """From a GGUF file."""
-        return load_gguf(cls, Qwen3MoeConfig.from_gguf(file), file, device)
-
-
-def _norm(config: Qwen3MoeConfig) -> nn.RMSNorm:
-    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-
 def _layer(config: Qwen3MoeConfig, number: int) -> DecoderLayer:
     hidden, bias = config.hidden_size, config.attention_bias
     attention = Attention(
@@ -143,4 +116,13 @@ def _layer(config: Qwen3MoeConfig, number: int) -> DecoderLayer:
     if config.sparse[number]:
         count, used = config.num_experts, config.num_experts_per_tok
         mlp = SparseMLP(hidden, config.expert_size, count, used, config.normalized)
-    return DecoderLayer(_norm(config), attention, _norm(config), mlp)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
+
+
+@architecture(task="text-generation", hf=("Qwen3MoeForCausalLM", "qwen3_moe"), gguf="qwen3moe")
+class Qwen3Moe(DecoderModel):
+    """A Qwen3 of experts; parameters have Hugging Face's names, experts' stacked."""
+
+    names = QWEN3_MOE_NAMES
+    configuration = Qwen3MoeConfig
+    layer = staticmethod(_layer)

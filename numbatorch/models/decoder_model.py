@@ -1,0 +1,47 @@
+"""What decoders of all architectures share: how a configuration and files make them.
+
+A model names its configuration, which files are read into, and its layer.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from numbatorch import nn
+from numbatorch.device import Device
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.decoder import CausalDecoder
+from numbatorch.models.decoder_config import BaseConfig
+from numbatorch.models.decoder_weights import load_gguf, load_hf
+
+
+def norm_of(config: BaseConfig) -> nn.RMSNorm:
+    """A norm of the hidden state."""
+    return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class DecoderModel(CausalDecoder):
+    """A decoder; parameters have Hugging Face's names, whatever file they come from.
+
+    Attributes:
+        configuration: has `from_hf` and `from_gguf`.
+        layer: (configuration, number) -> module.
+    """
+
+    configuration: ClassVar[Any]
+    layer: ClassVar[Any]
+
+    def __init__(self, config: Any) -> None:
+        layers = (type(self).layer(config, number) for number in range(config.num_hidden_layers))
+        scale, softcap = config.embedding_scale, config.logit_softcap
+        super().__init__(config, layers, norm_of(config), scale, softcap)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> Self:
+        """From a config.json and safetensors."""
+        return load_hf(cls, cls.configuration.from_hf(config), weights, device)
+
+    @classmethod
+    def from_gguf(cls, file: GGUFFile, device: Device) -> Self:
+        """From a GGUF file."""
+        return load_gguf(cls, cls.configuration.from_gguf(file), file, device)
