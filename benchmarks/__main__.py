@@ -1,26 +1,35 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
-Groups: decode prefill embed small fused matmul convolution operators nn contention startup memory
-replay (all by default). Every engine runs in its own process with the same number of threads. A
-round takes a burst of calls of one engine, waits until its threads are at rest, and goes on to the
-next. A figure is the median of the rounds, ± half the distance of the quartiles. In parentheses: of
-the least that the hardware needs, how much of that speed ours reaches; of a peer, how many times as
-fast ours is. In the group contention a share says what is left of the engine's own speed when it is
-alone. With --device ours and PyTorch compute on a GPU, and peers that cannot are left out.
+Groups: decode prefill embed small fused matmul types convolution operators nn contention startup
+memory replay (all by default). Every engine runs in its own process with the same number of
+threads. A round takes a burst of calls of one engine, waits until its threads are at rest, and
+goes on to the next. A figure is the median of the rounds, ± half the distance of the quartiles. In
+parentheses: of the least that the hardware needs, how much of that speed ours reaches; of a peer,
+how many times as fast ours is. In the group contention a share says what is left of the engine's
+own speed when it is alone. With --device ours and PyTorch compute on a GPU, and peers that cannot
+are left out.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import checkpoints, comparison, layers, machine, operators, processes
+from benchmarks import (
+    block_types,
+    checkpoints,
+    comparison,
+    layers,
+    machine,
+    operators,
+    processes,
+)
 from benchmarks.controller import Row, Worker, measure, timestamp
 from benchmarks.report import FLOOR, OURS, Run, Table
 from benchmarks.rows import KINDS, PEERS, rows_of
 
 COMPARED = list(PEERS)
 GROUPS = [*COMPARED, "startup", "memory", "replay"]  # the last three are about the host only
-ON_GPU = [*"decode prefill embed small fused matmul convolution operators nn".split()]
+ON_GPU = [*"decode prefill embed small fused matmul types convolution operators nn".split()]
 CONTENTION = 0.4  # seconds of a burst: what holds a call up comes every few milliseconds
 
 
@@ -125,11 +134,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--sizes", nargs="*", default=["15m", "110m"], choices=checkpoints.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
-    known = [name for name, *_ in operators.calls()]
+    known = [name for name, *_ in operators.calls()] + block_types.kinds()
     for name, _ in layers.calls():
         known += [name, name.partition("(")[0]]
     parser.add_argument(
-        "--names", nargs="*", metavar="NAME", choices=known, help="rows of the groups operators, nn"
+        "--names",
+        nargs="*",
+        metavar="NAME",
+        choices=known,
+        help="rows of the groups operators, nn, types",
     )
     every = sorted({peer for peers in PEERS.values() for peer in peers})
     parser.add_argument("--peers", nargs="*", default=every, choices=every)

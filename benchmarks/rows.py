@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checkpoints, convolutions, layers, operators, small
+from benchmarks import block_types, checkpoints, convolutions, layers, operators, small
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
 
@@ -22,6 +22,7 @@ PEERS = {
     "small": ["torch_eager", "numpy_blas"],
     "fused": ["torch_eager"],
     "matmul": ["torch_eager", "numpy_blas"],
+    "types": [],
     "convolution": ["torch_eager"],
     "operators": ["torch_eager", "numpy_blas"],
     "nn": ["torch_eager"],
@@ -46,6 +47,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
         return small_rows()
     if group == "fused":
         return fused_rows(options.device)
+    if group == "types":
+        return block_types.rows(options.names, options.threads, options.device)
     if group == "convolution":
         return [convolution_row(batch) for batch in (1, 8)]
     if group == "operators":

@@ -20,6 +20,7 @@ JOBS = {
     "embed": "a batch, per sentence, tokenizing included: folder, sentences",
     "gelu": "gelu(x * y + x) on float32 vectors: size",
     "matmul": "(N, N) @ (N, N) float32: size",
+    "packed": "a product with a weight in blocks, per row of x: kind, rows, columns, batch",
     "convolutions": "those of ResNet-50, per image: batch",
     "chain": "200 dependent 8x8 products, per product: count",
     "small": "one of benchmarks.small.CALLS: name",

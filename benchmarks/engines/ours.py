@@ -1,18 +1,21 @@
 """numbatorch."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 import numbatorch as nt
+from benchmarks import block_types, language, layers, operators
 from benchmarks import convolutions as resnet
-from benchmarks import language, layers, operators
 from benchmarks import small as calls
 from benchmarks.timing import Work
 from numbatorch.backends.base import backend
 from numbatorch.backends.devices import describe
 from numbatorch.backends.gpu import GPUBackend
+from numbatorch.dtype import DType
 from numbatorch.generation.decoder import Decoder
+from numbatorch.tensor import from_blocks
 
 VERSION = nt.__version__
 DEVICE = str(nt.device())
@@ -73,6 +76,15 @@ def chain(count: int) -> Work:
         return value
 
     return Work(lambda: run(rhs, rhs), units=count, wait=WAIT)
+
+
+def _product(x: np.ndarray, data: np.ndarray, kind: DType) -> Callable[[], nt.Tensor]:
+    given = nt.from_numpy(x, DEVICE).realize()
+    weight = from_blocks(data, kind, (len(data), x.shape[1]), DEVICE, share=True)
+    return lambda: nt.nn.functional.linear(given, weight).realize()
+
+
+packed = block_types.job(_product, WAIT)
 
 
 API = calls.Api(
