@@ -87,7 +87,7 @@ def write_gguf(
     with replaced(path, "write_gguf") as temporary, open(temporary, "wb") as file:
         file.write(head)
         for tensor in tensors:
-            _write_tensor(file, tensor, note)
+            write_tensor(file, tensor, note)
             file.write(bytes(-file.tell() % alignment))
         file.flush()
         os.fsync(file.fileno())
@@ -111,7 +111,12 @@ def refuse_input(path: str | os.PathLike[str], inputs: Iterable[Path], operator:
             raise FormatError(message(operator, problem, f"file {path}"))
 
 
-def _write_tensor(file: BinaryIO, tensor: Outgoing, note: Callable[[int], Any]) -> None:
+def write_tensor(file: BinaryIO, tensor: Outgoing, note: Callable[[int], Any]) -> None:
+    """Write the bytes of a tensor where the file is, and say how many each piece has.
+
+    Raises:
+        ShapeError: they are more or less than its shape says.
+    """
     written = 0
     for piece in tensor.pieces():
         raw = memoryview(piece).cast("B") if not isinstance(piece, np.ndarray) else _bytes(piece)
@@ -124,7 +129,7 @@ def _write_tensor(file: BinaryIO, tensor: Outgoing, note: Callable[[int], Any]) 
         more = "more" if written > tensor.nbytes else str(written)
         problem = f"tensor {tensor.name!r} gives {more} bytes instead of {tensor.nbytes}"
         rule = f"{tensor.shape} {tensor.dtype.name}"
-        raise ShapeError(message("write_gguf", problem, rule))
+        raise ShapeError(message("write_tensor", problem, rule))
 
 
 def _bytes(array: Array) -> memoryview:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.blocks.rotary import Rope
@@ -46,6 +48,24 @@ class BaseConfig:
     def window(self, layer: int) -> int | None:
         """Keys that a token sees in a layer; None: all so far."""
         return self.windows[layer] if self.windows else None
+
+    def gguf_keys(self) -> dict[str, Any]:
+        """What a GGUF file says under the architecture's name beside what all decoders do.
+
+        Raises:
+            FormatError: what the format has no keys for.
+        """
+        return windows_to_gguf(self.windows, self.num_hidden_layers, lambda _: False)
+
+    def hf_keys(self) -> dict[str, Any]:
+        """What a config.json says beside what all decoders do.
+
+        Raises:
+            FormatError: what it has no keys for.
+        """
+        if any(self.windows):
+            raise FormatError(message("convert", "windows", "config.json has no keys for them"))
+        return {"hidden_act": "silu"}
 
 
 def base_from_hf(
@@ -158,6 +178,39 @@ def windows_from_gguf(
     if len(chosen) != layers:
         fields.fail(f"attention.sliding_window_pattern has {len(chosen)} of {layers} layers")
     return tuple(window if slid else None for slid in chosen)
+
+
+def windows_to_gguf(windows: Windows, layers: int, slides: Callable[[int], bool]) -> dict[str, Any]:
+    """The inverse of `windows_from_gguf`: the length, for which layers slide is known.
+
+    Raises:
+        FormatError: other layers do here.
+    """
+    length = next(filter(None, windows), None)
+    if length is None:
+        return {}
+    if windows != tuple(length if slides(number) else None for number in range(layers)):
+        problem = "windows in other layers than files of this architecture have them"
+        raise FormatError(message("convert", problem, f"keys seen: {windows}"))
+    return {"attention.sliding_window": length}
+
+
+def windows_to_hf(windows: Windows, layers: int) -> dict[str, Any]:
+    """The inverse of `windows_from_hf`."""
+    slid = [bool(windows and windows[number]) for number in range(layers)]
+    return {
+        "sliding_window": next(filter(None, windows), None),
+        "layer_types": [SLIDING if slides else FULL for slides in slid],
+    }
+
+
+def shortest(value: float) -> float:
+    """The number with the fewest digits among those that float32 does not tell apart.
+
+    >>> shortest(9.999999974752427e-07)
+    1e-06
+    """
+    return float(str(np.float32(value)))
 
 
 def upper_windows(fields: Fields, layers: int) -> Windows:

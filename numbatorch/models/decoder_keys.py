@@ -1,11 +1,12 @@
-"""Configurations of decoders as keys of GGUF files and of config.json: the inverse of reading them.
+"""Decoders as keys of GGUF files and of config.json: the inverse of reading them.
 
+What a model says beside all others stands with its configuration: `gguf_keys` and `hf_keys`.
 Keys of GGUF: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#llm
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,59 +18,46 @@ from numbatorch.models.blocks.rotary import (
     GGUF_SHORT_FACTORS,
     Rope,
 )
-from numbatorch.models.decoder_config import BaseConfig
+from numbatorch.models.decoder_config import BaseConfig, shortest
+from numbatorch.models.decoder_model import DecoderModel
+from numbatorch.models.registry import names_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-
-class Written(NamedTuple):
-    """How models of one class are called in files that are written.
-
-    Attributes:
-        gguf: general.architecture.
-        hf: the class in config.json; empty where folders are not written.
-        model_type: there.
-        more: further keys of config.json.
-    """
-
-    gguf: str
-    hf: str = ""
-    model_type: str = ""
-    more: Mapping[str, Any] = MappingProxyType({})
-
-
-WRITTEN: Mapping[str, Written] = {
-    "Llama": Written("llama", "LlamaForCausalLM", "llama", {}),
-    "Mistral": Written("llama", "MistralForCausalLM", "mistral", {}),
-    "Qwen2": Written("qwen2", "Qwen2ForCausalLM", "qwen2", {}),
-    "Qwen3": Written("qwen3", "Qwen3ForCausalLM", "qwen3", {}),
-    "Qwen3Moe": Written("qwen3moe"),
-    "Gemma2": Written("gemma2"),
-    "Gemma3": Written("gemma3"),
-    "Phi3": Written("phi3"),
+# Of Llama 3: what turns less than the first in the third's tokens is stretched, and what turns
+# more than the second is kept. GGUF files hold the factors that this gives.
+# https://github.com/meta-llama/llama-models/blob/main/models/llama3/model.py
+LLAMA3: Mapping[str, Any] = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_context": 8192,
 }
-GEMMA3_LOCAL, GEMMA3_EVERY = 10000.0, 6  # theta of layers with windows; one in so many has none
+CLOSE = 1e-6  # of float32
 
 
-def written(model: Any) -> Written:
-    """How a model is called in files.
-
-    Raises:
-        FormatError: models of its class are not written.
-    """
-    name = type(model).__name__
-    if name not in WRITTEN:
-        rule = f"written are {', '.join(WRITTEN)}"
-        raise FormatError(message("convert", f"a model of class {name}", rule))
-    return WRITTEN[name]
-
-
-def gguf_keys(name: str, config: BaseConfig) -> dict[str, Any]:
-    """The metadata of a GGUF file for a configuration, under the name of an architecture.
+def written(model: Any) -> DecoderModel:
+    """The model, if files are written of its kind.
 
     Raises:
-        FormatError: a scaling of positions, or windows, that the format has no keys for.
+        FormatError: they are not; what it lacks.
     """
+    if not isinstance(model, DecoderModel):
+        problem = f"a model of class {type(model).__name__}"
+        raise FormatError(message("convert", problem, "written are classes of DecoderModel"))
+    return model
+
+
+def gguf_keys(model: DecoderModel) -> dict[str, Any]:
+    """The metadata of a GGUF file that says what a model is, its architecture first.
+
+    Raises:
+        FormatError: a configuration that the format has no keys for.
+    """
+    config: BaseConfig = model.config
+    name = model.written_gguf or next(iter(names_of(type(model), "gguf")), "")
+    if not name:
+        problem = f"a model of class {type(model).__name__} has no name in GGUF files"
+        raise FormatError(message("convert", problem))
     size = config.rope.size
     found: dict[str, Any] = {
         "context_length": config.max_position_embeddings,
@@ -84,49 +72,10 @@ def gguf_keys(name: str, config: BaseConfig) -> dict[str, Any]:
         "rope.dimension_count": config.rope.turned,
         "rope.freq_base": np.float32(config.rope.theta),
         "vocab_size": config.vocab_size,
+        **config.gguf_keys(),
+        **_gguf_rope(config.rope),
     }
-    found.update(_gguf_windows(name, config))
-    found.update(_gguf_more(config))
-    found.update(_gguf_rope(config.rope))
-    return {f"{name}.{key}": value for key, value in found.items()}
-
-
-def _gguf_windows(name: str, config: BaseConfig) -> dict[str, Any]:
-    """The length of windows; which layers have one is known of an architecture."""
-    layers = range(config.num_hidden_layers)
-    window = next(filter(None, config.windows), None)
-    if window is None:
-        return {}
-    slides = {
-        "gemma2": [number % 2 == 0 for number in layers],
-        "gemma3": [(number + 1) % GEMMA3_EVERY != 0 for number in layers],
-    }.get(name, [True for _ in layers])
-    if [config.window(number) is not None for number in layers] != slides:
-        raise FormatError(message("convert", f"windows in other layers than {name} has them"))
-    return {"attention.sliding_window": window}
-
-
-def _gguf_more(config: Any) -> dict[str, Any]:
-    """What some configurations say beside what all do."""
-    found: dict[str, Any] = {}
-    for name, key in (("score", "attn"), ("logit", "final")):
-        bound = getattr(config, f"{name}_softcap", None)
-        if bound is not None:
-            found[f"{key}_logit_softcapping"] = np.float32(bound)
-    local = getattr(config, "local_rope", config.rope)
-    if local is not config.rope and (local.theta, local.scaling) != (GEMMA3_LOCAL, "default"):
-        raise FormatError(message("convert", f"other angles in layers with windows: {local}"))
-    size = config.rope.size
-    if getattr(config, "score_scale", size**-0.5) != size**-0.5:
-        raise FormatError(message("convert", f"scores scaled by {config.score_scale}"))
-    if hasattr(config, "num_experts"):
-        if not config.normalized or not all(config.sparse):
-            problem = "experts in some layers alone, or whose shares are not normalized"
-            raise FormatError(message("convert", problem, "GGUF has no keys for it"))
-        found["expert_count"] = config.num_experts
-        found["expert_used_count"] = config.num_experts_per_tok
-        found["expert_feed_forward_length"] = config.expert_size
-    return found
+    return {"general.architecture": name, **{f"{name}.{key}": found[key] for key in found}}
 
 
 def gguf_shape(name: str, shape: tuple[int, ...], config: Any) -> tuple[int, ...]:
@@ -170,74 +119,112 @@ def gguf_factors(rope: Rope) -> dict[str, Array]:
     return {GGUF_FACTORS: np.array(rope.factors, np.float32)} if rope.factors else {}
 
 
-def hf_config(names: Written, config: BaseConfig) -> dict[str, Any]:
-    """The config.json for a configuration.
+def hf_config(model: DecoderModel) -> dict[str, Any]:
+    """The config.json of a model.
 
     Raises:
-        FormatError: factors of frequencies, which a config.json cannot say in full.
+        FormatError: a configuration that a config.json cannot say in full.
     """
-    rope = config.rope
-    if not names.hf:
-        rule = "written are " + ", ".join(name for name, value in WRITTEN.items() if value.hf)
-        raise FormatError(message("convert", f"a folder of {names.gguf}", rule))
-    parameters: dict[str, Any] = {"rope_theta": rope.theta, "rope_type": rope.scaling}
-    if rope.factors or rope.scaling not in ("default", "linear", "yarn"):
-        problem = "factors of rotary frequencies, which config.json has no form for"
+    config: BaseConfig = model.config
+    names = names_of(type(model), "hf")
+    if len(names) != 2:
+        problem = f"a model of class {type(model).__name__} has no name in config.json"
         raise FormatError(message("convert", problem))
-    if rope.scaling != "default":
-        parameters["factor"] = rope.factor
-    if rope.scaling == "yarn":
-        parameters["original_max_position_embeddings"] = rope.original_context
-        parameters["attention_factor"] = rope.attention_factor
-        parameters |= {"beta_fast": rope.beta_fast, "beta_slow": rope.beta_slow}
     found = {
-        "architectures": [names.hf],
-        "model_type": names.model_type,
-        "hidden_act": "silu",
+        "architectures": [names[0]],
+        "model_type": names[1],
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads,
         "num_key_value_heads": config.num_key_value_heads,
-        "head_dim": rope.size,
+        "head_dim": config.rope.size,
         "max_position_embeddings": config.max_position_embeddings,
-        "rope_parameters": parameters,
-        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": shortest(config.rope.theta),  # where versions before 5 look
+        "rope_parameters": rope_parameters(config.rope, config.max_position_embeddings),
+        "rms_norm_eps": shortest(config.rms_norm_eps),
         "tie_word_embeddings": config.tie_word_embeddings,
-        **names.more,
     }
-    for key in ("attention_bias", "mlp_bias"):
-        if hasattr(config, key):
-            found[key] = getattr(config, key)
-    if any(config.windows):
-        found["sliding_window"] = config.windows[0]
+    return found | config.hf_keys()
+
+
+def rope_parameters(rope: Rope, context: int) -> dict[str, Any]:
+    """What config.json says of angles.
+
+    Args:
+        rope: the angles.
+        context: max_position_embeddings.
+    Raises:
+        FormatError: factors of frequencies that it has no form for.
+    """
+    rope = _with_llama3(rope)
+    found: dict[str, Any] = {"rope_theta": shortest(rope.theta), "rope_type": rope.scaling}
+    if rope.rotated is not None:
+        found["partial_rotary_factor"] = _share(rope.rotated, rope.size)
+    if rope.scaling in ("linear", "yarn", "llama3"):
+        found["factor"] = shortest(rope.factor)
+    if rope.scaling in ("yarn", "longrope", "llama3"):
+        found["original_max_position_embeddings"] = rope.original_context
+    if rope.scaling == "llama3":
+        found |= {key: getattr(rope, key) for key in ("low_freq_factor", "high_freq_factor")}
+    if rope.scaling == "yarn":
+        found |= {key: shortest(getattr(rope, key)) for key in ("beta_fast", "beta_slow")}
+        usual = scalings.yarn_attention(rope.factor)
+    else:
+        usual = scalings.longrope_attention(context / rope.original_context, rope.original_context)
+    if rope.scaling == "longrope":
+        found["short_factor"] = [shortest(factor) for factor in rope.factors]
+        found["long_factor"] = [shortest(factor) for factor in rope.long_factors]
+    if rope.scaling in ("yarn", "longrope") and abs(rope.attention_factor / usual - 1) > CLOSE:
+        found["attention_factor"] = shortest(rope.attention_factor)
     return found
 
 
-def turned_rows(values: Array, heads: int, back: bool = False) -> Array:
+def _share(turned: int, size: int) -> float:
+    """A number whose product with `size` is cut to `turned`."""
+    share = turned / size
+    return share if int(size * share) == turned else (turned + 0.5) / size
+
+
+def _with_llama3(rope: Rope) -> Rope:
+    """The angles, with factors of Llama 3 under their own name.
+
+    Raises:
+        FormatError: other factors.
+    """
+    if rope.scaling == "longrope" or not rope.factors:
+        return rope
+    guess = replace(rope, scaling="llama3", factor=max(rope.factors), factors=(), **LLAMA3)
+    if rope.scaling != "default" or not np.allclose(
+        guess.frequencies(), rope.frequencies(), rtol=CLOSE, atol=0
+    ):
+        problem = "factors of rotary frequencies, which config.json has no form for"
+        raise FormatError(message("convert", problem))
+    return guess
+
+
+def turned_rows(values: Array, size: int, back: bool = False) -> Array:
     """Rows of queries or keys in the order of GGUF files: pairs (2i, 2i + 1) of each head.
 
     Args:
         values: (heads * D, ...) in Hugging Face's order, pairs (i, i + D/2).
+        size: D.
         back: whether it is the other way round.
     """
-    inner = (-1, 2) if back else (2, -1)
-    parts = values.reshape(heads, *inner, *values.shape[1:])
+    inner = (size // 2, 2) if back else (2, size // 2)
+    parts = values.reshape(-1, *inner, *values.shape[1:])
     return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(values.shape)
 
 
-def order_of_rows(model: Any, back: bool = False) -> Callable[[str, Array], Array]:
-    """(name of a parameter, its values) to its values in the order of the other kind of file."""
-    heads = {
-        "self_attn.q_proj": model.config.num_attention_heads,
-        "self_attn.k_proj": model.config.num_key_value_heads,
-    }
+def order_of_rows(model: DecoderModel, back: bool = False) -> Callable[[str, Array], Array]:
+    """(name of a parameter, rows of whole heads) to the rows in the order of the other files."""
+    size = model.config.rope.size
 
     def order(name: str, values: Array) -> Array:
         for part in model.names.permuted:
             if f".{part}." in name:
-                return turned_rows(values, heads[part], back)
+                return turned_rows(values, size, back)
         return values
 
     return order

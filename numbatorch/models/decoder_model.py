@@ -26,10 +26,13 @@ class DecoderModel(CausalDecoder):
     Attributes:
         configuration: has `from_hf` and `from_gguf`.
         layer: (configuration, number) -> module.
+        written_gguf: what GGUF files that are written call it, where it declares no name there.
     """
 
     configuration: ClassVar[Any]
     layer: ClassVar[Any]
+    written_gguf: ClassVar[str] = ""
+    config: Any
 
     def __init__(self, config: Any) -> None:
         layers = (type(self).layer(config, number) for number in range(config.num_hidden_layers))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.models import gemma_config
 from numbatorch.models.blocks.attention import Attention, Scores
 from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
@@ -82,9 +83,8 @@ class Gemma2Config(BaseConfig):
         fields = Fields("gemma2", file.metadata, prefix="gemma2.", place=str(file.path))
         base = base_from_gguf(fields, file)
         layers = base["num_hidden_layers"]
-        scale = base["rope"].size ** -0.5
-        if layers == LAYERS_27B:
-            scale = (base["hidden_size"] // base["num_attention_heads"]) ** -0.5
+        heads, hidden, size = base["num_attention_heads"], base["hidden_size"], base["rope"].size
+        scale = gemma_config.usual_scale(layers, LAYERS_27B, hidden, heads, size)
         found = cls(
             **base,
             windows=windows_from_gguf(fields, layers, slides, 4096),
@@ -95,6 +95,26 @@ class Gemma2Config(BaseConfig):
         fields.require("rope.freq_base_swa", found.rope.theta, (found.rope.theta,))
         fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
+
+    def gguf_keys(self) -> dict[str, Any]:
+        """The keys of windows and bounds.
+
+        Raises:
+            FormatError: what the format has no keys for.
+        """
+        return {
+            **gemma_config.to_gguf(self, LAYERS_27B, slides),
+            "attn_logit_softcapping": gemma_config.bound_to_gguf(self.score_softcap),
+            "final_logit_softcapping": gemma_config.bound_to_gguf(self.logit_softcap),
+        }
+
+    def hf_keys(self) -> dict[str, Any]:
+        """Windows, bounds and the scale of scores."""
+        return {
+            **gemma_config.to_hf(self),
+            "attn_logit_softcapping": gemma_config.bound_to_hf(self.score_softcap),
+            "final_logit_softcapping": gemma_config.bound_to_hf(self.logit_softcap),
+        }
 
 
 def slides(number: int) -> bool:

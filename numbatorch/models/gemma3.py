@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.models import gemma_config
 from numbatorch.models.blocks.attention import Attention, Scores
 from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
@@ -22,18 +26,23 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import (
+    FULL,
+    SLIDING,
     BaseConfig,
     base_from_gguf,
     base_from_hf,
+    shortest,
     windows_from_gguf,
     windows_from_hf,
 )
+from numbatorch.models.decoder_keys import rope_parameters
 from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import GEMMA3_NAMES
 from numbatorch.models.registry import architecture
 
 LAYERS_27B = 62  # GGUF files do not say the scale of scores, in which the largest model differs
 EVERY = 6  # layers, of which the last sees all keys
+LOCAL_THETA = 10000.0  # of layers with a window, where a file does not say it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +94,50 @@ class Gemma3Config(BaseConfig):
         """
         fields = Fields("gemma3", file.metadata, prefix="gemma3.", place=str(file.path))
         base = base_from_gguf(fields, file)
-        layers, size = base["num_hidden_layers"], base["rope"].size
-        scale = size**-0.5
-        if layers == LAYERS_27B:
-            scale = (base["hidden_size"] // base["num_attention_heads"]) ** -0.5
+        layers, heads = base["num_hidden_layers"], base["num_attention_heads"]
+        size = base["rope"].size
+        scale = gemma_config.usual_scale(layers, LAYERS_27B, base["hidden_size"], heads, size)
         found = cls(
             **base,
-            windows=windows_from_gguf(fields, layers, lambda number: (number + 1) % EVERY != 0),
-            local_rope=Rope(size, fields.number("rope.freq_base_swa", 10000.0)),
+            windows=windows_from_gguf(fields, layers, slides),
+            local_rope=Rope(size, fields.number("rope.freq_base_swa", LOCAL_THETA)),
             score_scale=fields.number("attention.scale", scale),
             logit_softcap=fields.optional("final_logit_softcapping", fields.number),
         )
         fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
+
+    def gguf_keys(self) -> dict[str, Any]:
+        """The keys of windows and of the bound of logits.
+
+        Raises:
+            FormatError: what the format has no keys for.
+        """
+        if (self.local_rope.theta, self.local_rope.scaling) != (LOCAL_THETA, "default"):
+            problem = f"other angles in layers with windows: {self.local_rope}"
+            raise FormatError(message("convert", problem))
+        found = gemma_config.to_gguf(self, LAYERS_27B, slides)
+        if self.logit_softcap is not None:
+            found["final_logit_softcapping"] = np.float32(self.logit_softcap)
+        return found
+
+    def hf_keys(self) -> dict[str, Any]:
+        """Windows, both kinds of angles, the bound of logits and the scale of scores."""
+        context = self.max_position_embeddings
+        both = {FULL: self.rope, SLIDING: self.local_rope}
+        return {
+            **gemma_config.to_hf(self),
+            "rope_local_base_freq": shortest(self.local_rope.theta),
+            "rope_parameters": {
+                kind: rope_parameters(rope, context) for kind, rope in both.items()
+            },
+            "final_logit_softcapping": gemma_config.bound_to_hf(self.logit_softcap),
+        }
+
+
+def slides(number: int) -> bool:
+    """Whether a layer has a window: all but every sixth."""
+    return (number + 1) % EVERY != 0
 
 
 def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
@@ -110,7 +150,7 @@ def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
         scaling = fields.mapping("rope_scaling")
         return local, other if scaling is None else other.scaled(scaling, context)
     found = []
-    for kind, rope in (("sliding_attention", local), ("full_attention", other)):
+    for kind, rope in ((SLIDING, local), (FULL, other)):
         nested = both.mapping(kind)
         if nested is not None:
             rope = Rope(size, nested.number("rope_theta", rope.theta)).scaled(nested, context)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch.device import Device
+from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.attention import Attention, Scores
@@ -26,6 +27,7 @@ from numbatorch.models.decoder_config import (
     base_from_gguf,
     base_from_hf,
     windows_from_gguf,
+    windows_to_gguf,
 )
 from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import LLAMA_NAMES
@@ -82,6 +84,29 @@ class LlamaConfig(BaseConfig):
         )
         fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
+
+    def gguf_keys(self) -> dict[str, Any]:
+        """The keys of windows, which all layers have or none."""
+        return windows_to_gguf(self.windows, self.num_hidden_layers, lambda _: True)
+
+    def hf_keys(self) -> dict[str, Any]:
+        """What a config.json says of a Llama, or of a Mistral where there are windows.
+
+        Raises:
+            FormatError: windows, and biases; or a bias of o alone.
+        """
+        found = {"hidden_act": "silu"}
+        biases = {"attention_bias": self.attention_bias, "mlp_bias": self.mlp_bias}
+        if self.attention_out_bias and not self.attention_bias:
+            problem = "attention with a bias of its output alone"
+            raise FormatError(message("convert", problem, "config.json has no keys for it"))
+        if not any(self.windows):
+            return found | biases
+        if any(biases.values()):
+            problem = "windows, which Mistral has, and biases, which it has not"
+            raise FormatError(message("convert", problem))
+        names = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+        return found | names | {"sliding_window": self.windows[0]}
 
 
 def _layer(config: LlamaConfig, number: int) -> DecoderLayer:

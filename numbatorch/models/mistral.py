@@ -11,7 +11,7 @@ from numbatorch.models.blocks.attention import Attention, Scores
 from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import HF_DECODER_FIXED, HF_HARMLESS, Fields
-from numbatorch.models.decoder_config import BaseConfig, base_from_hf
+from numbatorch.models.decoder_config import BaseConfig, base_from_hf, windows_to_gguf
 from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import LLAMA_NAMES
 from numbatorch.models.registry import architecture
@@ -36,6 +36,10 @@ class MistralConfig(BaseConfig):
         fields.refuse_unread(HF_HARMLESS, HF_DECODER_FIXED)
         return found
 
+    def gguf_keys(self) -> dict[str, Any]:
+        """The keys of windows, which all layers have or none."""
+        return windows_to_gguf(self.windows, self.num_hidden_layers, lambda _: True)
+
 
 def _layer(config: MistralConfig, number: int) -> DecoderLayer:
     heads, groups = config.num_attention_heads, config.num_key_value_heads
@@ -50,5 +54,6 @@ class Mistral(DecoderModel):
     """A Mistral; parameters have Hugging Face's names."""
 
     names = LLAMA_NAMES
+    written_gguf = "llama"
     configuration = MistralConfig
     layer = staticmethod(_layer)

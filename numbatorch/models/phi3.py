@@ -26,6 +26,7 @@ from numbatorch.models.decoder_config import (
     base_from_gguf,
     base_from_hf,
     windows_from_gguf,
+    windows_to_gguf,
 )
 from numbatorch.models.decoder_model import DecoderModel, norm_of
 from numbatorch.models.decoder_names import PHI3_NAMES
@@ -66,6 +67,20 @@ class Phi3Config(BaseConfig):
         found = cls(**base, windows=windows)
         fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
+
+    def gguf_keys(self) -> dict[str, Any]:
+        """The keys of windows, which all layers have or none."""
+        return windows_to_gguf(self.windows, self.num_hidden_layers, lambda _: True)
+
+    def hf_keys(self) -> dict[str, Any]:
+        """The window, and the first context of two."""
+        stretched = self.rope.scaling == "longrope"
+        first = self.rope.original_context if stretched else self.max_position_embeddings
+        return {
+            "hidden_act": "silu",
+            "sliding_window": self.window(0),
+            "original_max_position_embeddings": first,
+        }
 
 
 def _layer(config: Phi3Config, number: int) -> DecoderLayer:

@@ -61,6 +61,10 @@ class Qwen3Config(BaseConfig):
         fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
         return found
 
+    def hf_keys(self) -> dict[str, Any]:
+        """Whether there are biases."""
+        return {**super().hf_keys(), "attention_bias": self.attention_bias}
+
 
 def _layer(config: Qwen3Config, number: int) -> DecoderLayer:
     bias = config.attention_bias

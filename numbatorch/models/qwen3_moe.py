@@ -100,6 +100,35 @@ class Qwen3MoeConfig(BaseConfig):
         fields.refuse_unread(GGUF_HARMLESS, {**GGUF_FIXED, "expert_weights_scale": 1.0})
         return found
 
+    def gguf_keys(self) -> dict[str, Any]:
+        """The numbers of experts.
+
+        Raises:
+            FormatError: windows, layers without experts, or probabilities as they are.
+        """
+        if not self.normalized or not all(self.sparse):
+            problem = "experts in some layers alone, or whose shares are not normalized"
+            raise FormatError(message("convert", problem, "GGUF has no keys for it"))
+        return {
+            **super().gguf_keys(),
+            "expert_count": self.num_experts,
+            "expert_used_count": self.num_experts_per_tok,
+            "expert_feed_forward_length": self.expert_size,
+        }
+
+    def hf_keys(self) -> dict[str, Any]:
+        """The numbers of experts, and which layers have them."""
+        return {
+            **super().hf_keys(),
+            "num_experts": self.num_experts,
+            "num_experts_per_tok": self.num_experts_per_tok,
+            "moe_intermediate_size": self.expert_size,
+            "norm_topk_prob": self.normalized,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [n for n, sparse in enumerate(self.sparse) if not sparse],
+            "attention_bias": self.attention_bias,
+        }
+
 
 def _layer(config: Qwen3MoeConfig, number: int) -> DecoderLayer:
     hidden, bias = config.hidden_size, config.attention_bias

@@ -96,6 +96,11 @@ def find(kind: str, name: str) -> Any:
     return _classes.get(key)
 
 
+def names_of(cls: type[nn.Module], kind: str) -> list[str]:
+    """The names that a class was declared with for files of a kind, in their order."""
+    return [name for (of, name), found in _classes.items() if of == kind and found is cls]
+
+
 def known(kind: str) -> list[str]:
     """The names that are found in files of a kind."""
     keys = {key for declared in declarations() for key in declared.keys} | set(_classes)

@@ -20,7 +20,7 @@ from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_writing import Outgoing, refuse_input
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
-from numbatorch.io.safetensors import save_safetensors
+from numbatorch.io.safetensors_writing import stream_safetensors
 from numbatorch.models.decoder_keys import (
     gguf_factors,
     gguf_keys,
@@ -29,6 +29,7 @@ from numbatorch.models.decoder_keys import (
     order_of_rows,
     written,
 )
+from numbatorch.models.decoder_model import DecoderModel
 from numbatorch.ops import blocks
 from numbatorch.quantized.files import write_quantized
 from numbatorch.quantized.importance import read_importance
@@ -45,7 +46,8 @@ SAMPLING = {
 }
 
 
-ENDS = ("bos_token_id", "eos_token_id")
+# Ids that config.json says too, as null where there is none: models have others by default.
+IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def to_gguf(
@@ -77,12 +79,10 @@ def to_gguf(
         problem = "a folder becomes a GGUF file, this is one already"
         raise FormatError(message("convert", problem, f"file {place}"))
     model = models.from_pretrained(place, task="text-generation")
-    names = written(model)
     metadata: dict[str, Any] = {
-        "general.architecture": names.gguf,
+        **gguf_keys(written(model)),
         "general.type": "model",
         "general.name": place.resolve().name,
-        **gguf_keys(names.gguf, model.config),
         **_sampling(place),
     }
     metadata |= tokenizer_metadata(place, model.config.vocab_size, metadata)
@@ -140,26 +140,27 @@ def to_folder(
         raise FileExistsError(message("convert", "the folder exists", f"folder {target}"))
     file = GGUFFile(source)
     model = models.from_gguf(file, task="text-generation")
-    config = hf_config(written(model), model.config)
+    config = hf_config(written(model))
     files = tokenizer_files(file.metadata, file.path)
     generation = files.setdefault("generation_config.json", {})
     generation.update(_sampling_of(file))
-    config |= {key: generation[key] for key in ENDS if key in generation}
+    config |= {key: generation.get(key) for key in IDS}
+    tensors = list(_plain(model, kinds[type.upper()]))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}")
     temporary.mkdir()
     try:
-        arrays = dict(_floats(model, kinds[type.upper()], bar))
-        save_safetensors(temporary / "model.safetensors", arrays, {"format": "pt"})
+        advance = bar(sum(tensor.nbytes for tensor in tensors))
+        stream_safetensors(temporary / "model.safetensors", tensors, {"format": "pt"}, advance)
         config["torch_dtype"] = kinds[type.upper()].name
         for name, values in {"config.json": config, **files}.items():
             _write_json(temporary / name, values)
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return list(arrays)
+    return [tensor.name for tensor in tensors]
 
 
-def _outgoing(model: Any) -> Iterator[Outgoing]:
+def _outgoing(model: DecoderModel) -> Iterator[Outgoing]:
     """The parameters of a model under GGUF's names, vectors as float32."""
     for name, values in gguf_factors(model.config.rope).items():
         yield Outgoing(name, dtype.float32, values.shape, partial(iter, [values]))
@@ -168,36 +169,73 @@ def _outgoing(model: Any) -> Iterator[Outgoing]:
         kind = parameter.dtype
         if len(parameter.shape) < 2 or kind.kind != "f" or kind.itemsize not in (2, 4):
             kind = dtype.float32
-
-        def pieces(
-            name: str = name, parameter: Any = parameter, kind: DType = kind
-        ) -> Iterator[Array]:
-            values = order(name, parameter.detach().numpy())
-            rows = values.reshape(-1, values.shape[-1])
-            step = max(PIECE // rows.shape[1], 1)
-            for start in range(0, len(rows), step):
-                yield rows[start : start + step].astype(kind.numpy, copy=False)
-
+        change = partial(_in_type, name, order, kind)
+        pieces = partial(_pieces, parameter, _step(model, parameter), change)
         shape = gguf_shape(name, tuple(parameter.shape), model.config)
         yield Outgoing(model.names.gguf(name), kind, shape, pieces)
 
 
+def _plain(model: DecoderModel, kind: DType) -> Iterator[Outgoing]:
+    """The parameters of a model under Hugging Face's names, all in one type."""
+    order, offset = order_of_rows(model, back=True), model.names.norm_offset
+    for name, parameter in model.named_parameters():
+        shape = tuple(parameter.shape)
+        change = partial(_floats, name, parameter, offset, order, kind)
+        step = _step(model, parameter)
+        if ".experts." not in name:
+            yield Outgoing(name, kind, shape, partial(_pieces, parameter, step, change))
+            continue
+        before, _, part = name.partition(".experts.")
+        rows = shape[0] // model.config.num_experts
+        for expert in range(model.config.num_experts):
+            place = range(expert * rows, (expert + 1) * rows)
+            pieces = partial(_pieces, parameter, step, change, place)
+            yield Outgoing(f"{before}.experts.{expert}.{part}", kind, (rows, shape[1]), pieces)
+
+
+def _step(model: DecoderModel, parameter: Any) -> int:
+    """Rows of a parameter that are handed on together: whole heads."""
+    size: int = model.config.rope.size
+    columns = parameter.shape[1] if len(parameter.shape) > 1 else 1
+    return max(PIECE // columns // size, 1) * size
+
+
+def _pieces(
+    parameter: Any, step: int, change: Callable[[Array], Array], place: range | None = None
+) -> Iterator[Array]:
+    """What becomes of some rows of a parameter, and of the next ones."""
+    stored = parameter.detach().numpy()
+    place = range(len(stored)) if place is None else place
+    for start in range(place.start, place.stop, step):
+        yield change(stored[start : min(start + step, place.stop)])
+
+
+def _in_type(name: str, order: Callable[[str, Array], Array], kind: DType, rows: Array) -> Array:
+    return order(name, rows).astype(kind.numpy, copy=False)
+
+
 def _floats(
-    model: Any, kind: DType, bar: Callable[[int], Callable[[int], Any]]
-) -> Iterator[tuple[str, Array]]:
-    """The parameters of a model by name, weights in one type and vectors in it too."""
-    order = order_of_rows(model, back=True)
-    parameters = dict(model.named_parameters())
-    advance = bar(sum(kind.nbytes(p.numel()) for p in parameters.values()))
-    for name, parameter in parameters.items():
-        raw = parameter.detach().numpy()
-        values = blocks.dequantize(raw, parameter.dtype, tuple(parameter.shape))
-        found = order(name, values).astype(kind.numpy)
-        if not np.isfinite(found.astype(np.float32)).all():
-            problem = f"tensor {name!r} holds what is not finite in {kind.name}"
-            raise FormatError(message("convert", problem))
-        advance(found.nbytes)
-        yield name, found
+    name: str,
+    parameter: Any,
+    offset: float,
+    order: Callable[[str, Array], Array],
+    kind: DType,
+    rows: Array,
+) -> Array:
+    """Rows of a parameter as a folder has them: in a plain type, and norms without their 1.
+
+    Raises:
+        FormatError: a value that is not finite, or that the type does not reach.
+    """
+    values = blocks.dequantize(rows, parameter.dtype, (len(rows), *parameter.shape[1:]))
+    if offset and name.endswith("norm.weight"):
+        values = values - np.float32(offset)
+    with np.errstate(over="ignore"):
+        found: Array = order(name, values).astype(kind.numpy)
+    if not np.isfinite(found.astype(np.float32)).all():
+        problem = f"tensor {name!r} holds what is not finite in {kind.name}"
+        raise FormatError(message("convert", problem))
+    return found
 
 
 def _sampling(folder: Path) -> dict[str, Any]:
