@@ -14,6 +14,8 @@ import numpy as np
 
 from benchmarks.worker import FILES_VARIABLE
 from numbatorch import private, settings
+from numbatorch.io.gguf import GGUFFile
+from numbatorch.quantized import quantize_file
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ SHAPES = {
     "110m": Shape(768, 12, 12, 12, 2048),
     "1b": Shape(2048, 22, 32, 4, 5632),
 }
-FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7}
-BITS = {"F32": 32.0, "F16": 16.0, "Q4_0": 4.5, "Q8_0": 8.5}  # of a weight, its block's scale too
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}  # all matrices are of the type
+MIXES = {"Q6_K": 256, "Q4_K_M": 256}  # made of the F32 file by `quantize_file`; the largest block
 
 
 def layer_weights(shape: Shape) -> int:
@@ -43,10 +46,27 @@ def layer_weights(shape: Shape) -> int:
     return shape.dim * (2 * shape.dim + 2 * narrow + 3 * shape.ffn)
 
 
-def bytes_a_token(shape: Shape, kind: str) -> int:
-    """What a decode step reads at least: every matrix but the embedding's."""
-    elements = shape.layers * layer_weights(shape) + shape.vocab * shape.dim
-    return round(elements * BITS[kind] / 8)
+def bytes_a_token(path: Path) -> int:
+    """What a decode step reads of a file at least: every matrix, of an embedding that is no head
+    too only a row."""
+    tensors = GGUFFile(path).tensors
+    matrices = {name: info for name, info in tensors.items() if len(info.shape) > 1}
+    if OUTPUT in matrices:
+        del matrices[EMBEDDING]
+    return sum(info.nbytes for info in matrices.values())
+
+
+def shape_of(path: Path) -> Shape:
+    """The sizes that a Llama's GGUF file says."""
+    file = GGUFFile(path)
+    keys = ("embedding_length", "block_count", "attention.head_count", "attention.head_count_kv")
+    sizes = [int(file.metadata[f"llama.{key}"]) for key in (*keys, "feed_forward_length")]
+    return Shape(*sizes, vocab=file.tensors[EMBEDDING].shape[0])
+
+
+def fits(shape: Shape, kind: str) -> bool:
+    """Whether the rows of all matrices are whole blocks of a mix, which takes other types else."""
+    return shape.dim % MIXES.get(kind, 1) == 0 and shape.ffn % MIXES.get(kind, 1) == 0
 
 
 def products_a_token(shape: Shape, tokens: int) -> float:
@@ -68,7 +88,7 @@ def weights(shape: Shape, seed: int = 0) -> Iterator[tuple[str, str, np.ndarray]
 
     ones = np.ones(shape.dim, np.float32)
     embedding = normal(shape.vocab, shape.dim) * np.sqrt(shape.dim).astype(np.float32) * 0.05
-    yield "model.embed_tokens.weight", "token_embd.weight", embedding
+    yield "model.embed_tokens.weight", EMBEDDING, embedding
     for layer in range(shape.layers):
         h, g = f"model.layers.{layer}.", f"blk.{layer}."
         yield h + "input_layernorm.weight", g + "attn_norm.weight", ones
@@ -82,7 +102,7 @@ def weights(shape: Shape, seed: int = 0) -> Iterator[tuple[str, str, np.ndarray]
         yield h + "mlp.up_proj.weight", g + "ffn_up.weight", normal(shape.ffn, shape.dim)
         yield h + "mlp.down_proj.weight", g + "ffn_down.weight", normal(shape.dim, shape.ffn)
     yield "model.norm.weight", "output_norm.weight", ones
-    yield "lm_head.weight", "output.weight", normal(shape.vocab, shape.dim)
+    yield "lm_head.weight", OUTPUT, normal(shape.vocab, shape.dim)
 
 
 def rotary_rows(array: np.ndarray, heads: int) -> np.ndarray:
@@ -185,7 +205,10 @@ def gguf_file(folder: Path, size: str, kind: str) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        write_gguf(partial, SHAPES[size], kind)
+        if kind in MIXES:
+            quantize_file(gguf_file(folder, size, "F32"), partial, kind)
+        else:
+            write_gguf(partial, SHAPES[size], kind)
         partial.replace(path)
     return path
 

@@ -1,7 +1,8 @@
 """What engines of language models are asked for, whatever they call it."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.timing import Work
 
@@ -17,6 +18,23 @@ class Session(Protocol):
     def feed(self, ids: Sequence[int]) -> object:
         """Append tokens and wait for the last one's logits."""
 
+
+class Chooser(Session, Protocol):
+    """A session that also chooses tokens."""
+
+    def choose_by(self, ids: Sequence[int], grammar: str) -> object:
+        """Begin to choose what follows `ids`: greedily what a grammar allows, or of an empty one
+        by llama.cpp's default samplers, `SAMPLERS`."""
+
+    def choose(self) -> int:
+        """The next token, by the logits of the last one."""
+
+    def ends(self, id: int) -> bool:
+        """Whether a token is the end of a text."""
+
+
+# Top-k, top-p, min-p and the temperature at the end.
+SAMPLERS: dict[str, Any] = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8}
 
 Job = Callable[[str, int], Work]
 
@@ -51,3 +69,30 @@ def jobs(session: Callable[[str], Session]) -> tuple[Job, Job]:
         return Work(run, units=tokens)
 
     return decode, prefill
+
+
+def sampling_job(session: Callable[[str], Chooser]) -> Callable[[str, int, list[int], str], Work]:
+    """The job `sampling` of an engine."""
+
+    def sampling(file: str, tokens: int, prompt: list[int], grammar: str) -> Work:
+        """What choosing a token takes of a step, as a share."""
+        found = session(file)
+
+        def begin() -> None:
+            found.clear()
+            found.choose_by(prompt, grammar)
+            found.feed(prompt)
+
+        def step() -> float:
+            start = time.perf_counter()
+            id = found.choose()
+            chosen = time.perf_counter()
+            found.feed([id])
+            share = (chosen - start) / (time.perf_counter() - start)
+            if found.ends(id):
+                begin()
+            return share
+
+        return Work(step, begin=begin, most=tokens, timed=True)
+
+    return sampling

@@ -15,7 +15,7 @@ FORMAT = 1  # of the JSON file
 WIDTHS = {"unit": 13, FLOOR: 15, OURS: 18}
 PEER = 26
 NAME = 34  # columns at least
-COSTS = {"s": 1.0, "ms": 1e3, "us": 1e6, "MB": 1e-6}  # units of what is measured; others are rates
+COSTS = {"s": 1.0, "ms": 1e3, "us": 1e6, "MB": 1e-6, "%": 100.0}  # other units are rates
 
 
 def number(value: float) -> str:

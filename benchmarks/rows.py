@@ -10,7 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import block_types, checkpoints, convolutions, layers, operators, small
+from benchmarks import (
+    block_types,
+    checkpoints,
+    conversation,
+    convolutions,
+    layers,
+    operators,
+    small,
+)
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
 
@@ -18,6 +26,7 @@ from benchmarks.controller import Row
 PEERS = {
     "decode": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
     "prefill": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
+    "conversation": ["llama_cpp", "ik_llama", "mistral_rs"],
     "embed": ["torch_eager", "onnx_runtime"],
     "small": ["torch_eager", "numpy_blas"],
     "fused": ["torch_eager"],
@@ -28,7 +37,7 @@ PEERS = {
     "nn": ["torch_eager"],
     "contention": ["torch_eager", "onnx_runtime"],
 }
-KINDS = ["Q8_0", "F32", "F16", "Q4_0"]
+KINDS = ["Q4_0", "Q4_1", "Q4_K_M", "Q6_K", "Q8_0", "F16", "F32"]
 SENTENCE = "A cat sleeps on the warm windowsill while the kettle boils in the kitchen."
 VECTOR = 16 * 2**20  # elements
 GPU_VECTOR = 128 * 2**20  # a GPU is through with less sooner than it is asked for more
@@ -41,6 +50,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
     """The rows of a group that compares engines."""
     if group in ("decode", "prefill"):
         return language_rows(group, options.files, options.sizes, options.kinds)
+    if group == "conversation":
+        return conversation.rows()
     if group == "embed":
         return embed_rows()
     if group == "small":
@@ -69,13 +80,15 @@ def language_rows(group: str, folder: Path, sizes: list[str], kinds: list[str]) 
         tokens = 256 if group == "prefill" or size == "15m" else 96
         checkpoints.hugging_face_folder(folder, size)
         for kind in kinds:
+            if not checkpoints.fits(SHAPES[size], kind):
+                print(f"{size} {kind}: absent, its rows are not whole blocks", file=sys.stderr)
+                continue
             file = checkpoints.gguf_file(folder, size, kind)
             arguments = {"file": str(file), "tokens": tokens}
-            shape = SHAPES[size]
             if group == "decode":
-                floor = ("read", {"size": checkpoints.bytes_a_token(shape, kind)})
+                floor = ("read", {"size": checkpoints.bytes_a_token(file)})
             else:
-                count = checkpoints.products_a_token(shape, tokens)
+                count = checkpoints.products_a_token(SHAPES[size], tokens)
                 floor = products(count, "int8" if kind.startswith("Q") else "float32")
             rows.append(Row(f"{size} {kind} {group}", group, arguments, floor=floor))
     return rows

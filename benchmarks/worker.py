@@ -17,6 +17,7 @@ from benchmarks.timing import Work, rest
 JOBS = {
     "decode": "one token after a short prompt: file, tokens",
     "prefill": "a prompt, per token: file, tokens",
+    "sampling": "the share of a step that choosing takes: file, tokens, prompt, grammar",
     "embed": "a batch, per sentence, tokenizing included: folder, sentences",
     "gelu": "gelu(x * y + x) on float32 vectors: size",
     "matmul": "(N, N) @ (N, N) float32: size",

@@ -10,6 +10,7 @@ from mistralrs import CompletionRequest, Runner, Which
 from benchmarks.timing import Work
 
 VERSION = version("mistralrs")
+WORD = " the"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
@@ -38,8 +39,9 @@ def decode(file: str, tokens: int) -> Work:
 
 
 def prefill(file: str, tokens: int) -> Work:
-    """A prompt."""
-    prompt = "".join(chr(99 + position * 7 % 23) for position in range(tokens))
+    """A prompt: a word as often as makes so many tokens, of which it may be several."""
+    a_word = _usage(file, WORD * 16, 2).prompt_tokens / 16
+    prompt = WORD * round(tokens / a_word)
 
     def run() -> float:
         usage = _usage(file, prompt, 2)

@@ -1,6 +1,6 @@
 """numbatorch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,9 @@ from numbatorch.backends.devices import describe
 from numbatorch.backends.gpu import GPUBackend
 from numbatorch.dtype import DType
 from numbatorch.generation.decoder import Decoder
+from numbatorch.generation.samplers.candidates import Random, Text
+from numbatorch.generation.samplers.chain import Chain
+from numbatorch.generation.samplers.chain import chain as chain_of
 from numbatorch.tensor import from_blocks
 
 VERSION = nt.__version__
@@ -29,12 +32,36 @@ class Session(Decoder):
     """A model and its cache."""
 
     def __init__(self, file: str) -> None:
-        super().__init__(nt.TextGenerator(file, device=DEVICE).model)
+        self.generator = nt.TextGenerator(file, device=DEVICE)
+        super().__init__(self.generator.model)
 
     clear = Decoder.reset
 
+    def feed(self, ids: Sequence[int]) -> np.ndarray:
+        """Append tokens and wait for the last one's logits."""
+        self.logits = super().feed(ids)
+        return self.logits
 
-decode, prefill = language.jobs(lru_cache(1)(Session))
+    def choose_by(self, ids: Sequence[int], grammar: str) -> None:
+        """Begin to choose what follows `ids`."""
+        self.text = Text(list(ids), Random(0), self.generator.tokenizer)
+        options = {"grammar": grammar} if grammar else language.SAMPLERS
+        self.chain = Chain(chain_of(options), self.text)
+
+    def choose(self) -> int:
+        """The next token, by the logits of the last one."""
+        id = self.chain.choose(self.logits)
+        self.text.ids.append(id)
+        return id
+
+    def ends(self, id: int) -> bool:
+        """Whether a token is the end of a text."""
+        return id in self.generator.tokenizer.end_ids
+
+
+_session = lru_cache(1)(Session)
+decode, prefill = language.jobs(_session)
+sampling = language.sampling_job(_session)
 
 
 @lru_cache(1)

@@ -260,16 +260,6 @@ def test_the_multiplying_kernels_multiply() -> None:
     np.testing.assert_array_equal(totals, [wrapped] * 2)
 
 
-@pytest.mark.parametrize("kind", checkpoints.FILE_TYPES)
-def test_what_a_decode_step_reads_is_what_the_file_holds(kind: str, tmp_path: Path) -> None:
-    gguf = pytest.importorskip("gguf")
-    shape = checkpoints.Shape(64, 2, 2, 1, 96, vocab=320)
-    checkpoints.write_gguf(tmp_path / "tiny.gguf", shape, kind)
-    tensors = gguf.GGUFReader(tmp_path / "tiny.gguf").tensors
-    matrices = [t for t in tensors if len(t.shape) == 2 and t.name != "token_embd.weight"]
-    assert checkpoints.bytes_a_token(shape, kind) == sum(int(t.n_bytes) for t in matrices)
-
-
 # Small calls.
 
 
@@ -296,6 +286,7 @@ def test_the_call_of_ten_launches_makes_ten() -> None:
 # What engines share: jobs that are made, some several at once.
 MADE = {
     "language.jobs": language.jobs(SimpleNamespace),
+    "language.sampling_job": (language.sampling_job(SimpleNamespace),),
     "calls.jobs": small.jobs(OURS),
     "operators.job": (operators.job(np.asarray),),
     "layers.job": (layers.job(np.asarray, None, nullcontext, None),),
@@ -325,6 +316,7 @@ def test_the_rows_of_a_group_ask_for_jobs_that_there_are(
 ) -> None:
     for written in ("hugging_face_folder", "gguf_file"):
         monkeypatch.setattr(checkpoints, written, lambda *where: Path("there"))
+    monkeypatch.setattr(checkpoints, "bytes_a_token", lambda path: 1)
     options = argparse.Namespace(
         files=Path("."), sizes=["15m"], kinds=rows.KINDS, threads=2, device="cpu", names=None
     )
@@ -473,16 +465,3 @@ def test_files_are_not_written_where_others_can_write(
     assert shared not in (other, checkpoints.folder_of_files(None))
     assert not list(foreign.iterdir()) and other.stat().st_mode & 0o777 == 0o700
     assert os.environ[FILES_VARIABLE] == str(checkpoints.folder_of_files(None))
-
-
-def test_jobs_of_a_language_model_ask_for_the_same_tokens() -> None:
-    asked: list[Any] = []
-    session = SimpleNamespace(clear=lambda: asked.append("clear"), feed=asked.append)
-    decode, prefill = language.jobs(lambda file: session)
-    work = decode("a file", 3)
-    work.begin()
-    work.call()
-    assert asked == ["clear", language.PROMPT, [language.TOKEN]] and work.most == 3
-    asked.clear()
-    prefill("a file", 3).call()
-    assert asked == ["clear", [0, 7, 14]]
