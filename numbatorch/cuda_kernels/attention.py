@@ -16,7 +16,6 @@ from numbatorch.cuda_kernels.attention_tiles import (
     COLS,
     FACTOR,
     KEYS,
-    LIMITS,
     ONE_PRODUCT,
     PLACES,
     STATS,
@@ -26,10 +25,10 @@ from numbatorch.cuda_kernels.attention_tiles import (
     TOTAL,
     VALUES,
     add_weighted,
+    cap_and_hide,
     clear,
     dot_rows,
     finite,
-    hide,
     limit_rows,
     place_rows,
     start_stats,
@@ -91,11 +90,12 @@ def attention_blocks(
     k_batch: int, k_group: int, k_row: int, k_col: int,
     v_batch: int, v_group: int, v_row: int, v_col: int,
     mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
-    ahead: int, splits: int, scale: float,
+    ahead: int, window: int, splits: int, scale: float, cap: float,
 ) -> None:  # fmt: skip
-    """A group for each tile of queries, COLS of E and range of keys; t sees keys below ahead + t.
+    """A group for each tile of queries, COLS of E, range of keys; t sees `window` below ahead + t.
 
-    With more than one range of keys, `attention_join` makes the result of what each has found.
+    Where scores have a cap other than 0, `scale` is divided by it. With more than one range of
+    keys, `attention_join` makes the result of what each has found.
     """
     tiles = shared(V, ONE_PRODUCT)
     sums = shared(V, SUMS)
@@ -112,15 +112,16 @@ def attention_blocks(
     start_stats(stats, -V(inf), V(0.0))
     place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
     place_rows(places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token)
-    limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+    limit_rows(places, repeat, first, last, ahead, window, keys)
+    begin = max(0, ahead + first // repeat - window)
     end = min(keys, ahead + last // repeat)
-    lo, hi = share((end + TILE - 1) // TILE, group() % splits, splits)
+    lo, hi = share((end - begin + TILE - 1) // TILE, group() % splits, splits)
     for block in range(lo, hi):
-        start = block * TILE
+        start = begin + block * TILE
         place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
         place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
         dot_rows(tiles, tiles, q, places, q_col, k, places + KEYS, k_col, D, V(scale), V(1.0))
-        hide(tiles, places, mask, mask_key, start)
+        cap_and_hide(tiles, places, mask, mask_key, start, V(cap), V(0.0))
         weigh(tiles, stats, V(0.0))
         rescale(sums, stats, last + 1 - first)
         add_weighted(
@@ -191,14 +192,16 @@ class Problem:
     Attributes:
         operands: q, k, v, mask; 0 if there is no mask.
         sizes: heads of a group, groups of heads, tokens, keys, D, E, then four strides of each of
-            q, k, v and the mask, whose last is -1 if there is none, then the keys that token 0
-            sees.
+            q, k, v and the mask, whose last is -1 if there is none, then the key that token 0 does
+            not see any more, and how many before that it sees at most.
+        scale: factor on the scores, and their cap, by which it is divided; 0: none.
         batch: B * G.
         work: products of numbers.
     """
 
     operands: tuple[Any, ...]
     sizes: tuple[int, ...]
+    scale: tuple[float, float]
     dtype: DType
     batch: int
     work: float
@@ -211,12 +214,14 @@ class Problem:
         strides = (*q.strides, *k.strides, *v.strides)
         mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
         ahead = attrs["position"] + 1 if attrs["causal"] else S
+        window, cap = attrs["window"] or S + tokens, attrs["softcap"] or 0.0
         return Problem(
             operands=(q, k, v, mask[0] if mask else 0),
-            sizes=(H // G, G, tokens, S, D, E, *strides, *mask_strides, ahead),
+            sizes=(H // G, G, tokens, S, D, E, *strides, *mask_strides, ahead, window),
+            scale=(attrs["scale"] / (cap or 1.0), cap),
             dtype=q.dtype,
             batch=B * G,
-            work=B * H * tokens * S * (D + E),
+            work=B * H * tokens * ops.most_keys(S, window) * (D + E),
         )
 
     @property
@@ -231,17 +236,18 @@ class Problem:
 
 
 @lower("gpu", ops.attention_)
-def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attrs: Any) -> None:
+def _(launcher: Launcher, out: Operand, *operands: Operand, **attrs: Any) -> None:
     problem = Problem.of(*operands, **attrs)
     repeat, _, tokens, S, _, E = problem.sizes[:6]
     results = problem.batch * problem.tiles * -(-E // COLS)
-    splits = max(1, min(S // RANGE, ENOUGH // max(results, 1)))
+    seen = min(S, problem.sizes[-1] + min(tokens, TILE) - 1)  # by the queries of a tile
+    splits = max(1, min(seen // RANGE, ENOUGH // max(results, 1)))
     size = problem.dtype.compute.itemsize
     sums = launcher.scratch(results * splits * SUMS * size) if splits > 1 else 0
     stats = launcher.scratch(results * splits * STATS * size) if splits > 1 else 0
     launcher.launch(
         attention_blocks(**problem.types),
-        *(out, *problem.operands, sums, stats, *problem.sizes, splits, scale),
+        *(out, *problem.operands, sums, stats, *problem.sizes, splits, *problem.scale),
         work=problem.work,
         groups=results * splits,
         threads=THREADS,
@@ -262,7 +268,6 @@ def _(
     outs: tuple[Operand, ...],
     g: Operand,
     *operands: Operand,
-    scale: float,
     **attrs: Any,
 ) -> None:
     dq, dk, dv = outs
@@ -272,14 +277,14 @@ def _(
     lines = launcher.scratch(rows * LINE * problem.dtype.compute.itemsize)
     launcher.launch(
         attention_backward_queries(**problem.types),
-        *(dq, g, *problem.operands, lines, *problem.sizes, scale),
+        *(dq, g, *problem.operands, lines, *problem.sizes, *problem.scale),
         work=2 * problem.work,
         groups=problem.batch * problem.tiles * max(1, -(-D // COLS)),
         threads=THREADS,
     )
     launcher.launch(
         attention_backward_keys(**problem.types),
-        *(dk, dv, g, *problem.operands, lines, *problem.sizes, scale),
+        *(dk, dv, g, *problem.operands, lines, *problem.sizes, *problem.scale),
         work=3 * problem.work,
         groups=problem.batch * -(-S // TILE) * (-(-D // COLS) + -(-E // COLS)),
         threads=THREADS,

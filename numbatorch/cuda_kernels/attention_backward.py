@@ -1,6 +1,7 @@
 """GPU kernels of attention's gradient: the softmax is computed again, tile by tile.
 
 With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T q, dv = P^T g.
+Scores with a cap s = cap * tanh(x) have the slope cap - s^2 / cap.
 Each sum has one group that adds it in order, so results do not depend on when groups run.
 """
 
@@ -12,7 +13,6 @@ from numbatorch.cuda_kernels.attention_tiles import (
     FACTOR,
     INNER,
     KEYS,
-    LIMITS,
     PLACES,
     SCORES,
     STATS,
@@ -22,10 +22,10 @@ from numbatorch.cuda_kernels.attention_tiles import (
     TWO_PRODUCTS,
     VALUES,
     add_weighted,
+    cap_and_hide,
     clear,
     dot_rows,
     finite,
-    hide,
     limit_rows,
     place_rows,
     start_stats,
@@ -59,6 +59,7 @@ def score_pair(
     D: int,
     E: int,
     scale: float,
+    cap: float,
     one: float,
 ) -> None:
     """Scores, and dP at CHANGES, of a tile of queries by the keys from `start` on."""
@@ -66,7 +67,7 @@ def score_pair(
     g_places = places + COTANGENTS
     dot_rows(tiles, tiles, q, places, q_col, k, places + KEYS, k_col, D, scale, one)
     dot_rows(changes, tiles, g, g_places, 1, v, places + VALUES, v_col, E, one, one)
-    hide(tiles, places, mask, mask_key, start)
+    cap_and_hide(tiles, places, mask, mask_key, start, cap, one - one)
 
 
 @helper
@@ -99,7 +100,9 @@ def copy_lines(out: Pointer[V], x: Pointer[V], rows: int) -> None:
 
 
 @helper
-def score_cotangents(tiles: Pointer[V], lines: Pointer[V], rows: int, zero: float) -> None:
+def score_cotangents(
+    tiles: Pointer[V], lines: Pointer[V], rows: int, cap: float, zero: float
+) -> None:
     """Scores become P, and dP becomes dS; zeros behind the rows."""
     for i in range(thread(), SCORES, threads()):
         line = i // TILE * LINE
@@ -108,6 +111,8 @@ def score_cotangents(tiles: Pointer[V], lines: Pointer[V], rows: int, zero: floa
         if i // TILE < rows:
             weight = exp(tiles[i] - lines[line]) * lines[line + 1]
             change = weight * (tiles[CHANGES + i] - lines[line + 2])
+            if cap != zero and weight != zero:
+                change = change * (cap - tiles[i] * (tiles[i] / cap))
         tiles[i] = weight
         tiles[CHANGES + i] = change
 
@@ -130,7 +135,8 @@ def attention_backward_queries(
     q_batch: int, q_head: int, q_token: int, q_col: int,
     k_batch: int, k_group: int, k_row: int, k_col: int,
     v_batch: int, v_group: int, v_row: int, v_col: int,
-    mask_batch: int, mask_head: int, mask_token: int, mask_key: int, ahead: int, scale: float,
+    mask_batch: int, mask_head: int, mask_token: int, mask_key: int, ahead: int, window: int,
+    scale: float, cap: float,
 ) -> None:  # fmt: skip
     """dq, and the LINE of each query: a group for each tile of queries and COLS of D.
 
@@ -143,6 +149,7 @@ def attention_backward_queries(
     places = shared(int64, PLACES)
     one = V(1.0)
     by = V(scale)
+    most = V(cap)
     rows = tokens * repeat
     blocks = (rows + TILE - 1) // TILE
     pieces = max(1, (D + COLS - 1) // COLS)
@@ -157,22 +164,39 @@ def attention_backward_queries(
     place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
     place_rows(places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token)
     place_rows(places + COTANGENTS, item, G, repeat, first, last, G * rows * E, tokens * E, E)
-    limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+    limit_rows(places, repeat, first, last, ahead, window, keys)
+    begin = max(0, ahead + first // repeat - window)
     end = min(keys, ahead + last // repeat)
-    turns = (end + TILE - 1) // TILE
+    turns = (end - begin + TILE - 1) // TILE
     for turn in range(2 * turns):
-        start = turn % turns * TILE
+        start = begin + turn % turns * TILE
         place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
         place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
         score_pair(
-            tiles, places, g, q, q_col, k, k_col, v, v_col, mask, mask_key, start, D, E, by, one
+            tiles,
+            places,
+            g,
+            q,
+            q_col,
+            k,
+            k_col,
+            v,
+            v_col,
+            mask,
+            mask_key,
+            start,
+            D,
+            E,
+            by,
+            most,
+            one,
         )
         if turn < turns:
             weigh(tiles, stats, V(0.0))
             follow(stats, tiles, tiles + CHANGES)
             finish_lines(lines, stats, one)
         else:
-            score_cotangents(tiles, lines, count, V(0.0))
+            score_cotangents(tiles, lines, count, most, V(0.0))
             changes = tiles + CHANGES
             x = k + col * k_col
             add_weighted(sums, changes, TILE, 1, tiles, x, places + KEYS, k_col, count, cols, by)
@@ -192,7 +216,8 @@ def attention_backward_keys(
     q_batch: int, q_head: int, q_token: int, q_col: int,
     k_batch: int, k_group: int, k_row: int, k_col: int,
     v_batch: int, v_group: int, v_row: int, v_col: int,
-    mask_batch: int, mask_head: int, mask_token: int, mask_key: int, ahead: int, scale: float,
+    mask_batch: int, mask_head: int, mask_token: int, mask_key: int, ahead: int, window: int,
+    scale: float, cap: float,
 ) -> None:  # fmt: skip
     """dk and dv: a group for each tile of keys and COLS of D, then of E."""
     tiles = shared(V, TWO_PRODUCTS)
@@ -201,6 +226,7 @@ def attention_backward_keys(
     places = shared(int64, PLACES)
     one = V(1.0)
     by = V(scale)
+    most = V(cap)
     rows = tokens * repeat
     blocks = (keys + TILE - 1) // TILE
     pieces = (D + COLS - 1) // COLS
@@ -220,19 +246,36 @@ def attention_backward_keys(
     clear(sums, SUMS, V(0.0))
     place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
     place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
-    for first in range(max(0, start + 1 - ahead) * repeat // TILE * TILE, rows, TILE):
+    until = min(rows, (end - ahead + window) * repeat)
+    for first in range(max(0, start + 1 - ahead) * repeat // TILE * TILE, until, TILE):
         last = min(first + TILE, rows) - 1
         place_rows(places, item, G, repeat, first, last, q_batch, q_head, q_token)
         place_rows(
             places + ALLOWED, item, G, repeat, first, last, mask_batch, mask_head, mask_token
         )
         place_rows(places + COTANGENTS, item, G, repeat, first, last, G * rows * E, tokens * E, E)
-        limit_rows(places + LIMITS, repeat, first, last, ahead, keys)
+        limit_rows(places, repeat, first, last, ahead, window, keys)
         copy_lines(lines, all_lines + (item * rows + first) * LINE, last + 1 - first)
         score_pair(
-            tiles, places, g, q, q_col, k, k_col, v, v_col, mask, mask_key, start, D, E, by, one
+            tiles,
+            places,
+            g,
+            q,
+            q_col,
+            k,
+            k_col,
+            v,
+            v_col,
+            mask,
+            mask_key,
+            start,
+            D,
+            E,
+            by,
+            most,
+            one,
         )
-        score_cotangents(tiles, lines, last + 1 - first, V(0.0))
+        score_cotangents(tiles, lines, last + 1 - first, most, V(0.0))
         if piece < pieces:
             changes = tiles + CHANGES
             x = q + col * q_col

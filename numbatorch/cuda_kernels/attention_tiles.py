@@ -10,7 +10,7 @@ from numbatorch.language.groups import barrier, thread, threads
 from numbatorch.language.kernel import Pointer, T, V, helper
 from numbatorch.language.primitives import fabs, inf, select
 from numbatorch.language.words import bool_, int64
-from numbatorch.ops.portable.rows import exp
+from numbatorch.ops.portable.rows import exp, tanh
 
 TILE = 16  # queries, or keys, that meet at a time
 PIECE = 64  # columns of them in shared memory at a time
@@ -34,13 +34,15 @@ FACTOR = 2 * TILE
 INNER = 3 * TILE
 STATS = 4 * TILE
 
-# Where rows of q, k, v, the mask and g start, and the keys that each query sees.
+# Where rows of q, k, v, the mask and g start; the first key that each query sees, the first one
+# behind those.
 KEYS = TILE
 VALUES = 2 * TILE
 ALLOWED = 3 * TILE
 COTANGENTS = 4 * TILE
-LIMITS = 5 * TILE
-PLACES = 6 * TILE
+FIRSTS = 5 * TILE
+LIMITS = 6 * TILE
+PLACES = 7 * TILE
 
 
 @helper
@@ -77,13 +79,22 @@ def place_rows(
 
 @helper
 def limit_rows(
-    limits: Pointer[int64], repeat: int, first: int, last: int, ahead: int, keys: int
+    places: Pointer[int64],
+    repeat: int,
+    first: int,
+    last: int,
+    ahead: int,
+    window: int,
+    keys: int,
 ) -> None:
-    """The first key that each of TILE rows does not see; those behind the last see nothing."""
+    """FIRSTS and LIMITS of TILE rows; those behind the last see nothing."""
     for i in range(thread(), TILE, threads()):
-        limits[i] = 0
+        places[FIRSTS + i] = 0
+        places[LIMITS + i] = 0
         if first + i <= last:
-            limits[i] = min(keys, ahead + (first + i) // repeat)
+            limit = ahead + (first + i) // repeat
+            places[FIRSTS + i] = limit - window
+            places[LIMITS + i] = min(keys, limit)
 
 
 @helper
@@ -189,14 +200,23 @@ def add_weighted(
 
 
 @helper
-def hide(
-    scores: Pointer[V], places: Pointer[int64], mask: Pointer[bool_], mask_key: int, start: int
+def cap_and_hide(
+    scores: Pointer[V],
+    places: Pointer[int64],
+    mask: Pointer[bool_],
+    mask_key: int,
+    start: int,
+    cap: float,
+    zero: float,
 ) -> None:
-    """Scores of the keys from `start` on that a query may not see are hidden."""
+    """Scores over their cap, if it is not 0, become cap * tanh(score); those of the keys from
+    `start` on that a query may not see are hidden."""
     for i in range(thread(), SCORES, threads()):
         row = i // TILE
         key = start + i % TILE
-        if key >= places[LIMITS + row]:
+        if cap != zero:
+            scores[i] = cap * tanh(scores[i])
+        if key >= places[LIMITS + row] or key < places[FIRSTS + row]:
             scores[i] = -inf
         elif mask_key >= 0:
             if mask[places[ALLOWED + row] + key * mask_key] == 0:

@@ -182,6 +182,8 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     position: int = 0,
+    window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor: ...
 def avg_pool1d(
     input: Tensor,

@@ -105,6 +105,13 @@ def test_a_query_sees_the_keys_up_to_its_own(gpu: str, position: int) -> None:
     check(gpu, operands(1, 1, 3, 6, 20, 4, 3), causal=True, position=position)
 
 
+@pytest.mark.parametrize("softcap", [None, 0.7])
+@pytest.mark.parametrize("window", [None, 1, 5])
+def test_a_window_and_capped_scores(gpu: str, window: int | None, softcap: float | None) -> None:
+    arrays = operands(1, 1, 3, 6, 40, 4, 3, mask=(1, 3, 1, 40) if window == 5 else ())
+    check(gpu, arrays, causal=True, position=30, window=window, softcap=softcap)
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_narrow_types_are_rounded_once(gpu: str, dtype: str) -> None:
     check(gpu, operands(1, 1, 2, 3, 19, 4, 3), dtype=dtype)
@@ -143,14 +150,20 @@ def test_scores_that_exp_cannot_hold(gpu: str) -> None:
     check(gpu, arrays, ops=(attention_,))
 
 
+@pytest.mark.parametrize("window", [None, 150])
 @pytest.mark.parametrize("position", [0, 130, 299])
-def test_only_the_seen_part_of_a_long_cache_is_read(gpu: str, position: int) -> None:
+def test_only_the_seen_part_of_a_long_cache_is_read(
+    gpu: str, position: int, window: int | None
+) -> None:
     _, q, k, v = (x.astype(np.float32) for x in operands(1, 2, 2, 1, 300, 4, 3))
-    wide = [x.astype(np.float64) for x in (q, k[:, :, : position + 1], v[:, :, : position + 1])]
+    seen = slice(max(0, position + 1 - (window or 300)), position + 1)
+    wide = [x.astype(np.float64) for x in (q, k[:, :, seen], v[:, :, seen])]
     expected = attention_.reference(*wide, scale=0.4, causal=False, position=0)
-    k[:, :, position + 1 :] = v[:, :, position + 1 :] = np.nan
+    for x in (k, v):
+        x[:, :, : seen.start] = x[:, :, seen.stop :] = np.nan
     nodes = on_device([q, k, v], gpu, BY_TOKEN)
-    out = host_array(attention_.apply(*nodes, scale=0.4, causal=True, position=position))
+    attrs = {"causal": True, "position": position, "window": window}
+    out = host_array(attention_.apply(*nodes, scale=0.4, **attrs))
     assert_close(out, expected, "composite", device=gpu)
 
 

@@ -244,7 +244,9 @@ def attentions(draw: st.DrawFn, most_tokens: int, most_keys: int) -> Any:
         arrays.append(np.broadcast_to(rng.random(shape) < 0.6, (B, H, T, S)))
     position = draw(st.integers(0, more)) if causal else 0
     arrays = in_dtype(arrays, draw(st.sampled_from(FLOATS)))
-    return arrays, {"scale": D**-0.5, "causal": causal, "position": position}
+    window = draw(st.none() | st.integers(1, S + 1)) if causal and S else None
+    attrs = {"scale": D**-0.5, "causal": causal, "position": position}
+    return arrays, {**attrs, "window": window, "softcap": draw(st.sampled_from([None, 1.5]))}
 
 
 @given(attentions(100, 150), st.integers(1, 3))
@@ -286,6 +288,30 @@ def test_nan_in_a_query_reaches_its_output_only(tokens: int) -> None:
     out = run_op(attention.attention_, [q, k, v], attrs)
     assert np.isnan(out[0, 1, 0]).all()
     assert np.isnan(out).sum() == 8
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_keys_outside_of_a_window_are_not_read(tokens: int) -> None:
+    rng = np.random.default_rng(0)
+    q = rng.standard_normal((1, 2, tokens, 8)).astype(np.float32)
+    k, v = rng.standard_normal((2, 1, 1, 700, 8)).astype(np.float32)
+    attrs = {"scale": 0.3, "causal": True, "position": 600, "window": 300, "softcap": 2.0}
+    expected = reference(attention.attention_, [q, k, v], attrs)
+    for x in (k, v):
+        x[:, :, :301] = x[:, :, 600 + tokens :] = np.nan
+    assert_close(run_op(attention.attention_, [q, k, v], attrs), expected[0], "composite")
+
+
+def test_a_window_or_cap_that_nobody_can_mean() -> None:
+    q, k = np.ones((1, 1, 2, 8), np.float32), np.ones((1, 1, 5, 8), np.float32)
+    attrs = {"scale": 0.3, "causal": True, "position": 3}
+    for wrong, said in (
+        ({"window": 0}, "attention: window 0, causal True"),
+        ({"window": 2, "causal": False}, "attention: window 2, causal False"),
+        ({"softcap": 0.0}, r"attention: softcap 0\.0 is not positive"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            infer(attention.attention_, [q, k, k], {**attrs, **wrong})
 
 
 @pytest.mark.parametrize("kind", ["int64", "int32", "int16", "int8", "uint8", "uint16", "uint64"])

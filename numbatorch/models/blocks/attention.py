@@ -108,33 +108,14 @@ class Attention(nn.Module):
     def _attended(self, q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
         """(B, H, T, D)."""
         scores = self.scores
-        scale = self.rope.size**-0.5 if scores.scale is None else scores.scale
-        if scores.softcap is not None:
-            return capped_attention(q, k, v, span.seen(scores.window), scale, scores.softcap)
-        mask = span.mask(scores.window)
-        return F.attention(q, k, v, mask, causal=True, scale=scale, position=span.position)
-
-
-def capped_attention(
-    q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float, cap: float
-) -> Tensor:
-    """softmax(cap * tanh(q k^T * scale / cap)) v over the keys that are seen.
-
-    Args:
-        q: (B, H, T, D).
-        k, v: (B, G, S, D), H a multiple of G; keys are read once for all heads of a group.
-        seen: (T, S) bool.
-        scale: factor on the scores.
-        cap: scores stay between -cap and cap.
-    Returns:
-        (B, H, T, D).
-    Source: https://arxiv.org/abs/2408.00118
-    """
-    B, H, T, D = q.shape
-    G, S = k.shape[1:3]
-    rows = q.reshape(B, G, H // G * T, D)
-    scores = rows @ k.transpose(-1, -2)  # (B, G, H/G * T, S)
-    scores = (scores * (scale / cap)).tanh() * cap
-    scores = scores.reshape(B, H, T, S).masked_fill(~seen, -float("inf"))
-    weights = F.softmax(scores, -1).reshape(B, G, H // G * T, S)
-    return (weights @ v).reshape(B, H, T, D)
+        return F.attention(
+            q,
+            k,
+            v,
+            span.mask,
+            causal=True,
+            scale=scores.scale,
+            position=span.position,
+            window=scores.window,
+            softcap=scores.softcap,
+        )

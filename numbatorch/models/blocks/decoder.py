@@ -203,9 +203,9 @@ class CausalDecoder(nn.Module):
 
     def _span(self, T: int, cache: KVCache | None, position: int) -> Span:
         if cache is not None:
-            return Span(position, T, cache.capacity, cache.tables, self.device, cache.starts)
+            return Span(position, cache.capacity, cache.tables, self.device, cache.starts)
         tables = {rope: rope.tables(T, self.device) for rope in self.ropes}
-        return Span(position, T, T, tables, self.device)
+        return Span(position, T, tables, self.device)
 
     def logits(self, ids: Sequence[int]) -> Array:
         """Logits after each token of one text, for likelihoods: (T, V)."""

@@ -14,6 +14,7 @@ from numbatorch.ops import attention as ops
 from numbatorch.ops.cpu.attention_backward import (
     attention_backward_groups,
     backward_elements,
+    tile_keys,
 )
 from numbatorch.ops.cpu.attention_rows import (
     CHUNK,
@@ -27,11 +28,13 @@ from numbatorch.ops.cpu.attention_tiles import (
     BLOCK,
     TILE,
     add_product,
+    cap_scores,
     clear,
     column_sums,
     column_tops,
     copy_keys,
     finite,
+    hide_earlier,
     hide_later,
     hide_masked,
     padded,
@@ -134,11 +137,13 @@ def score_block(
     mask_token: int,
     mask_key: int,
     ahead: int,
+    window: int,
     repeat: int,
     first: int,
     rows: int,
     count: int,
     D: int,
+    cap: float,
     one: float,
 ) -> None:
     """scores[key, i] = keys[key] . query i, or -inf where it may not be seen."""
@@ -146,7 +151,10 @@ def score_block(
     clear(scores, BLOCK * TILE, one - one)
     copy_keys(block, wide(D), keys, keys_row, count, D, one)
     add_product(scores, TILE, block, wide(D), 1, queries, TILE, count, wide(rows), D)
+    if cap != one - one:
+        cap_scores(scores, wide(rows), count, cap)
     hide_later(scores, rows, count, ahead, repeat, first, least)
+    hide_earlier(scores, rows, count, ahead + window - 1, repeat, first, least)
     if mask_key >= 0:
         hide_masked(
             scores, mask, mask_head, mask_token, mask_key, repeat, first, rows, count, least
@@ -161,9 +169,13 @@ def attention_blocks(
     q_batch: int, q_head: int, q_token: int, k_batch: int, k_group: int, k_row: int,
     v_batch: int, v_group: int, v_row: int,
     mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
-    ahead: int, span: int, items: int, scale: float, part: int, parts: int,
+    ahead: int, window: int, span: int, items: int, scale: float, cap: float,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
-    """Each block of queries goes over the blocks of keys; token t sees keys below ahead + t."""
+    """Each block of queries goes over the blocks of keys; token t sees `window` below ahead + t.
+
+    Where scores have a cap other than 0, `scale` is divided by it.
+    """
     tiles = truncdiv(tokens * repeat + TILE - 1, TILE)
     own, stat = scores + part * BLOCK * TILE, stats + part * 4 * TILE
     sums = work + part * span
@@ -177,7 +189,8 @@ def attention_blocks(
         turn_queries(queries, source, q_head, q_token, repeat, first, rows, D, V(scale))
         start_block(sums, TILE * wide(E), stat, -V(inf))
         end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
-        for start in range(0, end, BLOCK):
+        begin = max(0, ahead + truncdiv(first, repeat) - window)
+        for start in range(begin, end, BLOCK):
             count = min(BLOCK, end - start)
             left = k + (place_in(group, groups, k_batch, k_group) + start * k_row)
             right = v + (place_in(group, groups, v_batch, v_group) + start * v_row)
@@ -185,7 +198,7 @@ def attention_blocks(
             allowed = head + start * mask_key
             score_block(
                 *(own, block, left, k_row, queries, allowed, mask_head, mask_token, mask_key),
-                *(start + 1 - ahead, repeat, first, rows, count, D, V(1.0)),
+                *(start + 1 - ahead, window, repeat, first, rows, count, D, V(cap), V(1.0)),
             )
             add_keys(sums, own, stat, right, v_row, rows, count, D, E, V(1.0))
         target = out + group * repeat * tokens * E
@@ -205,12 +218,17 @@ class Problem:
     Attributes:
         operands: q, k, v, mask; 0 if there is no mask.
         sizes: heads of a group, groups, tokens, keys, D, E, then strides: three of q, k, v each,
-            four of the mask, whose last is -1 if there is none, then the keys that token 0 sees.
+            four of the mask, whose last is -1 if there is none, then the key that token 0 does
+            not see any more, and how many before that it sees at most.
+        scale: factor on the scores, and their cap, by which it is divided; 0: none.
+        seen: keys that all tokens together see at most.
         work: products of numbers.
     """
 
     operands: tuple[Any, ...]
     sizes: tuple[int, ...]
+    scale: tuple[float, float]
+    seen: int
     dtype: DType
     batch: int
     work: float
@@ -226,31 +244,33 @@ class Problem:
         strides = [stride for _, three in found for stride in three]
         mask_strides = mask[0].strides if mask else (0, 0, 0, -1)
         ahead = attrs["position"] + 1 if attrs["causal"] else S
+        window, cap = attrs["window"] or S + tokens, attrs["softcap"] or 0.0
         return Problem(
             operands=(*(x for x, _ in found), mask[0] if mask else 0),
-            sizes=(H // G, G, tokens, S, D, E, *strides, *mask_strides, ahead),
+            sizes=(H // G, G, tokens, S, D, E, *strides, *mask_strides, ahead, window),
+            scale=(attrs["scale"] / (cap or 1.0), cap),
+            seen=min(S, window + tokens - 1),
             dtype=q.dtype,
             batch=B,
-            work=B * H * tokens * S * (D + E),
+            work=B * H * tokens * ops.most_keys(S, window) * (D + E),
         )
 
 
 @lower("cpu", ops.attention_)
-def _(launcher: Launcher, out: Operand, *operands: Operand, scale: float, **attrs: Any) -> None:
+def _(launcher: Launcher, out: Operand, *operands: Operand, **attrs: Any) -> None:
     problem = Problem.of(launcher, *operands, **attrs)
     repeat, _, tokens = problem.sizes[:3]
     launch = _launch_rows if tokens * repeat <= MOST_ROWS else _launch_blocks
-    launch(launcher, out, problem, scale)
+    launch(launcher, out, problem)
 
 
-def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
-    """The kernels for few queries; the ranges of the keys depend on how many there may be."""
+def _launch_rows(launcher: Launcher, out: Operand, problem: Problem) -> None:
+    """The kernels for few queries; the ranges of the keys depend on how many may be seen."""
     repeat, G, tokens, S, D, E = problem.sizes[:6]
-    ahead = problem.sizes[-1]
     types = {"T": problem.dtype, "V": problem.dtype.compute}
     groups, rows, parts = problem.batch * G, tokens * repeat, launcher.parts
-    length = CHUNK * max(1, -(-S // (CHUNK * MOST_RANGES)))
-    splits = max(1, -(-S // length))
+    length = CHUNK * max(1, -(-problem.seen // (CHUNK * MOST_RANGES)))
+    splits = max(1, -(-problem.seen // length))
     size = problem.dtype.compute.itemsize
     sums = launcher.scratch(groups * splits * rows_with_spare(rows) * padded(E) * size)
     stats = launcher.scratch(groups * splits * 2 * rows * size)
@@ -259,16 +279,16 @@ def _launch_rows(launcher: Launcher, out: Operand, problem: Problem, scale: floa
     launcher.launch(
         attention_rows(**types),
         *(out, *problem.operands, sums, stats, lines, scores),
-        *(*problem.sizes, length, problem.batch, scale),
+        *(*problem.sizes, length, problem.batch, *problem.scale),
         work=problem.work,
     )
     if splits > 1:
-        joined = (groups, repeat, tokens, E, S, ahead, length)
+        joined = (groups, repeat, tokens, E, S, *problem.sizes[-2:], length)
         work = 2 * groups * rows * E * splits
         launcher.launch(attention_join(**types), out, sums, stats, *joined, work=work)
 
 
-def _launch_blocks(launcher: Launcher, out: Operand, problem: Problem, scale: float) -> None:
+def _launch_blocks(launcher: Launcher, out: Operand, problem: Problem) -> None:
     """The kernel for many queries."""
     G, D, E = problem.sizes[1], problem.sizes[4], problem.sizes[5]
     size = launcher.parts * problem.dtype.compute.itemsize
@@ -277,7 +297,7 @@ def _launch_blocks(launcher: Launcher, out: Operand, problem: Problem, scale: fl
     launcher.launch(
         attention_blocks(T=problem.dtype, V=problem.dtype.compute),
         *(out, *problem.operands, *scratch),
-        *(*problem.sizes, span, problem.batch * G, scale),
+        *(*problem.sizes, span, problem.batch * G, *problem.scale),
         work=problem.work,
     )
 
@@ -288,18 +308,19 @@ def _(
     outs: tuple[Operand, ...],
     g: Operand,
     *operands: Operand,
-    scale: float,
     **attrs: Any,
 ) -> None:
     problem = Problem.of(launcher, *operands, **attrs)
     G, S, D, E = problem.sizes[1], *problem.sizes[3:6]
     size = launcher.parts * problem.dtype.compute.itemsize
     span = backward_elements(S, D, E)
-    room = padded(S) * TILE
-    scratch = [launcher.scratch(n * size) for n in (span, room, room, 2 * TILE)]
+    room = tile_keys(S, problem.sizes[-1]) * TILE
+    rooms = (span, room, room, 2 * TILE)
+    scratch = [launcher.scratch(n * size) for n in rooms]
+    scratch.append(launcher.scratch(room * size) if problem.scale[1] else 0)
     launcher.launch(
         attention_backward_groups(T=problem.dtype, V=problem.dtype.compute),
         *(*outs, g, *problem.operands, *scratch),
-        *(*problem.sizes, span, problem.batch * G, scale),
+        *(*problem.sizes, room, span, problem.batch * G, *problem.scale),
         work=3 * problem.work,
     )

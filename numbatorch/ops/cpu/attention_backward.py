@@ -1,6 +1,7 @@
 """CPU kernel of attention's gradient: a group of heads at a time, the softmax computed again.
 
 With P the weights, dP = g v^T and dS = P (dP - sum(P dP)): dq = dS k, dk = dS^T q, dv = P^T g.
+Scores with a cap s = cap * tanh(x) have the slope cap - s^2 / cap.
 """
 
 from numbatorch.language.kernel import Pointer, T, V, helper, kernel
@@ -10,11 +11,13 @@ from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import (
     TILE,
     add_product,
+    cap_scores,
     clear,
     column_sums,
     column_tops,
     copy_keys,
     finite,
+    hide_earlier,
     hide_later,
     hide_masked,
     padded,
@@ -24,6 +27,8 @@ from numbatorch.ops.cpu.attention_tiles import (
     wide,
 )
 from numbatorch.ops.portable.rows import FLOAT, WIDE, place_in
+
+UNIT = 32  # keys, as many as `padded` rounds to
 
 
 @helper
@@ -50,6 +55,20 @@ def weigh_columns(
         for i in range(width):
             row[i] = row[i] * stats[TILE + i]
     clear(scores + count * TILE, (wide(count) - count) * TILE, zero)
+
+
+@helper
+def slopes_of(out: Pointer[V], scores: Pointer[V], count: int, cap: float) -> None:
+    """The slopes of `count` scores with a cap."""
+    for i in range(count):
+        out[i] = cap - scores[i] * (scores[i] / cap)
+
+
+@helper
+def times(x: Pointer[V], factors: Pointer[V], count: int) -> None:
+    """x[i] *= factors[i]."""
+    for i in range(count):
+        x[i] = x[i] * factors[i]
 
 
 @helper
@@ -101,15 +120,21 @@ def add_tile(
     blocks: Pointer[V],
     weights: Pointer[V],
     change: Pointer[V],
+    slopes: Pointer[V],
     stats: Pointer[V],
     keys: int,
     rows: int,
+    begin: int,
     end: int,
     D: int,
     E: int,
+    cap: float,
     one: float,
 ) -> None:
-    """dk and dv of one tile of queries added to those before; its dq."""
+    """dk and dv of one tile of queries, of keys from begin to end, added to those before; its dq.
+
+    Cotangents of scores are multiplied by `slopes` where those have a cap.
+    """
     k, dk = blocks, blocks + wide(keys) * wide(D)
     v = dk + wide(keys) * wide(D)
     dv = v + wide(keys) * wide(E)
@@ -118,14 +143,17 @@ def add_tile(
     turned_g = q + TILE * wide(D)
     g = turned_g + TILE * wide(E)
     dq = g + TILE * wide(E)
-    width = wide(rows)
-    clear(change, wide(end) * TILE, one - one)
-    add_product(change, TILE, v, wide(E), 1, turned_g, TILE, end, width, E)
-    add_product(dv, wide(E), weights, TILE, 1, g, wide(E), end, wide(E), rows)
-    score_cotangents(change, weights, stats, width, end, one)
-    add_product(dk, wide(D), change, TILE, 1, q, wide(D), end, wide(D), rows)
+    width, count = wide(rows), end - begin
+    at_k, at_v = begin * wide(D), begin * wide(E)
+    clear(change, wide(count) * TILE, one - one)
+    add_product(change, TILE, v + at_v, wide(E), 1, turned_g, TILE, count, width, E)
+    add_product(dv + at_v, wide(E), weights, TILE, 1, g, wide(E), count, wide(E), rows)
+    score_cotangents(change, weights, stats, width, count, one)
+    if cap != one - one:
+        times(change, slopes, count * TILE)
+    add_product(dk + at_k, wide(D), change, TILE, 1, q, wide(D), count, wide(D), rows)
     clear(dq, TILE * wide(D), one - one)
-    add_product(dq, wide(D), change, 1, TILE, k, wide(D), rows, wide(D), end)
+    add_product(dq, wide(D), change, 1, TILE, k + at_k, wide(D), rows, wide(D), count)
 
 
 @helper
@@ -162,6 +190,46 @@ def finish_group(
             other[key * E + i] = dv[key * wide(E) + i]
 
 
+@helper
+def score_keys(
+    scores: Pointer[V],
+    slopes: Pointer[V],
+    keys: Pointer[V],
+    queries: Pointer[V],
+    mask: Pointer[bool_],
+    mask_head: int,
+    mask_token: int,
+    mask_key: int,
+    ahead: int,
+    window: int,
+    repeat: int,
+    first: int,
+    rows: int,
+    count: int,
+    D: int,
+    cap: float,
+    one: float,
+) -> None:
+    """scores[key, i] = keys[key] . query i, or -inf where it may not be seen; slopes of a cap."""
+    least = -inf * one
+    clear(scores, wide(count) * TILE, one - one)
+    add_product(scores, TILE, keys, wide(D), 1, queries, TILE, count, wide(rows), D)
+    if cap != one - one:
+        cap_scores(scores, wide(rows), count, cap)
+        slopes_of(slopes, scores, count * TILE, cap)
+    hide_later(scores, rows, count, ahead, repeat, first, least)
+    hide_earlier(scores, rows, count, ahead + window - 1, repeat, first, least)
+    if mask_key >= 0:
+        hide_masked(
+            scores, mask, mask_head, mask_token, mask_key, repeat, first, rows, count, least
+        )
+
+
+def tile_keys(keys: int, window: int) -> int:
+    """How many keys the queries of a tile see at most, from a whole unit of keys on."""
+    return min(padded(keys), padded(window + TILE - 1 + UNIT))
+
+
 def backward_elements(keys: int, D: int, E: int) -> int:
     """Numbers of a part's blocks: keys, values and their cotangents, five tiles of queries."""
     D, E = padded(D), padded(E)
@@ -172,18 +240,21 @@ def backward_elements(keys: int, D: int, E: int) -> int:
 def attention_backward_groups(
     out: Pointer[T], out_k: Pointer[T], out_v: Pointer[T], g: Pointer[T], q: Pointer[T],
     k: Pointer[T], v: Pointer[T], mask: Pointer[bool_], work: Pointer[V], scores: Pointer[V],
-    changes: Pointer[V], stats: Pointer[V],
+    changes: Pointer[V], stats: Pointer[V], slopes: Pointer[V],
     repeat: int, groups: int, tokens: int, keys: int, D: int, E: int,
     q_batch: int, q_head: int, q_token: int, k_batch: int, k_group: int, k_row: int,
     v_batch: int, v_group: int, v_row: int,
     mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
-    ahead: int, span: int, items: int, scale: float, part: int, parts: int,
+    ahead: int, window: int, room: int, span: int, items: int, scale: float, cap: float,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out = dq, out_k = dk, out_v = dv; g lies row-major. Token t sees keys below ahead + t."""
+    """out = dq, out_k = dk, out_v = dv; g lies row-major. Token t sees `window` below ahead + t.
+
+    Where scores have a cap other than 0, `scale` is divided by it.
+    """
     total = tokens * repeat
     blocks, stat = work + part * span, stats + part * 2 * TILE
-    score = scores + part * wide(keys) * TILE
-    change = changes + part * wide(keys) * TILE
+    score, change, slope = scores + part * room, changes + part * room, slopes + part * room
     turned_q = blocks + 2 * wide(keys) * (wide(D) + wide(E))
     turned_g = turned_q + 2 * TILE * wide(D)
     for item in range(part, items, parts):
@@ -193,21 +264,22 @@ def attention_backward_groups(
         for first in range(0, total, TILE):
             rows = min(TILE, total - first)
             end = max(0, min(keys, ahead + truncdiv(first + rows - 1, repeat)))
+            begin = max(0, ahead + truncdiv(first, repeat) - window) & -UNIT
             source = q + place_in(item, groups, q_batch, repeat * q_head)
             turn_queries(turned_q, source, q_head, q_token, repeat, first, rows, D, V(scale))
             source = g + item * total * E
             turn_queries(turned_g, source, tokens * E, E, repeat, first, rows, E, V(1.0))
-            clear(score, wide(end) * TILE, V(0.0))
-            add_product(score, TILE, blocks, wide(D), 1, turned_q, TILE, end, wide(rows), D)
-            hide_later(score, rows, end, 1 - ahead, repeat, first, -V(inf))
-            if mask_key >= 0:
-                allowed = mask + place_in(item, groups, mask_batch, repeat * mask_head)
-                hide_masked(
-                    *(score, allowed, mask_head, mask_token, mask_key),
-                    *(repeat, first, rows, end, -V(inf)),
-                )
-            weigh_columns(score, stat, wide(rows), end, V(1.0))
-            add_tile(blocks, score, change, stat, keys, rows, end, D, E, V(1.0))
+            allowed = mask + (place_in(item, groups, mask_batch, repeat * mask_head))
+            score_keys(
+                *(score, slope, blocks + begin * wide(D), turned_q, allowed + begin * mask_key),
+                *(mask_head, mask_token, mask_key, begin + 1 - ahead, window),
+                *(repeat, first, rows, end - begin, D, V(cap), V(1.0)),
+            )
+            weigh_columns(score, stat, wide(rows), end - begin, V(1.0))
+            add_tile(
+                *(blocks, score, change, slope, stat, keys, rows, begin, end, D, E),
+                *(V(cap), V(1.0)),
+            )
             target = out + item * total * D
             dq = turned_g + 2 * TILE * wide(E)
             store_tokens(target, tokens * D, dq, repeat, first, rows, D, V(scale))

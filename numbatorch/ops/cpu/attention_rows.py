@@ -22,7 +22,7 @@ from numbatorch.language.simd.vectors import lanes, prefetch
 from numbatorch.language.words import bool_
 from numbatorch.ops.cpu.attention_tiles import clear, copy_row, finite, row_place, wide
 from numbatorch.ops.cpu.rows import largest
-from numbatorch.ops.portable.rows import FLOAT, WIDE, exp, place_in
+from numbatorch.ops.portable.rows import FLOAT, WIDE, exp, place_in, tanh
 
 CHUNK = 256  # keys whose scores are held at a time
 NEAR = 16  # keys whose values stay in the first-level cache while columns are gone over
@@ -40,9 +40,15 @@ row_room = helper(rows_with_spare)
 
 
 @helper
-def seen_keys(keys: int, ahead: int, tokens: int) -> int:
-    """How many keys the last token sees."""
-    return max(0, min(keys, ahead + tokens - 1))
+def first_seen(ahead: int, window: int) -> int:
+    """The first key that the first token sees."""
+    return max(0, ahead - window)
+
+
+@helper
+def seen_keys(keys: int, ahead: int, window: int, tokens: int) -> int:
+    """How many keys there are from the first that is seen on."""
+    return max(0, min(keys, ahead + tokens - 1) - first_seen(ahead, window))
 
 
 @helper
@@ -182,16 +188,26 @@ def hide_in_row(
     mask: Pointer[bool_],
     mask_key: int,
     count: int,
+    window: int,
     later: int,
     hidden: float,
 ) -> None:
-    """Scores from number `later` on, and of keys that the mask does not allow, are hidden."""
+    """Only `window` scores before number `later` stay, where the mask allows the key."""
+    for key in range(min(later - window, count)):
+        scores[key] = hidden
     for key in range(max(later, 0), count):
         scores[key] = hidden
     if mask_key >= 0:
         for key in range(count):
             if mask[key * mask_key] == 0:
                 scores[key] = hidden
+
+
+@helper
+def cap_row(scores: Pointer[V], count: int, cap: float) -> None:
+    """Scores over their cap become cap * tanh(score)."""
+    for key in range(count):
+        scores[key] = cap * tanh(scores[key])
 
 
 @helper
@@ -261,13 +277,14 @@ def attention_join(
     E: int,
     keys: int,
     ahead: int,
+    window: int,
     length: int,
     part: int,
     parts: int,
 ) -> None:
     """out = sums / totals, over the ranges of keys in order; one range is in out already."""
     rows = repeat * tokens
-    splits = ranges_of(seen_keys(keys, ahead, tokens), length)
+    splits = ranges_of(seen_keys(keys, ahead, window, tokens), length)
     if splits == 1:
         return
     step, stat = row_room(rows) * wide(E), 2 * rows
@@ -289,12 +306,17 @@ def attention_rows(
     q_batch: int, q_head: int, q_token: int, k_batch: int, k_group: int, k_row: int,
     v_batch: int, v_group: int, v_row: int,
     mask_batch: int, mask_head: int, mask_token: int, mask_key: int,
-    ahead: int, length: int, batch: int, scale: float, part: int, parts: int,
+    ahead: int, window: int, length: int, batch: int, scale: float, cap: float,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
-    """Each item is one range of the keys of one group; token t sees keys below ahead + t."""
+    """Each item is one range of the keys of one group; token t sees `window` below ahead + t.
+
+    Where scores have a cap other than 0, `scale` is divided by it.
+    """
     rows = tokens * repeat
-    end = seen_keys(keys, ahead, tokens)
-    splits = ranges_of(end, length)
+    seen = seen_keys(keys, ahead, window, tokens)
+    end = first_seen(ahead, window) + seen
+    splits = ranges_of(seen, length)
     line, score = lines + part * MOST_ROWS * wide(D), scores + part * MOST_ROWS * CHUNK
     lo, hi = share(batch * groups * splits, part, parts)
     for item in range(lo, hi):
@@ -307,7 +329,7 @@ def attention_rows(
             copy_row(line + row * wide(D), D, source, D, V(scale))
             stat[2 * row] = -V(inf)
             stat[2 * row + 1] = V(0.0)
-        first = (item - group * splits) * length
+        first = first_seen(ahead, window) + (item - group * splits) * length
         last = min(end, first + length)
         for start in range(first, last, CHUNK):
             count = min(CHUNK, last - start)
@@ -320,7 +342,9 @@ def attention_rows(
             for row in range(rows):
                 place, later = score + row * CHUNK, ahead - start + truncdiv(row, repeat)
                 shown = mask + (allowed + row_place(row, repeat, mask_head, mask_token))
-                hide_in_row(place, shown, mask_key, count, later, -V(inf))
+                if cap != 0.0:
+                    cap_row(place, count, V(cap))
+                hide_in_row(place, shown, mask_key, count, window, later, -V(inf))
                 weigh_row(own + row * wide(E), wide(E), stat + 2 * row, place, count, V(0.0))
             right = v + (place_in(group, groups, v_batch, v_group) + start * v_row)
             for key in range(0, count, NEAR):

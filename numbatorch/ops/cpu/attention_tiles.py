@@ -19,7 +19,7 @@ from numbatorch.language.simd.tile import (
 )
 from numbatorch.language.simd.vectors import lanes, vload, vmax, vstore
 from numbatorch.language.words import bool_
-from numbatorch.ops.portable.rows import exp
+from numbatorch.ops.portable.rows import exp, tanh
 
 TILE = 64  # queries of a block, divisible by two vectors of any width
 BLOCK = 64  # keys that meet them at a time
@@ -167,6 +167,32 @@ def hide_later(
         row = scores + key * TILE
         for i in range(min(width, (ahead + key) * repeat - first)):
             row[i] = hidden
+
+
+@helper
+def hide_earlier(
+    scores: Pointer[V],
+    width: int,
+    count: int,
+    last: int,
+    repeat: int,
+    first: int,
+    hidden: float,
+) -> None:
+    """Key j, which token `last + j` is the last to see, is hidden from queries of later tokens."""
+    for key in range(count):
+        row = scores + key * TILE
+        for i in range(max(0, (last + key + 1) * repeat - first), width):
+            row[i] = hidden
+
+
+@helper
+def cap_scores(scores: Pointer[V], width: int, count: int, cap: float) -> None:
+    """Scores over their cap become cap * tanh(score)."""
+    for key in range(count):
+        row = scores + key * TILE
+        for i in range(width):
+            row[i] = cap * tanh(row[i])
 
 
 @helper

@@ -19,6 +19,7 @@ BITS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 
 exp = scalar_word(scalar_math.exp)
 log = scalar_word(scalar_math.log)
+tanh = scalar_word(scalar_math.tanh)
 
 
 @helper
