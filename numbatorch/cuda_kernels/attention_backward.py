@@ -53,21 +53,16 @@ def score_pair(
     k_col: int,
     v: Pointer[T],
     v_col: int,
-    mask: Pointer[bool_],
-    mask_key: int,
-    start: int,
     D: int,
     E: int,
     scale: float,
-    cap: float,
     one: float,
 ) -> None:
-    """Scores, and dP at CHANGES, of a tile of queries by the keys from `start` on."""
+    """Scores, and dP at CHANGES, of a tile of queries by one of keys."""
     changes = tiles + CHANGES
     g_places = places + COTANGENTS
     dot_rows(tiles, tiles, q, places, q_col, k, places + KEYS, k_col, D, scale, one)
     dot_rows(changes, tiles, g, g_places, 1, v, places + VALUES, v_col, E, one, one)
-    cap_and_hide(tiles, places, mask, mask_key, start, cap, one - one)
 
 
 @helper
@@ -172,25 +167,8 @@ def attention_backward_queries(
         start = begin + turn % turns * TILE
         place_rows(places + KEYS, item, G, 1, start, end - 1, k_batch, k_group, k_row)
         place_rows(places + VALUES, item, G, 1, start, end - 1, v_batch, v_group, v_row)
-        score_pair(
-            tiles,
-            places,
-            g,
-            q,
-            q_col,
-            k,
-            k_col,
-            v,
-            v_col,
-            mask,
-            mask_key,
-            start,
-            D,
-            E,
-            by,
-            most,
-            one,
-        )
+        score_pair(tiles, places, g, q, q_col, k, k_col, v, v_col, D, E, by, one)
+        cap_and_hide(tiles, places, mask, mask_key, start, most, V(0.0))
         if turn < turns:
             weigh(tiles, stats, V(0.0))
             follow(stats, tiles, tiles + CHANGES)
@@ -226,7 +204,6 @@ def attention_backward_keys(
     places = shared(int64, PLACES)
     one = V(1.0)
     by = V(scale)
-    most = V(cap)
     rows = tokens * repeat
     blocks = (keys + TILE - 1) // TILE
     pieces = (D + COLS - 1) // COLS
@@ -256,34 +233,16 @@ def attention_backward_keys(
         place_rows(places + COTANGENTS, item, G, repeat, first, last, G * rows * E, tokens * E, E)
         limit_rows(places, repeat, first, last, ahead, window, keys)
         copy_lines(lines, all_lines + (item * rows + first) * LINE, last + 1 - first)
-        score_pair(
-            tiles,
-            places,
-            g,
-            q,
-            q_col,
-            k,
-            k_col,
-            v,
-            v_col,
-            mask,
-            mask_key,
-            start,
-            D,
-            E,
-            by,
-            most,
-            one,
-        )
-        score_cotangents(tiles, lines, last + 1 - first, most, V(0.0))
+        score_pair(tiles, places, g, q, q_col, k, k_col, v, v_col, D, E, by, one)
+        cap_and_hide(tiles, places, mask, mask_key, start, V(cap), V(0.0))
+        score_cotangents(tiles, lines, last + 1 - first, V(cap), V(0.0))
         if piece < pieces:
             changes = tiles + CHANGES
             x = q + col * q_col
             add_weighted(sums, changes, 1, TILE, tiles, x, places, q_col, end - start, cols, by)
         else:
-            y = g + col
-            g_places = places + COTANGENTS
-            add_weighted(sums, tiles, 1, TILE, tiles, y, g_places, 1, end - start, cols, one)
+            right = places + COTANGENTS
+            add_weighted(sums, tiles, 1, TILE, tiles, g + col, right, 1, end - start, cols, one)
     barrier()
     place_rows(places, item, G, 1, start, end - 1, G * keys * size, keys * size, size)
     barrier()
