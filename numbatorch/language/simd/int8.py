@@ -21,13 +21,14 @@ def _has_vnni() -> bool:
     return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
 
 
-def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
+def dot_bytes(builder: Any, total: Any, codes: Any, values: Any, signed: bool = True) -> Any:
     """IR of total[i] + the sum over j < 4 of codes[4 * i + j] * values[4 * i + j].
 
     Args:
         total: vector of int32.
         codes: as many words of four codes; those with VNNI unsigned, others signed.
         values: as many words of four signed bytes.
+        signed: whether codes may be negative where they are signed.
     """
     from llvmlite import ir
 
@@ -35,7 +36,7 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
     bits = 32 * n
     if bits > 8 * simd.vector_bytes():
         parts = zip(*(simd.halves(builder, value) for value in (total, codes, values)), strict=True)
-        low, high = (dot_bytes(builder, *part) for part in parts)
+        low, high = (dot_bytes(builder, *part, signed) for part in parts)
         return simd.take(builder, low, range(n), high)
     if _has_vnni():
         name = f"llvm.x86.avx512.vpdpbusd.{bits}"
@@ -49,11 +50,11 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any) -> Any:
         function = simd.declare(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", kind)
         return builder.call(function, [total, *pair])
     if cpu.has("avx2") and bits == 256:
-        return builder.add(total, _dot_avx2(builder, *pair))
+        return builder.add(total, _dot_avx2(builder, *pair, signed))
     return builder.add(total, _dot_plain(builder, *pair))
 
 
-def _dot_avx2(builder: Any, codes: Any, values: Any) -> Any:
+def _dot_avx2(builder: Any, codes: Any, values: Any, signed: bool) -> Any:
     """|codes| * (values with the signs of codes) fits 16 bits in pairs: |values| is at most 127."""
     from llvmlite import ir
 
@@ -66,9 +67,10 @@ def _dot_avx2(builder: Any, codes: Any, values: Any) -> Any:
         )
         return builder.call(function, args)
 
-    size = call("psign.b", codes.type, codes, codes)
-    signed = call("psign.b", codes.type, values, codes)
-    pairs = call("pmadd.ub.sw", words, size, signed)
+    if signed:
+        values = call("psign.b", codes.type, values, codes)
+        codes = call("psign.b", codes.type, codes, codes)
+    pairs = call("pmadd.ub.sw", words, codes, values)
     return call("pmadd.wd", result, pairs, ir.Constant(words, [1] * 16))
 
 
@@ -91,56 +93,61 @@ def add_dots(
     typingctx: Any,
     total: Any,
     codes: Any,
-    high: Any,
-    low: Any,
-    fine: Any,
-    sums: Any,
-    scales: Any,
+    x: Any,
+    factors: Any,
     pair: Any,
-    bias: Any,
+    group: Any,
+    signed: Any,
 ) -> Any:
-    """total + scale * (sums + the products of 16 words of codes with those of x), lane by lane.
+    """total + factor * the products of 16 words of codes with those of x, lane by lane.
 
     Args:
         total: 16 lanes of float32.
         codes: 16 words.
-        high, low: pointers to words, the bytes of x; 16 * pair words on are those wanted.
-        fine: pointer to int32, whether there are lower bytes; `pair` numbers on.
-        sums: pointer to int32, likewise; not read if the literal bias is 0.
-        scales: of four pairs; each for a run of lanes.
+        x: pointer to words; 16 * pair words on are those wanted.
+        factors: pointer to float32, one for each `group` values.
         pair: literal 0 to 3.
+        group: literal 16 or 32.
+        signed: literal, whether codes may be negative; see `dot_bytes`.
     """
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
-    number = pair.literal_value
+    number, count = pair.literal_value, 64 // group.literal_value
 
-    def load(builder: Any, pointer: Any) -> Any:
-        kind = codes.llvm
-        place = builder.bitcast(pointer, kind.as_pointer())
-        return builder.load(builder.gep(place, [ir.IntType(64)(number)], inbounds=True), align=4)
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        before, word, high_place, low_place, fine_place, sums_place, scale = values[:7]
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        before, words, pointer, place = args[:4]
+        index = ir.IntType(64)(number)
+        values = builder.load(simd.pointer_to(builder, pointer, codes.llvm, index), align=4)
         nothing = ir.Constant(codes.llvm, None)
-        first = load(builder, sums_place) if bias.literal_value else nothing
-        flag = _scalars(builder, fine_place, ir.IntType(32), number + 1)[number]
-        is_fine = builder.icmp_unsigned("!=", flag, ir.IntType(32)(0))
-        begun = builder.select(is_fine, nothing, first)
-        upper = dot_bytes(builder, begun, word, load(builder, high_place))
-        start = builder.block
-        with builder.if_then(is_fine):
-            raised = builder.add(builder.shl(upper, splat_constant(codes.llvm, 8)), first)
-            lower = dot_bytes(builder, raised, word, load(builder, low_place))
-            end = builder.block
-        products = builder.phi(codes.llvm)
-        products.add_incoming(upper, start)
-        products.add_incoming(lower, end)
-        factor = runs(builder, scale, number, codes.lanes)
+        products = dot_bytes(builder, nothing, words, values, bool(signed.literal_value))
+        own = simd.pointer_to(builder, place, ir.FloatType(), ir.IntType(64)(number * count))
+        factor = _runs_in(builder, own, count, codes.lanes)
         return simd.fma_vector(builder, builder.sitofp(products, total.llvm), factor, before)
 
-    given = (total, codes, high, low, fine, sums, scales, pair, bias)
+    given = (total, codes, x, factors, pair, group, signed)
     return signature(total, *given), codegen
+
+
+def _runs_in(builder: Any, pointer: Any, count: int, n: int) -> Any:
+    """IR of `n` lanes from `count` numbers in memory, each in a run of its own.
+
+    A load spreads a number over 256 bits on its way, where out of a register it would take a place
+    among the products.
+    """
+    from llvmlite import ir
+
+    from numbatorch.language.simd import types as simd_types
+
+    if count == 2 and simd.vector_bytes() == 32:
+        low, high = (
+            simd_types.splat(builder, number, n // 2)
+            for number in _scalars(builder, pointer, ir.FloatType(), 2)
+        )
+        return simd.take(builder, low, range(n), high)
+    kind = ir.VectorType(ir.FloatType(), count)
+    found = builder.load(simd.pointer_to(builder, pointer, kind), align=4)
+    return simd.take(builder, found, [lane * count // n for lane in range(n)])
 
 
 def runs(builder: Any, value: Any, quarter: int, n: int) -> Any:
@@ -204,9 +211,13 @@ def sums_up(typingctx: Any, sums: Any, first: Any, bias: Any) -> Any:
     return signature(sums, sums, first, bias), codegen
 
 
-@intrinsic
-def sums_add(typingctx: Any, sums: Any, codes: Any, x: Any) -> Any:
-    """Row r: add to lane i the product of codes[i] and x[r], each a word of four bytes."""
+@intrinsic(literal=True)
+def sums_add(typingctx: Any, sums: Any, codes: Any, x: Any, signed: Any) -> Any:
+    """Row r: add to lane i the product of codes[i] and x[r], each a word of four bytes.
+
+    Args:
+        signed: literal, whether codes may be negative; see `dot_bytes`.
+    """
     from numba.core.typing.templates import signature
 
     from numbatorch.language.simd import types as simd_types
@@ -218,10 +229,10 @@ def sums_add(typingctx: Any, sums: Any, codes: Any, x: Any) -> Any:
         out = []
         for total, word in zip(_vectors(builder, sums, values[0]), words, strict=True):
             spread = simd_types.splat(builder, word, sums.lanes)
-            out.append(dot_bytes(builder, total, weight, spread))
+            out.append(dot_bytes(builder, total, weight, spread, bool(signed.literal_value)))
         return _build(builder, sums, out)
 
-    return signature(sums, sums, codes, x), codegen
+    return signature(sums, sums, codes, x, signed), codegen
 
 
 @intrinsic
@@ -305,8 +316,7 @@ def quantize_block(
     Args:
         like: a tile; sums are stored as far apart as it has rows.
         q: pointer to words of four codes.
-        sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0;
-            then, for a tile of one row, shared among a lane for every four codes.
+        sums: pointer to int32, for minus the sums of each `group` codes, times the bias if not 0.
         x: pointer to float32.
         group: literal 16 or 32.
         bias: literal.
@@ -371,14 +381,11 @@ def _store_sums(builder: Any, pointer: Any, totals: list[Any], like: Any, bias: 
     """Store minus the sums, times the bias; see `quantize_block`."""
     from llvmlite import ir
 
-    spread = 8 // len(totals) if like.rows == 1 and bias.literal_value else 1
-    share, rest = divmod(-(bias.literal_value or 1), spread)
     place = builder.bitcast(pointer, totals[0].type.as_pointer())
-    for i in range(len(totals) * spread):
-        total = totals[i // spread]
+    for i, total in enumerate(totals):
         at = builder.gep(place, [ir.IntType(64)(i * like.rows)], inbounds=True)
-        factor = share if i % spread else share + rest
-        builder.store(builder.mul(total, total.type(factor)), at, align=4)
+        factor = total.type(-(bias.literal_value or 1))
+        builder.store(builder.mul(total, factor), at, align=4)
 
 
 def _group_sums(builder: Any, codes: Any, per_sum: int) -> list[Any]:

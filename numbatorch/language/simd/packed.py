@@ -4,7 +4,6 @@ Kernels read a row in steps of 256 values, one block or several. A step may have
 last run of 32 values that there is, and the blocks after that which holds it repeat it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,36 +133,23 @@ class Factors:
         """A word (block, last) -> these."""
 
         def scales_of(typingctx: Any, block: Any, last: Any) -> Any:
-            return self._signature(block), self._codegen(None)
+            from numba.core import types
+            from numba.core.typing.templates import signature
+
+            from numbatorch.language.simd import types as simd_types
+
+            result = simd_types.VecType("float32", self.lanes)
+            return signature(result, block, types.int64), self._codegen()
 
         return Intrinsic(scales_of, True)
 
-    def pair_word(self) -> Intrinsic:
-        """A word (block, last, pair) -> of these only those that code_words' `pair` needs.
-
-        The others are undefined.
-        """
-
-        def pair_scales_of(typingctx: Any, block: Any, last: Any, pair: Any) -> Any:
-            return self._signature(block, pair), self._codegen(pair.literal_value)
-
-        return Intrinsic(pair_scales_of, True)
-
-    def _signature(self, block: Any, *pair: Any) -> Any:
-        from numba.core import types
-        from numba.core.typing.templates import signature
-
-        from numbatorch.language.simd import types as simd_types
-
-        return signature(simd_types.VecType("float32", self.lanes), block, types.int64, *pair)
-
-    def _codegen(self, pair: int | None) -> Any:
+    def _codegen(self) -> Any:
         numbers, step, lanes = self.numbers, self.step, self.lanes
         call = _caller(numbers.four if numbers else None)
         call_code = _caller(self.code)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            found = self._floats(builder, call_code, context, args, pair)
+            found = self._floats(builder, call_code, context, args)
             if numbers is not None:
                 parts = []
                 for i in range(step.blocks):
@@ -181,21 +167,19 @@ class Factors:
 
         return codegen
 
-    def _floats(self, builder: Any, call: Any, context: Any, args: Any, pair: int | None) -> Any:
-        """IR of the floats of each block of a step, or of each of a pair."""
+    def _floats(self, builder: Any, call: Any, context: Any, args: Any) -> Any:
+        """IR of the floats of each block of a step."""
         from numbatorch.language import elements
 
         step, (pointer, last) = self.step, args[:2]
         if call is None and self.element == "float16":
-            return _block_halves(builder, pointer, last, self.byte, step, pair)
-        alone = pair is not None and step.blocks == 8
-        blocks = (2 * pair, 2 * pair + 1) if pair is not None and alone else range(step.blocks)
+            return _block_halves(builder, pointer, last, self.byte, step)
         if call is None:
-            bits = _loaded(builder, pointer, last, self.byte, step, blocks, 32)
+            bits = _loaded(builder, pointer, last, self.byte, step, 32)
         else:
             per = 1 if self.numbers is not None else self.count
             width = 16 if self.element == "float16" else 32
-            bits = _coded(builder, call, context, pointer, last, step, blocks, per, width)
+            bits = _coded(builder, call, context, pointer, last, step, per, width)
         if self.element == "float16":
             return elements.widen(builder, "float16", bits)
         return _as_floats(builder, bits)
@@ -214,7 +198,6 @@ def _coded(
     pointer: Any,
     last: Any,
     step: Step,
-    blocks: Iterable[int],
     per: int,
     width: int,
 ) -> Any:
@@ -223,7 +206,7 @@ def _coded(
 
     word = ir.IntType(width)
     out = ir.Constant(ir.VectorType(word, step.blocks * per), ir.Undefined)
-    for i in blocks:
+    for i in range(step.blocks):
         block = step.place(builder, pointer, last, i)
         for group in range(per):
             code = call(context, builder, block, group)
@@ -384,20 +367,14 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
     return parts[0]
 
 
-def _block_halves(
-    builder: Any, pointer: Any, last: Any, byte: int, step: Step, pair: int | None
-) -> Any:
-    """IR of the float16 at a byte of each block, or each of a pair, as a float32 vector."""
+def _block_halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
+    """IR of the float16 at a byte of each block as a float32 vector."""
     from llvmlite import ir
 
     from numbatorch.language import elements
 
-    all_blocks = range(step.blocks)
-    if pair is not None and step.blocks == 8:
-        halves = _halves(builder, pointer, last, byte, step, (2 * pair, 2 * pair + 1))
-        return elements.widen(builder, "float16", halves)
     if step.blocks != 8 or not current_cpu().has("avx512bw"):
-        halves = _halves(builder, pointer, last, byte, step, all_blocks)
+        halves = _loaded(builder, pointer, last, byte, step, 16)
         return elements.widen(builder, "float16", halves)
     all_there = builder.icmp_signed(">=", last, ir.IntType(64)(7))
     with builder.if_else(all_there) as (then, otherwise):
@@ -405,7 +382,7 @@ def _block_halves(
             picked = _picked_halves(builder, pointer, byte, step.nbytes)
             picked_at = builder.block
         with otherwise:
-            inserted = _halves(builder, pointer, last, byte, step, all_blocks)
+            inserted = _loaded(builder, pointer, last, byte, step, 16)
             inserted_at = builder.block
     out = builder.phi(picked.type)
     out.add_incoming(picked, picked_at)
@@ -413,21 +390,13 @@ def _block_halves(
     return elements.widen(builder, "float16", out)
 
 
-def _halves(
-    builder: Any, pointer: Any, last: Any, byte: int, step: Step, blocks: Iterable[int]
-) -> Any:
-    return _loaded(builder, pointer, last, byte, step, blocks, 16)
-
-
-def _loaded(
-    builder: Any, pointer: Any, last: Any, byte: int, step: Step, blocks: Iterable[int], width: int
-) -> Any:
-    """IR of a number of each block of a step, those of `blocks` loaded one by one."""
+def _loaded(builder: Any, pointer: Any, last: Any, byte: int, step: Step, width: int) -> Any:
+    """IR of a number of each block of a step, loaded one by one."""
     from llvmlite import ir
 
     word = ir.IntType(width)
     out = ir.Constant(ir.VectorType(word, step.blocks), ir.Undefined)
-    for i in blocks:
+    for i in range(step.blocks):
         block = step.place(builder, pointer, last, i)
         place = builder.gep(block, [ir.IntType(64)(byte)], inbounds=True)
         code = builder.load(builder.bitcast(place, word.as_pointer()), align=1)

@@ -13,7 +13,12 @@ from numbatorch.ops.cpu.matmul_direct import dots_row
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
 from numbatorch.ops.cpu.quant_exact import exact_bytes, four_dots
-from numbatorch.ops.cpu.quant_row import four_products, quantize_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_row import (
+    factors_bytes,
+    four_products,
+    quantize_row,
+    row_planes_bytes,
+)
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import wide_index
 from numbatorch.ops.quant import Compute
@@ -78,18 +83,20 @@ def expert_planes(
     padded = (K + STEP - 1) // STEP * STEP
     lo, hi = share(M, part, parts)
     for row in range(lo, hi):
-        quantize_row(weight, planes + row * size, x + row * K, K, padded)
+        quantize_row(planes + row * size, x + row * K, K, padded)
 
 
 @vector_kernel
 def expert_blocks(
-    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], index: Pointer[int64],
+    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], factors: Pointer[float32],
+    index: Pointer[int64],
     status: Pointer[int64], M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """As `expert_rows`, of a weight in blocks and planes of x, `size` bytes of each row."""
     if part == 0:
         note_outside(status, index, M, experts)
     padded = (K + STEP - 1) // STEP * STEP
+    factors = factors + part * (padded // 4)
     length = K // BLOCK_VALUES
     lo, hi = share((N + BLOCK_ROWS - 1) // BLOCK_ROWS, part, parts)
     for expert in range(experts):
@@ -101,7 +108,7 @@ def expert_blocks(
                 for row in range(first, M):
                     if index[row] == expert:
                         plane = planes + row * size
-                        found = four_products(block, length, last, 0, plane, K, padded)
+                        found = four_products(block, length, last, 0, plane, factors, K, padded)
                         vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
 
 
@@ -158,5 +165,9 @@ def _(
     size = row_planes_bytes(K)
     planes = launcher.scratch(M * size)
     launcher.launch(expert_planes(T=weight.dtype), planes, x, weight, M, K, size, work=2.0 * M * K)
-    spec = expert_blocks(T=weight.dtype)
-    launcher.launch(spec, out, weight, planes, where, status, *sizes, size, work=0.5 * M * N * K)
+    factors = launcher.scratch(launcher.parts * factors_bytes(K))
+    launcher.launch(
+        expert_blocks(T=weight.dtype),
+        *(out, weight, planes, factors, where, status, *sizes, size),
+        work=0.5 * M * N * K,
+    )

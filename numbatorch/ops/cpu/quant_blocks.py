@@ -17,11 +17,12 @@ from numbatorch.ops.blocks.layout import BlockType, Factor, Packed
 # Words of kernels of `vector_kernel`, and of the helpers that they call.
 codes_of: Any = Word("codes_of", "(block, last, pair): see simd/packed.py, code_words.")
 scales_of: Any = Word("scales_of", "(block, last): float32, one for each group of values.")
-pair_scales_of: Any = Word("pair_scales_of", "(block, last, pair): of scales_of, a pair's only.")
 mins_of: Any = Word("mins_of", "(block, last): as scales_of, of types that have mins.")
 bias: Any = Word("bias", "(block): of the codes, which may depend on the processor.")
+summed_bias: Any = Word("summed_bias", "(block): the bias, or 0 of types that have mins.")
 GROUP, GROUPS = 32, 8  # values that share a scale, 16 or 32, and how many groups a step has
 HAS_MINS = 0
+SIGNED = 0  # whether codes may be negative, and the bias is what products need
 BLOCK_VALUES, BLOCK_BYTES = 1, 1  # of a block
 
 
@@ -30,12 +31,13 @@ def meanings(block: BlockType) -> dict[str, Any]:
     return {
         "codes_of": code_words(_numbers(block, block.codes), _step(block)),
         "scales_of": _factors(block, block.scale).word(),
-        "pair_scales_of": _factors(block, block.scale).pair_word(),
         "mins_of": _factors(block, block.least or block.scale).word(),
-        "bias": _bias(_numbers(block, block.codes)),
+        "bias": _bias("bias", _numbers(block, block.codes)),
+        "summed_bias": _bias("summed_bias", _numbers(block, block.codes), block.least is None),
         "GROUP": block.group,
         "GROUPS": STEP // block.group,
         "HAS_MINS": int(block.least is not None),
+        "SIGNED": int(_numbers(block, block.codes).adapts),
         "BLOCK_VALUES": block.dtype.block,
         "BLOCK_BYTES": block.dtype.itemsize,
     }
@@ -69,9 +71,10 @@ def _factors(block: BlockType, factor: Factor) -> Factors:
     )
 
 
-def _bias(codes: Numbers) -> Intrinsic:
+def _bias(name: str, codes: Numbers, counts: bool = True) -> Intrinsic:
     def definition(typingctx: Any, block: Any) -> Any:
-        return simd.constant_result(signed_bias() if codes.adapts else codes.bias, block)
+        found = signed_bias() if codes.adapts else codes.bias
+        return simd.constant_result(found if counts else 0, block)
 
-    definition.__name__ = "bias"
+    definition.__name__ = name
     return Intrinsic(definition, False)

@@ -1,20 +1,27 @@
 """Kernel of one row times weight.T with the weight in GGML blocks: the step of decoding a text.
 
-It reads each row of the weight once, four at a time, as fast as memory gives them. Every thread
-rounds the row of x for itself first: to 8 bits, and to 16 where there are large values, for few are
-large and have most of what rounding loses. The planes that it makes are as long as whole steps:
+Every thread rounds the row of x for itself first: to 8 bits, and to 16 where there are large
+values, for few are large and have most of what rounding loses. Then it reads each row of the weight
+once, as fast as memory gives them: of four rows the scales, and then the codes, so that products
+need not wait for scales. All pairs of 32 values meet the codes by their upper bytes, and the few
+that have lower ones again by these. A thread's planes are as long as whole steps:
     high, low: int8 (K), the only byte or the upper one, and the lower one
-    fine: int32 (K / 64), whether there are two bytes
-    sums: int32 (K / 4), how much the bias of the weight's codes adds to what four codes give,
-        negated and shared among the lanes of a group
-    scales: float32 (K / 32), max |x| / 127 of 32 values, or / (127 * 256)
-    mins: float32 (K / group), minus the sum of a group's values, for weights with mins
+    scales: float32 (K / 32), of the upper bytes; of the lower ones it is a part in 256 of that
+    totals: float32 (K / group), minus the sum of a group's rounded values
+    fine: int32 (4, 1 + K / 256), how many steps have lower bytes in pair 0 to 3, and which
+and, of a thread alone:
+    factors: float32 (4, K / group), scales of four rows of the weight times those of x
 """
 
 from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, helper, share, view
-from numbatorch.language.simd.int8 import SMALLEST, add_dots, quantize_block, quantize_finely
+from numbatorch.language.simd.int8 import (
+    SMALLEST,
+    add_dots,
+    quantize_block,
+    quantize_finely,
+)
 from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import four_sums, tile_zero, vstore_rows
 from numbatorch.language.simd.vectors import (
@@ -33,10 +40,10 @@ from numbatorch.ops.cpu.quant_blocks import (
     GROUP,
     GROUPS,
     HAS_MINS,
+    SIGNED,
     bias,
     codes_of,
     mins_of,
-    pair_scales_of,
     scales_of,
     vector_kernel,
 )
@@ -50,120 +57,185 @@ LARGE = 8.0  # square of the largest of 64 values, in mean squares of the row, f
 def row_planes_bytes(K: int) -> int:
     """Bytes of the planes of one row of x."""
     padded = -(-K // STEP) * STEP
-    return 3 * padded + padded // 8 + padded // 4 + padded // 16
+    return 2 * padded + padded // 8 + padded // 4 + 16 * (1 + padded // STEP)
+
+
+def factors_bytes(K: int) -> int:
+    """Bytes of the factors of a thread."""
+    return -(-K // STEP) * STEP
 
 
 @helper
-def fine_in(planes: Pointer[uint8], padded: int) -> Pointer[int32]:
-    """The plane that tells which pairs have 16 bits."""
-    found: Pointer[int32] = view(planes + (3 * padded + padded // 8 + padded // 4), int32)
+def scales_in(planes: Pointer[uint8], padded: int) -> Pointer[float32]:
+    """The plane of scales."""
+    found: Pointer[float32] = view(planes + 2 * padded, float32)
     return found
 
 
 @helper
-def quantize_row(
-    weight: Pointer[T], planes: Pointer[uint8], x: Pointer[float32], K: int, padded: int
+def totals_in(planes: Pointer[uint8], padded: int) -> Pointer[float32]:
+    """The plane of sums of groups."""
+    found: Pointer[float32] = view(planes + (2 * padded + padded // 8), float32)
+    return found
+
+
+@helper
+def fine_in(planes: Pointer[uint8], padded: int) -> Pointer[int32]:
+    """The lists of steps that have lower bytes."""
+    found: Pointer[int32] = view(planes + (2 * padded + padded // 8 + padded // 4), int32)
+    return found
+
+
+@helper
+def quantize_unit(
+    planes: Pointer[uint8], x: Pointer[float32], padded: int, i: int, is_fine: int
 ) -> None:
-    """Make the planes of x; values beyond K are 0."""
+    """Round values 32 * i to 32 * i + 31 of x."""
     like = tile_zero(x, 1, 1)
-    sums = view(planes + 2 * padded, int32)
-    scales = view(planes + 3 * padded, float32)
-    mins = scales + padded // 32
+    high = view(planes + 32 * i, uint32)
+    scales, totals = scales_in(planes, padded), totals_in(planes, padded) + 32 // GROUP * i
+    sums = view(totals, int32)
+    if is_fine != 0:
+        low = view(planes + (padded + 32 * i), uint32)
+        d = quantize_finely(like, high, low, sums, x + 32 * i, GROUP, 0)
+        scales[i] = d * float32(256.0)
+    else:
+        d = quantize_block(like, high, sums, x + 32 * i, GROUP, 0)
+        scales[i] = d
+    for j in range(32 // GROUP):
+        total = sums[j]
+        totals[j] = d * float32(total)
+
+
+@helper
+def quantize_row(planes: Pointer[uint8], x: Pointer[float32], K: int, padded: int) -> None:
+    """Make the planes of x; values beyond K are 0."""
+    scales, totals = scales_in(planes, padded), totals_in(planes, padded)
     fine = fine_in(planes, padded)
+    steps = padded // STEP
     square = dot(x, x, K, float32(0.0)) / float32(max(K, 1))
     large = float32(LARGE) * max(square, float32(SMALLEST))
-    for i in range(K // 32):
-        high = view(planes + 32 * i, uint32)
-        scales[i] = quantize_block(like, high, sums + 8 * i, x + 32 * i, GROUP, bias(weight))
-    for pair in range(padded // 64):
-        most = float32(0.0)
-        for i in range(2 * pair, min(2 * pair + 2, K // 32)):
-            most = max(most, scales[i] * float32(127.0))
-        is_fine = most * most > large
-        fine[pair] = 1 if is_fine else 0
-        if is_fine:
-            for i in range(2 * pair, min(2 * pair + 2, K // 32)):
-                high, low = view(planes + 32 * i, uint32), view(planes + (padded + 32 * i), uint32)
-                d = quantize_finely(like, high, low, sums + 8 * i, x + 32 * i, GROUP, bias(weight))
-                scales[i] = d
-    for i in range(K // 32):
-        for j in range(32 // GROUP):
-            mins[(32 // GROUP) * i + j] = scales[i] * float32(sums[8 * i + j])
     for i in range(K // 32, padded // 32):
         vstore(view(planes + 32 * i, uint32), splat(uint32(0), 8))
         vstore(view(planes + (padded + 32 * i), uint32), splat(uint32(0), 8))
-        vstore(sums + 8 * i, splat(int32(0), 8))
         scales[i] = 0.0
         for j in range(32 // GROUP):
-            mins[(32 // GROUP) * i + j] = 0.0
+            totals[32 // GROUP * i + j] = 0.0
+    for i in range(4):
+        fine[(1 + steps) * i] = 0
+    for pair in range((K + 63) // 64):
+        most = float32(0.0)
+        for i in range(2 * pair, min(2 * pair + 2, K // 32)):
+            quantize_unit(planes, x, padded, i, 0)
+            most = max(most, scales[i] * float32(127.0))
+        if most * most > large:
+            steps_of = fine + (1 + steps) * (pair % 4)
+            steps_of[0] += 1
+            steps_of[steps_of[0]] = pair // 4
+            for i in range(2 * pair, min(2 * pair + 2, K // 32)):
+                quantize_unit(planes, x, padded, i, 1)
 
 
 @helper
-def dot_step(
-    total: Any,
-    block: Pointer[T],
-    high: Pointer[uint32],
-    low: Pointer[uint32],
-    fine: Pointer[int32],
-    sums: Pointer[int32],
-    scales: Pointer[float32],
-) -> Any:
-    """Add the products of a step of a row of the weight with one of x."""
-    first = codes_of(block, 7, 0)
-    second = codes_of(block, 7, 1)
-    third = codes_of(block, 7, 2)
-    fourth = codes_of(block, 7, 3)
-    found = scales_of(block, 7)
-    both = found * repeat_to(vload(scales, 8), found)
-    step = splat(float32(0.0), 16)  # so that the steps need not wait for each other
-    step = add_dots(step, first, high, low, fine, sums, both, 0, bias(block))
-    step = add_dots(step, second, high, low, fine, sums, both, 1, bias(block))
-    step = add_dots(step, third, high, low, fine, sums, both, 2, bias(block))
-    return total + add_dots(step, fourth, high, low, fine, sums, both, 3, bias(block))
-
-
-@helper
-def dot_rest(
-    total: Any,
+def scale_step(
+    taken: Any,
     block: Pointer[T],
     last: int,
-    high: Pointer[uint32],
-    low: Pointer[uint32],
-    fine: Pointer[int32],
-    sums: Pointer[int32],
+    factors: Pointer[float32],
     scales: Pointer[float32],
+    totals: Pointer[float32],
 ) -> Any:
-    """As `dot_step`, for less than a step; `last` is as in simd/packed.py."""
-    found = pair_scales_of(block, last, 0)
-    both = found * repeat_to(vload(scales, 8), found)
-    total = add_dots(total, codes_of(block, last, 0), high, low, fine, sums, both, 0, bias(block))
-    if last > 1:
-        found = pair_scales_of(block, last, 1)
-        both = found * repeat_to(vload(scales, 8), found)
-        total = add_dots(
-            total, codes_of(block, last, 1), high, low, fine, sums, both, 1, bias(block)
-        )
-    if last > 3:
-        found = pair_scales_of(block, last, 2)
-        both = found * repeat_to(vload(scales, 8), found)
-        total = add_dots(
-            total, codes_of(block, last, 2), high, low, fine, sums, both, 2, bias(block)
-        )
-    if last > 5:
-        found = pair_scales_of(block, last, 3)
-        both = found * repeat_to(vload(scales, 8), found)
-        total = add_dots(
-            total, codes_of(block, last, 3), high, low, fine, sums, both, 3, bias(block)
-        )
+    """Store the factors of a step; add what its bias and mins take off, times the sums of x.
+
+    Args:
+        last: as in simd/packed.py.
+    """
+    found = scales_of(block, last)
+    vstore(factors, found * repeat_to(vload(scales, 8), found))
+    sums = vload(totals, GROUPS)
+    if bias(block) != 0:
+        taken = fma(found * splat(float32(bias(block)), GROUPS), sums, taken)
+    if HAS_MINS != 0:
+        taken = fma(mins_of(block, last), sums, taken)
+    return taken
+
+
+@helper
+def scale_row(
+    block: Pointer[T], factors: Pointer[float32], planes: Pointer[uint8], K: int, padded: int
+) -> Any:
+    """`scale_step` of all steps of a row."""
+    scales, totals = scales_in(planes, padded), totals_in(planes, padded)
+    taken = splat(float32(0.0), GROUPS)
+    for _ in range(K // STEP):
+        taken = scale_step(taken, block, 7, factors, scales, totals)
+        block, factors = block + STEP // BLOCK_VALUES, factors + GROUPS
+        scales, totals = scales + 8, totals + GROUPS
+    if K < padded:
+        last = (K - (padded - STEP)) // 32 - 1
+        taken = scale_step(taken, block, last, factors, scales, totals)
+    return taken
+
+
+@helper
+def dot_row(
+    block: Pointer[T],
+    ahead: int,
+    factors: Pointer[float32],
+    planes: Pointer[uint8],
+    K: int,
+    padded: int,
+) -> Any:
+    """The products of a row of the weight with the upper bytes of x.
+
+    Args:
+        ahead: bytes from what is computed on to what is fetched.
+    """
+    total, codes = splat(float32(0.0), 16), view(planes, uint32)
+    for _ in range(K // STEP):
+        for byte in range(0, STEP // BLOCK_VALUES * BLOCK_BYTES, 64):
+            prefetch(view(block, uint8) + (ahead + byte))
+        step = splat(float32(0.0), 16)  # so that the steps need not wait for each other
+        step = add_dots(step, codes_of(block, 7, 0), codes, factors, 0, GROUP, SIGNED)
+        step = add_dots(step, codes_of(block, 7, 1), codes, factors, 1, GROUP, SIGNED)
+        step = add_dots(step, codes_of(block, 7, 2), codes, factors, 2, GROUP, SIGNED)
+        total = total + add_dots(step, codes_of(block, 7, 3), codes, factors, 3, GROUP, SIGNED)
+        block, codes, factors = block + STEP // BLOCK_VALUES, codes + STEP // 4, factors + GROUPS
+    if K < padded:
+        last = (K - (padded - STEP)) // 32 - 1
+        total = add_dots(total, codes_of(block, last, 0), codes, factors, 0, GROUP, SIGNED)
+        if last > 1:
+            total = add_dots(total, codes_of(block, last, 1), codes, factors, 1, GROUP, SIGNED)
+        if last > 3:
+            total = add_dots(total, codes_of(block, last, 2), codes, factors, 2, GROUP, SIGNED)
+        if last > 5:
+            total = add_dots(total, codes_of(block, last, 3), codes, factors, 3, GROUP, SIGNED)
     return total
 
 
 @helper
-def add_mins(least: Any, block: Pointer[T], last: int, mins: Pointer[float32]) -> Any:
-    """Add the products of a step's mins with the sums of x."""
-    if HAS_MINS != 0:
-        return fma(mins_of(block, last), vload(mins, GROUPS), least)
-    return least
+def dot_low(
+    block: Pointer[T], factors: Pointer[float32], planes: Pointer[uint8], K: int, padded: int
+) -> Any:
+    """256 times the products of a row of the weight with the lower bytes of x."""
+    total, low = splat(float32(0.0), 16), view(planes + padded, uint32)
+    fine, length = fine_in(planes, padded), 1 + padded // STEP
+    rest = (K - 1) % STEP // 32
+    for pair in range(4):
+        for n in range(fine[0]):
+            step = fine[1 + n]
+            at, last = block + step * (STEP // BLOCK_VALUES), 7 if step + 2 < length else rest
+            codes, own = low + STEP // 4 * step, factors + GROUPS * step
+            if pair == 0:
+                total = add_dots(total, codes_of(at, last, 0), codes, own, 0, GROUP, SIGNED)
+            elif pair == 1:
+                total = add_dots(total, codes_of(at, last, 1), codes, own, 1, GROUP, SIGNED)
+            elif pair == 2:
+                total = add_dots(total, codes_of(at, last, 2), codes, own, 2, GROUP, SIGNED)
+            else:
+                total = add_dots(total, codes_of(at, last, 3), codes, own, 3, GROUP, SIGNED)
+        fine = fine + length
+    return total
 
 
 @helper
@@ -173,6 +245,7 @@ def four_products(
     last_row: int,
     ahead: int,
     planes: Pointer[uint8],
+    factors: Pointer[float32],
     K: int,
     padded: int,
 ) -> Any:
@@ -183,40 +256,18 @@ def four_products(
         length: of a row, in blocks.
         ahead: bytes from what is computed on to what is fetched.
     """
-    high, low = view(planes, uint32), view(planes + padded, uint32)
-    sums = view(planes + 2 * padded, int32)
-    scales = view(planes + 3 * padded, float32)
-    mins = scales + padded // 32
-    fine = fine_in(planes, padded)
+    a = b = c = d = splat(float32(0.0), GROUPS)
+    for i in range(4):
+        own, row = factors + i * (padded // GROUP), block + min(i, last_row) * length
+        a, b, c, d = b, c, d, scale_row(row, own, planes, K, padded)
+    taken = four_sums(a, b, c, d)
     first = second = third = fourth = splat(float32(0.0), 16)
-    least = least_2 = least_3 = least_4 = splat(float32(0.0), GROUPS)
-    row_2, row_3, row_4 = min(1, last_row) * length, min(2, last_row) * length, last_row * length
-    blocks = STEP // BLOCK_VALUES
-    for _ in range(K // STEP):
-        for row in range(4):
-            for byte in range(0, blocks * BLOCK_BYTES, 64):
-                prefetch(view(block + row * length, uint8) + (ahead + byte))
-        first = dot_step(first, block, high, low, fine, sums, scales)
-        second = dot_step(second, block + row_2, high, low, fine, sums, scales)
-        third = dot_step(third, block + row_3, high, low, fine, sums, scales)
-        fourth = dot_step(fourth, block + row_4, high, low, fine, sums, scales)
-        least = add_mins(least, block, 7, mins)
-        least_2 = add_mins(least_2, block + row_2, 7, mins)
-        least_3 = add_mins(least_3, block + row_3, 7, mins)
-        least_4 = add_mins(least_4, block + row_4, 7, mins)
-        block, high, low, sums = block + blocks, high + 64, low + 64, sums + 64
-        fine, scales, mins = fine + 4, scales + 8, mins + GROUPS
-    if K < padded:
-        last = (K - (padded - STEP)) // 32 - 1
-        first = dot_rest(first, block, last, high, low, fine, sums, scales)
-        second = dot_rest(second, block + row_2, last, high, low, fine, sums, scales)
-        third = dot_rest(third, block + row_3, last, high, low, fine, sums, scales)
-        fourth = dot_rest(fourth, block + row_4, last, high, low, fine, sums, scales)
-        least = add_mins(least, block, last, mins)
-        least_2 = add_mins(least_2, block + row_2, last, mins)
-        least_3 = add_mins(least_3, block + row_3, last, mins)
-        least_4 = add_mins(least_4, block + row_4, last, mins)
-    return four_sums(first, second, third, fourth) + four_sums(least, least_2, least_3, least_4)
+    for i in range(4):
+        own, row = factors + i * (padded // GROUP), block + min(i, last_row) * length
+        low = dot_low(row, own, planes, K, padded) * splat(float32(1 / 256), 16)
+        found = low + dot_row(row, ahead, own, planes, K, padded)
+        first, second, third, fourth = second, third, fourth, found
+    return four_sums(first, second, third, fourth) + taken
 
 
 @vector_kernel
@@ -234,7 +285,9 @@ def quant_row(
 ) -> None:
     """out (N) = x (K) @ weight.T."""
     padded = (K + STEP - 1) // STEP * STEP
-    planes = planes + part * (3 * padded + padded // 8 + padded // 4 + padded // 16)
+    size = 2 * padded + padded // 8 + padded // 4 + 16 * (1 + padded // STEP)
+    planes = planes + part * (size + padded)
+    factors = view(planes + size, float32)
     lo, hi = share((N + ROWS - 1) // ROWS, part, parts)
     if lo < hi:
         start = lo * ROWS
@@ -243,13 +296,13 @@ def quant_row(
         line = length * BLOCK_BYTES
         for byte in range(0, min(AHEAD, (end - start) * line), 64):  # while x is rounded
             prefetch(view(weight + start * length, uint8) + byte)
-        quantize_row(weight, planes, x, K, padded)
+        quantize_row(planes, x, K, padded)
         rows_ahead = (AHEAD + 4 * line - 1) // max(1, 4 * line) * 4
         for row in range(start, end, 4):
             ahead = rows_ahead * line if row + rows_ahead < end else 0
             last = min(3, end - 1 - row)
             block = weight + row * length
-            found = four_products(block, length, last, ahead, planes, K, padded)
+            found = four_products(block, length, last, ahead, planes, factors, K, padded)
             vstore_rows(out + row, 0, found, 4, 1, last + 1)
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, 0, 0, 1, start, end)

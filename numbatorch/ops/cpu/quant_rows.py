@@ -6,7 +6,8 @@ bits. Rows of x come in tiles of R, `tile_height`, the last one filled up with i
     codes: int8 (2, tiles, K / 4, R, 4), and the lower bytes where there are 16 bits
     scales: float32 (tiles, K / 32, R), max |x| / 127 of 32 values, or / (127 * 256)
     sums: int32 (tiles, K / group, R), minus the sum of a group's codes, times the bias of the
-        weight's codes; for weights with mins instead float32, minus the sum of the group's values
+        weight's codes; for weights with mins, which have the bias in them, instead float32, minus
+        the sum of the group's values
     fine: int32 (tiles, K / 32), whether there are 16 bits
     squares: float32 (tiles, R), the mean of those of a row
 A group of as many rows of the weight as a vector has lanes is decoded for a stretch of k into the
@@ -31,7 +32,7 @@ from numbatorch.language.simd.int8 import (
 )
 from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import tile_load, tile_store, tile_zero
-from numbatorch.language.simd.vectors import call_epilogue, lanes, prefetch, vstore
+from numbatorch.language.simd.vectors import call_epilogue, fma, lanes, prefetch, splat, vstore
 from numbatorch.language.simd.words import turn_words
 from numbatorch.language.words import float32, int32, uint8, uint32
 from numbatorch.ops.cpu.quant_blocks import (
@@ -40,10 +41,12 @@ from numbatorch.ops.cpu.quant_blocks import (
     GROUP,
     GROUPS,
     HAS_MINS,
+    SIGNED,
     bias,
     codes_of,
     mins_of,
     scales_of,
+    summed_bias,
     vector_kernel,
 )
 from numbatorch.ops.cpu.rows import dot
@@ -122,7 +125,7 @@ def quantize_unit(
     large = float32(0.0)
     for r in range(R):
         row = x + (min(r, rows - 1) * K + unit * 32)
-        scales[r] = quantize_block(like, codes + 8 * r, sums + r, row, GROUP, bias(weight))
+        scales[r] = quantize_block(like, codes + 8 * r, sums + r, row, GROUP, summed_bias(weight))
         most = scales[r] * float32(127.0)
         large += most * most / max(squares[r], float32(SMALLEST))
     is_fine = large > float32(LARGE) * float32(R)
@@ -131,7 +134,7 @@ def quantize_unit(
         for r in range(R):
             row = x + (min(r, rows - 1) * K + unit * 32)
             high_r, low_r = codes + 8 * r, low + 8 * r
-            d = quantize_finely(like, high_r, low_r, sums + r, row, GROUP, bias(weight))
+            d = quantize_finely(like, high_r, low_r, sums + r, row, GROUP, summed_bias(weight))
             scales[r] = d
         turn_words(low, low, 32, tile_height(x))
     if HAS_MINS != 0:
@@ -178,7 +181,10 @@ def decode_step(block: Pointer[T], last: int, line: Pointer[uint8], step: int) -
     vstore(scales, scales_of(block, last))
     if HAS_MINS != 0:
         mins = view(line + (CODES + SCALES), float32) + step * GROUPS
-        vstore(mins, mins_of(block, last))
+        least = mins_of(block, last)
+        if bias(block) != 0:
+            least = fma(scales_of(block, last), splat(float32(bias(block)), GROUPS), least)
+        vstore(mins, least)
 
 
 @helper
@@ -246,16 +252,16 @@ def multiply(
     for unit in range(units):
         for _ in range(32 // GROUP):
             if fine[unit] == 0:
-                dots = sums_begin(total, sums, bias(weight))
+                dots = sums_begin(total, sums, summed_bias(weight))
                 for i in range(GROUP // 4):
-                    dots = sums_add(dots, found + i * n, codes + i * R)
+                    dots = sums_add(dots, found + i * n, codes + i * R, SIGNED)
             else:
                 dots = sums_begin(total, sums, 0)
                 for i in range(GROUP // 4):
-                    dots = sums_add(dots, found + i * n, codes + i * R)
-                dots = sums_up(dots, sums, bias(weight))
+                    dots = sums_add(dots, found + i * n, codes + i * R, SIGNED)
+                dots = sums_up(dots, sums, summed_bias(weight))
                 for i in range(GROUP // 4):
-                    dots = sums_add(dots, found + i * n, low + i * R)
+                    dots = sums_add(dots, found + i * n, low + i * R, SIGNED)
             found = found + GROUP // 4 * n
             codes, low = codes + GROUP // 4 * R, low + GROUP // 4 * R
             total = add_scaled(total, dots, factors, scales)
