@@ -19,7 +19,7 @@ from numbatorch.ops.blocks import dequantize, find, names
 from numbatorch.ops.cpu import quant_row as of_row
 from numbatorch.ops.cpu import quant_rows as of_rows
 from numbatorch.ops.cpu.quant_decode import decode_blocks
-from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_row import factors_bytes, quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.tensor import from_blocks
 from tests.block_data import has_float_scale, put_scales, random_blocks
@@ -116,7 +116,7 @@ def product(kind: DType, x: Array, data: Array, parts: int = 1, epilogue: int = 
     out = np.full(M * N + GUARD, np.nan, np.float32)
     used = []
     if M == 1:
-        planes = scratch(parts * row_planes_bytes(K))
+        planes = scratch(parts * (row_planes_bytes(K) + factors_bytes(K)))
         run_kernel(quant_row(T=kind), out, x, data, planes, N, K, epilogue, 0, parts=parts)
     else:
         planes = scratch(planes_bytes(M, K, find("test", kind).group))

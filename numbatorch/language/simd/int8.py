@@ -36,22 +36,22 @@ def dot_bytes(builder: Any, total: Any, codes: Any, values: Any, signed: bool = 
     bits = 32 * n
     if bits > 8 * simd.vector_bytes():
         parts = zip(*(simd.halves(builder, value) for value in (total, codes, values)), strict=True)
-        low, high = (dot_bytes(builder, *part, signed) for part in parts)
+        low, high = (dot_bytes(builder, a, b, c, signed) for a, b, c in parts)
         return simd.take(builder, low, range(n), high)
     if _has_vnni():
         name = f"llvm.x86.avx512.vpdpbusd.{bits}"
         kind = ir.FunctionType(total.type, [total.type] * 3)
         return builder.call(simd.declare(builder, name, kind), [total, codes, values])
     bytes_ = ir.VectorType(ir.IntType(8), 4 * n)
-    pair = [builder.bitcast(codes, bytes_), builder.bitcast(values, bytes_)]
+    codes, values = builder.bitcast(codes, bytes_), builder.bitcast(values, bytes_)
     cpu = current_cpu()
     if cpu.triple.startswith(("aarch64", "arm64")) and cpu.has("dotprod") and bits == 128:
         kind = ir.FunctionType(total.type, [total.type, bytes_, bytes_])
         function = simd.declare(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", kind)
-        return builder.call(function, [total, *pair])
+        return builder.call(function, [total, codes, values])
     if cpu.has("avx2") and bits == 256:
-        return builder.add(total, _dot_avx2(builder, *pair, signed))
-    return builder.add(total, _dot_plain(builder, *pair))
+        return builder.add(total, _dot_avx2(builder, codes, values, signed))
+    return builder.add(total, _dot_plain(builder, codes, values))
 
 
 def _dot_avx2(builder: Any, codes: Any, values: Any, signed: bool) -> Any:
