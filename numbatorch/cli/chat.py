@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ HELP = """\
 An interrupt (Ctrl-C) stops an answer and keeps the conversation.
 A line that ends with \\ goes on in the next one."""
 
+ALONE = ("/clear", "/stats", "/help")  # commands that take nothing
 PROMPT = "> "
 
 
@@ -145,15 +147,17 @@ class Terminal:
         commands: dict[str, Callable[[str], None]] = {
             "/clear": lambda _: self.chat.clear(),
             "/system": self.system,
-            "/save": lambda path: self.chat.save(_given("/save", path)),
+            "/save": self.save,
             "/load": self.load,
             "/stats": self.stats,
             "/help": lambda _: print(HELP, file=sys.stderr),
         }
         if word not in commands:
             print(f"there is no command {word}; /help shows those that are", file=sys.stderr)
-            return
-        commands[word](rest)
+        elif rest and word in ALONE:
+            print(f"{word} stands alone in a line", file=sys.stderr)
+        else:
+            commands[word](rest)
 
     def system(self, text: str) -> None:
         """Show or set what the model is told before all else."""
@@ -162,6 +166,19 @@ class Terminal:
         else:
             found = self.chat.system
             print(found if found is not None else "the template's own", file=sys.stderr)
+
+    def save(self, path: str) -> None:
+        """Write the conversation, also in place of another one, but of no other file."""
+        from numbatorch.errors import FormatError, message
+        from numbatorch.generation.chat import saved_messages
+
+        if os.path.exists(_given("/save", path)):
+            try:
+                saved_messages(path)
+            except FormatError:
+                problem = "there is a file that is no conversation, which stays"
+                raise FormatError(message("chat", problem, f"file {path}")) from None
+        self.chat.save(path)
 
     def load(self, path: str) -> None:
         """Go on with a conversation, and show it."""

@@ -78,6 +78,9 @@ def sampling(options: argparse.Namespace) -> "Options":
     from numbatorch.generation.samplers.chain import Options
 
     given = {name: getattr(options, name) for name in Options.__annotations__}
-    if given["logit_bias"] is not None:
-        given["logit_bias"] = dict(given["logit_bias"])
+    if given["logit_bias"] is not None:  # of one token several times: added up, as in llama.cpp
+        sums: dict[int, float] = {}
+        for token, value in given["logit_bias"]:
+            sums[token] = sums.get(token, 0.0) + value
+        given["logit_bias"] = sums
     return cast("Options", {k: v for k, v in given.items() if v is not None})

@@ -136,27 +136,44 @@ class Chat:
             temporary.write_bytes(text.encode() + b"\n")
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on with a conversation that was saved.
+        """Go on with a conversation that was saved; on an error this one is as before.
 
         Raises:
             OSError: the file cannot be read.
-            FormatError: it is no conversation.
+            FormatError, ValueError: it is no conversation, or the template cannot go on with it.
         """
-        try:
-            found = parse_json(read_bytes(Path(path), "chat"))
-        except ValueError as error:
-            raise FormatError(message("chat", f"no JSON: {error}", f"file {path}")) from None
-        messages = found.get("messages") if isinstance(found, dict) else None
-        if not isinstance(messages, list) or not all(
-            isinstance(said, dict) and isinstance(said.get("role"), str) for said in messages
-        ):
-            problem = "no list of messages with a role each"
-            raise FormatError(message("chat", problem, f"file {path}"))
+        messages = saved_messages(path)
+        if messages:
+            self.generator.template.render(
+                [*messages, {"role": "user", "content": ""}],
+                **{"tools": self.tools, "documents": self.documents, **(self.variables or {})},
+            )
         self.messages[:] = messages
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the model's memory, which is made again."""
         return {**vars(self), "_memories": deque()}
+
+
+def saved_messages(path: str | os.PathLike[str]) -> list[Message]:
+    """The messages of a conversation in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        FormatError: it is no conversation.
+    """
+    raw = read_bytes(Path(path), "chat")
+    try:
+        found = parse_json(raw)
+    except ValueError as error:
+        raise FormatError(message("chat", f"no JSON: {error}", f"file {path}")) from None
+    messages = found.get("messages") if isinstance(found, dict) else None
+    if not isinstance(messages, list) or not all(
+        isinstance(said, dict) and isinstance(said.get("role"), str) for said in messages
+    ):
+        problem = "no list of messages with a role each"
+        raise FormatError(message("chat", problem, f"file {path}"))
+    return messages
 
 
 class Answer(Iterator[str]):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numbatorch.errors import BackendUnavailable, FormatError, message
+from numbatorch.generation.arguments import check_text
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_bytes, read_object, short
@@ -113,8 +114,8 @@ class ChatTemplate:
         Raises:
             BackendUnavailable: jinja2 is not installed.
             FormatError: no template, or one that fails or does too much; the file is named.
-            TypeError: messages are no list of dictionaries.
-            ValueError: no messages, or the template refuses them.
+            TypeError: messages are no list of dictionaries, or hold what JSON has no form for.
+            ValueError: no messages, half of a surrogate pair in them, or the template refuses them.
 
         >>> text = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
         >>> template = ChatTemplate({"default": text}, {})
@@ -124,7 +125,7 @@ class ChatTemplate:
         given = _plain_messages(messages)
         values = {
             **self.tokens,
-            **{name: _plain(value) for name, value in variables.items()},
+            **{name: _plain(value, name) for name, value in variables.items()},
             "messages": given,
             "tools": _list_of_objects("tools", tools),
             "documents": _list_of_objects("documents", documents),
@@ -328,7 +329,11 @@ def _plain_messages(messages: Any) -> list[dict[str, Any]]:
         if not isinstance(given, Mapping):
             problem = f"message {number} is {type(given).__name__}, not a dictionary"
             raise TypeError(message("chat", problem))
-        plain = {key: _plain(value) for key, value in given.items() if value is not None}
+        plain = {
+            key: _plain(value, f"message {number}")
+            for key, value in given.items()
+            if value is not None
+        }
         if not isinstance(plain.get("role"), str):
             raise ValueError(message("chat", f"message {number} has no role"))
         thought = next((plain[name] for name in _REASONING if name in plain), None)
@@ -348,22 +353,23 @@ def _list_of_objects(name: str, value: Any) -> list[Any] | None:
         if not isinstance(item, Mapping):
             problem = f"{name} holds {type(item).__name__}, where a dictionary belongs"
             raise TypeError(message("chat", problem))
-    return [_plain(item) for item in value]
+    return [_plain(item, name) for item in value]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, place: str) -> Any:
     """Values of JSON alone, so that a template meets no object with methods of its own."""
-    if value is None or type(value) in (str, int, float, bool):
+    if value is None or type(value) in (int, float, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)
+        return check_text("chat", place, str.__str__(value))
     if isinstance(value, int | float):
         return int.__int__(value) if isinstance(value, int) else float.__float__(value)
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_plain(key, place): _plain(item, place) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return f"<{type(value).__name__}>"
+        return [_plain(item, place) for item in value]
+    rule = "templates take text, numbers, truth values, lists and dictionaries"
+    raise TypeError(message("chat", f"{place} holds {type(value).__name__}", rule))
 
 
 def _strings(value: Any) -> Iterator[str]:

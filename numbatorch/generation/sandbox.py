@@ -32,6 +32,7 @@ _MULTIPLYING = frozenset("batch center format indent join replace round slice su
 _SHALLOW = frozenset("items list map reject rejectattr reverse select selectattr".split())
 _AT_ONCE = frozenset("count d default first last length".split())
 _SLOW = frozenset("pprint truncate urlize wordwrap xmlattr".split())
+_CODECS = ("encode", "decode")
 _COMPARING = "eq equalto == ne != lt lessthan < le <= gt greaterthan > ge >= in".split()
 _WIDTHS = re.compile(r"%[^%a-zA-Z]*(\*|\d{4})|\{[^{}]*:[^{}]*(\d{4}|\{)")
 
@@ -303,6 +304,8 @@ class Environment(ImmutableSandboxedEnvironment):
         owner, given = getattr(function, "__self__", None), [*args, *named.values()]
         if isinstance(owner, str | bytes | int | float):
             pay(_product(owner, given))
+            if getattr(function, "__name__", "") in _CODECS:
+                pay(_length(owner) ** 2)  # as punycode may take
         elif not isinstance(function, Macro):
             pay(sum(map(weight, given)))
             pay(weight(owner) if isinstance(owner, list | tuple) else _length(owner))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Unpack, overload
@@ -29,6 +29,13 @@ from numbatorch.ops.quant import Compute
 
 TASK = "text-generation"
 MEMORIES = ("_idle", "_busy", "_batches")  # what is made again in a copy
+ARGUMENTS = (
+    "self",
+    "tokenizer",
+    "messages",
+    "tools",
+    "documents",
+)  # besides a template's variables
 SPECIAL = 16  # tokens beyond the context that a prompt is encoded to: room for those around a text
 
 
@@ -184,10 +191,14 @@ class TextGenerator:
                 pair; an option that no sampler takes.
             FloatingPointError: while iterating, if the model computes NaN.
         """
+        asked: object = special
+        if not isinstance(asked, bool):
+            problem = f"special is {special!r:.80}; it must be True or False"
+            raise TypeError(message("generate", problem))
         if samplers is None and "mirostat" not in {*options, *self.defaults}:
             samplers = self.order
         links = chain(options, samplers, self.defaults)
-        given = {"tools": tools, "documents": documents, **(variables or {})}
+        given = {**_named(variables), "tools": tools, "documents": documents}
         ids = self._prompt(prompt, special, messages, given)
         limit = self._limit(len(ids), max_tokens)
         stops = StopFilter(stop)
@@ -212,7 +223,7 @@ class TextGenerator:
             cut = "at least " if prompt >= self.context + SPECIAL else ""
             rows = (f"prompt of {cut}{prompt} tokens", f"context of {self.context} tokens")
             asked = "" if max_tokens is None else f" and max_tokens {max_tokens}"
-            problem = f"the prompt{asked} does not fit into the context"
+            problem = f"the prompt{asked} {'do' if asked else 'does'} not fit into the context"
             raise OutOfRange(message("generate", problem, *rows))
         return room if max_tokens is None else max_tokens
 
@@ -253,7 +264,9 @@ class TextGenerator:
         else:
             ids = _as_ids(prompt)
         if not ids:
-            problem = "the prompt is empty and the tokenizer has no bos to begin with"
+            problem = "the prompt is empty"
+            if isinstance(prompt, str):
+                problem += " and the tokenizer has no bos to begin with"
             raise ValueError(message("generate", problem))
         check_ids("generate", ids, self.model.config.vocab_size)
         return ids
@@ -266,11 +279,30 @@ def _are_several(prompt: Any) -> bool:
     return getattr(prompt, "ndim", 1) == 2
 
 
+def _named(variables: Any) -> dict[str, Any]:
+    """Variables of a template, by names that are not those of other arguments."""
+    if variables is None:
+        return {}
+    if not isinstance(variables, Mapping):
+        problem = f"variables is {type(variables).__name__}, not a dictionary"
+        raise TypeError(message("generate", problem))
+    for name in variables:
+        if not isinstance(name, str):
+            problem = f"variables has the name {name!r:.80}, which is no text"
+            raise TypeError(message("generate", problem))
+        if name in ARGUMENTS:
+            problem = f"variables has {name}, which is an argument of its own"
+            raise TypeError(message("generate", problem))
+    return dict(variables)
+
+
 def _as_ids(prompt: Any) -> list[int]:
     if isinstance(prompt, bytes | bytearray | memoryview):
         problem = f"the prompt is {type(prompt).__name__}, neither a text nor token ids"
         raise TypeError(message("generate", problem, hint="a text is prompt.decode()"))
     try:
+        if isinstance(prompt, Set | Mapping):  # in whatever order
+            raise TypeError
         return [index(id) for id in prompt]
     except TypeError:
         problem = "the prompt is neither a text nor token ids"

@@ -23,7 +23,7 @@ from numbatorch.io.reading import short
 from numbatorch.io.safetensors import SafetensorsFile, save_safetensors, write_safetensors
 from numbatorch.io.torch_file import STARTS, TorchFile
 from numbatorch.io.torch_names import StoredTensor
-from numbatorch.io.writing import replaced
+from numbatorch.io.writing import check_writable, replaced
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import describe
 from numbatorch.shape import numel
@@ -68,9 +68,8 @@ def save(
     """
     path = Path(f) if isinstance(f, str | os.PathLike) else None
     kind = _kind_to_write(path or called(f, "save", "write"), path is None, obj, compressed)
-    if path is not None and not path.absolute().parent.is_dir():
-        folder = path.absolute().parent
-        raise FileNotFoundError(message("save", "no such folder", f"folder {folder}"))
+    if path is not None:
+        check_writable(path, "save")
     if kind == ".gguf":
         if path is None:
             raise TypeError(message("save", "GGUF takes a path", f"file {f}"))

@@ -44,11 +44,12 @@ def test_commands(
     saved = tmp_path / "chat.json"
     said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "there"}]
     saved.write_text(json.dumps({"messages": said}))
-    again = tmp_path / "again.json"
+    again, told = tmp_path / "again.json", tmp_path / "told.txt"
+    told.write_text("precious")
     lines = [
         *["/system", "/stats", "/help", f"/load {saved}", "/system Be brief.", "/system"],
         *[f"/save {again}", "/clear", f"/save {saved}", "/load", "/nonsense", "/load no/such"],
-        *["", "/exit", "not read"],
+        *["/save no/such", f"/save {told}", "/clear all", "", "/exit", "not read"],
     ]
     assert talk(monkeypatch, lines, "--model", str(smollm2)) == 0
     shown = capsys.readouterr()
@@ -56,8 +57,14 @@ def test_commands(
     for part in (
         *("the template's own", "nothing was said yet", "/clear  ", "Be brief.\n"),
         *("/load needs the name of a file", "there is no command /nonsense", "no/such"),
+        *(
+            f"no such folder\n  folder {Path('no').absolute()}",
+            "which stays\n",
+            "/clear stands alone",
+        ),
     ):
         assert part in shown.err
+    assert told.read_text() == "precious"
     system = {"role": "system", "content": "Be brief."}
     assert json.loads(again.read_text())["messages"] == [system, *said]
     assert json.loads(saved.read_text())["messages"] == [system]

@@ -64,14 +64,14 @@ def test_generate_has_every_option_of_the_samplers() -> None:
     options |= {
         "grammar": "g",
         "json_schema": "{}",
-        "logit_bias": {5: 1e-2, 7: -3.5},
+        "logit_bias": {5: 0.5, 7: -3.5},
         "dry_sequence_breakers": [",", "x"],
     }
     given = []
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if name == "logit_bias":
-            given += [flag, "5+1e-2", flag, "7-3.5"]
+            given += [flag, "5+1", flag, "5-0.5", flag, "7-3.5"]
         elif name == "dry_sequence_breakers":
             given += [flag.removesuffix("s"), ",", flag.removesuffix("s"), "x"]
         else:

@@ -22,7 +22,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "max_tokens": [-1],
     "seed": [-1],
     "logprobs": [-1],
-    "temperature": [-0.1, float("nan"), float("inf")],
+    "temperature": [-0.1, float("nan"), float("inf"), 10**400, 1e39],
     "dynatemp_range": [-1.0],
     "dynatemp_exponent": [float("inf")],
     "top_k": [-1],
@@ -33,7 +33,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "xtc_probability": [-0.5, 1.5],
     "xtc_threshold": [0.0],
     "min_keep": [-1],
-    "repeat_penalty": [0.0, float("inf")],
+    "repeat_penalty": [0.0, float("inf"), 1e-50],
     "frequency_penalty": [float("nan")],
     "presence_penalty": [float("inf")],
     "repeat_last_n": [-2],
@@ -42,19 +42,23 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "dry_allowed_length": [-1],
     "dry_last_n": [-2],
     "mirostat": [3],
+    "an id of logit_bias": [{2**70: 1.0}],
+    "logit_bias of token 1": [{1: 1e39}, {1: float("nan")}],
 }
 WRONG_TYPE: dict[str, list[Any]] = {
     "max_tokens": [1.5, "3", [3]],
     "seed": [1.5, "a", float("nan")],
     "logprobs": [0.5],
-    "stop": [None, 5, b"end", [b"end"], [None]],
+    "stop": [None, 5, b"end", [b"end"], [None], nt.tensor(0.5)],
     "temperature": ["0.5", None, [0.5], 1j],
     "top_k": [1.5, None],
     "top_p": ["a"],
     "repeat_last_n": [2.5],
     "logit_bias": [[1, 2], {1: "a"}, {"a": 1.0}, {1.5: 1.0}],
-    "dry_sequence_breakers": [None, [3]],
-    "samplers": [5, "top_k", [5], [TopK]],
+    "dry_sequence_breakers": [None, [3], nt.tensor(0.5)],
+    "samplers": [5, "top_k", [5], [TopK], np.array(5)],
+    "mirostat": [None, 1.0, np.array([1.0])],
+    "special": [None, "yes"],
 }
 
 
@@ -62,8 +66,9 @@ WRONG_TYPE: dict[str, list[Any]] = {
     ("name", "value"), [(name, value) for name in OUT_OF_RANGE for value in OUT_OF_RANGE[name]]
 )
 def test_a_number_out_of_its_range(generator: TextGenerator, name: str, value: Any) -> None:
+    argument = "logit_bias" if "logit_bias" in name else name
     with pytest.raises(nt.OutOfRange, match=rf": {name} is .*must be"):
-        generator.stream(PROMPT, **{name: value})
+        generator.stream(PROMPT, **{argument: value})
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,37 @@ def test_bytes_are_no_ids(generator: TextGenerator, prompt: Any) -> None:
         generator.generate(prompt, 3)
 
 
+@pytest.mark.parametrize("prompt", [{1, 2}, {1: 2}, nt.tensor(1), [1.5], 5, [None]])
+def test_what_is_neither_a_text_nor_ids(generator: TextGenerator, prompt: Any) -> None:
+    with pytest.raises(TypeError, match="the prompt is neither a text nor token ids"):
+        generator.generate(prompt, 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"messages": [{"role": "user", "content": b"a"}]}, "message 0 holds bytes"),
+        ({"tools": [{"f": {1}}]}, "tools holds set"),
+        ({"variables": 5}, "variables is int"),
+        ({"variables": {5: 1}}, "variables has the name 5"),
+        ({"variables": {"messages": []}}, "variables has messages, which is an argument"),
+        ({"variables": {"tokenizer": 1}}, "variables has tokenizer, which is an argument"),
+        ({"variables": {"x": object()}}, "x holds object"),
+    ],
+)
+def test_what_a_template_cannot_be_given(
+    generator: TextGenerator, how: dict[str, Any], told: str
+) -> None:
+    messages = [{"role": "user", "content": "a"}]
+    with pytest.raises(TypeError, match=told):
+        generator.generate(**{"messages": messages, "max_tokens": 3, **how})
+
+
 @pytest.mark.parametrize(
     ("name", "how"),
     [
         ("prompt", {"prompt": "a\ud800"}),
+        ("message 0", {"prompt": None, "messages": [{"role": "user", "content": "a\ud800"}]}),
         ("stop", {"stop": "a\ud800"}),
         ("stop", {"stop": ["b", "a\ud800"]}),
         ("dry_sequence_breakers", {"dry_sequence_breakers": ["a\ud800"]}),

@@ -14,6 +14,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.generation.chat import Chat
+from numbatorch.generation.chat_template import ChatTemplate
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.io.gguf import GGUFFile
@@ -181,6 +182,21 @@ def test_a_file_that_is_no_conversation(
     (tmp_path / "x.json").write_text(text)
     chat = Chat(generator, system="stays")
     with pytest.raises(nt.FormatError, match=r"x\.json"):
+        chat.load(tmp_path / "x.json")
+    assert chat.system == "stays"
+    with pytest.raises(nt.FormatError, match=r"^chat: is a folder, not a file\n  file [^\n]*$"):
+        chat.load(tmp_path)
+
+
+@pytest.mark.parametrize("said", [{"role": "user"}, {"role": "user", "content": 5}])
+def test_a_conversation_that_the_template_does_not_take(
+    generator: TextGenerator, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    strict = copy.copy(generator)
+    strict.template = ChatTemplate({"default": "{{ messages[0].role + messages[0].content }}"}, {})
+    (tmp_path / "x.json").write_text(json.dumps({"messages": [said]}))
+    chat = Chat(strict, system="stays")
+    with pytest.raises(nt.FormatError, match="the chat template fails"):
         chat.load(tmp_path / "x.json")
     assert chat.system == "stays"
 

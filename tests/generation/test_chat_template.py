@@ -112,6 +112,7 @@ HOSTILE = [
     "{{ '{:>{}}'.format(1, 999999999) }}",
     "{{ (1).to_bytes(10 ** 10) }}",
     "{{ 1.5 | round(10 ** 9) }}",
+    "{{ ('\u00e9' * 9999999).encode('punycode') }}",
     "{{ [1] | slice(10 ** 9) | list }}",
     "{{ messages | tojson(indent=10 ** 9) }}",
     "{{ range(99999) | map('string') | map('center', 99999) | join('') }}",

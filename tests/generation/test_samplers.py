@@ -31,7 +31,7 @@ from numbatorch.generation.samplers import (
     Typical,
 )
 from numbatorch.generation.samplers.candidates import places_of_largest
-from numbatorch.generation.samplers.chain import chain
+from numbatorch.generation.samplers.chain import KINDS, Options, chain
 from numbatorch.generation.samplers.dry import breakers_of
 
 # Few distinct values, so that ties are common.
@@ -427,3 +427,37 @@ def test_tokens_at_minus_infinity_are_never_drawn(make: Callable[[], Sampler]) -
     logits = np.array([-np.inf, 0.0, -np.inf], np.float32)
     for seed in range(20):
         assert Chain([make()], Text([0, 1], Random(seed))).choose(logits) == 1
+
+
+EXTREMES = [0.0, -1.0, 1e-300, 1e-50, 1e-44, 1e-30, 0.5, 1.0, 1e30, 3e38, 1e300, math.inf, math.nan]
+NUMBERS = [name for name, kind in Options.__annotations__.items() if kind in (float, int)]
+
+
+@given(st.data())
+def test_any_argument_is_refused_or_leaves_tokens_to_draw_from(data: st.DataObject) -> None:
+    """By name and without a warning, whatever the order of samplers."""
+    options: dict[str, Any] = {}
+    for name in data.draw(st.lists(st.sampled_from(NUMBERS), min_size=1, unique=True)):
+        if name != "mirostat":
+            whole = Options.__annotations__[name] is int
+            kinds = [0, 1, 2, 5, 2**70, -1, 1.5, None] if whole else [*EXTREMES, 10**400, "a"]
+            options[name] = data.draw(st.sampled_from(kinds))
+    options["dry_sequence_breakers"] = []
+    options["logit_bias"] = {0: data.draw(st.sampled_from([-math.inf, -3e38, 3e38, 1e-50, 1e39]))}
+    names = [name for name in KINDS if name not in ("grammar", "json_schema")]
+    order = data.draw(st.permutations(names))
+    try:
+        made = chain(options, order)
+    except (IndexError, TypeError, ValueError) as error:
+        assert any(name in str(error) for name in options), error
+        return
+    chosen = [-math.inf, -1e30, -3.0, 0.0, 1.0, 1e30]
+    some = st.lists(st.sampled_from(chosen), min_size=3, max_size=20)
+    logits = np.array([1.0, 2.0, *data.draw(some)], np.float32)
+    text = Text([0, 1, 0, 1, 0], Random(0))
+    steps = Chain(made, text)
+    for _ in range(3):
+        found = steps.left(logits)
+        assert not np.isnan(found.logits).any()
+        assert -math.inf < found.logits.max() < math.inf
+        text.ids.append(int(found.ids[found.draw(text.random)]))

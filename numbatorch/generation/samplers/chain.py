@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from numbatorch.errors import OutOfRange, message
+from numbatorch.errors import message
+from numbatorch.generation.arguments import Rule, as_list, number
 from numbatorch.generation.samplers.candidates import Array, Candidates, Sampler, Text
 from numbatorch.generation.samplers.dry import DRY
 from numbatorch.generation.samplers.filters import XTC, MinP, TopK, TopNSigma, TopP, Typical
@@ -43,6 +44,7 @@ MIROSTAT = {
     1: (*FIRST, "temperature", "mirostat"),
     2: (*FIRST, "temperature", "mirostat_v2"),
 }
+VERSION = Rule("0, 1 or 2", lambda value: value in (0, *MIROSTAT), whole=True)
 
 
 class Options(TypedDict, total=False):
@@ -124,16 +126,13 @@ def _order(
     options: Mapping[str, Any],
     samplers: Sequence[str | Sampler] | None,
 ) -> list[str | Sampler]:
-    version = values.get("mirostat", 0)
     if samplers is None:
-        if version not in (0, *MIROSTAT):
-            problem = f"mirostat is {version!r:.80}; it must be 0, 1 or 2"
-            raise OutOfRange(message("sampling", problem))
+        version = number("sampling", "mirostat", values.get("mirostat", 0), VERSION)
         return list(MIROSTAT.get(version, ORDER))
-    if isinstance(samplers, str) or not hasattr(samplers, "__iter__"):
+    order = as_list(samplers)
+    if order is None:
         problem = f"samplers is {samplers!r:.80}; it must be a list of samplers or their names"
         raise TypeError(message("generate", problem))
-    order = list(samplers)
     for sampler in order:
         if isinstance(sampler, str) and sampler not in KINDS:
             rule = f"there are {', '.join(KINDS)}"

@@ -97,7 +97,9 @@ class MinP:
         return self._keep if self.min_p else None
 
     def _keep(self, found: Candidates) -> Candidates:
-        near = found.logits >= found.most + np.log(np.float32(self.min_p))
+        with np.errstate(divide="ignore"):  # of what is 0 in float32
+            least = np.log(np.float32(self.min_p))
+        near = found.logits >= found.most + least
         if found.ordered:
             return found.at(slice(max(np.count_nonzero(near), self.min_keep)))
         places = near.nonzero()[0]
@@ -168,7 +170,8 @@ class TopNSigma:
         if not len(valid):
             return found
         deviation = np.sqrt(np.square(valid - valid.mean(dtype=np.float64)).mean(dtype=np.float64))
-        least = np.float32(valid.max() - self.top_n_sigma * deviation)
+        with np.errstate(over="ignore"):
+            least = np.float32(valid.max() - self.top_n_sigma * deviation)
         return found.changed(np.where(logits < least, -np.inf, logits), found.ordered)
 
 

@@ -55,7 +55,7 @@ class Mirostat:
         exponent = (steps * -np.diff(logits)).sum() / np.square(steps).sum()
         epsilon = exponent - 1
         with np.errstate(all="ignore"):  # where all are alike, s is 0
-            k = (epsilon * 2**mu / (1 - size**-epsilon)) ** (1 / exponent)
+            k = (epsilon * np.exp2(mu) / (1 - size**-epsilon)) ** (1 / exponent)
         return max(int(k), 1) if k < size else size
 
 
@@ -76,7 +76,9 @@ class MirostatV2:
         control = Control(text, self.mirostat_tau, self.mirostat_eta)
 
         def step(found: Candidates) -> Candidates:
-            places = np.flatnonzero(found.probabilities() >= 2.0**-control.mu)
+            with np.errstate(over="ignore"):
+                least = np.exp2(-control.mu)
+            places = np.flatnonzero(found.probabilities() >= least)
             return control.drawn(found.at(places) if len(places) else found.largest(1))
 
         return step

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from numbatorch.errors import OutOfRange, message
-from numbatorch.generation.arguments import COUNT, FINITE, INFINITY, POSITIVE, Rule, number
+from numbatorch.generation.arguments import FINITE, INFINITY, POSITIVE, Rule, number
 from numbatorch.generation.samplers.candidates import Candidates, Step, Text, check_fields
 
 BIAS = Rule("a number or -inf", lambda value: -INFINITY <= value < INFINITY)
+TOKEN = Rule("an id from 0 to 2**31 - 1", lambda value: 0 <= value < 2**31, whole=True)
+LARGEST = np.finfo(np.float32).max  # of a logit, where what is not finite is an error of the model
 LAST_N = Rule("-1 or more", lambda value: value >= -1, whole=True)
 
 
@@ -65,9 +67,11 @@ class Penalties:
         logits = found.logits.copy()
         old = logits[places]
         factor = np.float32(self.repeat_penalty)
-        new = np.where(old <= 0, old * factor, old / factor)
-        less = times[there] * np.float32(self.frequency_penalty) + np.float32(self.presence_penalty)
-        logits[places] = new - less
+        each, once = np.float32(self.frequency_penalty), np.float32(self.presence_penalty)
+        with np.errstate(over="ignore"):
+            new = np.where(old <= 0, old * factor, old / factor)
+            less = np.clip(times[there] * each + once, -LARGEST, LARGEST)
+            logits[places] = np.minimum(np.minimum(new, LARGEST) - less, LARGEST)
         return found.changed(logits)
 
 
@@ -89,7 +93,7 @@ class LogitBias:
             raise TypeError(message("sampling", problem))
         checked = {}
         for token, bias in given.items():
-            id = number("sampling", "an id of logit_bias", token, COUNT)
+            id = number("sampling", "an id of logit_bias", token, TOKEN)
             checked[id] = number("sampling", f"logit_bias of token {id}", bias, BIAS)
         object.__setattr__(self, "logit_bias", checked)
 

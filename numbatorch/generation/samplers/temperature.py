@@ -62,8 +62,12 @@ class Temperature:
 
 def divided(found: Candidates, temperature: float) -> Candidates:
     """Logits over the temperature; only the first of the largest at 0."""
-    if temperature <= 0:
+    divisor = np.float32(temperature)
+    if divisor <= 0:
         place = int(found.logits.argmax())
         return found.at(slice(place, place + 1), ordered=True)
-    logits = found.logits / np.float32(temperature)
-    return found.changed(logits, found.ordered)
+    logits = found.logits
+    if divisor < 1 and np.abs(found.most) > divisor * np.float32(LARGEST):
+        logits = logits - found.most  # the same probabilities, of which none overflows
+    with np.errstate(over="ignore"):
+        return found.changed(logits / divisor, found.ordered)
