@@ -35,9 +35,13 @@ def with_types(
 
 
 def unpacked(
-    arrays: Mapping[str, Array], metadata: Mapping[str, str], path: Path, device: Device
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    path: Path,
+    device: Device,
+    only: str | None = None,
 ) -> dict[str, Tensor]:
-    """The tensors of a file that are blocks.
+    """The tensors of a file that are blocks; only the one of a name if that is given.
 
     Raises:
         FormatError: the metadata does not fit the arrays, or names a type that is not known.
@@ -55,6 +59,8 @@ def unpacked(
         fail("is no map of names to a type and a shape")
     found = {}
     for name, (kind, shape) in types.items():
+        if only not in (None, name):
+            continue
         element = dt.find(kind)
         if element is None or element.block == 1 or not blocks.known(element):
             fail(f"tensor {name!r} has the unknown type {kind!r}")

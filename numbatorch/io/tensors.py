@@ -28,6 +28,7 @@ from numbatorch.layout import Layout
 from numbatorch.ops.operands import describe
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, from_numpy, realize
+from numbatorch.tensor.turned import in_blocks
 
 WRITTEN = (".safetensors", ".npy", ".npz", ".gguf")
 PYTORCH = (".pt", ".pth", ".bin", ".ckpt")  # read only
@@ -215,7 +216,8 @@ def load(
         weights_only: True; code in a file never runs.
         mmap: False reads a file of a path at once instead of mapping it.
     Returns:
-        tensors by name; of npy one tensor, of npz a mapping that reads each when it is asked for.
+        tensors by name, those in blocks `quantized.QTensor`; of npy one tensor, of npz a mapping
+        that reads each when it is asked for.
     Raises:
         FormatError: the file does not follow its format, or asks for anything else to be built.
 
@@ -237,7 +239,7 @@ def load(
     if start.startswith(ZIP):
         return _from_zip(name, data, where)
     if start.startswith(b"GGUF") and isinstance(f, str | os.PathLike):
-        return load_gguf(f, as_device(where))
+        return {key: _whole(tensor) for key, tensor in load_gguf(f, as_device(where)).items()}
     if start[8:9] != b"{":  # which stands behind a length in safetensors
         broken = suffix == ".safetensors" and start[7:8] in (b"", b"\0")  # a length, if any
         if start.startswith(STARTS) and not broken:
@@ -248,9 +250,18 @@ def load(
     arrays = {key: stored.tensor(key) for key in stored.tensors}
     packed = unpacked(arrays, stored.metadata, name, as_device(where))
     return {
-        key: packed[key] if key in packed else from_numpy(array, where, share=True)
+        key: _whole(packed[key]) if key in packed else from_numpy(array, where, share=True)
         for key, array in arrays.items()
     }
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """The tensor, as a QTensor where it is in blocks."""
+    if not in_blocks(tensor.node):
+        return tensor
+    from numbatorch.quantized.qtensor import QTensor
+
+    return QTensor(tensor.node)
 
 
 def _where(map_location: Any, device: Any) -> Device | str | None:

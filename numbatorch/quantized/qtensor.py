@@ -7,6 +7,8 @@ wherever one does.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,29 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.device import Device
 from numbatorch.device import device as as_device
-from numbatorch.dtype import DType
-from numbatorch.errors import DTypeError, FormatError, GradientError, ShapeError, message
+from numbatorch.dtype import DType, named
+from numbatorch.errors import (
+    DTypeError,
+    FormatError,
+    GradientError,
+    OutOfRange,
+    ShapeError,
+    message,
+)
 from numbatorch.graph import Node, find, grad_enabled
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_tensors import save_gguf
+from numbatorch.io.packed import unpacked, with_types
+from numbatorch.io.reading import short
+from numbatorch.io.safetensors import SafetensorsFile, save_safetensors
 from numbatorch.ops import blocks
 from numbatorch.ops.experts import expert_linear
-from numbatorch.ops.linear import linear
 from numbatorch.ops.operands import describe
+from numbatorch.ops.write_through import Step
 from numbatorch.shape import numel
 from numbatorch.tensor import Tensor, from_blocks
 from numbatorch.tensor.base import host_array
+from numbatorch.tensor.turned import in_blocks
 
 NAME = "weight"  # of a tensor that is saved alone
 
@@ -44,54 +57,80 @@ class QTensor(Tensor):
     __slots__ = ()
 
     def __init__(self, node: Node) -> None:
-        if isinstance(node, Node) and (node.dtype.kind != "q" or node.dtype.is_storage):
+        if isinstance(node, Node) and not in_blocks(node):
             problem = f"{describe(node)} is not in blocks"
             raise DTypeError(message("QTensor", problem, hint="quantize makes such of floats"))
         super().__init__(node)
+
+    @classmethod
+    def quantize(cls, tensor: Tensor, type: DType | str, imatrix: Any = None) -> QTensor:
+        """As the function `quantize`."""
+        return quantize(tensor, type, imatrix)
 
     @property
     def rows(self) -> int:
         """How many rows there are, each of whole blocks."""
         return numel(self.shape[:-1])
 
-    @property
-    def T(self) -> Turned:  # type: ignore[override]
-        """What `x @ w.T` multiplies with."""
-        return Turned(self)
-
-    @property
-    def mT(self) -> Turned:  # type: ignore[override]
-        """As `T`."""
-        return Turned(self)
-
     def dequantize(self, dtype: dt.Like = dt.float32) -> Tensor:
         """The numbers that the blocks stand for, in the same shape.
 
         Args:
-            dtype: float32 unless given.
+            dtype: a float type; float32 unless given.
+        Raises:
+            DTypeError: the dtype holds no fractions.
 
         >>> quantize(nt.ones(2, 32), "Q4_0").dequantize(nt.float16).dtype
         numbatorch.float16
         """
-        found = Tensor(find("dequantize").apply(self.node))
-        return found.to(dtype)
+        kind = named("dequantize", dtype)
+        if kind.kind != "f":
+            problem = f"{kind.name} does not hold the numbers of {describe(self.node)}"
+            raise DTypeError(message("dequantize", problem))
+        return Tensor(find("dequantize").apply(self.node)).to(kind)
+
+    def _of(self, node: Node) -> Tensor:
+        if node is self.node or not in_blocks(node):
+            return super()._of(node)
+        return QTensor(node)
+
+    def _view(self, node: Node, steps: tuple[Step, ...]) -> Tensor:
+        return QTensor(node) if in_blocks(node) else super()._view(node, steps)
+
+    def __reduce__(self) -> Any:
+        where = str(self.device)
+        return _restore, (host_array(self.node), self.dtype.name, tuple(self.shape), where)
 
     def __getitem__(self, index: Any) -> QTensor:
-        whole = isinstance(index, slice) or (isinstance(index, int) and len(self.shape) > 1)
+        whole = isinstance(index, slice | int) and not isinstance(index, bool)
         if not whole or len(self.shape) < 2:
             problem = f"{describe(self.node)} has rows of blocks: a number or a slice of them"
             raise DTypeError(message("QTensor", problem, hint="dequantize() has elements"))
-        data = host_array(self.node)[index]
+        try:
+            data = host_array(self.node)[index]
+        except IndexError as error:
+            problem = f"row {index} of {describe(self.node)} is not there"
+            raise OutOfRange(message("QTensor", problem)) from error
         shape = (*data.shape[:-1], self.shape[-1])
         return QTensor(from_blocks(data, self.dtype, shape, self.device).node)
 
     def save(self, path: str | os.PathLike[str], name: str = NAME) -> None:
-        """Write a GGUF file with this tensor alone.
+        """Write a file with this tensor alone: GGUF, or safetensors where the path ends so.
 
         Raises:
+            FormatError: the path has the suffix of another format.
             OSError, FormatError: as `nt.save`.
         """
-        save_gguf(path, {name: self})
+        suffix = Path(path).suffix.lower()
+        if suffix == ".safetensors":
+            array = host_array(self.node)
+            save_safetensors(path, {name: array}, with_types({name: self}, None))
+        elif suffix in ("", ".gguf"):
+            save_gguf(path, {name: self})
+        else:
+            problem = f"no blocks are written to {suffix}"
+            rule = "written are .gguf and .safetensors"
+            raise FormatError(message("QTensor", problem, f"file {path}", rule))
 
     @classmethod
     def load(
@@ -100,7 +139,8 @@ class QTensor(Tensor):
         name: str | None = None,
         device: Device | str | None = None,
     ) -> QTensor:
-        """A tensor of a GGUF file, over the mapped bytes where the device reads those.
+        """A tensor of a GGUF file or one of safetensors, over the mapped bytes where the device
+        reads those.
 
         Args:
             path: the file, or the first of its parts.
@@ -110,44 +150,39 @@ class QTensor(Tensor):
             FormatError: no tensor of that name, or several and no name; a malformed file.
             DTypeError: the tensor is not in blocks.
         """
+        where = as_device(device)
+        if Path(path).suffix.lower() == ".safetensors":
+            return cls(_from_safetensors(Path(path), name, where).node)
         file = GGUFFile(path)
-        if name is None:
-            if len(file.tensors) != 1:
-                problem = f"the file has {len(file.tensors)} tensors, and no name says which"
-                raise FormatError(message("load", problem, f"file {file.path}"))
-            name = next(iter(file.tensors))
+        name = _one(file.tensors, name, file.path)
         array = file.tensor(name)
         info = file.tensors[name]
         if info.dtype.kind != "q":
             raise DTypeError(message("QTensor", f"tensor {name!r} is {info.dtype.name}"))
-        where = as_device(device)
         return cls(from_blocks(array, info.dtype, info.shape, where, share=True).node)
 
 
-class Turned:
-    """A weight in blocks as the right side of a product."""
+def _one(names: Collection[str], name: str | None, path: Path) -> str:
+    """The name that is given, or the only one."""
+    if name is None and len(names) != 1:
+        problem = f"the file has {len(names)} tensors, and no name says which"
+        raise FormatError(message("load", problem, f"file {path}"))
+    return next(iter(names)) if name is None else name
 
-    __slots__ = ("weight",)
 
-    def __init__(self, weight: QTensor) -> None:
-        self.weight = weight
+def _from_safetensors(path: Path, name: str | None, device: Device) -> Tensor:
+    file = SafetensorsFile(path)
+    name = _one(file.tensors, name, path)
+    array = file.tensor(name)
+    found = unpacked({name: array}, file.metadata, path, device, only=name)
+    if name not in found:
+        raise DTypeError(message("QTensor", f"tensor {name!r} is {array.dtype}, not in blocks"))
+    return found[name]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the weight with the last two sizes exchanged."""
-        *rest, rows, columns = self.weight.shape
-        return (*rest, columns, rows)
 
-    @property
-    def T(self) -> QTensor:
-        """The weight."""
-        return self.weight
-
-    def __rmatmul__(self, x: Tensor) -> Tensor:
-        return Tensor(linear(x.node, self.weight.node))
-
-    def __repr__(self) -> str:
-        return f"{self.weight!r}.T"
+def _restore(data: Any, dtype: str, shape: tuple[int, ...], device: str) -> QTensor:
+    """A tensor out of a pickle."""
+    return QTensor(from_blocks(data, dtype, shape, device).node)
 
 
 def quantize(tensor: Tensor, type: DType | str, imatrix: Any = None) -> QTensor:
@@ -162,22 +197,34 @@ def quantize(tensor: Tensor, type: DType | str, imatrix: Any = None) -> QTensor:
         the shape of tensor, on its device.
     Raises:
         GradientError: the tensor requires a gradient.
-        DTypeError: nothing encodes the type.
+        TypeError: no tensor is given, or an imatrix of no numbers.
+        DTypeError: nothing encodes the type; the tensor is not of floats.
         ShapeError: rows are not whole blocks, or imatrix has another size.
-        FormatError: a value is NaN or infinite.
+        FormatError: a value is NaN or infinite, or beyond float32.
 
     >>> quantize(nt.ones(2, 32), "Q8_0").dequantize().sum().round()
     tensor(64.)
     """
+    given: object = tensor
+    if not isinstance(given, Tensor):
+        hint = "nt.tensor(values) is one"
+        problem = f"takes a tensor, not {_kind(given)}"
+        raise TypeError(message("quantize", problem, hint=hint))
+    if tensor.dtype.kind != "f":
+        hint = "dequantize() it first" if in_blocks(tensor.node) else "float() has them as floats"
+        problem = f"{describe(tensor.node)} has no floats"
+        raise DTypeError(message("quantize", problem, hint=hint))
     if tensor.requires_grad and grad_enabled():
         about = describe(tensor.node)
         hint = "detach() it first"
         raise GradientError(message("quantize", "no gradient flows through it", about, hint=hint))
     kind = blocks.find("quantize", type).dtype
-    values = np.asarray(host_array(tensor.node), np.float32)
+    exact = host_array(tensor.node)
+    with np.errstate(over="ignore"):
+        values = np.asarray(exact, np.float32)
     if not np.isfinite(values).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise FormatError(message("quantize", f"element {place} is {values[place]}"))
+        raise FormatError(message("quantize", f"element {place} is {exact[place]}"))
     if imatrix is None:
         packed = blocks.quantize(values, kind)
     else:
@@ -185,9 +232,17 @@ def quantize(tensor: Tensor, type: DType | str, imatrix: Any = None) -> QTensor:
     return QTensor(from_blocks(packed, kind, tuple(tensor.shape), tensor.device, share=True).node)
 
 
+def _kind(value: object) -> str:
+    return f"{short(repr(value), 60)}, a {type(value).__name__}"
+
+
 def _weighted(values: np.ndarray[Any, Any], kind: DType, imatrix: Any) -> np.ndarray[Any, Any]:
     raw = imatrix.numpy() if isinstance(imatrix, Tensor) else imatrix
-    weights = np.asarray(raw, np.float32)
+    try:
+        weights = np.asarray(raw, np.float32)
+    except (TypeError, ValueError) as error:
+        problem = f"imatrix is {_kind(imatrix)}, not numbers"
+        raise TypeError(message("quantize", problem)) from error
     experts = values.shape[0] if weights.ndim == 2 and values.ndim == 3 else 1
     if weights.shape not in ((values.shape[-1],), (experts, values.shape[-1])):
         rule = f"imatrix is {weights.shape}, the tensor {values.shape}"

@@ -25,6 +25,7 @@ from numbatorch.ops.view import slice_ as slice_op
 from numbatorch.ops.write_through import Step
 from numbatorch.shape import contiguous_strides, list_shape, normalize_dim, numel, sizes_of
 from numbatorch.tensor.base import Handle, detached, is_leaf, is_tracing
+from numbatorch.tensor.turned import Turned, in_blocks
 from numbatorch.tensor.views import Memory, alias_of, layout_of, share_memory
 
 if TYPE_CHECKING:
@@ -263,12 +264,14 @@ class StrideMethods(Handle):
 
     @property
     def T(self) -> Tensor:
-        """Dimensions in reverse order.
+        """Dimensions in reverse order; of a matrix in blocks what `x @ w.T` multiplies with.
 
         >>> tensor([[1, 2]]).T.shape
         (2, 1)
         """
         node = self._noted()
+        if in_blocks(node) and len(node.shape) == 2:
+            return Turned(self)  # type: ignore[arg-type, return-value]
         dims = tuple(reversed(range(len(node.shape))))
         return self._of(permute.apply(node, dims=dims) if len(dims) > 1 else node)
 
@@ -281,6 +284,8 @@ class StrideMethods(Handle):
         """
         if len(self.node.shape) < 2:
             raise ShapeError(message("mT", "needs two dimensions", describe(self.node)))
+        if in_blocks(self.node):
+            return Turned(self)  # type: ignore[arg-type, return-value]
         return self.transpose(-1, -2)  # type: ignore[attr-defined, no-any-return]
 
     @property

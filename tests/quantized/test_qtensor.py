@@ -1,5 +1,8 @@
 """QTensor against NumPy on the numbers of the gguf package: made, read, written, computed with."""
 
+import copy
+import pickle
+
 import gguf
 import numpy as np
 import pytest
@@ -105,6 +108,90 @@ def test_saved_tensor_loads_here_and_in_the_package(tmp_path):
     np.testing.assert_array_equal(QTensor.load(tmp_path / "two.gguf", "a").numpy(), w.numpy())
     with pytest.raises(DTypeError, match="'b' is float32"):
         QTensor.load(tmp_path / "two.gguf", "b")
+
+
+def saved_by_suffix(suffix):
+    def way(w, folder):
+        w.save(folder / f"w{suffix}", "some.name")
+        return QTensor.load(folder / f"w{suffix}")
+
+    return way
+
+
+def saved_by_name(suffix):
+    def way(w, folder):
+        nt.save({"w": w}, folder / f"w{suffix}")
+        return nt.load(folder / f"w{suffix}")["w"]
+
+    return way
+
+
+WAYS = {
+    "clone": lambda w, _: w.clone(),
+    "detach": lambda w, _: w.detach(),
+    "copy": lambda w, _: copy.copy(w),
+    "deepcopy": lambda w, _: copy.deepcopy(w),
+    "pickle": lambda w, _: pickle.loads(pickle.dumps(w)),
+    "device": lambda w, _: w.to("numpy"),
+    "device and back": lambda w, _: w.to("numpy").cpu(),
+    "slice": lambda w, _: w[:],
+    "reshape": lambda w, _: w.reshape(2, 20, 64).reshape(40, 64),
+    "T": lambda w, _: w.T.T,
+    "parameter": lambda w, _: QTensor(nt.nn.Parameter(w, requires_grad=False).node),
+    "gguf": saved_by_suffix(".gguf"),
+    "safetensors": saved_by_suffix(".safetensors"),
+    "load gguf": saved_by_name(".gguf"),
+    "load safetensors": saved_by_name(".safetensors"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_that_went_somewhere_compute_as_before(way, tmp_path):
+    w = QTensor.quantize(nt.from_numpy(weights(40, 64)), "Q4_0")
+    x = nt.from_numpy(weights(3, 64, seed=1))
+    there = WAYS[way](w, tmp_path)
+    assert type(there) is QTensor
+    assert (there.shape, there.dtype, there.rows) == (w.shape, w.dtype, 40)
+    np.testing.assert_array_equal(there.numpy(), w.numpy())
+    y = x.to(there.device) @ there.T
+    np.testing.assert_allclose(
+        y.numpy(), (x @ w.T).numpy(), atol=0.2
+    )  # device numpy does not round
+    np.testing.assert_array_equal(
+        there[1:3].dequantize(nt.float64).numpy(), w.dequantize().numpy()[1:3]
+    )
+
+
+def test_a_parameter_in_blocks_is_turned():
+    w = quantize(nt.from_numpy(weights(40, 64)), "Q4_0")
+    x = nt.from_numpy(weights(3, 64, seed=1))
+    parameter = nt.nn.Parameter(w, requires_grad=False)
+    np.testing.assert_array_equal((x @ parameter.T).numpy(), (x @ w.T).numpy())
+    np.testing.assert_array_equal((x @ parameter.mT).numpy(), (x @ w.T).numpy())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda w: quantize(w, "Q8_0"), DTypeError, "Q4_0 has no floats"),
+        (lambda w: quantize(nt.ones(2, 32, dtype=nt.complex64), "Q8_0"), DTypeError, "complex64"),
+        (lambda w: quantize(nt.ones(2, 32, dtype=nt.int32), "Q8_0"), DTypeError, "int32"),
+        (lambda w: quantize(np.ones((2, 32)), "Q8_0"), TypeError, "takes a tensor, not array"),
+        (lambda w: quantize(nt.ones(2, 32).double() * 1e300, "Q8_0"), FormatError, r"is 1e\+300"),
+        (lambda w: quantize(nt.ones(2, 32), None), DTypeError, "no block layout for None"),
+        (lambda w: quantize(nt.ones(2, 32), 5), DTypeError, "no block layout for 5"),
+        (lambda w: quantize(nt.ones(2, 256), "Q4_K", "x"), TypeError, "imatrix is 'x'"),
+        (lambda w: w.dequantize(nt.int32), DTypeError, "int32 does not hold"),
+        (lambda w: w.dequantize("cpu"), DTypeError, "'cpu' is no element type"),
+        (lambda w: w[40], OutOfRange, "row 40"),
+        (lambda w: w[True], DTypeError, "rows of blocks"),
+        (lambda w: w.save("w.npz"), FormatError, "no blocks are written to .npz"),
+        (lambda w: w.save("no/such/w.gguf"), FileNotFoundError, "no such folder"),
+    ],
+)
+def test_what_blocks_are_not_made_of_and_not_read_as(call, error, told):
+    with pytest.raises(error, match=told):
+        call(quantize(nt.ones(40, 64), "Q4_0"))
 
 
 def test_what_cannot_be_packed_is_refused():

@@ -76,8 +76,8 @@ def find(operator: str, kind: DType | str) -> BlockType:
         DTypeError: neither this package nor a plugin knows: names the types that are known.
     """
     found = dtypes.find(kind) if isinstance(kind, str) else kind
-    if found is None or not known(found):
-        name = kind if isinstance(kind, str) else kind.name
+    if not isinstance(found, DType) or not known(found):
+        name = kind.name if isinstance(kind, DType) else repr(kind)
         rows = f"known are {', '.join(names())}"
         raise DTypeError(message(operator, f"no block layout for {name}", rows))
     return _types[found]
