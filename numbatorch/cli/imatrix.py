@@ -25,9 +25,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file, then print what it holds."""
+    from numbatorch.io.writing import check_output
     from numbatorch.pipelines.imatrix import collect
     from numbatorch.quantized.importance import described, write_importance
 
+    check_output(options.output, [options.model, options.text], "imatrix")
     with bar("imatrix", "chunk") as progress:
         found = collect(
             options.model,

@@ -26,11 +26,15 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print what is in the file."""
+    from numbatorch.errors import FormatError, message
     from numbatorch.io.inspect import describe
     from numbatorch.quantized.importance import described
 
     about = described(options.file)
     if about is not None:
+        if options.stats or options.context is not None:
+            problem = "an importance matrix has its statistics beside each name, and no context"
+            raise FormatError(message("inspect", problem, f"file {options.file}"))
         print("\n".join(about))
         return 0
     with bar("read") as progress:

@@ -15,7 +15,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help=SOURCE)
     command.add_argument("text", nargs="?", metavar="TEXT", help="a text file")
     command.add_argument(
-        "--context", type=int, default=512, metavar="N", help="default: 512 tokens"
+        "--context", type=int, metavar="N", help="default: 512 tokens, or the reference's"
     )
     command.add_argument("--chunks", type=int, metavar="N", help="of so many tokens; default: all")
     command.add_argument(

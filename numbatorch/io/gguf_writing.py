@@ -8,7 +8,6 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -97,18 +96,6 @@ def copied(file: GGUFFile, name: str) -> Outgoing:
     """A tensor of another file, as it is there."""
     info = file.tensors[name]
     return Outgoing(name, info.dtype, info.shape, lambda: file.pieces(name))
-
-
-def refuse_input(path: str | os.PathLike[str], inputs: Iterable[Path], operator: str) -> None:
-    """Fail where a file to write is one that is read meanwhile.
-
-    Raises:
-        FormatError: it is one of the inputs, by whatever name.
-    """
-    for source in inputs:
-        if os.path.exists(path) and os.path.samefile(path, source):
-            problem = "would replace the file that it reads"
-            raise FormatError(message(operator, problem, f"file {path}"))
 
 
 def write_tensor(file: BinaryIO, tensor: Outgoing, note: Callable[[int], Any]) -> None:

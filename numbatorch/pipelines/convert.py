@@ -17,10 +17,11 @@ from numbatorch.generation.to_folder import tokenizer_files
 from numbatorch.generation.to_gguf import tokenizer_metadata
 from numbatorch.io.ggjt import GGJTFile
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.gguf_writing import Outgoing, refuse_input
+from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors_writing import stream_safetensors
+from numbatorch.io.writing import check_output
 from numbatorch.models.decoder_keys import (
     gguf_factors,
     gguf_keys,
@@ -78,6 +79,7 @@ def to_gguf(
     if not place.is_dir():
         problem = "a folder becomes a GGUF file, this is one already"
         raise FormatError(message("convert", problem, f"file {place}"))
+    check_output(path, [place, importance], "convert")
     model = models.from_pretrained(place, task="text-generation")
     metadata: dict[str, Any] = {
         **gguf_keys(written(model)),
@@ -106,7 +108,7 @@ def from_ggjt(
         OSError: the disk is full; nothing is left of what was written.
     """
     file = GGJTFile(source)
-    refuse_input(path, [file.path], "convert")
+    check_output(path, [file.path], "convert")
     return write_quantized(
         path, file.metadata, file.tensors, type, keep=keep, requantize=True, bar=bar
     )

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from numbatorch.device import Device
-from numbatorch.errors import FormatError, message
+from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.io.mapping import Array, map_file
-from numbatorch.io.writing import replaced
-from numbatorch.pipelines.texts import begun, chunks_of, read_text
+from numbatorch.io.writing import check_output, replaced
+from numbatorch.pipelines.texts import CONTEXT, begun, check_chunks, chunks_of, read_text
 from numbatorch.tensor import no_grad
 from numbatorch.tensor import tensor as as_tensor
 
@@ -53,7 +53,8 @@ class Report:
         tokens: how many were expected.
         perplexity: exp of the mean surprise.
         divergence: KL divergence of this model from the reference, in nats, if there was one.
-        ratio: this perplexity divided by the reference's.
+        ratio: this perplexity divided by the reference's, of log-probabilities that both end 16
+            below the largest, as those of files do.
         same_top: share of tokens whose likeliest one is the reference's.
     """
 
@@ -76,7 +77,7 @@ class Report:
 def perplexity(
     source: str | os.PathLike[str],
     text: str | os.PathLike[str] | None = None,
-    context: int = 512,
+    context: int | None = None,
     chunks: int | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
@@ -89,8 +90,9 @@ def perplexity(
 
     Args:
         source: a folder, a GGUF file or a repository of the Hub.
-        text: a file in UTF-8; with a reference its text is taken.
-        context: tokens that are run together; the second half of them is counted.
+        text: a file in UTF-8; a reference has its own.
+        context: tokens that are run together; the second half of them is counted. 512 unless
+            given, or those of the reference.
         chunks: how many of these at most; all unless given.
         reference: a file of log-probabilities.
         save: where to write this model's, whole or not at all.
@@ -98,21 +100,23 @@ def perplexity(
         bar: called with the number of chunks; gives what is called with those that are done.
     Raises:
         OutOfRange: the text is shorter than a chunk, or a chunk longer than the model's context.
-        FormatError: a malformed reference, or one of another vocabulary; no text at all.
+        FormatError: a malformed reference, or one of another vocabulary; no text at all, or a text
+            and a reference; `save` is one of the files that are read.
 
     >>> perplexity("model.gguf", "text.txt").perplexity.value  # doctest: +SKIP
     """
+    _check_files(source, text, reference, save)
     generator = TextGenerator(source, revision, device)
     base = None if reference is None else Reference(reference, generator.model.config.vocab_size)
     if base is not None:
-        parts = base.parts if chunks is None else base.parts[:chunks]
-    elif text is None:
-        raise FormatError(message("perplexity", "neither a text nor a reference"))
+        parts = base.chunks(context, chunks)
     else:
+        assert text is not None
         whole = read_text(text, "perplexity")
-        parts = chunks_of(generator, whole, context, chunks, "perplexity")
+        size = CONTEXT if context is None else context
+        parts = chunks_of(generator, whole, size, chunks, "perplexity")
     advance = bar(len(parts))
-    surprises, far, theirs, same = [], [], [], []
+    surprises, far, ours, theirs, same = [], [], [], [], []
     with ExitStack() as open_files:
         file = None
         if save is not None:
@@ -131,6 +135,7 @@ def perplexity(
                 other = base.log_probabilities(number)
                 far.append(_divergences(expected, other))
                 theirs.append(-np.take_along_axis(other, wanted[:, None], 1)[:, 0])
+                ours.append(np.minimum(surprises[-1], LOWEST - expected.max(1)))
                 same.append(expected.argmax(1) == other.argmax(1))
             advance(1)
     mean = Mean.of(np.concatenate(surprises))
@@ -138,10 +143,21 @@ def perplexity(
     count = sum(map(len, surprises))
     if base is None:
         return Report(count, found)
-    change = Mean.of(np.concatenate(surprises) - np.concatenate(theirs))
+    change = Mean.of(np.concatenate(ours) - np.concatenate(theirs))
     ratio = Mean(math.exp(change.value), math.exp(change.value) * change.error)
     top = Mean.of(np.concatenate(same).astype(np.float64))
     return Report(count, found, Mean.of(np.concatenate(far)), ratio, top)
+
+
+def _check_files(source: Any, text: Any, reference: Any, save: Any) -> None:
+    """Fail before the work where files are missing, too many or the same."""
+    if text is None and reference is None:
+        raise FormatError(message("perplexity", "neither a text nor a reference"))
+    if text is not None and reference is not None:
+        problem = "a text and a reference, which has its own"
+        raise FormatError(message("perplexity", problem, f"text {text}", f"reference {reference}"))
+    if save is not None:
+        check_output(save, [source, text, reference], "perplexity")
 
 
 def log_softmax(logits: Array) -> Array:
@@ -202,6 +218,19 @@ class Reference:
         shape = (count, self._rows, line // 2)
         flat = np.frombuffer(raw.data, "<u2", math.prod(shape), start)
         self._data = flat.reshape(shape)
+
+    def chunks(self, context: int | None, count: int | None) -> list[list[int]]:
+        """At most `count` chunks, which have `context` tokens.
+
+        Raises:
+            OutOfRange: they have others, or there is none.
+        """
+        check_chunks(count, "perplexity")
+        tokens = len(self.parts[0])
+        if context not in (None, tokens):
+            problem = f"chunks of {context} tokens, those of the reference have {tokens}"
+            raise OutOfRange(message("perplexity", problem, f"file {self.path}"))
+        return self.parts if count is None else self.parts[:count]
 
     def log_probabilities(self, number: int) -> Array:
         """Those of the second half of a chunk: (rows, V) float64."""

@@ -8,6 +8,8 @@ from numbatorch.errors import FormatError, OutOfRange, message
 from numbatorch.generation.text_generator import TextGenerator
 from numbatorch.io.reading import read_bytes
 
+CONTEXT = 512  # tokens of a chunk unless told
+
 
 def read_text(path: str | os.PathLike[str], operator: str) -> str:
     """A text file.
@@ -39,14 +41,23 @@ def chunks_of(
     if not 2 <= context <= generator.context:
         problem = f"chunks of {context} tokens for a context of {generator.context}"
         raise OutOfRange(message(operator, problem))
-    if chunks is not None and chunks < 1:
-        raise OutOfRange(message(operator, f"{chunks} chunks"))
+    check_chunks(chunks, operator)
     ids = generator.tokenizer.encode(text)
     count = len(ids) // context
     if not count:
         raise OutOfRange(message(operator, f"a text of {len(ids)} tokens is no chunk of {context}"))
     count = count if chunks is None else min(count, chunks)
     return [ids[start : start + context] for start in range(0, count * context, context)]
+
+
+def check_chunks(chunks: int | None, operator: str) -> None:
+    """Fail unless there is a chunk at least.
+
+    Raises:
+        OutOfRange: there is none.
+    """
+    if chunks is not None and chunks < 1:
+        raise OutOfRange(message(operator, f"{chunks} chunks"))
 
 
 def begun(generator: TextGenerator, ids: Sequence[int]) -> list[int]:

@@ -17,8 +17,9 @@ from numbatorch.backends.cpu.threads import num_threads
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, FormatError, ShapeError, message
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.gguf_writing import Outgoing, copied, refuse_input, write_gguf
+from numbatorch.io.gguf_writing import Outgoing, copied, write_gguf
 from numbatorch.io.mapping import Array
+from numbatorch.io.writing import check_output
 from numbatorch.ops import blocks
 from numbatorch.quantized.importance import Importance, check_fits, read_importance
 from numbatorch.quantized.mixes import MIXES, mix_named, types_of
@@ -44,21 +45,21 @@ def quantize_file(
         path: the new file, whole or not there.
         type: a mix, such as Q4_K_M, or F32, F16, BF16.
         importance: a file with an importance matrix, GGUF or .dat.
-        keep: patterns of names, with types that go before the mix.
+        keep: patterns of names, with types that go before the mix; vectors stay as they are.
         requantize: whether weights that are in blocks already are decoded and encoded again.
         bar: called with the bytes to be written; gives what is called with those of each piece.
     Returns:
         The type of every tensor.
     Raises:
         FormatError: a malformed file, a NaN or an infinity in a weight, which is named; `path` is
-            the source.
+            one of the files that are read.
         DTypeError: nothing encodes a type; a weight is in blocks already.
         OSError: the disk is full; nothing is left of what was written.
 
     >>> quantize_file("model-f16.gguf", "model.gguf", "Q4_K_M")  # doctest: +SKIP
     """
     file = GGUFFile(source)
-    refuse_input(path, file.paths, "quantize")
+    check_output(path, [*file.paths, importance], "quantize")
     matrix = None if importance is None else read_importance(importance)
     metadata = file.typed_metadata()
     if matrix is not None and importance is not None:

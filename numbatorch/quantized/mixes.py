@@ -275,15 +275,16 @@ def types_of(
         shapes: name to the type that a tensor has, and its shape.
         metadata: of the GGUF file.
         mix: a name in MIXES.
-        keep: patterns, searched for in names, with types that go before the mix; the first wins.
+        keep: patterns, searched for in names of what is no vector, with types that go before the
+            mix; the first wins.
         has_importance: whether the encoders get an importance matrix.
     Raises:
-        FormatError: a pattern is no regular expression, or finds no tensor.
+        FormatError: a pattern is no regular expression, or finds no matrix.
 
     >>> types_of({"output.weight": (dtype.float16, (512, 256))}, {}, "Q4_K_M")
     {'output.weight': numbatorch.Q6_K}
     """
-    patterns = _compiled(keep, shapes)
+    patterns = _compiled(keep, [name for name, (_, shape) in shapes.items() if len(shape) > 1])
     base = MIXES[mix][1]
     parts = ("attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight")
     values = sum(any(part in name for part in parts) for name in shapes)
@@ -293,8 +294,8 @@ def types_of(
     for name in sorted(shapes, key=lambda name: (layer_of(name), name)):
         own, shape = shapes[name]
         named = next((kind for pattern, kind in patterns if pattern.search(name)), None)
-        if named is not None:
-            found[name] = fitting(named, shape[-1] if shape else 1)
+        if named is not None and len(shape) > 1:
+            found[name] = fitting(named, shape[-1])
         elif stays(name, shape) or own.kind not in "fq":
             found[name] = own
         elif base.kind == "q":
@@ -321,7 +322,7 @@ def _compiled(
             problem = f"{text!r} is no pattern: {error}"
             raise FormatError(message("quantize", problem)) from error
         if not any(pattern.search(name) for name in names):
-            raise FormatError(message("quantize", f"no tensor has a name with {text!r} in it"))
+            raise FormatError(message("quantize", f"no matrix has a name with {text!r} in it"))
         found.append((pattern, kind))
     return found
 

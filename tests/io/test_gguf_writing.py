@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numbatorch import dtype
 from numbatorch.errors import DTypeError, FormatError, ShapeError
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.io.gguf_writing import Outgoing, copied, refuse_input, write_gguf
+from numbatorch.io.gguf_writing import Outgoing, copied, write_gguf
+from numbatorch.io.writing import check_output
 from tests.io.build import small_gguf
 
 KIND = gguf.GGMLQuantizationType
@@ -202,8 +203,8 @@ def test_input_is_not_replaced(small, tmp_path):
     other = tmp_path / "link.gguf"
     other.symlink_to(small)
     with pytest.raises(FormatError, match="replace the file that it reads"):
-        refuse_input(other, [small], "quantize")
-    refuse_input(tmp_path / "new.gguf", [small], "quantize")
+        check_output(other, [small], "quantize")
+    check_output(tmp_path / "new.gguf", [small], "quantize")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -214,6 +215,7 @@ import numpy as np
 from numbatorch import dtype
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_writing import Outgoing, copied, write_gguf
+from numbatorch.io.writing import check_output
 piece = np.zeros(1 << 20, np.float32)
 source, out = sys.argv[1:]
 write_gguf(source, {}, [Outgoing("a", dtype.float32, (64, 1 << 20), lambda: [piece] * 64)])

@@ -105,10 +105,19 @@ def test_kept_patterns_go_first():
     found = types_of(layers(2), facts(), "Q4_0", keep)
     assert found["blk.0.attn_v.weight"] is found["blk.1.attn_v.weight"] is dtype.Q8_0
     assert found["blk.0.attn_q.weight"] is dtype.float16
-    with pytest.raises(FormatError, match="no tensor has a name with 'ssm'"):
+    with pytest.raises(FormatError, match="no matrix has a name with 'ssm'"):
         types_of(layers(2), facts(), "Q4_0", [("ssm", dtype.Q8_0)])
     with pytest.raises(FormatError, match="is no pattern"):
         types_of(layers(2), facts(), "Q4_0", [("(", dtype.Q8_0)])
+
+
+def test_vectors_are_not_kept_in_blocks():
+    shapes = {**layers(1), "blk.0.attn_norm.weight": (dtype.float32, (256,))}
+    found = types_of(shapes, facts(), "Q4_0", [("attn", dtype.Q8_0)])
+    assert found["blk.0.attn_norm.weight"] is dtype.float32
+    assert found["blk.0.attn_q.weight"] is dtype.Q8_0
+    with pytest.raises(FormatError, match="no matrix has a name with 'norm'"):
+        types_of(shapes, facts(), "Q4_0", [("norm", dtype.Q8_0)])
 
 
 def test_names_are_known_in_any_case():
