@@ -48,6 +48,7 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         FileNotFoundError: no such path, and no such repository, revision or file.
         ConnectionError: the Hub cannot be reached and the cache lacks the files.
         FormatError: the path is a file of another kind, or the repository has no weights.
+        ValueError: a revision of what exists on disk.
     """
     given: object = source
     if not isinstance(given, str | os.PathLike):
@@ -55,6 +56,9 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
         raise TypeError(message("resolve", problem))
     text = os.fspath(source)
     path = Path(os.path.expanduser(text))
+    if revision is not None and text and os.path.exists(path):
+        problem = f"revision {revision!r:.80} is given, which a path on disk does not have"
+        raise ValueError(message("resolve", problem, f"path {path}"))
     if text and os.path.isdir(path):  # of a name that is too long it says no, where Path raises
         return path
     if text and os.path.exists(path):

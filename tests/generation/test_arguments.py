@@ -59,6 +59,7 @@ WRONG_TYPE: dict[str, list[Any]] = {
     "samplers": [5, "top_k", [5], [TopK], np.array(5)],
     "mirostat": [None, 1.0, np.array([1.0])],
     "special": [None, "yes"],
+    "json_schema": [5, b"{}", {"enum": {1, 2}}],
 }
 
 

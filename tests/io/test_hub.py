@@ -124,6 +124,8 @@ def test_paths_resolve_to_themselves(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"")
     assert resolve(tmp_path) == tmp_path
     assert resolve(str(tmp_path / "model.gguf")) == tmp_path / "model.gguf"
+    with pytest.raises(ValueError, match="revision 'main' is given, which a path on disk"):
+        resolve(tmp_path, "main")
 
 
 @pytest.mark.parametrize(

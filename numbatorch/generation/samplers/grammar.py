@@ -71,15 +71,28 @@ class JSONSchema:
         if given is not None and not isinstance(given, str | Mapping):
             problem = f"json_schema is {given!r:.80}; it must be a dict or a text"
             raise TypeError(message("sampling", problem))
+        _written(self.json_schema)
 
     def begin(self, text: Text) -> Step | None:
         """The filter, unless it is off; errors as of `Grammar.begin`."""
-        given = self.json_schema
-        if given is None:
+        schema = _written(self.json_schema)
+        if schema is None:
             return None
-        schema = given if isinstance(given, str) else json.dumps(given)
         made = _library().LLMatcher.grammar_from_json_schema
         return _step("json_schema", text, lambda: made(schema, defaults=SPACES))
+
+
+def _written(schema: Mapping[str, Any] | str | None) -> str | None:
+    """A schema as JSON."""
+    if schema is None or isinstance(schema, str):
+        return schema
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise TypeError(message("sampling", f"json_schema holds a {type(value).__name__}"))
+
+    return json.dumps(schema, default=plain)
 
 
 def _library() -> Any:
