@@ -26,10 +26,16 @@ def test_what_a_decode_step_reads_is_what_the_file_holds(
     assert checkpoints.shape_of(path) == SHAPE
 
 
-def test_a_head_that_is_the_embedding_is_read_in_a_step(smollm2: Path) -> None:
+def test_a_head_that_is_the_embedding_is_read_in_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gguf = pytest.importorskip("gguf")
-    matrices = [t for t in gguf.GGUFReader(smollm2).tensors if len(t.shape) == 2]
-    assert checkpoints.bytes_a_token(smollm2) == sum(int(t.n_bytes) for t in matrices)
+    tied = [each for each in checkpoints.weights(SHAPE) if each[1] != "output.weight"]
+    monkeypatch.setattr(checkpoints, "weights", lambda shape: tied)
+    checkpoints.write_gguf(tmp_path / "tied.gguf", SHAPE, "Q4_1")
+    tensors = gguf.GGUFReader(tmp_path / "tied.gguf").tensors
+    every = sum(int(t.n_bytes) for t in tensors if len(t.shape) == 2)
+    assert checkpoints.bytes_a_token(tmp_path / "tied.gguf") == every
 
 
 def test_mixes_are_of_matrices_whose_rows_are_whole_blocks() -> None:
