@@ -16,11 +16,11 @@ from numbatorch.backends.cpu import pack
 from numbatorch.language.kernel import BoundKernel, Pointer, T, U, intrinsic, kernel, share
 from numbatorch.language.processor import host
 from numbatorch.language.simd.int8 import dot_bytes
-from numbatorch.language.simd.vectors import fma, lanes, splat, vload, vstore
+from numbatorch.language.simd.vectors import declare, fma, lanes, splat, vload, vstore
 
 ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)  # argument block, part, parts
 ACCUMULATORS = 12  # independent sums: they hide the latency, and fit 16 registers with operands
-STEPS = 20_000  # of a call of a kernel that multiplies: some hundred microseconds
+STEPS = 1_500_000  # of a call that multiplies: milliseconds, for a second thread may start late
 TILE = 16 * 16 * 64  # products of a pair of full tiles of bytes
 TILE_PERMISSION = (158, 0x1023, 18)  # arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA) on x86-64
 
@@ -71,29 +71,47 @@ def multiply_floats(out: Pointer[T], x: Pointer[T], steps: int, part: int, parts
 
 @intrinsic
 def dot(typingctx: Any, total: Any, codes: Any, values: Any) -> Any:
-    """total[i] + the products of the four bytes of codes[i] and values[i], of vectors of int32."""
+    """total[i] + the products of the four bytes of codes[i] and values[i], of vectors of int32;
+    codes are below 64, so that two products fit 16 bits and no sign has to be moved for AVX2."""
+    from llvmlite import ir
     from numba.core.typing.templates import signature
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return dot_bytes(builder, *values)
+        sums, *operands = values
+        if has_dot() or not (host().has("avx2") and sums.type.count == 8):
+            return dot_bytes(builder, *values)
+        bytes_, words = ir.VectorType(ir.IntType(8), 32), ir.VectorType(ir.IntType(16), 16)
+        pair = [builder.bitcast(operand, bytes_) for operand in operands]
+        ones = ir.Constant(words, [1] * 16)
+        kind = ir.FunctionType(words, [bytes_, bytes_])
+        products = builder.call(declare(builder, "llvm.x86.avx2.pmadd.ub.sw", kind), pair)
+        kind = ir.FunctionType(sums.type, [words, words])
+        four = builder.call(declare(builder, "llvm.x86.avx2.pmadd.wd", kind), [products, ones])
+        return builder.add(sums, four)
 
     return signature(total, total, codes, values), codegen
 
 
 @kernel(T="int32")
 def multiply_bytes(out: Pointer[T], x: Pointer[T], steps: int, part: int, parts: int) -> None:
-    """`steps` times ACCUMULATORS vectors of sums of four products of bytes."""
+    """`steps` times ACCUMULATORS vectors of four products of bytes: a = y + z * a."""
     n = lanes(x)
     y, z = vload(x, n), vload(x + 1, n)
     a0, a1, a2, a3 = vload(x, n), vload(x + 1, n), vload(x + 2, n), vload(x + 3, n)
     b0, b1, b2, b3 = vload(x + 4, n), vload(x + 5, n), vload(x + 6, n), vload(x + 7, n)
     c0, c1, c2, c3 = vload(x + 8, n), vload(x + 9, n), vload(x + 10, n), vload(x + 11, n)
     for _ in range(steps):
-        a0, a1, a2, a3 = dot(a0, y, z), dot(a1, y, z), dot(a2, y, z), dot(a3, y, z)
-        b0, b1, b2, b3 = dot(b0, y, z), dot(b1, y, z), dot(b2, y, z), dot(b3, y, z)
-        c0, c1, c2, c3 = dot(c0, y, z), dot(c1, y, z), dot(c2, y, z), dot(c3, y, z)
+        a0, a1, a2, a3 = dot(y, z, a0), dot(y, z, a1), dot(y, z, a2), dot(y, z, a3)
+        b0, b1, b2, b3 = dot(y, z, b0), dot(y, z, b1), dot(y, z, b2), dot(y, z, b3)
+        c0, c1, c2, c3 = dot(y, z, c0), dot(y, z, c1), dot(y, z, c2), dot(y, z, c3)
     total = ((a0 + a1) + (a2 + a3)) + ((b0 + b1) + (b2 + b3)) + ((c0 + c1) + (c2 + c3))
     vstore(out + part * n, total)
+
+
+def has_dot() -> bool:
+    """Whether the processor has an instruction for four products of bytes and their sum."""
+    cpu = host()
+    return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
 
 
 def _tile_call(builder: Any, name: str, *operands: Any) -> None:

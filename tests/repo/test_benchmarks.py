@@ -254,9 +254,12 @@ def test_the_multiplying_kernels_multiply() -> None:
     totals = np.zeros((2, lanes), np.int32)
     peaks.Threads(2).runs(peaks.multiply_bytes(T="int32"), totals, x, 3)()
     codes = bytes_.reshape(-1, 4)
-    dots = (codes[:lanes] * codes[1 : lanes + 1]).sum(1)
-    begins = np.stack([x[at : at + lanes].astype(np.int64) for at in places]).sum(0)
-    wrapped = (begins + 3 * peaks.ACCUMULATORS * dots).astype(np.int32)
+    begins = np.stack([x[at : at + lanes] for at in places])
+    for _ in range(3):
+        values = begins.view(np.int8).reshape(-1, lanes, 4).astype(np.int64)
+        found = x[:lanes] + (codes[1 : lanes + 1] * values).sum(-1)
+        begins = found.astype(np.int32)
+    wrapped = begins.sum(0, dtype=np.int64).astype(np.int32)
     np.testing.assert_array_equal(totals, [wrapped] * 2)
 
 
