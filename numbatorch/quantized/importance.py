@@ -68,7 +68,7 @@ class Importance:
         An expert that saw nothing, or zeros alone, has ones.
 
         Raises:
-            FormatError: the entry is of a weight of another size, or not finite.
+            FormatError: the entry is of a weight of another size, negative or not finite.
         """
         entry = self.entries.get(name)
         if entry is None:
@@ -83,8 +83,10 @@ class Importance:
         counts = entry.counts.reshape(-1, 1)
         with np.errstate(all="ignore"):
             means = np.where(counts > 0, entry.sums / counts, np.float32(1))
-        if not np.isfinite(means).all():
-            raise FormatError(message("imatrix", f"importance of {name!r} is not finite"))
+        for what, values in (("sums", means), ("counts", counts)):
+            if not (np.isfinite(values) & (values >= 0)).all():
+                problem = f"importance of {name!r} has {what} that are negative or not finite"
+                raise FormatError(message("imatrix", problem))
         found = means.reshape(experts, shape[-1]).astype(np.float32)
         found[~found.any(1)] = 1  # inputs that were all 0 say nothing
         return found
@@ -225,6 +227,8 @@ def _from_dat(data: Array, path: Path) -> Importance:
         calls, values = integer(f"calls of {name!r}"), integer(f"the size of {name!r}")
         if not 0 < values <= (len(raw) - at) // 4:
             _fail(path, f"{name!r} has {values} values", at - 4)
+        if calls < 0:
+            _fail(path, f"{name!r} has {calls} calls", at - 8)
         sums = np.frombuffer(raw, "<f4", values, at).reshape(1, -1).astype(np.float32)
         at += 4 * values
         found.entries[name] = Entry(sums, np.array([max(calls, 1)], np.float32))

@@ -338,3 +338,34 @@ def test_numbers_that_kernels_and_numpy_would_read_differently_are_refused(
     planes = tuple(blocks.Bits("qs", bits, 16) for bits in numbers["planes"])
     with pytest.raises(DTypeError, match="signed"):
         blocks.Packed(**{**numbers, "planes": planes})
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"codes": 0}, "gives too much or nothing of d"),
+        ({"d": 0}, "gives too much or nothing of qs"),
+        ({"d": 0, "codes": 0, "e": 0}, "gives too much or nothing of e"),
+        ({"d": 0, "codes": 16}, "codes from 0 to 16, where 4 bits hold 0 to 15"),
+        ({"d": 0, "codes": -1}, "codes from -1 to 0, where 4 bits hold 0 to 15"),
+    ],
+    ids=str,
+)
+def test_encoders_that_give_other_fields_or_codes_are_refused(
+    given: dict[str, int], problem: str
+) -> None:
+    def encode(values: Array) -> dict[str, Array]:
+        found = {name: np.zeros(len(values), np.float32) for name in given}
+        if "codes" in found:
+            found["codes"] = np.zeros(values.shape, np.int64)
+            found["codes"][0, 3] = given["codes"]
+        return found
+
+    block = blocks.BlockType(
+        dt.DType("WRONG", "q", 18, 32),
+        fields=(("d", "<f2"), ("qs", "u1", 16)),
+        codes=blocks.Packed((blocks.Bits("qs", 4, span=16),)),
+        encode=encode,
+    )
+    with pytest.raises(DTypeError, match=problem):
+        block.encoded(np.zeros((2, 32), np.float32))

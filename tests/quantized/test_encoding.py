@@ -129,6 +129,20 @@ def test_values_beyond_the_scales_are_refused(name: str) -> None:
         quantize(values, dt.by_name[name])
 
 
+@pytest.mark.parametrize("kind", SEARCHED, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("share", [0, 32, 256, 400])
+def test_columns_without_importance_keep_their_values(kind: DType, share: int) -> None:
+    """What was 0 in one text is not in another: no group is lost, whatever counts beside it."""
+    values = normal(16)
+    imatrix = np.zeros(512, np.float32)
+    imatrix[:share] = 1
+    errors = [
+        np.square(decoded(values, kind, given) - values).reshape(16, -1, 32).mean((0, 2))
+        for given in (imatrix, None)
+    ]
+    assert (errors[0] <= 1.5 * errors[1]).all()
+
+
 def test_importance_that_does_not_fit_is_refused() -> None:
     for imatrix in (np.ones(511), np.ones((1, 512)), np.ones(0)):
         with pytest.raises(ShapeError, match=r"imatrix does not fit the rows\n.*512 values"):

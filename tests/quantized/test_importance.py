@@ -9,7 +9,12 @@ import pytest
 
 from numbatorch.cli.main import main
 from numbatorch.errors import FormatError
-from numbatorch.quantized.importance import Importance, read_importance, write_importance
+from numbatorch.quantized.importance import (
+    Entry,
+    Importance,
+    read_importance,
+    write_importance,
+)
 
 
 def dat(path, entries, tail=b""):
@@ -66,9 +71,19 @@ def test_entry_of_another_size_is_refused_by_name(tmp_path):
     found = read_importance(dat(tmp_path / "a.dat", [("w", 1, [1.0, 2.0])]))
     with pytest.raises(FormatError, match=r"importance of 'w' has 2 values[\s\S]*which takes 3"):
         found.of("w", (8, 3))
-    bad = read_importance(dat(tmp_path / "b.dat", [("w", 1, [1.0, np.inf])]))
-    with pytest.raises(FormatError, match="importance of 'w' is not finite"):
+
+
+@pytest.mark.parametrize("wrong", [np.inf, np.nan, -1.0])
+def test_entry_that_is_no_mean_of_squares_is_refused_by_name(wrong, tmp_path):
+    bad = read_importance(dat(tmp_path / "b.dat", [("w", 1, [1.0, wrong])]))
+    with pytest.raises(FormatError, match="importance of 'w' has sums that are negative or not"):
         bad.of("w", (8, 2))
+    bad = Importance({"w": Entry(np.ones((1, 2), np.float32), np.array([wrong], np.float32))})
+    with pytest.raises(FormatError, match="importance of 'w' has counts that are negative or not"):
+        bad.of("w", (8, 2))
+    if wrong < 0:
+        with pytest.raises(FormatError, match="'w' has -1 calls"):
+            read_importance(dat(tmp_path / "c.dat", [("w", -1, [1.0, 1.0])]))
 
 
 @pytest.mark.parametrize(

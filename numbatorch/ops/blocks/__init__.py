@@ -77,7 +77,7 @@ def find(operator: str, kind: DType | str) -> BlockType:
     """
     found = dtypes.find(kind) if isinstance(kind, str) else kind
     if not isinstance(found, DType) or not known(found):
-        name = kind.name if isinstance(kind, DType) else repr(kind)
+        name = getattr(kind, "name", kind)
         rows = f"known are {', '.join(names())}"
         raise DTypeError(message(operator, f"no block layout for {name}", rows))
     return _types[found]

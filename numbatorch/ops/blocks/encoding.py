@@ -9,6 +9,7 @@ from numbatorch.errors import FormatError, ShapeError, message
 from numbatorch.ops.blocks.layout import Array, BlockType
 from numbatorch.settings import threads
 
+LEAST = np.float32(1e-3)  # of the mean importance: what a group has that has none
 PART = 1 << 17  # values that are packed at a time, so that temporaries stay in the cache
 LARGEST = 65504 * 2.0**14  # no float16 times two numbers of 8 bits is larger
 
@@ -18,7 +19,7 @@ def check_importance(imatrix: Array, columns: int) -> Array:
 
     Raises:
         ShapeError: there are not as many.
-        FormatError: one is negative or not finite, or all are 0.
+        FormatError: one is negative or not finite.
     """
     found = np.asarray(imatrix, np.float32)
     if found.shape != (columns,):
@@ -51,7 +52,7 @@ def encode_all(
     def part(start: int) -> int:
         chunk = values[start : start + step]
         check_finite(block, chunk, start)
-        weights = None if importance is None else _weights(chunk, importance)
+        weights = None if importance is None else _weights(chunk, importance, block.group)
         with numpy_ignores_errors():
             blocks = block.encoded(chunk, weights)
         check_scales(block, blocks, chunk, start)
@@ -80,8 +81,12 @@ def _tell(progress: Callable[[int], None] | None, count: int) -> None:
         progress(count)
 
 
-def _weights(chunk: Array, importance: Array) -> tuple[Array, Array]:
+def _weights(chunk: Array, importance: Array, group: int) -> tuple[Array, Array]:
     size = chunk.shape[1]
+    # Columns that were 0 in some text are not in others: a scale is chosen for them all the same.
+    groups = importance.reshape(-1, group)
+    least = groups.mean() * LEAST or np.float32(1)
+    importance = np.where(groups.any(axis=1, keepdims=True), groups, least).reshape(-1)
     rows = chunk.reshape(-1, len(importance))
     square = np.square(rows).mean(axis=1, keepdims=True)
     each = np.broadcast_to(importance, rows.shape).reshape(-1, size)

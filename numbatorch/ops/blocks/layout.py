@@ -313,20 +313,39 @@ class BlockType:
         Args:
             weights: what `weighted` takes besides the values.
         Raises:
-            DTypeError: nothing here encodes the type.
+            DTypeError: nothing here encodes the type, or what does gives other fields, or codes
+                that their bits do not hold.
         """
         if self.encode is None:
             raise DTypeError(message("quantize", f"no encoder for {self.dtype.name}"))
         blocks = np.empty(len(values), self.layout)
+        unset = {name for name, *_ in self.fields}
         if weights is None or self.weighted is None:
             fields = dict(self.encode(values))
         else:
             fields = dict(self.weighted(values, *weights))
         if "codes" in fields:
-            self.codes.write(blocks, fields.pop("codes"))
+            self._write_codes(blocks, fields.pop("codes"))
+            unset -= {plane.field for plane in self.codes.planes}
+        if unset != fields.keys():
+            wrong = ", ".join(sorted(unset ^ fields.keys()))
+            self._refuse(f"an encoder that gives too much or nothing of {wrong}")
         for name, found in fields.items():
             blocks[name] = found
         return blocks
+
+    def _write_codes(self, blocks: Array, codes: Array) -> None:
+        bits = sum(plane.bits for plane in self.codes.planes)
+        low = -(1 << bits - 1) if self.codes.signed else 0
+        high = low + (1 << bits) - 1
+        least, most = codes.min(initial=0), codes.max(initial=0)
+        if not (np.isfinite(least) and np.isfinite(most)):  # quotients of a scale near 0
+            codes = np.where(np.isfinite(codes), codes, 0)
+            least, most = codes.min(initial=0), codes.max(initial=0)
+        if not (low <= least and most <= high):
+            given = f"codes from {least} to {most}"
+            self._refuse(f"an encoder that gives {given}, where {bits} bits hold {low} to {high}")
+        self.codes.write(blocks, codes)
 
 
 def reciprocal(scale: Array) -> Array:
