@@ -12,6 +12,7 @@ from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.mapping import Array
 from numbatorch.io.npy import MAGIC, NpzFile
+from numbatorch.io.packed import types_in
 from numbatorch.io.reading import open_file
 from numbatorch.io.safetensors import (
     Checkpoint,
@@ -122,14 +123,26 @@ def _of_checkpoint(file: Checkpoint) -> Listing:
     if isinstance(file, ShardedCheckpoint):
         kind += f" in {len({info.path for info in file.tensors.values()})} shards"
 
-    def pieces(name: str) -> Iterator[Array]:
-        return _cut(file.tensor(name))
+    try:
+        packed = types_in(file.metadata, Path(file.path))
+    except FormatError:  # such as a type that nobody here declared: its bytes are listed
+        packed = {}
 
-    infos = file.tensors.values()
-    rows = [
-        Row(info.name, info.dtype.name, info.shape, info.nbytes, _call(pieces, info.name))
-        for info in infos
-    ]
+    def pieces(name: str) -> Iterator[Array]:
+        if name not in packed:
+            yield from _cut(file.tensor(name))
+            return
+        element, shape = packed[name]
+        rows = file.tensor(name).reshape(-1, element.nbytes(shape[-1]))
+        step = max(PIECE // max(rows.shape[1], 1), 1)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            yield blocks.dequantize(part, element, (len(part), shape[-1]))
+
+    rows = []
+    for info in file.tensors.values():
+        element, shape = packed.get(info.name, (info.dtype, info.shape))
+        rows.append(Row(info.name, element.name, shape, info.nbytes, _call(pieces, info.name)))
     return Listing(Path(file.path), kind, file.metadata, rows)
 
 

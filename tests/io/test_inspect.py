@@ -4,6 +4,7 @@ import gguf
 import numpy as np
 import pytest
 
+import numbatorch as nt
 from numbatorch.errors import FormatError
 from numbatorch.io.inspect import describe
 from numbatorch.io.safetensors import save_safetensors
@@ -27,6 +28,24 @@ def test_folder_and_its_file_are_described_alike(fixtures):
     assert lines == list(describe(folder / "model.safetensors"))
     assert lines[0].endswith("model.safetensors: safetensors")
     assert "tensors: 47 (float16 47), 4,213,504 elements, 8,427,008 bytes" in lines
+
+
+def test_blocks_are_described_alike_in_both_formats(tmp_path):
+    values = np.random.default_rng(0).standard_normal((6, 64)).astype(np.float32)
+    w = nt.quantized.quantize(nt.from_numpy(values), "Q4_0")
+    rows = []
+    for suffix in ("gguf", "safetensors"):
+        nt.save({"w": w, "b": nt.ones(3)}, tmp_path / f"x.{suffix}")
+        lines = list(describe(tmp_path / f"x.{suffix}", stats=True))
+        rows.append(sorted(line for line in lines if line.startswith(("  w ", "  b "))))
+    assert rows[0] == rows[1]
+    assert rows[0][1].split()[1:4] == ["Q4_0", "(6,", "64)"]
+    save_safetensors(
+        tmp_path / "own.safetensors",
+        {"w": np.zeros((2, 14), np.uint8)},
+        {"ggml.types": '{"w": ["NOBODYS", [2, 32]]}'},
+    )
+    assert "uint8" in list(describe(tmp_path / "own.safetensors"))[-1]
 
 
 def test_file_without_tensors_and_types_not_computed_on(tmp_path, fixtures):
