@@ -13,7 +13,7 @@ from numbatorch.device import Device
 from numbatorch.device import device as as_device
 from numbatorch.dtype import DType
 from numbatorch.errors import DeviceError, DTypeError, GradientError, ShapeError, message
-from numbatorch.graph import Node, find, grad_enabled
+from numbatorch.graph import find
 from numbatorch.ops.operands import describe
 from numbatorch.ops.surface import names_itself
 from numbatorch.ops.view import clone, detach
@@ -24,32 +24,16 @@ from numbatorch.tensor.base import (
     Handle,
     detached,
     host_array,
-    host_node,
     is_leaf,
     is_tracing,
     running,
 )
 from numbatorch.tensor.host import number
+from numbatorch.tensor.moving import to_device
 from numbatorch.tensor.views import Alias
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
-
-
-def to_device(node: Node, target: Device) -> Node:
-    """The value of `node` on another device, through the host."""
-    if node.device == target:
-        return node
-    if node.requires_grad and grad_enabled():
-        raise GradientError(
-            message(
-                "to",
-                f"a gradient does not flow from {target} to {node.device}",
-                describe(node),
-                hint="detach() before moving, or move before requires_grad_()",
-            )
-        )
-    return host_node(host_array(node), node.dtype, target, node.shape)
 
 
 class ConversionMethods(Handle):
@@ -73,7 +57,9 @@ class ConversionMethods(Handle):
             non_blocking: nothing is waited for in any case.
             copy: make a value of its own where nothing changes, too.
         Returns:
-            this tensor where nothing changes.
+            this tensor where nothing changes; gradients flow back from another device.
+        Raises:
+            BackendUnavailable: the device is not there, or what drives it is not installed.
 
         >>> x = tensor([1, 2])
         >>> x.to(nt.float64).dtype, x.to("cpu", nt.int8).dtype, x.to(nt.int64) is x

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch import DTypeError, GradientError
+from numbatorch import BackendUnavailable, DTypeError, GradientError
 from numbatorch.graph import find
+from numbatorch.tensor import moving
 from numbatorch.testing import gradcheck
 
 
@@ -65,8 +66,29 @@ def test_errors_of_backward(monkeypatch: pytest.MonkeyPatch) -> None:
         (x * 2).requires_grad_(False)
     with pytest.raises(DTypeError, match="only floats"):
         nt.tensor([1]).requires_grad_()
-    with pytest.raises(GradientError, match="does not flow from cpu"):
-        (x * 2).to("cpu")
+
+
+def test_gradients_flow_across_devices() -> None:
+    x = leaf(1, -2)
+    away = "cpu" if x.node.device.kind == "numpy" else "numpy"
+    y = (x.to(away) * 3).to(x.node.device) * x * x  # 3 x^3
+    y.sum().backward(create_graph=True)
+    assert x.grad.device == x.device and not x.detach().to(away).requires_grad
+    np.testing.assert_array_equal(x.grad.detach().numpy(), [9.0, 36.0])
+    x.grad.sum().backward()  # adds 18 x to what is there
+    np.testing.assert_array_equal(x.grad.detach().numpy(), [27.0, 0.0])
+    assert x.to(away).grad_fn.name() == "to"
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_device_that_is_not_there_is_the_error(requires_grad: bool, monkeypatch: Any) -> None:
+    def absent(device: Any) -> Any:
+        raise BackendUnavailable("cuda: no driver")
+
+    monkeypatch.setattr(moving, "backend", absent)
+    x = nt.ones(2, requires_grad=requires_grad)
+    with pytest.raises(BackendUnavailable, match="no driver"):
+        x.cuda()
 
 
 def test_no_grad_detach_and_enable_grad() -> None:
