@@ -60,9 +60,18 @@ class Kernel:
         return str(self.spec.source())
 
 
-def _roots(tensors: Any) -> list[Node]:
+def _nodes(tensors: Any) -> list[Node]:
+    """The nodes of a tensor, or of several."""
     found = tensors if isinstance(tensors, list | tuple) else [tensors]
-    nodes = [tensor.node for tensor in found]
+    for tensor in found:
+        if not isinstance(getattr(tensor, "node", None), Node):
+            problem = f"takes a tensor or several, not {type(tensor).__name__}"
+            raise TypeError(message("debug", problem))
+    return [tensor.node for tensor in found]
+
+
+def _roots(tensors: Any) -> list[Node]:
+    nodes = _nodes(tensors)
     copies, _leaves = placeholder_graph(toposort(nodes))
     return [copies[node] for node in nodes if node.buffer is None]
 
@@ -127,6 +136,9 @@ def compiled(tensors: Any, target: str | None = None) -> list[str]:
     On the CPU that is LLVM's IR for this processor, on CUDA PTX of compute capability 7.5, on Metal
     text of the Metal Shading Language. No GPU is needed. `kernels` shows what they are made from.
 
+    Raises:
+        BackendUnavailable: the packages that compile for CUDA are not installed.
+
     >>> import numbatorch as nt
     >>> (text,) = compiled(nt.tensor([1.0]) + 1, "metal")
     >>> "kernel void" in text
@@ -149,7 +161,9 @@ def _llvm(spec: Any, epilogue: Any) -> str:
 
 def _ptx(spec: Any, epilogue: Any) -> str:
     from numbatorch.backends.cuda.compiler import compile_kernel
+    from numbatorch.backends.cuda.packages import check_packages
 
+    check_packages()
     return compile_kernel(spec, epilogue)
 
 
@@ -220,8 +234,7 @@ def graph(tensors: Any) -> str:
     %2 = const() value=1 (1,) float32
     %3 = add(%1, %2) (1,) float32
     """
-    found = tensors if isinstance(tensors, list | tuple) else [tensors]
-    return describe_graph([tensor.node for tensor in found])
+    return describe_graph(_nodes(tensors))
 
 
 def dot(tensors: Any) -> str:
@@ -230,8 +243,7 @@ def dot(tensors: Any) -> str:
     >>> dot(tensor([1.0]) + 1).splitlines()[0]
     'digraph {'
     """
-    found = tensors if isinstance(tensors, list | tuple) else [tensors]
-    order = toposort([tensor.node for tensor in found])
+    order = toposort(_nodes(tensors))
     number = {node: i for i, node in enumerate(order)}
     lines = ["digraph {", "  node [shape=box]"]
     for node, i in number.items():

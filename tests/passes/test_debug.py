@@ -1,5 +1,6 @@
 """The debug tools show what runs, and name a kernel that disagrees with its reference."""
 
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import debug, errors
+from numbatorch.backends.cuda import packages
 from numbatorch.graph import find
 
 
@@ -67,3 +69,19 @@ def test_compiled_text_of_every_target() -> None:
         assert word in text and ("fuses" in text or target != "metal")
     with pytest.raises(nt.DeviceError, match="no kernels for 'cuda:0'"):
         debug.plan(product, "cuda:0")
+
+
+def test_cuda_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, "version", absent)
+    monkeypatch.setattr(packages.sys, "platform", "linux")
+    with pytest.raises(nt.BackendUnavailable, match=r"hint: pip install"):
+        debug.compiled(nt.ones(2) * 2 + 1, "cuda")
+
+
+@pytest.mark.parametrize("look", [debug.kernels, debug.plan, debug.graph, debug.dot])
+def test_what_is_no_tensor_is_named(look: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes a tensor or several, not int"):
+        look([1])
