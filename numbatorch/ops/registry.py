@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 from numbatorch import dtype as dt
+from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
 from numbatorch.graph import DEPTH_LIMIT, Node, Op, register, thread_mode
@@ -53,6 +54,7 @@ class Elementwise(Op):
         numbers: how many of the last operands may be numbers in that function.
         truths: what bool is computed in, where that is no dtype of the body.
         divides: whether the second operand divides: no integer by 0.
+        refused: the dtypes among them that the body means nothing for, with the error.
     """
 
     def __init__(self, body: Callable[..., Any], reference: Callable[..., Any], source: str):
@@ -68,6 +70,7 @@ class Elementwise(Op):
         self.places: tuple[str, ...] = surface.EVERYWHERE
         self.truths: DType | None = None
         self.divides = False
+        self.refused: dict[DType, str] = {}
         names, count = body.__code__.co_varnames, body.__code__.co_argcount
         operands = names[:count]
         self.arity = len(operands)
@@ -97,6 +100,8 @@ class Elementwise(Op):
     def compute_dtype(self, dtype: DType) -> DType:
         """The dtype operands are cast to before the body sees them."""
         if dtype in self.dtypes:
+            if dtype in self.refused:
+                raise DTypeError(self.refused[dtype])
             return dtype
         if dtype.kind == "b" and self.truths is not None:
             return self.truths
@@ -190,7 +195,8 @@ class Elementwise(Op):
         """The dtype of the result, by that of operands which need no promotion."""
         if self.fixed or self.attribute_names:
             return {}
-        plain = [d for d in self.dtypes if not self.divides or d.kind == "f"]
+        known = (d for d in self.dtypes if d not in self.refused)
+        plain = [d for d in known if not self.divides or d.kind == "f"]
         return {dtype: self.result_dtype(dtype, {}) for dtype in plain}
 
     def apply(self, *operands: Any, **attrs: Any) -> Node:
@@ -373,6 +379,8 @@ def elementwise(
         op.truths = truths
         op.divides = divides
         op.peer = peer or op.peer
+        if not body.__module__.startswith("numbatorch."):  # those of ours have their tests
+            import_module("numbatorch.ops.checked_body").check_body(op)
         for alias in aliases:
             surface.enter(op.public, alias, places)
         return register(op)
