@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from numbatorch.pipelines.imatrix import collect
     from numbatorch.quantized.importance import described, write_importance
 
-    check_output(options.output, [options.model, options.text], "imatrix")
+    check_output(options.output, [options.model, options.text], "imatrix", ".gguf")
     with bar("imatrix", "chunk") as progress:
         found = collect(
             options.model,

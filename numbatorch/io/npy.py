@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -198,7 +199,9 @@ def _writable(operator: str, name: str, array: Array) -> Array:
 
 
 def _write(file: IO[bytes], array: Array) -> None:
-    np.lib.format.write_array(file, array, allow_pickle=False)
+    # To a file of the system NumPy writes by C, and its errors do not say that the disk is full.
+    stream: Any = SimpleNamespace(write=file.write)
+    np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 def write_npy(file: IO[bytes], array: Array) -> None:

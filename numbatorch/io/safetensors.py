@@ -6,7 +6,7 @@ The format: https://github.com/huggingface/safetensors#format
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -250,25 +250,18 @@ def save_safetensors(
         DTypeError: an array has a type that the format lacks.
         FormatError: the path is a folder, a pipe or a device.
         ValueError: a name that the format keeps for itself, or that is no text.
+        OSError: the disk is full; nothing is left of what was written.
     """
-    from safetensors.numpy import save_file
-
-    arrays, text = _to_write(tensors), None if metadata is None else dict(metadata)
-    with replaced(path, "save_safetensors") as temporary:
-        if _has_narrow(arrays):
-            temporary.write_bytes(_packed(arrays, text))
-        else:
-            save_file(arrays, temporary, text)
+    arrays = _to_write(tensors)
+    with replaced(path, "save_safetensors") as temporary, open(temporary, "wb") as file:
+        file.writelines(_parts(arrays, metadata))
 
 
 def write_safetensors(
     tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> bytes:
     """The bytes of the file that `save_safetensors` writes; raises as that."""
-    from safetensors.numpy import save
-
-    arrays, text = _to_write(tensors), None if metadata is None else dict(metadata)
-    return _packed(arrays, text) if _has_narrow(arrays) else save(arrays, text)
+    return b"".join(_parts(_to_write(tensors), metadata))
 
 
 def _to_write(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -290,10 +283,6 @@ def _to_write(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.require(array, requirements="C") for name, array in tensors.items()}
 
 
-def _has_narrow(arrays: Mapping[str, Array]) -> bool:
-    return any(array.dtype == dtype.float4_e2m1fn.elements for array in arrays.values())
-
-
 def _unpacked(raw: Array, shape: Shape) -> Array:
     """float4_e2m1fn, a byte each, of two in a byte."""
     numbers = np.stack([raw & 15, raw >> 4], axis=-1).reshape(shape)
@@ -302,25 +291,38 @@ def _unpacked(raw: Array, shape: Shape) -> Array:
     return found
 
 
-def _packed(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> bytes:
-    """A file with float4, which the library does not write from arrays of NumPy."""
+def _parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> Iterator[Any]:
+    """The bytes of a file one after the other: its header, then each array, the widest first."""
     names = {kind: name for name, kind in TYPES.items()}
-    header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
-    parts, at = [], 0
-    for name, array in sorted(arrays.items(), key=lambda item: -item[1].itemsize):
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": _text(metadata)}
+    order = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    at = 0
+    for name, array in order:
         kind = dtype.from_numpy(array.dtype)
-        part = array.tobytes()
-        if kind is dtype.float4_e2m1fn:
-            pairs = array.view(np.uint8).reshape(-1, 2) & 15
-            part = (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
-        offsets = [at, at + len(part)]
-        kind_name = names.get(kind, "F4")
-        header[name] = {"dtype": kind_name, "shape": array.shape, "data_offsets": offsets}
-        parts.append(part)
-        at += len(part)
+        narrow = kind is dtype.float4_e2m1fn
+        end = at + (array.size // 2 if narrow else array.nbytes)
+        kind_name = "F4" if narrow else names[kind]
+        header[name] = {"dtype": kind_name, "shape": array.shape, "data_offsets": [at, end]}
+        at = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + b"".join(parts)
+    yield len(text).to_bytes(8, "little") + text
+    for _name, array in order:
+        raw: Array = array.reshape(-1).view(np.uint8)
+        if array.dtype == dtype.float4_e2m1fn.elements:
+            pairs = raw.reshape(-1, 2) & 15
+            raw = pairs[:, 0] | pairs[:, 1] << 4
+        yield raw.data
+
+
+def _text(metadata: Mapping[str, str]) -> dict[str, str]:
+    found = dict(metadata)
+    if not _is_text(found) or not all(isinstance(key, str) for key in found):
+        raise TypeError(message("save_safetensors", "metadata is not str to str"))
+    for part in (*found, *found.values()):
+        if any("\ud800" <= letter <= "\udfff" for letter in part):
+            raise ValueError(message("save_safetensors", f"metadata holds {part!a}, no Unicode"))
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

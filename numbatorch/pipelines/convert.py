@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors_writing import stream_safetensors
-from numbatorch.io.writing import check_output
+from numbatorch.io.writing import check_absent, check_output, replaced_folder
 from numbatorch.models.decoder_keys import (
     gguf_factors,
     gguf_keys,
@@ -79,7 +78,7 @@ def to_gguf(
     if not place.is_dir():
         problem = "a folder becomes a GGUF file, this is one already"
         raise FormatError(message("convert", problem, f"file {place}"))
-    check_output(path, [place, importance], "convert")
+    check_output(path, [place, importance], "convert", ".gguf")
     model = models.from_pretrained(place, task="text-generation")
     metadata: dict[str, Any] = {
         **gguf_keys(written(model)),
@@ -108,7 +107,7 @@ def from_ggjt(
         OSError: the disk is full; nothing is left of what was written.
     """
     file = GGJTFile(source)
-    check_output(path, [file.path], "convert")
+    check_output(path, [file.path], "convert", ".gguf")
     return write_quantized(
         path, file.metadata, file.tensors, type, keep=keep, requantize=True, bar=bar
     )
@@ -132,14 +131,18 @@ def to_folder(
         The names of the tensors.
     Raises:
         FileExistsError: the folder exists.
-        FormatError: a model that has no form there; a malformed file.
+        FormatError: a model that has no form there; a malformed file; the folder has the name of a
+            GGUF file.
+        OSError: the disk is full; nothing is left of what was written.
     """
     kinds = {"F16": dtype.float16, "BF16": dtype.bfloat16, "F32": dtype.float32}
     if type.upper() not in kinds:
         raise FormatError(message("convert", f"{type!r} is none of {', '.join(kinds)}"))
-    target = Path(folder)
-    if os.path.lexists(target):
-        raise FileExistsError(message("convert", "the folder exists", f"folder {target}"))
+    if Path(folder).suffix == ".gguf":
+        problem = "a GGUF file becomes a folder, and this is the name of a file"
+        hint = "quantize and dequantize write GGUF files of GGUF files"
+        raise FormatError(message("convert", problem, f"folder {folder}", hint=hint))
+    check_absent(folder, "convert")
     file = GGUFFile(source)
     model = models.from_gguf(file, task="text-generation")
     config = hf_config(written(model))
@@ -148,17 +151,12 @@ def to_folder(
     generation.update(_sampling_of(file))
     config |= {key: generation.get(key) for key in IDS}
     tensors = list(_plain(model, kinds[type.upper()]))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(8).hex()}")
-    temporary.mkdir()
-    try:
+    with replaced_folder(folder, "convert") as temporary:
         advance = bar(sum(tensor.nbytes for tensor in tensors))
         stream_safetensors(temporary / "model.safetensors", tensors, {"format": "pt"}, advance)
         config["torch_dtype"] = kinds[type.upper()].name
         for name, values in {"config.json": config, **files}.items():
             _write_json(temporary / name, values)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [tensor.name for tensor in tensors]
 
 

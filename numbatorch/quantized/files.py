@@ -59,7 +59,7 @@ def quantize_file(
     >>> quantize_file("model-f16.gguf", "model.gguf", "Q4_K_M")  # doctest: +SKIP
     """
     file = GGUFFile(source)
-    check_output(path, [*file.paths, importance], "quantize")
+    check_output(path, [*file.paths, importance], "quantize", ".gguf")
     matrix = None if importance is None else read_importance(importance)
     metadata = file.typed_metadata()
     if matrix is not None and importance is not None:
@@ -223,7 +223,7 @@ def _check_kinds(tensors: Sequence[Outgoing], kinds: Mapping[str, DType], requan
             raise DTypeError(message("quantize", f"{what}, which is not encoded"))
         if tensor.dtype.kind == "q":
             if not requantize:
-                hint = "encoding what was rounded before loses more: ask for it with requantize"
+                hint = "rounding twice loses more: requantize=True, or --requantize, asks for it"
                 raise DTypeError(message("quantize", f"{what} already", hint=hint))
             blocks.find("quantize", tensor.dtype)
         if kind.kind == "q" and blocks.find("quantize", kind).encode is None:
