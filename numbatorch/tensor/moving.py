@@ -30,7 +30,7 @@ def to_device(node: Node, target: Device) -> Node:
         BackendUnavailable: the device is not there, or what drives it is not installed.
 
     >>> x = tensor([1.0, 2.0], requires_grad=True)
-    >>> (x * x).to("numpy").sum().backward()
+    >>> _ = (x * x).to("numpy").sum().backward()
     >>> x.grad
     tensor([2., 4.])
     """
