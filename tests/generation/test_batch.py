@@ -85,7 +85,7 @@ def test_no_prompt_and_no_token(generator: TextGenerator) -> None:
     ("prompts", "error", "part"),
     [
         (["x", b"y"], TypeError, "the prompt is bytes(.|\n)*prompt 1"),
-        (["x", "y", [5] * 600], nt.OutOfRange, "does not fit(.|\n)*prompt 2"),
+        (["x", "y", [5] * 600], nt.OutOfRange, "do not fit(.|\n)*prompt 2"),
         ([[1], [10**9]], nt.OutOfRange, "not in the vocabulary(.|\n)*prompt 1"),
     ],
 )
