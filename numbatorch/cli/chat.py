@@ -12,8 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.cli.mistakes import expected
-from numbatorch.cli.options import SOURCE, add_compute, add_where, text
-from numbatorch.cli.sampling import add_sampling, sampling
+from numbatorch.cli.options import SOURCE, add_compute, add_where, positive, text
+from numbatorch.cli.sampling import add_sampling, check, sampling
 
 if TYPE_CHECKING:
     from numbatorch.generation.chat import Answer, Chat
@@ -28,9 +28,10 @@ HELP = """\
 /load FILE      go on with one that was saved
 /stats          speeds of the last answer and of all
 /help           these commands
-/exit           end, as the end of the input does
+/exit, /quit    end, as the end of the input does ({end})
 An interrupt (Ctrl-C) stops an answer and keeps the conversation.
 A line that ends with \\ goes on in the next one."""
+END = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
 
 ALONE = ("/clear", "/stats", "/help")  # commands that take nothing
 PROMPT = "> "
@@ -44,7 +45,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     add_where(command)
     add_compute(command)
     command.add_argument("--system", type=text, metavar="TEXT", help="said before all else")
-    command.add_argument("--max-tokens", type=int, metavar="N", help="of an answer")
+    command.add_argument("--max-tokens", type=positive, metavar="N", help="of an answer")
     add_sampling(command)
     command.add_argument("--seed", type=int)
     command.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """Talk until the input ends."""
     from numbatorch.generation.chat import Chat
 
+    check(options)
     how = {"seed": options.seed, "stop": options.stop, "samplers": options.samplers}
     chat = Chat(
         options.model if options.model is not None else default_model(),
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if sys.stdin.isatty():
         import_line_editing()
-        print("/help shows the commands", file=sys.stderr)
+        print(f"/help shows the commands, /exit or {END} ends", file=sys.stderr)
     return Terminal(chat, options.max_tokens).loop()
 
 
@@ -101,6 +103,7 @@ class Terminal:
     Attributes:
         chat: the conversation.
         total: counts of all answers together.
+        failed: whether any line was an error.
     """
 
     def __init__(self, chat: Chat, max_tokens: int | None = None) -> None:
@@ -108,23 +111,30 @@ class Terminal:
 
         self.chat = chat
         self.total = Counts()
+        self.failed = False
         self._last: Counts | None = None
         self._max_tokens = max_tokens
 
     def loop(self) -> int:
-        """Until the input ends."""
+        """Until the input ends; returns the exit code: nobody sees errors of lines from a pipe."""
+        self.read()
+        return int(self.failed and not sys.stdin.isatty())
+
+    def read(self) -> None:
+        """Take lines until the input ends."""
         while True:
             try:
                 line = read_line()
             except EOFError:
                 if sys.stdin.isatty():
                     print()
-                return 0
+                return
             except KeyboardInterrupt:  # of a line that is being written
                 print()
+                print(f"/exit or {END} ends", file=sys.stderr)
                 continue
             if line.strip() in ("/exit", "/quit"):
-                return 0
+                return
             if line.strip():
                 self.take(line)
 
@@ -138,7 +148,12 @@ class Terminal:
         except KeyboardInterrupt:
             print(flush=True)
         except expected() as error:
-            print(f"numbatorch: {error}", file=sys.stderr)
+            self.refuse(f"numbatorch: {error}")
+
+    def refuse(self, problem: str) -> None:
+        """Show an error."""
+        self.failed = True
+        print(problem, file=sys.stderr)
 
     def command(self, line: str) -> None:
         """Run a line that begins with a slash."""
@@ -150,12 +165,12 @@ class Terminal:
             "/save": self.save,
             "/load": self.load,
             "/stats": self.stats,
-            "/help": lambda _: print(HELP, file=sys.stderr),
+            "/help": lambda _: print(HELP.format(end=END), file=sys.stderr),
         }
         if word not in commands:
-            print(f"there is no command {word}; /help shows those that are", file=sys.stderr)
+            self.refuse(f"there is no command {word}; /help shows those that are")
         elif rest and word in ALONE:
-            print(f"{word} stands alone in a line", file=sys.stderr)
+            self.refuse(f"{word} stands alone in a line")
         else:
             commands[word](rest)
 
@@ -172,7 +187,8 @@ class Terminal:
         from numbatorch.errors import FormatError, message
         from numbatorch.generation.chat import saved_messages
 
-        if os.path.exists(_given("/save", path)):
+        path = _given("/save", path)
+        if os.path.exists(path):
             try:
                 saved_messages(path)
             except FormatError:
@@ -237,9 +253,14 @@ def speeds(counts: Counts) -> list[str]:
     new = counts.prompt_tokens - counts.kept_tokens
     kept = f" and {counts.kept_tokens} kept" if counts.kept_tokens else ""
     return [
-        f"prompt {new} tokens{kept}{_speed(new, counts.prompt_seconds)}",
-        f"generation {counts.tokens} tokens{_speed(counts.tokens, counts.seconds)}",
+        f"prompt {_tokens(new)}{kept}{_speed(new, counts.prompt_seconds)}",
+        f"generation {_tokens(counts.tokens)} after the first"
+        f"{_speed(counts.tokens, counts.seconds)}",
     ]
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token" if count == 1 else f"{count} tokens"
 
 
 def _speed(tokens: int, seconds: float) -> str:
@@ -277,4 +298,4 @@ def _given(command: str, path: str) -> str:
 
     if not path:
         raise FormatError(message("chat", f"{command} needs the name of a file"))
-    return path
+    return os.path.expanduser(path)

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+import warnings
 from typing import Any
 
 from numbatorch.cli.options import add_where, text
@@ -27,7 +29,12 @@ def run(options: argparse.Namespace) -> int:
     from numbatorch.pipelines.embedder import Embedder
 
     source = options.model if options.model is not None else packaged_model(PACKAGED)
-    vectors = Embedder(source, options.revision, device=options.device).encode(options.texts)
+    embedder = Embedder(source, options.revision, device=options.device)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        vectors = embedder.encode(options.texts)
+    for warning in told:
+        print(f"numbatorch: {warning.message}", file=sys.stderr)
     if options.json:
         rows = zip(options.texts, vectors.tolist(), strict=True)
         print(json.dumps([{"text": text, "vector": vector} for text, vector in rows]))

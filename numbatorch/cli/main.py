@@ -8,6 +8,7 @@ import gc
 import io
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from numbatorch.cli import (
     chat,
@@ -44,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
             stream.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
     thresholds = gc.get_threshold()
     gc.set_threshold(SELDOM, *thresholds[1:])
     try:
+        options = parser().parse_args(arguments)
         return int(options.run(options))
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -62,11 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.set_threshold(*thresholds)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says of wrong usage what is wrong, and where all arguments are shown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Two lines, and exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\nusage: {self.prog} --help shows the arguments\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """All options of all subcommands."""
     from numbatorch import __version__
 
-    top = argparse.ArgumentParser(prog="numbatorch", description="Run models from the shell.")
+    top = Parser(prog="numbatorch", description="Run models from the shell.")
     top.add_argument("--version", action="version", version=f"numbatorch {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for subcommand in SUBCOMMANDS:

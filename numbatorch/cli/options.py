@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 SOURCE = "a folder, a .gguf file, or a repository of the Hugging Face Hub"
 
@@ -17,6 +18,44 @@ def text(argument: str) -> str:
         return os.fsencode(argument).decode()
     except UnicodeError:
         raise argparse.ArgumentTypeError(f"{argument!a} is not UTF-8") from None
+
+
+def given_or_read(argument: str) -> str:
+    """A text from the command line; of `-` what standard input holds, without its last newline."""
+    if argument != "-":
+        return text(argument)
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"standard input is not UTF-8: {error}") from None
+
+
+def given_or_file(argument: str, is_text: bool) -> str:
+    """A text from the command line, or what the file of that name holds.
+
+    Args:
+        is_text: whether it looks like the text, and so is none of a file that is absent.
+    """
+    try:
+        if not os.path.isfile(argument):
+            if is_text:
+                return text(argument)
+            raise argparse.ArgumentTypeError(f"no such file: {argument}")
+        with open(argument, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{argument} cannot be read: {error}") from None
+
+
+def positive(argument: str) -> int:
+    """A whole number above 0."""
+    try:
+        number = int(argument)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is no whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number
 
 
 def add_compute(command: argparse.ArgumentParser) -> None:

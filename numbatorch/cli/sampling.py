@@ -1,10 +1,12 @@
 """Options of samplers on the command line, and what they say."""
 
 import argparse
+import json
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, cast
 
-from numbatorch.cli.options import text
+from numbatorch.cli.options import given_or_file, text
 
 if TYPE_CHECKING:
     from numbatorch.generation.samplers.chain import Options
@@ -50,12 +52,28 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
         dest="dry_sequence_breakers",
         help="what no repetition goes over",
     )
-    for name, told in (("grammar", "GBNF that the output keeps to"), ("json-schema", "its JSON")):
-        group.add_argument(f"--{name}", type=text, metavar="TEXT", help=told)
+    told = "{} that the output keeps to, or a file of it"
+    group.add_argument("--grammar", type=grammar, metavar="TEXT", help=told.format("GBNF"))
+    group.add_argument("--json-schema", type=schema, metavar="JSON", help=told.format("JSON"))
     group.add_argument("--logit-bias", action="append", type=bias, metavar="ID+BIAS")
     group.add_argument(
         "--samplers", type=names, metavar="NAME;...", help="in this order, not llama.cpp's"
     )
+
+
+def grammar(argument: str) -> str:
+    """A grammar, or what the file of that name holds."""
+    return given_or_file(argument, "::=" in argument or " " in argument)
+
+
+def schema(argument: str) -> str:
+    """A JSON schema, or what the file of that name holds."""
+    found = given_or_file(argument, argument.lstrip().startswith("{"))
+    try:
+        json.loads(found)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
+    return found
 
 
 def bias(argument: str) -> tuple[int, float]:
@@ -84,3 +102,31 @@ def sampling(options: argparse.Namespace) -> "Options":
             sums[token] = sums.get(token, 0.0) + value
         given["logit_bias"] = sums
     return cast("Options", {k: v for k, v in given.items() if v is not None})
+
+
+def check(options: argparse.Namespace) -> None:
+    """Fail where a generation would for its arguments, before a model is loaded.
+
+    Raises:
+        OutOfRange, TypeError, ValueError: as `TextGenerator.stream`.
+        BackendUnavailable: what a grammar needs is not installed.
+    """
+    from numbatorch.generation.arguments import COUNT, number
+    from numbatorch.generation.samplers.chain import KINDS, chain
+    from numbatorch.generation.samplers.grammar import check_library
+    from numbatorch.generation.stop import StopFilter
+
+    given = dict(sampling(options))
+    if options.samplers is not None:
+        chain(given, options.samplers)
+    for kind in KINDS.values():  # which are in a chain may be for the checkpoint to say
+        names = {field.name for field in fields(kind)}
+        kind(**{name: value for name, value in given.items() if name in names})
+    for name in ("seed", "max_tokens"):
+        if getattr(options, name) is not None:
+            number("generate", name, getattr(options, name), COUNT)
+    StopFilter(options.stop)
+    if "grammar" in given and "json_schema" in given:
+        chain(given)
+    if "grammar" in given or "json_schema" in given:
+        check_library()

@@ -48,10 +48,11 @@ def test_commands(
     told.write_text("precious")
     lines = [
         *["/system", "/stats", "/help", f"/load {saved}", "/system Be brief.", "/system"],
-        *[f"/save {again}", "/clear", f"/save {saved}", "/load", "/nonsense", "/load no/such"],
+        *["/save ~/again.json", "/clear", f"/save {saved}", "/load", "/nonsense", "/load no/such"],
         *["/save no/such", f"/save {told}", "/clear all", "", "/exit", "not read"],
     ]
-    assert talk(monkeypatch, lines, "--model", str(smollm2)) == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert talk(monkeypatch, lines, "--model", str(smollm2)) == 1  # of a pipe, with errors in it
     shown = capsys.readouterr()
     assert shown.out == "> hi\nthere\n"
     for part in (

@@ -1,5 +1,6 @@
 """The command: what it prints where, its exit codes, and that mistakes show no traceback."""
 
+import io
 import json
 import os
 import re
@@ -33,7 +34,7 @@ def test_generate_streams_to_stdout_and_speeds_to_stderr(folder, capsys) -> None
     assert shown.out == nt.TextGenerator(folder).generate(PROMPT, 12) + "\n"
     *_, prompt, generation = shown.err.splitlines()
     assert re.fullmatch(r"prompt 4 tokens, [\d.]+ tokens/s", prompt)
-    assert re.fullmatch(r"generation 11 tokens, [\d.]+ tokens/s", generation)
+    assert re.fullmatch(r"generation 11 tokens after the first, [\d.]+ tokens/s", generation)
 
 
 def test_generate_says_that_kernels_were_compiled(folder, tmp_path) -> None:
@@ -151,6 +152,47 @@ def test_warmup_says_what_it_ran(folder, minilm, capsys) -> None:
     assert re.search(r"^1 token: [\d.]+ s$", capsys.readouterr().out, re.MULTILINE)
     assert main(["warmup", str(minilm)]) == 0
     assert "a batch: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("start", [["chat"], ["generate", "x"]], ids=lambda value: value[0])
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (["--temperature", "-1"], "temperature is -1.0"),
+        (["--top-p", "2"], "top_p is 2.0"),
+        (["--mirostat", "2", "--mirostat-tau", "-1"], "mirostat_tau is -1.0"),
+        (["--samplers", "topk"], "samplers has 'topk'"),
+        (["--seed", "-3"], "seed is -3"),
+        (["--max-tokens", "-3"], "-3"),
+        (["--stop", ""], "empty text"),
+        (["--grammar", 'root ::= "a"', "--json-schema", "{}"], "give one of them"),
+        (["--grammar", "no-such.gbnf"], "no such file: no-such.gbnf"),
+        (["--json-schema", "no-such.json"], "no such file: no-such.json"),
+        (["--json-schema", "{"], "not JSON"),
+    ],
+    ids=str,
+)
+def test_options_are_looked_at_before_a_model_is_loaded(start, given, part, capsys) -> None:
+    try:
+        assert main([*start, "--model", "./not-there", *given]) == 1
+    except SystemExit as caught:
+        assert caught.code == 2
+    shown = capsys.readouterr().err
+    assert part in shown and "not-there" not in shown and len(shown.splitlines()) <= 4
+
+
+def test_prompts_come_from_a_pipe_and_schemas_from_files(
+    folder, tmp_path, monkeypatch, capsys
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "array", "items": {"type": "integer"}, "minItems": 9}')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PROMPT.encode() + b"\n")))
+    options = ["--model", str(folder), "--json-schema", str(schema), "--max-tokens", "4"]
+    assert main(["generate", "-", *options]) == 0
+    shown = capsys.readouterr()
+    how = {"json_schema": schema.read_text()}
+    assert shown.out == nt.TextGenerator(folder).generate(PROMPT, 4, **how) + "\n"
+    assert "stopped by --max-tokens" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, TypedDict
 
 import numpy as np
@@ -45,6 +46,13 @@ MIROSTAT = {
     2: (*FIRST, "temperature", "mirostat_v2"),
 }
 VERSION = Rule("0, 1 or 2", lambda value: value in (0, *MIROSTAT), whole=True)
+
+
+OTHERS = (
+    *("prompt", "max_tokens", "messages", "tools", "documents", "variables"),
+    *("seed", "stop", "special", "samplers", "logprobs"),
+)
+"""Arguments of a generation that are not of samplers."""
 
 
 class Options(TypedDict, total=False):
@@ -101,7 +109,9 @@ def chain(
     """
     for name in options:
         if name not in Options.__annotations__:
-            raise TypeError(message("generate", f"there is no argument {name}"))
+            near = get_close_matches(name, (*Options.__annotations__, *OTHERS), 1)
+            hint = f"there is {near[0]}" if near else None
+            raise TypeError(message("generate", f"there is no argument {name}", hint=hint))
     values = {**(defaults or {}), **options}
     order = _order(values, options, samplers)
     taken = {"mirostat"} if samplers is None else set()
@@ -113,6 +123,9 @@ def chain(
         names = {field.name for field in fields(KINDS[sampler])}
         made.append(KINDS[sampler](**{k: v for k, v in values.items() if k in names}))
         taken |= names
+    if sum(isinstance(x, Grammar | JSONSchema) and x.binds for x in made) > 1:
+        problem = "output is bound to several grammars or schemas"
+        raise ValueError(message("generate", problem, hint="give one of them"))
     for name in options:
         if name not in taken:
             told = ", ".join(s if isinstance(s, str) else type(s).__name__ for s in order)

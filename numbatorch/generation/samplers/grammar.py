@@ -35,6 +35,11 @@ class Grammar:
 
     grammar: str = ""
 
+    @property
+    def binds(self) -> bool:
+        """Whether it is not off."""
+        return bool(self.grammar)
+
     def __post_init__(self) -> None:
         given: object = self.grammar
         if not isinstance(given, str):
@@ -66,6 +71,11 @@ class JSONSchema:
 
     json_schema: Mapping[str, Any] | str | None = None
 
+    @property
+    def binds(self) -> bool:
+        """Whether it is not off."""
+        return self.json_schema is not None
+
     def __post_init__(self) -> None:
         given: object = self.json_schema
         if given is not None and not isinstance(given, str | Mapping):
@@ -93,6 +103,11 @@ def _written(schema: Mapping[str, Any] | str | None) -> str | None:
         raise TypeError(message("sampling", f"json_schema holds a {type(value).__name__}"))
 
     return json.dumps(schema, default=plain)
+
+
+def check_library() -> None:
+    """Raise BackendUnavailable unless llguidance is installed."""
+    _library()
 
 
 def _library() -> Any:
