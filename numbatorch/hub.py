@@ -29,6 +29,10 @@ PATTERNS = (
 )
 REPOSITORY = r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?"
 
+FILES = (".gguf", ".safetensors", ".txt", ".json", ".bin", ".pt", ".pth", ".npy", ".npz")
+UNKNOWN = "no such file or folder, and no such model on the Hub"
+UNREACHED = "no such file or folder, and no download of a model of that name"
+
 TRANSPORTS = ("requests", "httpx", "httpx2")  # what versions of huggingface_hub download with
 
 
@@ -98,7 +102,7 @@ def packaged_model(package: str) -> Path:
 
 def _is_path(text: str) -> bool:
     """Whether a name that is not on disk can only have meant a path."""
-    plain = text.endswith((".gguf", ".safetensors")) and ":" not in text
+    plain = text.endswith(FILES) and ":" not in text
     return plain or text.startswith(".")
 
 
@@ -146,20 +150,20 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
         raise FileNotFoundError(problem) from error
     except RepositoryNotFoundError as error:
         rows.append("nothing of that name on disk, and none on the Hub that you may read")
-        raise FileNotFoundError(message("resolve", "no such model", *rows)) from error
+        raise FileNotFoundError(message("resolve", UNKNOWN, *rows)) from error
     except RevisionNotFoundError as error:
         raise FileNotFoundError(message("resolve", "no such revision", *rows)) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         rows.append("nothing of that name on disk or in the cache, and the Hub is out of reach")
-        raise ConnectionError(message("resolve", "cannot download", *rows)) from error
+        raise ConnectionError(message("resolve", UNREACHED, *rows)) from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(message("resolve", "no such file", *rows)) from error
     except HFValidationError as error:
-        raise FileNotFoundError(message("resolve", "no such model", *rows, str(error))) from error
+        raise FileNotFoundError(message("resolve", UNKNOWN, *rows, str(error))) from error
     except Exception as error:
         if not isinstance(error, HfHubHTTPError) and _module(error) not in TRANSPORTS:
             raise
-        raise ConnectionError(message("resolve", "cannot download", *rows, str(error))) from error
+        raise ConnectionError(message("resolve", UNREACHED, *rows, str(error))) from error
     if not any(folder.glob("model*.safetensors")):
         raise FormatError(_without_weights(repository, revision, rows))
     logs.info("hub", "found %s", folder)

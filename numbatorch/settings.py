@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from numbatorch.errors import message
 
+MOST_DEBUG = 4
 MOST_THREADS = 4096  # more than any machine's cores
 
 
@@ -67,7 +68,12 @@ def reads_variables(value: Any) -> bool:
 
 def debug() -> int:
     """Debug level, 0 to 4."""
-    return _integer("DEBUG") if _DEBUG in VARIABLES else 0
+    if _DEBUG not in VARIABLES:
+        return 0
+    level = _integer("DEBUG")
+    if not 0 <= level <= MOST_DEBUG:
+        raise _refused("DEBUG", f"{level} is not in 0 to {MOST_DEBUG}")
+    return level
 
 
 def debug_variable() -> tuple[Any, Any]:

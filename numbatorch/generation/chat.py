@@ -167,12 +167,14 @@ def saved_messages(path: str | os.PathLike[str]) -> list[Message]:
         found = parse_json(raw)
     except ValueError as error:
         raise FormatError(message("chat", f"no JSON: {error}", f"file {path}")) from None
-    messages = found.get("messages") if isinstance(found, dict) else None
-    if not isinstance(messages, list) or not all(
-        isinstance(said, dict) and isinstance(said.get("role"), str) for said in messages
-    ):
-        problem = "no list of messages with a role each"
+    messages = found.get("messages") if isinstance(found, dict) else found
+    if not isinstance(messages, list):
+        problem = 'neither {"messages": [...]} nor a list of messages'
         raise FormatError(message("chat", problem, f"file {path}"))
+    for number, said in enumerate(messages):
+        if not isinstance(said, dict) or not isinstance(said.get("role"), str):
+            problem = f"message {number} has no role"
+            raise FormatError(message("chat", problem, f"file {path}"))
     return messages
 
 

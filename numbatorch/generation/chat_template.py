@@ -21,6 +21,7 @@ Messages = Sequence[Mapping[str, Any]]
 LONGEST = 1_000_000  # characters of a template
 _GGUF_KEY = "tokenizer.chat_template"
 _TOOL_USE = "tool_use"
+_INSTEAD = ("tool_calls", "function_call", "tool_responses")  # what stands for content
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _TOKENS = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 _GGUF_TOKENS = {
@@ -336,11 +337,24 @@ def _plain_messages(messages: Any) -> list[dict[str, Any]]:
         }
         if not isinstance(plain.get("role"), str):
             raise ValueError(message("chat", f"message {number} has no role"))
+        _check_content(number, plain)
         thought = next((plain[name] for name in _REASONING if name in plain), None)
         if thought is not None:
             plain = {"thinking": thought, **plain, "reasoning_content": thought}
         found.append(plain)
     return found
+
+
+def _check_content(number: int, given: dict[str, Any]) -> None:
+    """Fail where a message says nothing, or what no template takes for content."""
+    if "content" in given:
+        content = given["content"]
+        if isinstance(content, bool | int | float):
+            kind = type(content).__name__
+            problem = f"content of message {number} is {kind}, neither a text nor a list of parts"
+            raise TypeError(message("chat", problem))
+    elif not any(name in given for name in (*_REASONING, *_INSTEAD)):
+        raise ValueError(message("chat", f"message {number} has no content"))
 
 
 def _list_of_objects(name: str, value: Any) -> list[Any] | None:

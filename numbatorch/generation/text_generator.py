@@ -81,6 +81,9 @@ class TextGenerator:
         self._busy: set[Decoder] = set()
         self._batches: deque[batch.Batches] = deque()
 
+    def __repr__(self) -> str:
+        return f"TextGenerator({type(self.model).__name__}, context of {self.context} tokens)"
+
     def __getstate__(self) -> dict[str, Any]:
         """All but the memories of past generations, which are made again."""
         return {k: v for k, v in vars(self).items() if k not in MEMORIES}

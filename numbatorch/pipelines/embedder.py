@@ -1,6 +1,7 @@
 """Sentences to vectors: tokenize, encode, pool the tokens of each, normalise."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -61,7 +62,10 @@ class Embedder:
     def encode(self, texts: Sequence[str]) -> Array:
         """One vector a text: (N, C) float32.
 
-        Texts longer than the model's limit are cut at their end.
+        Texts longer than `config.max_length` tokens are cut at their end, and a UserWarning says
+        how many. Vectors have length 1 where the checkpoint asks for it (`config.normalize`), as
+        that of MiniLM does, so that `a @ b` is the cosine. Batches are made here: texts of like
+        length go together, at most 32.
 
         Raises:
             TypeError: something else than a list of texts.
@@ -81,10 +85,29 @@ class Embedder:
         ids = self.tokenizer.encode_batch(
             [self.config.text(text) for text in items], special=True, limit=self.config.max_length
         )
+        self._warn_of_cut(items, ids)
         out = np.empty((len(ids), self.dimension), np.float32)
         for rows in batches([len(row) for row in ids]):
             out[rows] = self._encode([ids[row] for row in rows])
         return out
+
+    def _warn_of_cut(self, texts: list[str], ids: Sequence[list[int]]) -> None:
+        """Say which texts are not represented whole."""
+        limit = self.config.max_length
+        full = [number for number, row in enumerate(ids) if len(row) == limit]
+        if not full:
+            return
+        whole = [self.config.text(texts[number]) for number in full]
+        longer = self.tokenizer.encode_batch(whole, special=True, limit=limit + 1)
+        cut = [number for number, row in zip(full, longer, strict=True) if len(row) > limit]
+        if cut:
+            problem = f"{len(cut)} of {len(texts)} texts are cut to {limit} tokens"
+            text = message("encode", problem, f"the first is text {cut[0]}")
+            warnings.warn(text, UserWarning, stacklevel=3)
+
+    def __repr__(self) -> str:
+        kind = type(self.model).__name__
+        return f"Embedder({kind}, {self.dimension} numbers, {self.config.max_length} tokens)"
 
     def _encode(self, ids: Sequence[list[int]]) -> Array:
         lengths = [len(row) for row in ids]

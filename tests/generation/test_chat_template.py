@@ -275,3 +275,23 @@ def test_marks_go_when_json_has_escaped_them(tokenizer: Tokenizer) -> None:
     text = "{{ messages[0].content | tojson(ensure_ascii=True) }}"
     ids = ids_of(tokenizer, "a</s>\ufdd0", text=text)
     assert tokenizer.decode(ids, special=True) == '"a</s>\\ufdd0"'
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "part"),
+    [
+        ({"role": "user"}, ValueError, "message 1 has no content"),
+        ({"role": "user", "content": None}, ValueError, "message 1 has no content"),
+        ({"role": "user", "content": 5}, TypeError, "content of message 1 is int"),
+        ({"role": "user", "content": True}, TypeError, "content of message 1 is bool"),
+    ],
+    ids=str,
+)
+def test_a_message_without_content_is_named(
+    said: dict[str, Any], error: type[Exception], part: str
+) -> None:
+    template = ChatTemplate({"default": "{% for m in messages %}{{ m.content }}{% endfor %}"}, {})
+    with pytest.raises(error, match=part):
+        template.render([{"role": "user", "content": "hi"}, said])
+    called = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}
+    assert template.render([{"role": "user", "content": "hi"}, called]) == "hi"

@@ -80,7 +80,7 @@ def test_repository_is_downloaded_then_read_from_the_cache_offline(tmp_path):
     assert online[3][0] == "FileNotFoundError"
     assert online[3][1].startswith("resolve: no such revision\n  repository someone/model")
     assert online[4][1].startswith("resolve: no such file\n")
-    assert online[5][1].startswith("resolve: no such model\n  repository someone/else")
+    assert online[5][1].startswith("resolve: no such file or folder, and no such model on the Hub")
     offline = resolve_in_a_process(
         [*requests, ("someone/else", None), ("someone/else:a.gguf", None)],
         HF_HUB_OFFLINE="1",
@@ -90,6 +90,7 @@ def test_repository_is_downloaded_then_read_from_the_cache_offline(tmp_path):
     assert offline[1] == wanted[1]
     for kind, text in offline[2:]:
         assert kind == "ConnectionError"
+        assert text.startswith("resolve: no such file or folder, and no download")
         assert "nothing of that name on disk or in the cache" in text
 
 
@@ -117,7 +118,16 @@ def test_unreachable_hub_is_a_connection_error(tmp_path):
         [("someone/model", None)], HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path)
     )
     assert kind == "ConnectionError"
-    assert text.startswith("resolve: cannot download\n  repository someone/model")
+    assert text.startswith("resolve: no such file or folder, and no download")
+    assert "\n  repository someone/model" in text
+
+
+@pytest.mark.parametrize("name", ["text.txt", "model.bin", "weights.pth", "absent.json"])
+def test_names_of_files_are_not_looked_for_on_the_hub(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("numbatorch.hub._download", None)
+    with pytest.raises(FileNotFoundError, match=r"^resolve: no such file or folder\n"):
+        resolve(name)
 
 
 def test_paths_resolve_to_themselves(tmp_path):

@@ -16,6 +16,8 @@ from numbatorch.models.bert import Bert
 from numbatorch.pipelines.embedder import Embedder, batches, padded
 from tests.models.build import BERT, bert_weights, llama_config, llama_weights, write_folder
 
+pytestmark = pytest.mark.filterwarnings("ignore:encode. .* texts are cut")
+
 
 @pytest.fixture(scope="module")
 def embedder(minilm: Path) -> Embedder:
@@ -367,3 +369,15 @@ def test_a_used_embedder_is_copied_and_pickled(embedder: Embedder) -> None:
     vector = embedder.encode(["a cat"])
     for copied in (copy.deepcopy(embedder), pickle.loads(pickle.dumps(embedder))):
         np.testing.assert_array_equal(copied.encode(["a cat"]), vector)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_cut_is_said(minilm: Path) -> None:
+    embedder = Embedder(minilm)
+    limit = embedder.config.max_length
+    fits, longer = "word " * (limit - 2), "word " * (limit - 1)
+    embedder.encode([fits])
+    with pytest.warns(UserWarning, match=rf"1 of 2 texts are cut to {limit} tokens\n.*text 1$"):
+        vectors = embedder.encode([fits, longer])
+    assert np.abs(vectors[0] - vectors[1]).max() <= 1e-6
+    assert repr(embedder) == f"Embedder(Bert, 384 numbers, {limit} tokens)"

@@ -12,6 +12,7 @@ from numbatorch import settings
     ("name", "text", "problem"),
     [
         ("DEBUG", "verbose", "'verbose' is not an integer"),
+        ("DEBUG", "9", "9 is not in 0 to 4"),
         ("THREADS", "two", "'two' is not an integer"),
         ("THREADS", "-1", "-1 is negative"),
         ("THREADS", "99999999999", "99999999999 threads, at most 4096 are possible"),
