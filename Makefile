@@ -13,11 +13,14 @@ WORKERS ?= 2
 ARGS ?=
 , := ,# a comma within arguments of call
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
+# What `make run` compiles the command numbatorch finds: in the user's cache, unless the variable is set.
+RUN_CACHE := $(if $(filter file,$(origin NUMBATORCH_CACHE)),,$(NUMBATORCH_CACHE))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: run test lint types peers bench surface dist clean base with-test with-dev with-peers
 .DEFAULT_GOAL := run
 
+run: export NUMBATORCH_CACHE = $(RUN_CACHE)
 run: base
 	$(BIN)/python examples/embed_sentences.py
 	@echo
