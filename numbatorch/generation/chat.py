@@ -14,11 +14,31 @@ from numbatorch.errors import FormatError, message
 from numbatorch.generation.arguments import check_text
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import Counts, Generation, TextGenerator
+from numbatorch.generation.tools.calls import Schemas, ToolCall
+from numbatorch.generation.tools.detect import RAW, Dialect, dialect_of
+from numbatorch.generation.tools.filter import CallFilter
+from numbatorch.generation.tools.formats import Format
+from numbatorch.generation.tools.schemas import Tool, schemas
 from numbatorch.io.reading import parse_json, read_bytes
 from numbatorch.io.writing import replaced
 from numbatorch.ops.quant import Compute
 
 Message = dict[str, Any]
+
+
+class Reply(str):
+    """An answer: its text, and the tools that it calls.
+
+    Attributes:
+        tool_calls: in the order in which the model wrote them.
+    """
+
+    tool_calls: list[ToolCall]
+
+    def __new__(cls, text: str, tool_calls: Sequence[ToolCall] = ()) -> Reply:
+        made = super().__new__(cls, text)
+        made.tool_calls = list(tool_calls)
+        return made
 
 
 class Chat:
@@ -27,11 +47,19 @@ class Chat:
     Attributes:
         generator: the model with its tokenizer and template.
         messages: what was said so far, with "role" and "content" each; it may be changed.
-        tools, documents, variables: passed on to the template.
+        tools: functions or JSON schemas, which the template tells the model of.
+        tool_format: the format in which the model writes calls; None for what its template shows.
+        documents, variables: passed on to the template.
 
     >>> chat = nt.Chat("path/to/model.gguf", system="Answer in one word.")  # doctest: +SKIP
     >>> chat.send("What is the capital of France?")  # doctest: +SKIP
     'Paris.'
+    >>> chat = nt.Chat("path/to/model.gguf", tools=[add])  # doctest: +SKIP
+    >>> reply = chat.send("What is 2 + 3?")  # doctest: +SKIP
+    >>> reply.tool_calls  # doctest: +SKIP
+    [ToolCall(name='add', arguments={'a': 2, 'b': 3}, id=None)]
+    >>> chat.send(results=[add(**reply.tool_calls[0].arguments)])  # doctest: +SKIP
+    'It is 5.'
     """
 
     def __init__(
@@ -42,7 +70,8 @@ class Chat:
         compute: Compute | None = None,
         *,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
+        tool_format: str | Format | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
         **how: Any,
@@ -54,7 +83,13 @@ class Chat:
                 conversations may share.
             revision, device, compute: as of `TextGenerator`.
             system: what the model is told before all else; the template's own unless given.
-            tools, documents, variables: passed on to the template.
+            tools: functions with annotations and a docstring, or JSON schemas. Answers are searched
+                for calls of them; nothing is executed.
+            tool_format: how calls are written: a name in `tools.FORMATS` or a `tools.Format`.
+                Unless given, the format in which the template writes a call back, or whose mark
+                it or the vocabulary has. With one given the template may know of no tools: then
+                say in `system` which there are and how they are called.
+            documents, variables: passed on to the template.
             how: arguments of each answer unless it is given others, as in `TextGenerator.stream`.
         Raises:
             ValueError: how to load is said of what is loaded.
@@ -68,45 +103,100 @@ class Chat:
             raise ValueError(message("chat", problem, named))
         self.generator = source
         self.messages: list[Message] = []
-        self.tools, self.documents, self.variables = tools, documents, variables
+        self.tools, self.tool_format = tools, tool_format
+        self.documents, self.variables = documents, variables
         self._how = how
         self._memories: deque[Decoder] = deque()
         if system is not None:
             self.system = system
 
-    def send(self, text: str, max_tokens: int | None = None, **how: Any) -> str:
-        """The whole answer to a text; arguments as in `stream`."""
-        return "".join(self.stream(text, max_tokens, **how))
+    def send(
+        self,
+        text: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        results: Sequence[Any] | None = None,
+        **how: Any,
+    ) -> Reply:
+        """The whole answer to a text, or to results of tools; arguments as in `stream`."""
+        answer = self.stream(text, max_tokens, results=results, **how)
+        return Reply("".join(answer), answer.tool_calls)
 
-    def stream(self, text: str, max_tokens: int | None = None, **how: Any) -> Answer:
-        """The answer to a text, in pieces as they come.
+    def stream(
+        self,
+        text: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        results: Sequence[Any] | None = None,
+        **how: Any,
+    ) -> Answer:
+        """The answer to a text, or to results of tools, in pieces as they come.
 
         Text and answer are in `messages` once the first piece is there. Of an answer that is not
         read to its end, what was read is kept.
 
+        Calls of tools are no part of the pieces; they are in `Answer.tool_calls` at the end. A
+        call that is not well formed, by an error in its JSON or because max_tokens cut it off, is
+        no call: it stays text, as the model wrote it.
+
         Args:
             text: what the user says; special tokens that it spells are text.
             max_tokens: most tokens of the answer; until the context is full unless given.
+            results: instead of a text, what the tools gave that the answer before called, one for
+                each call in their order: a text as it is, anything else as JSON.
             how: as in `TextGenerator.stream`.
         Raises:
-            what `TextGenerator.stream` raises; the conversation is as before then.
+            ValueError: the template takes no tools or shows no known format of calls; results of
+                other calls than there are.
+            what else `TextGenerator.stream` raises; the conversation is as before then.
         """
-        given: object = text
-        if not isinstance(given, str):
-            problem = f"a message is a text, not {type(text).__name__}"
-            raise TypeError(message("chat", problem))
-        check_text("chat", "text", text)
-        said = {"role": "user", "content": text}
+        if (text is None) == (results is None):
+            both = "neither a text nor results are" if text is None else "a text and results are"
+            raise TypeError(message("chat", f"{both} given"))
+        said = [_said(text)] if results is None else self._results(results)
+        messages: list[Mapping[str, Any]] = [*self.messages, *said]
+        tools, calls = schemas(self.tools), None
+        if tools:
+            template, tokenizer = self.generator.template, self.generator.tokenizer
+            dialect = dialect_of(template, tokenizer, self.tool_format)
+            calls = _Calls(dialect, tools, self._count())
+            messages = [dialect.rendered(each) for each in messages]
+            how = {"show_special": dialect.tokens(tokenizer), **how}
         generation = self.generator.stream(
             max_tokens=max_tokens,
-            messages=[*self.messages, said],
-            tools=self.tools,
+            messages=messages,
+            tools=tools,
             documents=self.documents,
             variables=self.variables,
             **{**self._how, **how},
         )
         generation.keep_in(self._memories)
-        return Answer(self.messages, said, generation)
+        return Answer(self.messages, said, generation, calls)
+
+    def _results(self, results: Sequence[Any]) -> list[Message]:
+        """Messages of the role "tool", one for each call of the last answer."""
+        calls = self.messages[-1].get("tool_calls", []) if self.messages else []
+        if isinstance(results, str | bytes | Mapping) or not isinstance(results, Sequence):
+            problem = f"results is {type(results).__name__}, not a list"
+            raise TypeError(message("chat", problem))
+        if not calls or len(calls) != len(results):
+            problem = (
+                f"{len(results)} results are given, and the last answer has {len(calls)} calls"
+            )
+            raise ValueError(message("chat", problem))
+        return [
+            {
+                "role": "tool",
+                "name": call["function"]["name"],
+                "tool_call_id": call["id"],
+                "content": _result(number, value),
+            }
+            for number, (call, value) in enumerate(zip(calls, results, strict=True))
+        ]
+
+    def _count(self) -> int:
+        """How many calls there were so far."""
+        return sum(len(said.get("tool_calls") or ()) for said in self.messages)
 
     @property
     def system(self) -> str | None:
@@ -178,19 +268,72 @@ def saved_messages(path: str | os.PathLike[str]) -> list[Message]:
     return messages
 
 
+def _said(text: object) -> Message:
+    if not isinstance(text, str):
+        problem = f"a message is a text, not {type(text).__name__}"
+        raise TypeError(message("chat", problem))
+    check_text("chat", "text", text)
+    return {"role": "user", "content": text}
+
+
+def _result(number: int, value: Any) -> str:
+    if not isinstance(value, str):
+        try:
+            value = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            problem = f"result {number} is neither a text nor JSON: {error}"
+            raise TypeError(message("chat", problem)) from None
+    return check_text("chat", f"result {number}", value)
+
+
+class _Calls:
+    """Calls within an answer: a filter of its pieces, and what they add to its message."""
+
+    def __init__(self, dialect: Dialect, tools: Schemas, count: int) -> None:
+        self.found: list[ToolCall] = []
+        self._dialect, self._count = dialect, count
+        self._filter = CallFilter(dialect.form, tools)
+
+    def feed(self, piece: str) -> str:
+        return self._filter.feed(piece)
+
+    def end(self, said: Message) -> str:
+        """The text that was held back; calls are noted in the message."""
+        rest, self.found = self._filter.end()
+        if self.found:
+            numbered = enumerate(self.found, self._count)
+            said["tool_calls"] = [call.as_message(call.id or f"{n:09d}") for n, call in numbered]
+            if not self._dialect.shows:
+                said[RAW] = self._filter.raw
+        return rest
+
+
 class Answer(Iterator[str]):
     """An answer that comes in pieces, with what its `Generation` knows."""
 
-    def __init__(self, messages: list[Message], said: Message, generation: Generation) -> None:
+    def __init__(
+        self,
+        messages: list[Message],
+        said: list[Message],
+        generation: Generation,
+        calls: _Calls | None = None,
+    ) -> None:
         self._messages = messages
         self._said = said
         self._generation = generation
+        self._calls = calls
         self._message: Message | None = None
+        self._ended = False
 
     @property
     def text(self) -> str:
-        """What was said so far."""
+        """What was said so far, without calls of tools."""
         return "" if self._message is None else str(self._message["content"])
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools that the answer calls, once it is read to its end."""
+        return [] if self._calls is None else list(self._calls.found)
 
     @property
     def ids(self) -> list[int]:
@@ -211,20 +354,37 @@ class Answer(Iterator[str]):
         return self
 
     def __next__(self) -> str:
-        try:
-            piece = next(self._generation)
-        except StopIteration:
-            self._add("")
-            raise
-        self._add(piece)
+        while True:
+            try:
+                piece = next(self._generation)
+            except StopIteration:
+                piece = self._end()
+                if not piece:
+                    raise
+                return piece
+            if self._calls is not None:
+                piece = self._calls.feed(piece)
+            self._add(piece)
+            if piece:
+                return piece
+
+    def _end(self) -> str:
+        """What was held back, once."""
+        said, piece = self._add(""), ""
+        if self._calls is not None and not self._ended:
+            self._ended = True
+            piece = self._calls.end(said)
+            self._add(piece)
         return piece
 
-    def _add(self, piece: str) -> None:
+    def _add(self, piece: str) -> Message:
         if self._message is None:
             self._message = {"role": "assistant", "content": ""}
-            self._messages += [self._said, self._message]
+            self._messages += [*self._said, self._message]
         self._message["content"] += piece
+        return self._message
 
     def close(self) -> None:
         """End the answer with what was said so far."""
         self._generation.close()
+        self._ended = True

@@ -1,5 +1,6 @@
 """What becomes of a prompt: logits in, the next token chosen, text out, and why it ends."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ class Continuation:
         limit: most tokens.
         stops: texts that end it.
         top: how many of the likeliest tokens are kept with each; None for no log-probabilities.
+        shown: whether special tokens appear in the text, or which of them do.
         ids, logprobs: of the tokens so far.
         finish: "end" of the text, "stop" string, "length"; None while it goes on.
     """
@@ -35,12 +37,13 @@ class Continuation:
     limit: int
     stops: StopFilter
     top: int | None = None
+    shown: bool | Collection[int] = False
     ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish: str | None = None
 
     def __post_init__(self) -> None:
-        self._stream = self.tokenizer.stream()
+        self._stream = self.tokenizer.stream(self.shown)
         if not self.limit:
             self.finish = "length"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, Unpack, overload
@@ -23,6 +23,7 @@ from numbatorch.generation.samplers.candidates import Random, Sampler, Text
 from numbatorch.generation.samplers.chain import Chain, Options, chain
 from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.generation.tools.schemas import Tool, schemas
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.protocols import CausalLM
 from numbatorch.ops.quant import Compute
@@ -97,6 +98,16 @@ class TextGenerator:
     @overload
     def generate(
         self,
+        prompt: None = None,
+        max_tokens: int | None = None,
+        *,
+        messages: list[list[dict[str, Any]]],
+        **how: Any,
+    ) -> list[str]: ...
+
+    @overload
+    def generate(
+        self,
         prompt: str | Sequence[int] | None = None,
         max_tokens: int | None = None,
         **how: Any,
@@ -105,7 +116,7 @@ class TextGenerator:
     @overload
     def generate(
         self,
-        prompt: list[str] | list[list[int]] | tuple[str, ...],
+        prompt: list[str] | list[list[int]] | tuple[str, ...] | list[list[dict[str, Any]]],
         max_tokens: int | None = None,
         **how: Any,
     ) -> list[str]: ...
@@ -115,23 +126,29 @@ class TextGenerator:
     ) -> str | list[str]:
         """The continuation of a prompt, or the answer to messages; arguments as in `stream`.
 
-        Of a list of prompts the continuation of each, several at a time: a step reads the weights
-        once for all of them, and no prompt is filled up to the length of another. Number n is what
-        it would be alone with the seed + n, but for rounding.
+        Of a list of prompts the continuation of each, and of a list of conversations, each a list
+        of messages, the answer to each; several at a time: a step reads the weights once for all
+        of them, and no prompt is filled up to the length of another. Number n is what it would be
+        alone with the seed + n, but for rounding: kernels for one row and for several may add in
+        another order, and round activations beside packed weights in other groups. So a token
+        that is hardly likelier than the next one may differ, and with it the text from there on;
+        with `compute="float32"` activations are not rounded.
         """
-        if not _are_several(prompt):
+        jobs = _each(prompt, how)
+        if jobs is None:
             return "".join(self.stream(prompt, max_tokens, **how))
         first = how.pop("seed", None)
         if first is not None:
             first = number("generate", "seed", first, COUNT)
-        jobs = []
-        for place, each in enumerate(prompt):
+        texts = []
+        for place, (kind, each) in enumerate(jobs):
             seed = None if first is None else first + place
+            given = {**how, "seed": seed, "max_tokens": max_tokens, kind: each}
             try:
-                jobs.append(self.stream(each, max_tokens, seed=seed, **how)._job)
+                texts.append(self.stream(**given)._job.continuation)
             except (IndexError, TypeError, ValueError) as error:
-                raise type(error)(f"{error}\n  prompt {place} of {len(prompt)}") from error
-        return self._continue_all([job.continuation for job in jobs])
+                raise type(error)(f"{error}\n  prompt {place} of {len(jobs)}") from error
+        return self._continue_all(texts)
 
     def _continue_all(self, texts: Sequence[Continuation]) -> list[str]:
         try:
@@ -148,12 +165,13 @@ class TextGenerator:
         max_tokens: int | None = None,
         *,
         messages: Messages | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
         special: bool = False,
+        show_special: bool | Collection[int] = False,
         samplers: Sequence[str | Sampler] | None = None,
         logprobs: int | None = None,
         **options: Unpack[Options],
@@ -169,11 +187,15 @@ class TextGenerator:
             max_tokens: most tokens to generate; until the context is full unless given.
             messages: of a conversation, each with "role" and "content"; special tokens that they
                 spell are text.
-            tools, documents, variables: passed on to the template.
+            tools: functions or JSON schemas, passed on to the template; a function as
+                `tools.json_schema` describes it. `Chat` reads calls out of answers.
+            documents, variables: passed on to the template.
             seed: the same one draws the same tokens; a new one each time unless given.
             stop: texts that end the generation; they are not given out.
             special: whether special tokens that a text spells out are those tokens; they are text
                 unless asked for.
+            show_special: whether special tokens that are generated appear in the text as they are
+                spelled, or the ids of those that do.
             samplers: how a token is chosen, one after the other: objects of
                 `numbatorch.generation.samplers`, or names of those that are made from the options.
                 In llama.cpp's order unless given; without a temperature they draw at 1.
@@ -201,7 +223,7 @@ class TextGenerator:
         if samplers is None and "mirostat" not in {*options, *self.defaults}:
             samplers = self.order
         links = chain(options, samplers, self.defaults)
-        given = {**_named(variables), "tools": tools, "documents": documents}
+        given = {**_named(variables), "tools": schemas(tools), "documents": documents}
         ids = self._prompt(prompt, special, messages, given)
         limit = self._limit(len(ids), max_tokens)
         stops = StopFilter(stop)
@@ -210,7 +232,8 @@ class TextGenerator:
         if logprobs is not None:
             logprobs = number("generate", "logprobs", logprobs, COUNT)
         text = Text(list(ids), Random(seed), self.tokenizer)
-        made = Continuation(self.tokenizer, Chain(links, text), text, limit, stops, logprobs)
+        chosen = Chain(links, text)
+        made = Continuation(self.tokenizer, chosen, text, limit, stops, logprobs, show_special)
         job = _Job(self, ids, made)
         job.shares = messages is not None
         return Generation(job)
@@ -275,11 +298,23 @@ class TextGenerator:
         return ids
 
 
-def _are_several(prompt: Any) -> bool:
-    """Whether these are prompts, and not the ids of one."""
+def _each(prompt: Any, how: Mapping[str, Any]) -> list[tuple[str, Any]] | None:
+    """Prompts and conversations by the name of their argument; None where only one is given."""
+    messages = how.get("messages")
+    if messages is not None:
+        several = isinstance(messages, list | tuple) and any(map(_is_conversation, messages))
+        return [("messages", each) for each in messages] if several and prompt is None else None
     if isinstance(prompt, list | tuple):
-        return any(isinstance(each, str | bytes) or hasattr(each, "__len__") for each in prompt)
-    return getattr(prompt, "ndim", 1) == 2
+        several = any(isinstance(p, str | bytes) or hasattr(p, "__len__") for p in prompt)
+    else:
+        several = getattr(prompt, "ndim", 1) == 2
+    if not several:
+        return None
+    return [("messages" if _is_conversation(p) else "prompt", p) for p in prompt]
+
+
+def _is_conversation(given: Any) -> bool:
+    return isinstance(given, list | tuple) and bool(given) and isinstance(given[0], Mapping)
 
 
 def _named(variables: Any) -> dict[str, Any]:

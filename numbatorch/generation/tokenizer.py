@@ -6,7 +6,7 @@ Built from a Hugging Face folder, a tokenizer.json, or the vocabulary of a GGUF 
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -233,12 +233,12 @@ class Tokenizer:
             found.update(map(str.__add__, token, token[1:]))
         return frozenset(found)
 
-    def decode(self, ids: Iterable[int], special: bool = False) -> str:
+    def decode(self, ids: Iterable[int], special: bool | Collection[int] = False) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD.
 
         Args:
             ids: token ids.
-            special: whether special tokens appear as their own text.
+            special: whether special tokens appear as their own text, or which of them do.
         Raises:
             OutOfRange: an id that is not in the vocabulary.
         """
@@ -249,8 +249,9 @@ class Tokenizer:
         text = b"".join(self._piece(id) for id in kept).decode("utf-8", "replace")
         return text.removeprefix(" ") if self._style == "spaces stripped" else text
 
-    def stream(self, special: bool = False) -> "TextStream":
-        """A decoder for the ids of a continuation, which come one by one."""
+    def stream(self, special: bool | Collection[int] = False) -> "TextStream":
+        """A decoder for the ids of a continuation, which come one by one; `special` as in
+        `decode`."""
         return TextStream(self, special)
 
     def token_text(self, id: int) -> str:
@@ -294,13 +295,13 @@ class Tokenizer:
             ids = [*ids, self.eos_id]
         return ids
 
-    def _kept(self, ids: Iterable[int], special: bool) -> list[int]:
+    def _kept(self, ids: Iterable[int], special: bool | Collection[int]) -> list[int]:
         kept = []
         for id in map(int, ids):
             if not 0 <= id < self.vocab_size:
                 rule = f"ids go from 0 to {self.vocab_size - 1}"
                 raise OutOfRange(message("decode", f"token id {id} is not in the vocabulary", rule))
-            if special or id not in self._special:
+            if id not in self._special or (special if isinstance(special, bool) else id in special):
                 kept.append(id)
         return kept
 
@@ -351,7 +352,7 @@ class TextStream:
     >>> pieces = [stream.step(id) for id in ids] + [stream.end()]  # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: Tokenizer, special: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, special: bool | Collection[int]) -> None:
         self._tokenizer = tokenizer
         self._special = special
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")

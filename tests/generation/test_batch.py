@@ -11,6 +11,7 @@ import pytest
 import numbatorch as nt
 from numbatorch.generation import batch
 from numbatorch.generation.batch import Batches, Rows, chunks
+from numbatorch.generation.chat_template import ChatTemplate
 from numbatorch.generation.text_generator import TextGenerator
 from tests.models.build import llama_config, llama_weights, write_folder
 
@@ -154,3 +155,26 @@ def test_rows_see_their_own_text_only(tmp_path: Path, window: int | None) -> Non
             assert np.abs(found[row] - model.logits(text)[-1]).max() < 1e-4
     texts[1] = rng.integers(3, 60, 11).tolist()  # another text in a row that was in use
     assert np.abs(rows.place(1, texts[1]) - model.logits(texts[1])[-1]).max() < 1e-4
+
+
+def test_conversations_are_answered_as_one_by_one(generator: TextGenerator) -> None:
+    other = copy.copy(generator)
+    text = "{% for m in messages %}{{ m.content }}\n{% endfor %}{{ word }}"
+    other.template = ChatTemplate({"default": text}, {})
+    said = ["The for statement", "def f(x):", "import os"]
+    talks = [[{"role": "user", "content": each}] for each in said]
+    talks[1].append({"role": "assistant", "content": "    return"})
+    expected = [other.generate(messages=talk, max_tokens=12) for talk in talks]
+    assert len(set(expected)) == 3
+    assert other.generate(talks, 12) == expected
+    assert other.generate(messages=talks, max_tokens=12) == expected
+    variables = {"word": "while"}
+    found = other.generate(talks, 12, variables=variables)
+    assert found == [other.generate(messages=t, max_tokens=12, variables=variables) for t in talks]
+    assert found != expected
+    mixed = [talks[0], "class Foo:"]
+    assert other.generate(mixed, 12) == [expected[0], other.generate("class Foo:", 12)]  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=r"no role(.|\n)*prompt 1 of 2"):
+        other.generate([talks[0], [{"content": "x"}]], 4)
+    with pytest.raises(TypeError, match="both a prompt and messages"):
+        other.generate(talks, 4, messages=talks[0])
