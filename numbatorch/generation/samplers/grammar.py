@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from numbatorch.errors import BackendUnavailable, message
-from numbatorch.generation.samplers.candidates import Candidates, Step, Text
+from numbatorch.generation.samplers.candidates import Array, Candidates, Step, Text
 
 if TYPE_CHECKING:
     from numbatorch.generation.tokenizer import Tokenizer
@@ -137,11 +138,20 @@ def _step(name: str, text: Text, compiled: Callable[[], str]) -> Step:
         if (new and not matcher.consume_tokens(new)) or matcher.is_error():
             raise ValueError(message("sampling", f"{name} has failed", matcher.get_error()))
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-        allowed = np.unpackbits(bits, bitorder="little").view(np.bool_)
-        allowed = allowed[: len(found)] if found.tokens is None else allowed[found.tokens]
-        return found.changed(np.where(allowed, found.logits, np.float32(-np.inf)), found.ordered)
+        added = _added().take(bits, axis=0).reshape(-1)
+        added = added[: len(found)] if found.tokens is None else added[found.tokens]
+        return found.changed(found.logits + added, found.ordered)
 
     return step
+
+
+@cache
+def _added() -> Array:
+    """What is added to eight logits by the byte of their bits (256, 8): 0, or minus infinity. One
+    look-up for each byte has no branch that a processor could guess wrong."""
+    bytes = np.arange(256, dtype=np.uint8)[:, None]
+    allowed = np.unpackbits(bytes, axis=1, bitorder="little").view(np.bool_)
+    return np.where(allowed, np.float32(0), np.float32(-np.inf))
 
 
 class _Words:
