@@ -175,7 +175,7 @@ class Chat:
 
     def _results(self, results: Sequence[Any]) -> list[Message]:
         """Messages of the role "tool", one for each call of the last answer."""
-        calls = self.messages[-1].get("tool_calls", []) if self.messages else []
+        calls = self.messages[-1].get("tool_calls") or [] if self.messages else []
         if isinstance(results, str | bytes | Mapping) or not isinstance(results, Sequence):
             problem = f"results is {type(results).__name__}, not a list"
             raise TypeError(message("chat", problem))
@@ -188,7 +188,7 @@ class Chat:
             {
                 "role": "tool",
                 "name": call["function"]["name"],
-                "tool_call_id": call["id"],
+                "tool_call_id": call.get("id"),
                 "content": _result(number, value),
             }
             for number, (call, value) in enumerate(zip(calls, results, strict=True))

@@ -3,8 +3,10 @@
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 Schemas = Sequence[Mapping[str, Any]]
@@ -29,7 +31,7 @@ class ToolCall:
     arguments: dict[str, Any]
     id: str | None = None
 
-    def as_message(self, id: str, arguments_as_text: bool = False) -> dict[str, Any]:
+    def as_message(self, id: str | None, arguments_as_text: bool = False) -> dict[str, Any]:
         """As an entry of a message's "tool_calls".
 
         >>> ToolCall("add", {"a": 1}).as_message("000000000")["function"]
@@ -61,11 +63,29 @@ def _refused(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-_json = json.JSONDecoder(parse_constant=_refused)
+def _number(text: str) -> float:
+    return _finite(float(text))
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise ValueError("a number that no float can hold")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
+
+
+_json = json.JSONDecoder(parse_constant=_refused, parse_float=_number, object_pairs_hook=_object)
 
 
 def json_value(text: str, place: int) -> tuple[Any, int] | None:
-    """A value of JSON and the place behind it; None where there is none.
+    """A value of JSON and the place behind it; None where there is none. An object that has a key
+    twice, and a number that is infinite as a float, are none.
 
     >>> json_value('x [1, 2] y', 1)
     ([1, 2], 8)
@@ -164,7 +184,9 @@ def python_calls(code: str, tools: Schemas) -> list[ToolCall] | None:
     [ToolCall(name='add', arguments={'a': 1, 'b': [2, -3]}, id=None)]
     """
     try:
-        body = ast.parse(code.strip()).body
+        with warnings.catch_warnings():  # of escapes that Python does not know
+            warnings.simplefilter("ignore")
+            body = ast.parse(code.strip()).body
         found: list[ToolCall] = []
         for statement in body:
             if not isinstance(statement, ast.Expr):
@@ -199,7 +221,7 @@ def _python_call(node: ast.expr, tools: Schemas) -> ToolCall:
 
 def _python_value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
-        return node.value
+        return _finite(node.value) if isinstance(node.value, float) else node.value
     if isinstance(node, ast.Name) and node.id in _CONSTANTS:
         return _CONSTANTS[node.id]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

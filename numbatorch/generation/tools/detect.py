@@ -58,17 +58,21 @@ class Dialect:
             del given["tool_calls"]
             return {**given, "content": said[RAW]}
         if self.arguments_as_text:
-            calls = [(call["id"], call["function"]) for call in said["tool_calls"]]
-            given["tool_calls"] = [
-                ToolCall(function["name"], function["arguments"]).as_message(id, True)
-                for id, function in calls
-            ]
+            given["tool_calls"] = [_as_text(call) for call in said["tool_calls"]]
         return given
 
     def tokens(self, tokenizer: "Tokenizer") -> frozenset[int]:
         """Special tokens that have to be seen in an answer."""
         found = (tokenizer.token_id(mark) for mark in (*self.form.opens, *self.form.marks))
         return frozenset(id for id in found if id is not None and tokenizer.is_special(id))
+
+
+def _as_text(call: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of "tool_calls" with its arguments as JSON."""
+    function = call["function"]
+    if isinstance(function["arguments"], str):
+        return dict(call)
+    return ToolCall(function["name"], function["arguments"]).as_message(call.get("id"), True)
 
 
 def dialect_of(

@@ -1,7 +1,13 @@
 """Calls of tools, kept out of the pieces of an answer as they come."""
 
 from numbatorch.generation.tools.calls import Schemas, ToolCall
-from numbatorch.generation.tools.formats import THOUGHT_ENDS, Format, next_opening, parse
+from numbatorch.generation.tools.formats import (
+    THOUGHT_ENDS,
+    Format,
+    next_opening,
+    parse,
+    thoughts_end,
+)
 
 LONGEST = max(map(len, THOUGHT_ENDS))
 
@@ -24,7 +30,8 @@ class CallFilter:
         self._form, self._tools = form, tools
         self._held = ""
         self._waits = False  # whether what is held begins with a mark of calls
-        self._last = ""  # what was given out, as far as it says whether thoughts have ended
+        self._last = ""  # of what was given out, in which a mark of thoughts may begin
+        self._begins = True  # whether nothing was given out since the beginning or thoughts
 
     def feed(self, piece: str) -> str:
         """The text that can be given out after `piece`."""
@@ -32,23 +39,25 @@ class CallFilter:
         self._held += piece
         if self._waits:
             return ""
-        opening = next_opening(self._held, 0, self._form, self._begins())
+        over = thoughts_end(self._last + self._held) - len(self._last)
+        given = self._give(over) if over > 0 else ""
+        opening = next_opening(self._held, 0, self._form, self._begins)
         if opening is None:
-            return self._give(len(self._held) - self._kept())
+            return given + self._give(len(self._held) - self._kept())
         self._waits = True
-        return self._give(len(self._held[:opening].rstrip()))
+        return given + self._give(len(self._held[:opening].rstrip()))
 
     def end(self) -> tuple[str, list[ToolCall]]:
         """What is still held back when no more comes, and the calls."""
         held, self._held = self._held, ""
-        return parse(held, self._form, self._tools, self._begins())
-
-    def _begins(self) -> bool:
-        return not self._last or self._last.endswith(THOUGHT_ENDS)
+        return parse(held, self._form, self._tools, self._begins)
 
     def _give(self, count: int) -> str:
         given, self._held = self._held[:count], self._held[count:]
-        self._last = (self._last + given).rstrip()[-LONGEST:]
+        last = self._last + given
+        if given.strip():
+            self._begins = last.rstrip().endswith(THOUGHT_ENDS)
+        self._last = last[-LONGEST:]
         return given
 
     def _kept(self) -> int:
@@ -57,7 +66,7 @@ class CallFilter:
         alone = self._form.first
         for size in range(min(len(held), max(map(len, marks)) - 1), 0, -1):
             head, end = held[:-size], held[-size:]
-            if alone and (head.strip() or not self._begins()):
+            if alone and (head.strip() or not self._begins):
                 continue
             if any(mark.startswith(end) for mark in marks):
                 return size + len(head) - len(head.rstrip())

@@ -283,4 +283,18 @@ _ALL: Sequence[Format] = (
 )
 
 FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
-"""By name; those that come first are tried first where a template is asked which one it shows."""
+"""By name; those that come first are tried first where a template is asked which one it shows.
+
+- `hermes`: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, one object or a list;
+  Hermes, Qwen 2.5 and 3, Granite 4, SmolLM2-1.7B
+- `qwen_xml`: `<tool_call><function=name><parameter=key>value</parameter></function></tool_call>`;
+  Qwen3-Coder, Qwen 3.5
+- `mistral`: `[TOOL_CALLS] [{"name": ..., "arguments": {...}, "id": ...}]`; Mistral up to Nemo
+- `mistral_args`: `[TOOL_CALLS]name[ARGS]{...}`; later ones
+- `llama`: `{"name": ..., "parameters": {...}}`, and what is behind `<|python_tag|>`; Llama 3.1
+  to 3.3
+- `python`: `[name(key=value)]`; Llama 3.2 of 1B and 3B, and 4
+- `phi4`: `<|tool_call|>[{"name": ..., "arguments": {...}}]`; Phi-4-mini, Granite 3
+- `gemma`: a block of Markdown, `tool_code`, with calls as in Python; Gemma 2 and 3
+- `deepseek`, `functionary`, `functools`, `lfm2`: of those models
+"""
