@@ -154,14 +154,13 @@ class Chat:
             both = "neither a text nor results are" if text is None else "a text and results are"
             raise TypeError(message("chat", f"{both} given"))
         said = [_said(text)] if results is None else self._results(results)
+        tools, dialect = self._tools()
+        calls = None
         messages: list[Mapping[str, Any]] = [*self.messages, *said]
-        tools, calls = schemas(self.tools), None
-        if tools:
-            template, tokenizer = self.generator.template, self.generator.tokenizer
-            dialect = dialect_of(template, tokenizer, self.tool_format)
+        if tools and dialect is not None:
             calls = _Calls(dialect, tools, self._count())
             messages = [dialect.rendered(each) for each in messages]
-            how = {"show_special": dialect.tokens(tokenizer), **how}
+            how = {"show_special": dialect.tokens(self.generator.tokenizer), **how}
         generation = self.generator.stream(
             max_tokens=max_tokens,
             messages=messages,
@@ -172,6 +171,14 @@ class Chat:
         )
         generation.keep_in(self._memories)
         return Answer(self.messages, said, generation, calls)
+
+    def _tools(self) -> tuple[list[dict[str, Any]] | None, Dialect | None]:
+        """The tools as schemas, and how the checkpoint writes calls if there are any."""
+        tools = schemas(self.tools)
+        if not tools:
+            return tools, None
+        generator = self.generator
+        return tools, dialect_of(generator.template, generator.tokenizer, self.tool_format)
 
     def _results(self, results: Sequence[Any]) -> list[Message]:
         """Messages of the role "tool", one for each call of the last answer."""
@@ -234,9 +241,11 @@ class Chat:
         """
         messages = saved_messages(path)
         if messages:
+            tools, dialect = self._tools()
+            told = messages if dialect is None else map(dialect.rendered, messages)
             self.generator.template.render(
-                [*messages, {"role": "user", "content": ""}],
-                **{"tools": self.tools, "documents": self.documents, **(self.variables or {})},
+                [*told, {"role": "user", "content": ""}],
+                **{"tools": tools, "documents": self.documents, **(self.variables or {})},
             )
         self.messages[:] = messages
 

@@ -396,6 +396,18 @@ def test_a_conversation_calls_a_tool_and_goes_on(generator: TextGenerator) -> No
     assert pickle.loads(pickle.dumps(reply)).tool_calls == copy.copy(reply).tool_calls == [call] * 2
 
 
+def test_a_conversation_with_calls_is_saved_and_goes_on(
+    generator: TextGenerator, tmp_path: Path
+) -> None:
+    chat = Chat(generator, tools=[add], samplers=[Says(CALL)])
+    chat.send("go")
+    chat.save(tmp_path / "chat.json")
+    other = Chat(generator, tools=[add], samplers=[Says("5")])
+    other.load(tmp_path / "chat.json")
+    assert other.messages == chat.messages
+    assert other.send(results=[5]) == "5"
+
+
 def test_pieces_hold_no_calls_and_broken_ones_are_text(generator: TextGenerator) -> None:
     broken = CALL.replace("}}", "}")
     chat = Chat(generator, tools=[add], samplers=[Says(f"a {CALL}", f"b {broken} c")])
