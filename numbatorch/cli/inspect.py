@@ -5,7 +5,7 @@ from typing import Any
 
 from numbatorch.cli.progress import bar
 
-FILES = ".gguf, .safetensors, an index, a folder, .pth, .npz, .npy, an importance matrix"
+FILES = ".gguf, ggjt, .safetensors, an index, a folder, .pth, .npz, .npy, an importance matrix"
 
 
 def add(commands: Any) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""`numbatorch quantize`: the weights of a GGUF file, or of a folder, become blocks of few bits."""
+"""`numbatorch quantize`: the weights of a model become blocks of few bits."""
 
 import argparse
 import os
@@ -8,6 +8,10 @@ from typing import Any
 from numbatorch.cli.progress import bar
 
 KEEP = "PATTERN=TYPE"
+INPUTS = (
+    "a .gguf file, or the first of its parts; a folder or its .safetensors; a repository of the "
+    "Hub; a .bin of ggjt"
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -15,7 +19,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         "quantize", help="store the weights of a model in fewer bits"
     )
-    command.add_argument("input", metavar="IN", help="a .gguf file, or the first of its parts")
+    command.add_argument("input", metavar="IN", help=INPUTS)
     command.add_argument("output", metavar="OUT", help="the .gguf file to write")
     command.add_argument(
         "--type", required=True, metavar="TYPE", help="Q4_K_M, Q8_0, IQ4_XS, MXFP4, F16, ..."
@@ -36,10 +40,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; then how large it is, and how many tensors have each type."""
-    from numbatorch.quantized.files import quantize_file
+    from numbatorch.pipelines.convert import quantize
 
     with bar("quantize") as progress:
-        kinds = quantize_file(
+        kinds = quantize(
             options.input,
             options.output,
             options.type,

@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array, map_file
+from numbatorch.io.reading import open_file
 from numbatorch.shape import numel
 
 MAGIC = b"tjgg"
@@ -53,6 +54,23 @@ CHANGED = {1: (2, 3, 6, 7, 8), 2: (2, 3, 8), 3: ()}  # version: types of another
 ROWS = 1 << 12  # blocks that are decoded together
 
 
+def is_ggjt(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as those of the format do."""
+    with open_file(path, "ggjt") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+class Stored(NamedTuple):
+    """A tensor as the file has it.
+
+    Attributes:
+        type: its name, which stood for other layouts in older versions.
+    """
+
+    type: str
+    nbytes: int
+
+
 class GGJTFile:
     """A file of the format, mapped into memory.
 
@@ -61,6 +79,7 @@ class GGJTFile:
         version: 1 to 3.
         metadata: what a GGUF file would say.
         tensors: what one would hold; weights in layouts that are no longer known as float32.
+        stored: how the file has each of them, by their names in GGUF.
 
     Raises:
         FormatError: anything in the file that does not follow the format.
@@ -78,13 +97,9 @@ class GGJTFile:
         sizes = {name: self._integer() for name in SIZES}
         vocabulary = self._vocabulary(sizes["n_vocab"])
         self.tensors: list[Outgoing] = []
-        names = set()
+        self.stored: dict[str, Stored] = {}
         while self._at < self._data.size:
-            tensor = self._tensor()
-            if tensor.name in names:
-                self._fail(f"tensor {tensor.name!r} appears twice")
-            names.add(tensor.name)
-            self.tensors.append(tensor)
+            self.tensors.append(self._tensor())
         self.metadata = self._metadata(sizes) | vocabulary
 
     def _fail(self, problem: str) -> NoReturn:
@@ -165,6 +180,9 @@ class GGJTFile:
         nbytes = blocks * layout.itemsize if layout is not None else kind.nbytes(numel(shape))
         if nbytes > self._data.size - self._at:
             self._fail(f"tensor {stored!r} goes beyond the end of the file")
+        if name in self.stored:
+            self._fail(f"tensor {name!r} appears twice")
+        self.stored[name] = Stored(OLD[number][0] if old else kind.name, nbytes)
         raw = self._data[self._at : self._at + nbytes]
         self._at += nbytes
         if layout is None:

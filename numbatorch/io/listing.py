@@ -3,13 +3,17 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numbatorch.errors import FormatError, message
+from numbatorch.io.ggjt import MAGIC as GGJT
+from numbatorch.io.ggjt import GGJTFile
 from numbatorch.io.gguf import GGUFFile
+from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array
 from numbatorch.io.npy import MAGIC, NpzFile
 from numbatorch.io.packed import types_in
@@ -26,6 +30,7 @@ from numbatorch.ops import blocks
 from numbatorch.shape import Shape, numel
 from numbatorch.tensor import Tensor
 
+KNOWN = "known are .gguf, ggjt, .safetensors, .npz, .npy, .pth and .dat of imatrix"
 DEPTH = 16  # of containers in a file of PyTorch
 PIECE = 1 << 18  # elements of a tensor that are looked at together
 
@@ -83,6 +88,8 @@ def listed(path: str | os.PathLike[str]) -> Listing:
         raise FileNotFoundError(problem) from None
     if start.startswith(b"GGUF") or path.suffix == ".gguf":
         return _of_gguf(GGUFFile(path))
+    if start.startswith(GGJT):
+        return _of_ggjt(GGJTFile(path))
     if path.suffix == ".safetensors":
         return _of_checkpoint(SafetensorsFile(path))
     if start.startswith(MAGIC):
@@ -91,7 +98,10 @@ def listed(path: str | os.PathLike[str]) -> Listing:
         return _of_npz(NpzFile(path))
     if start.startswith((*ZIP, *STARTS)) and path.suffix.lower() in (*PYTORCH, ""):
         return _of_torch(path)
-    rows = (f"file {path}", "known are .gguf, .safetensors, .npz, .npy, .pth and .dat of imatrix")
+    rows = (
+        f"file {path}",
+        KNOWN,
+    )
     raise FormatError(message("inspect", "not a weights file", *rows))
 
 
@@ -112,10 +122,26 @@ def _of_gguf(file: GGUFFile) -> Listing:
 
     infos = file.tensors.values()
     rows = [
-        Row(info.name, info.dtype.name, info.shape, info.nbytes, _call(pieces, info.name))
+        Row(info.name, info.dtype.name, info.shape, info.nbytes, partial(pieces, info.name))
         for info in infos
     ]
     return Listing(file.path, kind, file.metadata, rows, file)
+
+
+def _of_ggjt(file: GGJTFile) -> Listing:
+    def pieces(tensor: Outgoing) -> Iterator[Array]:
+        columns = tensor.shape[-1]
+        for piece in tensor.pieces():
+            raw = piece.reshape(-1).view(np.uint8)
+            rows = raw.size // tensor.dtype.nbytes(columns)
+            yield blocks.dequantize(raw, tensor.dtype, (rows, columns))
+
+    rows = [
+        Row(each.name, stored.type, each.shape, stored.nbytes, partial(pieces, each))
+        for each in file.tensors
+        for stored in [file.stored[each.name]]
+    ]
+    return Listing(file.path, f"ggjt version {file.version}", file.metadata, rows)
 
 
 def _of_checkpoint(file: Checkpoint) -> Listing:
@@ -142,7 +168,7 @@ def _of_checkpoint(file: Checkpoint) -> Listing:
     rows = []
     for info in file.tensors.values():
         element, shape = packed.get(info.name, (info.dtype, info.shape))
-        rows.append(Row(info.name, element.name, shape, info.nbytes, _call(pieces, info.name)))
+        rows.append(Row(info.name, element.name, shape, info.nbytes, partial(pieces, info.name)))
     return Listing(Path(file.path), kind, file.metadata, rows)
 
 
@@ -151,7 +177,7 @@ def _of_npz(file: NpzFile) -> Listing:
         return _cut(file.array(name))
 
     rows = [
-        Row(name, header.dtype.name, header.shape, header.nbytes, _call(pieces, name))
+        Row(name, header.dtype.name, header.shape, header.nbytes, partial(pieces, name))
         for name, header in file.headers.items()
     ]
     return Listing(file.path, "npz", {}, rows)
@@ -182,10 +208,6 @@ def _of_tensor(name: str, tensor: Tensor) -> Row:
         return _cut(tensor.detach().numpy())
 
     return Row(name, tensor.dtype.name, tuple(tensor.shape), nbytes, pieces)
-
-
-def _call(pieces: Callable[[str], Iterator[Array]], name: str) -> Callable[[], Iterator[Array]]:
-    return lambda: pieces(name)
 
 
 def _cut(array: Array) -> Iterator[Array]:

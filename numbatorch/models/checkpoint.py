@@ -1,6 +1,9 @@
 """Checkpoint to model: each tensor in its place, none missing, left over or of another shape."""
 
-from collections.abc import Callable, Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,6 +23,13 @@ SHOWN = 8  # tensors that an error names
 Weights = GGUFFile | Checkpoint
 
 
+class _State(threading.local):
+    deferred = False
+
+
+_state = _State()
+
+
 class Source(NamedTuple):
     """What a parameter is made of that does not stand in a file as it is.
 
@@ -30,6 +40,20 @@ class Source(NamedTuple):
 
     stored: Mapping[str, Shape]
     make: Callable[[Device], Tensor]
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Within the block `fill` checks a file, and notes what parameters are made of as `sources`.
+
+    For a program that has a model's weights one after another, and never all in memory.
+    """
+    before = _state.deferred
+    _state.deferred = True
+    try:
+        yield
+    finally:
+        _state.deferred = before
 
 
 def tensor_of(weights: Weights, name: str, device: Device, shape: Shape | None = None) -> Tensor:
@@ -68,18 +92,21 @@ def fill(
         FormatError: a tensor is missing, left over, of another shape, or of a type that weights
             cannot have; names all of them.
     """
-    direct = {
-        name: (spelling(name), parameter.shape)
+    found = {
+        name: sources[name] if name in sources else _whole(weights, spelling(name), parameter.shape)
         for name, parameter in model.named_parameters()
-        if name not in sources
     }
-    shapes = dict(direct.values())
-    for source in sources.values():
-        shapes.update(source.stored)
+    shapes = {name: shape for source in found.values() for name, shape in source.stored.items()}
     check(type(model).__name__, weights, shapes, known)
-    found = {name: tensor_of(weights, stored, device) for name, (stored, _) in direct.items()}
-    found.update({name: source.make(device) for name, source in sources.items()})
-    model.load_state_dict(found, assign=True)
+    if _state.deferred:
+        model.sources = found
+        return
+    made = {name: source.make(device) for name, source in found.items()}
+    model.load_state_dict(made, assign=True)
+
+
+def _whole(weights: Weights, stored: str, shape: Shape) -> Source:
+    return Source({stored: shape}, partial(tensor_of, weights, stored))
 
 
 def check(

@@ -11,6 +11,7 @@ from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.decoder import CausalDecoder
+from numbatorch.models.checkpoint import Source
 from numbatorch.models.decoder_config import BaseConfig
 from numbatorch.models.decoder_weights import load_gguf, load_hf
 
@@ -26,6 +27,7 @@ class DecoderModel(CausalDecoder):
     Attributes:
         configuration: has `from_hf` and `from_gguf`.
         layer: (configuration, number) -> module.
+        sources: what its parameters are made of, where it is made within `checkpoint.deferred`.
         written_gguf: what GGUF files that are written call it, where it declares no name there.
     """
 
@@ -33,6 +35,7 @@ class DecoderModel(CausalDecoder):
     layer: ClassVar[Any]
     written_gguf: ClassVar[str] = ""
     config: Any
+    sources: Mapping[str, Source]
 
     def __init__(self, config: Any) -> None:
         layers = (type(self).layer(config, number) for number in range(config.num_hidden_layers))

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 
 from numbatorch import dtype, hub, models
+from numbatorch.device import Device, device
 from numbatorch.dtype import DType
-from numbatorch.errors import FormatError, message
+from numbatorch.errors import DTypeError, FormatError, message
 from numbatorch.generation.to_folder import tokenizer_files
 from numbatorch.generation.to_gguf import tokenizer_metadata
-from numbatorch.io.ggjt import GGJTFile
+from numbatorch.io.ggjt import GGJTFile, is_ggjt
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_writing import Outgoing
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
+from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.io.safetensors_writing import stream_safetensors
 from numbatorch.io.writing import check_absent, check_output, replaced_folder
+from numbatorch.models.checkpoint import Source, Weights, deferred, tensor_of
 from numbatorch.models.decoder_keys import (
     gguf_factors,
     gguf_keys,
@@ -31,8 +34,10 @@ from numbatorch.models.decoder_keys import (
 )
 from numbatorch.models.decoder_model import DecoderModel
 from numbatorch.ops import blocks
-from numbatorch.quantized.files import write_quantized
+from numbatorch.quantized.files import floats_named, quantize_file, write_quantized
 from numbatorch.quantized.importance import read_importance
+from numbatorch.shape import Shape
+from numbatorch.tensor import Tensor
 
 PIECE = 1 << 20  # elements of a tensor that are handed on together
 
@@ -79,7 +84,8 @@ def to_gguf(
         problem = "a folder becomes a GGUF file, this is one already"
         raise FormatError(message("convert", problem, f"file {place}"))
     check_output(path, [place, importance], "convert", ".gguf")
-    model = models.from_pretrained(place, task="text-generation")
+    with deferred():
+        model = models.from_pretrained(place, task="text-generation", device="cpu")
     metadata: dict[str, Any] = {
         **gguf_keys(written(model)),
         "general.type": "model",
@@ -88,28 +94,98 @@ def to_gguf(
     }
     metadata |= tokenizer_metadata(place, model.config.vocab_size, metadata)
     matrix = None if importance is None else read_importance(importance)
-    tensors = list(_outgoing(model))
+    tensors = list(_outgoing(model, open_checkpoint(place)))
     return write_quantized(path, metadata, tensors, type, matrix, keep=keep, bar=bar)
+
+
+def quantize(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    type: str,
+    importance: str | os.PathLike[str] | None = None,
+    *,
+    keep: Sequence[tuple[str, DType]] = (),
+    requantize: bool = False,
+    bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
+) -> dict[str, DType]:
+    """As `quantize_file`, of what else holds a model: a folder, its safetensors, a file of ggjt.
+
+    Args:
+        source: one of these, a GGUF file, or a repository of the Hub.
+        path, type, importance, keep, requantize, bar: as there.
+    Raises:
+        FormatError: a safetensors file that is not the weights of the folder that it lies in; as
+            `quantize_file`, `to_gguf` and `from_ggjt`.
+    """
+    options: Any = {"keep": keep, "bar": bar}
+    place = Path(source) if os.path.isfile(source) else hub.resolve(source)
+    if place.suffix == ".safetensors":
+        place = _folder_of(place)
+    if place.is_dir():
+        return to_gguf(place, path, type, importance, **options)
+    if is_ggjt(place):
+        return from_ggjt(place, path, type, importance, requantize=requantize, **options)
+    return quantize_file(place, path, type, importance, requantize=requantize, **options)
+
+
+def dequantize(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    type: str = "F16",
+    *,
+    bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
+) -> dict[str, DType]:
+    """As `dequantize_file`, of what `quantize` takes."""
+    return quantize(source, path, floats_named(type), requantize=True, bar=bar)
+
+
+def _folder_of(file: Path) -> Path:
+    """The folder whose weights a safetensors file holds.
+
+    Raises:
+        FormatError: there is no configuration in it, or other weights.
+    """
+    folder = file.absolute().parent
+    if not (folder / "config.json").exists():
+        problem = "safetensors alone do not say what model they are"
+        raise FormatError(message("quantize", problem, f"no config.json beside {file}"))
+    weights = open_checkpoint(folder)
+    if not any(info.path.samefile(file) for info in weights.tensors.values()):
+        rows = (f"file {file}", f"those of the folder are in {weights.path.name}")
+        raise FormatError(message("quantize", "a file that a folder has beside its weights", *rows))
+    return folder
 
 
 def from_ggjt(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     type: str = "F16",
+    importance: str | os.PathLike[str] | None = None,
     *,
     keep: Sequence[tuple[str, DType]] = (),
+    requantize: bool = True,
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:
     """Write a GGUF file of a Llama in the older container `ggjt`; weights are encoded anew.
 
+    Args:
+        source: the file.
+        path, type, importance, keep, requantize, bar: as in `quantize_file`.
     Raises:
         FormatError: the file is malformed.
+        DTypeError: a weight is in blocks already, and `requantize` is false.
         OSError: the disk is full; nothing is left of what was written.
     """
     file = GGJTFile(source)
-    check_output(path, [file.path], "convert", ".gguf")
+    check_output(path, [file.path, importance], "convert", ".gguf")
+    matrix = None if importance is None else read_importance(importance)
+    blocked = [name for name, stored in file.stored.items() if stored.type[0] not in "Ff"]
+    if blocked and not requantize:
+        what = f"tensor {blocked[0]!r} is {file.stored[blocked[0]].type} already"
+        hint = "encoding what was rounded before loses more: ask for it with requantize"
+        raise DTypeError(message("quantize", what, hint=hint))
     return write_quantized(
-        path, file.metadata, file.tensors, type, keep=keep, requantize=True, bar=bar
+        path, file.metadata, file.tensors, type, matrix, keep=keep, requantize=True, bar=bar
     )
 
 
@@ -144,13 +220,14 @@ def to_folder(
         raise FormatError(message("convert", problem, f"folder {folder}", hint=hint))
     check_absent(folder, "convert")
     file = GGUFFile(source)
-    model = models.from_gguf(file, task="text-generation")
+    with deferred():
+        model = models.from_gguf(file, task="text-generation", device="cpu")
     config = hf_config(written(model))
     files = tokenizer_files(file.metadata, file.path)
     generation = files.setdefault("generation_config.json", {})
     generation.update(_sampling_of(file))
     config |= {key: generation.get(key) for key in IDS}
-    tensors = list(_plain(model, kinds[type.upper()]))
+    tensors = list(_plain(model, file, kinds[type.upper()]))
     with replaced_folder(folder, "convert") as temporary:
         advance = bar(sum(tensor.nbytes for tensor in tensors))
         stream_safetensors(temporary / "model.safetensors", tensors, {"format": "pt"}, advance)
@@ -160,37 +237,55 @@ def to_folder(
     return [tensor.name for tensor in tensors]
 
 
-def _outgoing(model: DecoderModel) -> Iterator[Outgoing]:
+def _outgoing(model: DecoderModel, weights: Weights) -> Iterator[Outgoing]:
     """The parameters of a model under GGUF's names, vectors as float32."""
     for name, values in gguf_factors(model.config.rope).items():
         yield Outgoing(name, dtype.float32, values.shape, partial(iter, [values]))
     order = order_of_rows(model)
     for name, parameter in model.named_parameters():
-        kind = parameter.dtype
+        source = model.sources[name]
+        kind = _kind(name, source, weights)
         if len(parameter.shape) < 2 or kind.kind != "f" or kind.itemsize not in (2, 4):
             kind = dtype.float32
         change = partial(_in_type, name, order, kind)
-        pieces = partial(_pieces, parameter, _step(model, parameter), change)
+        makers = [source.make]
+        if len(source.stored) > 1:  # experts, which have a tensor each
+            makers = [partial(tensor_of, weights, stored) for stored in source.stored]
+        pieces = partial(_pieces, makers, _step(model, parameter), change)
         shape = gguf_shape(name, tuple(parameter.shape), model.config)
         yield Outgoing(model.names.gguf(name), kind, shape, pieces)
 
 
-def _plain(model: DecoderModel, kind: DType) -> Iterator[Outgoing]:
+def _plain(model: DecoderModel, weights: Weights, kind: DType) -> Iterator[Outgoing]:
     """The parameters of a model under Hugging Face's names, all in one type."""
     order, offset = order_of_rows(model, back=True), model.names.norm_offset
     for name, parameter in model.named_parameters():
-        shape = tuple(parameter.shape)
-        change = partial(_floats, name, parameter, offset, order, kind)
-        step = _step(model, parameter)
+        source, shape = model.sources[name], tuple(parameter.shape)
+        stored = _kind(name, source, weights)
+        change = partial(_floats, name, stored, shape[1:], offset, order, kind)
+        pieces = partial(_pieces, [source.make], _step(model, parameter), change)
         if ".experts." not in name:
-            yield Outgoing(name, kind, shape, partial(_pieces, parameter, step, change))
+            yield Outgoing(name, kind, shape, pieces)
             continue
         before, _, part = name.partition(".experts.")
         rows = shape[0] // model.config.num_experts
         for expert in range(model.config.num_experts):
-            place = range(expert * rows, (expert + 1) * rows)
-            pieces = partial(_pieces, parameter, step, change, place)
-            yield Outgoing(f"{before}.experts.{expert}.{part}", kind, (rows, shape[1]), pieces)
+            own = partial(pieces, range(expert * rows, (expert + 1) * rows))
+            yield Outgoing(f"{before}.experts.{expert}.{part}", kind, (rows, shape[1]), own)
+
+
+def _kind(name: str, source: Source, weights: Weights) -> DType:
+    """The type that a parameter is stored in.
+
+    Raises:
+        FormatError: several.
+    """
+    kinds = {weights.tensors[stored].dtype for stored in source.stored}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.name for kind in kinds))
+        problem = f"the experts of {name} are stored as {names}"
+        raise FormatError(message("convert", problem, f"file {weights.path}"))
+    return kinds.pop()
 
 
 def _step(model: DecoderModel, parameter: Any) -> int:
@@ -201,13 +296,17 @@ def _step(model: DecoderModel, parameter: Any) -> int:
 
 
 def _pieces(
-    parameter: Any, step: int, change: Callable[[Array], Array], place: range | None = None
+    makers: Sequence[Callable[[Device], Tensor]],
+    step: int,
+    change: Callable[[Array], Array],
+    place: range | None = None,
 ) -> Iterator[Array]:
-    """What becomes of some rows of a parameter, and of the next ones."""
-    stored = parameter.detach().numpy()
-    place = range(len(stored)) if place is None else place
-    for start in range(place.start, place.stop, step):
-        yield change(stored[start : min(start + step, place.stop)])
+    """What becomes of some rows of tensors, and of the next ones; of the rows at `place`."""
+    for make in makers:
+        stored = make(device("cpu")).detach().numpy()
+        rows = range(len(stored)) if place is None else place
+        for start in range(rows.start, rows.stop, step):
+            yield change(stored[start : min(start + step, rows.stop)])
 
 
 def _in_type(name: str, order: Callable[[str, Array], Array], kind: DType, rows: Array) -> Array:
@@ -216,7 +315,8 @@ def _in_type(name: str, order: Callable[[str, Array], Array], kind: DType, rows:
 
 def _floats(
     name: str,
-    parameter: Any,
+    stored: DType,
+    shape: Shape,
     offset: float,
     order: Callable[[str, Array], Array],
     kind: DType,
@@ -227,7 +327,7 @@ def _floats(
     Raises:
         FormatError: a value that is not finite, or that the type does not reach.
     """
-    values = blocks.dequantize(rows, parameter.dtype, (len(rows), *parameter.shape[1:]))
+    values = blocks.dequantize(rows, stored, (len(rows), *shape))
     if offset and name.endswith("norm.weight"):
         values = values - np.float32(offset)
     with np.errstate(over="ignore"):

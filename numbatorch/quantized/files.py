@@ -82,9 +82,18 @@ def dequantize_file(
     Raises:
         FormatError: as there; a value that float16 does not hold.
     """
+    return quantize_file(source, path, floats_named(type), requantize=True, bar=bar)
+
+
+def floats_named(type: str) -> str:
+    """The name of a type of floats, in upper case.
+
+    Raises:
+        DTypeError: it is of none.
+    """
     if type.upper() not in ("F32", "F16", "BF16"):
         raise DTypeError(message("dequantize", f"{type!r} is none of F32, F16, BF16"))
-    return quantize_file(source, path, type, requantize=True, bar=bar)
+    return type.upper()
 
 
 def write_quantized(

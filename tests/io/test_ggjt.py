@@ -99,6 +99,27 @@ def test_file_of_every_version_becomes_gguf_with_its_values(case, tmp_path, caps
     assert len(generator.generate([1, 270, 280], 3)) >= 0
 
 
+def test_file_is_inspected_and_encoded_anew_where_that_is_asked_for(tmp_path, capsys):
+    raw, values = built(2, old_q4_0(False), 2)
+    path = tmp_path / "old.bin"
+    path.write_bytes(raw)
+    assert main(["inspect", str(path), "--stats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{path}: ggjt version 2"
+    row = next(line for line in lines if line.startswith("  blk.1.ffn_down.weight"))
+    expected = values["layers.1.feed_forward.w2"]
+    assert f"Q4_0          ({HIDDEN}, {WIDE})" in row
+    assert f" {HIDDEN * WIDE // 32 * 20:,} bytes" in row
+    assert f"{expected.min():.4g} to {expected.max():.4g}" in row
+    target = str(tmp_path / "a.gguf")
+    assert main(["quantize", str(path), target, "--type", "Q8_0"]) == 1
+    assert "is Q4_0 already" in capsys.readouterr().err
+    assert main(["quantize", str(path), target, "--type", "Q8_0", "--requantize"]) == 0
+    assert main(["dequantize", str(path), target, "--type", "F32"]) == 0
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(target).tensors}
+    np.testing.assert_array_equal(found["blk.1.ffn_down.weight"].data, expected)
+
+
 def test_broken_files_are_refused(tmp_path):
     raw, _ = built(3)
     path = tmp_path / "old.bin"

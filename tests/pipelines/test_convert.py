@@ -63,6 +63,41 @@ def test_folder_of_the_file_is_the_folder(written, folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["back"]
 
 
+def test_a_folder_of_blocks_has_their_values(folder, tmp_path):
+    file = folder / "pydoc-llama-q4_0.gguf"
+    to_folder(file, tmp_path / "back", "F32")
+    ours = nt.load(tmp_path / "back" / "model.safetensors")
+    for tensor in gguf.GGUFReader(file).tensors:
+        name = tensor.name.replace("blk.", "model.layers.").replace("ffn_down", "mlp.down_proj")
+        if "down_proj" in name:
+            expected = gguf.dequantize(tensor.data, tensor.tensor_type)
+            np.testing.assert_array_equal(ours[name].numpy(), expected)
+
+
+def test_a_folder_is_quantized_as_its_gguf_file_is(written, folder, tmp_path, capsys):
+    paths = [tmp_path / name for name in ("a.gguf", "b.gguf", "c.gguf")]
+    place = tmp_path / "model"
+    shutil.copytree(folder, place, ignore=shutil.ignore_patterns("*.gguf"))
+    sources = (place, place / "model.safetensors", written)
+    for source, path in zip(sources, paths, strict=True):
+        assert main(["quantize", str(source), str(path), "--type", "Q4_K_M"]) == 0
+    first, *others = map(GGUFFile, paths)
+    for other in others:
+        for name in first.tensors:
+            np.testing.assert_array_equal(other.tensor(name), first.tensor(name))
+    before = (place / "model.safetensors").read_bytes()
+    assert main(["quantize", str(place), str(sources[1]), "--type", "Q8_0"]) == 1
+    assert "a name that ends in .gguf" in capsys.readouterr().err
+    assert (place / "model.safetensors").read_bytes() == before
+    for name, problem in (("other", "beside its weights"), ("alone/model", "no config.json")):
+        path = place / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(before)
+        assert main(["quantize", str(path), str(tmp_path / "d.gguf"), "--type", "Q8_0"]) == 1
+        assert problem in capsys.readouterr().err
+    assert not (tmp_path / "d.gguf").exists()
+
+
 def test_template_and_sampling_are_carried(folder, tmp_path):
     place = tmp_path / "chat"
     shutil.copytree(folder, place, ignore=shutil.ignore_patterns("*.gguf"))

