@@ -8,11 +8,12 @@ import pytest
 
 import numbatorch as nt
 from numbatorch import dtype as dt
+from numbatorch.cuda_kernels import nll as nll_kernels
 from numbatorch.cuda_kernels.index import add_rows
 from numbatorch.cuda_kernels.softmax import softmax_rows
 from numbatorch.errors import OutOfRange
 from numbatorch.graph import Node
-from numbatorch.ops import index, norm, rope, softmax, sort
+from numbatorch.ops import index, nll, norm, rope, softmax, sort
 from numbatorch.ops.portable import index as portable_index
 from numbatorch.ops.portable import radix
 from numbatorch.ops.structured import Structured
@@ -123,6 +124,21 @@ def test_rows_of_any_dtype(gpu: str, op: Structured, dtype: str) -> None:
 def test_gradients_of_weights_over_several_blocks_of_rows(gpu: str, op: Structured) -> None:
     arrays, attrs = rows_of(op, (35, 3))
     check(gpu, op, typed(arrays, "float32"), **attrs)
+
+
+@pytest.mark.parametrize("span", [1, 4, 64])
+@pytest.mark.parametrize("ignored", [0, 7])
+def test_means_of_rows_that_groups_share(
+    gpu: str, span: int, ignored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nll_kernels, "SPAN", span)
+    rng = np.random.default_rng(span)
+    losses, target = rng.standard_normal((3, 37)), rng.integers(0, 3, (3, 37))
+    target[1] = ignored  # nothing counts
+    check(gpu, nll.mean_of_counted, typed([losses, target], "float32"), ignored=ignored)
+    target[1, 5] = ignored + 1
+    arrays = typed([losses[:, 0], target], "float32")
+    check(gpu, nll.mean_of_counted_backward, arrays, ignored=ignored)
 
 
 @pytest.mark.parametrize(
