@@ -10,7 +10,9 @@ from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.safetensors import Checkpoint
+from numbatorch.models.blocks.attention import Attention, Scores
 from numbatorch.models.blocks.decoder import CausalDecoder
+from numbatorch.models.blocks.rotary import Rope
 from numbatorch.models.checkpoint import Source
 from numbatorch.models.decoder_config import BaseConfig
 from numbatorch.models.decoder_weights import load_gguf, load_hf
@@ -19,6 +21,15 @@ from numbatorch.models.decoder_weights import load_gguf, load_hf
 def norm_of(config: BaseConfig) -> nn.RMSNorm:
     """A norm of the hidden state."""
     return nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+def attention_of(
+    config: BaseConfig, scores: Scores, *, bias: bool = False, rope: Rope | None = None
+) -> Attention:
+    """Attention of a configuration's sizes; `bias` of all four parts, `rope` instead of its own."""
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    angles = config.rope if rope is None else rope
+    return Attention(config.hidden_size, heads, groups, angles, bias, bias, scores)
 
 
 class DecoderModel(CausalDecoder):

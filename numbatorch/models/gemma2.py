@@ -11,7 +11,7 @@ from typing import Any
 
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models import gemma_config
-from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.attention import Scores
 from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
@@ -28,7 +28,7 @@ from numbatorch.models.decoder_config import (
     windows_from_gguf,
     windows_from_hf,
 )
-from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.decoder_model import DecoderModel, attention_of, norm_of
 from numbatorch.models.decoder_names import GEMMA2_NAMES
 from numbatorch.models.registry import architecture
 
@@ -123,16 +123,8 @@ def slides(number: int) -> bool:
 
 
 def _layer(config: Gemma2Config, number: int) -> SandwichLayer:
-    bias, window = config.attention_bias, config.window(number)
-    attention = Attention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.rope,
-        bias=bias,
-        out_bias=bias,
-        scores=Scores(window, config.score_scale, config.score_softcap),
-    )
+    scores = Scores(config.window(number), config.score_scale, config.score_softcap)
+    attention = attention_of(config, scores, bias=config.attention_bias)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, activation="gelu_tanh")
     return SandwichLayer(partial(norm_of, config), attention, mlp)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models import gemma_config
-from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.attention import Scores
 from numbatorch.models.blocks.decoder import SandwichLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.rotary import Rope
@@ -36,7 +36,7 @@ from numbatorch.models.decoder_config import (
     windows_from_hf,
 )
 from numbatorch.models.decoder_keys import rope_parameters
-from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.decoder_model import DecoderModel, attention_of, norm_of
 from numbatorch.models.decoder_names import GEMMA3_NAMES
 from numbatorch.models.registry import architecture
 
@@ -160,16 +160,10 @@ def _ropes(fields: Fields, size: int) -> tuple[Rope, Rope]:
 
 
 def _layer(config: Gemma3Config, number: int) -> SandwichLayer:
-    bias, window = config.attention_bias, config.window(number)
-    attention = Attention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.rope if window is None else config.local_rope,
-        bias=bias,
-        out_bias=bias,
-        scores=Scores(window, config.score_scale, norm_eps=config.rms_norm_eps),
-    )
+    window = config.window(number)
+    scores = Scores(window, config.score_scale, norm_eps=config.rms_norm_eps)
+    rope = config.rope if window is None else config.local_rope
+    attention = attention_of(config, scores, bias=config.attention_bias, rope=rope)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, activation="gelu_tanh")
     return SandwichLayer(partial(norm_of, config), attention, mlp)
 

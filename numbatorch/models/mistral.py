@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.attention import Scores
 from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import HF_DECODER_FIXED, HF_HARMLESS, Fields
 from numbatorch.models.decoder_config import BaseConfig, base_from_hf, windows_to_gguf
-from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.decoder_model import DecoderModel, attention_of, norm_of
 from numbatorch.models.decoder_names import LLAMA_NAMES
 from numbatorch.models.registry import architecture
 
@@ -42,9 +42,7 @@ class MistralConfig(BaseConfig):
 
 
 def _layer(config: MistralConfig, number: int) -> DecoderLayer:
-    heads, groups = config.num_attention_heads, config.num_key_value_heads
-    scores = Scores(window=config.window(number))
-    attention = Attention(config.hidden_size, heads, groups, config.rope, scores=scores)
+    attention = attention_of(config, Scores(window=config.window(number)))
     mlp = GatedMLP(config.hidden_size, config.intermediate_size)
     return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
 

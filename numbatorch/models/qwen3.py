@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.attention import Scores
 from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.config import (
@@ -19,7 +19,7 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf, upper_windows
-from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.decoder_model import DecoderModel, attention_of, norm_of
 from numbatorch.models.decoder_names import QWEN3_NAMES
 from numbatorch.models.registry import architecture
 
@@ -67,16 +67,8 @@ class Qwen3Config(BaseConfig):
 
 
 def _layer(config: Qwen3Config, number: int) -> DecoderLayer:
-    bias = config.attention_bias
-    attention = Attention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.rope,
-        bias=bias,
-        out_bias=bias,
-        scores=Scores(window=config.window(number), norm_eps=config.rms_norm_eps),
-    )
+    scores = Scores(window=config.window(number), norm_eps=config.rms_norm_eps)
+    attention = attention_of(config, scores, bias=config.attention_bias)
     mlp = GatedMLP(config.hidden_size, config.intermediate_size)
     return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
 

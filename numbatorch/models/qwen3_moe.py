@@ -10,7 +10,7 @@ from typing import Any
 from numbatorch import nn
 from numbatorch.errors import FormatError, message
 from numbatorch.io.gguf import GGUFFile
-from numbatorch.models.blocks.attention import Attention, Scores
+from numbatorch.models.blocks.attention import Scores
 from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
 from numbatorch.models.blocks.moe import SparseMLP
@@ -22,7 +22,7 @@ from numbatorch.models.config import (
     Fields,
 )
 from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf
-from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.decoder_model import DecoderModel, attention_of, norm_of
 from numbatorch.models.decoder_names import QWEN3_MOE_NAMES
 from numbatorch.models.registry import architecture
 
@@ -131,20 +131,12 @@ class Qwen3MoeConfig(BaseConfig):
 
 
 def _layer(config: Qwen3MoeConfig, number: int) -> DecoderLayer:
-    hidden, bias = config.hidden_size, config.attention_bias
-    attention = Attention(
-        hidden,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        config.rope,
-        bias=bias,
-        out_bias=bias,
-        scores=Scores(window=config.window(number), norm_eps=config.rms_norm_eps),
-    )
-    mlp: nn.Module = GatedMLP(hidden, config.intermediate_size)
+    scores = Scores(window=config.window(number), norm_eps=config.rms_norm_eps)
+    attention = attention_of(config, scores, bias=config.attention_bias)
+    mlp: nn.Module = GatedMLP(config.hidden_size, config.intermediate_size)
     if config.sparse[number]:
         count, used = config.num_experts, config.num_experts_per_tok
-        mlp = SparseMLP(hidden, config.expert_size, count, used, config.normalized)
+        mlp = SparseMLP(config.hidden_size, config.expert_size, count, used, config.normalized)
     return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
 
 
