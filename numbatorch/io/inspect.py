@@ -69,7 +69,8 @@ def statistics(row: Row) -> str:
     least, largest = np.inf, -np.inf
     for piece in row.pieces():
         values = np.abs(piece) if piece.dtype.kind == "c" else piece
-        values = values.astype(np.float64).reshape(-1)
+        with np.errstate(invalid="ignore"):  # of signalling NaN
+            values = values.astype(np.float64).reshape(-1)
         finite = np.isfinite(values)
         bad += int(values.size - finite.sum())
         values = values if finite.all() else values[finite]

@@ -13,6 +13,9 @@ from numbatorch.models.config import Fields
 
 Windows = tuple[int | None, ...]
 
+# What is counted before a file's tensors are looked at: layers, and numbers of a head.
+MOST = 1 << 16
+
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -87,13 +90,13 @@ def base_from_hf(
     """
     hidden = fields.integer("hidden_size")
     heads = fields.integer("num_attention_heads")
-    size = fields.integer("head_dim", head_dim or hidden // heads or None)
+    size = counted(fields, "head_dim", head_dim or hidden // heads or None)
     angles = rope(fields, size)
     return {
         "vocab_size": fields.integer("vocab_size"),
         "hidden_size": hidden,
         "intermediate_size": fields.integer("intermediate_size"),
-        "num_hidden_layers": fields.integer("num_hidden_layers"),
+        "num_hidden_layers": counted(fields, "num_hidden_layers"),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("num_key_value_heads", heads),
         "max_position_embeddings": angles.reach(fields.integer("max_position_embeddings", 2048)),
@@ -117,7 +120,7 @@ def base_from_gguf(
     """
     hidden = fields.integer("embedding_length")
     heads = fields.integer("attention.head_count")
-    size = fields.integer("attention.key_length", hidden // heads or None)
+    size = counted(fields, "attention.key_length", hidden // heads or None)
     fields.require("attention.value_length", size, (size,))
     embedding = file.tensors.get("token_embd.weight")
     rows = embedding.shape[0] if embedding is not None and embedding.shape else 0
@@ -126,7 +129,7 @@ def base_from_gguf(
         "vocab_size": fields.integer("vocab_size", rows or None),
         "hidden_size": hidden,
         "intermediate_size": fields.integer("feed_forward_length"),
-        "num_hidden_layers": fields.integer("block_count"),
+        "num_hidden_layers": counted(fields, "block_count"),
         "num_attention_heads": heads,
         "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
         "max_position_embeddings": context,
@@ -134,6 +137,18 @@ def base_from_gguf(
         "rms_norm_eps": fields.number("attention.layer_norm_rms_epsilon"),
         "tie_word_embeddings": "output.weight" not in file.tensors,
     }
+
+
+def counted(fields: Fields, key: str, default: int | None = None) -> int:
+    """A positive integer that lists are as long as.
+
+    Raises:
+        FormatError: it is missing, or larger than any model's.
+    """
+    found = fields.integer(key, default)
+    if found > MOST:
+        fields.fail(f"{key} is {found}", f"no model has more than {MOST}")
+    return found
 
 
 def windows_from_hf(

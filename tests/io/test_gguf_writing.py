@@ -180,7 +180,7 @@ def test_error_within_a_tensor_leaves_what_was_there(error, tmp_path):
 
 def test_full_disk_leaves_no_file(tmp_path):
     code = """
-import resource, signal, sys
+import errno, resource, signal, sys
 from numbatorch import dtype
 from numbatorch.io.gguf_writing import Outgoing, write_gguf
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -189,13 +189,13 @@ pieces = lambda: [bytes(1 << 16)] * 64
 try:
     write_gguf(sys.argv[1], {}, [Outgoing("a", dtype.float32, (1 << 20,), pieces)])
 except OSError as error:
-    print(type(error).__name__)
+    print(type(error).__name__, error.errno == errno.EFBIG, error.filename == sys.argv[1])
 """
     path = tmp_path / "a.gguf"
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "OSError\n"
+    assert done.stdout == "OSError True True\n"
     assert list(tmp_path.iterdir()) == []
 
 

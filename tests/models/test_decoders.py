@@ -1,6 +1,7 @@
 """Decoders of seeded weights compute what transformers did when tests/models/decoders.py asked."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,29 @@ def test_logits_are_those_of_transformers(
     for ids in (decoders.IDS[:5], decoders.IDS[5:-1], decoders.IDS[-1:]):
         last = decoder.feed(ids)
     assert np.abs(last - expected[-1]).max() <= close
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@pytest.mark.parametrize("size", [2**16, 2**31 - 1])
+def test_a_number_that_no_model_has_is_refused_or_takes_no_memory(
+    kind: str, size: int, tmp_path: Path
+) -> None:
+    folder = decoders.write(tmp_path, RECORDS[kind])
+    written = json.loads((folder / "config.json").read_text())
+    refused = []
+    for key, value in written.items():
+        if type(value) is int:
+            (folder / "config.json").write_text(json.dumps({**written, key: size}))
+            tracemalloc.start()
+            try:
+                nt.models.from_pretrained(folder)
+            except nt.FormatError:
+                refused.append(key)
+            finally:
+                taken = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+            assert taken < 64 << 20, (key, taken)
+    assert {"head_dim", "hidden_size", "num_hidden_layers"} & written.keys() <= {*refused}
 
 
 def test_angles_follow_the_length_of_a_text_both_ways(tmp_path: Path) -> None:
