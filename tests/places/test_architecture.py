@@ -26,89 +26,44 @@ MODULE = "places_biased_decoder"
 FILE = """
 from dataclasses import dataclass
 
-from numbatorch import nn
-from numbatorch.models.registry import architecture
 from numbatorch.models.blocks.attention import Attention
-from numbatorch.models.blocks.decoder import CausalDecoder, DecoderLayer
+from numbatorch.models.blocks.decoder import DecoderLayer
 from numbatorch.models.blocks.mlp import GatedMLP
-from numbatorch.models.blocks.rotary import Rope
-from numbatorch.models.config import GGUF_HARMLESS, HF_HARMLESS, Fields
-from numbatorch.models.decoder_weights import fill_from_gguf, fill_from_hf
+from numbatorch.models.config import GGUF_FIXED, GGUF_HARMLESS, HF_HARMLESS, Fields
+from numbatorch.models.decoder_config import BaseConfig, base_from_gguf, base_from_hf
+from numbatorch.models.decoder_model import DecoderModel, norm_of
+from numbatorch.models.registry import architecture
 
 
-@dataclass(frozen=True)
-class BiasedConfig:
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    max_position_embeddings: int
-    rms_norm_eps: float
-    rope: Rope
-    tie_word_embeddings: bool
+@dataclass(frozen=True, kw_only=True)
+class BiasedConfig(BaseConfig):
+    @classmethod
+    def from_hf(cls, config):
+        fields = Fields("biased", config)
+        fields.require("use_sliding_window", False, (False,))
+        found = cls(**base_from_hf(fields))
+        fields.refuse_unread([*HF_HARMLESS, "hidden_act"])
+        return found
+
+    @classmethod
+    def from_gguf(cls, file):
+        fields = Fields("biased", file.metadata, "biased.", str(file.path))
+        found = cls(**base_from_gguf(fields, file))
+        fields.refuse_unread(GGUF_HARMLESS, GGUF_FIXED)
+        return found
+
+
+def _layer(config, number):
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    attention = Attention(config.hidden_size, heads, groups, config.rope, bias=True)
+    mlp = GatedMLP(config.hidden_size, config.intermediate_size)
+    return DecoderLayer(norm_of(config), attention, norm_of(config), mlp)
 
 
 @architecture(task="text-generation", hf=("BiasedForCausalLM", "biased"), gguf="biased")
-class Biased(CausalDecoder):
-    def __init__(self, config):
-        layers = (self._layer(config) for _ in range(config.num_hidden_layers))
-        super().__init__(config, layers, nn.RMSNorm(config.hidden_size, config.rms_norm_eps))
-
-    @staticmethod
-    def _layer(config):
-        size, eps, wide = config.hidden_size, config.rms_norm_eps, config.intermediate_size
-        heads, groups = config.num_attention_heads, config.num_key_value_heads
-        attention = Attention(size, heads, groups, config.rope, bias=True)
-        return DecoderLayer(
-            nn.RMSNorm(size, eps), attention, nn.RMSNorm(size, eps), GatedMLP(size, wide)
-        )
-
-    @classmethod
-    def from_hf(cls, config, weights, device):
-        fields = Fields("biased", config)
-        fields.require("use_sliding_window", False, (False,))
-        hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
-        model = cls(
-            BiasedConfig(
-                fields.integer("vocab_size"),
-                hidden,
-                fields.integer("intermediate_size"),
-                fields.integer("num_hidden_layers"),
-                heads,
-                fields.integer("num_key_value_heads"),
-                fields.integer("max_position_embeddings"),
-                fields.number("rms_norm_eps"),
-                Rope.from_hf(fields, hidden // heads),
-                fields.flag("tie_word_embeddings", False),
-            )
-        )
-        fields.refuse_unread([*HF_HARMLESS, "hidden_act"])
-        fill_from_hf(model, weights, device)
-        return model
-
-    @classmethod
-    def from_gguf(cls, file, device):
-        fields = Fields("biased", file.metadata, "biased.", str(file.path))
-        hidden, heads = fields.integer("embedding_length"), fields.integer("attention.head_count")
-        model = cls(
-            BiasedConfig(
-                file.tensors["token_embd.weight"].shape[0],
-                hidden,
-                fields.integer("feed_forward_length"),
-                fields.integer("block_count"),
-                heads,
-                fields.integer("attention.head_count_kv"),
-                fields.integer("context_length"),
-                fields.number("attention.layer_norm_rms_epsilon"),
-                Rope.from_gguf(fields, file, hidden // heads, interleaved=False),
-                "output.weight" not in file.tensors,
-            )
-        )
-        fields.refuse_unread(GGUF_HARMLESS)
-        fill_from_gguf(model, file, device)
-        return model
+class Biased(DecoderModel):
+    configuration = BiasedConfig
+    layer = staticmethod(_layer)
 """
 CONFIG = llama_config(architectures=["BiasedForCausalLM"], model_type="biased")
 PROMPT = "the"
@@ -196,6 +151,20 @@ def test_it_generates(
     assert nt.TextGenerator(path).generate(PROMPT, 8) == expected
     assert main(["generate", "--model", str(path), PROMPT, "--max-tokens", "8"]) == 0
     assert capsys.readouterr().out == expected + "\n"
+
+
+@pytest.mark.usefixtures("registered")
+def test_it_is_converted_both_ways(
+    folder: Path, weights: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    file, back = tmp_path / "m.gguf", tmp_path / "back"
+    assert main(["convert", str(folder), str(file), "--type", "F32"]) == 0
+    assert main(["convert", str(file), str(back), "--type", "F32"]) == 0
+    found = nt.load(back / "model.safetensors")
+    assert found.keys() == weights.keys()
+    for name, array in weights.items():
+        np.testing.assert_array_equal(found[name].numpy(), array)
+    assert nt.TextGenerator(back).generate(PROMPT, 8) == greedy(weights, 8)
 
 
 @pytest.mark.usefixtures("registered")
