@@ -63,7 +63,9 @@ class Bits:
         low = (numbers & np.uint8((1 << self.bits) - 1)).reshape(
             len(blocks), -1, self.per, self.span
         )
-        packed = np.bitwise_or.reduce(low << self._moves(), axis=2)
+        packed = low[:, :, 0]
+        for place in range(1, self.per):
+            packed = packed | low[:, :, place] << np.uint8(place * self.bits)
         blocks[self.field] = packed.reshape(blocks[self.field].shape)
 
     def _moves(self) -> Array:

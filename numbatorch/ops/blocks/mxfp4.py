@@ -27,15 +27,18 @@ def exponent(block: Pointer[uint8], group: int) -> Any:
 
 
 def nearest(values: Array, scale: Array) -> Array:
-    """The code of the number that times the scale is nearest, the first one of several."""
+    """The code of the number that times the scale is nearest, the smaller one of two.
+
+    Scales have a few bits, so that what lies in the middle of two numbers is exact.
+    """
     size = np.abs(values)
     codes = np.zeros(values.shape, np.uint8)
-    least = np.abs(E2M1[0] * scale - size)
-    for code in range(1, 8):
-        apart = np.abs(np.float32(E2M1[code]) * scale - size)
-        codes[apart < least] = code
-        least = np.minimum(least, apart)
-    return np.where((values < 0) & (codes > 0), codes + np.uint8(8), codes)
+    for code in range(7):
+        middle = np.float32((E2M1[code] + E2M1[code + 1]) / 2)
+        codes += size > middle * scale
+    codes *= scale > 0  # with none, all numbers are as near
+    negative = (values < 0) & (codes > 0)
+    return codes + (negative.view(np.uint8) << 3)
 
 
 def encode(values: Array) -> Mapping[str, Array]:

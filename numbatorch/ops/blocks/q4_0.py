@@ -13,8 +13,8 @@ from numbatorch.ops.blocks.two_levels import columns, half, weighed
 
 def encode(values: Array, bias: int = 8) -> Mapping[str, Array]:
     """d = x / -bias at the x of largest magnitude; q = x / d + bias, rounded to 0 .. 2 bias - 1."""
-    extreme = np.take_along_axis(values, np.abs(values).argmax(axis=1, keepdims=True), axis=1)
-    scale = extreme / np.float32(-bias)
+    extreme = values[np.arange(len(values)), np.abs(values).argmax(axis=1)]
+    scale = extreme[:, None] / np.float32(-bias)
     codes = (values * reciprocal(scale) + np.float32(bias + 0.5)).astype(np.uint8)
     return {"d": scale[:, 0], "codes": np.minimum(codes, 2 * bias - 1)}
 

@@ -187,17 +187,36 @@ def changed(x: Array, weights: Array, codes: Array, least: int, most: int) -> tu
     """Integers that are changed one by one as long as that is better, and their scale."""
     both = np.einsum("ng,ng,ng->g", weights, x, codes)
     square = np.einsum("ng,ng,ng->g", weights, codes, codes)
+    moving = np.arange(x.shape[1])  # groups of which the last round has changed an integer
+    own_x, own_weights, own_codes = x, weights, codes
     for _ in range(ROUNDS):
-        before = codes.copy()
-        for value, weight, code in zip(x, weights, codes, strict=True):
-            rest = both - weight * value * code
-            rest_square = square - weight * code * code
-            wanted = np.clip(np.rint(over(value * rest_square, rest)), least, most)
-            new = rest + weight * value * wanted
-            new_square = rest_square + weight * wanted * wanted
-            better = (rest > 0) & (new_square > 0) & (new * new * square > both * both * new_square)
-            code[better] = wanted[better]
-            both, square = np.where(better, new, both), np.where(better, new_square, square)
-        if (before == codes).all():
+        before = own_codes.copy()
+        both[moving], square[moving] = _one_round(
+            own_x, own_weights, own_codes, both[moving], square[moving], least, most
+        )
+        codes[:, moving] = own_codes
+        place = np.flatnonzero((before != own_codes).any(axis=0))
+        if not place.size:
             break
+        moving = moving[place]
+        own_x, own_weights, own_codes = x[:, moving], weights[:, moving], codes[:, moving]
     return over(both, square), codes
+
+
+def _one_round(
+    x: Array, weights: Array, codes: Array, both: Array, square: Array, least: int, most: int
+) -> tuple[Array, Array]:
+    """Each integer changed where that is better, in place, and the sums with it."""
+    for value, weight, code in zip(x, weights, codes, strict=True):
+        weighted = weight * value
+        rest = both - weighted * code
+        rest_square = square - weight * code * code
+        wanted = np.rint(over(value * rest_square, rest))
+        np.minimum(np.maximum(wanted, least, out=wanted), most, out=wanted)
+        new = rest + weighted * wanted
+        new_square = rest_square + weight * wanted * wanted
+        better = (rest > 0) & (new_square > 0) & (new * new * square > both * both * new_square)
+        np.copyto(code, wanted, where=better)
+        np.copyto(both, new, where=better)
+        np.copyto(square, new_square, where=better)
+    return both, square
