@@ -173,7 +173,7 @@ class GGJTFile:
         self._at += -self._at % 32
         kind = dtype.numbered(number)
         old = number in CHANGED[self.version]
-        if kind is None or shape[-1] % (32 if old else kind.block):
+        if kind is None or not all(shape) or shape[-1] % (32 if old else kind.block):
             self._fail(f"tensor {stored!r} {shape} of type {number}")
         layout = np.dtype(OLD[number][1]) if old else None
         blocks = numel(shape) // 32
@@ -231,7 +231,8 @@ def _values(blocks: Array, number: int, version: int) -> Array:
         bits = blocks["qh"][:, None] >> np.arange(32, dtype=np.uint32) & 1
         codes = codes | (bits << 4).astype(np.uint8)
     scale = blocks["d"].astype(np.float32)[:, None]
-    found: Array = (codes.astype(np.float32) - np.float32(OLD[number][2])) * scale
-    if number in (3, 7):
-        found = found + blocks["m"].astype(np.float32)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # a scale may be anything
+        found: Array = (codes.astype(np.float32) - np.float32(OLD[number][2])) * scale
+        if number in (3, 7):
+            found = found + blocks["m"].astype(np.float32)[:, None]
     return found

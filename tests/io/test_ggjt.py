@@ -120,20 +120,33 @@ def test_file_is_inspected_and_encoded_anew_where_that_is_asked_for(tmp_path, ca
     np.testing.assert_array_equal(found["blk.1.ffn_down.weight"].data, expected)
 
 
-def test_broken_files_are_refused(tmp_path):
+def test_broken_files_are_refused(tmp_path, seed):
     raw, _ = built(3)
     path = tmp_path / "old.bin"
+    empty = bytes(4) + struct.pack("<I", WIDE)
     for broken, problem in (
         (b"lmgg" + raw[4:], "no ggjt file"),
         (raw[:4] + struct.pack("<I", 4) + raw[8:], "version 4, where 1 to 3"),
         (raw[:8] + struct.pack("<I", 2**31) + raw[12:], "tokens in a file"),
         (raw[:-5], "goes beyond the end"),
+        (raw.replace(struct.pack("<2I", HIDDEN, WIDE), empty), "of type"),
         (raw.replace(b"layers.1.attention.wq", b"layers.1.attention.wx"), "no place in a Llama"),
         (raw.replace(b"layers.1.attention.wq", b"layers.1.attention.wk"), "appears twice"),
     ):
         path.write_bytes(broken)
         with pytest.raises(FormatError, match=problem):
             GGJTFile(path)
+    rng = np.random.default_rng(seed)
+    head = raw.index(b"tok_embeddings") + 200
+    for _ in range(300):
+        changed = np.frombuffer(raw, np.uint8).copy()
+        places = rng.integers(0, head, 4)
+        changed[places] = rng.choice([0, 1, 127, 255], 4)
+        path.write_bytes(changed.tobytes())
+        try:
+            GGJTFile(path)
+        except FormatError:
+            continue
     for length in range(0, len(raw) - 1, 997):
         path.write_bytes(raw[:length])
         with pytest.raises(FormatError):
