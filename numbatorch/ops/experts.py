@@ -14,13 +14,13 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.create import iota
-from numbatorch.ops.index import in_bounds, take
+from numbatorch.ops.index import in_bounds, index_add, take
 from numbatorch.ops.matmul import matmul_
-from numbatorch.ops.operands import as_node, describe, expanded
+from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.quant import Compute
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
-from numbatorch.ops.view import reshape
+from numbatorch.ops.view import reshape, transpose
 from numbatorch.shape import Shape, numel
 
 if TYPE_CHECKING:
@@ -76,6 +76,19 @@ def _(y: Node) -> int:
     return numel(y.shape) * y.inputs[0].shape[1]
 
 
+@expert_matmul.vjp
+def _(
+    g: Node, y: Node, x: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any
+) -> tuple[Node | None, ...]:
+    packed = weight.dtype.kind == "q"
+    plain = find("dequantize").apply(weight) if packed else weight
+    dx = expert_matmul_input.apply(g, as_node(plain, x.dtype, x.device), index, experts=experts)
+    if packed:
+        return dx, None, None
+    dw = expert_matmul_weight.apply(g, x, index, experts=experts)
+    return dx, as_node(dw, weight.dtype, x.device), None
+
+
 @expert_matmul.fallback
 def _(x: Node, weight: Node, index: Node, *, experts: int, compute: Compute | None = None) -> Node:
     M, K = x.shape
@@ -94,6 +107,109 @@ def _(rng: Draw) -> Any:
     index = rng.indices(E, (M,))
     x, weight = rng.standard_normal((M, K)), rng.standard_normal((E * N, K))
     return [x, weight, index], {"experts": E}
+
+
+@structured(dtypes=(dt.float64, dt.float32), reports=True)
+def expert_matmul_input(g: Array, weight: Array, index: Array, *, experts: int) -> Array:
+    """out[m] = g[m] @ weight of expert index[m]: from cotangents of `expert_matmul` those of x.
+
+    Args:
+        g: (M, N).
+        weight: (E * N, K), dtype of g.
+        index: (M,) integers in [0, E).
+        experts: E.
+    Returns:
+        (M, K).
+    """
+    chosen = weight.reshape(experts, -1, weight.shape[-1])[in_bounds(index, experts)]
+    return np.asarray(np.matmul(g[:, None, :], chosen)[:, 0], g.dtype)
+
+
+@expert_matmul_input.infer
+def _(g: Node, weight: Node, index: Node, *, experts: int) -> tuple[Shape, DType]:
+    M, N = g.shape
+    K = weight.shape[1]
+    if weight.shape != (experts * N, K) or index.shape != (M,) or weight.dtype is not g.dtype:
+        rows = (f"g {describe(g)}", f"weight {describe(weight)}", f"index {describe(index)}")
+        problem = f"takes g (M, N), weight ({experts} * N, K) and index (M,)"
+        raise ShapeError(message("expert_matmul_input", problem, *rows))
+    return (M, K), g.dtype
+
+
+@expert_matmul_input.vjp
+def _(
+    h: Node, y: Node, g: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any
+) -> tuple[Node | None, ...]:
+    dg = expert_matmul.apply(h, weight, index, experts=experts)
+    return dg, expert_matmul_weight.apply(g, h, index, experts=experts), None
+
+
+@expert_matmul_input.fallback
+def _(g: Node, weight: Node, index: Node, *, experts: int, **attrs: Any) -> Node:
+    N, K = g.shape[1], weight.shape[1]
+    turned = transpose(reshape.apply(weight, shape=(experts, N, K)), -1, -2)
+    stacked = reshape.apply(turned, shape=(experts * K, N))
+    return expert_matmul.apply(g, stacked, index, experts=experts)
+
+
+@structured(dtypes=(dt.float64, dt.float32), reports=True)
+def expert_matmul_weight(g: Array, x: Array, index: Array, *, experts: int) -> Array:
+    """The sum of g[m]^T x[m] over the rows m of each expert: cotangents of the stacked weights.
+
+    Args:
+        g: (M, N).
+        x: (M, K), dtype of g.
+        index: (M,) integers in [0, E).
+        experts: E.
+    Returns:
+        (E * N, K); zeros for an expert that no row asks for.
+    """
+    N, K = g.shape[1], x.shape[1]
+    out = np.zeros((experts, N, K), g.dtype)
+    np.add.at(out, in_bounds(index, experts), g[:, :, None] * x[:, None, :])
+    return out.reshape(experts * N, K)
+
+
+@expert_matmul_weight.infer
+def _(g: Node, x: Node, index: Node, *, experts: int) -> tuple[Shape, DType]:
+    (M, N), K = g.shape, x.shape[1]
+    if x.shape != (M, K) or index.shape != (M,) or x.dtype is not g.dtype or experts < 1:
+        rows = (f"g {describe(g)}", f"x {describe(x)}", f"index {describe(index)}")
+        problem = "takes g (M, N), x (M, K) and index (M,)"
+        raise ShapeError(message("expert_matmul_weight", problem, *rows))
+    return (experts * N, K), g.dtype
+
+
+@expert_matmul_weight.vjp
+def _(
+    h: Node, y: Node, g: Node, x: Node, index: Node, *, experts: int, **_attrs: Any
+) -> tuple[Node | None, ...]:
+    dg = expert_matmul.apply(x, h, index, experts=experts)
+    return dg, expert_matmul_input.apply(g, h, index, experts=experts), None
+
+
+@expert_matmul_weight.fallback
+def _(g: Node, x: Node, index: Node, *, experts: int, **attrs: Any) -> Node:
+    (M, N), K = g.shape, x.shape[1]
+    left = expanded(reshape.apply(g, shape=(M, N, 1)), (M, N, K))
+    right = expanded(reshape.apply(x, shape=(M, 1, K)), (M, N, K))
+    zeros = const(0.0, g.dtype, g.device, (experts, N, K))
+    sums = index_add.apply(zeros, index, left * right)
+    return reshape.apply(sums, shape=(experts * N, K))
+
+
+@expert_matmul_input.samples
+def _(rng: Draw) -> Any:
+    M, E, N, K = rng.dims((0, 1, 1, 1), (5, 4, 4, 4), 300)
+    g, weight = rng.standard_normal((M, N)), rng.standard_normal((E * N, K))
+    return [g, weight, rng.indices(E, (M,))], {"experts": E}
+
+
+@expert_matmul_weight.samples
+def _(rng: Draw) -> Any:
+    M, E, N, K = rng.dims((0, 1, 1, 1), (5, 4, 4, 4), 300)
+    g, x = rng.standard_normal((M, N)), rng.standard_normal((M, K))
+    return [g, x, rng.indices(E, (M,))], {"experts": E}
 
 
 @public("nn.functional")

@@ -167,7 +167,10 @@ FAMILIES = {
         "records": "erfc erfcx erfinv log_ndtr ndtri",
         "special": "erfc erfcx erfinv log_ndtr ndtri",
     },
-    "ops.experts": {"nn.functional": "expert_linear", "records": "expert_matmul"},
+    "ops.experts": {
+        "nn.functional": "expert_linear",
+        "records": "expert_matmul expert_matmul_input expert_matmul_weight",
+    },
     "ops.factors": {
         "Tensor": "lu_solve",
         "linalg": "lu lu_factor lu_factor_ex lu_solve qr",

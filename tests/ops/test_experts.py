@@ -10,8 +10,11 @@ import numbatorch as nt
 from numbatorch.dtype import by_name
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError
 from numbatorch.nn import functional as F
+from numbatorch.ops.experts import expert_matmul, expert_matmul_input, expert_matmul_weight
+from numbatorch.ops.structured import Structured
 from tests.compare import assert_close, assert_launches
 from tests.ops.test_quant_kernels import blocks_tensor, weights
+from tests.run_kernel import run_op
 
 KINDS = ["Q4_0", "Q8_0", "Q4_K", "Q6_K"]
 INDEX = [3, 0, 3, 1, 3, 0]  # of four experts, of which nobody asks for the third
@@ -66,6 +69,68 @@ def test_a_packed_weight_is_not_decoded(device: str) -> None:
     assert np.abs(out.numpy() - (own @ x.numpy()[..., None])[..., 0]).max() <= 0.5
 
 
+@pytest.fixture(scope="module")
+def many() -> np.ndarray:
+    """The experts of 400 rows: two rows, none, more than a block of rows, and the rest."""
+    index = np.repeat([1, 2, 3], [2, 300, 98])
+    return np.random.default_rng(0).permutation(index)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_rows_give_the_bits_of_a_product_for_each_expert(kind: str, many: np.ndarray) -> None:
+    x, data = nt.tensor(drawn(len(many), K)), weights(by_name[kind], E * N, K)
+    packed = blocks_tensor(by_name[kind], data, K)
+    found = F.expert_linear(x, packed, nt.tensor(many), E).numpy()
+    for expert in (1, 2, 3):
+        own = blocks_tensor(by_name[kind], data[expert * N : expert * N + N], K)
+        alone = F.linear(x[nt.tensor(many == expert)], own).numpy()
+        np.testing.assert_array_equal(found[many == expert], alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_rows_as_they_are_by_a_packed_weight(kind: str, many: np.ndarray) -> None:
+    x, packed = drawn(len(many), K), nt.quantize(nt.tensor(drawn(E * N, K)), kind)
+    plain = nt.dequantize(packed).numpy().astype(np.float64).reshape(E, N, K)[many]
+    out = F.expert_linear(nt.tensor(x), packed, nt.tensor(many), E, compute="float32")
+    terms = np.einsum("mk,mnk->mn", np.abs(x), np.abs(plain))
+    assert_close(out, np.einsum("mk,mnk->mn", x, plain), "composite", absolute=1e-6 * terms)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [5, K])
+def test_many_rows_by_a_plain_weight(dtype: type, width: int, many: np.ndarray) -> None:
+    x, weight = drawn(len(many), width), drawn(E * N, width).astype(dtype)
+    stacks = weight.astype(np.float64).reshape(E, N, width)
+    wanted = np.einsum("mk,mnk->mn", x.astype(np.float64), stacks[many])
+    weight[:N] = np.nan
+    arrays = [x, weight, many]
+    found = [run_op(expert_matmul, arrays, {"experts": E}, parts) for parts in (1, 2, 3, 8)]
+    terms = np.einsum("mk,mnk->mn", np.abs(x), np.abs(stacks[many]))
+    assert_close(found[0], wanted, "composite", absolute=1e-6 * terms)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+@pytest.mark.parametrize("op", [expert_matmul_input, expert_matmul_weight], ids=str)
+def test_gradients_of_many_rows(op: Structured, many: np.ndarray) -> None:
+    g, x, weight = drawn(len(many), N), drawn(len(many), 67), drawn(E * N, 67)
+    arrays = [g, weight if op is expert_matmul_input else x, many]
+    wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
+    wanted = op.reference(*wide, experts=E)
+    found = [run_op(op, arrays, {"experts": E}, parts) for parts in (1, 3, 8)]
+    assert_close(found[0], wanted, "gradient", absolute=1e-4)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_a_gradient_through_a_packed_weight(many: np.ndarray) -> None:
+    packed = nt.quantize(nt.tensor(drawn(E * N, K)), "Q8_0")
+    x = nt.tensor(drawn(len(many), K)).requires_grad_()
+    F.expert_linear(x, packed, nt.tensor(many), E).sum().backward()
+    plain = nt.dequantize(packed).numpy().reshape(E, N, K)
+    assert_close(x.grad, plain.astype(np.float64).sum(1)[many], "gradient")
+
+
 def test_gradients_flow_to_rows_and_weights_that_were_asked_for() -> None:
     x = nt.tensor(drawn(len(INDEX), 7)).requires_grad_()
     weight = nt.tensor(drawn(E * N, 7)).requires_grad_()
@@ -79,10 +144,12 @@ def test_gradients_flow_to_rows_and_weights_that_were_asked_for() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, E])
 @pytest.mark.parametrize("kind", [None, "Q8_0"])
-def test_an_expert_that_is_not_there(wrong: int, kind: str | None) -> None:
+@pytest.mark.parametrize("rows", [2, 40])
+def test_an_expert_that_is_not_there(wrong: int, kind: str | None, rows: int) -> None:
     weight = nt.tensor(drawn(E * N, K))
     weight = weight if kind is None else nt.quantize(weight, kind)
-    out = F.expert_linear(nt.tensor(drawn(2, K)), weight, nt.tensor([1, wrong]), E)
+    index = [wrong, *([1] * (rows - 1))]
+    out = F.expert_linear(nt.tensor(drawn(rows, K)), weight, nt.tensor(index), E)
     with pytest.raises(OutOfRange, match=f"index {wrong}"):
         out.numpy()
 

@@ -94,6 +94,8 @@ NO_PEER = {
     "rfft": TRANSFORM,
     "log_softmax_backward": GRADIENT,
     "expert_matmul": "PyTorch has no function for it",
+    "expert_matmul_input": GRADIENT,
+    "expert_matmul_weight": GRADIENT,
     "index_put": REPEATED,
     "put": REPEATED,
     "put_rows": REPEATED,

@@ -1,14 +1,21 @@
 """CPU kernels of products with chosen ones of stacked weights, plain and in GGML blocks.
 
 A thread takes the same rows of every expert that is asked for, and each row meets all of x that
-asks for it while it is in the cache: the weights that are needed come from memory once.
+asks for it while it is in the cache: the weights that are needed come from memory once. These are
+the kernels for few rows; for many see experts_grouped.py.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
+from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import vstore_rows
 from numbatorch.language.words import float32, int64, uint8
+from numbatorch.ops import blocks
 from numbatorch.ops import experts as ops
+from numbatorch.ops.cpu import experts_grouped as grouped
 from numbatorch.ops.cpu.matmul_direct import dots_row
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
@@ -19,6 +26,7 @@ from numbatorch.ops.cpu.quant_row import (
     quantize_row,
     row_planes_bytes,
 )
+from numbatorch.ops.cpu.quant_rows import MAX_HEIGHT, WORKSPACE, planes_bytes
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.portable.rows import wide_index
 from numbatorch.ops.quant import Compute
@@ -28,6 +36,7 @@ FLOATS = ("float32", "float64")
 WEIGHTS = ("float32", "float64", "float16", "bfloat16")
 COLUMNS = 8  # rows of a plain weight that are read together
 BLOCK_ROWS = 4  # the same of one in blocks
+MANY = 3  # rows of x for each expert from which on they are grouped
 
 
 @helper
@@ -149,6 +158,9 @@ def _(
 ) -> None:
     (M, K), N = x.shape, out.shape[1]
     where, status = wide_index(launcher, index), launcher.status(experts)
+    if M >= MANY * experts:
+        _grouped(launcher, out, x, weight, where, status, experts, compute)
+        return
     sizes = (M, N, K, experts)
     if weight.dtype.kind != "q":
         spec = expert_rows(T=x.dtype, U=weight.dtype)
@@ -171,3 +183,108 @@ def _(
         *(out, weight, planes, factors, where, status, *sizes, size),
         work=0.5 * M * N * K,
     )
+
+
+@dataclass
+class Groups:
+    """Rows in the order of their experts, within one lowering.
+
+    Attributes:
+        order, starts: as in experts_grouped.py.
+        places: most that there are.
+    """
+
+    launcher: Launcher
+    experts: int
+    rows: int
+    order: Any
+    starts: Any
+    places: int
+
+    @staticmethod
+    def of(
+        launcher: Launcher, index: Any, status: Any, rows: int, experts: int, unit: int
+    ) -> "Groups":
+        """The groups of an index of int64; each begins at a multiple of `unit` places."""
+        places = grouped.most_places(rows, experts, unit)
+        order, starts = launcher.scratch(8 * places), launcher.scratch(8 * (experts + 1))
+        words = (order, starts, index, status, rows, experts, unit)
+        launcher.launch(grouped.expert_order(), *words, work=rows, serial=True, items=1)
+        return Groups(launcher, experts, rows, order, starts, places)
+
+    def room(self, dtype: DType, cols: int) -> Any:
+        """Memory for rows in this order."""
+        return self.launcher.scratch(dtype.nbytes(self.places * cols))
+
+    def gathered(self, x: Operand) -> Any:
+        """The rows of x in this order."""
+        cols = x.shape[1]
+        out = self.room(x.dtype, cols)
+        words = (out, x, self.order, self.starts, self.experts, cols)
+        self.launcher.launch(grouped.gather_rows(T=x.dtype), *words, work=self.rows * cols)
+        return out
+
+    def scatter(self, out: Operand, found: Any) -> None:
+        """Write what was found for rows to where they came from."""
+        cols = out.shape[1]
+        words = (out, found, self.order, self.starts, self.experts, cols)
+        self.launcher.launch(grouped.scatter_rows(T=out.dtype), *words, work=self.rows * cols)
+
+
+def _grouped(
+    launcher: Launcher,
+    out: Operand,
+    x: Operand,
+    weight: Operand,
+    index: Any,
+    status: Any,
+    experts: int,
+    compute: Compute | None,
+) -> None:
+    """Products of the rows of each expert as one matrix."""
+    (M, K), N, kind = x.shape, out.shape[1], weight.dtype
+    packed = kind.kind == "q" and compute is None
+    groups = Groups.of(launcher, index, status, M, experts, MAX_HEIGHT if packed else 1)
+    rows, found = groups.gathered(x), groups.room(x.dtype, N)
+    places, starts = groups.places, groups.starts
+    parts, span = launcher.parts, grouped.panel_elements(K)
+    if packed:
+        planes = launcher.scratch(planes_bytes(places, K, blocks.find("quant_matmul", kind).group))
+        workspace = launcher.scratch(parts * WORKSPACE)
+        words = (planes, rows, weight, starts, places, K, experts)
+        launcher.launch(grouped.grouped_planes(T=kind), *words, work=2.0 * M * K)
+        products = (found, weight, planes, starts, workspace, places, N, K, experts)
+        launcher.launch(grouped.grouped_blocks(T=kind), *products, work=0.25 * M * N * K)
+    else:
+        exact = kind.kind == "q"
+        more = grouped.PANEL * K if exact else 0
+        workspace = launcher.scratch(x.dtype.nbytes(parts * (span + more)))
+        spec = grouped.grouped_exact(T=kind) if exact else grouped.grouped_rows(T=x.dtype, U=kind)
+        words = (found, rows, weight, starts, workspace, span, N, K, experts)
+        launcher.launch(spec, *words, work=0.5 * M * N * K)
+    groups.scatter(out, found)
+
+
+@lower("cpu", ops.expert_matmul_input)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, weight: Operand, index: Operand, *, experts: int
+) -> None:
+    (M, N), K = g.shape, out.shape[1]
+    where, status = wide_index(launcher, index), launcher.status(experts)
+    groups = Groups.of(launcher, where, status, M, experts, 1)
+    rows, found = groups.gathered(g), groups.room(g.dtype, K)
+    words = (found, rows, weight, groups.starts, N, K, experts)
+    launcher.launch(grouped.grouped_input(T=g.dtype), *words, work=0.5 * M * N * K)
+    groups.scatter(out, found)
+
+
+@lower("cpu", ops.expert_matmul_weight)
+def _(
+    launcher: Launcher, out: Operand, g: Operand, x: Operand, index: Operand, *, experts: int
+) -> None:
+    (M, N), K = g.shape, out.shape[1]
+    where, status = wide_index(launcher, index), launcher.status(experts)
+    groups = Groups.of(launcher, where, status, M, experts, 1)
+    words = (out, groups.gathered(g), groups.gathered(x), groups.starts, N, K, experts)
+    work = 0.5 * (M + experts) * N * K
+    launcher.launch(grouped.grouped_weight(T=g.dtype), *words, work=work)

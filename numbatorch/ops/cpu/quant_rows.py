@@ -144,6 +144,26 @@ def quantize_unit(
     turn_words(codes, codes, 32, tile_height(x))
 
 
+@helper
+def quantize_tile(
+    weight: Pointer[T],
+    planes: Pointer[uint8],
+    x: Pointer[float32],
+    tiles: int,
+    tile: int,
+    rows: int,
+    K: int,
+) -> None:
+    """The planes of a tile; x is its first row."""
+    R = tile_height(x)
+    squares = squares_in(planes, tiles, R, K) + tile * R
+    for r in range(R):
+        values = x + min(r, rows - 1) * K
+        squares[r] = dot(values, values, K, float32(0.0)) / float32(max(K, 1))
+    for unit in range(K // 32):
+        quantize_unit(weight, planes, x, tiles, tile, rows, K, unit)
+
+
 @vector_kernel
 def quantize_rows(
     planes: Pointer[uint8],
@@ -160,13 +180,7 @@ def quantize_rows(
     lo, hi = share(tiles, part, parts)
     for tile in range(lo, hi):
         row = tile * R
-        rows = min(R, M - row)
-        squares = squares_in(planes, tiles, R, K) + tile * R
-        for r in range(R):
-            values = x + (row + min(r, rows - 1)) * K
-            squares[r] = dot(values, values, K, float32(0.0)) / float32(max(K, 1))
-        for unit in range(K // 32):
-            quantize_unit(weight, planes, x + row * K, tiles, tile, rows, K, unit)
+        quantize_tile(weight, planes, x + row * K, tiles, tile, min(R, M - row), K)
 
 
 @helper
