@@ -12,6 +12,7 @@ from numbatorch.device import Device, answer_auto
 from numbatorch.dtype import DType
 from numbatorch.graph import Node
 from numbatorch.layout import Layout
+from numbatorch.shape import Shape
 
 Array = np.ndarray[Any, Any]
 
@@ -35,6 +36,10 @@ class Backend(Protocol):
 
     def from_numpy(self, array: Array, dtype: DType) -> Any:
         """A buffer with the array's elements; shares memory where it can."""
+
+    def zeros(self, shape: Shape, dtype: DType) -> Any:
+        """A buffer of zeros whose memory goes back to the device once it is dropped, for what is
+        large and lives long; where the system gives memory page by page, as pages are written."""
 
     def to_numpy(self, buffer: Any, node: Node) -> Array:
         """The buffer's elements under the node's shape and dtype; may share memory."""

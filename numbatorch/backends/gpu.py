@@ -25,6 +25,7 @@ from numbatorch.graph import Node
 from numbatorch.language.kernel import KernelSpec
 from numbatorch.ops.operands import describe
 from numbatorch.passes.plan import EPILOGUE, Launch, Plan
+from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
 
@@ -149,8 +150,8 @@ class DevicePool(Pool):
     freed, together with the buffer that brings it back here.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        super().__init__(POOL_BYTES)
+    def __init__(self, runtime: Runtime, limit: int = POOL_BYTES) -> None:
+        super().__init__(limit)
         self._runtime = runtime
         self._lent: dict[int, Owner] = {}
 
@@ -180,6 +181,7 @@ class GPUBackend(PlanBackend):
         self.runtime = runtime
         self.target = runtime.kind
         self.pool = DevicePool(runtime)
+        self._apart = DevicePool(runtime, 0)
         runtime.reclaim = self.pool.clear
 
     def state(self) -> Any:
@@ -196,6 +198,13 @@ class GPUBackend(PlanBackend):
         buffer = self.pool.allocate(data.nbytes)
         if data.nbytes:
             self.runtime.upload(buffer.owner, data)
+        return buffer
+
+    def zeros(self, shape: Shape, dtype: DType) -> Buffer:
+        """A buffer of zeros, whose memory the driver gets back once it is dropped."""
+        buffer = self._apart.allocate(dtype.nbytes(numel(shape)))
+        if buffer.nbytes:
+            self.runtime.upload(buffer.owner, np.zeros(buffer.nbytes, np.uint8))
         return buffer
 
     def to_numpy(self, buffer: Buffer, node: Node) -> Array:

@@ -24,6 +24,7 @@ from numbatorch.ops.operands import BUFFER, settle
 from numbatorch.passes.plan import Plan
 from numbatorch.passes.planner import SERIAL_WORK, make_plan
 from numbatorch.references import outside_holders, owns_buffer
+from numbatorch.shape import Shape
 from numbatorch.variable import attribute_key
 
 Array = np.ndarray[Any, Any]
@@ -77,6 +78,10 @@ class PlanBackend:
 
     def from_numpy(self, array: Array, dtype: DType) -> Buffer:
         """A buffer with the array's elements; shares memory where it can."""
+        raise NotImplementedError
+
+    def zeros(self, shape: Shape, dtype: DType) -> Buffer:
+        """A buffer of zeros whose memory goes back to the device once it is dropped."""
         raise NotImplementedError
 
     def to_numpy(self, buffer: Buffer, node: Node) -> Array:

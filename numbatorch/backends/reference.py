@@ -15,6 +15,7 @@ from numbatorch.layout import Layout
 from numbatorch.ops.caller import Outside, arguments, of_node, out_of_range, reported
 from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, refuse_too_large, settle
 from numbatorch.ops.registry import View
+from numbatorch.shape import Shape
 from numbatorch.variable import NO_VALUES, Values, current
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +48,10 @@ class ReferenceBackend:
     def from_numpy(self, array: Array, dtype: DType) -> Array:
         """The array itself, row-major."""
         return np.ascontiguousarray(array).reshape(array.shape)
+
+    def zeros(self, shape: Shape, dtype: DType) -> Array:
+        """NumPy's own."""
+        return np.zeros(shape, dtype.numpy)
 
     def to_numpy(self, buffer: Array, node: Node) -> Array:
         """The array itself."""

@@ -15,6 +15,7 @@ from numbatorch.shape import numel
 from numbatorch.tensor import from_numpy, no_grad
 
 KERNELS = 55 << 20  # bytes that compiled kernels and what links them take, as measured on Linux
+PAGES = 2 << 20  # bytes by which large memory is made resident
 PROCESS = 70 << 20  # of Python and its libraries, where the system does not say
 
 
@@ -27,8 +28,7 @@ class GenerationMemory:
         cache: keys and values of the tokens.
         activations: what is computed with, of a chunk of a prompt.
         program: Python, libraries, tokenizer and kernels.
-        growth: more, where a text grows to its length: smaller caches that it had on the way, and
-            whose memory waits for others.
+        growth: more, where a text grows to its length: while the last smaller cache was copied.
         capacity: tokens that the cache has room for.
     """
 
@@ -48,7 +48,7 @@ class GenerationMemory:
         """For people."""
         rows = [
             ("weights", self.weights),
-            (f"keys and values of {self.capacity} tokens", self.cache),
+            ("keys and values", self.cache),
             ("activations", self.activations),
             ("program, tokenizer, kernels", self.program),
         ]
@@ -88,15 +88,29 @@ def generation_memory(source: str | os.PathLike[str], tokens: int) -> Generation
     tables = sum(
         table.dtype.nbytes(numel(table.shape)) for pair in cache.tables.values() for table in pair
     )
-    smaller = 0
-    size = LEAST
-    while size < capacity:
-        smaller += (held + tables) // capacity * size
-        size *= 2
+    rows = numel(memory.shape[:-2])
+    taken = rows * _touched(held // rows, tokens, capacity)
+    growth = 0
+    if capacity > LEAST:
+        before = 1 << ((capacity - 1).bit_length() - 1)  # tokens of the last smaller cache
+        copied = _touched(held // rows, before, capacity)
+        smaller = held // rows * before // capacity
+        growth = max(0, rows * (smaller + copied) - taken)
     logits = 2 * last.dtype.nbytes(numel(last.shape))
     return GenerationMemory(
-        weights, held + tables, plan.arena + logits, _resident() + KERNELS, smaller, capacity
+        weights,
+        taken + tables,
+        plan.arena + logits,
+        _resident() + KERNELS,
+        growth,
+        capacity,
     )
+
+
+def _touched(row: int, tokens: int, capacity: int) -> int:
+    """Bytes that are in memory of a head's keys, of which there are `row`, after so many tokens."""
+    used = row * tokens // capacity
+    return min(row, -(-used // PAGES) * PAGES)
 
 
 def _resident() -> int:

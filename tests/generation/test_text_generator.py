@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numbatorch as nt
+from numbatorch.backends.cpu.memory import POOL
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
 from tests.models.build import llama_config, llama_weights, write_folder
@@ -105,6 +106,19 @@ def test_a_growing_cache_keeps_what_it_holds(generator: TextGenerator) -> None:
     for id in ids[250:]:
         logits = decoder.feed([id])
     assert np.abs(logits - generator.model.logits(ids)[-1]).max() <= 1e-4
+
+
+def test_a_cache_that_grows_leaves_no_memory(generator: TextGenerator) -> None:
+    decoder = Decoder(generator.model)
+    decoder.feed([5] * 200)
+    small = decoder._cache.memory.node.buffer
+    size, dropped = POOL.size_of(small.nbytes), weakref.ref(small)
+    POOL.clear()
+    del small
+    decoder.feed([5] * 100)
+    assert decoder._cache.capacity == 512
+    assert dropped() is None
+    assert not POOL.waiting(size)
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -118,7 +118,7 @@ def test_gradients_of_many_rows(op: Structured, many: np.ndarray) -> None:
     wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
     wanted = op.reference(*wide, experts=E)
     found = [run_op(op, arrays, {"experts": E}, parts) for parts in (1, 3, 8)]
-    assert_close(found[0], wanted, "gradient", absolute=1e-4)
+    assert_close(found[0], wanted, "gradient", absolute=1e-6 * 300)  # terms of an expert's sums
     for other in found[1:]:
         np.testing.assert_array_equal(found[0], other)
 

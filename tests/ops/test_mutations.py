@@ -211,6 +211,12 @@ MUTATIONS = (
             "rows, D, V(1.0))\n        finish",
         ),
     ),
+    Mutation(
+        "products with many rows for each of some weights",
+        "expert_matmul",
+        kernel("ops.cpu.experts_grouped.gather_rows", "x[row * K + i]", "x[place * K + i]"),
+        reaches=(259,) * 4,
+    ),
     Mutation("index", "take", kernel("ops.portable.index.take_rows", "x + row * cols", "x")),
     Mutation(
         "gather",

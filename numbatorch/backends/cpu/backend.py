@@ -10,7 +10,7 @@ import numpy as np
 
 from numbatorch.backends.cpu import threads
 from numbatorch.backends.cpu.again import KnownGraphs
-from numbatorch.backends.cpu.memory import POOL, array_of, copied, wrap
+from numbatorch.backends.cpu.memory import POOL, ZEROED, array_of, copied, wrap
 from numbatorch.backends.cpu.program import CPUProgram
 from numbatorch.backends.cpu.small import SmallGraphs
 from numbatorch.backends.memory import Buffer
@@ -23,6 +23,7 @@ from numbatorch.graph import Node
 from numbatorch.layout import Layout
 from numbatorch.ops.operands import settle
 from numbatorch.passes.plan import Plan
+from numbatorch.shape import Shape, numel
 from numbatorch.variable import FloatVariable
 
 _FLAGS = thread_flags()
@@ -87,6 +88,10 @@ class CPUBackend(PlanBackend):
     def from_numpy(self, array: Array, dtype: DType) -> Buffer:
         """A buffer over the array's memory, or over a row-major copy of it."""
         return wrap(np.ascontiguousarray(array))
+
+    def zeros(self, shape: Shape, dtype: DType) -> Buffer:
+        """A buffer of zeros, whose pages take memory once they are written to."""
+        return ZEROED.allocate(dtype.nbytes(numel(shape)))
 
     def to_numpy(self, buffer: Buffer, node: Node) -> Array:
         """A read-only array over the buffer's memory, which it keeps alive."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ class HostMemory:
 
     __slots__ = ("address", "array", "nbytes")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, make: Callable[..., Array] = np.empty) -> None:
         if size >= LARGE and size > most_memory():
             raise out_of_memory("cpu", size, *free_memory())
         try:
-            self.array = np.empty(size + ALIGNMENT, np.uint8)
+            self.array = make(size + ALIGNMENT, np.uint8)
         except (MemoryError, ValueError) as err:  # ValueError: beyond what addresses reach
             raise out_of_memory("cpu", size, *free_memory()) from err
         start: int = self.array.__array_interface__["data"][0]
@@ -49,6 +50,21 @@ class HostPool(Pool):
     def fresh(self, size: int) -> HostMemory:
         """Memory that NumPy gives."""
         return HostMemory(size)
+
+
+class ZeroedPool(HostPool):
+    """Memory of zeros that does not wait: a page of it takes memory once it is written to."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def fresh(self, size: int) -> HostMemory:
+        """Memory that the system clears when it is touched."""
+        try:
+            return HostMemory(size, np.zeros)
+        except MemoryError:
+            POOL.clear()
+            return HostMemory(size, np.zeros)
 
 
 def free_memory() -> tuple[int, int]:
@@ -82,6 +98,7 @@ def _linux_memory() -> dict[str, int]:
 
 
 POOL = HostPool(POOL_BYTES)
+ZEROED = ZeroedPool()
 
 
 def wrap(array: Array) -> Buffer:

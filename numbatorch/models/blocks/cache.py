@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from numbatorch.device import Device
+from numbatorch.dtype import float32
 from numbatorch.models.blocks.span import Tables
-from numbatorch.tensor import Tensor, from_numpy, zeros
+from numbatorch.tensor import Tensor, from_numpy
+from numbatorch.tensor.base import zeroed_node
 
 
 class KVCache:
@@ -14,7 +16,9 @@ class KVCache:
 
     Attributes:
         capacity: S, tokens that fit.
-        memory: keys and values, (layers, 2, B, G, S, D) float32.
+        memory: keys and values, (layers, 2, B, G, S, D) float32. It is no memory of the pool, so
+            a cache that a larger one replaces leaves nothing, and on CPUs what no token has been
+            written to takes none.
         tables: cos and sin of the angles, (S, R/2) each, by what they are made by.
         device: where they are.
         starts: (B,) int64, positions at which the texts begin; None: all at 0.
@@ -31,7 +35,7 @@ class KVCache:
     ) -> None:
         """Zeros of `shape` (B, G, S, D) for each of so many layers."""
         self.capacity = shape[2]
-        self.memory = zeros(layers, 2, *shape, device=device)
+        self.memory = Tensor(zeroed_node((layers, 2, *shape), float32, device))
         self.tables = tables
         self.device = device
         self._stages = dict.fromkeys(tables, 0)

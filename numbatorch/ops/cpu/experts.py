@@ -253,15 +253,15 @@ def _grouped(
         workspace = launcher.scratch(parts * WORKSPACE)
         words = (planes, rows, weight, starts, places, K, experts)
         launcher.launch(grouped.grouped_planes(T=kind), *words, work=2.0 * M * K)
-        products = (found, weight, planes, starts, workspace, places, N, K, experts)
-        launcher.launch(grouped.grouped_blocks(T=kind), *products, work=0.25 * M * N * K)
+        blocked = (found, weight, planes, starts, workspace, places, N, K, experts)
+        launcher.launch(grouped.grouped_blocks(T=kind), *blocked, work=0.25 * M * N * K)
     else:
         exact = kind.kind == "q"
         more = grouped.PANEL * K if exact else 0
         workspace = launcher.scratch(x.dtype.nbytes(parts * (span + more)))
         spec = grouped.grouped_exact(T=kind) if exact else grouped.grouped_rows(T=x.dtype, U=kind)
-        words = (found, rows, weight, starts, workspace, span, N, K, experts)
-        launcher.launch(spec, *words, work=0.5 * M * N * K)
+        products = (found, rows, weight, starts, workspace, span, N, K, experts)
+        launcher.launch(spec, *products, work=0.5 * M * N * K)
     groups.scatter(out, found)
 
 
@@ -274,7 +274,7 @@ def _(
     groups = Groups.of(launcher, where, status, M, experts, 1)
     rows, found = groups.gathered(g), groups.room(g.dtype, K)
     words = (found, rows, weight, groups.starts, N, K, experts)
-    launcher.launch(grouped.grouped_input(T=g.dtype), *words, work=0.5 * M * N * K)
+    launcher.launch(grouped.grouped_input(T=g.dtype, U=g.dtype), *words, work=0.5 * M * N * K)
     groups.scatter(out, found)
 
 
@@ -287,4 +287,4 @@ def _(
     groups = Groups.of(launcher, where, status, M, experts, 1)
     words = (out, groups.gathered(g), groups.gathered(x), groups.starts, N, K, experts)
     work = 0.5 * (M + experts) * N * K
-    launcher.launch(grouped.grouped_weight(T=g.dtype), *words, work=work)
+    launcher.launch(grouped.grouped_weight(T=g.dtype, U=g.dtype), *words, work=work)

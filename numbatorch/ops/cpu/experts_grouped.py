@@ -6,6 +6,8 @@ the first place of each expert, a multiple of `unit`; places that are left over 
 the last row before them, which is computed again and not kept.
 """
 
+from typing import Any
+
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.simd.int8 import tile_height
 from numbatorch.language.simd.tile import tile_vectors
@@ -130,14 +132,7 @@ def own_blocks(
 
 @helper
 def panel_product(
-    y: Pointer[T],
-    N: int,
-    x: Pointer[T],
-    weight: Pointer[U],
-    rows: int,
-    cols: int,
-    K: int,
-    work: Pointer[T],
+    y: Any, N: int, x: Any, weight: Any, rows: int, cols: int, K: int, work: Any
 ) -> None:
     """y (rows, cols), rows N apart, = x (rows, K) @ weight (cols, K).T for up to PANEL columns."""
     if rows <= FEW_ROWS:
@@ -171,9 +166,9 @@ def grouped_rows(
             panel_product(y + (first * N + col), N, x + first * K, own, rows, cols, K, work)
 
 
-@kernel(T=FLOATS)
+@kernel(T=FLOATS, U=FLOATS)
 def grouped_input(
-    y: Pointer[T], g: Pointer[T], weight: Pointer[T], starts: Pointer[int64],
+    y: Pointer[T], g: Pointer[T], weight: Pointer[U], starts: Pointer[int64],
     N: int, K: int, experts: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """y = g @ weight of each expert's rows."""
@@ -187,9 +182,9 @@ def grouped_input(
             nn_rows(y + first * K, K, left, N, 1, own, K, rows, N, col0, col1)
 
 
-@kernel(T=FLOATS)
+@kernel(T=FLOATS, U=FLOATS)
 def grouped_weight(
-    out: Pointer[T], g: Pointer[T], x: Pointer[T], starts: Pointer[int64],
+    out: Pointer[T], g: Pointer[T], x: Pointer[U], starts: Pointer[int64],
     N: int, K: int, experts: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """out = g.T @ x of each expert's rows, one expert below the other."""
