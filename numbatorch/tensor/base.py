@@ -259,11 +259,6 @@ def buffer_node(buffer: Any, shape: Shape, dtype: DType, device: Device) -> Node
     return node
 
 
-def zeroed_node(shape: Shape, dtype: DType, device: Device) -> Node:
-    """A node on zeros, whose memory goes back to the device once it is dropped."""
-    return buffer_node(backend(device).zeros(shape, dtype), shape, dtype, device)
-
-
 def host_node(array: Array, dtype: DType, device: Device, shape: Shape | None = None) -> Node:
     """A node on the elements of a NumPy array, which are not copied if they are in row-major order.
 

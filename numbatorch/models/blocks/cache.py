@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from numbatorch.backends.base import backend
 from numbatorch.device import Device
 from numbatorch.dtype import float32
 from numbatorch.models.blocks.span import Tables
 from numbatorch.tensor import Tensor, from_numpy
-from numbatorch.tensor.base import zeroed_node
+from numbatorch.tensor.base import buffer_node
 
 
 class KVCache:
@@ -35,7 +36,9 @@ class KVCache:
     ) -> None:
         """Zeros of `shape` (B, G, S, D) for each of so many layers."""
         self.capacity = shape[2]
-        self.memory = Tensor(zeroed_node((layers, 2, *shape), float32, device))
+        full = (layers, 2, *shape)
+        zeros = backend(device).zeros(full, float32)
+        self.memory = Tensor(buffer_node(zeros, full, float32, device))
         self.tables = tables
         self.device = device
         self._stages = dict.fromkeys(tables, 0)
