@@ -266,7 +266,7 @@ def saved_messages(path: str | os.PathLike[str]) -> list[Message]:
         found = parse_json(raw)
     except ValueError as error:
         raise FormatError(message("chat", f"no JSON: {error}", f"file {path}")) from None
-    messages = found.get("messages") if isinstance(found, dict) else found
+    messages = found.get("messages") if isinstance(found, dict) else found or None
     if not isinstance(messages, list):
         problem = 'neither {"messages": [...]} nor a list of messages'
         raise FormatError(message("chat", problem, f"file {path}"))

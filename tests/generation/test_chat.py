@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.generation.chat import Chat
+from numbatorch.generation.chat import Chat, saved_messages
 from numbatorch.generation.chat_template import ChatTemplate
 from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.text_generator import TextGenerator
@@ -252,3 +252,13 @@ def test_keys_of_gguf_give_defaults(tmp_path: Path) -> None:
     assert found == {"temperature": 0.5, "top_k": 20, "repeat_last_n": 32}
     order = defaults.order_from_gguf(GGUFFile(tmp_path / "a.gguf"))
     assert order == ["temperature", "top_k", "typical_p"]
+
+
+def test_a_list_of_messages_is_a_conversation(tmp_path: Path) -> None:
+    file = tmp_path / "chat.json"
+    said = [{"role": "alien", "content": "hi"}]
+    file.write_text(json.dumps(said))
+    assert saved_messages(file) == said
+    file.write_text(json.dumps([*said, {"content": "no"}]))
+    with pytest.raises(nt.FormatError, match="message 1 has no role"):
+        saved_messages(file)
