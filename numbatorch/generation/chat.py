@@ -237,16 +237,19 @@ class Chat:
 
         Raises:
             OSError: the file cannot be read.
-            FormatError, ValueError: it is no conversation, or the template cannot go on with it.
+            FormatError: it is no conversation, or the template cannot go on with it.
         """
         messages = saved_messages(path)
         if messages:
             tools, dialect = self._tools()
             told = messages if dialect is None else map(dialect.rendered, messages)
-            self.generator.template.render(
-                [*told, {"role": "user", "content": ""}],
-                **{"tools": tools, "documents": self.documents, **(self.variables or {})},
-            )
+            try:
+                self.generator.template.render(
+                    [*told, {"role": "user", "content": ""}],
+                    **{"tools": tools, "documents": self.documents, **(self.variables or {})},
+                )
+            except (TypeError, ValueError) as error:
+                raise FormatError(f"{error}\n  file {path}") from error
         self.messages[:] = messages
 
     def __getstate__(self) -> dict[str, Any]:
