@@ -6,6 +6,8 @@ The format: https://github.com/huggingface/safetensors#format
 import json
 import math
 import os
+import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
@@ -252,16 +254,40 @@ def save_safetensors(
         ValueError: a name that the format keeps for itself, or that is no text.
         OSError: the disk is full; nothing is left of what was written.
     """
-    arrays = _to_write(tensors)
-    with replaced(path, "save_safetensors") as temporary, open(temporary, "wb") as file:
-        file.writelines(_parts(arrays, metadata))
+    arrays, text = _to_write(tensors), None if metadata is None else _text(metadata)
+    with replaced(path, "save_safetensors") as temporary:
+        if _has_narrow(arrays):
+            with open(temporary, "wb") as file:
+                file.writelines(_parts(arrays, text))
+        else:
+            _save(temporary, arrays, text)
+
+
+def _save(path: Path, arrays: dict[str, Array], text: dict[str, str] | None) -> None:
+    """Have the library write an existing file, with its permissions and errors that are OSError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        save_file(arrays, path, text)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+    os.chmod(path, mode)
 
 
 def write_safetensors(
     tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> bytes:
     """The bytes of the file that `save_safetensors` writes; raises as that."""
-    return b"".join(_parts(_to_write(tensors), metadata))
+    from safetensors.numpy import save
+
+    arrays, text = _to_write(tensors), None if metadata is None else _text(metadata)
+    return b"".join(_parts(arrays, text)) if _has_narrow(arrays) else save(arrays, text)
 
 
 def _to_write(tensors: Mapping[str, Array]) -> dict[str, Array]:
@@ -283,6 +309,10 @@ def _to_write(tensors: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.require(array, requirements="C") for name, array in tensors.items()}
 
 
+def _has_narrow(arrays: Mapping[str, Array]) -> bool:
+    return any(array.dtype == dtype.float4_e2m1fn.elements for array in arrays.values())
+
+
 def _unpacked(raw: Array, shape: Shape) -> Array:
     """float4_e2m1fn, a byte each, of two in a byte."""
     numbers = np.stack([raw & 15, raw >> 4], axis=-1).reshape(shape)
@@ -291,10 +321,13 @@ def _unpacked(raw: Array, shape: Shape) -> Array:
     return found
 
 
-def _parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> Iterator[Any]:
-    """The bytes of a file one after the other: its header, then each array, the widest first."""
+def _parts(arrays: Mapping[str, Array], text: dict[str, str] | None) -> Iterator[Any]:
+    """The bytes of a file with float4, which the library does not write from arrays of NumPy.
+
+    One after the other: its header, then each array, the widest first.
+    """
     names = {kind: name for name, kind in TYPES.items()}
-    header: dict[str, Any] = {} if metadata is None else {"__metadata__": _text(metadata)}
+    header: dict[str, Any] = {} if text is None else {"__metadata__": text}
     order = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
     at = 0
     for name, array in order:
@@ -304,9 +337,9 @@ def _parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> I
         kind_name = "F4" if narrow else names[kind]
         header[name] = {"dtype": kind_name, "shape": array.shape, "data_offsets": [at, end]}
         at = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    yield len(head).to_bytes(8, "little") + head
     for _name, array in order:
         raw: Array = array.reshape(-1).view(np.uint8)
         if array.dtype == dtype.float4_e2m1fn.elements:
