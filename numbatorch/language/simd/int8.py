@@ -139,12 +139,14 @@ def _runs_in(builder: Any, pointer: Any, count: int, n: int) -> Any:
 
     from numbatorch.language.simd import types as simd_types
 
-    if count == 2 and simd.vector_bytes() == 32:
-        low, high = (
-            simd_types.splat(builder, number, n // 2)
-            for number in _scalars(builder, pointer, ir.FloatType(), 2)
-        )
-        return simd.take(builder, low, range(n), high)
+    if simd.vector_bytes() == 32:
+        numbers = _scalars(builder, pointer, ir.FloatType(), count)
+        spread = [simd_types.splat(builder, number, n // 2) for number in numbers]
+        run = n // count
+        if count == 4:
+            lanes = [*range(run), *range(n // 2 + run, n)]
+            spread = [simd.take(builder, spread[i], lanes, spread[i + 1]) for i in (0, 2)]
+        return simd.take(builder, spread[0], range(n), spread[1])
     kind = ir.VectorType(ir.FloatType(), count)
     found = builder.load(simd.pointer_to(builder, pointer, kind), align=4)
     return simd.take(builder, found, [lane * count // n for lane in range(n)])

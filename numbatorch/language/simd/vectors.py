@@ -359,6 +359,23 @@ def vconcat(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic(literal=True)
+def vpad(typingctx: Any, a: Any, n: Any) -> Any:
+    """The lanes of `a`, then zeros until there are `n`."""
+    from llvmlite import ir
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language.simd import types as simd_types
+
+    count = literal(n)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        lanes = [min(lane, a.lanes) for lane in range(count)]
+        return take(builder, values[0], lanes, ir.Constant(values[0].type, None))
+
+    return signature(simd_types.VecType(a.element, count), a, n), codegen
+
+
+@intrinsic(literal=True)
 def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
     """Lanes `start` to `start + n`, both literals."""
     from numba.core.typing.templates import signature

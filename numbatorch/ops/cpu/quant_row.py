@@ -8,7 +8,7 @@ that have lower ones again by these. A thread's planes are as long as whole step
     high, low: int8 (K), the only byte or the upper one, and the lower one
     scales: float32 (K / 32), of the upper bytes; of the lower ones it is a part in 256 of that
     totals: float32 (K / group), minus the sum of a group's rounded values
-    fine: int32 (4, 1 + K / 256), how many steps have lower bytes in pair 0 to 3, and which
+    fine: int32 (1 + K / 64), how many pairs have lower bytes, and which
 and, of a thread alone:
     factors: float32 (4, K / group), scales of four rows of the weight times those of x
 """
@@ -30,6 +30,7 @@ from numbatorch.language.simd.vectors import (
     prefetch,
     splat,
     vload,
+    vpad,
     vstore,
 )
 from numbatorch.language.simd.words import repeat_to
@@ -57,7 +58,7 @@ LARGE = 16.0  # square of the largest of 64 values, in mean squares of the row, 
 def row_planes_bytes(K: int) -> int:
     """Bytes of the planes of one row of x."""
     padded = -(-K // STEP) * STEP
-    return 2 * padded + padded // 8 + padded // 4 + 16 * (1 + padded // STEP)
+    return 2 * padded + padded // 8 + padded // 4 + 4 * (1 + padded // 64)
 
 
 def factors_bytes(K: int) -> int:
@@ -81,7 +82,7 @@ def totals_in(planes: Pointer[uint8], padded: int) -> Pointer[float32]:
 
 @helper
 def fine_in(planes: Pointer[uint8], padded: int) -> Pointer[int32]:
-    """The lists of steps that have lower bytes."""
+    """The list of pairs that have lower bytes."""
     found: Pointer[int32] = view(planes + (2 * padded + padded // 8 + padded // 4), int32)
     return found
 
@@ -112,7 +113,6 @@ def quantize_row(planes: Pointer[uint8], x: Pointer[float32], K: int, padded: in
     """Make the planes of x; values beyond K are 0."""
     scales, totals = scales_in(planes, padded), totals_in(planes, padded)
     fine = fine_in(planes, padded)
-    steps = padded // STEP
     square = dot(x, x, K, float32(0.0)) / float32(max(K, 1))
     large = float32(LARGE) * max(square, float32(SMALLEST))
     for i in range(K // 32, padded // 32):
@@ -121,17 +121,15 @@ def quantize_row(planes: Pointer[uint8], x: Pointer[float32], K: int, padded: in
         scales[i] = 0.0
         for j in range(32 // GROUP):
             totals[32 // GROUP * i + j] = 0.0
-    for i in range(4):
-        fine[(1 + steps) * i] = 0
+    fine[0] = 0
     for pair in range((K + 63) // 64):
         most = float32(0.0)
         for i in range(2 * pair, min(2 * pair + 2, K // 32)):
             quantize_unit(planes, x, padded, i, 0)
             most = max(most, scales[i] * float32(127.0))
         if most * most > large:
-            steps_of = fine + (1 + steps) * (pair % 4)
-            steps_of[0] += 1
-            steps_of[steps_of[0]] = pair // 4
+            fine[0] += 1
+            fine[fine[0]] = pair
             for i in range(2 * pair, min(2 * pair + 2, K // 32)):
                 quantize_unit(planes, x, padded, i, 1)
 
@@ -179,6 +177,7 @@ def scale_row(
 
 @helper
 def dot_row(
+    total: Any,
     block: Pointer[T],
     ahead: int,
     factors: Pointer[float32],
@@ -186,12 +185,12 @@ def dot_row(
     K: int,
     padded: int,
 ) -> Any:
-    """The products of a row of the weight with the upper bytes of x.
+    """Add the products of a row of the weight with the upper bytes of x.
 
     Args:
         ahead: bytes from what is computed on to what is fetched.
     """
-    total, codes = splat(float32(0.0), 16), view(planes, uint32)
+    codes = view(planes, uint32)
     for _ in range(K // STEP):
         for byte in range(0, STEP // BLOCK_VALUES * BLOCK_BYTES, 64):
             prefetch(view(block, uint8) + (ahead + byte))
@@ -219,22 +218,20 @@ def dot_low(
 ) -> Any:
     """256 times the products of a row of the weight with the lower bytes of x."""
     total, low = splat(float32(0.0), 16), view(planes + padded, uint32)
-    fine, length = fine_in(planes, padded), 1 + padded // STEP
+    fine = fine_in(planes, padded)
     rest = (K - 1) % STEP // 32
-    for pair in range(4):
-        for n in range(fine[0]):
-            step = fine[1 + n]
-            at, last = block + step * (STEP // BLOCK_VALUES), 7 if step + 2 < length else rest
-            codes, own = low + STEP // 4 * step, factors + GROUPS * step
-            if pair == 0:
-                total = add_dots(total, codes_of(at, last, 0), codes, own, 0, GROUP, SIGNED)
-            elif pair == 1:
-                total = add_dots(total, codes_of(at, last, 1), codes, own, 1, GROUP, SIGNED)
-            elif pair == 2:
-                total = add_dots(total, codes_of(at, last, 2), codes, own, 2, GROUP, SIGNED)
-            else:
-                total = add_dots(total, codes_of(at, last, 3), codes, own, 3, GROUP, SIGNED)
-        fine = fine + length
+    for n in range(fine[0]):
+        step, pair = fine[1 + n] // 4, fine[1 + n] % 4
+        at, last = block + step * (STEP // BLOCK_VALUES), 7 if (step + 1) * STEP < padded else rest
+        codes, own = low + STEP // 4 * step, factors + GROUPS * step
+        if pair == 0:
+            total = add_dots(total, codes_of(at, last, 0), codes, own, 0, GROUP, SIGNED)
+        elif pair == 1:
+            total = add_dots(total, codes_of(at, last, 1), codes, own, 1, GROUP, SIGNED)
+        elif pair == 2:
+            total = add_dots(total, codes_of(at, last, 2), codes, own, 2, GROUP, SIGNED)
+        else:
+            total = add_dots(total, codes_of(at, last, 3), codes, own, 3, GROUP, SIGNED)
     return total
 
 
@@ -256,18 +253,18 @@ def four_products(
         length: of a row, in blocks.
         ahead: bytes from what is computed on to what is fetched.
     """
-    a = b = c = d = splat(float32(0.0), GROUPS)
+    a = b = c = d = splat(float32(0.0), 16)
     for i in range(4):
         own, row = factors + i * (padded // GROUP), block + min(i, last_row) * length
-        a, b, c, d = b, c, d, scale_row(row, own, planes, K, padded)
-    taken = four_sums(a, b, c, d)
-    first = second = third = fourth = splat(float32(0.0), 16)
+        a, b, c, d = b, c, d, vpad(scale_row(row, own, planes, K, padded), 16)
     for i in range(4):
         own, row = factors + i * (padded // GROUP), block + min(i, last_row) * length
-        low = dot_low(row, own, planes, K, padded) * splat(float32(1 / 256), 16)
-        found = low + dot_row(row, ahead, own, planes, K, padded)
-        first, second, third, fourth = second, third, fourth, found
-    return four_sums(first, second, third, fourth) + taken
+        total = dot_row(a, row, ahead, own, planes, K, padded)
+        if fine_in(planes, padded)[0] > 0:
+            low = dot_low(row, own, planes, K, padded)
+            total = fma(low, splat(float32(1 / 256), 16), total)
+        a, b, c, d = b, c, d, total
+    return four_sums(a, b, c, d)
 
 
 @vector_kernel
@@ -285,7 +282,7 @@ def quant_row(
 ) -> None:
     """out (N) = x (K) @ weight.T."""
     padded = (K + STEP - 1) // STEP * STEP
-    size = 2 * padded + padded // 8 + padded // 4 + 16 * (1 + padded // STEP)
+    size = 2 * padded + padded // 8 + padded // 4 + 4 * (1 + padded // 64)
     planes = planes + part * (size + padded)
     factors = view(planes + size, float32)
     lo, hi = share((N + ROWS - 1) // ROWS, part, parts)
