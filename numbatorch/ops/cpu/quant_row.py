@@ -52,7 +52,7 @@ from numbatorch.ops.cpu.rows import dot
 
 ROWS = 16  # rows that are shared between threads together
 AHEAD = 8192  # bytes from what is computed on to what is fetched
-LARGE = 16.0  # square of the largest of 64 values, in mean squares of the row, for 16 bits
+LARGE = 32.0  # square of the largest of 64 values, in mean squares of the row, for 16 bits
 
 
 def row_planes_bytes(K: int) -> int:
