@@ -204,7 +204,7 @@ def gguf_file(folder: Path, size: str, kind: str) -> Path:
     path = folder / size / f"llama-{size}-{kind.lower()}.gguf"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(".partial.gguf")
         if kind in MIXES:
             quantize_file(gguf_file(folder, size, "F32"), partial, kind)
         else:

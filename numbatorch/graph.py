@@ -396,12 +396,17 @@ _load: Callable[[str], None] = _load_nothing
 _load_own: Callable[[str, str], None] = _load_nothing
 
 
-def register(op: AnyOp) -> AnyOp:
-    """Enter `op` under its name, which must be new: the library's own counts, loaded or not."""
+def check_name(op: Op) -> None:
+    """Fail unless the name of `op` is new: the library's own counts, loaded or not."""
     load_own("records", op.name, getattr(op, "function", op.reference))
     if op.name in _OPS:
         hint = "graph.forget(name) removes one, to define it anew"
         raise ValueError(message(op.name, "an operator of this name is registered", hint=hint))
+
+
+def register(op: AnyOp) -> AnyOp:
+    """Enter `op` under its name, which must be new."""
+    check_name(op)
     _OPS[op.name] = op
     return op
 

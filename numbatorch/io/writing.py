@@ -45,20 +45,17 @@ def check_output(
         FileNotFoundError, FormatError: as `replaced`; the path is an input, or a file of a folder
             that is one, but for GGUF, which is not read from folders; it has another suffix.
     """
-    if suffix is not None and Path(path).suffix != suffix:
-        problem = f"what is written has a name that ends in {suffix}"
-        raise FormatError(message(operator, problem, f"file {path}"))
     check_writable(path, operator)
-    if not os.path.exists(path):
-        return
-    for source in inputs:
-        if source is None or not os.path.exists(source):
-            continue
+    present = [source for source in inputs if source is not None and os.path.exists(source)]
+    for source in present if os.path.exists(path) else ():
         folder = Path(path).resolve().parent
         within = os.path.isdir(source) and os.path.samefile(folder, source)
         if os.path.samefile(path, source) or (within and Path(path).suffix != ".gguf"):
             problem = "would replace the file that it reads"
             raise FormatError(message(operator, problem, f"file {path}"))
+    if suffix is not None and Path(path).suffix != suffix:
+        problem = f"what is written has a name that ends in {suffix}"
+        raise FormatError(message(operator, problem, f"file {path}"))
 
 
 def check_absent(folder: str | os.PathLike[str], operator: str) -> None:

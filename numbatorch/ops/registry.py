@@ -17,7 +17,7 @@ from numbatorch import dtype as dt
 from numbatorch.apart import import_module
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, message
-from numbatorch.graph import DEPTH_LIMIT, Node, Op, register, thread_mode
+from numbatorch.graph import DEPTH_LIMIT, Node, Op, check_name, register, thread_mode
 from numbatorch.layout import Layout
 from numbatorch.ops import caller, surface
 from numbatorch.ops.operands import (
@@ -380,6 +380,7 @@ def elementwise(
         op.divides = divides
         op.peer = peer or op.peer
         if not body.__module__.startswith("numbatorch."):  # those of ours have their tests
+            check_name(op)
             import_module("numbatorch.ops.checked_body").check_body(op)
         for alias in aliases:
             surface.enter(op.public, alias, places)

@@ -63,7 +63,7 @@ def test_generate_says_that_the_context_is_full(folder, tmp_path, capsys) -> Non
 def test_generate_has_every_option_of_the_samplers() -> None:
     options = dict.fromkeys(Options.__annotations__, 1)
     options |= {
-        "grammar": "g",
+        "grammar": 'root ::= "g"',
         "json_schema": "{}",
         "logit_bias": {5: 0.5, 7: -3.5},
         "dry_sequence_breakers": [",", "x"],

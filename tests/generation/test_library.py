@@ -213,6 +213,7 @@ def test_a_long_text_without_words_is_cut_before_it_is_encoded(
     assert counting.seen < 20_000
 
 
+@pytest.mark.filterwarnings("ignore:encode. 1 of 1 texts are cut")
 @pytest.mark.parametrize("text", ["the cat sat on a mat. " * 900_000, "the\n" * 5_000_000])
 def test_a_long_text_is_cut_before_it_is_encoded(text: str, minilm: Path) -> None:
     embedder = Embedder(minilm)

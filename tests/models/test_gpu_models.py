@@ -59,6 +59,7 @@ def test_recorded_text_on_gpus(
 
 
 @at_full_size
+@pytest.mark.filterwarnings("ignore:encode. .* texts are cut")
 def test_recorded_embeddings_on_gpus(gpu: str, minilm: Path, fixtures: Path) -> None:
     recorded = np.load(fixtures / "minilm" / "expected.npz")
     texts = [str(text) for text in recorded["text"]]
