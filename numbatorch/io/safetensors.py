@@ -8,7 +8,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -44,6 +44,7 @@ TYPES = {
     "F8_E4M3FNUZ": dtype.float8_e4m3fnuz,
     "F8_E5M2FNUZ": dtype.float8_e5m2fnuz,
 }
+NAMES = {kind: name for name, kind in TYPES.items()}
 # Two numbers lie in a byte of the file, the first in its low bits.
 FLOAT4 = DType("F4", "q", 1, 2)
 # Types of the format that nothing here computes on: `inspect` shows them.
@@ -326,26 +327,40 @@ def _parts(arrays: Mapping[str, Array], text: dict[str, str] | None) -> Iterator
 
     One after the other: its header, then each array, the widest first.
     """
-    names = {kind: name for name, kind in TYPES.items()}
-    header: dict[str, Any] = {} if text is None else {"__metadata__": text}
     order = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    at = 0
+    listed = []
     for name, array in order:
         kind = dtype.from_numpy(array.dtype)
         narrow = kind is dtype.float4_e2m1fn
-        end = at + (array.size // 2 if narrow else array.nbytes)
-        kind_name = "F4" if narrow else names[kind]
-        header[name] = {"dtype": kind_name, "shape": array.shape, "data_offsets": [at, end]}
-        at = end
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    yield len(head).to_bytes(8, "little") + head
+        nbytes = array.size // 2 if narrow else array.nbytes
+        listed.append((name, "F4" if narrow else NAMES[kind], array.shape, nbytes))
+    yield header_bytes(listed, text)
     for _name, array in order:
         raw: Array = array.reshape(-1).view(np.uint8)
         if array.dtype == dtype.float4_e2m1fn.elements:
             pairs = raw.reshape(-1, 2) & 15
             raw = pairs[:, 0] | pairs[:, 1] << 4
         yield raw.data
+
+
+def header_bytes(
+    tensors: Iterable[tuple[str, str, Shape, int]], text: Mapping[str, str] | None
+) -> bytes:
+    """How a file begins whose data has tensors one after the other.
+
+    Args:
+        tensors: name, type in the format's word, shape, bytes.
+        text: the file's metadata.
+    """
+    header: dict[str, Any] = {} if text is None else {"__metadata__": dict(text)}
+    at = 0
+    for name, kind, shape, nbytes in tensors:
+        offsets = [at, at + nbytes]
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": offsets}
+        at += nbytes
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head
 
 
 def _text(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -3,14 +3,13 @@
 The format: https://github.com/huggingface/safetensors#format
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numbatorch.errors import DTypeError, message
 from numbatorch.io.gguf_writing import Outgoing, write_tensor
-from numbatorch.io.safetensors import TYPES
+from numbatorch.io.safetensors import NAMES, header_bytes
 from numbatorch.io.writing import replaced
 
 
@@ -33,24 +32,13 @@ def stream_safetensors(
         ShapeError: a tensor gives other bytes than its shape says.
         OSError: the disk is full; nothing is left of what was written.
     """
-    names = {kind: name for name, kind in TYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    at = 0
     for tensor in tensors:
-        if tensor.dtype not in names:
+        if tensor.dtype not in NAMES:
             problem = f"tensor {tensor.name!r} is {tensor.dtype.name}, which the format lacks"
             raise DTypeError(message("save_safetensors", problem))
-        end = at + tensor.nbytes
-        header[tensor.name] = {
-            "dtype": names[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [at, end],
-        }
-        at = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    listed = [(each.name, NAMES[each.dtype], each.shape, each.nbytes) for each in tensors]
     with replaced(path, "save_safetensors") as temporary, open(temporary, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(header_bytes(listed, metadata))
         for tensor in tensors:
             write_tensor(file, tensor, note)
         file.flush()
