@@ -1,5 +1,6 @@
 """Whole networks beside PyTorch's: outputs, every gradient and running statistics."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -97,23 +98,39 @@ def pair(name: str) -> tuple[Any, Any, list[Any], list[Any]]:
     return mine, theirs, ours, given
 
 
-def compare(what: str, mine: Any, theirs: Any) -> None:
-    """Within 1e-4 of the largest element."""
-    found, wanted = as_numpy(mine), as_numpy(theirs)
-    assert found.shape == wanted.shape and found.dtype == wanted.dtype, what
-    size = np.abs(wanted).max(initial=0)
-    apart = np.abs(found - wanted).max(initial=0)
-    assert apart <= 1e-4 * size, f"{what}: {apart:.3g} apart, the largest is {size:.3g}"
+def distance(found: Any, wanted: Any) -> float:
+    """How far apart they are at most, as a part of the largest element of what is wanted."""
+    found, wanted = as_numpy(found), as_numpy(wanted)
+    apart = np.abs(found.astype(np.float64) - wanted).max(initial=0)
+    return float(apart / (np.abs(wanted).max(initial=0) or 1))
 
 
-def compare_all(mine: Any, theirs: Any) -> None:
-    """Gradients and buffers."""
-    assert [k for k, _ in mine.named_parameters()] == [k for k, _ in theirs.named_parameters()]
-    for (name, one), other in zip(mine.named_parameters(), theirs.parameters(), strict=True):
-        assert (one.grad is None) == (other.grad is None), name
-        compare(f"gradient of {name}", one.grad, other.grad)
-    for (name, one), other in zip(mine.named_buffers(), theirs.buffers(), strict=True):
-        compare(name, one, other)
+Results = dict[str, Any]
+
+
+def results(net: Any, output: Any, loss: Any) -> Results:
+    """By name what a step gave: output, loss, every gradient and buffer."""
+    given = {"output": output, "loss": loss}
+    given |= {f"gradient of {name}": x.grad for name, x in net.named_parameters()}
+    return given | dict(net.named_buffers())
+
+
+def compare(mine: Results, theirs: Results, exact: Results) -> None:
+    """Near what PyTorch gives in float64, as PyTorch's own float32 is.
+
+    The bound is 1e-5 of the largest element and four times the furthest that PyTorch's float32 is
+    off anywhere in the network. Batch norm over four values, as at the end of a ResNet of small
+    images, multiplies roundings to 5e-5 on either side; the other networks are within 3e-6.
+    """
+    assert list(mine) == list(theirs)
+    there = [name for name, x in theirs.items() if x is not None]
+    assert there == [name for name, x in mine.items() if x is not None]
+    noise = max(distance(theirs[name], exact[name]) for name in there)
+    for name in there:
+        found, wanted = as_numpy(mine[name]), as_numpy(theirs[name])
+        assert found.shape == wanted.shape and found.dtype == wanted.dtype, name
+        apart = distance(found, exact[name])
+        assert apart <= 1e-5 + 4 * noise, f"{name}: {apart:.3g} off, PyTorch at most {noise:.3g}"
 
 
 @NAMES
@@ -134,17 +151,20 @@ def test_networks_give_what_torch_gives(name: str, way: str) -> None:
 
     if way == "compiled":
         step, forward = nt.compile(step), nt.compile(forward)
+    exact = copy.deepcopy(theirs).double()
+    precise = [x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in given]
     for training in (True, True, False):  # the second time with statistics of the first
+        wanted = []
+        for net, inputs in ((theirs, given), (exact, precise)):
+            net.train(training)
+            net.zero_grad()
+            output, loss = run(torch, net, *inputs)
+            loss.backward()
+            wanted.append(results(net, output, loss))
         mine.train(training)
-        theirs.train(training)
-        theirs.zero_grad()
-        output, loss = run(torch, theirs, *given)
-        loss.backward()
-        found, our_loss = step(*ours)
-        compare("output", found, output)
-        compare("loss", our_loss, loss)
-        compare_all(mine, theirs)
-    compare("output without gradients", forward(*ours), output)
+        compare(results(mine, *step(*ours)), *wanted)
+    without = {"output without gradients": forward(*ours)}
+    compare(without, *({"output without gradients": x["output"]} for x in wanted))
 
 
 @NAMES
