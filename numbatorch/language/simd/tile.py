@@ -193,6 +193,25 @@ def _dots(builder: Any, tile: Any, a: Any, b: Any, values: Any, count: Any) -> A
 
 
 @intrinsic
+def tile_along(typingctx: Any, tile: Any, a: Any, b: Any) -> Any:
+    """To each vector of the tile, the product of the next one at `a` and the next one at `b`."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        out, *places = values
+        for i in range(tile.rows * tile.columns):
+            pair = [
+                simd.load_vector(builder, pointer.element, at, tile.lanes)
+                for pointer, place in zip((a, b), places, strict=True)
+                for at in [_at(builder, pointer.element, place, _word(i * tile.lanes))]
+            ]
+            out = _add_product(builder, out, i, *pair)
+        return out
+
+    return signature(tile, tile, a, b), codegen
+
+
+@intrinsic
 def tile_load(typingctx: Any, tile: Any, pointer: Any, stride: Any) -> Any:
     """A tile like `tile` from memory, `stride` elements from row to row."""
     from numba.core import types
@@ -272,6 +291,24 @@ def tile_sums(typingctx: Any, tile: Any) -> Any:
         return _gather(builder, _sums(builder, vectors), 0, count)
 
     return signature(simd_types.VecType(tile.element, count), tile), codegen
+
+
+@intrinsic
+def tile_total(typingctx: Any, tile: Any) -> Any:
+    """The sum of the tile's vectors, halves added to halves; their number is a power of two."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language.simd import types as simd_types
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        count = tile.rows * tile.columns
+        vectors = [builder.extract_value(values[0], i) for i in range(count)]
+        while count > 1:
+            count //= 2
+            vectors = [builder.fadd(vectors[i], vectors[i + count]) for i in range(count)]
+        return vectors[0]
+
+    return signature(simd_types.VecType(tile.element, tile.lanes), tile), codegen
 
 
 @intrinsic

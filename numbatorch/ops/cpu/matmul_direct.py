@@ -4,14 +4,19 @@
 both along k: few rows of x times W.T, where each row of W comes from memory once.
 """
 
+from typing import Any
+
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.simd.tile import (
     dots_rows,
+    four_sums,
+    tile_along,
     tile_dots,
     tile_dots_first,
     tile_outer,
     tile_store,
     tile_sums,
+    tile_total,
     tile_vectors,
     tile_zero,
     vstore_rows,
@@ -228,16 +233,39 @@ def dots_tile(
 
 
 @helper
-def dots_row(out: Pointer[T], cols: int, a: Pointer[T], b: Pointer[U], b_row: int, K: int) -> None:
-    """Up to eight columns of one row: a matrix times a vector."""
+def row_sums(out: Pointer[T], a: Pointer[T], b: Pointer[U], K: int) -> Any:
+    """A vector whose lanes add up to the products of whole vectors of two rows."""
     n = lanes(out)
-    tile = tile_zero(out, 1, 8)
-    whole = K // n * n
-    for k in range(0, whole, n):
-        tile = tile_dots(tile, a + k, 0, 0, b + k, b_row, cols - 1)
+    tile = tile_zero(out, 1, 4)
+    whole = K // (4 * n) * (4 * n)
+    for k in range(0, whole, 4 * n):
+        tile = tile_along(tile, a + k, b + k)
+    rest = tile_zero(out, 1, 1)
+    for k in range(whole, K // n * n, n):
+        rest = tile_along(rest, a + k, b + k)
+    return tile_total(tile) + tile_total(rest)
+
+
+@helper
+def dots_row(out: Pointer[T], cols: int, a: Pointer[T], b: Pointer[U], b_row: int, K: int) -> None:
+    """Up to four columns of one row: a matrix times a vector.
+
+    One row of the matrix is read after the other, so that memory is read in its order: eight at
+    once of 768 elements come from it at 12 to 20 GB/s where this takes 31.
+    """
+    last = cols - 1
+    total = four_sums(
+        row_sums(out, a, b, K),
+        row_sums(out, a, b + min(1, last) * b_row, K),
+        row_sums(out, a, b + min(2, last) * b_row, K),
+        row_sums(out, a, b + last * b_row, K),
+    )
+    whole = K // lanes(out) * lanes(out)
     if whole < K:
-        tile = tile_dots_first(tile, a + whole, 0, 0, b + whole, b_row, cols - 1, K - whole)
-    vstore_rows(out, 0, tile_sums(tile), 8, 1, cols)
+        tile = tile_zero(out, 1, 4)
+        tile = tile_dots_first(tile, a + whole, 0, 0, b + whole, b_row, last, K - whole)
+        total = total + tile_sums(tile)
+    vstore_rows(out, 0, total, 4, 1, cols)
 
 
 @helper
@@ -311,9 +339,9 @@ def nt_blocked(
             tile = row // step * (DOTS_COLUMNS // 4)
             dots_group(place, out_row, x, a_row, w, b_row, rows, count, K, sums, block, tile, tiles)
         if even < M:
-            for near in range(0, count, 8):
+            for near in range(0, count, 4):
                 place = out + (even * out_row + col + near)
-                width = min(8, count - near)
+                width = min(4, count - near)
                 dots_row(place, width, a + even * a_row, w + near * b_row, b_row, K)
 
 
