@@ -3,6 +3,10 @@
 Importing this package loads neither a compiler nor a GPU library; kernels load when one runs.
 """
 
+import numbatorch.starting  # noqa: F401  (an interrupt may come while the rest is imported)
+
+# isort: split
+
 import math
 from typing import TYPE_CHECKING, Any
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from numbatorch import starting
 from numbatorch.cli import (
     chat,
     convert,
@@ -30,29 +31,30 @@ SUBCOMMANDS = (
     *(inspect, convert, quantize, dequantize, imatrix, perplexity),
 )
 SELDOM = 100_000  # new objects between searches for garbage: what a model takes stays
-INTERRUPTED = 130  # exit code after an interrupt, as shells have it
 
 
 def command() -> int:
     """The process `numbatorch`; what it holds at its end goes without a search for garbage."""
     code = main()
+    starting.end_on_interrupt()  # Python's own end would show where it was
     gc.freeze()
     return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 1 for an error, 2 for wrong usage."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
-            stream.reconfigure(errors="backslashreplace")
     thresholds = gc.get_threshold()
-    gc.set_threshold(SELDOM, *thresholds[1:])
     try:
+        starting.raise_on_interrupt()  # from here on it is caught
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
+                stream.reconfigure(errors="backslashreplace")
+        gc.set_threshold(SELDOM, *thresholds[1:])
         options = parser().parse_args(arguments)
         return int(options.run(options))
     except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return INTERRUPTED
+        print(starting.TEXT, file=sys.stderr)
+        return starting.INTERRUPTED
     except BrokenPipeError:  # the reader of the output has left
         sys.stderr.close()
         return 1

@@ -12,7 +12,7 @@ from numbatorch.ops.families import RECORDS, table
 PACKAGE = Path(__file__).parents[2] / "numbatorch"
 
 LAYERS = [
-    "settings errors locks logs private apart entry_points",
+    "starting settings errors locks logs private apart entry_points",
     "dtype limits shape layout device variable nest references determinism",
     "graph",
     "debugging language ops cuda_kernels",
