@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from numbatorch.cli.progress import bar
-from numbatorch.cli.quantize import KEEP, kept, report
+from numbatorch.cli.quantize import KEEP, kept, report, tell
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -43,15 +43,15 @@ def run(options: argparse.Namespace) -> int:
         if options.input.endswith(".bin") and os.path.isfile(options.input):
             source, target = options.input, options.output
             kinds = from_ggjt(source, target, options.type, keep=kept_types, bar=progress)
-            report(target, [kind.name for kind in kinds.values()])
-            return 0
-        kinds = to_gguf(
-            options.input,
-            options.output,
-            options.type,
-            options.imatrix,
-            keep=kept_types,
-            bar=progress,
-        )
+        else:
+            kinds = to_gguf(
+                options.input,
+                options.output,
+                options.type,
+                options.imatrix,
+                keep=kept_types,
+                bar=progress,
+            )
     report(options.output, [kind.name for kind in kinds.values()])
+    tell(options, kept_types, kinds)
     return 0

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from numbatorch.cli.progress import bar
@@ -42,24 +44,53 @@ def run(options: argparse.Namespace) -> int:
     """Write the file; then how large it is, and how many tensors have each type."""
     from numbatorch.pipelines.convert import quantize
 
+    kept_types = [kept(text) for text in options.keep]
     with bar("quantize") as progress:
         kinds = quantize(
             options.input,
             options.output,
             options.type,
             options.imatrix,
-            keep=[kept(text) for text in options.keep],
+            keep=kept_types,
             requantize=options.requantize,
             bar=progress,
         )
     report(options.output, [kind.name for kind in kinds.values()])
+    tell(options, kept_types, kinds)
     return 0
+
+
+def tell(options: argparse.Namespace, keep: Any, kinds: Mapping[str, Any]) -> None:
+    """Say on standard error which tensors were in blocks before, and which types did not fit."""
+    from numbatorch.pipelines.convert import encoded_again
+    from numbatorch.quantized.mixes import misfits, mix_named
+
+    again = encoded_again(options.input, kinds)
+    if again:
+        told = f"{_tensors(len(again))} encoded a second time ({counted(again.values())} before)"
+        print(f"{told}: less exact than from floats", file=sys.stderr)
+    found = misfits(options.output, options.type, keep, options.imatrix is not None)
+    if found:
+        pairs = counted(f"{wanted.name} to {kind.name}" for wanted, kind, _ in found)
+        rows = " or ".join(map(str, sorted({columns for *_, columns in found})))
+        sizes = " or ".join(map(str, sorted({wanted.block for wanted, *_ in found})))
+        mix = mix_named(options.type)
+        told = f"{_tensors(len(found))} stored in another type than {mix} says ({pairs})"
+        print(f"{told}: rows of {rows} are no multiple of blocks of {sizes}", file=sys.stderr)
+
+
+def counted(names: Iterable[str]) -> str:
+    """Names with how often each is there, the most frequent first."""
+    return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor is" if count == 1 else f"{count} tensors are"
 
 
 def report(path: str, names: list[str]) -> None:
     """Print the size of a file and the types of its tensors."""
-    counts = ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
-    print(f"{path}: {os.path.getsize(path):,} bytes, {len(names)} tensors ({counts})")
+    print(f"{path}: {os.path.getsize(path):,} bytes, {len(names)} tensors ({counted(names)})")
 
 
 def kept(text: str) -> Any:

@@ -1,17 +1,21 @@
 """What is in a weights file, as lines of text for people: `numbatorch inspect FILE`."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from numbatorch.io import file_types
 from numbatorch.io.listing import Listing, Row, listed
 from numbatorch.shape import numel
 
 SHOWN = 6  # values of an array
 TEXT = 80  # characters of a string
+NUMBER = re.compile(r"(?<![^.])\d{1,9}(?![^.])")  # between dots, as that of a layer
+NUMBERS = 8  # of a name that are looked at
 
 
 def describe(
@@ -20,7 +24,7 @@ def describe(
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> Iterator[str]:
     """Lines about a weights file, an index of shards, or a folder with weights: what it is, its
-    metadata, and each tensor with type, shape and bytes.
+    metadata, and each tensor with type, shape and bytes, layer 2 before layer 10.
 
     Args:
         path: a file of GGUF, safetensors, NumPy or PyTorch, or a folder.
@@ -44,8 +48,9 @@ def lines(
     yield f"{file.path}: {file.kind}"
     yield f"metadata: {len(file.metadata)} keys"
     for key, value in file.metadata.items():
-        yield f"  {_name(key)} = {_value(value)}"
-    rows = file.rows
+        named = file_types.file_type_name(value) if key == file_types.KEY else None
+        yield f"  {_name(key)} = {_value(value)}" + (f" ({named})" if named else "")
+    rows = in_order(file.rows)
     counts = Counter(row.dtype for row in rows)
     parameters = sum(numel(row.shape) for row in rows)
     kinds = ", ".join(f"{name} {count}" for name, count in counts.most_common())
@@ -88,6 +93,33 @@ def statistics(row: Row) -> str:
     spread = f"{least:.4g} to {largest:.4g}, mean {mean:.3g}, deviation {deviation:.3g}"
     share = f", {zeros / count:.1%} zeros" if zeros else ""
     return spread + share + (f", {found}" if found else "")
+
+
+def in_order(rows: Sequence[Row], start: int = 0, numbers: int = NUMBERS) -> list[Row]:
+    """The rows of a file in its order, but where names differ in a number by that number: writers
+    may sort names as texts.
+
+    Args:
+        start: of the part of the names that is looked at; what is before is alike.
+        numbers: how many are looked at.
+
+    >>> names = ["a", "blk.0.w", "blk.10.w", "blk.2.w", "z"]
+    >>> [row.name for row in in_order([Row(name, "", (), 0, list) for name in names])]
+    ['a', 'blk.0.w', 'blk.2.w', 'blk.10.w', 'z']
+    """
+    if len(rows) < 2 or not numbers:
+        return list(rows)
+    groups: dict[str, dict[int, list[Row]]] = {}
+    for place, row in enumerate(rows):
+        number = NUMBER.search(row.name, start)
+        prefix = f"{place}" if number is None else f".{row.name[: number.start()]}"
+        groups.setdefault(prefix, {}).setdefault(int(number[0]) if number else 0, []).append(row)
+    found: list[Row] = []
+    for numbered in groups.values():
+        for _, same in sorted(numbered.items(), key=lambda pair: pair[0]):
+            number = NUMBER.search(same[0].name, start)
+            found += same if number is None else in_order(same, number.end(), numbers - 1)
+    return found
 
 
 def _name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numbatorch.generation.to_gguf import tokenizer_metadata
 from numbatorch.io.ggjt import GGJTFile, is_ggjt
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.gguf_writing import Outgoing
+from numbatorch.io.listing import listed
 from numbatorch.io.mapping import Array
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
@@ -137,6 +138,27 @@ def dequantize(
 ) -> dict[str, DType]:
     """As `dequantize_file`, of what `quantize` takes."""
     return quantize(source, path, floats_named(type), requantize=True, bar=bar)
+
+
+def encoded_again(source: str | os.PathLike[str], kinds: Mapping[str, DType]) -> dict[str, str]:
+    """The tensors of what was quantized that had been in blocks before, and in which.
+
+    Args:
+        source: as `quantize` was given it.
+        kinds: what it gave back.
+    """
+    if all(kind.kind != "q" for kind in kinds.values()):
+        return {}
+    file = listed(Path(source) if os.path.isfile(source) else hub.resolve(source))
+    stored = {row.name: row.dtype for row in file.rows}
+    before = {name: dtype.find(kind) for name, kind in stored.items()}
+    return {
+        name: kind.name
+        for name, kind in before.items()
+        if kind is not None
+        and kind.kind == "q"
+        and (file.gguf is None or kinds[name] is not kind)  # which is copied there
+    }
 
 
 def _folder_of(file: Path) -> Path:

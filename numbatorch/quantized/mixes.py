@@ -4,6 +4,7 @@ The rules are those of llama.cpp, so that files are as large and as exact as peo
 https://github.com/ggml-org/llama.cpp/blob/master/src/llama-quant.cpp
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ MIXES: Mapping[str, tuple[int, DType]] = {
     "IQ4_XS": (30, dtype.IQ4_XS),
     "MXFP4": (38, dtype.MXFP4),  # of experts; other weights are Q8_0
 }
+LARGEST_BLOCK = 256  # elements, of which all others are parts
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4_MOE": "MXFP4"}
 
 # What a type becomes whose blocks do not fit the rows of a tensor.
@@ -268,6 +270,8 @@ def types_of(
     mix: str,
     keep: Sequence[tuple[str, DType]] = (),
     has_importance: bool = False,
+    *,
+    fitted: bool = True,
 ) -> dict[str, DType]:
     """The type of every tensor of a model by a mix.
 
@@ -278,6 +282,7 @@ def types_of(
         keep: patterns, searched for in names of what is no vector, with types that go before the
             mix; the first wins.
         has_importance: whether the encoders get an importance matrix.
+        fitted: whether a type whose blocks do not fit the rows of a tensor is another one then.
     Raises:
         FormatError: a pattern is no regular expression, or finds no matrix.
 
@@ -294,6 +299,8 @@ def types_of(
     for name in sorted(shapes, key=lambda name: (layer_of(name), name)):
         own, shape = shapes[name]
         named = next((kind for pattern, kind in patterns if pattern.search(name)), None)
+        if not fitted and shape:
+            shape = (*shape[:-1], LARGEST_BLOCK)
         if named is not None and len(shape) > 1:
             found[name] = fitting(named, shape[-1])
         elif stays(name, shape) or own.kind not in "fq":
@@ -309,6 +316,27 @@ def types_in(file: GGUFFile, mix: str, **options: Any) -> dict[str, DType]:
     """`types_of` the tensors of a file."""
     shapes = {name: (info.dtype, info.shape) for name, info in file.tensors.items()}
     return types_of(shapes, file.metadata, mix, **options)
+
+
+def misfits(
+    path: str | os.PathLike[str],
+    mix: str,
+    keep: Sequence[tuple[str, DType]] = (),
+    has_importance: bool = False,
+) -> list[tuple[DType, DType, int]]:
+    """For each tensor of a file that was made by a mix, and has another type because the blocks of
+    the mix's did not fit its rows: that type, the tensor's own, and the elements of a row.
+
+    >>> misfits("model-q4_k_m.gguf", "Q4_K_M")[0]  # doctest: +SKIP
+    (numbatorch.Q4_K, numbatorch.Q5_0, 576)
+    """
+    file = GGUFFile(path)
+    wanted = types_in(file, mix_named(mix), keep=keep, has_importance=has_importance, fitted=False)
+    return [
+        (wanted[name], info.dtype, info.shape[-1])
+        for name, info in file.tensors.items()
+        if info.dtype is not wanted[name]
+    ]
 
 
 def _compiled(

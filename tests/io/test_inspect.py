@@ -6,6 +6,7 @@ import pytest
 
 import numbatorch as nt
 from numbatorch.errors import FormatError
+from numbatorch.io.file_types import GUESSED, file_type_name
 from numbatorch.io.inspect import describe
 from numbatorch.io.safetensors import save_safetensors
 
@@ -94,3 +95,39 @@ def test_statistics_are_those_of_the_values(fixtures):
     (row,) = [line for line in describe(path, stats=True) if "blk.1.ffn_up.weight" in line]
     spread = f"{values.min():.4g} to {values.max():.4g}, mean {values.mean():.3g}"
     assert f"{spread}, deviation {values.std():.3g}, {(values == 0).mean():.1%} zeros" in row
+
+
+def names_of(path):
+    lines = list(describe(path))
+    start = next(i for i, line in enumerate(lines) if line.startswith("tensors: "))
+    return [line.split()[0] for line in lines[start + 1 :]]
+
+
+def test_layers_are_in_the_order_of_their_numbers(tmp_path):
+    """Writers of safetensors sort names as texts; what has no number stays where it is."""
+    names = ["z.weight", *(f"blk.{i}.{k}" for i in (0, 1, 10, 11, 2) for k in ("up", "down"))]
+    names += ["head.bias", *(f"blk.12.experts.{i}.w" for i in (10, 9)), "a.weight", "9" * 5000]
+    path = tmp_path / "m.npz"
+    np.savez(path, **{name: np.zeros(1, np.float32) for name in names})
+    found = names_of(path)
+    layers = [f"blk.{i}.{k}" for i in (0, 1, 2, 10, 11) for k in ("up", "down")]
+    experts = ["blk.12.experts.9.w", "blk.12.experts.10.w"]
+    assert found == ["z.weight", *layers, *experts, "head.bias", "a.weight", "9" * 5000]
+    deep = {f"{'1.' * 3000}{i}": np.zeros(1, np.float32) for i in (1, 0)}
+    np.savez(path, **deep)
+    assert sorted(names_of(path)) == sorted(deep)
+
+
+def test_file_types_have_the_names_of_the_package():
+    for kind in gguf.LlamaFileType:
+        wanted = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
+        if kind.name in ("GUESSED", "MOSTLY_Q1_0"):  # a flag, and a type that is not read here
+            continue
+        assert file_type_name(kind.value) == wanted
+    assert file_type_name(GUESSED + 15) == "Q4_K_M, guessed"
+    assert file_type_name("15x") is file_type_name(99) is None
+
+
+def test_the_file_type_is_shown_with_its_name(fixtures):
+    lines = list(describe(fixtures / "pydoc-llama" / "pydoc-llama-q4_k_m.gguf"))
+    assert "  general.file_type = 15 (Q4_K_M)" in lines

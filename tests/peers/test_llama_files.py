@@ -1,6 +1,7 @@
 """Files beside llama.cpp: its quantizer gives the same types, and it reads what is written here."""
 
 import ctypes
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numbatorch.ops import blocks
 from numbatorch.pipelines.convert import to_gguf
 from numbatorch.pipelines.imatrix import collect
 from numbatorch.quantized import quantize_file
-from numbatorch.quantized.mixes import MIXES, types_in
+from numbatorch.quantized.mixes import MIXES, misfits, types_in
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python")
 
@@ -112,6 +113,24 @@ def test_every_mix_gives_the_types_of_llama_cpp(sizes, tmp_path):
             if kind is not expected.tensors[name].dtype
         }
         assert not wrong, mix
+
+
+def test_as_many_types_do_not_fit_as_llama_cpp_says(tmp_path, quiet):
+    """Rows of 288: its quantizer counts the tensors that it has stored in another type."""
+    source, said = small_model(tmp_path / "in.gguf", *SIZES["rows that do not fit"]), []
+    listen = llama_cpp.llama_log_callback(lambda level, text, data: said.append(text.decode()))
+    llama_cpp.llama_log_set(listen, ctypes.c_void_p(0))
+    try:
+        for mix in ("Q8_0", "Q4_K_M", "Q6_K", "IQ4_XS"):
+            said.clear()
+            theirs(source, tmp_path / "theirs.gguf", mix)
+            found = re.search(r"WARNING: (\d+) of \d+ tensor", "".join(said))
+            quantize_file(source, tmp_path / "ours.gguf", mix)
+            ours = misfits(tmp_path / "ours.gguf", mix)
+            assert len(ours) == (int(found[1]) if found else 0), mix
+            assert all(columns == 288 for *_, columns in ours)
+    finally:
+        llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
 
 
 MIXED = ("F16", "Q8_0", "Q4_K_M", "Q6_K")

@@ -148,6 +148,25 @@ def test_command_writes_and_reports(source, tmp_path, capsys):
     assert "no mix 'Q7'" in capsys.readouterr().err
 
 
+def test_command_says_what_is_encoded_again_and_what_does_not_fit(source, tmp_path, capsys):
+    first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
+    assert main(["quantize", str(source), str(first), "--type", "q4_k"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "5 tensors are stored in another type than Q4_K_M says (Q4_K to Q5_0 3, Q6_K to Q8_0 2): "
+        "rows of 704 are no multiple of blocks of 256"
+    )
+    again = ["quantize", str(first), str(second), "--type", "Q8_0"]
+    assert main(again) == 1
+    assert "--requantize" in capsys.readouterr().err
+    assert main([*again, "--requantize"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (  # not the two that are Q8_0 already
+        "34 tensors are encoded a second time (Q4_K 28, Q6_K 3, Q5_0 3 before): "
+        "less exact than from floats"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_file(tmp_path):
     code = """
