@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numbatorch.generation.samplers.candidates import places_of_largest
+from numbatorch.generation.samplers.largest import largest
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +33,7 @@ def token_logprobs(logits: Array, id: int, top: int) -> TokenLogprobs:
     exact = logits.astype(np.float64)
     most = exact.max()
     whole = most + np.log(np.exp(exact - most).sum())
-    best = places_of_largest(logits, top)
+    best = largest(logits, top).places
     return TokenLogprobs(
         id,
         float(exact[id] - whole),

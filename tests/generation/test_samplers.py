@@ -30,9 +30,9 @@ from numbatorch.generation.samplers import (
     TopP,
     Typical,
 )
-from numbatorch.generation.samplers.candidates import places_of_largest
 from numbatorch.generation.samplers.chain import KINDS, Options, chain
 from numbatorch.generation.samplers.dry import breakers_of
+from numbatorch.generation.samplers.largest import places_of_largest
 
 # Few distinct values, so that ties are common.
 LOGITS = st.lists(st.integers(-8, 8).map(lambda n: n / 2), min_size=1, max_size=12).map(

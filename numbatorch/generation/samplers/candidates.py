@@ -10,16 +10,16 @@ import numpy as np
 
 from numbatorch.errors import message
 from numbatorch.generation.arguments import Rule, number
+from numbatorch.generation.samplers.largest import Largest, largest
 
 if TYPE_CHECKING:
     from numbatorch.generation.tokenizer import Tokenizer
 
 Array = np.ndarray[Any, Any]
 
-FIRST = 256  # tokens that are put in order at first, where it is not known how many will be needed
-GROWTH = 8  # how many times as many come next
-COLUMNS = 8  # columns of a table for each of the largest values that are looked for in it
-ROWS = 4  # least rows of such a table, below which it saves nothing
+FIRST = 64  # tokens that are put in order at first, where it is not known how many will be needed
+GROWTH = 4  # how many times as many come next
+AHEAD = 64  # random numbers that are made at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,13 @@ class Candidates:
         logits: (N,) float32; minus infinity is never drawn.
         tokens: (N,) int64, or None where these are all tokens in order.
         ordered: whether the logits go from the largest to the smallest.
+        front: the largest of them, where somebody has looked for these already.
     """
 
     logits: Array
     tokens: Array | None = None
     ordered: bool = False
+    front: Largest | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -74,7 +76,14 @@ class Candidates:
         """The `count` likeliest in order; of equal ones the first."""
         if self.ordered:
             return self.at(slice(count))
-        return self.at(places_of_largest(self.logits, count), ordered=True)
+        places, values = self.first(count)
+        return Candidates(values, places if self.tokens is None else self.tokens[places], True)
+
+    def first(self, count: int) -> Largest:
+        """Places and logits of the `count` likeliest in order."""
+        if self.front is not None and count <= len(self.front.places):
+            return Largest(self.front.places[:count], self.front.values[:count])
+        return largest(self.logits, count)
 
     def weights(self) -> Array:
         """exp(logit - largest logit), (N,) float32: probabilities up to a common factor.
@@ -91,6 +100,8 @@ class Candidates:
     @property
     def most(self) -> Any:
         """The largest logit."""
+        if self.front is not None:
+            return self.front.values[0]
         return self.logits[0] if self.ordered else self.logits.max()
 
     def probabilities(self) -> Array:
@@ -113,28 +124,6 @@ class Candidates:
         return place if place < len(sums) else int(np.flatnonzero(weights)[-1])
 
 
-def places_of_largest(values: Array, count: int) -> Array:
-    """Places of the `count` largest of (N,) values, largest first, of equal ones the first.
-
-    As a table, the values have a maximum in each column, and so many as are looked for are not
-    below the `count`-th of these: one pass over the values leaves few to put in order.
-    """
-    near = None
-    columns = COLUMNS * count
-    rows = len(values) // columns if count else 0
-    if rows >= ROWS:
-        maxima = values[: rows * columns].reshape(rows, columns).max(axis=0)
-        least = np.partition(maxima, -count)[-count]
-        near = (values >= least).nonzero()[0]
-        values = values[near]
-    elif count < len(values):
-        least = np.partition(values, -count)[-count]
-        near = np.flatnonzero(values >= least)
-        values = values[near]
-    order = (-values).argsort(kind="stable")[:count]
-    return order if near is None else near[order]
-
-
 def reaching(weights: Array, goal: float, beyond: bool = False) -> int:
     """How many weights from the first on together reach a goal, or go beyond it; one more than
     there are if all do not."""
@@ -143,18 +132,18 @@ def reaching(weights: Array, goal: float, beyond: bool = False) -> int:
 
 
 def fewest(
-    values: Array, weights: Array, share: float, min_keep: int, beyond: bool = False
+    found: Candidates, weights: Array, share: float, min_keep: int, beyond: bool = False
 ) -> Array:
-    """Places of the largest values, as few as have that share of all weight, at least `min_keep`.
+    """Places of the largest logits, as few as have that share of all weight, at least `min_keep`.
 
     No more than needed are put in order.
     """
     goal = share * float(weights.sum(dtype=np.float64))
     size = FIRST
     while True:
-        order = places_of_largest(values, size)
+        order = found.first(size).places
         count = max(reaching(weights[order], goal, beyond), min_keep)
-        if count <= len(order) or len(order) == len(values):
+        if count <= len(order) or len(order) == len(found):
             return order[:count]
         size *= GROWTH
 
@@ -165,12 +154,20 @@ class Random:
     def __init__(self, seed: int | None = None) -> None:
         """The same seed gives the same numbers; without one they are new each time."""
         self._seed = seed
-        self._next: Callable[[], float] | None = None
+        self._generator: np.random.Generator | None = None
+        self._next: list[float] = []
 
     def __call__(self) -> float:
-        if self._next is None:
-            self._next = np.random.Generator(np.random.Philox(self._seed)).random
-        return self._next()
+        try:
+            return self._next.pop()
+        except IndexError:
+            return self._more()
+
+    def _more(self) -> float:
+        if self._generator is None:
+            self._generator = np.random.Generator(np.random.Philox(self._seed))
+        self._next = self._generator.random(AHEAD)[::-1].tolist()
+        return self._next.pop()
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Samplers in order: made from the arguments of a generation, and run on each token's logits."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -9,10 +10,13 @@ import numpy as np
 
 from numbatorch.errors import message
 from numbatorch.generation.arguments import Rule, as_list, number
-from numbatorch.generation.samplers.candidates import Array, Candidates, Sampler, Text
+from numbatorch.generation.samplers.candidates import FIRST as FRONT
+from numbatorch.generation.samplers.candidates import Array, Candidates, Sampler, Step, Text
 from numbatorch.generation.samplers.dry import DRY
+from numbatorch.generation.samplers.few import Few, few
 from numbatorch.generation.samplers.filters import XTC, MinP, TopK, TopNSigma, TopP, Typical
 from numbatorch.generation.samplers.grammar import Grammar, JSONSchema
+from numbatorch.generation.samplers.largest import by_kernel
 from numbatorch.generation.samplers.mirostat import Mirostat, MirostatV2
 from numbatorch.generation.samplers.penalties import LogitBias, Penalties
 from numbatorch.generation.samplers.temperature import Temperature
@@ -163,9 +167,17 @@ class Chain:
     """Samplers at work on one text."""
 
     def __init__(self, samplers: Sequence[Sampler], text: Text) -> None:
-        steps = [sampler.begin(text) for sampler in samplers]
-        self._steps = [step for step in steps if step is not None]
+        begun = [(sampler, sampler.begin(text)) for sampler in samplers]
+        at_work = [(sampler, step) for sampler, step in begun if step is not None]
         self._random = text.random
+        self._few: Few | None = None
+        self._before = [step for _, step in at_work]  # what is done before `_few` does the rest
+        self._after: list[Step] = []  # the same as `_few`
+        for place in range(len(at_work)):
+            self._few = few([sampler for sampler, _ in at_work[place:]])
+            if self._few is not None:
+                self._before, self._after = self._before[:place], self._before[place:]
+                break
 
     def left(self, logits: Array) -> Candidates:
         """What the samplers leave of the tokens with logits (V,) float32.
@@ -173,17 +185,36 @@ class Chain:
         Raises:
             FloatingPointError: the logits are NaN or infinite.
         """
-        best = int(logits.argmax())  # the first NaN, if there is one
-        if not np.isfinite(logits[best]):
-            problem = f"the largest logit is {logits[best]}, at token {best}"
-            raise FloatingPointError(message("sampling", problem))
-        found = Candidates(np.asarray(logits, np.float32))
-        for step in self._steps:
+        found = self._checked(logits)
+        for step in (*self._before, *self._after):
             found = step(found)
         return found
 
     def choose(self, logits: Array) -> int:
         """The next token, drawn by the probabilities of what is left."""
-        found = self.left(logits)
+        quick = self._few
+        if quick is not None and not self._before:
+            token = quick.choose(logits, self._random)
+            if token is not None:
+                return token
+            quick = None
+        found = self._checked(logits)
+        for step in self._before:
+            found = step(found)
+        if quick is not None and found.tokens is None:
+            token = quick.choose(found.logits, self._random)
+            if token is not None:
+                return token
+        for step in self._after:
+            found = step(found)
         place = found.draw(self._random)
         return place if found.tokens is None else int(found.tokens[place])
+
+    def _checked(self, logits: Array) -> Candidates:
+        logits = np.asarray(logits, np.float32)
+        front = by_kernel(logits, FRONT)
+        best = int(logits.argmax()) if front is None else front.places[0]  # or the first NaN
+        if not math.isfinite(logits[best]):
+            problem = f"the largest logit is {logits[best]}, at token {best}"
+            raise FloatingPointError(message("sampling", problem))
+        return Candidates(logits, front=front)

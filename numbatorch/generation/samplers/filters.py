@@ -17,9 +17,9 @@ from numbatorch.generation.samplers.candidates import (
     Text,
     check_fields,
     fewest,
-    places_of_largest,
     reaching,
 )
+from numbatorch.generation.samplers.largest import largest
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TopP:
         if found.ordered:
             count = reaching(weights, self.top_p * float(weights.sum(dtype=np.float64)))
             return found.at(slice(max(count, self.min_keep)))
-        return found.at(fewest(found.logits, weights, self.top_p, self.min_keep), ordered=True)
+        return found.at(fewest(found, weights, self.top_p, self.min_keep), ordered=True)
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,12 @@ class MinP:
 
     def begin(self, text: Text) -> Step | None:
         """The filter, unless it is off."""
-        return self._keep if self.min_p else None
+        if not self.min_p:
+            return None
+        least = nearness(self.min_p)
+        return lambda found: self._keep(found, least)
 
-    def _keep(self, found: Candidates) -> Candidates:
-        with np.errstate(divide="ignore"):  # of what is 0 in float32
-            least = np.log(np.float32(self.min_p))
+    def _keep(self, found: Candidates, least: np.float32) -> Candidates:
         near = found.logits >= found.most + least
         if found.ordered:
             return found.at(slice(max(np.count_nonzero(near), self.min_keep)))
@@ -106,6 +107,13 @@ class MinP:
         if len(places) < self.min_keep:
             return found.largest(self.min_keep)
         return found.at(places)
+
+
+def nearness(share: float) -> np.float32:
+    """How much a logit is above that of a token which is `share` times as likely, negated."""
+    with np.errstate(divide="ignore"):  # of what is 0 in float32
+        found: np.float32 = np.log(np.float32(share))
+    return found
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Typical:
         surprise = np.multiply(shares, logs, where=shares > 0, out=np.zeros_like(shares))
         entropy = -np.float32(surprise.sum(dtype=np.float64))
         nearness = -np.abs(-logs - entropy)
-        places = fewest(nearness, shares, self.typical_p, self.min_keep, beyond=True)
+        places = fewest(found.changed(nearness), shares, self.typical_p, self.min_keep, beyond=True)
         return found.at(np.sort(places))
 
 
@@ -213,7 +221,7 @@ class XTC:
         left = len(found) - len(above) + 1
         if len(above) < 2 or left < self.min_keep:
             return found
-        dropped = above[places_of_largest(found.logits[above], len(above) - 1)]
+        dropped = above[largest(found.logits[above], len(above) - 1).places]
         kept = np.ones(len(found), np.bool_)
         kept[dropped] = False
         return found.at(np.flatnonzero(kept))

@@ -67,7 +67,7 @@ def divided(found: Candidates, temperature: float) -> Candidates:
         place = int(found.logits.argmax())
         return found.at(slice(place, place + 1), ordered=True)
     logits = found.logits
-    if divisor < 1 and np.abs(found.most) > divisor * np.float32(LARGEST):
-        logits = logits - found.most  # the same probabilities, of which none overflows
     with np.errstate(over="ignore"):
+        if divisor < 1 and np.abs(found.most) > divisor * np.float32(LARGEST):
+            logits = logits - found.most  # the same probabilities, the largest of which is 0
         return found.changed(logits / divisor, found.ordered)
