@@ -11,6 +11,7 @@ import numpy as np
 
 from numbatorch.errors import BackendUnavailable, message
 from numbatorch.generation.samplers.candidates import Array, Candidates, Step, Text
+from numbatorch.generation.samplers.schema_keywords import check_keywords
 
 if TYPE_CHECKING:
     from numbatorch.generation.tokenizer import Tokenizer
@@ -65,7 +66,8 @@ class JSONSchema:
     spaces are where `json.dumps` has them.
 
     Attributes:
-        json_schema: the schema, as a dict or as JSON; {} is any JSON, None is off.
+        json_schema: the schema, as a dict or as JSON; {} is any JSON, None is off. Keywords that
+            are not enforced are refused, but for remarks such as title, description and default.
 
     Source: https://json-schema.org; https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md
     """
@@ -82,7 +84,9 @@ class JSONSchema:
         if given is not None and not isinstance(given, str | Mapping):
             problem = f"json_schema is {given!r:.80}; it must be a dict or a text"
             raise TypeError(message("sampling", problem))
-        _written(self.json_schema)
+        schema = _written(self.json_schema)
+        if schema is not None:
+            check_keywords(schema)
 
     def begin(self, text: Text) -> Step | None:
         """The filter, unless it is off; errors as of `Grammar.begin`."""
