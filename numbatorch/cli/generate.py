@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from numbatorch.cli.chat import default_model, speeds
+from numbatorch.cli.chat import speeds
 from numbatorch.cli.options import SOURCE, add_compute, add_where, given_or_read, text
 from numbatorch.cli.sampling import add_sampling, check, sampling
 
@@ -35,6 +35,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Stream a continuation to standard output; speeds go to standard error."""
+    from numbatorch.generation.chat import default_model
     from numbatorch.generation.text_generator import TextGenerator
 
     had_compiler = COMPILER in sys.modules

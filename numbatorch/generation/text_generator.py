@@ -21,6 +21,8 @@ from numbatorch.generation.decoder import Decoder, check_ids
 from numbatorch.generation.logprobs import TokenLogprobs
 from numbatorch.generation.samplers.candidates import Random, Sampler, Text
 from numbatorch.generation.samplers.chain import Chain, Options, chain
+from numbatorch.generation.shown import described, progress_of
+from numbatorch.generation.signatures import arguments_of, of_samplers, passing_on
 from numbatorch.generation.stop import StopFilter
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.generation.tools.schemas import Tool, schemas
@@ -47,6 +49,7 @@ class TextGenerator:
     own, which the next one takes over when it ends.
 
     Attributes:
+        name: of the file, folder or repository.
         model, tokenizer, template: what was loaded; the template makes prompts of messages.
         context: most tokens of prompt and continuation together.
         defaults: options of samplers that the checkpoint recommends; arguments override them.
@@ -77,13 +80,16 @@ class TextGenerator:
             self.template = ChatTemplate.from_gguf(file, self.tokenizer)
             self.defaults = defaults.from_gguf(file)
             self.order = defaults.order_from_gguf(file)
+        # Of a repository its own name, not that of the folder that it was downloaded to.
+        given = os.fspath(source)
+        self.name = path.absolute().name if os.path.exists(os.path.expanduser(given)) else given
         self.context = self.model.config.max_position_embeddings
         self._idle: deque[Decoder] = deque()
         self._busy: set[Decoder] = set()
         self._batches: deque[batch.Batches] = deque()
 
     def __repr__(self) -> str:
-        return f"TextGenerator({type(self.model).__name__}, context of {self.context} tokens)"
+        return f"TextGenerator({self.name!r}, {described(self.model)}, {self.context} tokens)"
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the memories of past generations, which are made again."""
@@ -159,6 +165,7 @@ class TextGenerator:
         self._batches.append(batches)  # those that met an error are not used again
         return written
 
+    @passing_on(of_samplers())
     def stream(
         self,
         prompt: str | Sequence[int] | None = None,
@@ -298,6 +305,9 @@ class TextGenerator:
         return ids
 
 
+passing_on(arguments_of(TextGenerator.stream))(TextGenerator.generate)
+
+
 def _each(prompt: Any, how: Mapping[str, Any]) -> list[tuple[str, Any]] | None:
     """Prompts and conversations by the name of their argument; None where only one is given."""
     messages = how.get("messages")
@@ -433,6 +443,15 @@ class Generation(Iterator[str]):
     def __init__(self, job: _Job) -> None:
         self._job = job
         self._pieces = job.run()
+        self._given: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"Generation({progress_of(self.text, self)})"
+
+    @property
+    def text(self) -> str:
+        """The pieces so far."""
+        return "".join(self._given)
 
     @property
     def ids(self) -> list[int]:
@@ -462,7 +481,9 @@ class Generation(Iterator[str]):
         return self
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        piece = next(self._pieces)
+        self._given.append(piece)
+        return piece
 
     def close(self) -> None:
         """End the generation and give its memory back."""

@@ -38,6 +38,7 @@ class _Lazy(Module):
 
     becomes: ClassVar[type[Module]]
     defaults: ClassVar[dict[str, Any]] = {}  # where they are not those of the plain layer
+    __signature__: ClassVar[inspect.Signature]  # the plain layer's, without its first argument
     _given: inspect.BoundArguments
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -45,6 +46,9 @@ class _Lazy(Module):
         if not cls.__name__.startswith("_"):
             plain = (x for x in cls.__mro__ if issubclass(x, Module) and not issubclass(x, _Lazy))
             cls.becomes = next(plain)
+            _first, *rest = inspect.signature(cls.becomes).parameters.values()
+            own = [x.replace(default=cls.defaults.get(x.name, x.default)) for x in rest]
+            cls.__signature__ = inspect.Signature(own)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         signature = inspect.signature(self.becomes)

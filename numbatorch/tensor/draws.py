@@ -51,6 +51,9 @@ class Generator:
         else:
             self.manual_seed(seed)
 
+    def __repr__(self) -> str:
+        return f"Generator(seed={self._seed}, streams={self._streams}, device={self.device})"
+
     def seed(self) -> int:
         """Start again with a seed that nobody can tell, which is returned."""
         if _recorded.draws is not None:

@@ -53,31 +53,52 @@ class NewMethods(Handle):
         return out.requires_grad_() if requires_grad else out
 
     @names_itself
-    def new_zeros(self, *size: Any, **options: Any) -> Tensor:
+    def new_zeros(
+        self,
+        *size: Any,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
         """Zeros, with the dtype and on the device of this tensor unless given.
 
         >>> tensor([1]).new_zeros(2, dtype=nt.float32)
         tensor([0., 0.])
         """
-        return self.new_full(sizes_of("new_zeros", size), 0, **options)
+        shape = sizes_of("new_zeros", size)
+        return self.new_full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
     @names_itself
-    def new_ones(self, *size: Any, **options: Any) -> Tensor:
+    def new_ones(
+        self,
+        *size: Any,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
         """Ones, with the dtype and on the device of this tensor unless given.
 
         >>> tensor([True]).new_ones(2)
         tensor([True, True])
         """
-        return self.new_full(sizes_of("new_ones", size), 1, **options)
+        shape = sizes_of("new_ones", size)
+        return self.new_full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
     @names_itself
-    def new_empty(self, *size: Any, **options: Any) -> Tensor:
+    def new_empty(
+        self,
+        *size: Any,
+        dtype: dt.Like | None = None,
+        device: Where = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
         """Values of no meaning, with the dtype and on the device of this tensor unless given.
 
         >>> tensor([1]).new_empty(2, 3).shape
         (2, 3)
         """
-        return self.new_full(sizes_of("new_empty", size), 0, **options)
+        shape = sizes_of("new_empty", size)
+        return self.new_full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
     @names_itself
     def new_empty_strided(

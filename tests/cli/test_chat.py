@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from numbatorch.cli import chat as command
 from numbatorch.cli.main import main
 from numbatorch.errors import BackendUnavailable
+from numbatorch.generation.chat import default_model
 
 HELLO = "What is the capital of France?"
 
@@ -78,7 +78,7 @@ def test_without_the_package_the_hub_has_the_model(
         raise BackendUnavailable(package)
 
     monkeypatch.setattr("numbatorch.hub.packaged_model", absent)
-    assert command.default_model() == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert default_model() == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert "of the Hugging Face Hub" in capsys.readouterr().err
 
 
