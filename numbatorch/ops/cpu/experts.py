@@ -34,7 +34,7 @@ from numbatorch.shape import numel
 
 FLOATS = ("float32", "float64")
 WEIGHTS = ("float32", "float64", "float16", "bfloat16")
-COLUMNS = 8  # rows of a plain weight that are read together
+COLUMNS = 4  # rows of a plain weight that are read together
 BLOCK_ROWS = 4  # the same of one in blocks
 MANY = 3  # rows of x for each expert from which on they are grouped
 
@@ -62,7 +62,7 @@ def expert_rows(
     out: Pointer[T], x: Pointer[T], weight: Pointer[U], index: Pointer[int64],
     status: Pointer[int64], M: int, N: int, K: int, experts: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out[m] = x[m] @ weight[index[m]].T, eight outputs at a time."""
+    """out[m] = x[m] @ weight[index[m]].T, four outputs at a time."""
     if part == 0:
         note_outside(status, index, M, experts)
     lo, hi = share((N + COLUMNS - 1) // COLUMNS, part, parts)
