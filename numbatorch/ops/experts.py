@@ -18,6 +18,7 @@ from numbatorch.ops.index import in_bounds, index_add, take
 from numbatorch.ops.matmul import matmul_
 from numbatorch.ops.operands import as_node, const, describe, expanded
 from numbatorch.ops.quant import Compute
+from numbatorch.ops.sort import are_places
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape, transpose
@@ -33,7 +34,13 @@ NARROW = (dt.float16, dt.bfloat16)  # weights that meet a float32
 
 @structured(dtypes=(dt.float64, dt.float32), reports=True)
 def expert_matmul(
-    x: Array, weight: Array, index: Array, *, experts: int, compute: Compute | None = None
+    x: Array,
+    weight: Array,
+    index: Array,
+    *,
+    experts: int,
+    compute: Compute | None = None,
+    inside: bool = False,
 ) -> Array:
     """out[m] = x[m] @ weight of expert index[m], transposed; only the weights asked for are read.
 
@@ -44,6 +51,8 @@ def expert_matmul(
             "float32".
         index: (M,) integers in [0, E).
         experts: E.
+        inside: whether an index is known to be in [0, E): a plan looks at indices before it
+            overwrites anything, so that a cache which it writes to is copied first.
     Returns:
         (M, N), dtype of x.
     """
@@ -52,9 +61,7 @@ def expert_matmul(
 
 
 @expert_matmul.infer
-def _(
-    x: Node, weight: Node, index: Node, *, experts: int, compute: Compute | None = None
-) -> tuple[Shape, DType]:
+def _(x: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any) -> tuple[Shape, DType]:
     rows = (f"x {describe(x)}", f"weight {describe(weight)}", f"index {describe(index)}")
     fits = len(x.shape) == len(weight.shape) == 2 and x.shape[1] == weight.shape[1]
     if not fits or index.shape != x.shape[:1]:
@@ -90,7 +97,7 @@ def _(
 
 
 @expert_matmul.fallback
-def _(x: Node, weight: Node, index: Node, *, experts: int, compute: Compute | None = None) -> Node:
+def _(x: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any) -> Node:
     M, K = x.shape
     N = weight.shape[0] // experts
     first = reshape.apply(as_node(index, dt.int64, x.device) * N, shape=(M, 1))
@@ -248,5 +255,6 @@ def expert_linear(
     if weight.dtype.kind == "f" and weight.dtype not in NARROW:
         weight = as_node(weight, wide, input.device)
     rows = as_node(input, wide, input.device) if input.dtype.kind == "f" else input
-    out = expert_matmul.apply(rows, weight, index, experts=experts, compute=compute)
+    attrs = {"experts": experts, "compute": compute, "inside": are_places(index, experts)}
+    out = expert_matmul.apply(rows, weight, index, **attrs)
     return as_node(out, input.dtype, input.device)

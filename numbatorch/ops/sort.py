@@ -9,10 +9,11 @@ import numpy as np
 from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, OutOfRange, ShapeError, message
-from numbatorch.graph import Node
+from numbatorch.graph import PART, Node
 from numbatorch.ops.index import scatter_add
 from numbatorch.ops.operands import const, describe
 from numbatorch.ops.reduction import ValuesAndIndices
+from numbatorch.ops.registry import View
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import narrow, reshape, transpose
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
-FEW, PART = 64, 16  # more elements than that, and than such a part of all, are found by sorting
+FEW, LARGE = 64, 16  # more elements than that, and than such a part of all, are found by sorting
 
 
 @structured(dtypes=dt.PLAIN, source="https://pytorch.org/docs/stable/generated/torch.topk.html")
@@ -150,6 +151,16 @@ def _(rng: Draw) -> Any:
 kth_.peer = "torch.kthvalue"
 
 
+def are_places(index: Node, bound: int) -> bool:
+    """Whether an index is made of places that are surely in [0, bound), as this file finds them."""
+    while isinstance(index.op, View) and index.dtype is dt.int64 and index.inputs:
+        index = index.inputs[0]
+    if index.op is not PART or index.attrs["index"] != 1:
+        return False
+    found = index.inputs[0]
+    return found.op in (topk_, sort_, kth_) and found.inputs[0].shape[-1] <= bound
+
+
 def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndices:
     """`topk_` along any dimension; `sort_` where k is None; a 0-d input has one element."""
     if not input.shape:
@@ -163,7 +174,7 @@ def _along(input: Node, k: int | None, dim: int, largest: bool) -> ValuesAndIndi
     size = input.shape[axis]
     if k is None:
         parts = sort_.parts(turned, descending=largest)
-    elif FEW < k <= size < PART * k:
+    elif FEW < k <= size < LARGE * k:
         whole = sort_.parts(turned, descending=largest)
         parts = tuple(narrow(part, -1, 0, k) for part in whole)
     else:

@@ -162,3 +162,26 @@ def test_operands_that_do_not_fit_are_named() -> None:
         F.expert_linear(x, nt.zeros(8, 4), index, 2)
     with pytest.raises(DTypeError, match=r"index \(2,\) float32"):
         F.expert_linear(x, weight, index.float(), 2)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_memory_is_written_in_place_where_experts_are_places_of_the_largest(known: bool) -> None:
+    weight, gate = nt.tensor(drawn(E * N, K)), nt.tensor(drawn(K, E))
+    memory = nt.zeros(64, K).realize()
+
+    @nt.compile(dynamic=("position",))
+    def step(row: nt.Tensor, position: int) -> nt.Tensor:
+        memory[position : position + 1] = row[None]
+        chosen = (row @ gate).topk(2).indices
+        return F.expert_linear(memory[1:3], weight, chosen if known else chosen + 0, E)
+
+    rows = drawn(6, K)
+    addresses = set()
+    for position in range(6):
+        out = step(nt.tensor(rows[position]), position)
+        assert memory.node.buffer is not None
+        addresses.add(memory.node.buffer.address)
+    assert (len(addresses) == 1) == known
+    chosen = np.argsort(-(rows[5] @ gate.numpy()), kind="stable")[:2]
+    stacks = weight.numpy().reshape(E, N, K)[chosen]
+    assert_close(out, (stacks @ rows[1:3, :, None])[..., 0], "composite")

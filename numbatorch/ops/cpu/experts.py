@@ -155,9 +155,11 @@ def _(
     *,
     experts: int,
     compute: Compute | None = None,
+    inside: bool = False,
 ) -> None:
     (M, K), N = x.shape, out.shape[1]
-    where, status = wide_index(launcher, index), launcher.status(experts)
+    where = wide_index(launcher, index)
+    status = launcher.scratch(16) if inside else launcher.status(experts)
     if M >= MANY * experts:
         _grouped(launcher, out, x, weight, where, status, experts, compute)
         return
