@@ -16,7 +16,7 @@ from numbatorch.backends.watched import is_watched, run_watched
 from numbatorch.errors import KernelError, OutOfMemory, message
 from numbatorch.graph import Node
 from numbatorch.ops.lowering import Operand
-from numbatorch.ops.operands import describe
+from numbatorch.ops.operands import shown_result
 from numbatorch.passes.memory import Memory
 from numbatorch.passes.plan import Plan
 from numbatorch.shape import numel
@@ -212,7 +212,8 @@ class Program(Generic[AnyFrame]):
         if not fitting:
             return error.within("plan")
         node = max(fitting, key=lambda node: some[node])
-        return error.within(node.op.name, f"out {describe(node)}", *rows_of(node))
+        name, out = shown_result(node)
+        return error.within(name, out, *rows_of(node))
 
     def value(self, frame: AnyFrame, node: Node) -> Array:
         """A copy of the elements of a node as they now lie in memory; for the debug tools."""

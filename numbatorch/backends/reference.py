@@ -13,7 +13,16 @@ from numbatorch.errors import DivisionByZero, LinAlgError, OutOfMemory, OutOfRan
 from numbatorch.graph import PART, Node, TupleNode, toposort
 from numbatorch.layout import Layout
 from numbatorch.ops.caller import Outside, arguments, of_node, out_of_range, reported
-from numbatorch.ops.operands import BUFFER, CONST, EMPTY, IOTA, describe, refuse_too_large, settle
+from numbatorch.ops.operands import (
+    BUFFER,
+    CONST,
+    EMPTY,
+    IOTA,
+    describe,
+    refuse_too_large,
+    settle,
+    shown_result,
+)
 from numbatorch.ops.registry import View
 from numbatorch.shape import Shape
 from numbatorch.variable import NO_VALUES, Values, current
@@ -69,10 +78,9 @@ def memory_for(node: Node) -> Iterator[None]:
     except OutOfMemory:
         raise
     except MemoryError as err:
-        rows = (f"out {describe(node)}", *operands(node), str(err))
-        raise OutOfMemory(
-            message(node.op.name, f"out of memory on device {node.device}", *rows)
-        ) from err
+        name, out = shown_result(node)
+        rows = (out, *operands(node), str(err))
+        raise OutOfMemory(message(name, f"out of memory on device {node.device}", *rows)) from err
 
 
 def evaluate(node: Node, inputs: Sequence[Any], values: Values = NO_VALUES) -> Any:

@@ -100,11 +100,11 @@ def refuse_too_large(order: Sequence[Node], roots: Sequence[Node]) -> None:
     large = [x for x in large if not is_view(x)]
     for node in sorted(large, key=lambda x: isinstance(x.op, Leaf)):
         named = node if node.inputs else roots[0]
-        name = named.op.name if named.inputs else "realize"
+        name, out = shown_result(named)
         rows = [f"operand {describe(x)}" for x in named.inputs]
         requested = numel(node.shape) * node.dtype.itemsize // node.dtype.block
         error = out_of_memory(str(node.device), requested, 0, 0)
-        raise error.within(name, f"out {describe(named)}", *rows)
+        raise error.within(name, out, *rows)
 
 
 def example(batch: Node, level: int) -> Node:
@@ -171,6 +171,19 @@ def made_by(node: Node) -> tuple[str, tuple[Node, ...]]:
     whole = node.inputs[0] if node.op is PART else node
     told = whole.op.told
     return (whole.op.name, whole.inputs) if told is None else told(whole)
+
+
+def shown_result(node: Node) -> tuple[str, str]:
+    """The operator of a value and the value itself, as errors of its memory show them: what is
+    computed from nothing is a tensor, however it came about."""
+    if not isinstance(node.op, Leaf):
+        return made_by(node)[0], f"out {describe(node)}"
+    filled = ""
+    if node.op is CONST:
+        filled = f", {node.attrs['value']} everywhere"
+    elif node.op is IOTA:
+        filled = ", its elements count from 0"
+    return "tensor", f"out {describe(node)}{filled}"
 
 
 def zeros_like(x: Node) -> Node:

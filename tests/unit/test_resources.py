@@ -42,6 +42,25 @@ def test_out_of_memory_names_operator_and_sizes(
     assert (x + 1).tolist() == [4]
 
 
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda device: nt.zeros(HUGE, dtype=nt.int8, device=device), "0 everywhere"),
+        (lambda device: nt.full((HUGE // 4,), 2.5, device=device), "2.5 everywhere"),
+    ],
+)
+def test_out_of_memory_of_a_filled_tensor_says_what_it_is(
+    device: str, make: Any, told: str
+) -> None:
+    tensor = make(device)
+    with pytest.raises(nt.OutOfMemory) as caught:
+        tensor.realize()
+    first, second, *_ = str(caught.value).splitlines()
+    assert first == f"tensor: out of memory on device {device}"
+    assert second == f"  tensor ({tensor.shape[0]},) {tensor.dtype.name}, {told}"
+
+
 def test_out_of_memory_on_the_way_names_the_largest_that_is_kept_there() -> None:
     x = nt.tensor([3], dtype=nt.int8)
     compute = nt.compile(lambda x: (x.expand(HUGE) + 1).view(nt.int16)[:2] * 2)
