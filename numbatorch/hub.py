@@ -59,13 +59,13 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
     """
     given: object = source
     if not isinstance(given, str | os.PathLike):
-        problem = f"a model is named by a path or a repository, not {source!r:.80}"
-        raise TypeError(message("resolve", problem))
+        problem = f"is named by a path or a repository, not {source!r:.80}"
+        raise TypeError(message("model", problem))
     text = os.fspath(source)
     path = Path(os.path.expanduser(text))
     if revision is not None and text and os.path.exists(path):
         problem = f"revision {revision!r:.80} is given, which a path on disk does not have"
-        raise ValueError(message("resolve", problem, f"path {path}"))
+        raise ValueError(message("model", problem, f"path {path}"))
     if text and os.path.isdir(path):  # of a name that is too long it says no, where Path raises
         return path
     if text and os.path.exists(path):
@@ -73,11 +73,11 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
             return path
         hint = f"its folder is {path.parent}" if path.suffix == ".safetensors" else None
         problem = "a model is a folder or a .gguf file"
-        raise FormatError(message("resolve", problem, f"file {path}", hint=hint))
+        raise FormatError(message("model", problem, f"file {path}", hint=hint))
     match = re.fullmatch(REPOSITORY, text, re.ASCII)
     if match is None or _is_path(text):
         row = f"path {short(text)!r}"
-        raise FileNotFoundError(message("resolve", "no such file or folder", row))
+        raise FileNotFoundError(message("model", "no such file or folder", row))
     return _download(match["id"], match["file"], revision)
 
 
@@ -160,24 +160,24 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
         )
     except GatedRepoError as error:
         hint = "accept its terms on the Hub, then `hf auth login`"
-        problem = message("resolve", "the repository is gated", *rows, hint=hint)
+        problem = message("model", "the repository is gated", *rows, hint=hint)
         raise FileNotFoundError(problem) from error
     except RepositoryNotFoundError as error:
         rows.append("nothing of that name on disk, and none on the Hub that you may read")
-        raise FileNotFoundError(message("resolve", UNKNOWN, *rows)) from error
+        raise FileNotFoundError(message("model", UNKNOWN, *rows)) from error
     except RevisionNotFoundError as error:
-        raise FileNotFoundError(message("resolve", "no such revision", *rows)) from error
+        raise FileNotFoundError(message("model", "no such revision", *rows)) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         rows.append("nothing of that name on disk or in the cache, and the Hub is out of reach")
-        raise ConnectionError(message("resolve", UNREACHED, *rows)) from error
+        raise ConnectionError(message("model", UNREACHED, *rows)) from error
     except EntryNotFoundError as error:
-        raise FileNotFoundError(message("resolve", "no such file", *rows)) from error
+        raise FileNotFoundError(message("model", "no such file", *rows)) from error
     except HFValidationError as error:
-        raise FileNotFoundError(message("resolve", UNKNOWN, *rows, str(error))) from error
+        raise FileNotFoundError(message("model", UNKNOWN, *rows, str(error))) from error
     except Exception as error:
         if not isinstance(error, HfHubHTTPError) and _module(error) not in TRANSPORTS:
             raise
-        raise ConnectionError(message("resolve", UNREACHED, *rows, str(error))) from error
+        raise ConnectionError(message("model", UNREACHED, *rows, str(error))) from error
     if not any(folder.glob("model*.safetensors")):
         raise FormatError(_without_weights(repository, revision, rows))
     logs.info("hub", "found %s", folder)
@@ -198,4 +198,4 @@ def _without_weights(repository: str, revision: str | None, rows: list[str]) -> 
         rows = [*rows, f"its files cannot be listed: {type(error).__name__}"]
     packed = [file for file in files if file.endswith(".gguf")]
     hint = f"{repository}:{packed[0]} is one of its {len(packed)} GGUF files" if packed else None
-    return message("resolve", "the repository has no safetensors weights", *rows, hint=hint)
+    return message("model", "the repository has no safetensors weights", *rows, hint=hint)

@@ -31,7 +31,7 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         Setting("DEBUG", "0", "0 to 4: launches, plan, kernel source, graph around every pass"),
-        Setting("THREADS", "0", "threads of the CPU team; 0 is one a core"),
+        Setting("THREADS", "0", f"threads on the CPU, at most {MOST_THREADS}; 0 is one a core"),
         Setting(
             "CACHE",
             "",

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.cli.mistakes import expected
-from numbatorch.cli.options import SOURCE, add_compute, add_where, positive, text
+from numbatorch.cli.options import SOURCE, add_compute, add_where, positive, text, whole
 from numbatorch.cli.sampling import add_sampling, check, sampling
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--system", type=text, metavar="TEXT", help="said before all else")
     command.add_argument("--max-tokens", type=positive, metavar="N", help="of an answer")
     add_sampling(command)
-    command.add_argument("--seed", type=int)
+    command.add_argument("--seed", type=whole)
     command.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
     return command
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from numbatorch.cli.chat import speeds
-from numbatorch.cli.options import SOURCE, add_compute, add_where, given_or_read, text
+from numbatorch.cli.options import SOURCE, add_compute, add_where, given_or_read, text, whole
 from numbatorch.cli.sampling import add_sampling, check, sampling
 
 COMPILER = "numba"  # loaded only where a kernel has to be compiled
@@ -24,12 +24,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
     add_where(command)
     add_compute(command)
     command.add_argument(
-        "--max-tokens", type=int, metavar="N", help="default: until the context is full"
+        "--max-tokens", type=whole, metavar="N", help="default: until the context is full"
     )
     add_sampling(command)
-    command.add_argument("--seed", type=int)
+    command.add_argument("--seed", type=whole)
     command.add_argument("--stop", action="append", type=text, default=[], metavar="TEXT")
-    command.set_defaults(refuse=command.error)
     return command
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from numbatorch.cli.options import SOURCE, add_where
+from numbatorch.cli.options import SOURCE, add_where, whole
 from numbatorch.cli.progress import bar
 
 
@@ -16,9 +16,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("text", metavar="TEXT", help="a text file")
     command.add_argument("output", metavar="OUT", help="the .gguf file to write")
     command.add_argument(
-        "--context", type=int, default=512, metavar="N", help="default: 512 tokens"
+        "--context", type=whole, default=512, metavar="N", help="default: 512 tokens"
     )
-    command.add_argument("--chunks", type=int, metavar="N", help="of so many tokens; default: all")
+    command.add_argument(
+        "--chunks", type=whole, metavar="N", help="how many of these; default: all"
+    )
     add_where(command)
     return command
 

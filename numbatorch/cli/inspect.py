@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from numbatorch.cli.options import positive
 from numbatorch.cli.progress import bar
 
 FILES = ".gguf, ggjt, .safetensors, an index, a folder, .pth, .npz, .npy, an importance matrix"
@@ -17,7 +18,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("--stats", action="store_true", help="also read the values, and sum up")
     command.add_argument(
         "--context",
-        type=int,
+        type=positive,
         metavar="N",
         help="also say what memory generating up to N tokens will take",
     )
@@ -37,11 +38,14 @@ def run(options: argparse.Namespace) -> int:
             raise FormatError(message("inspect", problem, f"file {options.file}"))
         print("\n".join(about))
         return 0
+    memory: list[str] = []
+    if options.context is not None:  # first, for it may be an error
+        from numbatorch.pipelines.memory import generation_memory
+
+        memory = generation_memory(options.file, options.context).lines(options.context)
     with bar("read") as progress:
         for line in describe(options.file, options.stats, progress):
             print(line)
-    if options.context is not None:
-        from numbatorch.pipelines.memory import generation_memory
-
-        print("\n".join(generation_memory(options.file, options.context).lines(options.context)))
+    for line in memory:
+        print(line)
     return 0

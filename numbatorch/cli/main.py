@@ -6,8 +6,10 @@ Each subcommand has a file, and imports what it needs when it runs.
 import argparse
 import gc
 import io
+import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NoReturn
 
 from numbatorch import starting
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(stream, io.TextIOWrapper):  # what a terminal has no letter for is escaped
                 stream.reconfigure(errors="backslashreplace")
         gc.set_threshold(SELDOM, *thresholds[1:])
-        options = parser().parse_args(arguments)
+        options, rest = parser().parse_known_args(arguments)
+        if rest:
+            options.refuse(unknown(options, rest))
         return int(options.run(options))
     except KeyboardInterrupt:
         print(starting.TEXT, file=sys.stderr)
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except expected() as error:
-        print(f"numbatorch: {error}", file=sys.stderr)
+        print(f"numbatorch: {told(error)}", file=sys.stderr)
         return 1
     finally:
         gc.set_threshold(*thresholds)
@@ -73,6 +77,25 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\nusage: {self.prog} --help shows the arguments\n")
 
 
+def names_of(command: argparse.ArgumentParser) -> list[str]:
+    """The options of a command."""
+    return [name for action in command._actions for name in action.option_strings]
+
+
+def unknown(options: argparse.Namespace, rest: list[str]) -> str:
+    """What is said of arguments that a command does not have."""
+    near = get_close_matches(rest[0].partition("=")[0], options.options, 1)
+    hint = f"; there is {near[0]}" if near and rest[0].startswith("-") else ""
+    return f"there is no argument {' '.join(rest)}{hint}"
+
+
+def told(error: Exception) -> str:
+    """A message; of the system's own errors without their number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {os.fsdecode(error.filename)}"
+    return str(error)
+
+
 def parser() -> argparse.ArgumentParser:
     """All options of all subcommands."""
     from numbatorch import __version__
@@ -81,7 +104,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"numbatorch {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for subcommand in SUBCOMMANDS:
-        subcommand.add(commands).set_defaults(run=subcommand.run)
+        command = subcommand.add(commands)
+        command.set_defaults(run=subcommand.run, refuse=command.error, options=names_of(command))
     return top
 
 

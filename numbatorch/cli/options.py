@@ -47,12 +47,25 @@ def given_or_file(argument: str, is_text: bool) -> str:
         raise argparse.ArgumentTypeError(f"{argument} cannot be read: {error}") from None
 
 
+def whole(argument: str) -> int:
+    """A whole number."""
+    try:
+        return int(argument)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r:.80} is no whole number") from None
+
+
+def number(argument: str) -> float:
+    """A number."""
+    try:
+        return float(argument)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r:.80} is no number") from None
+
+
 def positive(argument: str) -> int:
     """A whole number above 0."""
-    try:
-        number = int(argument)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{argument!r} is no whole number") from None
+    number = whole(argument)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not above 0")
     return number

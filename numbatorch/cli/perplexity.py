@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from numbatorch.cli.options import SOURCE, add_where
+from numbatorch.cli.options import SOURCE, add_where, whole
 from numbatorch.cli.progress import bar
 
 
@@ -15,9 +15,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help=SOURCE)
     command.add_argument("text", nargs="?", metavar="TEXT", help="a text file")
     command.add_argument(
-        "--context", type=int, metavar="N", help="default: 512 tokens, or the reference's"
+        "--context", type=whole, metavar="N", help="default: 512 tokens, or the reference's"
     )
-    command.add_argument("--chunks", type=int, metavar="N", help="of so many tokens; default: all")
+    command.add_argument(
+        "--chunks", type=whole, metavar="N", help="how many of these; default: all"
+    )
     command.add_argument(
         "--reference", metavar="FILE", help="log-probabilities that KL divergence is taken from"
     )

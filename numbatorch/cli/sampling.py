@@ -6,7 +6,8 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, cast
 
-from numbatorch.cli.options import given_or_file, text
+from numbatorch.cli.options import given_or_file, text, whole
+from numbatorch.cli.options import number as number_of
 
 if TYPE_CHECKING:
     from numbatorch.generation.samplers.chain import Options
@@ -43,7 +44,8 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     """Options of samplers: those that are not given are None."""
     group = command.add_argument_group("sampling", "off unless given; greedy without a temperature")
     for name, kind, metavar, told in SAMPLING:
-        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=told)
+        kinds = {int: whole, float: number_of}
+        group.add_argument(f"--{name}", type=kinds[kind], metavar=metavar, help=told)
     group.add_argument(
         "--dry-sequence-breaker",
         action="append",
@@ -68,7 +70,7 @@ def grammar(argument: str) -> str:
 
 def schema(argument: str) -> str:
     """A JSON schema, or what the file of that name holds."""
-    found = given_or_file(argument, argument.lstrip().startswith("{"))
+    found = given_or_file(argument, argument.lstrip().startswith(("{", "[")))
     try:
         json.loads(found)
     except ValueError as error:

@@ -70,8 +70,12 @@ def check_text(operator: str, name: str, value: str) -> str:
     """The text, if it can be written as UTF-8.
 
     Raises:
+        TypeError: it is none.
         ValueError: it holds half of a surrogate pair.
     """
+    given: object = value
+    if not isinstance(given, str):
+        raise TypeError(message(operator, f"{name} is {value!r:.80}; it must be a text"))
     found = SURROGATE.search(value)
     if found:
         code = f"U+{ord(found[0]):04X} at character {found.start()}"

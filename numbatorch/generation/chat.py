@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from numbatorch.ops.quant import Compute
 
 Message = dict[str, Any]
 ANSWER = arguments_of(TextGenerator.stream)  # what an answer is asked for with
+OWN = ("source", "text", "max_tokens", "results", "revision", "device", "compute")
 GIVEN = ("prompt", "max_tokens", "messages", "tools", "documents", "variables")  # by the chat
 
 
@@ -103,6 +105,7 @@ class Chat:
         Raises:
             ValueError: how to load is said of what is loaded.
         """
+        check_names(how)
         if source is None:
             source = default_model()
         if not isinstance(source, TextGenerator):
@@ -172,6 +175,7 @@ class Chat:
             both = "neither a text nor results are" if text is None else "a text and results are"
             raise TypeError(message("chat", f"{both} given"))
         said = [_said(text)] if results is None else self._results(results)
+        check_names(how)
         tools, dialect = self._tools()
         calls = None
         messages: list[Mapping[str, Any]] = [*self.messages, *said]
@@ -281,6 +285,26 @@ def default_model() -> str:
     if sys.stderr is not None:
         print(f"model: {told}", file=sys.stderr)
     return found
+
+
+def check_names(how: Mapping[str, Any]) -> None:
+    """Fail where an answer has no such argument, or the conversation gives it itself.
+
+    Raises:
+        TypeError: names it.
+    """
+    names = {argument.name for argument in ANSWER} - set(GIVEN)
+    for name in how:
+        if name in names:
+            continue
+        if name in ("prompt", "messages"):
+            hint: str | None = "send(text) says one more thing, chat.messages has what was said"
+        elif name in ("tools", "documents", "variables", "system"):
+            hint = f"it belongs to the conversation: chat.{name}"
+        else:
+            near = get_close_matches(name, [*names, *OWN], 1)
+            hint = f"there is {near[0]}" if near else None
+        raise TypeError(message("chat", f"there is no argument {name}", hint=hint))
 
 
 def saved_messages(path: str | os.PathLike[str]) -> list[Message]:

@@ -39,7 +39,7 @@ class TensorInfo(NamedTuple):
     path: Path
 
 
-def map_file(path: str | os.PathLike[str]) -> Array:
+def map_file(path: str | os.PathLike[str], operator: str = "file") -> Array:
     """The bytes of a file as a read-only array that keeps the mapping alive.
 
     Another process that shortens the file while it is mapped ends this one: replace files, as
@@ -49,7 +49,7 @@ def map_file(path: str | os.PathLike[str]) -> Array:
         FileNotFoundError: there is no such file.
         FormatError: the path is a folder, a pipe or a device.
     """
-    with open_file(path, "map_file") as file:
+    with open_file(path, operator) as file:
         if os.fstat(file.fileno()).st_size == 0:
             empty = np.empty(0, np.uint8)
             empty.flags.writeable = False
@@ -70,7 +70,7 @@ def read_source(source: Source, operator: str, mapped: bool | None = None) -> tu
     """
     if isinstance(source, str | os.PathLike):
         if mapped is not False:
-            return Path(source), map_file(source)
+            return Path(source), map_file(source, operator)
         return Path(source), np.frombuffer(read_bytes(source, operator), np.uint8)
     name = called(source, operator, "read")
     if mapped:

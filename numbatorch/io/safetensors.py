@@ -235,7 +235,7 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         return ShardedCheckpoint(folder / INDEX)
     rows = [f"folder {folder}", f"neither model.safetensors nor {INDEX} is there"]
     rows += [f"found {path.name}, a pickle" for path in sorted(folder.glob("pytorch_model*.bin"))]
-    raise FormatError(message("open_checkpoint", "no safetensors weights", *rows))
+    raise FormatError(message("weights", "no safetensors weights", *rows))
 
 
 def save_safetensors(

@@ -62,7 +62,7 @@ def to_gguf(
     type: str = "F16",
     importance: str | os.PathLike[str] | None = None,
     *,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:
     """Write a GGUF file of a Hugging Face folder: weights, tokenizer, chat template, metadata.
@@ -105,7 +105,7 @@ def quantize(
     type: str,
     importance: str | os.PathLike[str] | None = None,
     *,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     requantize: bool = False,
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:
@@ -184,7 +184,7 @@ def from_ggjt(
     type: str = "F16",
     importance: str | os.PathLike[str] | None = None,
     *,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     requantize: bool = True,
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:

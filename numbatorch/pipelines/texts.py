@@ -39,13 +39,14 @@ def chunks_of(
         OutOfRange: the text is shorter than a chunk, or a chunk longer than the model's context.
     """
     if not 2 <= context <= generator.context:
-        problem = f"chunks of {context} tokens for a context of {generator.context}"
+        problem = f"chunks of {context} tokens; they may have 2 to {generator.context} here"
         raise OutOfRange(message(operator, problem))
     check_chunks(chunks, operator)
     ids = generator.tokenizer.encode(text)
     count = len(ids) // context
     if not count:
-        raise OutOfRange(message(operator, f"a text of {len(ids)} tokens is no chunk of {context}"))
+        problem = f"the text has {len(ids)} tokens, and a chunk {context}"
+        raise OutOfRange(message(operator, problem))
     count = count if chunks is None else min(count, chunks)
     return [ids[start : start + context] for start in range(0, count * context, context)]
 
@@ -57,7 +58,7 @@ def check_chunks(chunks: int | None, operator: str) -> None:
         OutOfRange: there is none.
     """
     if chunks is not None and chunks < 1:
-        raise OutOfRange(message(operator, f"{chunks} chunks"))
+        raise OutOfRange(message(operator, f"chunks is {chunks}; it must be above 0"))
 
 
 def begun(generator: TextGenerator, ids: Sequence[int]) -> list[int]:

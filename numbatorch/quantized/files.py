@@ -34,7 +34,7 @@ def quantize_file(
     type: str,
     importance: str | os.PathLike[str] | None = None,
     *,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     requantize: bool = False,
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:
@@ -103,7 +103,7 @@ def write_quantized(
     type: str,
     importance: Importance | None = None,
     *,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     requantize: bool = False,
     bar: Callable[[int], Callable[[int], Any]] = lambda total: int,
 ) -> dict[str, DType]:

@@ -96,18 +96,22 @@ def mix_named(name: str) -> str:
     >>> mix_named("q4_k")
     'Q4_K_M'
     """
-    found = ALIASES.get(name.upper(), name.upper())
+    given: object = name
+    found = ALIASES.get(name.upper(), name.upper()) if isinstance(given, str) else ""
     if found not in MIXES:
-        raise DTypeError(message("quantize", f"no mix {name!r}", f"known are {', '.join(MIXES)}"))
+        known = f"known are {', '.join(MIXES)}"
+        raise DTypeError(message("quantize", f"there is no type {name!r:.80} of a file", known))
     return found
 
 
-def type_named(name: str) -> DType:
+def type_named(name: str | DType) -> DType:
     """The element type that a name means in GGUF: F16, BF16, F32 or a block type.
 
     Raises:
         DTypeError: it means none.
     """
+    if isinstance(name, DType):
+        return name
     plain = {"F32": dtype.float32, "F16": dtype.float16, "BF16": dtype.bfloat16}
     found = plain.get(name.upper()) or dtype.find(name.upper())
     if found is None or found.ggml_id is None:
@@ -268,7 +272,7 @@ def types_of(
     shapes: Mapping[str, tuple[DType, Shape]],
     metadata: Mapping[str, Any],
     mix: str,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     has_importance: bool = False,
     *,
     fitted: bool = True,
@@ -321,7 +325,7 @@ def types_in(file: GGUFFile, mix: str, **options: Any) -> dict[str, DType]:
 def misfits(
     path: str | os.PathLike[str],
     mix: str,
-    keep: Sequence[tuple[str, DType]] = (),
+    keep: Sequence[tuple[str, DType | str]] = (),
     has_importance: bool = False,
 ) -> list[tuple[DType, DType, int]]:
     """For each tensor of a file that was made by a mix, and has another type because the blocks of
@@ -340,10 +344,15 @@ def misfits(
 
 
 def _compiled(
-    keep: Sequence[tuple[str, DType]], names: Iterable[str]
+    keep: Sequence[tuple[str, DType | str]], names: Iterable[str]
 ) -> list[tuple[re.Pattern[str], DType]]:
     found = []
-    for text, kind in keep:
+    for each in keep:
+        given: object = each
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            problem = f"keep holds {each!r:.80}, not a pattern and a type"
+            raise TypeError(message("quantize", problem))
+        text, kind = each[0], type_named(each[1])
         try:
             pattern = re.compile(text)
         except re.error as error:

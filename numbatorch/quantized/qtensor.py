@@ -56,8 +56,12 @@ class QTensor(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, node: Node) -> None:
-        if isinstance(node, Node) and not in_blocks(node):
+    def __init__(self, node: Node, /, *given: object) -> None:
+        if given or not isinstance(node, Node):
+            problem = "is not made of data"
+            hint = "nt.quantized.quantize(tensor, type) makes one of floats"
+            raise TypeError(message("QTensor", problem, hint=hint))
+        if not in_blocks(node):
             problem = f"{describe(node)} is not in blocks"
             raise DTypeError(message("QTensor", problem, hint="quantize makes such of floats"))
         super().__init__(node)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from numbatorch.apart import import_module
+from numbatorch.errors import DTypeError, message
 from numbatorch.graph import Node
+from numbatorch.shape import list_shape
 
 if TYPE_CHECKING:
     from numbatorch.tensor.core import Tensor
@@ -42,6 +44,12 @@ class Turned:
     def __rmatmul__(self, x: Tensor) -> Tensor:
         linear: Any = import_module("numbatorch.ops.linear").linear
         return self.weight._tensor(linear(x._noted(), self.weight._noted()))
+
+    def __matmul__(self, x: object) -> Tensor:
+        problem = "packed weights are the right side of a product: x @ w.T"
+        row = f"lhs {list_shape(self.shape)} {self.weight.node.dtype.name}, turned"
+        hint = "w.dequantize().T has floats"
+        raise DTypeError(message("matmul", problem, row, hint=hint))
 
     def __repr__(self) -> str:
         return f"{self.weight!r}.T"

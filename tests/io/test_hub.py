@@ -78,9 +78,9 @@ def test_repository_is_downloaded_then_read_from_the_cache_offline(tmp_path):
     assert online[:2] == wanted
     assert online[2][0] == "found"
     assert online[3][0] == "FileNotFoundError"
-    assert online[3][1].startswith("resolve: no such revision\n  repository someone/model")
-    assert online[4][1].startswith("resolve: no such file\n")
-    assert online[5][1].startswith("resolve: no such file or folder, and no such model on the Hub")
+    assert online[3][1].startswith("model: no such revision\n  repository someone/model")
+    assert online[4][1].startswith("model: no such file\n")
+    assert online[5][1].startswith("model: no such file or folder, and no such model on the Hub")
     offline = resolve_in_a_process(
         [*requests, ("someone/else", None), ("someone/else:a.gguf", None)],
         HF_HUB_OFFLINE="1",
@@ -90,7 +90,7 @@ def test_repository_is_downloaded_then_read_from_the_cache_offline(tmp_path):
     assert offline[1] == wanted[1]
     for kind, text in offline[2:]:
         assert kind == "ConnectionError"
-        assert text.startswith("resolve: no such file or folder, and no download")
+        assert text.startswith("model: no such file or folder, and no download")
         assert "nothing of that name on disk or in the cache" in text
 
 
@@ -118,7 +118,7 @@ def test_unreachable_hub_is_a_connection_error(tmp_path):
         [("someone/model", None)], HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path)
     )
     assert kind == "ConnectionError"
-    assert text.startswith("resolve: no such file or folder, and no download")
+    assert text.startswith("model: no such file or folder, and no download")
     assert "\n  repository someone/model" in text
 
 
@@ -126,7 +126,7 @@ def test_unreachable_hub_is_a_connection_error(tmp_path):
 def test_names_of_files_are_not_looked_for_on_the_hub(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("numbatorch.hub._download", None)
-    with pytest.raises(FileNotFoundError, match=r"^resolve: no such file or folder\n"):
+    with pytest.raises(FileNotFoundError, match=r"^model: no such file or folder\n"):
         resolve(name)
 
 

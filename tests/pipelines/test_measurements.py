@@ -157,9 +157,9 @@ def test_commands_measure_and_collect(folder, text, tmp_path, capsys):
 
 
 def test_texts_that_cannot_be_measured_are_refused(folder, text, tmp_path):
-    with pytest.raises(OutOfRange, match="tokens is no chunk of 500"):
+    with pytest.raises(OutOfRange, match="tokens, and a chunk 500"):
         perplexity(folder, text, 500)
-    with pytest.raises(OutOfRange, match="chunks of 4096 tokens for a context of 512"):
+    with pytest.raises(OutOfRange, match="chunks of 4096 tokens; they may have 2 to 512 here"):
         perplexity(folder, text, 4096)
     (tmp_path / "bad.txt").write_bytes(b"ab\xff")
     with pytest.raises(FormatError, match="not UTF-8 at byte 2"):
@@ -238,5 +238,5 @@ def test_what_a_reference_says_is_not_said_again(folder, text, tmp_path):
     with pytest.raises(OutOfRange, match=f"chunks of 16 tokens, those of the reference.*{CONTEXT}"):
         perplexity(folder, None, 16, reference=file)
     for chunks in (0, -1):
-        with pytest.raises(OutOfRange, match=f"{chunks} chunks"):
+        with pytest.raises(OutOfRange, match=f"chunks is {chunks}; it must be above 0"):
             perplexity(folder, None, None, chunks, reference=file)

@@ -253,9 +253,9 @@ def test_a_package_that_is_installed_registers_it(
 
 
 def test_names_and_numbers_that_nobody_knows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DTypeError, match=r"no block layout for Q9_X\n.*known are Q4_0, "):
+    with pytest.raises(DTypeError, match=r"there is no block type Q9_X\n.*known are Q4_0, "):
         nt.from_blocks(np.zeros(64, np.uint8), "Q9_X", (1, 32))
-    with pytest.raises(DTypeError, match=r"no block layout for int4\n.*known are Q4_0, "):
+    with pytest.raises(DTypeError, match=r"there is no block type int4\n.*known are Q4_0, "):
         nt.from_blocks(np.zeros(32, np.uint8), dt.int4, (1, 32))
     path = tmp_path / "model.gguf"
     path.write_bytes(gguf_bytes(records=[record("w", kind=4000)], data=bytes(64)))

@@ -132,7 +132,7 @@ def test_rows_of_part_blocks_are_refused():
 
 
 def test_type_without_layout_or_encoder_is_refused():
-    with pytest.raises(DTypeError, match="no block layout for int32"):
+    with pytest.raises(DTypeError, match="there is no block type int32"):
         dequantize(np.zeros(4, np.int32), dtype.int32, (4,))
     with pytest.raises(DTypeError, match="no encoder for IQ1_S"):
         quantize(np.zeros((1, 256), np.float32), dtype.IQ1_S)

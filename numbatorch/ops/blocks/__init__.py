@@ -79,7 +79,7 @@ def find(operator: str, kind: DType | str) -> BlockType:
     if not isinstance(found, DType) or not known(found):
         name = getattr(kind, "name", kind)
         rows = f"known are {', '.join(names())}"
-        raise DTypeError(message(operator, f"no block layout for {name}", rows))
+        raise DTypeError(message(operator, f"there is no block type {name}", rows))
     return _types[found]
 
 
