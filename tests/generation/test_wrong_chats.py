@@ -1,4 +1,4 @@
-"""Wrong calls of `nt.Chat` and of packed weights are refused at the call, by the names there are."""
+"""Wrong calls of `nt.Chat` and of packed weights are refused at the call, in the user's words."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_types_of_files_are_names_or_types(fixtures: Path, tmp_path: Path) -> No
     with pytest.raises(nt.DTypeError, match="there is no type None of a file"):
         quantize_file(source, path, None)  # type: ignore[arg-type]
     for wrong in ("attn_q", ("attn_q",), 5):
-        with pytest.raises(TypeError, match="keep holds .*, not a pattern and a type"):
+        with pytest.raises(TypeError, match=r"keep holds .*, not a pattern and a type"):
             quantize_file(source, path, "Q8_0", keep=[wrong], requantize=True)  # type: ignore[list-item]
     by_name = quantize_file(source, path, "Q8_0", keep=[("attn_q", "Q4_1")], requantize=True)
     by_type = quantize_file(source, path, "Q8_0", keep=[("attn_q", Q4_1)], requantize=True)

@@ -145,7 +145,7 @@ def test_command_writes_and_reports(source, tmp_path, capsys):
     assert main([*arguments, "--keep", "attn_v"]) == 1
     assert "--keep 'attn_v' is not PATTERN=TYPE" in capsys.readouterr().err
     assert main(["quantize", str(source), str(out), "--type", "Q7"]) == 1
-    assert "no mix 'Q7'" in capsys.readouterr().err
+    assert "there is no type 'Q7' of a file" in capsys.readouterr().err
 
 
 def test_command_says_what_is_encoded_again_and_what_does_not_fit(source, tmp_path, capsys):

@@ -123,7 +123,7 @@ def test_vectors_are_not_kept_in_blocks():
 def test_names_are_known_in_any_case():
     assert (mix_named("q4_k_m"), mix_named("Q5_K")) == ("Q4_K_M", "Q5_K_M")
     assert (type_named("f16"), type_named("q6_k")) == (dtype.float16, dtype.Q6_K)
-    with pytest.raises(DTypeError, match="no mix 'Q9'"):
+    with pytest.raises(DTypeError, match="there is no type 'Q9' of a file"):
         mix_named("Q9")
     with pytest.raises(DTypeError, match="'int4' is no type"):
         type_named("int4")

@@ -58,7 +58,7 @@ def test_out_of_memory_of_a_filled_tensor_says_what_it_is(
         tensor.realize()
     first, second, *_ = str(caught.value).splitlines()
     assert first == f"tensor: out of memory on device {device}"
-    assert second == f"  tensor ({tensor.shape[0]},) {tensor.dtype.name}, {told}"
+    assert second == f"  out ({tensor.shape[0]},) {tensor.dtype.name}, {told}"
 
 
 def test_out_of_memory_on_the_way_names_the_largest_that_is_kept_there() -> None:
