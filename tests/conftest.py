@@ -1,5 +1,6 @@
 """Shared by all tests: hypothesis profiles, `device`, folders of fixtures, the `--slow` option."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage need not look at a million objects of tests to come: half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 # In numba-cuda's simulator there is device "cuda" only: tests/cuda starts such a process.

@@ -2,6 +2,7 @@
 
 Hand-written kernels are found by walking their packages, printed ones by planning each operator
 and whole models for device cuda. `--seed` picks what stands for what is alike, `--slow` takes all.
+A kernel that several tests come to is compiled for one architecture, once.
 """
 
 import random
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from numbatorch.language.kernel import Kernel
+from numbatorch.language.kernel import BoundKernel, Kernel
 from numbatorch.models.bert import Bert, BertConfig
 from numbatorch.models.llama import Llama, LlamaConfig
 from numbatorch.nn import functional
+from numbatorch.ops.blocks.kernel import BlockKernel
 from numbatorch.ops.composed import Composed
 from numbatorch.ops.drawing import Draw
 from numbatorch.ops.families import all_ops
@@ -40,16 +42,34 @@ ARCHITECTURES = [(7, 5), (8, 0), (9, 0), *NEWER]
 SHARED_BYTES = 48 * 1024  # of a group, on every supported GPU; Metal has less, but no float64
 
 KERNELS = list(found.kernels())
-DRAWN = 0.25  # of the operators that are alike
+PACKED = [kernel for kernel in KERNELS if isinstance(kernel, BlockKernel)]
+DRAWN = 0.12  # of the operators that are alike
+BINDINGS = 3  # of a hand-written kernel
+LAUNCHES = 5  # of an operator, whose steps are alike where it has more
 OPS = [op for op in all_ops() if draw(op, Draw(0), dtypes_of(op)[0]) is not None]
 GENERIC = re.compile(r"\s(?:ld|st|atom|red)\.(?!global|shared|const|local|param)\S+")
 
 
+_compiled: set[tuple[str, tuple[int, int]]] = set()
+
+
 def compiles(pairs: Iterable[found.Pair], architectures: Any = ARCHITECTURES) -> None:
-    """Compile kernels and look at their PTX."""
+    """Compile kernels and look at their PTX, of those that this process has not seen before.
+
+    Args:
+        architectures: for all of them, or the number that draws one for each.
+    """
     for spec, epilogue in pairs:
+        name = f"{spec.key} {epilogue and epilogue.key}"
+        if isinstance(architectures, int):
+            chosen = [random.Random(f"{architectures} {name}").choice(ARCHITECTURES)]
+        else:
+            chosen = architectures
+        missing = [cc for cc in chosen if (name, cc) not in _compiled]
+        if not missing:
+            continue
         lowered = lowering.lower(spec, epilogue, compiler.symbol(spec, epilogue))
-        for cc in architectures:
+        for cc in missing:
             code = lowering.ptx(lowered, cc)
             assert f".target sm_{cc[0]}{cc[1]}" in code
             assert f".visible .entry {compiler.symbol(spec, epilogue)}(" in code
@@ -57,14 +77,13 @@ def compiles(pairs: Iterable[found.Pair], architectures: Any = ARCHITECTURES) ->
             assert not lost, f"{spec} {cc}: NVVM lost track of what memory is accessed: {lost}"
         arrays = re.findall(r"\.shared .*\[(\d+)\];", code)
         assert sum(map(int, arrays)) <= SHARED_BYTES, spec
+        _compiled.update((name, cc) for cc in missing)
 
 
 @pytest.fixture
-def architectures(request: pytest.FixtureRequest, seed: int) -> list[tuple[int, int]]:
-    """One that `--seed` draws; `--slow` takes all."""
-    if request.config.getoption("--slow"):
-        return ARCHITECTURES
-    return [random.Random(f"{seed} {request.node.name}").choice(ARCHITECTURES)]
+def architectures(request: pytest.FixtureRequest, seed: int) -> Any:
+    """One for each kernel, which `--seed` draws; `--slow` takes all."""
+    return ARCHITECTURES if request.config.getoption("--slow") else seed
 
 
 def named(kernel: Kernel) -> str:
@@ -77,10 +96,18 @@ def test_kernels_are_found() -> None:
     assert {"ops.portable.rope.rope_rows", "cuda_kernels.softmax.softmax_rows"} <= set(names)
 
 
+def dealt(kernel: Kernel, seed: int) -> list[BoundKernel]:
+    """Some bindings of a kernel; kernels of packed weights share the types of blocks out."""
+    specs = list(found.bindings(kernel))
+    if isinstance(kernel, BlockKernel):
+        return specs[(PACKED.index(kernel) + seed) % len(PACKED) :: len(PACKED)]
+    draws = random.Random(f"{seed} {named(kernel)}")
+    return draws.sample(specs, min(BINDINGS, len(specs)))
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=named)
 def test_handwritten_kernel(kernel: Kernel, seed: int) -> None:
-    end = random.Random(f"{seed} {named(kernel)}").choice([ARCHITECTURES[0], ARCHITECTURES[-1]])
-    compiles(((spec, None) for spec in found.bindings(kernel)), [end])
+    compiles(((spec, None) for spec in dealt(kernel, seed)), seed)
 
 
 @pytest.mark.slow
@@ -107,8 +134,8 @@ def test_kernels_of_operator(op: Op, seed: int) -> None:
     if isinstance(op, Composed | Elementwise) and draws.random() > DRAWN:
         pytest.skip("not drawn by this seed: run with --slow")
     classes = found.one_dtype_of_each_class(dtypes_of(op))
-    dtypes = [draws.choice(classes)]
-    compiles(of_operator(op, dtypes).values(), [draws.choice(ARCHITECTURES)])
+    pairs = list(of_operator(op, [draws.choice(classes)]).values())
+    compiles(draws.sample(pairs, min(LAUNCHES, len(pairs))), seed)
 
 
 @pytest.mark.slow
@@ -144,7 +171,7 @@ GRAPHS: dict[str, Callable[[Any], list[Any]]] = {
 @pytest.mark.parametrize("dtype", [nt.float32, nt.bfloat16], ids=str)
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 def test_kernels_of_graph(
-    graph: Callable[[Any], list[Any]], dtype: Any, architectures: list[tuple[int, int]]
+    graph: Callable[[Any], list[Any]], dtype: Any, architectures: Any
 ) -> None:
     pairs: dict[str, found.Pair] = {}
     for tensor in graph(dtype):
@@ -184,7 +211,7 @@ def of_bert(dtype: Any) -> list[Any]:
 @pytest.mark.parametrize("dtype", [nt.float32, nt.bfloat16], ids=str)
 @pytest.mark.parametrize("model", [of_llama, of_bert])
 def test_kernels_of_a_training_step(
-    model: Callable[[Any], list[Any]], dtype: Any, architectures: list[tuple[int, int]]
+    model: Callable[[Any], list[Any]], dtype: Any, architectures: Any
 ) -> None:
     pairs = found.launched_for(*model(dtype))
     assert len(pairs) > 10
