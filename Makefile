@@ -11,6 +11,8 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 WORKERS ?= 2
 ARGS ?=
+# Neighbours use the same kernels, so a worker has many of them; one that has none left takes some of another's.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 , := ,# a comma within arguments of call
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 # What `make run` compiles the command numbatorch finds: in the user's cache, unless the variable is set.
@@ -27,7 +29,7 @@ run: base
 	$(BIN)/python examples/answer_question.py
 
 test: with-test
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: with-dev
 	$(BIN)/ruff check
@@ -37,7 +39,7 @@ types: with-dev
 	$(BIN)/mypy
 
 peers: with-peers
-	$(BIN)/python -m pytest -n $(WORKERS) tests/peers $(ARGS)
+	$(PYTEST) tests/peers $(ARGS)
 
 surface: base
 	$(BIN)/python tools/surface.py

@@ -1,8 +1,11 @@
 """Shared by all tests: hypothesis profiles, `device`, folders of fixtures, the `--slow` option."""
 
 import gc
+import math
 import os
+import random
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +52,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+    leave_out([item for item in items if "slow" not in item.keywords], config.getoption("--seed"))
+
+
+def leave_out(items: list[pytest.Item], seed: int) -> None:
+    """Skip what `--seed` does not draw of the cases that are marked `drawn(n)`.
+
+    With `by` values of a parameter are drawn, the same ones in all of a file, for they have kernels
+    in common.
+    """
+    groups: dict[str, dict[str, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+    shares: dict[str, int] = {}
+    for item in items:
+        marker = item.get_closest_marker("drawn")
+        if marker is None:
+            continue
+        function, _, case = item.nodeid.partition("[")
+        name = function
+        if "by" in marker.kwargs:
+            parameter = marker.kwargs["by"]
+            name = f"{function.partition('::')[0]} {parameter}"
+            case = str(item.callspec.params[parameter])  # type: ignore[attr-defined]
+        groups[name][case].append(item)
+        (shares[name],) = marker.args
+    skip = pytest.mark.skip(reason="not drawn by this seed: run with --slow")
+    for name, cases in groups.items():
+        count = math.ceil(len(cases) / shares[name])
+        taken = random.Random(f"{seed} {name}").sample(sorted(cases), count)
+        for case in cases.keys() - taken:
+            for item in cases[case]:
+                item.add_marker(skip)
 
 
 def pytest_collection_finish() -> None:

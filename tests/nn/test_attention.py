@@ -161,6 +161,7 @@ def test_names_copies_and_text() -> None:
     assert "(out_proj): Linear(in_features=4, out_features=4, bias=False)" in repr(attention)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("dtype", [nt.float16, nt.bfloat16], ids=lambda dtype: dtype.name)
 def test_half_types_keep_their_dtype(dtype: nt.dtype.DType) -> None:
     attention = nn.MultiheadAttention(8, 2, dtype=dtype)

@@ -121,6 +121,7 @@ def test_truncation_far_out_keeps_the_tail(a: float) -> None:
     assert abs(np.abs(x).mean() - middle) < SIGMAS * math.sqrt(variance / x.size)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("dtype", [nt.float16, nt.bfloat16, nt.float64])
 def test_other_dtypes(dtype: Any) -> None:
     nt.manual_seed(5)

@@ -305,6 +305,7 @@ MUTATIONS = (
 )
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.family)
 def test_what_is_broken_is_found(mutation: Mutation, request: pytest.FixtureRequest) -> None:
     if mutation.device == "metal":

@@ -38,6 +38,7 @@ BY_DEFAULT = [
     pytest.param(kind, marks=() if kind.name in SAMPLE else pytest.mark.slow) for kind in TYPES
 ]
 KINDS = pytest.mark.parametrize("kind", BY_DEFAULT, ids=lambda kind: kind.name)
+SOME = pytest.mark.drawn(2, by="kind")
 SMALLEST = np.float32(2.0**-100)
 GUARD = 64
 
@@ -158,6 +159,7 @@ def test_product_is_exact_but_for_float32_sums(
     np.testing.assert_array_equal(found, product(kind, x, data, 1))
 
 
+@SOME
 @KINDS
 @given(
     M=st.sampled_from([1, 3]),
@@ -180,6 +182,7 @@ def test_rounding_of_x_stays_within_half_a_step(
     assert (np.abs(product(kind, x, data) - x @ weight.T) <= bound).all()
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("M", [1, 5, 12])
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
@@ -194,6 +197,7 @@ def test_rows_that_are_not_finite_give_nan_and_no_others(kind: DType, M: int, ba
     np.testing.assert_array_equal(out[~rows], clean[~rows])
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("M", [1, 4])
 def test_blocks_whose_scale_is_not_finite_give_no_finite_number(kind: DType, M: int) -> None:
@@ -209,6 +213,7 @@ def test_blocks_whose_scale_is_not_finite_give_no_finite_number(kind: DType, M: 
     np.testing.assert_array_equal(finite, np.broadcast_to(~np.isin(range(20), [3, 7]), (M, 20)))
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("M", [1, 3])
 def test_zeros_give_zeros(kind: DType, M: int) -> None:
@@ -216,6 +221,7 @@ def test_zeros_give_zeros(kind: DType, M: int) -> None:
     np.testing.assert_array_equal(out, 0)
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("M", [1, 2, 300])
 @pytest.mark.parametrize("parts", [1, 3])
@@ -251,6 +257,7 @@ def test_decoding_equals_the_reference(kind: DType, rows: int, blocks: int, part
         np.testing.assert_array_equal(out[: rows * K].reshape(rows, K), expected)
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("M", [1, 6])
 def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
@@ -264,6 +271,7 @@ def test_epilogue_is_fused_into_the_product(kind: DType, M: int) -> None:
     assert_close(out, expected, "matmul")
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("shape", [(512,), (1, 512), (2, 3, 512)])
 def test_linear_takes_any_leading_dimensions(kind: DType, shape: tuple[int, ...]) -> None:
@@ -274,6 +282,7 @@ def test_linear_takes_any_leading_dimensions(kind: DType, shape: tuple[int, ...]
     np.testing.assert_array_equal(out.numpy(), expected)
 
 
+@SOME
 @KINDS
 def test_gradient_of_x_is_that_of_the_decoded_weight(kind: DType) -> None:
     random = np.random.default_rng(0)
@@ -284,6 +293,7 @@ def test_gradient_of_x_is_that_of_the_decoded_weight(kind: DType) -> None:
     assert_close(x.grad, g @ decoded(data, kind, 256), "gradient")
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("index_type", [np.int64, np.int32])
 def test_taken_rows_are_decoded_rows(kind: DType, index_type: Any) -> None:
@@ -295,6 +305,7 @@ def test_taken_rows_are_decoded_rows(kind: DType, index_type: Any) -> None:
     np.testing.assert_array_equal(out.numpy(), whole[index])
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize("wrong", [-1, 11, 2**40])
 def test_row_that_is_not_there_is_an_error(kind: DType, wrong: int) -> None:
@@ -335,6 +346,7 @@ def library(specs: Any, cpu: Any) -> Any:
     return builder.link(jit, cpu.name)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -398,6 +410,7 @@ def test_kernels_compile_for_other_processors(triple: str, features: str, instru
         assert spec.name.startswith("quantize") or instruction in text
 
 
+@SOME
 @KINDS
 @pytest.mark.parametrize(("M", "N", "K"), [(1, 1, 256), (1, 70, 768), (3, 37, 512), (20, 18, 256)])
 def test_float32_is_the_product_with_what_the_blocks_stand_for(

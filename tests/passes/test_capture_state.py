@@ -481,6 +481,7 @@ def random_change(net: Any, rng: np.random.Generator, monkeypatch: pytest.Monkey
     changes[rng.integers(len(changes))]()
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.filterwarnings("ignore:compile. .* is traced:RuntimeWarning")
 def test_random_changes_are_all_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:

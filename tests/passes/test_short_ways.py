@@ -321,6 +321,7 @@ def run(seed: int, kind: str, size: int = 4, text: int | None = None) -> History
     return history
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("first", range(0, 320, 20))
 def test_random_histories(first: int) -> None:
     with debug.no_fuse():  # each operator is a kernel, so that few are compiled

@@ -73,6 +73,7 @@ def history(program: Any, compiled: bool, kept: bool, device: str) -> list[np.nd
     return [*found, *leaves([a, b])]
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("kept", [False, True])
 def test_random_programs_on_the_cpu(seed: int, kept: bool) -> None:

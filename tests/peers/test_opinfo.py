@@ -1,6 +1,7 @@
 """Every variant of PyTorch's operator database: samples, gradients, reference and wrong inputs.
 
-`--seed` draws a few samples of each variant and a dtype beside float64; `--slow` takes all.
+`--seed` draws a few samples of each variant, for half of them a dtype beside float64, and for
+half of them the forms of methods, which are the same functions; `--slow` takes all.
 """
 
 import warnings
@@ -54,12 +55,13 @@ def dtypes_of(op: Any) -> list[str]:
 
 
 def drawn(op: Any, seed: int) -> list[str]:
-    """float64, where gradients are compared, and one of the others."""
+    """float64, where gradients are compared, and for half of the variants one of the others."""
     found = dtypes_of(op)
     rng = np.random.default_rng((seed, zlib.crc32(variant_name(op).encode())))
     others = [name for name in found if name != "float64"]
+    wide = [name for name in found if name == "float64"]
     chosen = [others[rng.integers(len(others))]] if others else []
-    return [*chosen, *(name for name in found if name == "float64")]
+    return [*(chosen if rng.integers(2) or not wide else []), *wide]
 
 
 def some(samples: Iterable[Any], seed: int) -> list[Any]:
@@ -97,6 +99,7 @@ def test_samples_give_what_torch_gives(op: Any, seed: int, request: pytest.Fixtu
             check_all(op, samples if slow else some(samples, seed), dtype, gradients)
 
 
+@pytest.mark.drawn(2)
 @every_variant
 def test_methods_and_in_place_forms_are_those_of_torch(
     op: Any, seed: int, request: pytest.FixtureRequest
