@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 NARROW = (dt.float16, dt.bfloat16)  # weights that meet a float32
 
 
-@structured(dtypes=(dt.float64, dt.float32), reports=True)
+@structured(dtypes=(dt.float64, dt.float32), reports=True, strided=(0,))
 def expert_matmul(
     x: Array,
     weight: Array,

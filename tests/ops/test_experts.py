@@ -45,15 +45,26 @@ def test_only_what_is_asked_for_is_read(dtype: type, width: int, device: str) ->
     assert_close(out, wanted, "composite")
 
 
+# Rows as they lie, all of them one row, from the last to the first, and in columns of memory.
+LAID = {
+    "rows": lambda count: nt.tensor(drawn(count, K)),
+    "one row": lambda count: nt.tensor(drawn(K)).expand(count, K),
+    "backwards": lambda count: nt.tensor(drawn(count, K)).flip(0),
+    "columns": lambda count: nt.tensor(drawn(K, count)).transpose(0, 1),
+}
+
+
+@pytest.mark.parametrize("laid", LAID)
+@pytest.mark.parametrize("count", [1, 2, len(INDEX)])
 @pytest.mark.parametrize("compute", [None, "float32"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_packed_weight_gives_the_bits_of_a_product_of_one_row(
-    kind: str, compute: Literal["float32"] | None
+    kind: str, compute: Literal["float32"] | None, count: int, laid: str
 ) -> None:
-    x, data = nt.tensor(drawn(len(INDEX), K)), weights(by_name[kind], E * N, K)
+    x, data = LAID[laid](count), weights(by_name[kind], E * N, K)
     packed = blocks_tensor(by_name[kind], data, K)
-    found = F.expert_linear(x, packed, nt.tensor(INDEX), E, compute=compute).numpy()
-    for row, expert in enumerate(INDEX):
+    found = F.expert_linear(x, packed, nt.tensor(INDEX[:count]), E, compute=compute).numpy()
+    for row, expert in enumerate(INDEX[:count]):
         own = blocks_tensor(by_name[kind], data[expert * N : expert * N + N], K)
         alone = F.linear(x[row : row + 1], own, compute=compute)[0].numpy()
         np.testing.assert_array_equal(found[row], alone)
@@ -74,6 +85,27 @@ def many() -> np.ndarray:
     """The experts of 400 rows: two rows, none, more than a block of rows, and the rest."""
     index = np.repeat([1, 2, 3], [2, 300, 98])
     return np.random.default_rng(0).permutation(index)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("width", [32, 288, 544])
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
+def test_rows_that_are_no_whole_steps_of_a_kernel(kind: str, width: int, count: int) -> None:
+    x = nt.tensor(drawn(count, width))
+    packed = nt.quantize(nt.tensor(drawn(E * 50, width)), kind)
+    found = F.expert_linear(x, packed, nt.tensor(INDEX[:count]), E).numpy()
+    for row, expert in enumerate(INDEX[:count]):
+        own = packed[expert * 50 : expert * 50 + 50]
+        np.testing.assert_array_equal(found[row], F.linear(x[row : row + 1], own)[0].numpy())
+
+
+@pytest.mark.parametrize("laid", LAID)
+@pytest.mark.parametrize("count", [0, len(INDEX), 40])
+def test_rows_of_any_layout_by_a_plain_weight(count: int, laid: str) -> None:
+    x, weight, index = LAID[laid](count), drawn(E * N, K), np.resize(INDEX, count)
+    found = F.expert_linear(x, nt.tensor(weight), nt.from_numpy(index.astype(np.int64)), E)
+    wanted = weight.reshape(E, N, K)[index] @ x.numpy().astype(np.float64)[..., None]
+    assert_close(found, wanted[..., 0], "composite")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,15 +12,16 @@ from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.tile import vstore_rows
-from numbatorch.language.words import float32, int64, uint8
+from numbatorch.language.words import float32, int64, uint8, view
 from numbatorch.ops import blocks
 from numbatorch.ops import experts as ops
 from numbatorch.ops.cpu import experts_grouped as grouped
 from numbatorch.ops.cpu.matmul_direct import dots_row
-from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
+from numbatorch.ops.cpu.quant_blocks import BLOCK_BYTES, BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
 from numbatorch.ops.cpu.quant_exact import exact_bytes, four_dots
 from numbatorch.ops.cpu.quant_row import (
+    AHEAD,
     factors_bytes,
     four_products,
     quantize_row,
@@ -28,14 +29,15 @@ from numbatorch.ops.cpu.quant_row import (
 )
 from numbatorch.ops.cpu.quant_rows import MAX_HEIGHT, WORKSPACE, planes_bytes
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.portable.rows import wide_index
+from numbatorch.ops.portable.rows import copy_strided, wide_index
 from numbatorch.ops.quant import Compute
-from numbatorch.shape import numel
+from numbatorch.shape import Shape
 
 FLOATS = ("float32", "float64")
 WEIGHTS = ("float32", "float64", "float16", "bfloat16")
 COLUMNS = 4  # rows of a plain weight that are read together
 BLOCK_ROWS = 4  # the same of one in blocks
+FEW = 2  # rows of x that each thread rounds for itself
 MANY = 3  # rows of x for each expert from which on they are grouped
 
 
@@ -60,7 +62,7 @@ def note_outside(status: Pointer[int64], index: Pointer[int64], M: int, experts:
 @kernel(T=FLOATS, U=WEIGHTS)
 def expert_rows(
     out: Pointer[T], x: Pointer[T], weight: Pointer[U], index: Pointer[int64],
-    status: Pointer[int64], M: int, N: int, K: int, experts: int, part: int, parts: int,
+    status: Pointer[int64], M: int, N: int, K: int, experts: int, x_row: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """out[m] = x[m] @ weight[index[m]].T, four outputs at a time."""
     if part == 0:
@@ -74,7 +76,7 @@ def expert_rows(
                 own = weight + (expert * N + col) * K
                 for row in range(first, M):
                     if index[row] == expert:
-                        dots_row(out + (row * N + col), columns, x + row * K, own, K, K)
+                        dots_row(out + (row * N + col), columns, x + row * x_row, own, K, K)
 
 
 @vector_kernel
@@ -85,6 +87,7 @@ def expert_planes(
     M: int,
     K: int,
     size: int,
+    x_row: int,
     part: int,
     parts: int,
 ) -> None:
@@ -92,7 +95,33 @@ def expert_planes(
     padded = (K + STEP - 1) // STEP * STEP
     lo, hi = share(M, part, parts)
     for row in range(lo, hi):
-        quantize_row(planes + row * size, x + row * K, K, padded)
+        quantize_row(planes + row * size, x + row * x_row, K, padded)
+
+
+@helper
+def multiply_by_blocks(
+    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], factors: Pointer[float32],
+    index: Pointer[int64], M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """out[m] = x[m] @ weight[index[m]].T, of planes of x that are `size` bytes from row to row."""
+    padded = (K + STEP - 1) // STEP * STEP
+    length = K // BLOCK_VALUES
+    line = length * BLOCK_BYTES
+    rows_ahead = (AHEAD + BLOCK_ROWS * line - 1) // max(1, BLOCK_ROWS * line) * BLOCK_ROWS
+    lo, hi = share((N + BLOCK_ROWS - 1) // BLOCK_ROWS, part, parts)
+    end = min(N, hi * BLOCK_ROWS)
+    for expert in range(experts):
+        first = first_of(index, expert, M)
+        if first < M:
+            for col in range(lo * BLOCK_ROWS, end, BLOCK_ROWS):
+                last = min(BLOCK_ROWS, N - col) - 1
+                ahead = rows_ahead * line if col + rows_ahead < end else 0
+                block = weight + (expert * N + col) * length
+                for row in range(first, M):
+                    if index[row] == expert:
+                        plane = planes + row * size
+                        found = four_products(block, length, last, ahead, plane, factors, K, padded)
+                        vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
 
 
 @vector_kernel
@@ -104,28 +133,35 @@ def expert_blocks(
     """As `expert_rows`, of a weight in blocks and planes of x, `size` bytes of each row."""
     if part == 0:
         note_outside(status, index, M, experts)
+    own = factors + part * ((K + STEP - 1) // STEP * STEP // 4)
+    multiply_by_blocks(out, weight, planes, own, index, M, N, K, experts, size, part, parts)
+
+
+@vector_kernel
+def expert_few(
+    out: Pointer[float32], weight: Pointer[T], x: Pointer[float32], planes: Pointer[uint8],
+    index: Pointer[int64], status: Pointer[int64], M: int, N: int, K: int, experts: int, size: int,
+    x_row: int, part: int, parts: int,
+) -> None:  # fmt: skip
+    """As `expert_blocks` of a few rows, or of one that all are: each thread makes all planes."""
+    if part == 0:
+        note_outside(status, index, M, experts)
     padded = (K + STEP - 1) // STEP * STEP
-    factors = factors + part * (padded // 4)
-    length = K // BLOCK_VALUES
-    lo, hi = share((N + BLOCK_ROWS - 1) // BLOCK_ROWS, part, parts)
-    for expert in range(experts):
-        first = first_of(index, expert, M)
-        if first < M:
-            for col in range(lo * BLOCK_ROWS, min(N, hi * BLOCK_ROWS), BLOCK_ROWS):
-                last = min(BLOCK_ROWS, N - col) - 1
-                block = weight + (expert * N + col) * length
-                for row in range(first, M):
-                    if index[row] == expert:
-                        plane = planes + row * size
-                        found = four_products(block, length, last, 0, plane, factors, K, padded)
-                        vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
+    rows, step = M, size
+    if x_row == 0:
+        rows, step = min(1, M), 0
+    planes = planes + part * (rows * size + padded)
+    for row in range(rows):
+        quantize_row(planes + row * size, x + row * x_row, K, padded)
+    factors = view(planes + rows * size, float32)
+    multiply_by_blocks(out, weight, planes, factors, index, M, N, K, experts, step, part, parts)
 
 
 @vector_kernel
 def expert_exact(
     out: Pointer[float32], x: Pointer[float32], weight: Pointer[T], values: Pointer[float32],
-    index: Pointer[int64], status: Pointer[int64], M: int, N: int, K: int, experts: int, part: int,
-    parts: int,
+    index: Pointer[int64], status: Pointer[int64], M: int, N: int, K: int, experts: int, x_row: int,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
     """As `expert_rows`, of a weight in blocks, four rows of which are decoded to float32."""
     if part == 0:
@@ -142,7 +178,7 @@ def expert_exact(
                     decode_values(values + i * K, weight + (expert * N + col + i) * length, K)
                 for row in range(first, M):
                     if index[row] == expert:
-                        four_dots(out + (row * N + col), x + row * K, values, K, count)
+                        four_dots(out + (row * N + col), x + row * x_row, values, K, count)
 
 
 @lower("cpu", ops.expert_matmul)
@@ -160,31 +196,57 @@ def _(
     (M, K), N = x.shape, out.shape[1]
     where = wide_index(launcher, index)
     status = launcher.scratch(16) if inside else launcher.status(experts)
+    rows = Rows.of(launcher, x)
     if M >= MANY * experts:
-        _grouped(launcher, out, x, weight, where, status, experts, compute)
+        _grouped(launcher, out, rows, weight, where, status, experts, compute)
         return
-    sizes = (M, N, K, experts)
+    sizes, work = (M, N, K, experts), 1.0 * M * N * K
+    words: tuple[Any, ...]
     if weight.dtype.kind != "q":
-        spec = expert_rows(T=x.dtype, U=weight.dtype)
-        launcher.launch(spec, out, x, weight, where, status, *sizes, work=1.0 * numel(x.shape) * N)
+        words = (out, rows.x, weight, where, status, *sizes, rows.stride)
+        launcher.launch(expert_rows(T=x.dtype, U=weight.dtype), *words, work=work)
         return
     if compute is not None:
         values = launcher.scratch(launcher.parts * exact_bytes(K))
-        launcher.launch(
-            expert_exact(T=weight.dtype),
-            *(out, x, weight, values, where, status, *sizes),
-            work=1.0 * M * N * K,
-        )
+        words = (out, rows.x, weight, values, where, status, *sizes, rows.stride)
+        launcher.launch(expert_exact(T=weight.dtype), *words, work=work)
         return
-    size = row_planes_bytes(K)
+    size, distinct = row_planes_bytes(K), M if rows.stride else min(M, 1)
+    if distinct <= FEW:
+        planes = launcher.scratch(launcher.parts * (distinct * size + factors_bytes(K)))
+        words = (out, weight, rows.x, planes, where, status, *sizes, size, rows.stride)
+        launcher.launch(expert_few(T=weight.dtype), *words, work=0.5 * work)
+        return
     planes = launcher.scratch(M * size)
-    launcher.launch(expert_planes(T=weight.dtype), planes, x, weight, M, K, size, work=2.0 * M * K)
+    words = (planes, rows.x, weight, M, K, size, rows.stride)
+    launcher.launch(expert_planes(T=weight.dtype), *words, work=2.0 * M * K)
     factors = launcher.scratch(launcher.parts * factors_bytes(K))
     launcher.launch(
         expert_blocks(T=weight.dtype),
         *(out, weight, planes, factors, where, status, *sizes, size),
-        work=0.5 * M * N * K,
+        work=0.5 * work,
     )
+
+
+@dataclass
+class Rows:
+    """Rows as kernels read them: elements next to each other, `stride` from row to row."""
+
+    x: Any
+    shape: Shape
+    dtype: DType
+    stride: int
+
+    @staticmethod
+    def of(launcher: Launcher, x: Operand) -> "Rows":
+        """An operand with any strides, copied where its last one is not 1."""
+        M, K = x.shape
+        if x.strides[1] == 1 or K == 1:
+            return Rows(x, x.shape, x.dtype, x.strides[0])
+        copy = launcher.scratch(x.dtype.nbytes(M * K))
+        words = (copy, x, 1, 1, M, K, 0, 0, *x.strides)
+        launcher.launch(copy_strided(T=x.dtype), *words, work=2.0 * M * K, items=M)
+        return Rows(copy, x.shape, x.dtype, K)
 
 
 @dataclass
@@ -218,12 +280,12 @@ class Groups:
         """Memory for rows in this order."""
         return self.launcher.scratch(dtype.nbytes(self.places * cols))
 
-    def gathered(self, x: Operand) -> Any:
-        """The rows of x in this order."""
-        cols = x.shape[1]
-        out = self.room(x.dtype, cols)
-        words = (out, x, self.order, self.starts, self.experts, cols)
-        self.launcher.launch(grouped.gather_rows(T=x.dtype), *words, work=self.rows * cols)
+    def gathered(self, rows: Rows) -> Any:
+        """Rows in this order."""
+        cols = rows.shape[1]
+        out = self.room(rows.dtype, cols)
+        words = (out, rows.x, self.order, self.starts, self.experts, cols, rows.stride)
+        self.launcher.launch(grouped.gather_rows(T=rows.dtype), *words, work=self.rows * cols)
         return out
 
     def scatter(self, out: Operand, found: Any) -> None:
@@ -236,7 +298,7 @@ class Groups:
 def _grouped(
     launcher: Launcher,
     out: Operand,
-    x: Operand,
+    x: Rows,
     weight: Operand,
     index: Any,
     status: Any,
@@ -274,7 +336,7 @@ def _(
     (M, N), K = g.shape, out.shape[1]
     where, status = wide_index(launcher, index), launcher.status(experts)
     groups = Groups.of(launcher, where, status, M, experts, 1)
-    rows, found = groups.gathered(g), groups.room(g.dtype, K)
+    rows, found = groups.gathered(Rows.of(launcher, g)), groups.room(g.dtype, K)
     words = (found, rows, weight, groups.starts, N, K, experts)
     launcher.launch(grouped.grouped_input(T=g.dtype, U=g.dtype), *words, work=0.5 * M * N * K)
     groups.scatter(out, found)
@@ -287,6 +349,7 @@ def _(
     (M, N), K = g.shape, out.shape[1]
     where, status = wide_index(launcher, index), launcher.status(experts)
     groups = Groups.of(launcher, where, status, M, experts, 1)
-    words = (out, groups.gathered(g), groups.gathered(x), groups.starts, N, K, experts)
+    pairs = (groups.gathered(Rows.of(launcher, rows)) for rows in (g, x))
+    words = (out, *pairs, groups.starts, N, K, experts)
     work = 0.5 * (M + experts) * N * K
     launcher.launch(grouped.grouped_weight(T=g.dtype, U=g.dtype), *words, work=work)

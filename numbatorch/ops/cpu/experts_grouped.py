@@ -83,6 +83,7 @@ def gather_rows(
     starts: Pointer[int64],
     experts: int,
     K: int,
+    x_row: int,
     part: int,
     parts: int,
 ) -> None:
@@ -93,7 +94,7 @@ def gather_rows(
         if row < 0:
             row = -1 - row
         for i in range(K):
-            out[place * K + i] = x[row * K + i]
+            out[place * K + i] = x[row * x_row + i]
 
 
 @kernel(T=FLOATS)
