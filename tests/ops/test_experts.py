@@ -91,11 +91,11 @@ def many() -> np.ndarray:
 @pytest.mark.parametrize("width", [32, 288, 544])
 @pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
 def test_rows_that_are_no_whole_steps_of_a_kernel(kind: str, width: int, count: int) -> None:
-    x = nt.tensor(drawn(count, width))
-    packed = nt.quantize(nt.tensor(drawn(E * 50, width)), kind)
+    x, data = nt.tensor(drawn(count, width)), weights(by_name[kind], E * 50, width)
+    packed = blocks_tensor(by_name[kind], data, width)
     found = F.expert_linear(x, packed, nt.tensor(INDEX[:count]), E).numpy()
     for row, expert in enumerate(INDEX[:count]):
-        own = packed[expert * 50 : expert * 50 + 50]
+        own = blocks_tensor(by_name[kind], data[expert * 50 : expert * 50 + 50], width)
         np.testing.assert_array_equal(found[row], F.linear(x[row : row + 1], own)[0].numpy())
 
 
