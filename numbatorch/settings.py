@@ -37,12 +37,18 @@ SETTINGS = {
             "",
             "folder of kernel packs and emitted source, ~ is your home; empty is the user's cache",
         ),
+        Setting(
+            "CPU",
+            "native",
+            "what kernels may use: native or x86-64-v2, -v3, -v4, then features: native,-avx512f",
+        ),
         Setting("DEVICE", "cpu", "device of new tensors; auto is a GPU if one can be used"),
     )
 }
 
 
-def _refused(name: str, problem: str) -> ValueError:
+def refused(name: str, problem: str) -> ValueError:
+    """The error of a variable: what is wrong with it, and what it means."""
     return ValueError(message(f"NUMBATORCH_{name}", problem, SETTINGS[name].meaning))
 
 
@@ -52,7 +58,7 @@ def _integer(name: str) -> int:
         return int(text)
     except ValueError:  # also for more digits than Python converts
         shown = text if len(text) <= 40 else f"{text[:40]}..."
-        raise _refused(name, f"{shown!r} is not an integer") from None
+        raise refused(name, f"{shown!r} is not an integer") from None
 
 
 _DEBUG = os.environ.encodekey("NUMBATORCH_DEBUG")
@@ -72,7 +78,7 @@ def debug() -> int:
         return 0
     level = _integer("DEBUG")
     if not 0 <= level <= MOST_DEBUG:
-        raise _refused("DEBUG", f"{level} is not in 0 to {MOST_DEBUG}")
+        raise refused("DEBUG", f"{level} is not in 0 to {MOST_DEBUG}")
     return level
 
 
@@ -85,9 +91,9 @@ def threads() -> int:
     """Number of threads of the CPU team, 1 to `MOST_THREADS`."""
     asked = _integer("THREADS")
     if asked < 0:
-        raise _refused("THREADS", f"{asked} is negative")
+        raise refused("THREADS", f"{asked} is negative")
     if asked > MOST_THREADS:
-        raise _refused("THREADS", f"{asked} threads, at most {MOST_THREADS} are possible")
+        raise refused("THREADS", f"{asked} threads, at most {MOST_THREADS} are possible")
     return asked or min(processors(), MOST_THREADS)
 
 
@@ -109,6 +115,11 @@ def processors() -> int:
     """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def cpu() -> str:
+    """What kernels may use of the processor."""
+    return SETTINGS["CPU"].read()
 
 
 def device() -> str:
@@ -137,7 +148,7 @@ def cache_dir() -> Path:
         try:
             return Path(asked).expanduser()
         except RuntimeError:
-            raise _refused("CACHE", f"{asked!r} names a home that is not known") from None
+            raise refused("CACHE", f"{asked!r} names a home that is not known") from None
     try:
         home = Path.home()
     except RuntimeError:  # a user that the system does not know

@@ -1,8 +1,10 @@
 """The processor that kernels are compiled for: triple, CPU, features. llvmlite only, no Numba."""
 
+import sys
 from functools import cache
 from typing import NamedTuple
 
+from numbatorch import settings
 from numbatorch.language import targets
 
 NEWER_512 = "avx512vbmi"  # what processors have that do not slow down for vectors of 512 bits
@@ -26,9 +28,21 @@ class CPU(NamedTuple):
         return f"+{feature}" in self.features.split(",")
 
 
+# What the levels of x86-64 have beside each other, by LLVM's names:
+# https://gitlab.com/x86-psABIs/x86-64-ABI/-/blob/master/x86-64-ABI/low-level-sys-info.tex
+LEVELS = {
+    "x86-64": "64bit cmov cx8 fxsr mmx sse sse2",
+    "x86-64-v2": "cx16 sahf popcnt sse3 sse4.1 sse4.2 ssse3",
+    "x86-64-v3": "avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave",
+    "x86-64-v4": "avx512f avx512bw avx512cd avx512dq avx512vl",
+}
+TILES = "amx-tile"
+TILE_PERMISSION = (158, 0x1023, 18)  # arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA) on x86-64
+
+
 @cache
 def host() -> CPU:
-    """The processor this process runs on."""
+    """The processor this process runs on, or as much of it as NUMBATORCH_CPU leaves."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -37,7 +51,57 @@ def host() -> CPU:
         features = llvm.get_host_cpu_features().flatten()
     except RuntimeError:
         features = ""
-    return CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+    found = chosen(
+        CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features), settings.cpu()
+    )
+    return found if not found.has(TILES) or _may_use_tiles() else _without(found, "amx-")
+
+
+def chosen(native: CPU, text: str) -> CPU:
+    """A part of a processor: `native` or a level of x86-64, then features to add or leave out.
+
+    >>> machine = CPU("x86_64", "znver4", "+64bit,+sse2,+avx2,+fma,+avx512f")
+    >>> chosen(machine, "native,-avx512f").features
+    '+64bit,+sse2,+avx2,+fma,-avx512f'
+    >>> chosen(machine, "x86-64-v2,+avx2")
+    CPU(triple='x86_64', name='x86-64-v2', features='+64bit,+sse2,+avx2,-fma,-avx512f')
+
+    Raises:
+        ValueError: the processor lacks a feature, or there is no such level.
+    """
+    name, *changes = [part.strip() for part in (text or "native").split(",")]
+    has = {feature[1:]: feature[0] == "+" for feature in native.features.split(",") if feature}
+    if name != "native":
+        if name not in LEVELS or not native.triple.startswith("x86_64"):
+            raise settings.refused("CPU", f"{name!r} is not native or a level of {native.name}")
+        levels = list(LEVELS)[: list(LEVELS).index(name) + 1]
+        kept = {feature for level in levels for feature in LEVELS[level].split()}
+        has = {feature: there and feature in kept for feature, there in has.items()}
+    known = {feature[1:] for feature in native.features.split(",") if feature.startswith("+")}
+    for change in changes:
+        if change[:1] not in ("+", "-"):
+            raise settings.refused("CPU", f"{change!r} does not begin with + or -")
+        if change[0] == "+" and change[1:] not in known:
+            raise settings.refused("CPU", f"{native.name} has no {change[1:]}")
+        has[change[1:]] = change[0] == "+"
+    features = ",".join(f"{'+' if there else '-'}{feature}" for feature, there in has.items())
+    return CPU(native.triple, native.name if name == "native" else name, features)
+
+
+def _without(cpu: CPU, prefix: str) -> CPU:
+    """A processor without the features whose names begin with `prefix`."""
+    parts = cpu.features.split(",")
+    features = ",".join(f"-{x[1:]}" if x[1:].startswith(prefix) else x for x in parts)
+    return cpu._replace(features=features)
+
+
+def _may_use_tiles() -> bool:
+    """Ask Linux for the tile registers, for all threads of the process: Xeons have to."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    return not ctypes.CDLL(None, use_errno=True).syscall(*TILE_PERMISSION)
 
 
 def current_cpu() -> CPU:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numbatorch.dtype import by_name
 from numbatorch.language.kernel import Kernel
 from numbatorch.ops.cpu.matmul import choose, workspace
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt
@@ -29,6 +30,8 @@ TYPES = [
     ("float16", "float16"),
     ("float32", "bfloat16"),
 ]
+# Those whose products are of another type than sums are. float32 is rounded to it.
+PAIRS = [("bfloat16", "bfloat16"), ("float32", "float32"), ("float32", "bfloat16")]
 KERNELS = {"matmul": matmul, "matmul_nn": matmul_nn, "matmul_nt": matmul_nt}
 GUARD = 64  # bytes behind the scratch memory, and elements behind each row of out
 
@@ -43,6 +46,7 @@ class Product:
     kernel: Kernel
     lhs: Array  # (batch0, batch1, M, K)
     rhs: Array  # (batch0, batch1, K, N)
+    multiplied: str  # what `matmul` multiplies
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,14 +59,14 @@ class Product:
         K = self.lhs.shape[-1]
         room = np.full((batch0, batch1, M + 1, N + GUARD), np.nan, self.lhs.dtype)
         out = room[:, :, :M, :N]
-        itemsize = 8 if self.lhs.dtype == np.float64 else 4
-        used = workspace(self.kernel, N, K, parts, itemsize)
+        used = workspace(self.kernel, N, K, parts, by_name[self.multiplied])
         scratch = np.full(used + GUARD, 0xFF, np.uint8)
         operands = [np.broadcast_to(x, self.shape[:2] + x.shape[2:]) for x in (self.lhs, self.rhs)]
         strides = [tuple(s // x.itemsize for s in x.strides) for x in (out, *operands)]
+        types = {"V": self.multiplied} if self.kernel is matmul else {}
         function = Epilogue(lambda *place: epilogue(out, *place)) if epilogue else None
         run_kernel(
-            self.kernel(T=name_of(self.lhs), U=name_of(self.rhs)),
+            self.kernel(T=name_of(self.lhs), U=name_of(self.rhs), **types),
             out, self.lhs, self.rhs, scratch, M, N, K,
             strides[0][2], *strides[1][2:], *strides[2][2:],
             batch0, batch1, *(step for walk in strides for step in walk[:2]),
@@ -75,8 +79,10 @@ class Product:
         return out
 
     def expected(self) -> Array:
-        """In float64."""
-        return np.matmul(self.lhs.astype(np.float64), self.rhs.astype(np.float64))
+        """In float64, of what is multiplied."""
+        kind = DTYPES[self.multiplied]
+        lhs, rhs = (x.astype(kind).astype(np.float64) for x in (self.lhs, self.rhs))
+        return np.matmul(lhs, rhs)
 
 
 def name_of(array: Array) -> str:
@@ -109,6 +115,7 @@ def product(
         KERNELS[kernel],
         layout(lhs.astype(DTYPES[types[0]]), how.get("lhs", left)),
         layout(rhs.astype(DTYPES[types[1]]), how.get("rhs", right)),
+        how.get("multiplied", by_name[types[0]].compute.name),
     )
 
 
@@ -138,6 +145,15 @@ def test_matmul_takes_any_shape_and_strides(
     check(product("matmul", types, (M, N, K), lhs=lhs, rhs=rhs, batches=batches), parts)
 
 
+@pytest.mark.parametrize("types", PAIRS)
+@given(M=sizes, N=sizes, K=deep, lhs=layouts, rhs=layouts, batches=batches, parts=st.integers(1, 3))
+def test_matmul_multiplies_pairs_of_bfloat16(
+    types: Any, M: int, N: int, K: int, lhs: str, rhs: str, batches: Any, parts: int
+) -> None:
+    how = {"lhs": lhs, "rhs": rhs, "batches": batches, "multiplied": "bfloat16"}
+    check(product("matmul", types, (M, N, K), **how), parts)
+
+
 @pytest.mark.parametrize("types", TYPES)
 @given(M=sizes, N=sizes, K=deep, lhs=layouts, batches=batches, parts=st.integers(1, 3))
 def test_matmul_nn_takes_any_shape(
@@ -165,6 +181,7 @@ def test_blocks_of_large_products_join(kernel: str, sizes: tuple[int, int, int])
     for parts in (1, 2):
         check(product(kernel, ("float32", "float32"), sizes), parts)
     check(product(kernel, ("float16", "float16"), sizes), 2)
+    check(product(kernel, ("bfloat16", "bfloat16"), sizes, multiplied="bfloat16"), 2)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -187,11 +204,14 @@ def test_an_epilogue_sees_each_result_once(kernel: str, parts: int, sizes: Any) 
     assert_close(out, (one.expected() * 2 + 1).astype(np.float32), "matmul")
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_nan_and_infinity_spread_as_in_ieee(kernel: str) -> None:
-    one = product(kernel, ("float32", "float32"), (9, 33, 40))
+@pytest.mark.parametrize(
+    ("kernel", "multiplied"), [*((name, "float32") for name in KERNELS), ("matmul", "bfloat16")]
+)
+def test_nan_and_infinity_spread_as_in_ieee(kernel: str, multiplied: str) -> None:
+    one = product(kernel, ("float32", "float32"), (9, 33, 41), multiplied=multiplied)
     one.lhs[..., 2, 5] = np.nan
     one.lhs[..., 4, 7] = np.inf
+    one.lhs[..., 6, 40] = np.inf  # half of a pair
     with np.errstate(invalid="ignore"):
         assert_close(one.run(2), one.expected().astype(np.float32), "matmul")
 

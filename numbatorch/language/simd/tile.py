@@ -7,6 +7,7 @@ along k, which `tile_sums` adds up.
 from typing import Any
 
 from numbatorch.language.kernel import intrinsic
+from numbatorch.language.simd import pairs
 from numbatorch.language.simd import vectors as simd
 
 
@@ -213,18 +214,24 @@ def tile_along(typingctx: Any, tile: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def tile_load(typingctx: Any, tile: Any, pointer: Any, stride: Any) -> Any:
-    """A tile like `tile` from memory, `stride` elements from row to row."""
+    """A tile like `tile` from memory, `stride` elements from row to row.
+
+    A tile of words takes two consecutive numbers for each, rounded to bfloat16.
+    """
     from numba.core import types
     from numba.core.typing.templates import signature
+
+    joins = tile.element == pairs.WORD and pointer.element != pairs.WORD
+    each, load = (2, pairs.words_along) if joins else (1, simd.load_vector)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         out, place, stride_value = values
         for i in range(tile.rows):
             for j in range(tile.columns):
                 row = builder.mul(stride_value, _word(i))
-                index = builder.add(row, _word(j * tile.lanes))
+                index = builder.add(row, _word(j * tile.lanes * each))
                 at = _at(builder, pointer.element, place, index)
-                vector = simd.load_vector(builder, pointer.element, at, tile.lanes)
+                vector = load(builder, pointer.element, at, tile.lanes)
                 out = builder.insert_value(out, vector, i * tile.columns + j)
         return out
 
@@ -419,8 +426,16 @@ def _store_row(
 
 
 def _add_product(builder: Any, tile: Any, index: int, a: Any, b: Any) -> Any:
-    total = simd.fma_vector(builder, a, b, builder.extract_value(tile, index))
+    """Words are two products; see simd/pairs.py."""
+    from llvmlite import ir
+
+    add = pairs.add_products if isinstance(a.type.element, ir.IntType) else _add_float
+    total = add(builder, builder.extract_value(tile, index), a, b)
     return builder.insert_value(tile, total, index)
+
+
+def _add_float(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    return simd.fma_vector(builder, a, b, total)
 
 
 def _row(builder: Any, index: int, last: Any, stride: Any) -> Any:

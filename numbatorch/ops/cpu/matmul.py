@@ -3,7 +3,10 @@
 The kernels take the same arguments, so that shape and strides decide between them.
 """
 
+from numbatorch.dtype import DType, bfloat16
 from numbatorch.language.kernel import Kernel
+from numbatorch.language.processor import current_cpu
+from numbatorch.language.simd.pairs import multiplies_pairs
 from numbatorch.layout import collapse
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
 from numbatorch.ops.cpu.matmul_integer import INTEGERS, matmul_integer
@@ -24,13 +27,20 @@ def choose(M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int]) -
     return matmul
 
 
-def workspace(chosen: Kernel, N: int, K: int, parts: int, itemsize: int) -> int:
-    """Bytes of scratch memory of a kernel; `itemsize` is that of the type computed in."""
+def multiplied(lhs: DType, rhs: DType) -> DType:
+    """What `matmul` multiplies: pairs of bfloat16 where both are that and it pays."""
+    pairs = lhs is rhs is bfloat16 and multiplies_pairs(current_cpu())
+    return lhs if pairs else lhs.compute
+
+
+def workspace(chosen: Kernel, N: int, K: int, parts: int, kind: DType) -> int:
+    """Bytes of scratch memory of a kernel; `kind` is what it multiplies."""
+    itemsize = kind.compute.itemsize
     if chosen is matmul_nn or chosen is matmul_integer:
         return 0
     if chosen is matmul_nt:
         return matmul_nt_workspace(parts, itemsize)
-    return matmul_workspace(N, K, parts, itemsize)
+    return matmul_workspace(N, K, parts, itemsize, 2 if kind is bfloat16 else 1)
 
 
 @lower("cpu", matmul_, dtypes=(*FLOATS, *INTEGERS))
@@ -48,10 +58,11 @@ def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
         M, N = N, M
     chosen = choose(M, N, K, left, right)  # type: ignore[arg-type]
     chosen = matmul_integer if out.dtype.kind in "iu" else chosen
-    itemsize = out.dtype.compute.itemsize
-    wanted = workspace(chosen, N, K, launcher.parts, itemsize)
+    kind = multiplied(out.dtype, rhs.dtype)
+    wanted = workspace(chosen, N, K, launcher.parts, kind)
+    types = {"V": kind} if chosen is matmul else {}
     launcher.launch(
-        chosen(T=out.dtype, U=rhs.dtype),
+        chosen(T=out.dtype, U=rhs.dtype, **types),
         out,
         lhs,
         rhs,

@@ -1,12 +1,16 @@
 """Matrix product of any strides: panels of rhs are packed, tiles of registers run along them.
 
+What is packed are words along k, each a number or two of bfloat16 (simd/pairs.py); `words` counts
+these, `K` numbers.
+
 The blocking is that of https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf: a panel of rhs
 stays in the second-level cache while a chunk of rows of lhs passes it.
 """
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
+from numbatorch.language.simd.pairs import in_place, numbers, view_words, vwords, word_of
 from numbatorch.language.simd.tile import (
     tile_load,
     tile_outer,
@@ -15,42 +19,61 @@ from numbatorch.language.simd.tile import (
     tile_vectors,
     tile_zero,
 )
-from numbatorch.language.simd.vectors import call_epilogue, lanes, narrow, view_held, vload, vstore
-from numbatorch.language.words import uint8
+from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held, vstore
 from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
+MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
 TILE = 6  # rows of a register tile
 CHUNK = 48  # rows of lhs that meet one packed panel of rhs while it is in the cache
-DEPTH = 1024  # k of a panel block, so that it fits the second-level cache
-GROUP = 1 << 20  # elements of rhs packed at a time
+DEPTH = 1024  # words of a panel block, so that it fits the second-level cache
+GROUP = 1 << 20  # words of rhs packed at a time
 PANEL = 64  # columns that every panel width divides
 
 
-def matmul_workspace(N: int, K: int, parts: int, itemsize: int) -> int:
-    """Bytes of scratch memory that `matmul` needs; `itemsize` is that of the type computed in."""
-    return parts * _part_elements(_group_columns(N, K), K) * itemsize
+def matmul_workspace(N: int, K: int, parts: int, itemsize: int, each: int = 1) -> int:
+    """Bytes of scratch memory that `matmul` needs.
+
+    Args:
+        itemsize: of the type that sums have.
+        each: numbers in a word.
+    """
+    words = -(-K // each)
+    return parts * _part_words(_group_columns(N, words), words) * itemsize
 
 
-def _group_columns(N: int, K: int) -> int:
+def _group_columns(N: int, words: int) -> int:
     """Columns of rhs that are packed at a time."""
-    fit = GROUP // max(K, 1) // PANEL * PANEL
+    fit = GROUP // max(words, 1) // PANEL * PANEL
     return max(PANEL, min((N + PANEL - 1) // PANEL * PANEL, fit))
 
 
-def _part_elements(columns: int, K: int) -> int:
-    """Scratch elements of one part: packed rhs, converted lhs, sums between blocks of k."""
-    return columns * K + CHUNK * K + CHUNK * PANEL
+def _part_words(columns: int, words: int) -> int:
+    """Scratch words of one part: packed rhs, packed lhs, sums between blocks of k."""
+    return columns * words + CHUNK * words + CHUNK * PANEL
 
 
 group_columns = helper(_group_columns)
-part_elements = helper(_part_elements)
+part_words = helper(_part_words)
+
+
+@helper
+def words_in(words: Any, K: int) -> int:
+    """Words of K numbers."""
+    each: int = numbers(words)
+    return (K + each - 1) // each
+
+
+@helper
+def word_at(words: Any, src: Any, step: int, left: int) -> Any:
+    """The word of src[0] and, if more than one of k are `left`, src[step]."""
+    return word_of(words, src[0], src[step if left > 1 else 0], left > 1)
 
 
 @helper
 def pack_panel(
-    dst: Pointer[T],
+    dst: Any,
     width: int,
     src: Any,
     src_row: int,
@@ -59,34 +82,47 @@ def pack_panel(
     cols: int,
 ) -> None:
     """dst[k * width + col] = src[k * src_row + col * src_col], 0 from `cols` on."""
-    n = lanes(dst)
+    n, each, words = lanes(dst), numbers(dst), words_in(dst, K)
     wide = cols if src_col == 1 or src_row == 1 else 0
     for col in range(0, wide // n * n, n):
         if src_col == 1:
-            for k in range(K):
-                vstore(dst + (k * width + col), vload(src + (k * src_row + col), n))
+            copy_columns(dst + col, width, src + col, src_row, K)
         else:
             transpose_columns(dst + col, width, src + col * src_col, src_col, K)
     for col in range(wide // n * n, width):
         if col < cols:
-            for k in range(K):
-                dst[k * width + col] = src[k * src_row + col * src_col]
+            for k in range(words):
+                place = src + (k * each * src_row + col * src_col)
+                dst[k * width + col] = word_at(dst, place, src_row, K - k * each)
         else:
-            for k in range(K):
-                dst[k * width + col] = 0.0
+            for k in range(words):
+                dst[k * width + col] = 0
 
 
 @helper
-def transpose_columns(dst: Pointer[T], width: int, src: Pointer[U], src_col: int, K: int) -> None:
-    """One vector of columns that lie along k in memory."""
-    n = lanes(dst)
-    square = tile_zero(dst, n, 1)
-    for k in range(0, K // n * n, n):
-        columns = tile_transpose(tile_load(square, src + k, src_col))
-        tile_store(dst + k * width, width, columns, n, n)
-    for k in range(K // n * n, K):
+def copy_columns(dst: Any, width: int, src: Pointer[U], src_row: int, K: int) -> None:
+    """One vector of columns that lie side by side in memory."""
+    n, each = lanes(dst), numbers(dst)
+    for k in range(K // each):
+        vstore(dst + k * width, vwords(dst, src + k * each * src_row, src_row))
+    if K % each > 0:
         for col in range(n):
-            dst[k * width + col] = src[k + col * src_col]
+            dst[K // each * width + col] = word_at(dst, src + ((K - 1) * src_row + col), 0, 1)
+
+
+@helper
+def transpose_columns(dst: Any, width: int, src: Pointer[U], src_col: int, K: int) -> None:
+    """One vector of columns that lie along k in memory."""
+    n, each = lanes(dst), numbers(dst)
+    square = tile_zero(dst, n, 1)
+    whole = K // each // n * n
+    for k in range(0, whole, n):
+        columns = tile_transpose(tile_load(square, src + k * each, src_col))
+        tile_store(dst + k * width, width, columns, n, n)
+    for k in range(whole, words_in(dst, K)):
+        for col in range(n):
+            place = src + (k * each + col * src_col)
+            dst[k * width + col] = word_at(dst, place, 1, K - k * each)
 
 
 @helper
@@ -94,18 +130,18 @@ def panel_rows(
     out: Pointer[T],
     out_row: int,
     cols: int,
-    sums: Pointer[T],
-    a: Pointer[T],
+    sums: Any,
+    a: Any,
     a_row: int,
     a_col: int,
-    panel: Pointer[T],
+    panel: Any,
     rows: int,
-    K: int,
+    words: int,
 ) -> None:
     """Some rows times one packed panel, block by block of k; `sums` carries between the blocks."""
     n = tile_vectors(out) * lanes(out)
-    for start in range(0, max(K, 1), DEPTH):
-        depth = min(DEPTH, K - start)
+    for start in range(0, max(words, 1), DEPTH):
+        depth = min(DEPTH, words - start)
         for row in range(0, rows, TILE):
             tile = tile_zero(sums, TILE, tile_vectors(sums))
             if start > 0:
@@ -117,7 +153,7 @@ def panel_rows(
                 tile = tile_outer(tile, x, a_row, last, w, n)
                 x = x + a_col
                 w = w + n
-            if start + depth < K:
+            if start + depth < words:
                 tile_store(sums + row * n, n, tile, TILE, n)
             else:
                 tile_store(out + row * out_row, out_row, tile, last + 1, cols)
@@ -134,7 +170,7 @@ def row_blocks(M: int, panels: int, parts: int) -> int:
 
 @helper
 def pack_group(
-    dst: Pointer[T],
+    dst: Any,
     width: int,
     src: Pointer[U],
     src_row: int,
@@ -144,7 +180,7 @@ def pack_group(
 ) -> None:
     """Pack panel after panel of `cols` columns."""
     for col in range(0, cols, width):
-        place = dst + col * K
+        place = dst + col * words_in(dst, K)
         pack_panel(place, width, src + col * src_col, src_row, src_col, K, min(width, cols - col))
 
 
@@ -153,41 +189,41 @@ def chunk_rows(
     out: Pointer[T],
     out_row: int,
     cols: int,
-    held: Pointer[T],
+    held: Any,
     a: Pointer[T],
     a_row: int,
     a_col: int,
-    panels: Pointer[T],
+    panels: Any,
     rows: int,
     K: int,
 ) -> None:
-    """Some rows times all packed panels; `held` has room for the rows as floats and for sums."""
-    width = tile_vectors(out) * lanes(out)
-    x = view_held(a, out)
-    x_row, x_col = a_row, a_col
-    if narrow(a) == 1:
+    """Some rows times all packed panels; `held` has room for the rows as words and for sums."""
+    width, words = tile_vectors(out) * lanes(out), words_in(panels, K)
+    each = in_place(a, panels)
+    x, x_row, x_col = view_held(a, panels), a_row // max(each, 1), a_col
+    if each == 0 or (each == 2 and (a_col != 1 or a_row % 2 + K % 2 > 0)):
         x = held
-        if a_row == 1:
+        if a_row == 1 or numbers(panels) > 1:
             x_row, x_col = 1, CHUNK
             pack_panel(x, CHUNK, a, a_col, a_row, K, rows)
         else:
             x_row, x_col = K, 1
             pack_panel(x, K, a, a_row, a_col, rows, K)
-    sums = held + CHUNK * K
+    sums = view_held(held + CHUNK * words, out)
     for col in range(0, cols, width):
-        panel = panels + col * K
+        panel = panels + col * words
         count = min(width, cols - col)
-        panel_rows(out + col, out_row, count, sums, x, x_row, x_col, panel, rows, K)
+        panel_rows(out + col, out_row, count, sums, x, x_row, x_col, panel, rows, words)
 
 
-@kernel(T=FLOATS, U=FLOATS)
+@kernel(T=FLOATS, U=FLOATS, V=MULTIPLIED)
 def matmul(
-    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[uint8],
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[V],
     M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
     batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
     rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out = lhs @ rhs for any strides; lhs is read in place unless it is narrow.
+    """out = lhs @ rhs for any strides; lhs is read in place unless V is another type.
 
     Of many panels the chunks of rows are shared, so that a share may begin and end within a panel:
     then its first panel meets no chunk before `first`, its last none from `last` on.
@@ -195,9 +231,11 @@ def matmul(
     width = tile_vectors(out) * lanes(out)
     panels = (N + width - 1) // width
     blocks = row_blocks(M, batch0 * batch1 * panels, parts)
-    columns = group_columns(N, K)
-    packed = view_held(workspace, out) + part * part_elements(columns, K)
-    held = packed + columns * K
+    room = view_words(workspace)
+    words = words_in(room, K)
+    columns = group_columns(N, words)
+    packed = room + part * part_words(columns, words)
+    held = packed + columns * words
     chunks = (M + CHUNK - 1) // CHUNK
     known, known_col0, known_col1 = 0, 0, 0
     pieces = chunks if blocks == 1 else 1
@@ -226,7 +264,7 @@ def matmul(
             if low < high:
                 row = chunk * CHUNK
                 rows, x = min(CHUNK, M - row), a + row * lhs_row
-                y, w = c + (row * out_row + low), packed + (low - col0) * K
+                y, w = c + (row * out_row + low), packed + (low - col0) * words
                 chunk_rows(y, out_row, high - low, held, x, lhs_row, lhs_col, w, rows, K)
                 if epilogue != 0:
                     call_epilogue(epilogue, epilogue_args, batch, row, row + rows, low, high)

@@ -1,0 +1,146 @@
+"""Words of two bfloat16 in kernels, which are multiplied and added pair by pair.
+
+The lower half of a word is the number of an even k, the upper half that of the next. A processor
+with AVX512-BF16 takes a word as fast as a float32, so twice as many products; others widen both.
+"""
+
+from typing import Any
+
+from numbatorch.language.kernel import intrinsic
+from numbatorch.language.processor import CPU, current_cpu
+from numbatorch.language.simd import vectors as simd
+
+WORD = "uint32"  # the element type of words
+
+
+def multiplies_pairs(cpu: CPU) -> bool:
+    """Whether a processor multiplies words of two bfloat16 faster than as many float32."""
+    return cpu.has("avx512bf16") and cpu.has("avx512bw") and cpu.has("avx512vl")
+
+
+@intrinsic
+def numbers(typingctx: Any, pointer: Any) -> Any:
+    """Numbers in a word of a matrix product, a constant: two bfloat16, or one of another type."""
+    return simd.constant_result(2 if pointer.element == WORD else 1, pointer)
+
+
+@intrinsic
+def in_place(typingctx: Any, pointer: Any, words: Any) -> Any:
+    """Elements at a pointer that are a word as they lie, a constant; 0 if they are none."""
+    same = int(pointer.element == words.element)
+    joined = words.element == WORD and pointer.element == "bfloat16"
+    return simd.constant_result(2 if joined else same, pointer, words)
+
+
+@intrinsic
+def view_words(typingctx: Any, pointer: Any) -> Any:
+    """Memory for words of what the pointer's elements are: of two bfloat16, or of one number."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language import numba_pointers
+
+    element = WORD if pointer.element == "bfloat16" else simd.held(pointer.element)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return values[0]
+
+    return signature(numba_pointers.PointerType(element), pointer), codegen
+
+
+def words_along(builder: Any, element: str, place: Any, n: int) -> Any:
+    """IR of `n` words of twice as many consecutive elements."""
+    from llvmlite import ir
+
+    stored = _rounded(builder, element, place, 2 * n)
+    return builder.bitcast(stored, ir.VectorType(ir.IntType(32), n))
+
+
+def words_across(builder: Any, element: str, low: Any, high: Any, n: int) -> Any:
+    """IR of `n` words of the elements at `low` and, as upper halves, those at `high`."""
+    from llvmlite import ir
+
+    kind = ir.VectorType(ir.IntType(32), n)
+    lower, upper = (builder.zext(_rounded(builder, element, at, n), kind) for at in (low, high))
+    return builder.or_(lower, builder.shl(upper, _all(kind, 16)))
+
+
+def _rounded(builder: Any, element: str, place: Any, n: int) -> Any:
+    """IR of the bits of `n` elements as bfloat16."""
+    from llvmlite import ir
+
+    from numbatorch.language import elements
+
+    if element == "bfloat16":
+        bits = ir.VectorType(ir.IntType(16), n)
+        return builder.load(builder.bitcast(place, bits.as_pointer()), align=2)
+    return elements.narrow(builder, "bfloat16", simd.load_vector(builder, element, place, n))
+
+
+def add_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """IR of total[i] + the products of both numbers of a[i] and b[i]."""
+    from llvmlite import ir
+
+    n = total.type.count
+    if multiplies_pairs(current_cpu()):
+        kind = ir.FunctionType(total.type, [total.type, a.type, b.type])
+        name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}"
+        return builder.call(simd.declare(builder, name, kind), [total, a, b])
+    upper, sixteen = _all(a.type, 0xFFFF0000), _all(a.type, 16)
+    for pair in (
+        [builder.shl(x, sixteen) for x in (a, b)],
+        [builder.and_(x, upper) for x in (a, b)],
+    ):
+        first, second = (builder.bitcast(x, total.type) for x in pair)
+        total = simd.fma_vector(builder, first, second, total)
+    return total
+
+
+@intrinsic
+def vwords(typingctx: Any, words: Any, pointer: Any, step: Any) -> Any:
+    """The vector that `words` takes of the elements at a pointer and those `step` behind them."""
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language import elements
+    from numbatorch.language.simd import types as simd_types
+
+    n = simd.native_lanes(words.element)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        _, place, distance = values
+        if words.element != WORD:
+            return simd.load_vector(builder, pointer.element, place, n)
+        stored = elements.storage(pointer.element)
+        next_ = simd.pointer_to(builder, place, stored, distance)
+        return words_across(builder, pointer.element, place, next_, n)
+
+    vector = simd_types.VecType(words.element, n)
+    return signature(vector, words, pointer, types.int64), codegen
+
+
+@intrinsic
+def word_of(typingctx: Any, words: Any, number: Any, next_: Any, both: Any) -> Any:
+    """What `words` takes of two numbers: a pair, whose second is 0 unless `both`, or the first."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language import elements, numba_pointers
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        if words.element != WORD:
+            return context.cast(builder, values[1], number, sig.return_type)
+        word = ir.IntType(32)
+        pair = [elements.narrow(builder, "bfloat16", value) for value in values[1:3]]
+        lower, upper = (builder.zext(half, word) for half in pair)
+        pair = builder.or_(lower, builder.shl(upper, word(16)))
+        return builder.select(values[3], pair, lower)
+
+    result = numba_pointers.held(words.element)
+    return signature(result, words, number, number, types.boolean), codegen
+
+
+def _all(kind: Any, number: int) -> Any:
+    from llvmlite import ir
+
+    return ir.Constant(kind, [number] * kind.count)
