@@ -12,7 +12,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 WORKERS ?= 2
 ARGS ?=
 # Neighbours use the same kernels, so a worker has many of them; one that has none left takes some of another's.
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=20 --durations-min=8
 , := ,# a comma within arguments of call
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
 # What `make run` compiles the command numbatorch finds: in the user's cache, unless the variable is set.

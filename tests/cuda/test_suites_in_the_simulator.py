@@ -1,8 +1,8 @@
-"""Suites for devices and GPUs, on "cuda" in numba-cuda's simulator: a process for each.
+"""Suites for devices and GPUs, on "cuda" in numba-cuda's simulator: a process for some of them.
 
-The simulator is chosen before numba is imported, and then stays for the life of a process. `--seed`
-picks one shard of six of the operators' properties, and half of the suites that take long; `--slow`
-runs all.
+The simulator is chosen before numba is imported, and then stays for the life of a process, which
+takes seconds to begin. `--seed` picks one shard of six of the operators' properties, and a share of
+the suites that take long; `--slow` runs all.
 """
 
 import os
@@ -20,39 +20,34 @@ ROOT = Path(__file__).parents[2]
 PROPERTIES = "tests/ops/test_registry_properties.py"
 SHARDS = 6
 SUITES = {
-    "words": ["tests/cuda/test_simulated_words.py"],
-    "a new operator": ["tests/ops/test_new_operator.py"],
-    "several outputs": ["tests/passes/test_parts.py", "tests/places/test_several_outputs.py"],
-    "host steps": ["tests/passes/test_host_steps.py", "tests/places/test_host_operator.py"],
-    "structured operators": ["tests/places/test_structured.py", "tests/ops/test_linalg.py"],
-    "shapes that depend on data": ["tests/ops/test_dynamic.py"],
-    "complex numbers": ["tests/ops/test_complex.py", "tests/places/test_complex_operator.py"],
-    "conventions": ["tests/ops/test_conventions.py"],
-    "random numbers": ["tests/ops/test_random.py"],
-    "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
-    "interrupts": ["tests/passes/test_interrupts.py", "-k", "any_moment"],
-    "mistakes": ["tests/ops/test_device_errors.py"],
-    "kernels of rows": ["tests/ops/test_gpu_kernels.py"],
-    "kernels of products": ["tests/ops/test_gpu_products.py"],
-    "kernels of attention": ["tests/ops/test_gpu_attention.py"],
+    "words and operators": [
+        *("tests/cuda/test_simulated_words.py", "tests/ops/test_new_operator.py"),
+        *("tests/passes/test_parts.py", "tests/places/test_several_outputs.py"),
+        *("tests/passes/test_host_steps.py", "tests/places/test_host_operator.py"),
+    ],
+    "values": [
+        *("tests/ops/test_dynamic.py", "tests/ops/test_conventions.py"),
+        *("tests/ops/test_random.py", "tests/ops/test_device_errors.py"),
+    ],
     "models": ["tests/models/test_gpu_models.py"],
+    "interrupts": ["tests/passes/test_interrupts.py", "-k", "any_moment"],
+    "optimizers": ["tests/nn/test_optimizers.py", "-k", "cuda"],
+    "kernels": [
+        *("tests/ops/test_gpu_kernels.py", "tests/ops/test_gpu_products.py"),
+        *("tests/ops/test_gpu_attention.py", "tests/places/test_structured.py"),
+        *("tests/ops/test_linalg.py", "tests/ops/test_complex.py"),
+        "tests/places/test_complex_operator.py",
+    ],
 }
-LONG = {
-    "complex numbers",
-    "kernels of attention",
-    "kernels of products",
-    "kernels of rows",
-    "optimizers",
-    "structured operators",
-}
+LONG = {"kernels": 4, "optimizers": 2}  # one test in how many runs
 
 
 @pytest.mark.skipif(SIMULATED, reason="this process simulates already")
 @pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 @pytest.mark.parametrize("name", SUITES)
 def test_suite_passes(name: str, seed: int, request: pytest.FixtureRequest) -> None:
-    half = name in LONG and not request.config.getoption("--slow")
-    run([*SUITES[name], *([f"--shard={seed % 2}/2"] if half else [])])
+    every = 1 if request.config.getoption("--slow") else LONG.get(name, 1)
+    run([*SUITES[name], f"--shard={seed % every}/{every}", f"--seed={seed}"])
 
 
 @pytest.mark.skipif(SIMULATED, reason="this process simulates already")

@@ -60,6 +60,7 @@ def check(op: Structured, arrays: list[Array], attrs: dict[str, Any], name: str)
     )
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", CASES)
 def test_kernels_equal_the_reference(case: str, name: str) -> None:

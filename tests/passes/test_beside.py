@@ -143,6 +143,7 @@ def test_padding_adds_what_is_beside_to_the_inside(mode: Any) -> None:
     assert_close(x.grad, expected.astype(np.float32), "reduction")
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("number", range(40))
 def test_any_slices_as_often_as_one_likes(number: int) -> None:
     """Their sizes may add up to the whole by chance: parts that meet fill less than that."""

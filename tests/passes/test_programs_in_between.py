@@ -83,6 +83,7 @@ def leaves_of(nest: Any) -> list[Any]:
     return [leaf for x in values for leaf in (leaves_of(x) if isinstance(x, list) else [x])]
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(24))
 def test_an_interrupt_leaves_old_state_or_new(seed: int) -> None:
     quick, long, (arguments, *_) = quick_and_long(seed, ("state", "training")[seed % 2], 3)
@@ -109,6 +110,7 @@ def reset(world: World, values: dict[str, Any]) -> None:
             tensor.realize()
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(100, 116))
 def test_calls_within_calls_come_one_after_the_other(seed: int) -> None:
     quick, long, (one, two, *_) = quick_and_long(seed, ("state", "reading")[seed % 2], 3)
@@ -149,6 +151,7 @@ def test_what_another_thread_changes_during_a_trace_is_kept() -> None:
     assert others and state.item() == 6
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(200, 212))
 def test_threads_call_one_program(seed: int) -> None:
     quick, long, every = quick_and_long(seed, "reading", 4)

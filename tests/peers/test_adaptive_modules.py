@@ -13,6 +13,7 @@ from tests.peers.pairs import Case, compare, pair, tensors
 from tests.peers.sides import torch
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(16))
 def test_adaptive_log_softmax_equals_torch(seed: int) -> None:
     case = Case(seed)
@@ -53,6 +54,7 @@ def test_predictions_within_the_head_and_outside_equal_torch() -> None:
         assert bool((found >= 8).all()) == (entry == 5)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(24))
 def test_linear_cross_entropy_loss_equals_torch(seed: int) -> None:
     case = Case(seed)

@@ -15,6 +15,7 @@ from tests.peers.sides import torch
 CASES = range(40)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", CASES)
 def test_multihead_attention_equals_torch(seed: int) -> None:
     case = Case(seed)
@@ -177,6 +178,7 @@ def encoder_masks(case: Case, heads: int, length: int) -> tuple[Pair, Pair]:
     return mask, case.padding(length, floats) if case.coin() else (None, None)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(24))
 def test_encoder_layer_equals_torch(seed: int) -> None:
     case = Case(seed)
@@ -189,6 +191,7 @@ def test_encoder_layer_equals_torch(seed: int) -> None:
     compare([x], lambda side: [modules[side](x[side], mask[side], padding[side])], modules, case)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(24))
 def test_decoder_layer_equals_torch(seed: int) -> None:
     case = Case(100 + seed)

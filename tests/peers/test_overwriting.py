@@ -198,6 +198,7 @@ class Program:
                 assert_close(leaf.grad, leaf_there.grad.numpy())
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("seed", range(60))
 def test_random_changes_leave_what_they_leave_in_pytorch(seed: int) -> None:
     program = Program(seed)
