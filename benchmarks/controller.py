@@ -56,14 +56,17 @@ class Worker:
         """Start the process; what it says first."""
         self._errors.seek(0)
         self._errors.truncate()
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+            )
+        except OSError as err:  # an interpreter that is not there
+            return {"absent": str(err)}
         return self._read(self._process)
 
     def _read(self, process: "subprocess.Popen[bytes]") -> dict[str, Any]:

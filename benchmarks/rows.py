@@ -27,7 +27,7 @@ PEERS = {
     "decode": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
     "prefill": ["llama_cpp", "ik_llama", "mistral_rs", "torch_eager"],
     "conversation": ["llama_cpp", "ik_llama", "mistral_rs"],
-    "embed": ["torch_eager", "onnx_runtime"],
+    "embed": ["torch_eager", "onnx_runtime", "openvino"],
     "small": ["torch_eager", "numpy_blas"],
     "fused": ["torch_eager"],
     "matmul": ["torch_eager", "numpy_blas"],
@@ -100,9 +100,15 @@ def products(count: float, element: str = "float32") -> tuple[str, dict[str, Any
 
 
 def embed_rows() -> list[Row]:
-    """One sentence, and a batch, through MiniLM."""
+    """One sentence, and a batch, through MiniLM; then the same with products in bfloat16."""
     folder = minilm()
-    return [minilm_row(folder, count) for count in (1, 32)] if folder else []
+    if folder is None:
+        return []
+    return [
+        minilm_row(folder, count, compute=compute)
+        for compute in ("float32", "bfloat16")
+        for count in (1, 32)
+    ]
 
 
 def minilm() -> Path | None:
@@ -114,8 +120,10 @@ def minilm() -> Path | None:
     return Path(spec.origin).parent / "model"
 
 
-def minilm_row(folder: Path, count: int, name: str = "", **options: Any) -> Row:
-    """`count` equal sentences through MiniLM; its floor is their products."""
+def minilm_row(
+    folder: Path, count: int, name: str = "", compute: str = "float32", **options: Any
+) -> Row:
+    """`count` equal sentences through MiniLM; its floor is their products in float32."""
     from tokenizers import Tokenizer
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -124,9 +132,11 @@ def minilm_row(folder: Path, count: int, name: str = "", **options: Any) -> Row:
     width, inner = config["hidden_size"], config["intermediate_size"]
     weights = 4 * width * width + 2 * width * inner
     needed = config["num_hidden_layers"] * tokens * (weights + 2 * tokens * width)
-    name = name or f"MiniLM, {count} sentence{'s' * (count > 1)}"
-    arguments = {"folder": str(folder), "sentences": [SENTENCE] * count}
-    return Row(name, "embed", arguments, "sentences/s", floor=products(needed), **options)
+    single = compute == "float32"
+    name = name or f"MiniLM, {count} sentence{'s' * (count > 1)}{'' if single else f', {compute}'}"
+    arguments = {"folder": str(folder), "sentences": [SENTENCE] * count, "compute": compute}
+    floor = products(needed) if single else None
+    return Row(name, "embed", arguments, "sentences/s", floor=floor, **options)
 
 
 def matmul_row(n: int, name: str = "", **options: Any) -> Row:

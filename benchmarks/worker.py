@@ -18,7 +18,7 @@ JOBS = {
     "decode": "one token after a short prompt: file, tokens",
     "prefill": "a prompt, per token: file, tokens",
     "sampling": "the share of a step that choosing takes: file, tokens, prompt, grammar",
-    "embed": "a batch, per sentence, tokenizing included: folder, sentences",
+    "embed": "a batch, per sentence, tokenizing included: folder, sentences, compute (a dtype)",
     "gelu": "gelu(x * y + x) on float32 vectors: size",
     "matmul": "(N, N) @ (N, N) float32: size",
     "packed": "a product with a weight in blocks, per row of x: kind, rows, columns, batch",

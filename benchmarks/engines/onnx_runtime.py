@@ -1,80 +1,26 @@
-"""onnxruntime on MiniLM, exported from PyTorch into the folder of benchmark files."""
+"""onnxruntime on the exported MiniLM."""
 
 import os
-import warnings
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer
 
-from benchmarks.timing import Work
-from benchmarks.worker import FILES_VARIABLE
+from benchmarks import exported
 
 VERSION = onnxruntime.__version__
-INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
-
-
-def _export(folder: str, path: Path) -> None:
-    import torch
-    import transformers
-
-    class Hidden(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            bert = transformers.BertModel.from_pretrained(folder, attn_implementation="eager")
-            self.bert = bert.eval()
-
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            return self.bert(**dict(zip(INPUTS, inputs, strict=True))).last_hidden_state
-
-    example = (torch.ones(1, 8, dtype=torch.long),) * 3
-    axes = {name: {0: "N", 1: "T"} for name in INPUTS}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Hidden(),
-            example,
-            str(path),
-            input_names=INPUTS,
-            output_names=["hidden"],
-            dynamic_axes=axes,
-            dynamo=False,
-            opset_version=17,
-        )
 
 
 @lru_cache(1)
-def _session(folder: str) -> onnxruntime.InferenceSession:
-    path = Path(os.environ[FILES_VARIABLE], "minilm.onnx")
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        try:
-            _export(folder, partial)
-        except Exception as err:
-            partial.unlink(missing_ok=True)
-            raise NotImplementedError(f"the export needs torch, transformers, onnx: {err}") from err
-        partial.replace(path)
+def _load(folder: str, compute: str) -> Callable[[exported.Feeds], np.ndarray]:
+    """A function of the inputs."""
+    if compute != "float32":
+        raise NotImplementedError
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
-    return onnxruntime.InferenceSession(str(path), options)
+    session = onnxruntime.InferenceSession(str(exported.file(folder)), options)
+    return lambda feeds: session.run(None, feeds)[0]
 
 
-def embed(folder: str, sentences: list[str]) -> Work:
-    """A batch of sentences: tokenize, forward, mean over the tokens, normalise."""
-    session = _session(folder)
-    tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
-    tokenizer.enable_padding()
-    tokenizer.enable_truncation(256)
-
-    def run() -> np.ndarray:
-        encoded = tokenizer.encode_batch(sentences)
-        ids = np.array([item.ids for item in encoded])
-        mask = np.array([item.attention_mask for item in encoded])
-        feeds = dict(zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True))
-        hidden = session.run(None, feeds)[0]  # (N, T, C)
-        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-    return Work(run, units=len(sentences))
+embed = exported.job(_load)

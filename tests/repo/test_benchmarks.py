@@ -25,6 +25,7 @@ from benchmarks import (
     checkpoints,
     comparison,
     convolutions,
+    exported,
     language,
     layers,
     machine,
@@ -294,6 +295,7 @@ MADE = {
     "operators.job": (operators.job(np.asarray),),
     "layers.job": (layers.job(np.asarray, None, nullcontext, None),),
     "block_types.job": (block_types.job(np.multiply),),
+    "exported.job": (exported.job(lambda folder, compute: np.asarray),),
     "resnet.job": (convolutions.job(np.asarray, np.multiply, None),),
 }
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 LAZY = ["numba", "llvmlite", "ml_dtypes", "tokenizers", "huggingface_hub", "safetensors", "tqdm"]
 NEVER = ["torch", "transformers", "hypothesis", "pytest"]
-PEERS = {"torch", "transformers", "expecttest", "array_api_strict", "llama_cpp", "onnxruntime"}
+PEERS = {
+    "torch",
+    "transformers",
+    "expecttest",
+    "array_api_strict",
+    "llama_cpp",
+    "onnxruntime",
+    "openvino",
+}
 TESTS = Path(__file__).parents[1]
 SIDES = "tests.peers.sides"  # skips where PyTorch is not installed
 BUDGET_SECONDS = 0.08
