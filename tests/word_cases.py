@@ -153,6 +153,7 @@ def _python(function: Any) -> Callable[..., Array]:
 def _float_cases(kind: str) -> list[Case]:
     one, two, three = (kind,), (kind, kind), (kind, kind, kind)
     small = (*SPECIAL, *NOT_FINITE)
+    power = {"float32": "int32", "float64": "int64"}[kind]
     rounding = {"sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
     rounding |= {"rint": np.rint, "fabs": np.fabs}
     cases = [Case(n, f"{n}(a)", one, kind, f) for n, f in rounding.items()]
@@ -166,6 +167,7 @@ def _float_cases(kind: str) -> list[Case]:
         Case("max", "max(a, b)", two, kind, _python(max), values=small),
         Case("fma", "fma(a, b, c)", three, kind, _fma, 1, values=small),
         Case("bool_", "bool_(a)", one, "bool", lambda a: a != 0),
+        Case("ldexp", f"ldexp(a, {power}(b))", (kind, "int8"), kind, np.ldexp, values=small),
     ]
     return cases
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from numbatorch.language.processor import current_cpu
 from numbatorch.language.words import (
     Intrinsic,
     bfloat16,
@@ -51,6 +52,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "ldexp",
     "maximum",
     "minimum",
     "mul_reassoc",
@@ -223,6 +225,52 @@ def from_bits(typingctx: Any, value: Any) -> Any:
     """The float with these bits: int32, uint32 -> float32, int64, uint64 -> float64."""
     pairs = {"int32": "float32", "uint32": "float32", "int64": "float64", "uint64": "float64"}
     return _bit_cast(typingctx, value, pairs)
+
+
+def scaling(scale: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """The definition of a word on a float and an integer of its size, made by `scale`."""
+
+    def definition(typingctx: Any, a: Any, b: Any) -> Any:
+        from numba.core import types
+        from numba.core.typing import signature
+
+        kinds = {types.float32: types.int32, types.float64: types.int64}
+        if kinds.get(a) != types.unliteral(b):
+            return None
+
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            return scale(builder, *values)
+
+        return signature(a, a, kinds[a]), codegen
+
+    return definition
+
+
+def scaled_in_steps(builder: Any, value: Any, power: Any) -> Any:
+    """value * 2**power as two products with powers of two, of which the second rounds."""
+    mantissa, bias = (23, 127) if _suffix(value.type) == "f32" else (52, 1023)
+
+    def number(whole: int) -> Any:
+        return power.type(whole)
+
+    half = builder.ashr(power, number(1))
+    for step in (half, builder.sub(power, half)):
+        factor = builder.shl(builder.add(step, number(bias)), number(mantissa))
+        value = builder.fmul(value, builder.bitcast(factor, value.type))
+    return value
+
+
+def _scaled(builder: Any, value: Any, power: Any) -> Any:
+    if not current_cpu().has("avx512dq"):  # LLVM would call a library
+        return scaled_in_steps(builder, value, power)
+    name = f"llvm.ldexp.{_suffix(value.type)}.{_suffix(power.type)}"
+    return builder.call(_declare(builder, name, value.type, [value, power]), [value, power])
+
+
+@intrinsic
+def ldexp(typingctx: Any, a: Any, b: Any) -> Any:
+    """a * 2**b, rounded once; b is from -252 to 254, of float64 from -2044 to 2046."""
+    return scaling(_scaled)(typingctx, a, b)
 
 
 @intrinsic

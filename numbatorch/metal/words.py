@@ -51,6 +51,13 @@ WORDS["fmod"] = _floats(2, "precise::fmod")
 WORDS["fma"] = _floats(3, "fma")
 
 
+@word("ldexp")
+def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
+    value, power = _take(args, 2)
+    text = f"ldexp_in_steps({convert(value, dt.float32).text}, {convert(power, dt.int32).text})"
+    return Expr(text, dt.float32)
+
+
 @word("add_reassoc")
 def _(scope: Scope, node: ast.Call, args: list[Expr]) -> Expr:
     lhs, rhs = _take(args, 2)

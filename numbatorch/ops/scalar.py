@@ -166,6 +166,7 @@ trunc = _rounding_form("trunc")
 rint = _rounding_form("rint")
 copysign = _primitive_form("copysign")
 fmod = _primitive_form("fmod")
+ldexp = _primitive_form("ldexp")  # ldexp(x, n) is x * 2**n; n has the size of x
 fma = _primitive_form("fma")
 select = _primitive_form("select")
 # rarely(condition, exact, usual): select, of which loops over elements without any for which the

@@ -17,6 +17,7 @@ from numbatorch.ops.scalar import (
     copysign,
     from_bits,
     horner,
+    ldexp,
     paired_horner,
     scalar_function,
     sqrt,
@@ -190,27 +191,19 @@ def split_exponent(x: Scalar, *, ln2: tuple[float, float], magic: float, magic_b
     return bits(shifted) - magic_bits, (x - whole * high) - whole * low
 
 
-@scalar_function()
-def scaled(y: Scalar, n: Scalar, *, mantissa: int, bias: int) -> Scalar:
-    """y * 2**n in two steps, so that subnormal results are rounded once."""
-    half = n >> 1
-    rest = n - half
-    return y * from_bits((half + bias) << mantissa) * from_bits((rest + bias) << mantissa)
-
-
 @scalar_function(float32)
 def exp(x: Scalar) -> Scalar:
     """e**x."""
     x = clamp(x, low=-104.0, high=89.0)
     n, r = split_exponent(x, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
-    return scaled(1.0 + (r + r * r * paired_horner(r, EXP32)), n, mantissa=23, bias=127)
+    return ldexp(1.0 + (r + r * r * paired_horner(r, EXP32)), n)
 
 
 @exp.at(float64)
 def _(x: Scalar) -> Scalar:
     x = clamp(x, low=-746.0, high=710.0)
     n, r = split_exponent(x, ln2=LN2_64, magic=ROUND64, magic_bits=ROUND64_BITS)
-    return scaled(1.0 + (r + r * r * horner(r, EXP64)), n, mantissa=52, bias=1023)
+    return ldexp(1.0 + (r + r * r * horner(r, EXP64)), n)
 
 
 @scalar_function()
@@ -404,7 +397,7 @@ def exp2(x: Scalar) -> Scalar:
     x = clamp(x, low=-152.0, high=129.0)
     shifted = x + ROUND32
     r = x - (shifted - ROUND32)
-    return scaled(1.0 + r * horner(r, EXP2_32), bits(shifted) - ROUND32_BITS, mantissa=23, bias=127)
+    return ldexp(1.0 + r * horner(r, EXP2_32), bits(shifted) - ROUND32_BITS)
 
 
 @exp2.at(float64)
@@ -413,7 +406,7 @@ def _(x: Scalar) -> Scalar:
     shifted = x + ROUND64
     r = (x - (shifted - ROUND64)) * LN2
     n = bits(shifted) - ROUND64_BITS
-    return scaled(1.0 + (r + r * r * horner(r, EXP64)), n, mantissa=52, bias=1023)
+    return ldexp(1.0 + (r + r * r * horner(r, EXP64)), n)
 
 
 @scalar_function()

@@ -10,6 +10,7 @@ from numbatorch.ops.scalar import (
     from_bits,
     head,
     horner,
+    ldexp,
     rint,
     scalar_function,
     tail,
@@ -26,7 +27,6 @@ from numbatorch.ops.scalar_exp import (
     log1p,
     log_one_more,
     log_special,
-    scaled,
     split_float,
 )
 from numbatorch.ops.scalar_power import ATANH
@@ -38,8 +38,8 @@ EXP_CUBIC = EXP32[:-1]
 @scalar_function()
 def _doubled(x: Scalar, n: Scalar) -> Scalar:
     """x * 2**n."""
-    high = scaled(head(x), n, mantissa=23, bias=127)
-    return double(high, scaled(tail(x), n, mantissa=23, bias=127))
+    high = ldexp(head(x), n)
+    return double(high, ldexp(tail(x), n))
 
 
 @scalar_function()
@@ -69,7 +69,7 @@ def _(x: Scalar) -> Scalar:
 def _mantissa(x: Scalar) -> Scalar:
     """(k, f): x = (1 + f) * 2**k with sqrt(1/2) <= 1 + f < sqrt(2)."""
     k, m = split_float(head(x))
-    rest = scaled(tail(x), -k, mantissa=23, bias=127)
+    rest = ldexp(tail(x), -k)
     return convert(k, float32), convert(m - 1.0, float64) + convert(rest, float64)
 
 

@@ -84,6 +84,7 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "copysign": np.copysign,
     "fmod": np.fmod,
     "fma": fma,
+    "ldexp": np.ldexp,
     "add_reassoc": np.add,
     "mul_reassoc": np.multiply,
     "maximum": np.maximum,

@@ -14,6 +14,7 @@ from numbatorch.ops.scalar import (
     fmod,
     from_bits,
     horner,
+    ldexp,
     rarely,
     rint,
     scalar_function,
@@ -31,7 +32,6 @@ from numbatorch.ops.scalar_exp import (
     ROUND64_BITS,
     SQRT_HALF64_BITS,
     clamp,
-    scaled,
     split_float,
     truncated,
 )
@@ -132,12 +132,7 @@ def _power_of_magnitude_single(x: Scalar, y: Scalar) -> Scalar:
     high = clamp(high, low=-200.0, high=200.0)
     shifted = high + ROUND32
     r = (high - (shifted - ROUND32)) + low
-    power = scaled(
-        fma(r, fused_horner(r, EXP2_32), 1.0),
-        bits(shifted) - ROUND32_BITS,
-        mantissa=23,
-        bias=127,
-    )
+    power = ldexp(fma(r, fused_horner(r, EXP2_32), 1.0), bits(shifted) - ROUND32_BITS)
     grows = (magnitude == 0.0) == (y < 0.0)
     edge = magnitude == 0.0 or magnitude == INF
     power = (INF if grows else 0.0 * power) if edge and y == y else power
@@ -188,9 +183,7 @@ def _power_of_magnitude_long(x: Scalar, y: Scalar) -> Scalar:
     high = clamp(high if abs(total) < 1100.0 else total, low=-1100.0, high=1100.0)
     shifted = (high + low) + ROUND64
     r = ((high - (shifted - ROUND64)) + low) * LN2
-    power = scaled(
-        1.0 + (r + r * r * horner(r, EXP64)), bits(shifted) - ROUND64_BITS, mantissa=52, bias=1023
-    )
+    power = ldexp(1.0 + (r + r * r * horner(r, EXP64)), bits(shifted) - ROUND64_BITS)
     grows = (magnitude == 0.0) == (y < 0.0)
     edge = magnitude == 0.0 or magnitude == INF
     power = (INF if grows else 0.0 * power) if edge and y == y else power

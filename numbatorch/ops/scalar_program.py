@@ -9,6 +9,7 @@ inf and nan, and these names; T is float32 or float64, I any integer type:
     sqrt floor ceil trunc rint fabs   T -> T             llvm.*; rint rounds ties to even
     copysign fmod                     T, T -> T          fmod as in C, exact; may loop
     fma                               T, T, T -> T       llvm.fma
+    ldexp                             float32, int32 or float64, int64 -> float
     add_reassoc mul_reassoc           T, T -> T          a sum, a product in any order
     maximum minimum                   T, T -> T          llvm.maximum, llvm.minimum
     max min                           I, I -> I
@@ -91,6 +92,7 @@ def _table() -> dict[str, Primitive]:
         Primitive("copysign", ("f", "f"), "same", "copysign({}, {})"),
         Primitive("fmod", ("f", "f"), "same", "fmod({}, {})"),
         Primitive("fma", ("f", "f", "f"), "same", "fma({}, {}, {})"),
+        Primitive("ldexp", ("f", "i"), "from_bits", "ldexp({}, {})"),
         Primitive("add_reassoc", ("f", "f"), "same", "add_reassoc({}, {})"),
         Primitive("mul_reassoc", ("f", "f"), "same", "mul_reassoc({}, {})"),
         Primitive("maximum", ("f", "f"), "same", "maximum({}, {})"),
@@ -357,7 +359,7 @@ class Program(ABC):
 
     def _unify(self, name: str, operands: Sequence[Operand]) -> list[Value] | None:
         """The operands as Values of one type (the condition of select apart)."""
-        typed = operands[1:] if name == "select" else operands
+        typed = {"select": operands[1:], "ldexp": operands[:1]}.get(name, operands)
         dtypes = {o.dtype for o in typed if isinstance(o, Value)}
         if len(dtypes) > 1:
             names = " and ".join(sorted(d.name for d in dtypes))
@@ -369,6 +371,13 @@ class Program(ABC):
         values = [self._literal_as(o, shared) for o in typed]
         if name == "select":
             values.insert(0, self._literal_as(operands[0], dt.bool_))
+        if name == "ldexp":
+            values.append(self._literal_as(operands[1], _BITS[shared]))
+            if values[1].dtype is not _BITS[shared]:
+                names = (
+                    f"{shared.name} is scaled by {_BITS[shared].name}, not {values[1].dtype.name}"
+                )
+                raise DTypeError(message(name, names))
         return values
 
 

@@ -14,6 +14,7 @@ from numbatorch.ops.scalar import (
     fma,
     from_bits,
     horner,
+    ldexp,
     rarely,
     rint,
     scalar_function,
@@ -29,7 +30,6 @@ from numbatorch.ops.scalar_exp import (
     ROUND32_BITS,
     clamp,
     exp,
-    scaled,
     split_exponent,
 )
 from numbatorch.ops.scalar_fused import fused_pairs
@@ -86,7 +86,7 @@ def _weighted(x: Scalar, negative: Scalar, n: Scalar, p: Scalar, rest: Scalar, e
     t = 1.0 + e
     factor, factor_rest = (p if negative else 1.0), (rest if negative else 0.0)
     y = _gated(x, factor, factor_rest, t, e - (t - 1.0), INVERSE - 0.5 * t)
-    return _edged(x, scaled(y, n, mantissa=23, bias=127) if negative else y)
+    return _edged(x, ldexp(y, n) if negative else y)
 
 
 @scalar_function()
@@ -132,7 +132,7 @@ def _(x: Scalar) -> Scalar:
     bounded = clamp(x, low=-120.0, high=0.0)
     n, r = split_exponent(bounded, ln2=LN2_32, magic=ROUND32, magic_bits=ROUND32_BITS)
     y = fma(bounded, r + r * r * horner(r, EXP32), bounded)
-    y = scaled(y, n, mantissa=23, bias=127)
+    y = ldexp(y, n)
     far = x if x > 0.0 else (y if abs(x) < INF else NAN)
     return rarely(not abs(x) < FAR, far, _gate(x, x))
 
@@ -182,4 +182,4 @@ def _(x: Scalar) -> Scalar:
     chosen = factor if negative else above_factor
     chosen_rest = factor_rest + rest * near if negative else above_rest
     y = _gated(x, chosen, chosen_rest, t, t_rest, 1.0 / t)
-    return _edged(x, scaled(y, n, mantissa=23, bias=127) if negative else y)
+    return _edged(x, ldexp(y, n) if negative else y)

@@ -1,5 +1,6 @@
 """The scalar library compiled: LLVM makes vectors of it, calls nothing, and keeps its accuracy."""
 
+import ctypes
 import re
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu import compiler
+from numbatorch.backends.cpu import compiler, target
 from numbatorch.dtype import DType
 from numbatorch.language import processor
 from numbatorch.language.kernel import EmittedKernel
@@ -18,7 +19,7 @@ from numbatorch.ops.scalar_program import print_numba
 from numbatorch.ops.scalar_reader import Builder
 from numbatorch.ops.scalar_run import run
 from tests.compare import tolerance
-from tests.run_kernel import run_kernel
+from tests.run_kernel import argument_block, run_kernel
 
 TEXT = """from numbatorch.language.kernel import Pointer, share
 from numbatorch.language.primitives import *
@@ -82,6 +83,47 @@ def test_compiled_with_fma_is_as_accurate_as_without(name: str, dtype: Any) -> N
     function = getattr(scalar_math, name)
     limit = 3 * np.finfo(dtype).eps
     np.testing.assert_allclose(run_compiled(function, name, [x]), run(function, x), limit, 0)
+
+
+def compiled_for(spec: EmittedKernel, cpu: processor.CPU) -> Any:
+    """The function of a kernel that is compiled for another processor and called here."""
+    import llvmlite.binding as llvm
+
+    code = compiler.compile_object(spec, cpu)
+    builder = llvm.JITLibraryBuilder().add_object_img(code).export_symbol(spec.symbol)
+    jit = llvm.create_lljit_compiler(target.machine(processor.host(), jit=True))
+    library = builder.link(jit, cpu.name)
+    return library, ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(library[spec.symbol])
+
+
+@pytest.mark.parametrize("features", ["", "+avx2,+fma,+f16c", "host"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["exp", "exp2"])
+def test_powers_are_right_down_to_subnormal_ones(name: str, dtype: DType, features: str) -> None:
+    """With and without an instruction that scales by a power of two."""
+    cpu = processor.host()
+    if features != "host":
+        if not cpu.triple.startswith("x86_64") or ("avx2" in features and not cpu.has("avx2")):
+            pytest.skip("this processor does not run it")
+        cpu = processor.CPU(cpu.triple, "x86-64", features)
+    info = np.finfo(dtype.numpy)
+    ends = [np.log2(float(info.smallest_subnormal)) - 3, np.log2(float(info.max)) + 1]
+    scale = 1.0 if name == "exp2" else np.log(2)
+    x = np.linspace(ends[0] * scale, ends[1] * scale, 20_011)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 5e-324, -745.2, 710, -104.5, 89]
+    x = np.append(x, special).astype(dtype.numpy)
+    spec, _ = elementwise_kernel(getattr(scalar_math, name), name, [dtype])
+    library, function = compiled_for(spec, cpu)
+    out = np.empty_like(x)
+    block = argument_block(spec, (out, x, x.size))
+    function(block.ctypes.data, 0, 1)
+    del library
+    with np.errstate(all="ignore"):
+        wide = getattr(np, name)(x.astype(np.longdouble))
+        expected = wide.astype(dtype.numpy)
+        off = np.abs(out - wide) / np.spacing(np.where(np.isfinite(expected), expected, 1))
+    same = (out == expected) | (np.isnan(out) & np.isnan(expected))
+    assert (same | (off < 2)).all(), (x[~same & ~(off < 2)], off.max())
 
 
 INTEGER_OPS = [

@@ -19,6 +19,7 @@ from numbatorch.ops.scalar import (
     convert,
     fma,
     from_bits,
+    ldexp,
     scalar_function,
     select,
 )
@@ -318,6 +319,12 @@ def float_literal(x: Scalar) -> Scalar:
 
 
 @scalar_function()
+def scaled_by_long(x: Scalar, y: Scalar) -> Scalar:
+    """The power has another size than what it scales."""
+    return ldexp(x, y)
+
+
+@scalar_function()
 def mixed(x: Scalar, y: Scalar) -> Scalar:
     """Not for two types."""
     return unary.square(x) + y
@@ -355,6 +362,7 @@ def untyped(x: Scalar) -> Scalar:
         (misspelt, "float32", ValueError, "misspelt: missing is not defined"),
         (float_literal, "int32", DTypeError, "literal 1.5 meets a int32 operand"),
         (mixed, "float32 float64", DTypeError, "operands are float32 and float64"),
+        (scaled_by_long, "float32 int64", DTypeError, "float32 is scaled by int32, not int64"),
         (endless, "float32", ValueError, "no recursion"),
         (silent, "float32", ValueError, "a scalar body ends in return"),
         (general_power, "float32", ValueError, "integer literal on its right; else call pow"),

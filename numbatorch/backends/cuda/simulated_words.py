@@ -264,6 +264,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     primitives.copysign: _binary(np.copysign),
     primitives.fmod: _binary(np.fmod),
     primitives.fma: fma,
+    primitives.ldexp: lambda a, b: np.ldexp(a, int(b)),
     primitives.minimum: minimum,
     primitives.maximum: maximum,
     primitives.add_reassoc: lambda a, b: a + b,

@@ -419,6 +419,7 @@ TABLE: dict[Any, Define] = {
     primitives.copysign: _library("copysign", 2),
     primitives.fmod: _library("fmod", 2),
     primitives.fma: _library("fma", 3),
+    primitives.ldexp: primitives.scaling(primitives.scaled_in_steps),
     primitives.minimum: _ordered("<"),
     primitives.maximum: _ordered(">"),
     primitives.add_reassoc: _in_order("fadd"),
