@@ -10,21 +10,27 @@ from numbatorch.language.processor import CPU, current_cpu
 from numbatorch.language.simd import vectors as simd
 
 WORD = "uint32"  # the element type of words
+WHOLE = 16  # of so many words a row is made, the last of zeros, as tiles take them (simd/amx.py)
 
 
 def multiplies_pairs(cpu: CPU) -> bool:
     """Whether a processor multiplies words of two bfloat16 as fast as as many float32.
 
-    AMD's do. Intel's take four times as long with AVX512-BF16 (Sapphire Rapids: 115 GFLOP/s, and
-    232 of float32).
+    AMD's do, and those with tiles (simd/amx.py). Of others AVX512-BF16 takes four times as long
+    (Sapphire Rapids: 115 GFLOP/s, and 232 of float32).
     """
-    return cpu.has("avx512bf16") and cpu.name.startswith("znver")
+    return cpu.has("amx-bf16") or (cpu.has("avx512bf16") and cpu.name.startswith("znver"))
 
 
 @intrinsic
 def numbers(typingctx: Any, pointer: Any) -> Any:
     """Numbers in a word of a matrix product, a constant: two bfloat16, or one of another type."""
     return simd.constant_result(2 if pointer.element == WORD else 1, pointer)
+
+
+def words_for(K: int, each: int) -> int:
+    """Words of K numbers, `each` in a word."""
+    return K if each == 1 else (K + 2 * WHOLE - 1) // (2 * WHOLE) * WHOLE
 
 
 @intrinsic
@@ -122,8 +128,8 @@ def vwords(typingctx: Any, words: Any, pointer: Any, step: Any) -> Any:
 
 
 @intrinsic
-def word_of(typingctx: Any, words: Any, number: Any, next_: Any, both: Any) -> Any:
-    """What `words` takes of two numbers: a pair, whose second is 0 unless `both`, or the first."""
+def word_of(typingctx: Any, words: Any, number: Any, next_: Any, left: Any) -> Any:
+    """What `words` takes of two numbers, of which `left` are there: both, or the first."""
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
@@ -136,11 +142,12 @@ def word_of(typingctx: Any, words: Any, number: Any, next_: Any, both: Any) -> A
         word = ir.IntType(32)
         pair = [elements.narrow(builder, "bfloat16", value) for value in values[1:3]]
         lower, upper = (builder.zext(half, word) for half in pair)
-        pair = builder.or_(lower, builder.shl(upper, word(16)))
-        return builder.select(values[3], pair, lower)
+        there = [builder.icmp_signed(">", values[3], values[3].type(i)) for i in (0, 1)]
+        upper = builder.select(there[1], builder.shl(upper, word(16)), word(0))
+        return builder.select(there[0], builder.or_(lower, upper), word(0))
 
     result = numba_pointers.held(words.element)
-    return signature(result, words, number, number, types.boolean), codegen
+    return signature(result, words, number, number, types.int64), codegen
 
 
 def _all(kind: Any, number: int) -> Any:

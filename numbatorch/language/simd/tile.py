@@ -239,6 +239,34 @@ def tile_load(typingctx: Any, tile: Any, pointer: Any, stride: Any) -> Any:
 
 
 @intrinsic
+def tile_across(typingctx: Any, tile: Any, pointer: Any, step: Any) -> Any:
+    """Row i of a one-vector-wide tile is word i of each of the vector's elements.
+
+    Numbers lie `step` behind each other: one for each word, or two of words of bfloat16.
+    """
+    from numba.core import types
+    from numba.core.typing.templates import signature
+
+    each = 2 if tile.element == pairs.WORD else 1
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        out, place, distance = values
+        for i in range(tile.rows):
+            low, high = (
+                _at(builder, pointer.element, place, builder.mul(distance, _word(each * i + half)))
+                for half in (0, 1)
+            )
+            if each == 2:
+                words = pairs.words_across(builder, pointer.element, low, high, tile.lanes)
+            else:
+                words = simd.load_vector(builder, pointer.element, low, tile.lanes)
+            out = builder.insert_value(out, words, i)
+        return out
+
+    return signature(tile, tile, pointer, types.int64), codegen
+
+
+@intrinsic
 def tile_transpose(typingctx: Any, tile: Any) -> Any:
     """Row i of a one-vector-wide square tile becomes lane i of every row."""
     from numba.core.typing.templates import signature

@@ -18,7 +18,7 @@ from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held
 from numbatorch.language.words import int64, uint8
 from numbatorch.ops.cpu.conv_images import PANEL
 from numbatorch.ops.cpu.conv_tiles import FLOATS, TILE, WIDE
-from numbatorch.ops.cpu.matmul_packed import pack_panel, transpose_columns
+from numbatorch.ops.cpu.packing import pack_panel, transpose_columns
 
 WINDOWS = 256  # windows whose part of the other image is packed at a time
 

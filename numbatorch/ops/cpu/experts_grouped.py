@@ -14,7 +14,8 @@ from numbatorch.language.simd.tile import tile_vectors
 from numbatorch.language.simd.vectors import lanes
 from numbatorch.language.words import float32, int64, uint8
 from numbatorch.ops.cpu.matmul_direct import DOTS_DEPTH, nn_rows, nt_blocked
-from numbatorch.ops.cpu.matmul_packed import CHUNK, pack_group, panel_rows
+from numbatorch.ops.cpu.matmul_packed import CHUNK, panel_rows
+from numbatorch.ops.cpu.packing import pack_group
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
 from numbatorch.ops.cpu.quant_rows import ROWS, WORKSPACE, group_product, quantize_tile

@@ -18,11 +18,17 @@ SMALL = 1 << 18  # elements of rhs that stay in the second-level cache, and need
 FEW_ROWS = 48  # rows for which packing rhs does not pay
 
 
-def choose(M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int]) -> Kernel:
-    """The kernel for a product of these sizes; `lhs` and `rhs` are (row, column) strides."""
+def choose(
+    M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int], pairs: bool = False
+) -> Kernel:
+    """The kernel for a product of these sizes; `lhs` and `rhs` are (row, column) strides.
+
+    Args:
+        pairs: numbers are multiplied in pairs, which have to be packed.
+    """
     if rhs[0] == 1 and lhs[1] == 1 and M <= FEW_ROWS:
         return matmul_nt
-    if rhs[1] == 1 and (M <= FEW_ROWS or K * N <= SMALL):
+    if rhs[1] == 1 and (M <= FEW_ROWS or (K * N <= SMALL and not pairs)):
         return matmul_nn
     return matmul
 
@@ -56,9 +62,10 @@ def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
         lhs, rhs, left, right = rhs, lhs, right[::-1], left[::-1]
         walks = [walks[0], walks[2], walks[1]]
         M, N = N, M
-    chosen = choose(M, N, K, left, right)  # type: ignore[arg-type]
-    chosen = matmul_integer if out.dtype.kind in "iu" else chosen
     kind = multiplied(out.dtype, rhs.dtype)
+    pairs = kind is not out.dtype.compute
+    chosen = choose(M, N, K, left, right, pairs)  # type: ignore[arg-type]
+    chosen = matmul_integer if out.dtype.kind in "iu" else chosen
     wanted = workspace(chosen, N, K, launcher.parts, kind)
     types = {"V": kind} if chosen is matmul else {}
     launcher.launch(

@@ -1,7 +1,8 @@
 """Matrix product of any strides: panels of rhs are packed, tiles of registers run along them.
 
 What is packed are words along k, each a number or two of bfloat16 (simd/pairs.py); `words` counts
-these, `K` numbers.
+these, `K` numbers. Where the processor multiplies tiles of them (simd/amx.py), a square of four
+tiles takes the place of a tile of registers.
 
 The blocking is that of https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf: a panel of rhs
 stays in the second-level cache while a chunk of rows of lhs passes it.
@@ -10,23 +11,25 @@ stays in the second-level cache while a chunk of rows of lhs passes it.
 from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
-from numbatorch.language.simd.pairs import in_place, numbers, view_words, vwords, word_of
+from numbatorch.language.simd.amx import SIDE, has_tiles, tiles_begin, tiles_end
+from numbatorch.language.simd.pairs import in_place, numbers, view_words, words_for
 from numbatorch.language.simd.tile import (
     tile_load,
     tile_outer,
     tile_store,
-    tile_transpose,
     tile_vectors,
     tile_zero,
 )
-from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held, vstore
+from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held
+from numbatorch.ops.cpu.packing import pack_group, pack_panel, pack_rows, words_in
+from numbatorch.ops.cpu.squares import add_square
 from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
 TILE = 6  # rows of a register tile
-CHUNK = 48  # rows of lhs that meet one packed panel of rhs while it is in the cache
+CHUNK = 48  # rows of lhs that meet one packed panel of rhs in the cache; of pairs twice as many
 DEPTH = 1024  # words of a panel block, so that it fits the second-level cache
 GROUP = 1 << 20  # words of rhs packed at a time
 PANEL = 64  # columns that every panel width divides
@@ -39,8 +42,8 @@ def matmul_workspace(N: int, K: int, parts: int, itemsize: int, each: int = 1) -
         itemsize: of the type that sums have.
         each: numbers in a word.
     """
-    words = -(-K // each)
-    return parts * _part_words(_group_columns(N, words), words) * itemsize
+    words = words_for(K, each)
+    return parts * _part_words(_group_columns(N, words), words, each) * itemsize
 
 
 def _group_columns(N: int, words: int) -> int:
@@ -49,9 +52,9 @@ def _group_columns(N: int, words: int) -> int:
     return max(PANEL, min((N + PANEL - 1) // PANEL * PANEL, fit))
 
 
-def _part_words(columns: int, words: int) -> int:
+def _part_words(columns: int, words: int, each: int) -> int:
     """Scratch words of one part: packed rhs, packed lhs, sums between blocks of k."""
-    return columns * words + CHUNK * words + CHUNK * PANEL
+    return columns * words + each * CHUNK * (words + PANEL)
 
 
 group_columns = helper(_group_columns)
@@ -59,70 +62,28 @@ part_words = helper(_part_words)
 
 
 @helper
-def words_in(words: Any, K: int) -> int:
-    """Words of K numbers."""
-    each: int = numbers(words)
-    return (K + each - 1) // each
-
-
-@helper
-def word_at(words: Any, src: Any, step: int, left: int) -> Any:
-    """The word of src[0] and, if more than one of k are `left`, src[step]."""
-    return word_of(words, src[0], src[step if left > 1 else 0], left > 1)
-
-
-@helper
-def pack_panel(
-    dst: Any,
-    width: int,
-    src: Any,
-    src_row: int,
-    src_col: int,
-    K: int,
+def panel_squares(
+    out: Pointer[T],
+    out_row: int,
     cols: int,
+    sums: Any,
+    a: Any,
+    a_row: int,
+    panel: Any,
+    rows: int,
+    words: int,
 ) -> None:
-    """dst[k * width + col] = src[k * src_row + col * src_col], 0 from `cols` on."""
-    n, each, words = lanes(dst), numbers(dst), words_in(dst, K)
-    wide = cols if src_col == 1 or src_row == 1 else 0
-    for col in range(0, wide // n * n, n):
-        if src_col == 1:
-            copy_columns(dst + col, width, src + col, src_row, K)
-        else:
-            transpose_columns(dst + col, width, src + col * src_col, src_col, K)
-    for col in range(wide // n * n, width):
-        if col < cols:
-            for k in range(words):
-                place = src + (k * each * src_row + col * src_col)
-                dst[k * width + col] = word_at(dst, place, src_row, K - k * each)
-        else:
-            for k in range(words):
-                dst[k * width + col] = 0
-
-
-@helper
-def copy_columns(dst: Any, width: int, src: Pointer[U], src_row: int, K: int) -> None:
-    """One vector of columns that lie side by side in memory."""
-    n, each = lanes(dst), numbers(dst)
-    for k in range(K // each):
-        vstore(dst + k * width, vwords(dst, src + k * each * src_row, src_row))
-    if K % each > 0:
-        for col in range(n):
-            dst[K // each * width + col] = word_at(dst, src + ((K - 1) * src_row + col), 0, 1)
-
-
-@helper
-def transpose_columns(dst: Any, width: int, src: Pointer[U], src_col: int, K: int) -> None:
-    """One vector of columns that lie along k in memory."""
-    n, each = lanes(dst), numbers(dst)
-    square = tile_zero(dst, n, 1)
-    whole = K // each // n * n
-    for k in range(0, whole, n):
-        columns = tile_transpose(tile_load(square, src + k * each, src_col))
-        tile_store(dst + k * width, width, columns, n, n)
-    for k in range(whole, words_in(dst, K)):
-        for col in range(n):
-            place = src + (k * each + col * src_col)
-            dst[k * width + col] = word_at(dst, place, 1, K - k * each)
+    """As `panel_rows`, by tiles; rows of a are there up to the next square."""
+    n = tile_vectors(out) * lanes(out)
+    for start in range(0, max(words, 1), DEPTH):
+        depth = min(DEPTH, words - start)
+        for row in range(0, rows, SIDE):
+            for col in range(0, cols, SIDE):
+                x, w = a + (row * a_row + start), panel + (start * n + col)
+                add_square(sums + (row * n + col), n, x, a_row, w, n, depth, start)
+    for row in range(0, rows, TILE):
+        tile = tile_load(tile_zero(sums, TILE, tile_vectors(sums)), sums + row * n, n)
+        tile_store(out + row * out_row, out_row, tile, min(TILE, rows - row), cols)
 
 
 @helper
@@ -160,28 +121,11 @@ def panel_rows(
 
 
 @helper
-def row_blocks(M: int, panels: int, parts: int) -> int:
-    """Into how many blocks rows are cut for equal shares; rhs is packed for each."""
-    chunks = (M + CHUNK - 1) // CHUNK
+def row_blocks(chunks: int, panels: int, parts: int) -> int:
+    """Into how many blocks chunks of rows are cut for equal shares; rhs is packed for each."""
     if panels % parts == 0 or panels >= 8 * parts:
         return 1
     return max(1, min(chunks, (8 * parts + panels - 1) // panels))
-
-
-@helper
-def pack_group(
-    dst: Any,
-    width: int,
-    src: Pointer[U],
-    src_row: int,
-    src_col: int,
-    K: int,
-    cols: int,
-) -> None:
-    """Pack panel after panel of `cols` columns."""
-    for col in range(0, cols, width):
-        place = dst + col * words_in(dst, K)
-        pack_panel(place, width, src + col * src_col, src_row, src_col, K, min(width, cols - col))
 
 
 @helper
@@ -199,21 +143,28 @@ def chunk_rows(
 ) -> None:
     """Some rows times all packed panels; `held` has room for the rows as words and for sums."""
     width, words = tile_vectors(out) * lanes(out), words_in(panels, K)
+    chunk, tiled = CHUNK * numbers(panels), has_tiles(panels) == 1
     each = in_place(a, panels)
     x, x_row, x_col = view_held(a, panels), a_row // max(each, 1), a_col
-    if each == 0 or (each == 2 and (a_col != 1 or a_row % 2 + K % 2 > 0)):
+    lies = each == 1 or (each == 2 and a_col == 1 and a_row % 2 == 0 and K == 2 * words)
+    if not lies or (tiled and rows % SIDE > 0):
         x = held
-        if a_row == 1 or numbers(panels) > 1:
-            x_row, x_col = 1, CHUNK
-            pack_panel(x, CHUNK, a, a_col, a_row, K, rows)
+        if tiled:
+            x_row, x_col = words, 1
+            pack_rows(x, a, a_row, a_col, K, rows)
+        elif a_row == 1 or numbers(panels) > 1:
+            x_row, x_col = 1, chunk
+            pack_panel(x, chunk, a, a_col, a_row, K, rows)
         else:
             x_row, x_col = K, 1
             pack_panel(x, K, a, a_row, a_col, rows, K)
-    sums = view_held(held + CHUNK * words, out)
+    sums = view_held(held + chunk * words, out)
     for col in range(0, cols, width):
-        panel = panels + col * words
-        count = min(width, cols - col)
-        panel_rows(out + col, out_row, count, sums, x, x_row, x_col, panel, rows, words)
+        panel, place, count = panels + col * words, out + col, min(width, cols - col)
+        if tiled:
+            panel_squares(place, out_row, count, sums, x, x_row, panel, rows, words)
+        else:
+            panel_rows(place, out_row, count, sums, x, x_row, x_col, panel, rows, words)
 
 
 @kernel(T=FLOATS, U=FLOATS, V=MULTIPLIED)
@@ -230,15 +181,18 @@ def matmul(
     """
     width = tile_vectors(out) * lanes(out)
     panels = (N + width - 1) // width
-    blocks = row_blocks(M, batch0 * batch1 * panels, parts)
     room = view_words(workspace)
+    chunk_height = CHUNK * numbers(room)
+    chunks = (M + chunk_height - 1) // chunk_height
+    blocks = row_blocks(chunks, batch0 * batch1 * panels, parts)
     words = words_in(room, K)
     columns = group_columns(N, words)
-    packed = room + part * part_words(columns, words)
+    packed = room + part * part_words(columns, words, numbers(room))
     held = packed + columns * words
-    chunks = (M + CHUNK - 1) // CHUNK
     known, known_col0, known_col1 = 0, 0, 0
     pieces = chunks if blocks == 1 else 1
+    if has_tiles(room) == 1:
+        tiles_begin()
     lo, hi = share(batch0 * batch1 * blocks * panels * pieces, part, parts)
     while lo < hi:
         place = lo // pieces
@@ -262,9 +216,11 @@ def matmul(
             low = col0 + (width if pieces > 1 and chunk < first else 0)
             high = (panel + count - 1) * width if pieces > 1 and chunk >= last else col1
             if low < high:
-                row = chunk * CHUNK
-                rows, x = min(CHUNK, M - row), a + row * lhs_row
+                row = chunk * chunk_height
+                rows, x = min(chunk_height, M - row), a + row * lhs_row
                 y, w = c + (row * out_row + low), packed + (low - col0) * words
                 chunk_rows(y, out_row, high - low, held, x, lhs_row, lhs_col, w, rows, K)
                 if epilogue != 0:
                     call_epilogue(epilogue, epilogue_args, batch, row, row + rows, low, high)
+    if has_tiles(room) == 1:
+        tiles_end()

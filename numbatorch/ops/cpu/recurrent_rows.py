@@ -15,7 +15,7 @@ from numbatorch.language.simd.vectors import lanes
 from numbatorch.language.words import int64
 from numbatorch.ops import scalar_math
 from numbatorch.ops.cpu.attention_tiles import pair_rows
-from numbatorch.ops.cpu.matmul_packed import pack_panel
+from numbatorch.ops.cpu.packing import pack_panel
 from numbatorch.ops.lowering import Launcher, Operand
 from numbatorch.ops.portable.rows import WIDE, exp
 
