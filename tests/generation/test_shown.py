@@ -27,9 +27,10 @@ PASSING: list[tuple[Any, list[str]]] = [
     (nt.Chat.send, ["text", "max_tokens", "results", *OWN]),
     (nt.Chat.stream, ["text", "max_tokens", "results", *OWN]),
 ]
+NAMES = [value.__qualname__ for value, _ in PASSING]
 
 
-@pytest.mark.parametrize(("function", "names"), PASSING, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("function", "names"), PASSING, ids=NAMES)
 def test_help_shows_every_argument_with_its_default(function: Any, names: list[str]) -> None:
     parameters = inspect.signature(function).parameters
     wild = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -41,7 +42,7 @@ def test_help_shows_every_argument_with_its_default(function: Any, names: list[s
     assert "top_p: float = 1.0" in pydoc.render_doc(function, renderer=pydoc.plaintext)
 
 
-@pytest.mark.parametrize("function", [value for value, _ in PASSING], ids=str)
+@pytest.mark.parametrize("function", [value for value, _ in PASSING], ids=NAMES)
 def test_every_shown_argument_is_taken(function: Any, smollm2: Path) -> None:
     """With its default; those of Mirostat's surprise belong to `mirostat`."""
     generator = nt.TextGenerator(smollm2)
