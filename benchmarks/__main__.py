@@ -1,10 +1,10 @@
 """Prints ours against each installed peer as ratios: python -m benchmarks [GROUP...].
 
 Groups: decode prefill conversation embed small fused matmul types convolution operators nn
-contention startup memory replay (all by default). Every engine runs in its own process with the
-same number of threads. A round takes a burst of calls of one engine, waits until its threads are
-at rest, and goes on to the next. A figure is the median of the rounds, ± half the distance of the
-quartiles. In parentheses: of the least that the hardware needs, how much of that speed ours
+train contention startup memory replay (all by default). Every engine runs in its own process with
+the same number of threads. A round takes a burst of calls of one engine, waits until its threads
+are at rest, and goes on to the next. A figure is the median of the rounds, ± half the distance of
+the quartiles. In parentheses: of the least that the hardware needs, how much of that speed ours
 reaches; of a peer, how many times as fast ours is. In the group contention a share says what is
 left of the engine's own speed when it is alone. With --device ours and PyTorch compute on a GPU,
 and peers that cannot are left out.

@@ -18,6 +18,7 @@ from benchmarks import (
     layers,
     operators,
     small,
+    training,
 )
 from benchmarks.checkpoints import SHAPES
 from benchmarks.controller import Row
@@ -35,6 +36,7 @@ PEERS = {
     "convolution": ["torch_eager"],
     "operators": ["torch_eager", "numpy_blas"],
     "nn": ["torch_eager"],
+    "train": ["torch_eager", "torch_compile"],
     "contention": ["torch_eager", "onnx_runtime"],
 }
 KINDS = ["Q4_0", "Q4_1", "Q4_K_M", "Q6_K", "Q8_0", "F16", "F32"]
@@ -68,6 +70,8 @@ def rows_of(group: str, options: argparse.Namespace) -> list[Row]:
         return [Row(name, "operator", {"name": name}, "us") for name in wanted]
     if group == "nn":
         return layer_rows(options.names)
+    if group == "train":
+        return [train_row()]
     if group == "contention":
         return contention_rows(options.threads)
     return [matmul_row(n) for n in (64, 256, 512, 1024, 2048)]
@@ -192,6 +196,13 @@ def layer_rows(names: list[str] | None) -> list[Row]:
         if not names or name in names or name.partition("(")[0] in names
         for training in (False, True)
     ]
+
+
+def train_row() -> Row:
+    """A training step of a small GPT; its floor is the products."""
+    shape = training.SHAPE
+    name = f"GPT of 5M, {shape.batch} times {shape.tokens} tokens"
+    return Row(name, "train", {}, floor=products(shape.products))
 
 
 def contention_rows(threads: int) -> list[Row]:

@@ -27,6 +27,7 @@ JOBS = {
     "small": "one of benchmarks.small.CALLS: name",
     "operator": "one of the lines of benchmarks.operators: name",
     "layer": "one of the lines of benchmarks.layers: name, whether with gradients: training",
+    "train": "a training step of a GPT, per token",
     "idle": "x * y + x after 2 ms in which nobody computed: size",
     "floor": "two float32 vectors read, one written, on the device: size",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import numbatorch as nt
-from benchmarks import block_types, language, layers, operators
+from benchmarks import block_types, language, layers, operators, training
 from benchmarks import convolutions as resnet
 from benchmarks import small as calls
 from benchmarks.timing import Work
@@ -131,3 +131,4 @@ convolutions = resnet.job(
 )
 operator = operators.job(API.tensor, nt, API.read, WAIT)
 layer = layers.job(API.tensor, nt, API.gradients, DEVICE, nt.realize, WAIT)
+train = training.job(API, DEVICE, WAIT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import convolutions as resnet
-from benchmarks import language, layers, operators
+from benchmarks import language, layers, operators, training
 from benchmarks import small as calls
 from benchmarks.timing import Work
 
@@ -134,3 +134,4 @@ small, idle = calls.jobs(API, WAIT)
 convolutions = resnet.job(API.tensor, torch.nn.functional.conv2d, WAIT)
 operator = operators.job(API.tensor, torch, wait=WAIT)
 layer = layers.job(API.tensor, torch, torch.enable_grad, WHERE, wait=WAIT)
+train = training.job(API, WHERE, WAIT, fused=True)

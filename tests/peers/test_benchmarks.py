@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import numbatorch as nt
-from benchmarks import checkpoints, rows, small
+from benchmarks import checkpoints, rows, small, training
 from benchmarks.worker import FILES_VARIABLE
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 pytestmark = pytest.mark.peers
@@ -94,3 +95,28 @@ def test_engines_that_read_an_exported_file_embed_as_torch_does(
         return  # the engine or this processor has no such products
     assert 1e-5 < np.abs(rounded - expected).max() < 1e-2
     assert os.listdir(tmp_path) == ["minilm.onnx"]
+
+
+TINY = training.Shape(layers=2, width=32, head=8, words=61, batch=3, tokens=20)
+OURS = small.Api(nt.from_numpy, nt.compile, library=nt)
+THEIRS = small.Api(torch.from_numpy, library=torch, gradients=torch.enable_grad)
+
+
+def test_a_training_step_has_the_loss_that_torch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "SHAPE", TINY)
+    ours = training.job(OURS, "cpu", lr=1e-2)()
+    expected = training.job(THEIRS, "cpu", fused=True, lr=1e-2)()
+    found = [(ours.call().item(), expected.call().item()) for _ in range(4)]
+    np.testing.assert_allclose(*zip(*found, strict=True), rtol=1e-5)
+    assert found[3][1] < found[0][1] - 0.1  # three steps change it
+
+
+def test_the_products_of_a_training_step_are_those_that_torch_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "SHAPE", TINY)
+    work = training.job(THEIRS, "cpu")()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        work.call()
+    above = 3 * TINY.layers * TINY.width * (TINY.tokens - 1)  # behind the causal mask
+    assert counter.get_total_flops() == 2 * work.units * (TINY.products + above)

@@ -35,6 +35,7 @@ from benchmarks import (
     rows,
     small,
     timing,
+    training,
 )
 from benchmarks.controller import Measured, Row, Worker, busy_cores, measure
 from benchmarks.timing import Work
@@ -295,6 +296,7 @@ MADE = {
     "operators.job": (operators.job(np.asarray),),
     "layers.job": (layers.job(np.asarray, None, nullcontext, None),),
     "block_types.job": (block_types.job(np.multiply),),
+    "training.job": (training.job(OURS),),
     "exported.job": (exported.job(lambda folder, compute: np.asarray),),
     "resnet.job": (convolutions.job(np.asarray, np.multiply, None),),
 }
@@ -331,7 +333,7 @@ def test_the_rows_of_a_group_ask_for_jobs_that_there_are(
         assert row.job in JOBS
         assert jobs_of("ours")[row.job] == set(row.arguments)
         asked = [jobs_of(peer).get(row.job) for peer in rows.PEERS[group]]
-        assert any(asked) or not asked, row
+        assert any(job is not None for job in asked) or not asked, row
         assert all(arguments in (None, set(row.arguments)) for arguments in asked)
         if row.floor is not None:
             job, arguments = row.floor
