@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Any
 
-from numbatorch.cli.options import add_where, text
+from numbatorch.cli.options import add_compute, add_where, text
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -20,6 +20,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="print the vectors as JSON")
     add_where(command)
+    add_compute(command)
     return command
 
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a table of similarities, or the vectors."""
     from numbatorch.pipelines.embedder import Embedder
 
-    embedder = Embedder(options.model, options.revision, device=options.device)
+    embedder = Embedder(options.model, options.revision, options.device, options.compute)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         vectors = embedder.encode(options.texts)

@@ -72,9 +72,12 @@ def positive(argument: str) -> int:
 
 
 def add_compute(command: argparse.ArgumentParser) -> None:
-    """What activations beside packed weights are multiplied in."""
-    told = "beside packed weights: activations as they are; default: rounded to 8 or 16 bits"
-    command.add_argument("--compute", choices=["float32"], help=told)
+    """What products are made of."""
+    told = (
+        "float32: activations beside packed weights as they are, which are else rounded to 8 or 16 "
+        "bits; bfloat16: plain weights are rounded to it, and activations where that is faster"
+    )
+    command.add_argument("--compute", choices=["float32", "bfloat16"], help=told)
 
 
 def add_where(command: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from numbatorch.language.kernel import Epilogue, Kernel, Pointer, T, U, V, helpe
 from numbatorch.language.primitives import select, truncdiv
 from numbatorch.layout import collapse
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.matmul import Compute, matmul_
 from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -206,7 +206,13 @@ def threads_along(K: int) -> int:
 
 
 @lower("gpu", matmul_, dtypes=FLOATS)
-def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
+def _(
+    launcher: Launcher,
+    out: Operand,
+    lhs: Operand,
+    rhs: Operand,
+    compute: Compute | None = None,  # float32 at any rate
+) -> None:
     M, N = out.shape[-2:]
     K = lhs.shape[-1]
     batch, strides = collapse(out.shape[:-2], [x.strides[:-2] for x in (out, lhs, rhs)])

@@ -23,6 +23,7 @@ from numbatorch.ops.blocks.kernel import (
     value_of,
 )
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.matmul import Compute
 
 
 @helper
@@ -109,7 +110,7 @@ def _(
     out: Operand,
     x: Operand,
     weight: Operand,
-    compute: ops.Compute | None = None,  # float32 at any rate
+    compute: Compute | None = None,  # float32 at any rate
 ) -> None:
     M, K = x.shape
     N = weight.shape[0]

@@ -26,7 +26,7 @@ from numbatorch.generation.tools.formats import Format
 from numbatorch.generation.tools.schemas import Tool, schemas
 from numbatorch.io.reading import parse_json, read_bytes
 from numbatorch.io.writing import replaced
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import Compute
 
 Message = dict[str, Any]
 ANSWER = arguments_of(TextGenerator.stream)  # what an answer is asked for with

@@ -28,7 +28,7 @@ from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.generation.tools.schemas import Tool, schemas
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.models.protocols import CausalLM
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import Compute
 
 TASK = "text-generation"
 MEMORIES = ("_idle", "_busy", "_batches")  # what is made again in a copy

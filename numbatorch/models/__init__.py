@@ -6,8 +6,9 @@ Importing this package imports no model: the classes load when a checkpoint or a
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from numbatorch import dtype as dt
 from numbatorch import hub, nn
 from numbatorch.apart import import_module
 from numbatorch.device import Device
@@ -18,7 +19,8 @@ from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
 from numbatorch.models.registry import architecture, declarations, find, known
 from numbatorch.nn.initial import skip_init
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import WEIGHTS, Compute
+from numbatorch.tensor import Tensor, no_grad
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 
@@ -40,11 +42,14 @@ def from_pretrained(
         task: what the model has to be for, "text-generation" or "feature-extraction"; anything
             unless given.
         compute: "float32" has weights in blocks multiplied with activations as they are, where the
-            CPU rounds those to 8 or 16 bits unless it is given.
+            CPU rounds those to 8 or 16 bits unless it is given. "bfloat16" is for plain weights:
+            those of products are rounded to it once, here, which halves the memory of float32, an
+            embedding's too that makes the logits; activations may be rounded before products,
+            where that is faster (`F.linear`); sums and all else are float32.
     Returns:
         an instance of the class that declares the architecture of the checkpoint (`architecture`).
     Raises:
-        ValueError: compute is neither "float32" nor None.
+        ValueError: compute is another word, or "bfloat16" of weights in blocks or of float64.
         FileNotFoundError, ConnectionError: `source` is not there, or out of reach.
         FormatError: an unknown architecture, or one for another task; a malformed file, or a
             tensor that the model lacks, does not use, or that has another shape than the
@@ -82,17 +87,34 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_compute(compute: Any) -> None:
-    if compute not in (None, "float32"):
-        problem = f'compute is {compute!r:.80}; it must be "float32" or None'
+    if compute not in (None, *get_args(Compute)):
+        words = ", ".join(f'"{word}"' for word in get_args(Compute))
+        problem = f"compute is {compute!r:.80}; it must be {words} or None"
         raise ValueError(message("models", problem))
 
 
 def _computing(model: nn.Module, compute: Compute | None) -> nn.Module:
     """The model with all of its layers that multiply told how to."""
-    for module in model.modules():
+    for name, module in model.named_modules():
         if hasattr(module, "compute"):
             module.compute = compute
+            if compute == "bfloat16":
+                holder: Any = getattr(module, "head", module)
+                _round(name, holder.weight)
     return model
+
+
+def _round(name: str, weight: Tensor) -> None:
+    """Hold a weight of products in bfloat16."""
+    if weight.dtype not in WEIGHTS:
+        problem = f'compute is "bfloat16", which {weight.dtype.name} is not rounded to'
+        hint = "without it activations beside weights in blocks are rounded to 8 or 16 bits"
+        said = hint if weight.dtype.kind == "q" else None
+        place = f"weight of {name or 'the head'} {weight.shape}"
+        raise ValueError(message("models", problem, place, hint=said))
+    if weight.dtype is not dt.bfloat16:
+        with no_grad():
+            weight.hold(weight.to(dt.bfloat16).realize().detach().node)
 
 
 def _from_folder(folder: Path, device: Device, task: str | None) -> Any:

@@ -370,7 +370,7 @@ def expert_linear(
     index: Tensor,
     experts: int,
     *,
-    compute: Literal['float32'] | None = None,
+    compute: Literal['float32', 'bfloat16'] | None = None,
 ) -> Tensor: ...
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
@@ -495,7 +495,7 @@ def linear(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    compute: Literal['float32'] | None = None,
+    compute: Literal['float32', 'bfloat16'] | None = None,
 ) -> Tensor: ...
 def linear_cross_entropy(
     input: Tensor,

@@ -9,7 +9,7 @@ from numbatorch.nn import functional as F
 from numbatorch.nn.checks import require_sizes
 from numbatorch.nn.initial import bound_of, redraw, uniform
 from numbatorch.nn.module import Module, Parameter
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import Compute
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.creation import Where
 
@@ -35,7 +35,7 @@ class Linear(Module):
     Attributes:
         weight: (out_features, in_features); it may be replaced by GGML blocks.
         bias: (out_features,) or None.
-        compute: as of `F.linear`, for weights in blocks.
+        compute: as of `F.linear`.
 
     >>> layer = Linear(3, 2)
     >>> layer(nt.zeros(5, 3)).shape, layer.weight.shape

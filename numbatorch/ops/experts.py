@@ -15,9 +15,8 @@ from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
 from numbatorch.ops.create import iota
 from numbatorch.ops.index import in_bounds, index_add, take
-from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.matmul import Compute, check_compute, matmul_
 from numbatorch.ops.operands import as_node, const, describe, expanded
-from numbatorch.ops.quant import Compute
 from numbatorch.ops.sort import are_places
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
@@ -51,6 +50,7 @@ def expert_matmul(
             "float32".
         index: (M,) integers in [0, E).
         experts: E.
+        compute: as of `linear`; no kernel rounds rows beside plain weights.
         inside: whether an index is known to be in [0, E): a plan looks at indices before it
             overwrites anything, so that a cache which it writes to is copied first.
     Returns:
@@ -61,7 +61,7 @@ def expert_matmul(
 
 
 @expert_matmul.infer
-def _(x: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any) -> tuple[Shape, DType]:
+def _(x: Node, weight: Node, index: Node, *, experts: int, **attrs: Any) -> tuple[Shape, DType]:
     rows = (f"x {describe(x)}", f"weight {describe(weight)}", f"index {describe(index)}")
     fits = len(x.shape) == len(weight.shape) == 2 and x.shape[1] == weight.shape[1]
     if not fits or index.shape != x.shape[:1]:
@@ -70,6 +70,7 @@ def _(x: Node, weight: Node, index: Node, *, experts: int, **_attrs: Any) -> tup
     if experts < 1 or weight.shape[0] % experts:
         problem = f"{weight.shape[0]} rows of a weight are not shared by {experts} experts"
         raise ShapeError(message("expert_matmul", problem, *rows))
+    check_compute("expert_matmul", attrs.get("compute"), x, weight)
     narrow = weight.dtype in NARROW or weight.dtype.kind == "q"
     same = x.dtype is weight.dtype or (x.dtype is dt.float32 and narrow)
     if x.dtype not in (dt.float32, dt.float64) or not same or index.dtype.kind not in "iu":
@@ -226,7 +227,7 @@ def expert_linear(
     index: Node,
     experts: int,
     *,
-    compute: Literal["float32"] | None = None,
+    compute: Literal["float32", "bfloat16"] | None = None,
 ) -> Node:
     """input[m] @ weight[index[m]].T for each row m, of stacked weights. Not in PyTorch.
 

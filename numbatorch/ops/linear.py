@@ -7,7 +7,7 @@ from typing import Literal
 from numbatorch import dtype as dt
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node, find
-from numbatorch.ops.matmul import multiplied, product
+from numbatorch.ops.matmul import Compute, check_compute, multiplied, product
 from numbatorch.ops.operands import as_node, describe
 from numbatorch.ops.surface import public
 from numbatorch.ops.view import reshape, transpose
@@ -20,7 +20,7 @@ def linear(
     weight: Node,
     bias: Node | None = None,
     *,
-    compute: Literal["float32"] | None = None,
+    compute: Literal["float32", "bfloat16"] | None = None,
 ) -> Node:
     """input @ weight.T + bias; the weight may be stored in GGML blocks.
 
@@ -29,12 +29,16 @@ def linear(
         weight: (N, K), plain or of a block type.
         bias: (N,) or None.
         compute: "float32" has weights in blocks multiplied with the input as it is, where the CPU
-            rounds it to 8 or 16 bits a value. Not in PyTorch.
+            rounds it to 8 or 16 bits a value. With "bfloat16" plain operands of float32 may be
+            rounded to it, in the products of the gradient too: the CPU does so where it multiplies
+            pairs of bfloat16 as fast as single float32; sums and the result are float32. None is
+            as "float32" for plain weights. Not in PyTorch.
     Returns:
         (..., N), dtype of the input.
     Raises:
         ShapeError: the last dimensions of `input` and `weight` differ.
-        DTypeError: one has integers and the other floats.
+        DTypeError: one has integers and the other floats; compute is "bfloat16", and the weight is
+            in blocks or an operand has something else than half types and float32.
 
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 0.0], [1.0, 1.0]]), tensor([0.0, 10.0]))
     tensor([ 1., 13.])
@@ -54,6 +58,8 @@ def linear(
         problem = "integers and floats do not go together"
         given = (f"input {describe(x)}", f"weight {describe(weight)}")
         raise DTypeError(message("linear", problem, *given, hint=hint))
+    check_compute("linear", compute, x, weight)
+    plain: Compute | None = "bfloat16" if compute == "bfloat16" else None
     if weight.dtype.kind == "q":
         M, K = numel(x.shape[:-1]), x.shape[-1]
         rows = reshape.apply(as_node(x, dt.float32, x.device), shape=(M, K))
@@ -61,8 +67,8 @@ def linear(
         out = as_node(reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0])), x.dtype, x.device)
     elif x.dtype is dt.float32 and weight.dtype in (dt.float16, dt.bfloat16):
         rows = x if len(x.shape) > 1 else reshape.apply(x, shape=(1, *x.shape))
-        out = product(rows, transpose(weight, 0, 1))
+        out = product(rows, transpose(weight, 0, 1), plain)
         out = reshape.apply(out, shape=(*x.shape[:-1], weight.shape[0]))
     else:
-        out = multiplied(x, transpose(weight, 0, 1))
+        out = multiplied(x, transpose(weight, 0, 1), plain)
     return out if bias is None else out + bias

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,25 +23,49 @@ if TYPE_CHECKING:
     from numbatorch.ops.drawing import Draw
 
 Array = np.ndarray[Any, Any]
+Compute = Literal["float32", "bfloat16"]  # what products are made of
+WEIGHTS = (dt.float32, dt.float16, dt.bfloat16)  # right operands that may be taken as bfloat16
 
 
 @structured(dtypes=dt.NUMBERS, epilogue=True, strided=(0, 1))
-def matmul_(lhs: Array, rhs: Array) -> Array:
-    """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal."""
+def matmul_(lhs: Array, rhs: Array, *, compute: Compute | None = None) -> Array:
+    """sum over k of lhs[..., i, k] * rhs[..., k, j]; batch dimensions are equal.
+
+    With `compute="bfloat16"` float32 operands may be rounded to bfloat16 before products, where
+    that is faster, those of a gradient's products too; sums are float32 at any rate.
+    """
     out: Array = np.matmul(lhs, rhs)
     return out
 
 
+def check_compute(operator: str, compute: Compute | None, lhs: Node, rhs: Node) -> None:
+    """Fail where products of bfloat16 are asked for between operands that do not have them."""
+    if compute != "bfloat16":
+        return
+    problem = hint = None
+    if rhs.dtype.kind == "q":
+        problem = "compute is 'bfloat16', which weights in blocks are not multiplied in"
+        hint = "compute=None rounds what stands beside blocks to 8 or 16 bits"
+    elif lhs.dtype not in (dt.float32, dt.bfloat16) or rhs.dtype not in WEIGHTS:
+        problem = "compute is 'bfloat16', which only float32 is rounded to"
+    if problem is not None:
+        rows = (f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
+        raise DTypeError(message(operator, problem, *rows, hint=hint))
+
+
 def _over_examples(node: Node, operands: tuple[Node, ...]) -> Node | dict[str, Any]:
     """`Op.batch`: kernels walk two batch dimensions at most, and `product` joins more of them."""
-    return node.attrs if len(operands[0].shape) <= 4 else product(*operands)
+    if len(operands[0].shape) <= 4:
+        return node.attrs
+    lhs, rhs = operands
+    return product(lhs, rhs, **node.attrs)
 
 
 matmul_.batches(_over_examples)
 
 
 @matmul_.infer
-def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
+def _(lhs: Node, rhs: Node, *, compute: Compute | None = None) -> tuple[Shape, DType]:
     narrow = lhs.dtype is dt.float32 and rhs.dtype in (dt.float16, dt.bfloat16)
     if lhs.dtype.kind not in "fiu" or not (lhs.dtype is rhs.dtype or narrow):
         raise DTypeError(
@@ -52,6 +76,7 @@ def _(lhs: Node, rhs: Node) -> tuple[Shape, DType]:
                 f"rhs {describe(rhs)}",
             )
         )
+    check_compute("matmul", compute, lhs, rhs)
     assert lhs.shape[:-2] == rhs.shape[:-2] and lhs.shape[-1] == rhs.shape[-2]
     return (*lhs.shape[:-1], rhs.shape[-1]), lhs.dtype
 
@@ -62,15 +87,18 @@ def _(y: Node) -> int:
 
 
 @matmul_.vjp
-def _(g: Node, y: Node, lhs: Node, rhs: Node) -> tuple[Node, Node]:
-    along = matmul_.apply(g, transpose(rhs, -1, -2))
+def _(
+    g: Node, y: Node, lhs: Node, rhs: Node, *, compute: Compute | None = None
+) -> tuple[Node, Node]:
+    how = {"compute": compute}
+    along = matmul_.apply(g, transpose(rhs, -1, -2), **how)
     if rhs.op.name == "permute":  # x @ W.T: the product that is W's gradient without a transpose
-        return along, transpose(matmul_.apply(transpose(g, -1, -2), lhs), -1, -2)
-    return along, matmul_.apply(transpose(lhs, -1, -2), g)
+        return along, transpose(matmul_.apply(transpose(g, -1, -2), lhs, **how), -1, -2)
+    return along, matmul_.apply(transpose(lhs, -1, -2), g, **how)
 
 
 @matmul_.fallback
-def _(lhs: Node, rhs: Node) -> Node:
+def _(lhs: Node, rhs: Node, *, compute: Compute | None = None) -> Node:
     *batch, M, K = lhs.shape
     N = rhs.shape[-1]
     shape = (*batch, M, K, N)
@@ -105,8 +133,8 @@ def matmul(input: Node, other: Node) -> Node:
     return multiplied(input, other)
 
 
-def multiplied(lhs: Node, rhs: Node) -> Node:
-    """`matmul` of nodes."""
+def multiplied(lhs: Node, rhs: Node, compute: Compute | None = None) -> Node:
+    """`matmul` of nodes; `compute` as of `matmul_`, of real ones."""
     if not lhs.shape or not rhs.shape:
         raise ShapeError(
             message("matmul", "0-d operand", f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
@@ -120,8 +148,8 @@ def multiplied(lhs: Node, rhs: Node) -> Node:
         raise DTypeError(message("matmul", f"has no meaning for {dtype.name}"))
     if len(lhs.shape) == len(rhs.shape) == 1 and not dtype.is_complex:
         return _sum_of_products(lhs, rhs, dtype)
-    multiply = _complex_product if dtype.is_complex else product
-    out = multiply(as_node(left, dtype, lhs.device), as_node(right, dtype, rhs.device))
+    left, right = (as_node(x, dtype, x.device) for x in (left, right))
+    out = _complex_product(left, right) if dtype.is_complex else product(left, right, compute)
     shape = out.shape
     if len(rhs.shape) == 1:
         shape = shape[:-1]
@@ -200,20 +228,21 @@ def _check_ranks(operator: str, rank: int, *operands: Node) -> None:
         raise ShapeError(message(operator, problem, *map(describe, operands)))
 
 
-def product(left: Node, right: Node) -> Node:
+def product(left: Node, right: Node, compute: Compute | None = None) -> Node:
     """left @ right of real numbers: (..., M, K) by (..., K, N)."""
+    how = {} if compute is None else {"compute": compute}
     *batch, M, K = left.shape
     N = right.shape[-1]
     if len(right.shape) == 2 and len(batch) > 0:
         flat = reshape.apply(left, shape=(numel(batch) * M, K))
-        return reshape.apply(matmul_.apply(flat, right), shape=(*batch, M, N))
+        return reshape.apply(matmul_.apply(flat, right, **how), shape=(*batch, M, N))
     shape = broadcast("matmul", left.shape[:-2], right.shape[:-2])
     left, right = expanded(left, (*shape, M, K)), expanded(right, (*shape, K, N))
     if len(shape) <= 2:
-        return matmul_.apply(left, right)
+        return matmul_.apply(left, right, **how)
     count = numel(shape)  # kernels walk two batch dimensions at most
     flat = matmul_.apply(
-        reshape.apply(left, shape=(count, M, K)), reshape.apply(right, shape=(count, K, N))
+        reshape.apply(left, shape=(count, M, K)), reshape.apply(right, shape=(count, K, N)), **how
     )
     return reshape.apply(flat, shape=(*shape, M, N))
 

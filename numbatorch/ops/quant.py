@@ -5,7 +5,7 @@ Source of the formats: https://github.com/ggml-org/ggml/blob/master/src/ggml-qua
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from numbatorch.dtype import DType
 from numbatorch.errors import DTypeError, ShapeError, message
 from numbatorch.graph import Node
 from numbatorch.ops.index import in_bounds
-from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.matmul import Compute, check_compute, matmul_
 from numbatorch.ops.operands import describe
 from numbatorch.ops.structured import structured
 from numbatorch.ops.surface import public
@@ -22,7 +22,6 @@ from numbatorch.ops.view import transpose
 from numbatorch.shape import Shape, numel
 
 Array = np.ndarray[Any, Any]
-Compute = Literal["float32"]
 
 
 def _check_blocks(op: str, weight: Node) -> None:
@@ -40,6 +39,7 @@ def quant_matmul(x: Array, weight: Array, *, compute: Compute | None = None) -> 
 @quant_matmul.infer
 def _(x: Node, weight: Node, *, compute: Compute | None = None) -> tuple[Shape, DType]:
     _check_blocks("quant_matmul", weight)
+    check_compute("quant_matmul", compute, x, weight)
     if len(x.shape) != 2 or x.shape[1] != weight.shape[1] or x.dtype is not dt.float32:
         raise ShapeError(
             message(

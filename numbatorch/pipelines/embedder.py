@@ -13,6 +13,7 @@ from numbatorch.errors import FormatError, message
 from numbatorch.generation.tokenizer import Tokenizer
 from numbatorch.models.protocols import TextEncoder
 from numbatorch.nn import functional as F
+from numbatorch.ops.matmul import Compute
 from numbatorch.pipelines.sentence_config import SentenceConfig
 from numbatorch.tensor import Tensor, from_numpy, no_grad
 from numbatorch.tensor.capture import Compiled
@@ -40,6 +41,7 @@ class Embedder:
         source: str | os.PathLike[str] | None = None,
         revision: str | None = None,
         device: Device | str | None = None,
+        compute: Compute | None = None,
     ) -> None:
         """As `models.from_pretrained`; tokenizer and pooling come from the same folder.
 
@@ -51,7 +53,9 @@ class Embedder:
         path = hub.resolve(source, revision)
         if not path.is_dir():
             raise FormatError(message("Embedder", "needs a folder", f"source {path}"))
-        self.model: TextEncoder = models.from_pretrained(path, device=device, task=TASK)
+        self.model: TextEncoder = models.from_pretrained(
+            path, device=device, task=TASK, compute=compute
+        )
         self.tokenizer = Tokenizer.from_folder(path)
         self.config = SentenceConfig.from_folder(path, self.model.config)
         self._skipped = 0 if self.config.counts_prompt else self._tokens_of_prompt()

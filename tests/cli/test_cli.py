@@ -119,6 +119,13 @@ def test_embed_prints_similarities(minilm, capsys) -> None:
         assert np.abs(numbers - similarities).max() < 1e-3
 
 
+def test_embed_computes_in_bfloat16(minilm, capsys) -> None:
+    assert main(["embed", "--json", "--compute", "bfloat16", "--model", str(minilm), "a cat"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    expected = nt.Embedder(minilm, compute="bfloat16").encode(["a cat"])[0]
+    assert row["vector"] == expected.tolist()
+
+
 def test_embed_prints_vectors_as_json(minilm, capsys) -> None:
     assert main(["embed", "--json", "a cat"]) == 0  # the packaged checkpoint
     (record,) = json.loads(capsys.readouterr().out)

@@ -87,8 +87,14 @@ def test_rounded_activations_are_nearer_than_those_of_llama_cpp(
 
 
 def test_a_way_to_compute_that_is_not_there_is_named(smollm2: Path) -> None:
-    with pytest.raises(ValueError, match="compute is 'float64'; it must be \"float32\" or None"):
+    words = 'compute is \'float64\'; it must be "float32", "bfloat16" or None'
+    with pytest.raises(ValueError, match=words):
         TextGenerator(smollm2, compute="float64")  # type: ignore[arg-type]
+
+
+def test_weights_in_blocks_are_not_for_bfloat16(smollm2: Path) -> None:
+    with pytest.raises(ValueError, match=r"which Q8_0 is not rounded to\n  weight of .*\n.*hint: "):
+        TextGenerator(smollm2, compute="bfloat16")
 
 
 def test_a_conversation_keeps_the_turn_before(generator: TextGenerator) -> None:

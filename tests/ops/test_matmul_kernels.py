@@ -46,7 +46,7 @@ class Product:
     kernel: Kernel
     lhs: Array  # (batch0, batch1, M, K)
     rhs: Array  # (batch0, batch1, K, N)
-    multiplied: str  # what `matmul` multiplies
+    multiplied: str  # what `matmul` and `matmul_nt` multiply
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,11 +59,11 @@ class Product:
         K = self.lhs.shape[-1]
         room = np.full((batch0, batch1, M + 1, N + GUARD), np.nan, self.lhs.dtype)
         out = room[:, :, :M, :N]
-        used = workspace(self.kernel, N, K, parts, by_name[self.multiplied])
+        used = workspace(self.kernel, M, N, K, parts, by_name[self.multiplied])
         scratch = np.full(used + GUARD, 0xFF, np.uint8)
         operands = [np.broadcast_to(x, self.shape[:2] + x.shape[2:]) for x in (self.lhs, self.rhs)]
         strides = [tuple(s // x.itemsize for s in x.strides) for x in (out, *operands)]
-        types = {"V": self.multiplied} if self.kernel is matmul else {}
+        types = {"V": self.multiplied} if self.kernel is not matmul_nn else {}
         function = Epilogue(lambda *place: epilogue(out, *place)) if epilogue else None
         run_kernel(
             self.kernel(T=name_of(self.lhs), U=name_of(self.rhs), **types),
@@ -170,6 +170,15 @@ def test_matmul_nt_takes_any_shape(
     check(product("matmul_nt", types, (M, N, K), batches=batches), parts)
 
 
+@pytest.mark.parametrize("types", [types for types in PAIRS if types[1] == "bfloat16"])
+@given(M=sizes, N=sizes, pairs=deep, batches=batches, parts=st.integers(1, 3))
+def test_matmul_nt_multiplies_pairs_of_bfloat16(
+    types: Any, M: int, N: int, pairs: int, batches: Any, parts: int
+) -> None:
+    how = {"batches": batches, "multiplied": "bfloat16"}
+    check(product("matmul_nt", types, (M, N, 2 * pairs), **how), parts)
+
+
 ODD = (200, 1070, 7)  # panels of any width, so that a share ends within one
 LARGE = [(200, 700, 1500), (300, 1000, 1100), (64, 2100, 520), (1, 3000, 1025), (1025, 3, 70), ODD]
 EPILOGUES = [(1, 1, 3), (5, 70, 9), (100, 130, 20), (1, 300, 40), (7, 9, 0), ODD]
@@ -181,7 +190,9 @@ def test_blocks_of_large_products_join(kernel: str, sizes: tuple[int, int, int])
     for parts in (1, 2):
         check(product(kernel, ("float32", "float32"), sizes), parts)
     check(product(kernel, ("float16", "float16"), sizes), 2)
-    check(product(kernel, ("bfloat16", "bfloat16"), sizes, multiplied="bfloat16"), 2)
+    whole = kernel != "matmul_nt" or sizes[-1] % 2 == 0
+    kind = "bfloat16" if whole else "float32"
+    check(product(kernel, ("bfloat16", "bfloat16"), sizes, multiplied=kind), 2)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -205,13 +216,18 @@ def test_an_epilogue_sees_each_result_once(kernel: str, parts: int, sizes: Any) 
 
 
 @pytest.mark.parametrize(
-    ("kernel", "multiplied"), [*((name, "float32") for name in KERNELS), ("matmul", "bfloat16")]
+    ("kernel", "rhs", "multiplied", "K"),
+    [
+        *((name, "float32", "float32", 41) for name in KERNELS),
+        ("matmul", "float32", "bfloat16", 41),
+        ("matmul_nt", "bfloat16", "bfloat16", 42),
+    ],
 )
-def test_nan_and_infinity_spread_as_in_ieee(kernel: str, multiplied: str) -> None:
-    one = product(kernel, ("float32", "float32"), (9, 33, 41), multiplied=multiplied)
+def test_nan_and_infinity_spread_as_in_ieee(kernel: str, rhs: str, multiplied: str, K: int) -> None:
+    one = product(kernel, ("float32", rhs), (9, 33, K), multiplied=multiplied)
     one.lhs[..., 2, 5] = np.nan
     one.lhs[..., 4, 7] = np.inf
-    one.lhs[..., 6, 40] = np.inf  # half of a pair
+    one.lhs[..., 6, K - 1] = np.inf  # half of a pair
     with np.errstate(invalid="ignore"):
         assert_close(one.run(2), one.expected().astype(np.float32), "matmul")
 

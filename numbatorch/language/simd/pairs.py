@@ -16,10 +16,18 @@ WHOLE = 16  # of so many words a row is made, the last of zeros, as tiles take t
 def multiplies_pairs(cpu: CPU) -> bool:
     """Whether a processor multiplies words of two bfloat16 as fast as as many float32.
 
-    AMD's do, and those with tiles (simd/amx.py). Of others AVX512-BF16 takes four times as long
-    (Sapphire Rapids: 115 GFLOP/s, and 232 of float32).
+    AMD's do, and those with tiles (simd/amx.py).
     """
-    return cpu.has("amx-bf16") or (cpu.has("avx512bf16") and cpu.name.startswith("znver"))
+    return cpu.has("amx-bf16") or multiplies_vectors(cpu)
+
+
+def multiplies_vectors(cpu: CPU) -> bool:
+    """Whether it does so in vectors.
+
+    On others than AMD's AVX512-BF16 takes four times as long (Sapphire Rapids: 115 GFLOP/s, and 232
+    of float32).
+    """
+    return cpu.has("avx512bf16") and cpu.name.startswith("znver")
 
 
 @intrinsic
@@ -54,6 +62,32 @@ def view_words(typingctx: Any, pointer: Any) -> Any:
         return values[0]
 
     return signature(numba_pointers.PointerType(element), pointer), codegen
+
+
+@intrinsic
+def as_words(typingctx: Any, pointer: Any, like: Any) -> Any:
+    """Memory of bfloat16 read as words of two where `like` are those; else it stays as it is."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language import numba_pointers
+
+    element = WORD if like.element == WORD else pointer.element
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return values[0]
+
+    return signature(numba_pointers.PointerType(element), pointer, like), codegen
+
+
+@intrinsic
+def view_as(typingctx: Any, pointer: Any, like: Any) -> Any:
+    """Memory read as what another pointer's elements are."""
+    from numba.core.typing.templates import signature
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        return values[0]
+
+    return signature(like, pointer, like), codegen
 
 
 def words_along(builder: Any, element: str, place: Any, n: int) -> Any:

@@ -19,7 +19,7 @@ from numbatorch.models.blocks.rotary import Rope
 from numbatorch.models.blocks.span import Span
 from numbatorch.models.decoder_names import PLAIN_NAMES, Names
 from numbatorch.nn import functional as F
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import Compute
 from numbatorch.tensor import Tensor, no_grad, tensor
 
 Array = np.ndarray[Any, Any]
@@ -150,6 +150,11 @@ class CausalDecoder(nn.Module):
         """Where the weights are."""
         return self.model.embed_tokens.weight.device
 
+    @property
+    def head(self) -> nn.Embedding | nn.Linear:
+        """Whose weight gives the logits."""
+        return self.model.embed_tokens if self.lm_head is None else self.lm_head
+
     def new_cache(self, capacity: int, batch: int = 1) -> KVCache:
         """Memory for the keys and values of `capacity` tokens of `batch` texts."""
         shape = (batch, self.config.num_key_value_heads, capacity, self.config.rope.size)
@@ -177,8 +182,7 @@ class CausalDecoder(nn.Module):
         if last:
             x = x[:, -1:]
         x = self.model.norm(x)
-        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        logits = F.linear(x, head.weight, compute=self.compute)
+        logits = F.linear(x, self.head.weight, compute=self.compute)
         if self.logit_softcap is None:
             return logits
         return (logits / self.logit_softcap).tanh() * self.logit_softcap

@@ -7,7 +7,7 @@ from numbatorch import nn
 from numbatorch.models.blocks.mlp import Activation, activated
 from numbatorch.nn import functional as F
 from numbatorch.nn.initial import bound_of, uniform
-from numbatorch.ops.quant import Compute
+from numbatorch.ops.matmul import Compute
 from numbatorch.tensor import Tensor
 
 

@@ -29,8 +29,8 @@ from numbatorch.ops.cpu.quant_row import (
 )
 from numbatorch.ops.cpu.quant_rows import MAX_HEIGHT, WORKSPACE, planes_bytes
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.matmul import Compute
 from numbatorch.ops.portable.rows import copy_strided, wide_index
-from numbatorch.ops.quant import Compute
 from numbatorch.shape import Shape
 
 FLOATS = ("float32", "float64")

@@ -6,13 +6,13 @@ The kernels take the same arguments, so that shape and strides decide between th
 from numbatorch.dtype import DType, bfloat16
 from numbatorch.language.kernel import Kernel
 from numbatorch.language.processor import current_cpu
-from numbatorch.language.simd.pairs import multiplies_pairs
+from numbatorch.language.simd.pairs import multiplies_pairs, multiplies_vectors
 from numbatorch.layout import collapse
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
 from numbatorch.ops.cpu.matmul_integer import INTEGERS, matmul_integer
 from numbatorch.ops.cpu.matmul_packed import FLOATS, matmul, matmul_workspace
 from numbatorch.ops.lowering import Launcher, Operand, lower
-from numbatorch.ops.matmul import matmul_
+from numbatorch.ops.matmul import Compute, matmul_
 
 SMALL = 1 << 18  # elements of rhs that stay in the second-level cache, and need no packing
 FEW_ROWS = 48  # rows for which packing rhs does not pay
@@ -33,24 +33,45 @@ def choose(
     return matmul
 
 
-def multiplied(lhs: DType, rhs: DType) -> DType:
-    """What `matmul` multiplies: pairs of bfloat16 where both are that and it pays."""
-    pairs = lhs is rhs is bfloat16 and multiplies_pairs(current_cpu())
-    return lhs if pairs else lhs.compute
+def in_pairs(lhs: DType, rhs: DType, compute: Compute | None) -> bool:
+    """Whether pairs of bfloat16 are given or allowed, and pay."""
+    allowed = compute == "bfloat16" or lhs is rhs is bfloat16
+    return allowed and multiplies_pairs(current_cpu())
 
 
-def workspace(chosen: Kernel, N: int, K: int, parts: int, kind: DType) -> int:
+def multiplied(chosen: Kernel, lhs: DType, rhs: DType, K: int, steps: tuple[int, ...]) -> DType:
+    """What a kernel multiplies where pairs of bfloat16 pay.
+
+    `matmul` rounds as it packs, `matmul_nt` reads pairs of rhs where they lie, into vectors.
+
+    Args:
+        chosen: by `choose`.
+        K: of the product.
+        steps: strides of rhs along columns and batches.
+    """
+    even = not any(step % 2 for step in (K, *steps))
+    lies = rhs is bfloat16 and even and multiplies_vectors(current_cpu())
+    return bfloat16 if chosen is matmul or (chosen is matmul_nt and lies) else lhs.compute
+
+
+def workspace(chosen: Kernel, M: int, N: int, K: int, parts: int, kind: DType) -> int:
     """Bytes of scratch memory of a kernel; `kind` is what it multiplies."""
-    itemsize = kind.compute.itemsize
+    itemsize, each = kind.compute.itemsize, 2 if kind is bfloat16 else 1
     if chosen is matmul_nn or chosen is matmul_integer:
         return 0
     if chosen is matmul_nt:
-        return matmul_nt_workspace(parts, itemsize)
-    return matmul_workspace(N, K, parts, itemsize, 2 if kind is bfloat16 else 1)
+        return matmul_nt_workspace(M, K, parts, itemsize, each)
+    return matmul_workspace(N, K, parts, itemsize, each)
 
 
 @lower("cpu", matmul_, dtypes=(*FLOATS, *INTEGERS))
-def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
+def _(
+    launcher: Launcher,
+    out: Operand,
+    lhs: Operand,
+    rhs: Operand,
+    compute: Compute | None = None,
+) -> None:
     M, N = out.shape[-2:]
     K = lhs.shape[-1]
     batch, strides = collapse(out.shape[:-2], [x.strides[:-2] for x in (out, lhs, rhs)])
@@ -62,12 +83,16 @@ def _(launcher: Launcher, out: Operand, lhs: Operand, rhs: Operand) -> None:
         lhs, rhs, left, right = rhs, lhs, right[::-1], left[::-1]
         walks = [walks[0], walks[2], walks[1]]
         M, N = N, M
-    kind = multiplied(out.dtype, rhs.dtype)
-    pairs = kind is not out.dtype.compute
+    pairs = in_pairs(lhs.dtype, rhs.dtype, compute)
     chosen = choose(M, N, K, left, right, pairs)  # type: ignore[arg-type]
     chosen = matmul_integer if out.dtype.kind in "iu" else chosen
-    wanted = workspace(chosen, N, K, launcher.parts, kind)
-    types = {"V": kind} if chosen is matmul else {}
+    kind = (
+        multiplied(chosen, lhs.dtype, rhs.dtype, K, (right[1], *walks[2]))
+        if pairs
+        else out.dtype.compute
+    )
+    wanted = workspace(chosen, M, N, K, launcher.parts, kind)
+    types = {"V": kind} if chosen in (matmul, matmul_nt) else {}
     launcher.launch(
         chosen(T=out.dtype, U=rhs.dtype, **types),
         out,

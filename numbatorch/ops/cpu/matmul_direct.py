@@ -6,13 +6,15 @@ both along k: few rows of x times W.T, where each row of W comes from memory onc
 
 from typing import Any
 
-from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.kernel import Pointer, T, U, V, helper, kernel, share
+from numbatorch.language.simd.pairs import as_words, numbers, view_as, view_words, word_of
 from numbatorch.language.simd.tile import (
     dots_rows,
     four_sums,
     tile_along,
     tile_dots,
     tile_dots_first,
+    tile_load,
     tile_outer,
     tile_store,
     tile_sums,
@@ -33,6 +35,7 @@ from numbatorch.language.words import uint8
 from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
+MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
 TILE = 6  # rows of a register tile
 CHUNK = 48  # rows that are computed together
@@ -42,9 +45,15 @@ DOTS_COLUMNS = 16  # columns that they share it for
 DOTS_DEPTH = 512  # k of such a block, so that the rows fit the first-level cache
 
 
-def matmul_nt_workspace(parts: int, itemsize: int) -> int:
-    """Bytes of scratch memory that `matmul_nt` needs; `matmul_nn` needs none."""
-    return parts * DOTS_ROWS * DOTS_COLUMNS * itemsize
+def matmul_nt_workspace(M: int, K: int, parts: int, itemsize: int, each: int = 1) -> int:
+    """Bytes of scratch memory that `matmul_nt` needs; `matmul_nn` needs none.
+
+    Args:
+        itemsize: of the type that sums have.
+        each: numbers in a word; rows of words of two stand there.
+    """
+    rows = M * K // 2 if each == 2 else 0
+    return parts * (DOTS_ROWS * DOTS_COLUMNS + rows) * itemsize
 
 
 @helper
@@ -193,15 +202,15 @@ def dots_tile(
     out_row: int,
     rows: int,
     cols: int,
-    a: Pointer[T],
+    a: Any,
     a_row: int,
-    b: Pointer[U],
+    b: Any,
     b_row: int,
     K: int,
     sums: Pointer[T],
     first: bool,
     last: bool,
-    ahead: Pointer[U],
+    ahead: Any,
     fetched: int,
 ) -> None:
     """Up to four rows and columns of results over one block of k; `sums` carries between blocks.
@@ -233,7 +242,7 @@ def dots_tile(
 
 
 @helper
-def row_sums(out: Pointer[T], a: Pointer[T], b: Pointer[U], K: int) -> Any:
+def row_sums(out: Pointer[T], a: Any, b: Any, K: int) -> Any:
     """A vector whose lanes add up to the products of whole vectors of two rows."""
     n = lanes(out)
     tile = tile_zero(out, 1, 4)
@@ -247,7 +256,7 @@ def row_sums(out: Pointer[T], a: Pointer[T], b: Pointer[U], K: int) -> Any:
 
 
 @helper
-def dots_row(out: Pointer[T], cols: int, a: Pointer[T], b: Pointer[U], b_row: int, K: int) -> None:
+def dots_row(out: Pointer[T], cols: int, a: Any, b: Any, b_row: int, K: int) -> None:
     """One row of the product: a matrix times a vector, four columns at a time.
 
     One row of the matrix is read after the other, so that memory is read in its order: eight at
@@ -273,9 +282,9 @@ def dots_row(out: Pointer[T], cols: int, a: Pointer[T], b: Pointer[U], b_row: in
 def dots_group(
     out: Pointer[T],
     out_row: int,
-    a: Pointer[T],
+    a: Any,
     a_row: int,
-    b: Pointer[U],
+    b: Any,
     b_row: int,
     rows: int,
     cols: int,
@@ -316,9 +325,9 @@ def dots_group(
 def nt_blocked(
     out: Pointer[T],
     out_row: int,
-    a: Pointer[T],
+    a: Any,
     a_row: int,
-    b: Pointer[U],
+    b: Any,
     b_row: int,
     M: int,
     K: int,
@@ -343,16 +352,39 @@ def nt_blocked(
             dots_row(out + (even * out_row + col), count, a + even * a_row, w, b_row, K)
 
 
-@kernel(T=FLOATS, U=FLOATS)
+@helper
+def copy_pairs(dst: Any, src: Pointer[T], src_row: int, rows: int, words: int) -> None:
+    """Rows of words of two numbers each, rounded to bfloat16."""
+    n = lanes(dst)
+    whole = words // n * n
+    square = tile_zero(dst, 1, 1)
+    for row in range(rows):
+        x, y = src + row * src_row, dst + row * words
+        for k in range(0, whole, n):
+            tile_store(y + k, 0, tile_load(square, x + 2 * k, 0), 1, n)
+        for k in range(whole, words):
+            y[k] = word_of(dst, x[2 * k], x[2 * k + 1], 2)
+
+
+@kernel(T=FLOATS, U=FLOATS, V=MULTIPLIED)
 def matmul_nt(
-    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[uint8],
+    out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[V],
     M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
     batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
     rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out = lhs @ rhs for lhs_col = rhs_row = 1 and few rows: x @ W.T reads each row of W once."""
+    """out = lhs @ rhs for lhs_col = rhs_row = 1 and few rows: x @ W.T reads each row of W once.
+
+    With V = bfloat16 that is U, too, K and the other strides of rhs are even, and each part rounds
+    the rows of lhs for itself, which takes little beside the products.
+    """
     blocks = (N + 7) // 8
-    sums = view_held(workspace, out) + part * (DOTS_ROWS * DOTS_COLUMNS)
+    room = view_words(workspace)
+    each = numbers(room)
+    words, w_row, x_row = K // each, rhs_col // each, lhs_row
+    carried, ready, known = DOTS_ROWS * DOTS_COLUMNS, False, 0
+    room = room + part * (carried + (M * words if each == 2 else 0))
+    sums = view_held(room, out)
     lo, hi = share(batch0 * batch1 * blocks, part, parts)
     while lo < hi:
         batch = lo // blocks
@@ -360,19 +392,17 @@ def matmul_nt(
         count = min(hi - lo, blocks - block, PANEL // 8)
         col0 = block * 8
         col1 = min(N, (block + count) * 8)
-        nt_blocked(
-            out + (place_in(batch, batch1, out_batch0, out_batch1) + col0),
-            out_row,
-            lhs + place_in(batch, batch1, lhs_batch0, lhs_batch1),
-            lhs_row,
-            rhs + (place_in(batch, batch1, rhs_batch0, rhs_batch1) + col0 * rhs_col),
-            rhs_col,
-            M,
-            K,
-            col1 - col0,
-            sums,
-            DOTS_DEPTH,
-        )
+        start = place_in(batch, batch1, lhs_batch0, lhs_batch1)
+        x = as_words(lhs + start, room)
+        if each == 2:
+            x, x_row = view_as(room + carried, x), words
+            if not ready or known != start:
+                copy_pairs(room + carried, lhs + start, lhs_row, M, words)
+                ready, known = True, start
+        right = rhs + (place_in(batch, batch1, rhs_batch0, rhs_batch1) + col0 * rhs_col)
+        w = as_words(right, room)
+        place = out + (place_in(batch, batch1, out_batch0, out_batch1) + col0)
+        nt_blocked(place, out_row, x, x_row, w, w_row, M, words, col1 - col0, sums, DOTS_DEPTH)
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, batch, 0, M, col0, col1)
         lo += count

@@ -7,6 +7,7 @@ from numbatorch.ops.cpu.quant_exact import exact_bytes, quant_exact
 from numbatorch.ops.cpu.quant_row import factors_bytes, quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
+from numbatorch.ops.matmul import Compute
 from numbatorch.ops.portable.rows import wide_index
 from numbatorch.shape import numel
 
@@ -17,7 +18,7 @@ def _(
     out: Operand,
     x: Operand,
     weight: Operand,
-    compute: ops.Compute | None = None,
+    compute: Compute | None = None,
 ) -> None:
     M, K = x.shape
     N = weight.shape[0]
