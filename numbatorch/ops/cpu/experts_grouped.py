@@ -14,7 +14,7 @@ from numbatorch.language.simd.tile import tile_vectors
 from numbatorch.language.simd.vectors import lanes
 from numbatorch.language.words import float32, int64, uint8
 from numbatorch.ops.cpu.matmul_direct import DOTS_DEPTH, nn_rows, nt_blocked
-from numbatorch.ops.cpu.matmul_packed import CHUNK, panel_rows
+from numbatorch.ops.cpu.matmul_packed import CHUNK, add_panels
 from numbatorch.ops.cpu.packing import pack_group
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
@@ -140,14 +140,11 @@ def panel_product(
     if rows <= FEW_ROWS:
         nt_blocked(y, N, x, K, weight, K, rows, K, cols, work, DOTS_DEPTH)
         return
-    width = tile_vectors(y) * lanes(y)
     sums = work + PANEL * K
-    pack_group(work, width, weight, 1, K, K, cols)
+    pack_group(work, tile_vectors(y) * lanes(y), weight, 1, K, K, cols)
     for row in range(0, rows, CHUNK):
-        for col in range(0, cols, width):
-            place = y + (row * N + col)
-            count, many = min(width, cols - col), min(CHUNK, rows - row)
-            panel_rows(place, N, count, sums, x + row * K, K, 1, work + col * K, many, K)
+        many = min(CHUNK, rows - row)
+        add_panels(y + row * N, N, cols, sums, x + row * K, K, 1, work, many, CHUNK, K)
 
 
 @kernel(T=FLOATS, U=WEIGHTS)

@@ -30,8 +30,8 @@ MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
 TILE = 6  # rows of a register tile
 CHUNK = 48  # rows of lhs that meet one packed panel of rhs in the cache; of pairs twice as many
-DEPTH = 1024  # words of a panel block, so that it fits the second-level cache
-GROUP = 1 << 20  # words of rhs packed at a time
+DEPTH = 512  # words of a block of k, of which a chunk's stays in the second-level cache
+GROUP = 1 << 18  # words of rhs that are packed at a time
 PANEL = 64  # columns that every panel width divides
 
 
@@ -54,7 +54,7 @@ def _group_columns(N: int, words: int) -> int:
 
 def _part_words(columns: int, words: int, each: int) -> int:
     """Scratch words of one part: packed rhs, packed lhs, sums between blocks of k."""
-    return columns * words + each * CHUNK * (words + PANEL)
+    return columns * words + each * CHUNK * (words + columns)
 
 
 group_columns = helper(_group_columns)
@@ -71,19 +71,20 @@ def panel_squares(
     a_row: int,
     panel: Any,
     rows: int,
-    words: int,
+    depth: int,
+    first: bool,
+    last: bool,
 ) -> None:
     """As `panel_rows`, by tiles; rows of a are there up to the next square."""
     n = tile_vectors(out) * lanes(out)
-    for start in range(0, max(words, 1), DEPTH):
-        depth = min(DEPTH, words - start)
-        for row in range(0, rows, SIDE):
-            for col in range(0, cols, SIDE):
-                x, w = a + (row * a_row + start), panel + (start * n + col)
-                add_square(sums + (row * n + col), n, x, a_row, w, n, depth, start)
-    for row in range(0, rows, TILE):
-        tile = tile_load(tile_zero(sums, TILE, tile_vectors(sums)), sums + row * n, n)
-        tile_store(out + row * out_row, out_row, tile, min(TILE, rows - row), cols)
+    for row in range(0, rows, SIDE):
+        for col in range(0, cols, SIDE):
+            place = sums + (row * n + col)
+            add_square(place, n, a + row * a_row, a_row, panel + col, n, depth, first)
+    if last:
+        for row in range(0, rows, TILE):
+            tile = tile_load(tile_zero(sums, TILE, tile_vectors(sums)), sums + row * n, n)
+            tile_store(out + row * out_row, out_row, tile, min(TILE, rows - row), cols)
 
 
 @helper
@@ -97,27 +98,55 @@ def panel_rows(
     a_col: int,
     panel: Any,
     rows: int,
+    depth: int,
+    first: bool,
+    last: bool,
+) -> None:
+    """Some rows times a block of k of a packed panel; `sums` carries from the first to the last."""
+    n = tile_vectors(out) * lanes(out)
+    for row in range(0, rows, TILE):
+        tile = tile_zero(sums, TILE, tile_vectors(sums))
+        if not first:
+            tile = tile_load(tile, sums + row * n, n)
+        x, w, last_row = a + row * a_row, panel + 0, min(TILE, rows - row) - 1
+        for _ in range(depth):
+            tile = tile_outer(tile, x, a_row, last_row, w, n)
+            x = x + a_col
+            w = w + n
+        if last:
+            tile_store(out + row * out_row, out_row, tile, last_row + 1, cols)
+        else:
+            tile_store(sums + row * n, n, tile, TILE, n)
+
+
+@helper
+def add_panels(
+    out: Pointer[T],
+    out_row: int,
+    cols: int,
+    sums: Any,
+    x: Any,
+    x_row: int,
+    x_col: int,
+    panels: Any,
+    rows: int,
+    chunk: int,
     words: int,
 ) -> None:
-    """Some rows times one packed panel, block by block of k; `sums` carries between the blocks."""
-    n = tile_vectors(out) * lanes(out)
+    """Some rows times all packed panels, block by block of k; `sums` has `chunk` rows of each."""
+    width = tile_vectors(out) * lanes(out)
     for start in range(0, max(words, 1), DEPTH):
         depth = min(DEPTH, words - start)
-        for row in range(0, rows, TILE):
-            tile = tile_zero(sums, TILE, tile_vectors(sums))
-            if start > 0:
-                tile = tile_load(tile, sums + row * n, n)
-            x = a + (row * a_row + start * a_col)
-            w = panel + start * n
-            last = min(TILE, rows - row) - 1
-            for _ in range(depth):
-                tile = tile_outer(tile, x, a_row, last, w, n)
-                x = x + a_col
-                w = w + n
-            if start + depth < words:
-                tile_store(sums + row * n, n, tile, TILE, n)
+        first, last, a = start == 0, start + depth >= words, x + start * x_col
+        for col in range(0, cols, width):
+            place, own, count = out + col, sums + chunk * col, min(width, cols - col)
+            panel = panels + (col * words + start * width)
+            if has_tiles(panels) == 1:
+                panel_squares(place, out_row, count, own, a, x_row, panel, rows, depth, first, last)
             else:
-                tile_store(out + row * out_row, out_row, tile, last + 1, cols)
+                panel_rows(
+                    place, out_row, count, own, a, x_row, x_col, panel, rows, depth, first, last
+                )
 
 
 @helper
@@ -142,7 +171,7 @@ def chunk_rows(
     K: int,
 ) -> None:
     """Some rows times all packed panels; `held` has room for the rows as words and for sums."""
-    width, words = tile_vectors(out) * lanes(out), words_in(panels, K)
+    words = words_in(panels, K)
     chunk, tiled = CHUNK * numbers(panels), has_tiles(panels) == 1
     each = in_place(a, panels)
     x, x_row, x_col = view_held(a, panels), a_row // max(each, 1), a_col
@@ -159,12 +188,7 @@ def chunk_rows(
             x_row, x_col = K, 1
             pack_panel(x, K, a, a_row, a_col, rows, K)
     sums = view_held(held + chunk * words, out)
-    for col in range(0, cols, width):
-        panel, place, count = panels + col * words, out + col, min(width, cols - col)
-        if tiled:
-            panel_squares(place, out_row, count, sums, x, x_row, panel, rows, words)
-        else:
-            panel_rows(place, out_row, count, sums, x, x_row, x_col, panel, rows, words)
+    add_panels(out, out_row, cols, sums, x, x_row, x_col, panels, rows, chunk, words)
 
 
 @kernel(T=FLOATS, U=FLOATS, V=MULTIPLIED)

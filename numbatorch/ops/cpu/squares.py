@@ -10,12 +10,12 @@ HALF = SIDE // 2
 
 @helper
 def add_square(
-    sums: Any, sums_row: int, a: Any, a_row: int, b: Any, b_row: int, depth: int, start: int
+    sums: Any, sums_row: int, a: Any, a_row: int, b: Any, b_row: int, depth: int, first: bool
 ) -> None:
-    """Add a block of k to a square of sums, which is new if `start` is 0."""
+    """Add a block of k to a square of sums, which is new in the first."""
     right, below = sums + HALF, sums + HALF * sums_row
     both = below + HALF
-    if start == 0:
+    if first:
         tile_clear(0)
         tile_clear(1)
         tile_clear(2)
