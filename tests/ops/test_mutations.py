@@ -214,7 +214,7 @@ MUTATIONS = (
     Mutation(
         "products with many rows for each of some weights",
         "expert_matmul",
-        kernel("ops.cpu.experts_grouped.gather_rows", "x[row * K + i]", "x[place * K + i]"),
+        kernel("ops.cpu.experts_grouped.gather_rows", "x[row * x_row + i]", "x[place * x_row + i]"),
         reaches=(259,) * 4,
     ),
     Mutation("index", "take", kernel("ops.portable.index.take_rows", "x + row * cols", "x")),
