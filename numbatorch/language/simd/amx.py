@@ -9,7 +9,7 @@ Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, 
 from typing import Any
 
 from numbatorch.language.kernel import intrinsic
-from numbatorch.language.processor import CPU, current_cpu
+from numbatorch.language.processor import current_cpu
 from numbatorch.language.simd import pairs
 from numbatorch.language.simd import vectors as simd
 
@@ -18,15 +18,10 @@ DEEP = 16  # words of a row of a tile
 TILES = 8
 
 
-def multiplies_tiles(cpu: CPU) -> bool:
-    """Whether a processor multiplies tiles of bfloat16."""
-    return cpu.has("amx-bf16") and cpu.has("amx-tile") and cpu.has("avx512f")
-
-
 @intrinsic
 def has_tiles(typingctx: Any, words: Any) -> Any:
     """1 if words of this type are multiplied as tiles, else 0; a constant."""
-    tiled = words.element == pairs.WORD and multiplies_tiles(current_cpu())
+    tiled = words.element == pairs.WORD and pairs.multiplies_tiles(current_cpu())
     return simd.constant_result(int(tiled), words)
 
 
@@ -38,7 +33,7 @@ def function(builder: Any, name: str, kind: Any) -> Any:
 def _emit(builder: Any, name: str, *operands: Any) -> None:
     from llvmlite import ir
 
-    if multiplies_tiles(current_cpu()):
+    if pairs.multiplies_tiles(current_cpu()):
         kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
         builder.call(function(builder, name, kind), operands)
 

@@ -18,7 +18,12 @@ def multiplies_pairs(cpu: CPU) -> bool:
 
     AMD's do, and those with tiles (simd/amx.py).
     """
-    return cpu.has("amx-bf16") or multiplies_vectors(cpu)
+    return multiplies_tiles(cpu) or multiplies_vectors(cpu)
+
+
+def multiplies_tiles(cpu: CPU) -> bool:
+    """Whether it multiplies tiles of them, which take up what vectors of 512 bits pack."""
+    return cpu.has("amx-bf16") and cpu.has("amx-tile") and cpu.has("avx512f")
 
 
 def multiplies_vectors(cpu: CPU) -> bool:
