@@ -240,3 +240,11 @@ def test_shape_and_strides_choose_the_kernel() -> None:
     assert choose(1024, 1024, 1024, (1024, 1), (1024, 1)) is matmul
     assert choose(512, 512, 512, (1, 512), (1, 512)) is matmul
     assert choose(16, 384, 384, (384, 1), (2, 768)) is matmul
+
+
+def test_memory_of_a_product_does_not_grow_with_its_columns() -> None:
+    """Where k is short, nor does what is kept of the sums."""
+    for kind in ("float32", "bfloat16"):
+        for K in (1, 7, 100, 3000):
+            used = [workspace(matmul, 100, N, K, 1, by_name[kind]) for N in (1 << 16, 1 << 24)]
+            assert max(used) < 4 << 20

@@ -47,8 +47,8 @@ def matmul_workspace(N: int, K: int, parts: int, itemsize: int, each: int = 1) -
 
 
 def _group_columns(N: int, words: int) -> int:
-    """Columns of rhs that are packed at a time."""
-    fit = GROUP // max(words, 1) // PANEL * PANEL
+    """Columns of rhs that are packed at a time; a chunk's sums of them are no more than these."""
+    fit = GROUP // max(words, CHUNK) // PANEL * PANEL
     return max(PANEL, min((N + PANEL - 1) // PANEL * PANEL, fit))
 
 
