@@ -51,9 +51,7 @@ def file_type_name(value: Any) -> str | None:
     >>> file_type_name(15), file_type_name(4)
     ('Q4_K_M', None)
     """
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    found = NAMES.get(number & ~GUESSED)
-    return f"{found}, guessed" if found and number & GUESSED else found
+    found = NAMES.get(value & ~GUESSED)
+    return f"{found}, guessed" if found and value & GUESSED else found

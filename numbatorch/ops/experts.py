@@ -70,7 +70,7 @@ def _(x: Node, weight: Node, index: Node, *, experts: int, **attrs: Any) -> tupl
     if experts < 1 or weight.shape[0] % experts:
         problem = f"{weight.shape[0]} rows of a weight are not shared by {experts} experts"
         raise ShapeError(message("expert_matmul", problem, *rows))
-    check_compute("expert_matmul", attrs.get("compute"), x, weight)
+    check_compute("expert_matmul", attrs.get("compute"), x, weight, ("x", "weight"))
     narrow = weight.dtype in NARROW or weight.dtype.kind == "q"
     same = x.dtype is weight.dtype or (x.dtype is dt.float32 and narrow)
     if x.dtype not in (dt.float32, dt.float64) or not same or index.dtype.kind not in "iu":

@@ -37,8 +37,8 @@ def linear(
         (..., N), dtype of the input.
     Raises:
         ShapeError: the last dimensions of `input` and `weight` differ.
-        DTypeError: one has integers and the other floats; compute is "bfloat16", and the weight is
-            in blocks or an operand has something else than half types and float32.
+        DTypeError: one has integers and the other floats; compute is "bfloat16", and the input is
+            neither float32 nor bfloat16, or the weight none of these and no float16.
 
     >>> linear(tensor([1.0, 2.0]), tensor([[1.0, 0.0], [1.0, 1.0]]), tensor([0.0, 10.0]))
     tensor([ 1., 13.])
@@ -58,7 +58,7 @@ def linear(
         problem = "integers and floats do not go together"
         given = (f"input {describe(x)}", f"weight {describe(weight)}")
         raise DTypeError(message("linear", problem, *given, hint=hint))
-    check_compute("linear", compute, x, weight)
+    check_compute("linear", compute, x, weight, ("input", "weight"))
     plain: Compute | None = "bfloat16" if compute == "bfloat16" else None
     if weight.dtype.kind == "q":
         M, K = numel(x.shape[:-1]), x.shape[-1]

@@ -38,7 +38,13 @@ def matmul_(lhs: Array, rhs: Array, *, compute: Compute | None = None) -> Array:
     return out
 
 
-def check_compute(operator: str, compute: Compute | None, lhs: Node, rhs: Node) -> None:
+def check_compute(
+    operator: str,
+    compute: Compute | None,
+    lhs: Node,
+    rhs: Node,
+    names: tuple[str, str] = ("lhs", "rhs"),
+) -> None:
     """Fail where products of bfloat16 are asked for between operands that do not have them."""
     if compute != "bfloat16":
         return
@@ -49,7 +55,7 @@ def check_compute(operator: str, compute: Compute | None, lhs: Node, rhs: Node) 
     elif lhs.dtype not in (dt.float32, dt.bfloat16) or rhs.dtype not in WEIGHTS:
         problem = "compute is 'bfloat16', which only float32 is rounded to"
     if problem is not None:
-        rows = (f"lhs {describe(lhs)}", f"rhs {describe(rhs)}")
+        rows = [f"{name} {describe(x)}" for name, x in zip(names, (lhs, rhs), strict=True)]
         raise DTypeError(message(operator, problem, *rows, hint=hint))
 
 

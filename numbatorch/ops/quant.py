@@ -39,7 +39,7 @@ def quant_matmul(x: Array, weight: Array, *, compute: Compute | None = None) -> 
 @quant_matmul.infer
 def _(x: Node, weight: Node, *, compute: Compute | None = None) -> tuple[Shape, DType]:
     _check_blocks("quant_matmul", weight)
-    check_compute("quant_matmul", compute, x, weight)
+    check_compute("quant_matmul", compute, x, weight, ("x", "weight"))
     if len(x.shape) != 2 or x.shape[1] != weight.shape[1] or x.dtype is not dt.float32:
         raise ShapeError(
             message(

@@ -112,10 +112,13 @@ def type_named(name: str | DType) -> DType:
     """
     if isinstance(name, DType):
         return name
+    given: object = name
+    if not isinstance(given, str):
+        raise DTypeError(message("quantize", f"{name!r:.80} is no type of tensors"))
     plain = {"F32": dtype.float32, "F16": dtype.float16, "BF16": dtype.bfloat16}
     found = plain.get(name.upper()) or dtype.find(name.upper())
     if found is None or found.ggml_id is None:
-        raise DTypeError(message("quantize", f"{name!r} is no type of tensors"))
+        raise DTypeError(message("quantize", f"{name!r:.80} is no type of tensors"))
     return found
 
 

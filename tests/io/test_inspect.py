@@ -125,7 +125,8 @@ def test_file_types_have_the_names_of_the_package():
             continue
         assert file_type_name(kind.value) == wanted
     assert file_type_name(GUESSED + 15) == "Q4_K_M, guessed"
-    assert file_type_name("15x") is file_type_name(99) is None
+    for value in (99, -1, "15", 15.0, True, float("inf"), float("nan"), [15]):
+        assert file_type_name(value) is None, value
 
 
 def test_the_file_type_is_shown_with_its_name(fixtures):

@@ -127,3 +127,5 @@ def test_names_are_known_in_any_case():
         mix_named("Q9")
     with pytest.raises(DTypeError, match="'int4' is no type"):
         type_named("int4")
+    with pytest.raises(DTypeError, match="5 is no type"):
+        type_named(5)
