@@ -22,8 +22,8 @@ def multiplies_pairs(cpu: CPU) -> bool:
 
 
 def multiplies_tiles(cpu: CPU) -> bool:
-    """Whether it multiplies tiles of them, which take up what vectors of 512 bits pack."""
-    return cpu.has("amx-bf16") and cpu.has("amx-tile") and cpu.has("avx512f")
+    """Whether it multiplies tiles of them, whose squares fit panels of vectors of 512 bits only."""
+    return cpu.has("amx-bf16") and cpu.has("amx-tile") and simd.bytes_of(cpu) == 64
 
 
 def multiplies_vectors(cpu: CPU) -> bool:
@@ -32,7 +32,12 @@ def multiplies_vectors(cpu: CPU) -> bool:
     On others than AMD's AVX512-BF16 takes four times as long (Sapphire Rapids: 115 GFLOP/s, and 232
     of float32).
     """
-    return cpu.has("avx512bf16") and cpu.name.startswith("znver")
+    return _has_vectors(cpu) and cpu.name.startswith("znver")
+
+
+def _has_vectors(cpu: CPU) -> bool:
+    """Whether it has an instruction for vectors of them, of any width that kernels use."""
+    return cpu.has("avx512bf16") and simd.bytes_of(cpu) == 64
 
 
 @intrinsic
@@ -129,7 +134,7 @@ def add_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
     from llvmlite import ir
 
     n = total.type.count
-    if current_cpu().has("avx512bf16"):
+    if _has_vectors(current_cpu()):
         kind = ir.FunctionType(total.type, [total.type, a.type, b.type])
         name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}"
         return builder.call(simd.declare(builder, name, kind), [total, a, b])

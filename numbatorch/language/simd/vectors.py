@@ -7,7 +7,7 @@
 from typing import Any
 
 from numbatorch.language.kernel import intrinsic
-from numbatorch.language.processor import current_cpu
+from numbatorch.language.processor import CPU, current_cpu
 
 
 def held(element: str) -> str:
@@ -20,8 +20,11 @@ def held(element: str) -> str:
 
 def vector_bytes() -> int:
     """Bytes of a vector register of the processor that is compiled for."""
+    return bytes_of(current_cpu())
 
-    cpu = current_cpu()
+
+def bytes_of(cpu: CPU) -> int:
+    """Bytes of a vector register of a processor."""
     if cpu.has("avx512f") and cpu.has("avx512bw") and cpu.has("avx512vl"):
         return 64
     return 32 if cpu.has("avx2") and cpu.has("fma") else 16
