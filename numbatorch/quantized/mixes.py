@@ -105,20 +105,18 @@ def mix_named(name: str) -> str:
 
 
 def type_named(name: str | DType) -> DType:
-    """The element type that a name means in GGUF: F16, BF16, F32 or a block type.
+    """The element type of weights that a name means in GGUF: F16, BF16, F32 or a block type.
 
     Raises:
-        DTypeError: it means none.
+        DTypeError: it means none, or one that weights are not rounded to.
     """
-    if isinstance(name, DType):
-        return name
     given: object = name
-    if not isinstance(given, str):
-        raise DTypeError(message("quantize", f"{name!r:.80} is no type of tensors"))
     plain = {"F32": dtype.float32, "F16": dtype.float16, "BF16": dtype.bfloat16}
-    found = plain.get(name.upper()) or dtype.find(name.upper())
-    if found is None or found.ggml_id is None:
-        raise DTypeError(message("quantize", f"{name!r:.80} is no type of tensors"))
+    found = given if isinstance(given, DType) else None
+    if isinstance(given, str):
+        found = plain.get(given.upper()) or dtype.find(given.upper())
+    if found is None or found.ggml_id is None or found.kind not in "fq":
+        raise DTypeError(message("quantize", f"{name!r:.80} is no type of weights"))
     return found
 
 

@@ -127,5 +127,6 @@ def test_names_are_known_in_any_case():
         mix_named("Q9")
     with pytest.raises(DTypeError, match="'int4' is no type"):
         type_named("int4")
-    with pytest.raises(DTypeError, match="5 is no type"):
-        type_named(5)
+    for wrong in (5, None, dtype.int64, dtype.complex64, dtype.bool_, "int64"):
+        with pytest.raises(DTypeError, match=f"{wrong!r} is no type"):
+            type_named(wrong)
