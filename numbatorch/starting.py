@@ -23,8 +23,10 @@ def is_command() -> bool:
 
 def end(number: int, frame: FrameType | None) -> None:
     """End the process at once: an exception may be caught, or shown, by what is being imported."""
-    os.write(2, f"{TEXT}\n".encode())
-    os._exit(INTERRUPTED)
+    try:
+        os.write(2, f"{TEXT}\n".encode())
+    finally:  # standard error may be closed
+        os._exit(INTERRUPTED)
 
 
 def end_on_interrupt() -> None:

@@ -72,3 +72,9 @@ def test_an_interrupt_that_the_parent_has_turned_off_stays_so(tmp_path: Path) ->
     command = ("-m", "numbatorch", "--version")
     done = interrupted(tmp_path, "numbatorch.cli.main", *command, preexec_fn=ignore)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupt_without_standard_error_ends_the_process_too(tmp_path: Path) -> None:
+    code = "import os\nfrom numbatorch import starting\nos.close(2)\nstarting.end(2, None)"
+    done = interrupted(tmp_path, "none", "-c", code)
+    assert (done.returncode, done.stderr) == (130, "")
