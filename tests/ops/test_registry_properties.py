@@ -199,7 +199,7 @@ def test_no_dtype_of_a_kind_is_left_out(op: Op) -> None:
 @given(data=st.data())
 def test_random_cases_equal_the_reference(op: Op, where: str, seed: int, data: Any) -> None:
     """On the CPU in one dtype for each operator, so that all the cases run a few kernels."""
-    if not is_drawn(op, where, seed, more=3):
+    if not is_drawn(op, where, seed, more=6):
         pytest.skip("not drawn by this seed")
     dtype = sampled(op, seed)[0] if where == "cpu" else None
     equals_reference(data.draw(op_cases(op, dtype)), where, seed)
