@@ -1,9 +1,8 @@
 """numbatorch."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from numbatorch.generation.decoder import Decoder
 from numbatorch.generation.samplers.candidates import Random, Text
 from numbatorch.generation.samplers.chain import Chain
 from numbatorch.generation.samplers.chain import chain as chain_of
+from numbatorch.ops.matmul import Compute
 from numbatorch.tensor import from_blocks
 
 VERSION = nt.__version__
@@ -68,10 +68,7 @@ sampling = language.sampling_job(_session)
 
 @lru_cache(1)
 def _embedder(folder: str, compute: str) -> nt.Embedder:
-    options: dict[str, Any] = {} if compute == "float32" else {"compute": compute}
-    if not options.keys() <= inspect.signature(nt.Embedder).parameters.keys():
-        raise NotImplementedError(f"nt.Embedder has no argument compute={compute!r}")
-    return nt.Embedder(folder, device=DEVICE, **options)
+    return nt.Embedder(folder, device=DEVICE, compute=cast(Compute, compute))
 
 
 def embed(folder: str, sentences: list[str], compute: str) -> Work:

@@ -91,8 +91,10 @@ def unknown(options: argparse.Namespace, rest: list[str]) -> str:
 
 def told(error: Exception) -> str:
     """A message; of the system's own errors without their number."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {os.fsdecode(error.filename)}"
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename
+        if isinstance(place, str | bytes | os.PathLike):  # a number is a descriptor's
+            return f"{error.strerror}: {os.fsdecode(place)}"
     return str(error)
 
 

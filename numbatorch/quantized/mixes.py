@@ -350,7 +350,7 @@ def _compiled(
     found = []
     for each in keep:
         given: object = each
-        if not isinstance(given, tuple | list) or len(given) != 2:
+        if not isinstance(given, tuple | list) or len(given) != 2 or not isinstance(given[0], str):
             problem = f"keep holds {each!r:.80}, not a pattern and a type"
             raise TypeError(message("quantize", problem))
         text, kind = each[0], type_named(each[1])

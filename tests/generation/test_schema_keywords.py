@@ -91,6 +91,7 @@ def test_a_remark_is_taken(keyword: str) -> None:
     [
         ({"type": "string", "maxLenght": 3}, "'maxLenght' in #\n  hint: there is maxLength"),
         ({"properties": {"a": {"nullable": True}}}, "'nullable' in #/properties/a"),
+        ({"properties": {"a/b~": {"nullable": True}}}, "'nullable' in #/properties/a~1b~0"),
         ({"anyOf": [{}, {"foo": 1}]}, "'foo' in #/anyOf/1"),
         ({"items": {"items": [{"foo": 1}]}}, "'foo' in #/items/items/0"),
         ({"$defs": {"q": {"foo": 1}}, "$ref": "#/$defs/q"}, "'foo' in #/$defs/q"),

@@ -57,7 +57,7 @@ def test_types_of_files_are_names_or_types(fixtures: Path, tmp_path: Path) -> No
     source, path = fixtures / "pydoc-llama" / "pydoc-llama-q4_0.gguf", tmp_path / "o.gguf"
     with pytest.raises(nt.DTypeError, match="there is no type None of a file"):
         quantize_file(source, path, None)  # type: ignore[arg-type]
-    for wrong in ("attn_q", ("attn_q",), 5):
+    for wrong in ("attn_q", ("attn_q",), 5, (3, "Q8_0")):
         with pytest.raises(TypeError, match=r"keep holds .*, not a pattern and a type"):
             quantize_file(source, path, "Q8_0", keep=[wrong], requantize=True)  # type: ignore[list-item]
     by_name = quantize_file(source, path, "Q8_0", keep=[("attn_q", "Q4_1")], requantize=True)

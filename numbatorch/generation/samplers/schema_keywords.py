@@ -93,5 +93,10 @@ def _inner(place: str, schema: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for name in _MAPS:
             each = found.get(name)
             if isinstance(each, dict):
-                inner += [(f"{place}/{name}/{key:.80}", part) for key, part in each.items()]
+                inner += [(f"{place}/{name}/{_escaped(key)}", part) for key, part in each.items()]
         waiting += reversed(inner)
+
+
+def _escaped(key: str) -> str:
+    """A name as it stands in a JSON pointer (https://www.rfc-editor.org/rfc/rfc6901#section-3)."""
+    return key.replace("~", "~0").replace("/", "~1")[:80]
