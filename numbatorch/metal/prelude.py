@@ -101,8 +101,8 @@ static inline float maximum(float a, float b) {
     "ldexp_in_steps": """\
 static inline float ldexp_in_steps(float x, int power) {
     int half_power = power >> 1;
-    float first = as_type<float>((half_power + 127) << 23);
-    return x * first * as_type<float>((power - half_power + 127) << 23);
+    float first = as_type<float>(uint(half_power + 127) << 23);  // of NaN any power comes
+    return x * first * as_type<float>(uint(power - half_power + 127) << 23);
 }""",
     "from_float8_e4m3fn": """\
 static inline float from_float8_e4m3fn(uchar bits) {
