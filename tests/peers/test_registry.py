@@ -193,6 +193,7 @@ CALLS: dict[str, Callable[[Peer], Peer]] = {
     **dict.fromkeys(("gru", "rnn_tanh", "rnn_relu"), of_states(1)),
     "lstm": of_states(2),
     "lstm_cell": lambda peer: lambda x, h, c, *weights: peer(x, (h, c), *weights),
+    "matmul": lambda peer: lambda lhs, rhs, *, compute: peer(lhs, rhs),  # nothing is rounded
     "affine_grid": lambda peer: (
         lambda x, *, size, align_corners: peer(x, list(size), align_corners)
     ),
