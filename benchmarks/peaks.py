@@ -4,8 +4,6 @@ They are in the language of numbatorch's own kernels, and are run by plain threa
 """
 
 import ctypes
-import platform
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from numbatorch.backends.cpu import pack
-from numbatorch.language.kernel import BoundKernel, Pointer, T, U, intrinsic, kernel, share
+from numbatorch.language.kernel import BoundKernel, Pointer, T, intrinsic, kernel, share
 from numbatorch.language.processor import host
+from numbatorch.language.simd.amx import tile_bytes, tiles_begin, tiles_end
 from numbatorch.language.simd.int8 import dot_bytes
 from numbatorch.language.simd.vectors import declare, fma, lanes, splat, vload, vstore
 
@@ -22,7 +21,6 @@ ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)  # argument block, part, p
 ACCUMULATORS = 12  # independent sums: they hide the latency, and fit 16 registers with operands
 STEPS = 1_500_000  # of a call that multiplies: milliseconds, for a second thread may start late
 TILE = 16 * 16 * 64  # products of a pair of full tiles of bytes
-TILE_PERMISSION = (158, 0x1023, 18)  # arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA) on x86-64
 
 
 @kernel(T="float32")
@@ -114,84 +112,16 @@ def has_dot() -> bool:
     return cpu.has("avxvnni") or (cpu.has("avx512vnni") and cpu.has("avx512vl"))
 
 
-def _tile_call(builder: Any, name: str, *operands: Any) -> None:
-    from llvmlite import ir
-    from numba.core import cgutils
-
-    kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
-
-
-@intrinsic
-def tiles_begin(typingctx: Any, shapes: Any) -> Any:
-    """Give the tile registers the shapes at a pointer to 64 bytes, and set them to zero."""
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        byte = ir.IntType(8)
-        _tile_call(builder, "llvm.x86.ldtilecfg", builder.bitcast(values[0], byte.as_pointer()))
-        for tile in range(8):
-            _tile_call(builder, "llvm.x86.tilezero", byte(tile))
-        return context.get_dummy_value()
-
-    return signature(types.void, shapes), codegen
-
-
-@intrinsic
-def tiles_multiply(typingctx: Any) -> Any:
-    """Add the products of tiles 4, 5 and 6, 7 of bytes to tiles 0 to 3."""
-    from llvmlite import ir
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        for tile in range(4):
-            operands = (tile, 4 + tile // 2, 6 + tile % 2)
-            _tile_call(builder, "llvm.x86.tdpbssd", *map(ir.IntType(8), operands))
-        return context.get_dummy_value()
-
-    return signature(types.void), codegen
-
-
-@intrinsic
-def tiles_end(typingctx: Any) -> Any:
-    """Give the tile registers back."""
-    from numba.core import types
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        _tile_call(builder, "llvm.x86.tilerelease")
-        return context.get_dummy_value()
-
-    return signature(types.void), codegen
-
-
-@kernel(T="int32", U="uint8")
-def multiply_tiles(out: Pointer[T], shapes: Pointer[U], steps: int, part: int, parts: int) -> None:
+@kernel(T="int32")
+def multiply_tiles(out: Pointer[T], steps: int, part: int, parts: int) -> None:
     """`steps` times four products of full tiles of bytes."""
-    tiles_begin(shapes)
+    tiles_begin()
     for _ in range(steps):
-        tiles_multiply()
+        tile_bytes(0, 4, 6)
+        tile_bytes(1, 4, 7)
+        tile_bytes(2, 5, 6)
+        tile_bytes(3, 5, 7)
     tiles_end()
-
-
-def has_tiles() -> bool:
-    """Whether the processor multiplies tiles of bytes, and the system lets this process do so."""
-    x86 = platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
-    if not (x86 and host().has("amx-int8")):
-        return False
-    return ctypes.CDLL(None).syscall(*TILE_PERMISSION) == 0
-
-
-def tile_shapes() -> np.ndarray:
-    """What `tiles_begin` reads: palette 1, and 16 rows of 64 bytes for each of eight tiles."""
-    shapes = np.zeros(64, np.uint8)
-    shapes[0] = 1
-    shapes[16:32:2] = 64  # bytes a row, two of them a tile
-    shapes[48:56] = 16  # rows
-    return shapes
 
 
 class Threads:

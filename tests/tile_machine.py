@@ -63,10 +63,18 @@ class Machine:
         with np.errstate(invalid="ignore"):
             total += np.einsum("mkp,knp->mn", a, b)
 
+    def tdpbssd(self, sums: int, rows: int, columns: int) -> None:
+        """sums[m, n] += over k and i < 4: rows[m, 4k + i] * columns[k, 4n + i], signed bytes."""
+        assert self.ready and len({sums, rows, columns}) == 3
+        a = self.tiles[rows].view(np.int8).astype(np.int32).reshape(ROWS, 16, 4)
+        b = self.tiles[columns].view(np.int8).astype(np.int32).reshape(16, 16, 4)
+        total = self.tiles[sums].view(np.int32)
+        total += np.einsum("mki,kni->mn", a, b)
+
 
 OPERANDS = {
     "ldtilecfg": "p", "tilerelease": "", "tilezero": "t", "tileloadd64": "tps",
-    "tilestored64": "tps", "tdpbf16ps": "ttt",
+    "tilestored64": "tps", "tdpbf16ps": "ttt", "tdpbssd": "ttt",
 }  # fmt: skip
 KINDS = {"p": ctypes.c_void_p, "t": ctypes.c_uint8, "s": ctypes.c_int64}
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from benchmarks import peaks
 from benchmarks.timing import Work
+from numbatorch.language.processor import host
+from numbatorch.language.simd.pairs import multiplies_tiles
 from numbatorch.language.simd.vectors import native_lanes
 
 VERSION = "reads, copies and products of this processor"
@@ -49,10 +51,9 @@ def products(count: float, element: str) -> Work:
         out = vectors.astype(np.float32)
         call = _THREADS.runs(peaks.multiply_floats(T="float32"), out, x, steps)
         step = peaks.ACCUMULATORS * _VECTOR
-    elif peaks.has_tiles():
+    elif multiplies_tiles(host()):
         steps //= 8  # four tiles take as long as a hundred vectors
-        spec = peaks.multiply_tiles(T="int32", U="uint8")
-        call = _THREADS.runs(spec, vectors, peaks.tile_shapes(), steps)
+        call = _THREADS.runs(peaks.multiply_tiles(T="int32"), vectors, steps)
         step = 4 * peaks.TILE
     else:
         x = np.ones(_VECTOR + peaks.ACCUMULATORS, np.int32)

@@ -32,6 +32,10 @@ with np.errstate(invalid="ignore"):
     found, wanted = one.run(1), one.expected()
 assert (np.isfinite(found) == np.isfinite(wanted)).all()
 assert not machine.ready
+from benchmarks.peaks import multiply_tiles
+from tests.run_kernel import run_kernel
+run_kernel(multiply_tiles(T="int32"), np.zeros(16, np.int32), 3)
+assert not machine.ready and machine.counts.get("tdpbssd", 0) in (0, 12)
 print(len(cases), "products", machine.counts.get("tdpbf16ps", 0) > 100)
 """
 

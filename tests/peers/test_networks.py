@@ -116,21 +116,21 @@ def results(net: Any, output: Any, loss: Any) -> Results:
 
 
 def compare(mine: Results, theirs: Results, exact: Results) -> None:
-    """Near what PyTorch gives in float64, as PyTorch's own float32 is.
+    """Near what PyTorch gives in float64, as its own float32 is.
 
-    The bound is 1e-5 of the largest element and four times the furthest that PyTorch's float32 is
-    off anywhere in the network. Batch norm over four values, as at the end of a ResNet of small
-    images, multiplies roundings to 5e-5 on either side; the other networks are within 3e-6.
+    The bound is 1e-5 of the largest element and three times what PyTorch's float32 is off, at most
+    1e-4. Batch norm over four values, as at the end of a ResNet of small images, multiplies
+    roundings to 8e-5 on either side; the other networks are within 3e-6.
     """
     assert list(mine) == list(theirs)
     there = [name for name, x in theirs.items() if x is not None]
     assert there == [name for name, x in mine.items() if x is not None]
-    noise = max(distance(theirs[name], exact[name]) for name in there)
     for name in there:
         found, wanted = as_numpy(mine[name]), as_numpy(theirs[name])
         assert found.shape == wanted.shape and found.dtype == wanted.dtype, name
-        apart = distance(found, exact[name])
-        assert apart <= 1e-5 + 4 * noise, f"{name}: {apart:.3g} off, PyTorch at most {noise:.3g}"
+        apart, noise = distance(found, exact[name]), distance(wanted, exact[name])
+        bound = min(1e-4, 1e-5 + 3 * noise)
+        assert apart <= bound, f"{name}: {apart:.3g} off, PyTorch {noise:.3g}"
 
 
 @NAMES

@@ -115,14 +115,24 @@ def tile_put(typingctx: Any, tile: Any, place: Any, row: Any) -> Any:
     return _moved("tilestored64", tile, place, row)
 
 
-@intrinsic(literal=True)
-def tile_pairs(typingctx: Any, sums: Any, rows: Any, columns: Any) -> Any:
-    """sums[i, j] += over 16 words k the products of both numbers of rows[i, k], columns[k, j]."""
+def _multiplied(name: str, sums: Any, rows: Any, columns: Any) -> Any:
     from numba.core import types
     from numba.core.typing.templates import signature
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        _emit(builder, "tdpbf16ps", *map(_tile, (sums, rows, columns)))
+        _emit(builder, name, *map(_tile, (sums, rows, columns)))
         return context.get_dummy_value()
 
     return signature(types.void, sums, rows, columns), codegen
+
+
+@intrinsic(literal=True)
+def tile_pairs(typingctx: Any, sums: Any, rows: Any, columns: Any) -> Any:
+    """sums[i, j] += over 16 words k the products of both numbers of rows[i, k], columns[k, j]."""
+    return _multiplied("tdpbf16ps", sums, rows, columns)
+
+
+@intrinsic(literal=True)
+def tile_bytes(typingctx: Any, sums: Any, rows: Any, columns: Any) -> Any:
+    """As `tile_pairs`, of the four signed bytes of each word; sums are int32."""
+    return _multiplied("tdpbssd", sums, rows, columns)
