@@ -395,7 +395,10 @@ def vslice(typingctx: Any, a: Any, start: Any, n: Any) -> Any:
 
 @intrinsic
 def prefetch(typingctx: Any, pointer: Any) -> Any:
-    """Ask for the cache line at a pointer, which need not be readable."""
+    """Ask for the cache line at a pointer, which need not be readable, into the second cache.
+
+    The first has room for few lines on their way, which a loop at the speed of memory fills.
+    """
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing.templates import signature
@@ -404,7 +407,7 @@ def prefetch(typingctx: Any, pointer: Any) -> Any:
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [values[0].type, i32, i32, i32])
         function = declare(builder, "llvm.prefetch.p0", kind)
-        builder.call(function, [values[0], i32(0), i32(3), i32(1)])
+        builder.call(function, [values[0], i32(0), i32(2), i32(1)])
         return context.get_dummy_value()
 
     return signature(types.void, pointer), codegen
