@@ -59,6 +59,7 @@ from numbatorch.errors import (
 )
 from numbatorch.graph import grad_enabled as is_grad_enabled
 from numbatorch.ops import families
+from numbatorch.settings import warn_of_unknown as _warn_of_unknown
 from numbatorch.tensor import (
     GradientStore,
     Tensor,
@@ -334,6 +335,7 @@ _LAZY_NAMES = {
 }
 
 
+_warn_of_unknown()
 _function, _functions = families.namespace("nt", globals())
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from numbatorch.errors import message
 
+PREFIX = "NUMBATORCH_"
 MOST_DEBUG = 4
 MOST_THREADS = 4096  # more than any machine's cores
 
@@ -24,7 +25,7 @@ class Setting(NamedTuple):
 
     def read(self) -> str:
         """The variable's text, or the default."""
-        return os.environ.get(f"NUMBATORCH_{self.name}") or self.default
+        return os.environ.get(f"{PREFIX}{self.name}") or self.default
 
 
 SETTINGS = {
@@ -49,7 +50,26 @@ SETTINGS = {
 
 def refused(name: str, problem: str) -> ValueError:
     """The error of a variable: what is wrong with it, and what it means."""
-    return ValueError(message(f"NUMBATORCH_{name}", problem, SETTINGS[name].meaning))
+    return ValueError(message(f"{PREFIX}{name}", problem, SETTINGS[name].meaning))
+
+
+def warn_of_unknown() -> None:
+    """Warn, at the line that imports numbatorch, of variables that look like settings and are none.
+
+    A setting in other letters than capitals is none either, except on Windows.
+    """
+    known = [f"{PREFIX}{name}" for name in SETTINGS]
+    unknown = [x for x in os.environ if x.upper().startswith(PREFIX) and x not in known]
+    if not unknown:
+        return
+    import warnings
+    from difflib import get_close_matches
+
+    for name in sorted(unknown):
+        near = get_close_matches(name.upper().removeprefix(PREFIX), SETTINGS, 1)
+        hint = f"did you mean {PREFIX}{near[0]}" if near else None
+        text = message(name, "there is no such setting", f"known: {', '.join(known)}", hint=hint)
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _integer(name: str) -> int:

@@ -1,5 +1,7 @@
 """Settings: what is wrong with a variable, and the cache folder of a user without a home."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +29,28 @@ def test_errors_name_the_variable_and_its_meaning(
         (settings.debug if name == "DEBUG" else settings.threads)()
     meaning = settings.SETTINGS[name].meaning
     assert str(caught.value) == f"NUMBATORCH_{name}: {problem}\n  {meaning}"
+
+
+def test_a_setting_that_there_is_not_is_told_where_numbatorch_is_imported(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os\nimport numbatorch\nimport numbatorch.settings\n")
+    known = {f"NUMBATORCH_{name}": "" for name in settings.SETTINGS}
+    unknown = {"NUMBATORCH_THREAD": "1", "numbatorch_cpus": "native", "NUMBATORCH_": "x"}
+    told = []
+    for variables in (known, {**known, **unknown}):
+        environment = {**os.environ, **variables}
+        done = subprocess.run(
+            [sys.executable, str(program)], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        told.append([line for line in done.stderr.splitlines() if line])
+    assert told[0] == []
+    lines = [line.partition(": UserWarning: ") for line in told[1] if "UserWarning" in line]
+    assert {place for place, _, _ in lines} == {f"{program}:2"}
+    names = {name.upper() if sys.platform == "win32" else name for name in unknown}
+    assert {text for _, _, text in lines} == {f"{name}: there is no such setting" for name in names}
+    hints = {line.strip() for line in told[1] if "hint" in line}
+    assert hints == {f"hint: did you mean NUMBATORCH_{name}" for name in ("THREADS", "CPU")}
 
 
 def test_a_tilde_in_the_cache_folder_is_the_home(
