@@ -9,18 +9,14 @@ than Numba have registered; where they differ, words ask the active target.
 import dis
 import inspect
 import operator
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import (
-    AbstractTemplate,
-    infer_global,
-    make_intrinsic_template,
-    signature,
-)
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_model, typeof_impl
 
 from numbatorch import dtype as dtypes
@@ -95,11 +91,40 @@ def _function_type(handle: Any, definition: Any, literal: bool) -> Any:
     """One for each target: Numba remembers result types, which follow from a CPU's vectors."""
     key = (handle, targets.current().key)
     if key not in _function_types:
-        template = make_intrinsic_template(
-            handle, definition, handle.__name__, prefer_literal=literal
-        )
-        _function_types[key] = types.Function(template)
+        members = {
+            "key": handle,
+            "definition": staticmethod(definition),
+            "prefer_literal": literal,
+            "signatures": {},
+            "generators": {},
+        }
+        _function_types[key] = types.Function(type(handle.__name__, (_WordTemplate,), members))
     return _function_types[key]
+
+
+class _WordTemplate(AbstractTemplate):
+    """What a word is for operands of some types: once each, its definition is asked.
+
+    Numba's own template for intrinsics loads all that Numba can lower before it asks.
+    """
+
+    definition: Callable[..., Any]
+    signatures: dict[Any, Any]  # by types of operands
+    generators: dict[Any, Any]  # of code, by types of a signature
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        if args not in self.signatures:
+            found = self.definition(self.context, *args, **kws)
+            if found is None:
+                return None
+            found_signature, generator = found
+            self.signatures[args] = found_signature
+            self.generators[found_signature.args] = generator
+            lower_builtin(generator, *found_signature.args)(generator)
+        return self.signatures[args]
+
+    def get_impl_key(self, sig: Any) -> Any:
+        return self.generators[sig.args]
 
 
 def call(function: Any, args: tuple[Any, ...], inline: bool = True) -> Any:

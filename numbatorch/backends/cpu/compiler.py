@@ -20,7 +20,7 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
 import numbatorch.language.simd.types  # noqa: F401, operators on vectors become known to Numba
-from numbatorch.backends.cpu import target
+from numbatorch.backends.cpu import frontend, target
 from numbatorch.errors import KernelError, message
 from numbatorch.language import targets
 from numbatorch.language.kernel import KernelSpec, call_parameters
@@ -98,6 +98,11 @@ def _context(cpu: CPU) -> Any:
     return context.subtarget(_internal_codegen=_Codegen(cpu))
 
 
+@cache
+def _typing_context() -> Any:
+    return frontend.TypingContext(cpu_target.typing_context)
+
+
 class _CPUTarget:
     """A processor as words see it."""
 
@@ -160,7 +165,14 @@ def lower(
     _active.noalias = noalias
     try:
         return compile_extra(
-            cpu_target.typing_context, context, function, args, result, _flags(inline), {}
+            _typing_context(),
+            context,
+            function,
+            args,
+            result,
+            _flags(inline),
+            {},
+            pipeline_class=frontend.Compiler,
         )
     finally:
         _active.noalias = before
