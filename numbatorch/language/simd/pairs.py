@@ -123,12 +123,50 @@ def _rounded(builder: Any, element: str, place: Any, n: int) -> Any:
     """IR of the bits of `n` elements as bfloat16."""
     from llvmlite import ir
 
-    from numbatorch.language import elements
-
     if element == "bfloat16":
         bits = ir.VectorType(ir.IntType(16), n)
         return builder.load(builder.bitcast(place, bits.as_pointer()), align=2)
-    return elements.narrow(builder, "bfloat16", simd.load_vector(builder, element, place, n))
+    return _narrowed(builder, simd.load_vector(builder, element, place, n))
+
+
+def _narrowed(builder: Any, values: Any) -> Any:
+    """IR of the bits of numbers as bfloat16; subnormal ones may be 0, as products take them."""
+    from llvmlite import ir
+
+    from numbatorch.language import elements
+
+    n = values.type.count
+    if not _has_vectors(current_cpu()) or n < 8 or str(values.type.element) != "float":
+        return elements.narrow(builder, "bfloat16", values)
+    each = min(n, 32)
+    bits, half = ir.VectorType(ir.IntType(16), each), ir.VectorType(ir.FloatType(), each // 2)
+    name = f"llvm.x86.avx512bf16.cvtne2ps2bf16.{16 * each}"
+    function = simd.declare(builder, name, ir.FunctionType(bits, [half, half]))
+    parts = []
+    for start in range(0, n, each):
+        both = simd.take(builder, values, range(start, start + each))
+        low, high = simd.halves(builder, both)
+        parts.append(builder.call(function, [high, low]))
+    while len(parts) > 1:
+        count = 2 * parts[0].type.count
+        turns = zip(parts[::2], parts[1::2], strict=True)
+        parts = [simd.take(builder, a, range(count), b) for a, b in turns]
+    return parts[0]
+
+
+@intrinsic
+def vpairs(typingctx: Any, values: Any) -> Any:
+    """Words of neighbours of a float32 vector."""
+    from numba.core.typing.templates import signature
+
+    from numbatorch.language.simd import types as simd_types
+
+    words = simd_types.VecType(WORD, values.lanes // 2)
+
+    def codegen(context: Any, builder: Any, sig: Any, values_: Any) -> Any:
+        return builder.bitcast(_narrowed(builder, values_[0]), words.llvm)
+
+    return signature(words, values), codegen
 
 
 def add_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
