@@ -42,10 +42,11 @@ def from_pretrained(
         task: what the model has to be for, "text-generation" or "feature-extraction"; anything
             unless given.
         compute: "float32" has weights in blocks multiplied with activations as they are, where the
-            CPU rounds those to 8 or 16 bits unless it is given. "bfloat16" is for plain weights:
-            those of products are rounded to it once, here, which halves the memory of float32, an
-            embedding's too that makes the logits; activations may be rounded before products,
-            where that is faster (`F.linear`); sums and all else are float32.
+            CPU rounds those to 8 or 16 bits, or for a prompt and with AMX both to bfloat16, unless
+            it is given. "bfloat16" is for plain weights: those of products are rounded to it once,
+            here, which halves the memory of float32, an embedding's too that makes the logits;
+            activations may be rounded before products, where that is faster (`F.linear`); sums and
+            all else are float32.
     Returns:
         an instance of the class that declares the architecture of the checkpoint (`architecture`).
     Raises:

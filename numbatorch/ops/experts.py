@@ -46,11 +46,10 @@ def expert_matmul(
     Args:
         x: (M, K) float32 or float64.
         weight: (E * N, K), the experts' weights one below the other: as x, half types or blocks
-            beside float32. Beside blocks, the CPU rounds x to 8 bits a block unless `compute` is
-            "float32".
+            beside float32. Beside blocks, the CPU rounds as `quant_matmul` does.
         index: (M,) integers in [0, E).
         experts: E.
-        compute: as of `linear`; no kernel rounds rows beside plain weights.
+        compute: as of `linear`; beside plain weights only many rows are rounded, on the CPU.
         inside: whether an index is known to be in [0, E): a plan looks at indices before it
             overwrites anything, so that a cache which it writes to is copied first.
     Returns:

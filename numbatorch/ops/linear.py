@@ -29,7 +29,8 @@ def linear(
         weight: (N, K), plain or of a block type.
         bias: (N,) or None.
         compute: "float32" has weights in blocks multiplied with the input as it is, where the CPU
-            rounds it to 8 or 16 bits a value. With "bfloat16" plain operands of float32 may be
+            rounds it to 8 or 16 bits a value, and where it has tiles of bfloat16 (AMX) 64 rows and
+            more and the weight to bfloat16. With "bfloat16" plain operands of float32 may be
             rounded to it, in the products of the gradient too: the CPU does so where it multiplies
             pairs of bfloat16 as fast as single float32; sums and the result are float32. None is
             as "float32" for plain weights. Not in PyTorch.

@@ -32,7 +32,8 @@ def _check_blocks(op: str, weight: Node) -> None:
 @structured(epilogue=True)
 def quant_matmul(x: Array, weight: Array, *, compute: Compute | None = None) -> Array:
     """x @ weight.T with weight (N, K) in blocks; on the CPU x (M, K) float32 is rounded to 8 or 16
-    bits a value unless `compute` is "float32"."""
+    bits a value unless `compute` is "float32"; where it has tiles, many rows and the weight are
+    rounded to bfloat16 instead."""
     return x @ weight.T
 
 

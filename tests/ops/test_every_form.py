@@ -15,7 +15,7 @@ import pytest
 import numbatorch.ops.cpu
 import numbatorch.ops.portable
 from numbatorch import dtype as dt
-from numbatorch.backends.cpu import compiler
+from numbatorch.backends.cpu import compiler, target
 from numbatorch.language.kernel import EmittedKernel, Kernel, call_parameters
 from tests.processors import PROCESSORS
 
@@ -105,6 +105,17 @@ def test_products_of_pairs_compile_for_processors_with_and_without_them(
 ) -> None:
     spec = KERNELS[module](T="bfloat16", U="bfloat16", V="bfloat16")
     assert called(compiler.compile_object(spec, PROCESSORS[processor])) <= KNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("quant_pairs.quant_pairs", "Q4_K"), ("experts_grouped.grouped_quant_pairs", "Q8_0")],
+)
+def test_weights_in_blocks_have_tiles_where_a_processor_has(name: str, kind: str) -> None:
+    cpu = PROCESSORS["sapphirerapids"]
+    text = target.machine(cpu).emit_assembly(compiler.module(KERNELS[name](T=kind), cpu))
+    assert "tdpbf16ps" in text and "vcvtne2ps2bf16" in text
+    assert "vdpbf16ps" not in text
 
 
 CALLING = """

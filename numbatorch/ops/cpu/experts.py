@@ -8,9 +8,13 @@ the kernels for few rows; for many see experts_grouped.py.
 from dataclasses import dataclass
 from typing import Any
 
+from numbatorch import dtype as dt
 from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.processor import current_cpu
+from numbatorch.language.simd.amx import SIDE
 from numbatorch.language.simd.packed import STEP
+from numbatorch.language.simd.pairs import WHOLE, multiplies_pairs
 from numbatorch.language.simd.tile import vstore_rows
 from numbatorch.language.words import float32, int64, uint8, view
 from numbatorch.ops import blocks
@@ -20,6 +24,7 @@ from numbatorch.ops.cpu.matmul_direct import dots_row
 from numbatorch.ops.cpu.quant_blocks import BLOCK_BYTES, BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
 from numbatorch.ops.cpu.quant_exact import exact_bytes, four_dots
+from numbatorch.ops.cpu.quant_pairs import pays_in_pairs
 from numbatorch.ops.cpu.quant_row import (
     AHEAD,
     factors_bytes,
@@ -277,15 +282,17 @@ class Groups:
         return Groups(launcher, experts, rows, order, starts, places)
 
     def room(self, dtype: DType, cols: int) -> Any:
-        """Memory for rows in this order."""
-        return self.launcher.scratch(dtype.nbytes(self.places * cols))
+        """Memory for rows in this order; of bfloat16 there is some behind them, as tiles need."""
+        places = self.places + (SIDE if dtype is dt.bfloat16 else 0)
+        return self.launcher.scratch(dtype.nbytes(places * cols))
 
-    def gathered(self, rows: Rows) -> Any:
-        """Rows in this order."""
-        cols = rows.shape[1]
-        out = self.room(rows.dtype, cols)
+    def gathered(self, rows: Rows, dtype: DType | None = None) -> Any:
+        """Rows in this order, in a dtype of less bits or their own."""
+        cols, kind = rows.shape[1], dtype or rows.dtype
+        out = self.room(kind, cols)
         words = (out, rows.x, self.order, self.starts, self.experts, cols, rows.stride)
-        self.launcher.launch(grouped.gather_rows(T=rows.dtype), *words, work=self.rows * cols)
+        spec = grouped.gather_rows(T=kind, U=rows.dtype)
+        self.launcher.launch(spec, *words, work=self.rows * cols)
         return out
 
     def scatter(self, out: Operand, found: Any) -> None:
@@ -307,6 +314,9 @@ def _grouped(
 ) -> None:
     """Products of the rows of each expert as one matrix."""
     (M, K), N, kind = x.shape, out.shape[1], weight.dtype
+    if _in_pairs(x, kind, M / experts, compute):
+        _grouped_pairs(launcher, out, x, weight, index, status, experts)
+        return
     packed = kind.kind == "q" and compute is None
     groups = Groups.of(launcher, index, status, M, experts, MAX_HEIGHT if packed else 1)
     rows, found = groups.gathered(x), groups.room(x.dtype, N)
@@ -326,6 +336,37 @@ def _grouped(
         spec = grouped.grouped_exact(T=kind) if exact else grouped.grouped_rows(T=x.dtype, U=kind)
         products = (found, rows, weight, starts, workspace, span, N, K, experts)
         launcher.launch(spec, *products, work=0.5 * M * N * K)
+    groups.scatter(out, found)
+
+
+def _in_pairs(x: Rows, kind: DType, rows: float, compute: Compute | None) -> bool:
+    """Whether pairs of bfloat16 are allowed, and pay for so many rows of an expert."""
+    if kind.kind == "q":
+        return compute is None and pays_in_pairs(rows)
+    fits = x.dtype is dt.float32 and x.shape[1] % (2 * WHOLE) == 0 and rows > grouped.FEW_ROWS
+    return compute == "bfloat16" and fits and multiplies_pairs(current_cpu())
+
+
+def _grouped_pairs(
+    launcher: Launcher,
+    out: Operand,
+    x: Rows,
+    weight: Operand,
+    index: Any,
+    status: Any,
+    experts: int,
+) -> None:
+    """As `_grouped`, of pairs of bfloat16."""
+    (M, K), N, kind = x.shape, out.shape[1], weight.dtype
+    groups = Groups.of(launcher, index, status, M, experts, 1)
+    rows, found = groups.gathered(x, dt.bfloat16), groups.room(x.dtype, N)
+    span = grouped.panel_elements(K, 2)
+    workspace = launcher.scratch(4 * launcher.parts * span)
+    packed = kind.kind == "q"
+    row = K // kind.block if packed else K
+    words = (found, rows, weight, groups.starts, workspace, span, row, N, K, experts)
+    spec = grouped.grouped_quant_pairs(T=kind) if packed else grouped.grouped_pairs(U=kind)
+    launcher.launch(spec, *words, work=0.25 * M * N * K)
     groups.scatter(out, found)
 
 

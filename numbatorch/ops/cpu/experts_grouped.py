@@ -9,19 +9,24 @@ the last row before them, which is computed again and not kept.
 from typing import Any
 
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
+from numbatorch.language.simd.amx import has_tiles, tiles_begin, tiles_end
 from numbatorch.language.simd.int8 import tile_height
+from numbatorch.language.simd.pairs import numbers, view_words
 from numbatorch.language.simd.tile import tile_vectors
 from numbatorch.language.simd.vectors import lanes
-from numbatorch.language.words import float32, int64, uint8
+from numbatorch.language.words import bfloat16, float32, int64, uint8, view
+from numbatorch.ops.blocks.kernel import block_kernel
 from numbatorch.ops.cpu.matmul_direct import DOTS_DEPTH, nn_rows, nt_blocked
 from numbatorch.ops.cpu.matmul_packed import CHUNK, add_panels
 from numbatorch.ops.cpu.packing import pack_group
-from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, vector_kernel
+from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, meanings, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
+from numbatorch.ops.cpu.quant_pairs import PACKED
 from numbatorch.ops.cpu.quant_rows import ROWS, WORKSPACE, group_product, quantize_tile
 
 FLOATS = ("float32", "float64")
 WEIGHTS = ("float32", "float64", "float16", "bfloat16")
+ROUNDED = ("float32", "float16", "bfloat16")  # weights beside rows of float32, to bfloat16
 PANEL = 64  # rows of a weight that meet an expert's rows of x at a time
 FEW_ROWS = 48  # for which packing rows of a weight does not pay
 
@@ -31,9 +36,13 @@ def most_places(M: int, experts: int, unit: int) -> int:
     return M + min(M, experts) * (unit - 1)
 
 
-def panel_elements(K: int) -> int:
-    """Numbers of a part's scratch memory: packed rows of a weight, and sums between blocks of k."""
-    return PANEL * K + CHUNK * PANEL
+def panel_elements(K: int, each: int = 1) -> int:
+    """Words of a part's scratch memory: packed rows of a weight, and sums between blocks of k.
+
+    Args:
+        each: numbers in a word, which divide K.
+    """
+    return PANEL * (K // each) + each * CHUNK * PANEL
 
 
 @kernel
@@ -76,10 +85,10 @@ def expert_order(
             order[place] = -1 - order[found - 1]
 
 
-@kernel(T=FLOATS)
+@kernel(T=(*FLOATS, "bfloat16"), U=FLOATS)
 def gather_rows(
     out: Pointer[T],
-    x: Pointer[T],
+    x: Pointer[U],
     order: Pointer[int64],
     starts: Pointer[int64],
     experts: int,
@@ -141,7 +150,7 @@ def panel_product(
         nt_blocked(y, N, x, K, weight, K, rows, K, cols, work, DOTS_DEPTH)
         return
     sums = work + PANEL * K
-    pack_group(work, tile_vectors(y) * lanes(y), weight, 1, K, K, cols)
+    pack_group(work, tile_vectors(y) * lanes(y), weight, 1, K, K, cols, sums)
     for row in range(0, rows, CHUNK):
         many = min(CHUNK, rows - row)
         add_panels(y + row * N, N, cols, sums, x + row * K, K, 1, work, many, CHUNK, K)
@@ -163,6 +172,47 @@ def grouped_rows(
             cols = min(PANEL, N - col)
             own = weight + (expert * N + col) * K
             panel_product(y + (first * N + col), N, x + first * K, own, rows, cols, K, work)
+
+
+@kernel(U=ROUNDED)
+def grouped_pairs(
+    y: Pointer[float32], x: Pointer[bfloat16], weight: Pointer[U], starts: Pointer[int64],
+    work: Pointer[bfloat16], span: int, row: int, N: int, K: int, experts: int,
+    part: int, parts: int,
+) -> None:  # fmt: skip
+    """As `grouped_rows`, in words of two bfloat16; rows of the weight are `row` elements apart.
+
+    Memory of x goes on for a square of tiles; K is a multiple of 32.
+    """
+    panels, rows_of_x = view_words(work) + part * span, view_words(x)
+    words, chunk = K // numbers(panels), CHUNK * numbers(panels)
+    sums = view(panels + PANEL * words, float32)
+    width = tile_vectors(y) * lanes(y)
+    if has_tiles(panels) == 1:
+        tiles_begin()
+    for expert in range(experts):
+        first, last = starts[expert], starts[expert + 1]
+        begin, end = own_blocks(starts, experts, expert, (N + PANEL - 1) // PANEL, part, parts)
+        for block in range(begin, end):
+            col = block * PANEL
+            cols = min(PANEL, N - col)
+            own = weight + (expert * N + col) * row
+            pack_group(panels, width, own, 1, row, K, cols, sums)
+            for m in range(first, last, chunk):
+                many, left = min(chunk, last - m), rows_of_x + m * words
+                place: Any = y + (m * N + col)
+                add_panels(place, N, cols, sums, left, words, 1, panels, many, chunk, words)
+    if has_tiles(panels) == 1:
+        tiles_end()
+
+
+grouped_quant_pairs = block_kernel(
+    grouped_pairs.function,
+    meanings,
+    place=(__name__, "grouped_quant_pairs"),
+    types={"U": "T"},
+    **PACKED,
+)
 
 
 @kernel(T=FLOATS, U=FLOATS)

@@ -232,7 +232,7 @@ def matmul(
         if known != start or known_col0 != col0 or known_col1 != col1:
             known, known_col0, known_col1 = start, col0, col1
             b = rhs + (start + col0 * rhs_col)
-            pack_group(packed, width, b, rhs_row, rhs_col, K, col1 - col0)
+            pack_group(packed, width, b, rhs_row, rhs_col, K, col1 - col0, held)
         a = lhs + place_in(batch, batch1, lhs_batch0, lhs_batch1)
         c = out + place_in(batch, batch1, out_batch0, out_batch1)
         chunk_lo, chunk_hi = share(chunks, block - batch * blocks, blocks)
@@ -248,3 +248,6 @@ def matmul(
                     call_epilogue(epilogue, epilogue_args, batch, row, row + rows, low, high)
     if has_tiles(room) == 1:
         tiles_end()
+
+
+packed_product = helper(matmul.function)

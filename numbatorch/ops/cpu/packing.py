@@ -103,8 +103,13 @@ def pack_group(
     src_col: int,
     K: int,
     cols: int,
+    room: Any,
 ) -> None:
-    """Pack panel after panel of `cols` columns."""
+    """Pack panel after panel of `cols` columns.
+
+    Args:
+        room: memory that `pack_blocks`, which takes the place of this, decodes columns into.
+    """
     for col in range(0, cols, width):
         place = dst + col * words_in(dst, K)
         pack_panel(place, width, src + col * src_col, src_row, src_col, K, min(width, cols - col))

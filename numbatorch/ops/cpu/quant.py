@@ -1,14 +1,17 @@
 """Weights in GGML blocks on the CPU: which kernels run for each operator of ops/quant.py."""
 
+from numbatorch import dtype as dt
 from numbatorch.ops import blocks
 from numbatorch.ops import quant as ops
+from numbatorch.ops.cpu.matmul_packed import matmul_workspace
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
 from numbatorch.ops.cpu.quant_exact import exact_bytes, quant_exact
+from numbatorch.ops.cpu.quant_pairs import pays_in_pairs, quant_pairs
 from numbatorch.ops.cpu.quant_row import factors_bytes, quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import Compute
-from numbatorch.ops.portable.rows import wide_index
+from numbatorch.ops.portable.rows import in_type, wide_index
 from numbatorch.shape import numel
 
 
@@ -34,6 +37,13 @@ def _(
         spec = quant_row(T=kind)
         work = 1.0 * N * K  # memory gives a value in about the time of an operation
         launcher.launch(spec, out, x, weight, planes, N, K, *launcher.epilogue, work=work)
+        return
+    if pays_in_pairs(M):
+        rows = in_type(launcher, x, dt.bfloat16)
+        workspace = launcher.scratch(matmul_workspace(N, K, launcher.parts, 4, 2))
+        words = (out, rows, weight, workspace, M, N, K)
+        work = 0.05 * (M + 128) * N * K
+        launcher.launch(quant_pairs(T=kind), *words, *launcher.epilogue, work=work)
         return
     work = 0.25 * M * N * K
     planes = launcher.scratch(planes_bytes(M, K, blocks.find("quant_matmul", kind).group))
