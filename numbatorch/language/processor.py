@@ -5,7 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from numbatorch import settings
-from numbatorch.language import targets
+from numbatorch.language import caches, targets
 
 NEWER_512 = "avx512vbmi"  # what processors have that do not slow down for vectors of 512 bits
 
@@ -125,6 +125,7 @@ def host() -> CPU:
         features = llvm.get_host_cpu_features().flatten()
     except RuntimeError:
         features = ""
+    caches.chosen({}, settings.cpu())  # what is wrong with their sizes is told as soon
     told = _told_by_system()
     features = with_linux(features, told)
     name = llvm.get_host_cpu_name()
@@ -191,7 +192,9 @@ def chosen(native: CPU, text: str) -> CPU:
     Raises:
         ValueError: the processor lacks a feature, or there is no such one or no such level.
     """
-    name, *changes = [part.strip() for part in (text or "native").split(",")]
+    said = [part.strip() for part in (text or "native").split(",")]
+    said = [part for part in said if "=" not in part]  # sizes of caches, for caches.py
+    name, *changes = said or ["native"]
     has = {feature[1:]: feature[0] == "+" for feature in native.features.split(",") if feature}
     if name != "native":
         if name not in LEVELS or not native.triple.startswith("x86_64"):

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numbatorch.dtype import by_name
+from numbatorch.language.caches import LEAST, MOST
 from numbatorch.language.kernel import Kernel
+from numbatorch.ops.cpu.blocking import PANEL, ROWS, TILE, Blocks, Sizes, blocks_for, blocks_of
 from numbatorch.ops.cpu.matmul import choose, workspace
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt
 from numbatorch.ops.cpu.matmul_packed import matmul
@@ -47,6 +49,7 @@ class Product:
     lhs: Array  # (batch0, batch1, M, K)
     rhs: Array  # (batch0, batch1, K, N)
     multiplied: str  # what `matmul` and `matmul_nt` multiply
+    blocks: Blocks | None = None  # of `matmul`, those of this processor unless they are given
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,7 +62,10 @@ class Product:
         K = self.lhs.shape[-1]
         room = np.full((batch0, batch1, M + 1, N + GUARD), np.nan, self.lhs.dtype)
         out = room[:, :, :M, :N]
-        used = workspace(self.kernel, M, N, K, parts, by_name[self.multiplied])
+        kind, blocks = by_name[self.multiplied], None
+        if self.kernel is matmul:
+            blocks = self.blocks or blocks_for(N, K, parts, kind)
+        used = workspace(self.kernel, M, K, parts, kind, blocks)
         scratch = np.full(used + GUARD, 0xFF, np.uint8)
         operands = [np.broadcast_to(x, self.shape[:2] + x.shape[2:]) for x in (self.lhs, self.rhs)]
         strides = [tuple(s // x.itemsize for s in x.strides) for x in (out, *operands)]
@@ -69,7 +75,7 @@ class Product:
             self.kernel(T=name_of(self.lhs), U=name_of(self.rhs), **types),
             out, self.lhs, self.rhs, scratch, M, N, K,
             strides[0][2], *strides[1][2:], *strides[2][2:],
-            batch0, batch1, *(step for walk in strides for step in walk[:2]),
+            batch0, batch1, *(step for walk in strides for step in walk[:2]), *(blocks or ()),
             ctypes.cast(function, ctypes.c_void_p).value if function else 0, 0,
             parts=parts,
         )  # fmt: skip
@@ -246,5 +252,69 @@ def test_memory_of_a_product_does_not_grow_with_its_columns() -> None:
     """Where k is short, nor does what is kept of the sums."""
     for kind in ("float32", "bfloat16"):
         for K in (1, 7, 100, 3000):
-            used = [workspace(matmul, 100, N, K, 1, by_name[kind]) for N in (1 << 16, 1 << 24)]
-            assert max(used) < 4 << 20
+            for N in (1 << 16, 1 << 24):
+                blocks = blocks_for(N, K, 1, by_name[kind])
+                assert workspace(matmul, 100, K, 1, by_name[kind], blocks) < 4 << 20
+
+
+# Bytes of caches, whatever a machine may have.
+cached = st.builds(
+    lambda *places: Sizes(*(a << int(x) for a, x in places)),
+    *(
+        st.tuples(
+            st.just(LEAST[name]), st.integers(0, (MOST[name] // LEAST[name]).bit_length() - 1)
+        )
+        for name in ("l1", "l2", "l3")
+    ),
+)
+
+
+@pytest.mark.parametrize("types", [*TYPES[:2], *PAIRS[:1]])
+@given(M=sizes, N=sizes, K=deep, lhs=layouts, rhs=layouts, has=cached, parts=st.integers(1, 3))
+def test_sizes_of_caches_change_no_bit(
+    types: Any, M: int, N: int, K: int, lhs: str, rhs: str, has: Sizes, parts: int
+) -> None:
+    kind, each = by_name[types[0]].compute, 1
+    how = {"lhs": lhs, "rhs": rhs}
+    if types in PAIRS:
+        kind, each, how["multiplied"] = by_name["bfloat16"], 2, "bfloat16"
+    one = product("matmul", types, (M, N, K), **how)
+    usual = one.run(parts)
+    one.blocks = blocks_of(N, K, has, kind.compute.itemsize, each)
+    out = one.run(parts)
+    assert_close(out, one.expected().astype(out.dtype), "matmul")
+    np.testing.assert_array_equal(out.view(np.uint8), usual.view(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("blocks", [Blocks(64, 64), Blocks(128, 192), Blocks(1024, 640)])
+def test_blocks_of_any_size_join(kind: str, blocks: Blocks) -> None:
+    one = product("matmul", (kind, kind), (150, 650, 2222), multiplied=kind)
+    usual = one.run(1)
+    one.blocks = blocks
+    for parts in (1, 3):
+        out = one.run(parts)
+        assert_close(out, one.expected().astype(out.dtype), "matmul")
+        np.testing.assert_array_equal(out.view(np.uint8), usual.view(np.uint8))
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("sizes", [(1, 200, 70), (49, 130, 600), (100, 64, 1100)])
+def test_reading_in_place_gives_the_bits_of_packing(types: Any, sizes: Any) -> None:
+    """For how large a matrix is packed depends on the caches."""
+    packed, in_place = (product(name, types, sizes).run(2) for name in ("matmul", "matmul_nn"))
+    np.testing.assert_array_equal(packed.view(np.uint8), in_place.view(np.uint8))
+
+
+@given(
+    has=cached, N=st.integers(0, 5000), K=st.integers(0, 50000),
+    kind=st.sampled_from([(4, 1), (8, 1), (4, 2)]),
+)  # fmt: skip
+def test_blocks_fit_the_caches(has: Sizes, N: int, K: int, kind: tuple[int, int]) -> None:
+    itemsize, each = kind
+    depth, columns = blocks_of(N, K, has, itemsize, each)
+    assert depth > 0 and depth % 16 == 0  # as tiles take words
+    assert columns % PANEL == 0 and PANEL <= columns < max(1, N) + PANEL
+    assert TILE * depth * itemsize <= has.l1
+    assert ROWS * each * depth * itemsize <= has.l2 or depth == 64
+    assert columns * K * itemsize <= max(has.l2, has.l3) or columns == PANEL

@@ -19,6 +19,7 @@ from numbatorch.nn import functional as F
 from numbatorch.ops.blocks import find
 from numbatorch.ops.cpu import experts as lowering_of_experts
 from numbatorch.ops.cpu import quant as lowering
+from numbatorch.ops.cpu.blocking import blocks_for
 from numbatorch.ops.cpu.experts_grouped import FEW_ROWS
 from numbatorch.ops.cpu.matmul_packed import matmul_workspace
 from numbatorch.ops.cpu.quant_pairs import quant_pairs
@@ -43,9 +44,10 @@ def product(kind: DType, x: Array, data: Array, parts: int = 1) -> Array:
     """Run the kernel; checks that it stays inside of its scratch memory and of out."""
     (M, K), N = x.shape, len(data)
     out = np.full(M * N + GUARD, np.nan, np.float32)
-    memory = scratch(matmul_workspace(N, K, parts, 4, 2))
+    cut = blocks_for(N, K, parts, dt.bfloat16)
+    memory = scratch(matmul_workspace(cut, K, parts, 4, 2))
     rows = x.astype(ml_dtypes.bfloat16)
-    run_kernel(quant_pairs(T=kind), out, rows, data, memory, M, N, K, 0, 0, parts=parts)
+    run_kernel(quant_pairs(T=kind), out, rows, data, memory, M, N, K, *cut, 0, 0, parts=parts)
     assert (memory[-GUARD:] == 0xA5).all(), "written behind the scratch memory"
     assert np.isnan(out[M * N :]).all(), "written behind the result"
     return out[: M * N].reshape(M, N)

@@ -5,7 +5,7 @@ from numbatorch.language.primitives import truncdiv
 from numbatorch.language.simd.tile import tile_apart, tile_store, tile_vectors, tile_zero
 from numbatorch.language.simd.vectors import lanes
 from numbatorch.ops import distance as ops
-from numbatorch.ops.cpu.matmul_packed import PANEL, TILE
+from numbatorch.ops.cpu.blocking import PANEL, TILE
 from numbatorch.ops.cpu.packing import pack_panel
 from numbatorch.ops.lowering import Launcher, Operand, lower
 

@@ -20,6 +20,7 @@ from numbatorch.language.words import float32, int64, uint8, view
 from numbatorch.ops import blocks
 from numbatorch.ops import experts as ops
 from numbatorch.ops.cpu import experts_grouped as grouped
+from numbatorch.ops.cpu.blocking import depth_of, sizes_for
 from numbatorch.ops.cpu.matmul_direct import dots_row
 from numbatorch.ops.cpu.quant_blocks import BLOCK_BYTES, BLOCK_VALUES, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
@@ -334,7 +335,8 @@ def _grouped(
         more = grouped.PANEL * K if exact else 0
         workspace = launcher.scratch(x.dtype.nbytes(parts * (span + more)))
         spec = grouped.grouped_exact(T=kind) if exact else grouped.grouped_rows(T=x.dtype, U=kind)
-        products = (found, rows, weight, starts, workspace, span, N, K, experts)
+        depth = depth_of(sizes_for(parts), x.dtype.itemsize)
+        products = (found, rows, weight, starts, workspace, span, depth, N, K, experts)
         launcher.launch(spec, *products, work=0.5 * M * N * K)
     groups.scatter(out, found)
 
@@ -364,7 +366,8 @@ def _grouped_pairs(
     workspace = launcher.scratch(4 * launcher.parts * span)
     packed = kind.kind == "q"
     row = K // kind.block if packed else K
-    words = (found, rows, weight, groups.starts, workspace, span, row, N, K, experts)
+    depth = depth_of(sizes_for(launcher.parts), 4, 2)
+    words = (found, rows, weight, groups.starts, workspace, span, row, depth, N, K, experts)
     spec = grouped.grouped_quant_pairs(T=kind) if packed else grouped.grouped_pairs(U=kind)
     launcher.launch(spec, *words, work=0.25 * M * N * K)
     groups.scatter(out, found)

@@ -16,8 +16,9 @@ from numbatorch.language.simd.tile import tile_vectors
 from numbatorch.language.simd.vectors import lanes
 from numbatorch.language.words import bfloat16, float32, int64, uint8, view
 from numbatorch.ops.blocks.kernel import block_kernel
+from numbatorch.ops.cpu.blocking import ROWS as CHUNK
 from numbatorch.ops.cpu.matmul_direct import DOTS_DEPTH, nn_rows, nt_blocked
-from numbatorch.ops.cpu.matmul_packed import CHUNK, add_panels
+from numbatorch.ops.cpu.matmul_packed import add_panels
 from numbatorch.ops.cpu.packing import pack_group
 from numbatorch.ops.cpu.quant_blocks import BLOCK_VALUES, meanings, vector_kernel
 from numbatorch.ops.cpu.quant_decode import decode_values
@@ -143,9 +144,12 @@ def own_blocks(
 
 @helper
 def panel_product(
-    y: Any, N: int, x: Any, weight: Any, rows: int, cols: int, K: int, work: Any
+    y: Any, N: int, x: Any, weight: Any, rows: int, cols: int, K: int, depth: int, work: Any
 ) -> None:
-    """y (rows, cols), rows N apart, = x (rows, K) @ weight (cols, K).T for up to PANEL columns."""
+    """y (rows, cols), rows N apart, = x (rows, K) @ weight (cols, K).T for up to PANEL columns.
+
+    Many rows take `depth` of k at a time.
+    """
     if rows <= FEW_ROWS:
         nt_blocked(y, N, x, K, weight, K, rows, K, cols, work, DOTS_DEPTH)
         return
@@ -153,13 +157,13 @@ def panel_product(
     pack_group(work, tile_vectors(y) * lanes(y), weight, 1, K, K, cols, sums)
     for row in range(0, rows, CHUNK):
         many = min(CHUNK, rows - row)
-        add_panels(y + row * N, N, cols, sums, x + row * K, K, 1, work, many, CHUNK, K)
+        add_panels(y + row * N, N, cols, sums, x + row * K, K, 1, work, many, CHUNK, depth, K)
 
 
 @kernel(T=FLOATS, U=WEIGHTS)
 def grouped_rows(
     y: Pointer[T], x: Pointer[T], weight: Pointer[U], starts: Pointer[int64], work: Pointer[T],
-    span: int, N: int, K: int, experts: int, part: int, parts: int,
+    span: int, depth: int, N: int, K: int, experts: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """y = x @ weight.T of each expert's rows; `span` numbers of `work` are a part's."""
     work = work + part * span
@@ -171,13 +175,13 @@ def grouped_rows(
             col = block * PANEL
             cols = min(PANEL, N - col)
             own = weight + (expert * N + col) * K
-            panel_product(y + (first * N + col), N, x + first * K, own, rows, cols, K, work)
+            panel_product(y + (first * N + col), N, x + first * K, own, rows, cols, K, depth, work)
 
 
 @kernel(U=ROUNDED)
 def grouped_pairs(
     y: Pointer[float32], x: Pointer[bfloat16], weight: Pointer[U], starts: Pointer[int64],
-    work: Pointer[bfloat16], span: int, row: int, N: int, K: int, experts: int,
+    work: Pointer[bfloat16], span: int, row: int, depth: int, N: int, K: int, experts: int,
     part: int, parts: int,
 ) -> None:  # fmt: skip
     """As `grouped_rows`, in words of two bfloat16; rows of the weight are `row` elements apart.
@@ -201,7 +205,7 @@ def grouped_pairs(
             for m in range(first, last, chunk):
                 many, left = min(chunk, last - m), rows_of_x + m * words
                 place: Any = y + (m * N + col)
-                add_panels(place, N, cols, sums, left, words, 1, panels, many, chunk, words)
+                add_panels(place, N, cols, sums, left, words, 1, panels, many, chunk, depth, words)
     if has_tiles(panels) == 1:
         tiles_end()
 
@@ -251,7 +255,8 @@ def grouped_weight(
 @vector_kernel
 def grouped_exact(
     y: Pointer[float32], x: Pointer[float32], weight: Pointer[T], starts: Pointer[int64],
-    work: Pointer[float32], span: int, N: int, K: int, experts: int, part: int, parts: int,
+    work: Pointer[float32], span: int, depth: int, N: int, K: int, experts: int,
+    part: int, parts: int,
 ) -> None:  # fmt: skip
     """As `grouped_rows`, of a weight in blocks, whose rows are decoded to float32."""
     values = work + part * (span + PANEL * K)
@@ -266,7 +271,7 @@ def grouped_exact(
             for i in range(cols):
                 decode_values(values + i * K, weight + (expert * N + col + i) * length, K)
             place, own = y + (first * N + col), values + PANEL * K
-            panel_product(place, N, x + first * K, values, rows, cols, K, own)
+            panel_product(place, N, x + first * K, values, rows, cols, K, depth, own)
 
 
 @vector_kernel

@@ -8,27 +8,34 @@ from numbatorch.language.kernel import Kernel
 from numbatorch.language.processor import current_cpu
 from numbatorch.language.simd.pairs import multiplies_pairs, multiplies_vectors
 from numbatorch.layout import collapse
+from numbatorch.ops.cpu.blocking import Blocks, blocks_for, sizes_for
 from numbatorch.ops.cpu.matmul_direct import matmul_nn, matmul_nt, matmul_nt_workspace
 from numbatorch.ops.cpu.matmul_integer import INTEGERS, matmul_integer
 from numbatorch.ops.cpu.matmul_packed import FLOATS, matmul, matmul_workspace
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import Compute, matmul_
 
-SMALL = 1 << 18  # elements of rhs that stay in the second-level cache, and need no packing
 FEW_ROWS = 48  # rows for which packing rhs does not pay
 
 
 def choose(
-    M: int, N: int, K: int, lhs: tuple[int, int], rhs: tuple[int, int], pairs: bool = False
+    M: int,
+    N: int,
+    K: int,
+    lhs: tuple[int, int],
+    rhs: tuple[int, int],
+    pairs: bool = False,
+    small: int = 1 << 18,
 ) -> Kernel:
     """The kernel for a product of these sizes; `lhs` and `rhs` are (row, column) strides.
 
     Args:
         pairs: numbers are multiplied in pairs, which have to be packed.
+        small: elements of rhs that stay in the second-level cache, and need no packing.
     """
     if rhs[0] == 1 and lhs[1] == 1 and M <= FEW_ROWS:
         return matmul_nt
-    if rhs[1] == 1 and (M <= FEW_ROWS or (K * N <= SMALL and not pairs)):
+    if rhs[1] == 1 and (M <= FEW_ROWS or (K * N <= small and not pairs)):
         return matmul_nn
     return matmul
 
@@ -54,14 +61,14 @@ def multiplied(chosen: Kernel, lhs: DType, rhs: DType, K: int, steps: tuple[int,
     return bfloat16 if chosen is matmul or (chosen is matmul_nt and lies) else lhs.compute
 
 
-def workspace(chosen: Kernel, M: int, N: int, K: int, parts: int, kind: DType) -> int:
-    """Bytes of scratch memory of a kernel; `kind` is what it multiplies."""
+def workspace(
+    chosen: Kernel, M: int, K: int, parts: int, kind: DType, blocks: Blocks | None = None
+) -> int:
+    """Bytes of scratch memory of a kernel; `kind` is what it multiplies, `matmul` has blocks."""
     itemsize, each = kind.compute.itemsize, 2 if kind is bfloat16 else 1
-    if chosen is matmul_nn or chosen is matmul_integer:
-        return 0
     if chosen is matmul_nt:
         return matmul_nt_workspace(M, K, parts, itemsize, each)
-    return matmul_workspace(N, K, parts, itemsize, each)
+    return 0 if blocks is None else matmul_workspace(blocks, K, parts, itemsize, each)
 
 
 @lower("cpu", matmul_, dtypes=(*FLOATS, *INTEGERS))
@@ -84,14 +91,16 @@ def _(
         walks = [walks[0], walks[2], walks[1]]
         M, N = N, M
     pairs = in_pairs(lhs.dtype, rhs.dtype, compute)
-    chosen = choose(M, N, K, left, right, pairs)  # type: ignore[arg-type]
+    small = sizes_for(launcher.parts).l2 // 4
+    chosen = choose(M, N, K, left, right, pairs, small)  # type: ignore[arg-type]
     chosen = matmul_integer if out.dtype.kind in "iu" else chosen
     kind = (
         multiplied(chosen, lhs.dtype, rhs.dtype, K, (right[1], *walks[2]))
         if pairs
         else out.dtype.compute
     )
-    wanted = workspace(chosen, M, N, K, launcher.parts, kind)
+    blocks = blocks_for(N, K, launcher.parts, kind) if chosen is matmul else None
+    wanted = workspace(chosen, M, K, launcher.parts, kind, blocks)
     types = {"V": kind} if chosen in (matmul, matmul_nt) else {}
     launcher.launch(
         chosen(T=out.dtype, U=rhs.dtype, **types),
@@ -108,6 +117,7 @@ def _(
         batch0,
         batch1,
         *(step for walk in walks for step in walk),
+        *(blocks or ()),
         *launcher.epilogue,
         work=0.5 * M * N * K * batch0 * batch1,
     )

@@ -42,7 +42,7 @@ CHUNK = 48  # rows that are computed together
 PANEL = 64  # columns that are computed together
 DOTS_ROWS = 16  # rows of `matmul_nt` that share a block of k
 DOTS_COLUMNS = 16  # columns that they share it for
-DOTS_DEPTH = 512  # k of such a block, so that the rows fit the first-level cache
+DOTS_DEPTH = 512  # k of such a block, so that the rows fit the first-level cache; bits depend on it
 
 
 def matmul_nt_workspace(M: int, K: int, parts: int, itemsize: int, each: int = 1) -> int:

@@ -5,7 +5,9 @@ these, `K` numbers. Where the processor multiplies tiles of them (simd/amx.py), 
 tiles takes the place of a tile of registers.
 
 The blocking is that of https://www.cs.utexas.edu/~flame/pubs/GotoTOMS_revision.pdf: a panel of rhs
-stays in the second-level cache while a chunk of rows of lhs passes it.
+stays in the second-level cache while a chunk of rows of lhs passes it. `blocking.py` says the
+sizes, which kernels are told when they run. Sums go on from block to block of k, so their bits do
+not depend on these.
 """
 
 from typing import Any
@@ -21,6 +23,7 @@ from numbatorch.language.simd.tile import (
     tile_zero,
 )
 from numbatorch.language.simd.vectors import call_epilogue, lanes, view_held
+from numbatorch.ops.cpu.blocking import ROWS, TILE, Blocks
 from numbatorch.ops.cpu.packing import pack_group, pack_panel, pack_rows, words_in
 from numbatorch.ops.cpu.squares import add_square
 from numbatorch.ops.portable.rows import place_in
@@ -28,36 +31,24 @@ from numbatorch.ops.portable.rows import place_in
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
-TILE = 6  # rows of a register tile
-CHUNK = 48  # rows of lhs that meet one packed panel of rhs in the cache; of pairs twice as many
-DEPTH = 512  # words of a block of k, of which a chunk's stays in the second-level cache
-GROUP = 1 << 18  # words of rhs that are packed at a time
-PANEL = 64  # columns that every panel width divides
 
-
-def matmul_workspace(N: int, K: int, parts: int, itemsize: int, each: int = 1) -> int:
+def matmul_workspace(blocks: Blocks, K: int, parts: int, itemsize: int, each: int = 1) -> int:
     """Bytes of scratch memory that `matmul` needs.
 
     Args:
+        blocks: of the product.
         itemsize: of the type that sums have.
         each: numbers in a word.
     """
     words = words_for(K, each)
-    return parts * _part_words(_group_columns(N, words), words, each) * itemsize
-
-
-def _group_columns(N: int, words: int) -> int:
-    """Columns of rhs that are packed at a time; a chunk's sums of them are no more than these."""
-    fit = GROUP // max(words, CHUNK) // PANEL * PANEL
-    return max(PANEL, min((N + PANEL - 1) // PANEL * PANEL, fit))
+    return parts * _part_words(blocks.columns, words, each) * itemsize
 
 
 def _part_words(columns: int, words: int, each: int) -> int:
     """Scratch words of one part: packed rhs, packed lhs, sums between blocks of k."""
-    return columns * words + each * CHUNK * (words + columns)
+    return columns * words + each * ROWS * (words + columns)
 
 
-group_columns = helper(_group_columns)
 part_words = helper(_part_words)
 
 
@@ -131,12 +122,13 @@ def add_panels(
     panels: Any,
     rows: int,
     chunk: int,
+    block: int,
     words: int,
 ) -> None:
     """Some rows times all packed panels, block by block of k; `sums` has `chunk` rows of each."""
     width = tile_vectors(out) * lanes(out)
-    for start in range(0, max(words, 1), DEPTH):
-        depth = min(DEPTH, words - start)
+    for start in range(0, max(words, 1), block):
+        depth = min(block, words - start)
         first, last, a = start == 0, start + depth >= words, x + start * x_col
         for col in range(0, cols, width):
             place, own, count = out + col, sums + chunk * col, min(width, cols - col)
@@ -168,11 +160,12 @@ def chunk_rows(
     a_col: int,
     panels: Any,
     rows: int,
+    block: int,
     K: int,
 ) -> None:
     """Some rows times all packed panels; `held` has room for the rows as words and for sums."""
     words = words_in(panels, K)
-    chunk, tiled = CHUNK * numbers(panels), has_tiles(panels) == 1
+    chunk, tiled = ROWS * numbers(panels), has_tiles(panels) == 1
     each = in_place(a, panels)
     x, x_row, x_col = view_held(a, panels), a_row // max(each, 1), a_col
     lies = each == 1 or (each == 2 and a_col == 1 and a_row % 2 == 0 and K == 2 * words)
@@ -188,7 +181,7 @@ def chunk_rows(
             x_row, x_col = K, 1
             pack_panel(x, K, a, a_row, a_col, rows, K)
     sums = view_held(held + chunk * words, out)
-    add_panels(out, out_row, cols, sums, x, x_row, x_col, panels, rows, chunk, words)
+    add_panels(out, out_row, cols, sums, x, x_row, x_col, panels, rows, chunk, block, words)
 
 
 @kernel(T=FLOATS, U=FLOATS, V=MULTIPLIED)
@@ -196,9 +189,12 @@ def matmul(
     out: Pointer[T], lhs: Pointer[T], rhs: Pointer[U], workspace: Pointer[V],
     M: int, N: int, K: int, out_row: int, lhs_row: int, lhs_col: int, rhs_row: int, rhs_col: int,
     batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
-    rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
+    rhs_batch0: int, rhs_batch1: int, depth: int, columns: int,
+    epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """out = lhs @ rhs for any strides; lhs is read in place unless V is another type.
+
+    A block of k has `depth` words, and `columns` are packed at a time (blocking.py).
 
     Of many panels the chunks of rows are shared, so that a share may begin and end within a panel:
     then its first panel meets no chunk before `first`, its last none from `last` on.
@@ -206,11 +202,10 @@ def matmul(
     width = tile_vectors(out) * lanes(out)
     panels = (N + width - 1) // width
     room = view_words(workspace)
-    chunk_height = CHUNK * numbers(room)
+    chunk_height = ROWS * numbers(room)
     chunks = (M + chunk_height - 1) // chunk_height
     blocks = row_blocks(chunks, batch0 * batch1 * panels, parts)
     words = words_in(room, K)
-    columns = group_columns(N, words)
     packed = room + part * part_words(columns, words, numbers(room))
     held = packed + columns * words
     known, known_col0, known_col1 = 0, 0, 0
@@ -243,7 +238,7 @@ def matmul(
                 row = chunk * chunk_height
                 rows, x = min(chunk_height, M - row), a + row * lhs_row
                 y, w = c + (row * out_row + low), packed + (low - col0) * words
-                chunk_rows(y, out_row, high - low, held, x, lhs_row, lhs_col, w, rows, K)
+                chunk_rows(y, out_row, high - low, held, x, lhs_row, lhs_col, w, rows, depth, K)
                 if epilogue != 0:
                     call_epilogue(epilogue, epilogue_args, batch, row, row + rows, low, high)
     if has_tiles(room) == 1:

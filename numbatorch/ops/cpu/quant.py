@@ -3,6 +3,7 @@
 from numbatorch import dtype as dt
 from numbatorch.ops import blocks
 from numbatorch.ops import quant as ops
+from numbatorch.ops.cpu.blocking import blocks_for
 from numbatorch.ops.cpu.matmul_packed import matmul_workspace
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
 from numbatorch.ops.cpu.quant_exact import exact_bytes, quant_exact
@@ -40,8 +41,9 @@ def _(
         return
     if pays_in_pairs(M):
         rows = in_type(launcher, x, dt.bfloat16)
-        workspace = launcher.scratch(matmul_workspace(N, K, launcher.parts, 4, 2))
-        words = (out, rows, weight, workspace, M, N, K)
+        cut = blocks_for(N, K, launcher.parts, dt.bfloat16)
+        workspace = launcher.scratch(matmul_workspace(cut, K, launcher.parts, 4, 2))
+        words = (out, rows, weight, workspace, M, N, K, *cut)
         work = 0.05 * (M + 128) * N * K
         launcher.launch(quant_pairs(T=kind), *words, *launcher.epilogue, work=work)
         return

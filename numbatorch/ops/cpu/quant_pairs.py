@@ -72,6 +72,8 @@ def _quant_pairs(
     M: int,
     N: int,
     K: int,
+    depth: int,
+    columns: int,
     epilogue: int,
     epilogue_args: int,
     part: int,
@@ -80,7 +82,7 @@ def _quant_pairs(
     """out (M, N) = x (M, K) @ weight.T, sums in float32."""
     packed_product(
         *(out, x, weight, workspace, M, N, K, N, K, 1, 1, K // BLOCK_VALUES),
-        *(1, 1, 0, 0, 0, 0, 0, 0, epilogue, epilogue_args, part, parts),
+        *(1, 1, 0, 0, 0, 0, 0, 0, depth, columns, epilogue, epilogue_args, part, parts),
     )
 
 
