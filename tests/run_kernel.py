@@ -48,11 +48,11 @@ def entry(spec: KernelSpec) -> Any:
     return _FUNCTION(pack.addresses([spec])[spec.key])
 
 
-def run_kernel(spec: KernelSpec, *arguments: Any, parts: int = 1) -> None:
-    """Run every part of one launch; arrays and Operands give their addresses."""
+def run_kernel(spec: KernelSpec, *arguments: Any, parts: int = 1, only: int | None = None) -> None:
+    """Run every part of one launch, or one alone; arrays and Operands give their addresses."""
     block = argument_block(spec, arguments)
     function = entry(spec)
-    for part in range(parts):
+    for part in range(parts) if only is None else (only,):
         function(block.ctypes.data, part, parts)
 
 

@@ -56,8 +56,11 @@ class Product:
         batch = np.broadcast_shapes(self.lhs.shape[:2], self.rhs.shape[:2])
         return (*batch, self.lhs.shape[-2], self.rhs.shape[-1])
 
-    def run(self, parts: int, epilogue: Any = None) -> Array:
-        """The product; what is around `out` and behind the scratch memory must stay as it is."""
+    def run(self, parts: int, epilogue: Any = None, only: int | None = None) -> Array:
+        """The product, or what one part makes of it.
+
+        What is around `out` and behind the scratch memory must stay as it is.
+        """
         batch0, batch1, M, N = self.shape
         K = self.lhs.shape[-1]
         room = np.full((batch0, batch1, M + 1, N + GUARD), np.nan, self.lhs.dtype)
@@ -77,7 +80,7 @@ class Product:
             strides[0][2], *strides[1][2:], *strides[2][2:],
             batch0, batch1, *(step for walk in strides for step in walk[:2]), *(blocks or ()),
             ctypes.cast(function, ctypes.c_void_p).value if function else 0, 0,
-            parts=parts,
+            parts=parts, only=only,
         )  # fmt: skip
         assert (scratch[used:] == 0xFF).all()
         assert np.isnan(room[:, :, M:].astype(np.float32)).all()
@@ -187,7 +190,7 @@ def test_matmul_nt_multiplies_pairs_of_bfloat16(
 
 ODD = (200, 1070, 7)  # panels of any width, so that a share ends within one
 LARGE = [(200, 700, 1500), (300, 1000, 1100), (64, 2100, 520), (1, 3000, 1025), (1025, 3, 70), ODD]
-EPILOGUES = [(1, 1, 3), (5, 70, 9), (100, 130, 20), (1, 300, 40), (7, 9, 0), ODD]
+EPILOGUES = [(1, 1, 3), (5, 70, 9), (100, 130, 20), (100, 130, 50), (1, 300, 40), (7, 9, 0), ODD]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -219,6 +222,14 @@ def test_an_epilogue_sees_each_result_once(kernel: str, parts: int, sizes: Any) 
     out = one.run(parts, epilogue)
     assert (times == 1).all()
     assert_close(out, (one.expected() * 2 + 1).astype(np.float32), "matmul")
+
+
+@pytest.mark.parametrize("sizes", [(100, 512, 64), (64, 384, 64), (32, 64, 64), (13, 64, 64)])
+def test_shares_of_rows_are_equal_up_to_a_tile(sizes: tuple[int, int, int]) -> None:
+    M, N, _ = sizes
+    out = product("matmul_nn", ("float32", "float32"), sizes).run(2, only=0)
+    # The last tile of rows may be short.
+    assert abs(int((~np.isnan(out)).sum()) - M * N // 2) <= TILE * max(64, N // 2)
 
 
 @pytest.mark.parametrize(

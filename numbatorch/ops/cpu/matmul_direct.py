@@ -40,6 +40,7 @@ MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 TILE = 6  # rows of a register tile
 CHUNK = 48  # rows that are computed together
 PANEL = 64  # columns that are computed together
+WORTH = 4096  # elements of rhs from which on a chunk of rows is worth sharing
 DOTS_ROWS = 16  # rows of `matmul_nt` that share a block of k
 DOTS_COLUMNS = 16  # columns that they share it for
 DOTS_DEPTH = 512  # k of such a block, so that the rows fit the first-level cache; bits depend on it
@@ -165,19 +166,29 @@ def matmul_nn(
     batch0: int, batch1: int, out_batch0: int, out_batch1: int, lhs_batch0: int, lhs_batch1: int,
     rhs_batch0: int, rhs_batch1: int, epilogue: int, epilogue_args: int, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """out = lhs @ rhs for rhs_col = 1: small matrices, and a vector times a matrix."""
+    """out = lhs @ rhs for rhs_col = 1: small matrices, and a vector times a matrix.
+
+    What is shared are tiles of rows, by blocks of columns within each chunk of rows: whole chunks
+    would leave 64 rows of 100 to one of two shares. A matrix of few rows is not taken apart.
+    """
     blocks = (N + PANEL - 1) // PANEL
-    chunks = (M + CHUNK - 1) // CHUNK
-    lo, hi = share(batch0 * batch1 * chunks * blocks, part, parts)
+    step = TILE if M > 2 * TILE and N * K >= WORTH else CHUNK
+    tiles, high = (M + step - 1) // step, CHUNK // step
+    lo, hi = share(batch0 * batch1 * tiles * blocks, part, parts)
     while lo < hi:
-        chunk = lo // blocks
-        block = lo - chunk * blocks
-        count = min(hi - lo, blocks - block, 4 if M > 1 else blocks)
-        batch = chunk // chunks
-        row0 = (chunk - batch * chunks) * CHUNK
-        row1 = min(M, row0 + CHUNK)
-        col0 = block * PANEL
-        col1 = min(N, (block + count) * PANEL)
+        batch = lo // (tiles * blocks)
+        place = lo - batch * tiles * blocks
+        top = place // (high * blocks) * high
+        height = min(high, tiles - top)
+        place -= top * blocks
+        block = place // height
+        first = place - block * height
+        last, count = min(height, first + hi - lo), 1
+        if first == 0 and last == height:
+            count = min((hi - lo) // height, blocks - block, 4 if M > 1 else blocks)
+        lo += count * (last - first)
+        row0, row1 = (top + first) * step, min(M, (top + last) * step)
+        col0, col1 = block * PANEL, min(N, (block + count) * PANEL)
         nn_rows(
             out + (place_in(batch, batch1, out_batch0, out_batch1) + row0 * out_row),
             out_row,
@@ -193,7 +204,6 @@ def matmul_nn(
         )
         if epilogue != 0:
             call_epilogue(epilogue, epilogue_args, batch, row0, row1, col0, col1)
-        lo += count
 
 
 @helper
