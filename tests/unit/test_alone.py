@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numbatorch import settings
-from numbatorch.backends.cpu import loop, pack, threads
+from numbatorch.backends.cpu import loop, pack, seats, threads
 from numbatorch.language.kernel import Pointer, kernel
 from numbatorch.language.primitives import int64
 from tests.unit.test_threads import start
@@ -33,11 +33,11 @@ class Watch:
         def read(first: int, second: int) -> None:
             self.nanoseconds += int(elapsed[0])
             elapsed[0] = 0
-            state[loop.TIME], state[loop.TIME + 1] = divmod(self.nanoseconds, 10**9)
+            state[seats.TIME], state[seats.TIME + 1] = divmod(self.nanoseconds, 10**9)
 
         self.elapsed = elapsed = np.zeros(1, np.int64)
         self._keep = read
-        state[loop.CLOCK] = ctypes.cast(read, ctypes.c_void_p).value or 0
+        state[seats.CLOCK] = ctypes.cast(read, ctypes.c_void_p).value or 0
 
 
 @kernel
@@ -94,8 +94,8 @@ def test_a_program_that_grows_stays_with_the_team(two: threads.Team) -> None:
 
 
 def test_a_parked_team_is_not_woken_for_what_one_thread_does_sooner(two: threads.Team) -> None:
-    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
-    two.state[loop.WAKE] = 200_000
+    parked = seats.SEAT + 2 * seats.LINE + seats.PARKED
+    two.state[seats.WAKE] = 200_000
     watch, run = measured(two, 16 * 50_000)
 
     def rest() -> None:
@@ -119,8 +119,8 @@ def test_a_parked_team_is_not_woken_for_what_one_thread_does_sooner(two: threads
 
 def test_a_slow_first_run_does_not_keep_the_team_asleep(two: threads.Team) -> None:
     """It may have met fresh memory: after some runs alone the team is tried again."""
-    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
-    two.state[loop.WAKE] = 200_000
+    parked = seats.SEAT + 2 * seats.LINE + seats.PARKED
+    two.state[seats.WAKE] = 200_000
     watch, run = measured(two, loop.PACE * 4_500_000)
     assert run(12_000_000, 4_500_000) == 2
     ran = []
@@ -154,5 +154,5 @@ def test_what_waking_takes_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> 
     kept[name] = "123456"
     threads._wakes.clear()
     threads.set_num_threads(2)
-    assert threads.team().state[loop.WAKE] == 123456
+    assert threads.team().state[seats.WAKE] == 123456
     threads.set_num_threads(2)

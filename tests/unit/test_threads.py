@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from numbatorch import settings
-from numbatorch.backends.cpu import loop, pack, threads
+from numbatorch.backends.cpu import loop, pack, seats, threads
 from numbatorch.backends.cpu.loop import BARRIER, SERIAL
 from numbatorch.language.kernel import KernelSpec, Pointer, kernel, share
 from numbatorch.language.primitives import int64
@@ -70,7 +70,7 @@ def start(parts: int) -> threads.Team:
     """A team that is woken for however little."""
     threads.set_num_threads(parts)
     team = threads.team()
-    team.state[loop.WAKE] = 0
+    team.state[seats.WAKE] = 0
     return team
 
 
@@ -168,10 +168,10 @@ def test_rows_of_any_flags_run_in_their_order(team: int, seed: int) -> None:
 
 def test_generations_begin_again_after_the_last(team: int) -> None:
     held = threads.team()
-    word, near = loop.GENERATION, loop.LAST_GENERATION - 10
+    word, near = seats.GENERATION, loop.LAST_GENERATION - 10
     held.state[word] = near
     for part in range(team):
-        held.state[loop.SEAT + part * 2 * loop.LINE + loop.TAKEN] = near << loop.ROW_BITS
+        held.state[seats.SEAT + part * 2 * seats.LINE + seats.TAKEN] = near << loop.ROW_BITS
     out, one = np.zeros((100, 2), np.int64), np.ones(1, np.int64)
     program = Program()
     for _ in range(3):
@@ -189,11 +189,11 @@ def test_a_thread_that_does_not_come_holds_nothing_up(two: threads.Team) -> None
     def release_nothing(lock: int, unused: int) -> None:
         pass
 
-    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
+    parked = seats.SEAT + 2 * seats.LINE + seats.PARKED
     while two.state[parked] == 0:
         time.sleep(0.001)
-    release, two.state[loop.RELEASE] = (
-        int(two.state[loop.RELEASE]),
+    release, two.state[seats.RELEASE] = (
+        int(two.state[seats.RELEASE]),
         ctypes.cast(release_nothing, ctypes.c_void_p).value or 0,
     )
     out, one = np.zeros((100, 2), np.int64), np.ones(1, np.int64)
@@ -202,7 +202,7 @@ def test_a_thread_that_does_not_come_holds_nothing_up(two: threads.Team) -> None
         program.call(add(), BARRIER, out, one, 100)
     program.run()
     assert (out[:, 0] == 10).all() and set(out[:, 1]) == {200, 201}
-    two.state[loop.RELEASE] = release
+    two.state[seats.RELEASE] = release
     two.state[parked] = 1  # the mark that the lost release has taken away
     program.run()
     assert (out[:, 0] == 20).all()
@@ -234,13 +234,47 @@ def test_threads_park_and_wake(two: threads.Team) -> None:
         program.run()
         assert (out[:, 0] == i + 1).all()
         time.sleep(0.002 * (i % 3))
-    parked = loop.SEAT + 2 * loop.LINE + loop.PARKED
+    parked = seats.SEAT + 2 * seats.LINE + seats.PARKED
     deadline = time.monotonic() + 10
     while two.state[parked] == 0 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert two.state[parked] == 1
     program.run()
     assert (out[:, 0] == 21).all()
+
+
+def processor_of(thread: int) -> int:
+    """Where a thread of this process is, or was when it last computed."""
+    fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[36])
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two processors, and a system that tells which a thread is on",
+)
+def test_a_thread_that_wakes_beside_its_caller_leaves(two: threads.Team) -> None:
+    program = Program()
+    program.call(fill(), 0, out := np.zeros(1000, np.int64), 1, len(out))
+    program.run()
+    worker = two._threads[0].native_id or 0
+    mine, its = os.sched_getaffinity(0), os.sched_getaffinity(worker)
+    seat = seats.SEAT + 2 * seats.LINE
+    try:
+        for _ in range(20):
+            for processor in sorted(mine)[:2]:
+                while not two.state[seat + seats.PARKED]:
+                    time.sleep(0.001)
+                os.sched_setaffinity(0, {processor})
+                os.sched_setaffinity(worker, {processor})  # it sleeps there from now on
+                os.sched_setaffinity(worker, its)
+                seen, end = two.state[seat + seats.SEEN], time.monotonic() + 5
+                while two.state[seat + seats.SEEN] == seen and time.monotonic() < end:
+                    program.run()
+                assert processor_of(worker) != processor
+                assert os.sched_getaffinity(worker) == its
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def test_idle_time_that_ends_as_a_program_comes(monkeypatch: pytest.MonkeyPatch) -> None:

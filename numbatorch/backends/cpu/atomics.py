@@ -23,19 +23,19 @@ def call(typingctx: Any, function: Any, arguments: Any, part: Any, parts: Any) -
 
 
 @intrinsic
-def call_system(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
-    """Call a C function that takes two pointers or integers, or fewer."""
+def call_system(typingctx: Any, function: Any, first: Any, second: Any, third: Any) -> Any:
+    """Call a C function that takes three pointers or integers, or fewer."""
     from llvmlite import ir
     from numba.core import types
     from numba.core.typing import signature
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word] * 2)
+        kind = ir.FunctionType(ir.VoidType(), [word] * 3)
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
         return context.get_dummy_value()
 
-    return signature(types.none, *[types.int64] * 3), codegen
+    return signature(types.none, *[types.int64] * 4), codegen
 
 
 def _atomic(body: Any) -> Any:

@@ -14,7 +14,43 @@ from numbatorch.backends.cpu.atomics import (
     load,
     pause,
     replace,
-    store,
+)
+from numbatorch.backends.cpu.seats import (
+    ACQUIRE,
+    CLOCK,
+    CLOCK_FIRST,
+    CLOCK_SECOND,
+    COUNT,
+    DONE,
+    GENERATION,
+    GRACE,
+    IDLE,
+    INSIDE,
+    LAST,
+    LINE,
+    LOCK,
+    MISSED,
+    OPENED,
+    PARKED,
+    PARTS,
+    PATIENCE,
+    PROGRAM,
+    RELEASE,
+    SEAT,
+    SEEN,
+    SLEEP,
+    SLEEP_FOR,
+    SPINS,
+    STOP,
+    TAKEN,
+    THREADS,
+    TIME,
+    UNIT,
+    WAKE,
+    get,
+    keep_apart,
+    look,
+    put,
 )
 from numbatorch.language.kernel import helper, kernel, view
 from numbatorch.language.primitives import int64, truncdiv
@@ -24,36 +60,6 @@ from numbatorch.language.primitives import int64, truncdiv
 # has been lost of late by asking the team.
 FUNCTION, ARGUMENTS, FLAGS, WORK, BEST, LONE, UNTIL, LOST, ROW = 0, 1, 2, 3, 4, 5, 6, 7, 8
 SERIAL, BARRIER = 1, 2
-
-# Words of the team's state; what different threads write stands on different cache lines.
-LINE = 16
-GENERATION = 0 * LINE  # odd while a program runs
-PROGRAM = 1 * LINE
-COUNT = PROGRAM + 1
-PARTS = PROGRAM + 2  # shares of a row that is divided
-THREADS = PROGRAM + 3  # never more than parts
-SPINS = PROGRAM + 4  # pauses before an idle thread parks
-GRACE = PROGRAM + 5  # pauses at a barrier before a thread takes what others have not begun
-PATIENCE = PROGRAM + 6  # pauses between looks for what others have not begun
-SLEEP = PROGRAM + 7  # address of the system's function that lets others run, or 0, its argument
-SLEEP_FOR = PROGRAM + 8
-ACQUIRE = PROGRAM + 9  # addresses of CPython's lock functions
-RELEASE = PROGRAM + 10
-STOP = PROGRAM + 11
-CLOCK = 2 * LINE  # what the thread that calls keeps: a clock's address, or 0, and its arguments
-CLOCK_FIRST = CLOCK + 1
-CLOCK_SECOND = CLOCK + 2
-TIME = CLOCK + 3  # two words that the clock writes: nanoseconds are the first times UNIT, and more
-UNIT = CLOCK + 5
-WAKE = CLOCK + 6  # nanoseconds until a parked team takes part; -1 to share whatever that takes
-IDLE = CLOCK + 7  # nanoseconds until an idle team parks
-LAST = CLOCK + 8  # when the last program ended
-MISSED = CLOCK + 9  # nanoseconds that the team would have saved had it been awake since it parked
-DONE = 3 * LINE  # shares of this program that are finished
-OPENED = 4 * LINE  # the last of these numbers that a barrier has waited for
-SEAT = 5 * LINE  # two lines for each part: what its thread does; what is taken of its shares
-PARKED, LOCK, SEEN, INSIDE = 0, 1, 2, 3
-TAKEN = LINE  # generation and number of rows of which this part's share is begun
 
 LOOKS = 20  # that a thread takes before it sleeps
 FEW = 4  # up to this many threads watch the finished shares themselves
@@ -66,29 +72,12 @@ REST = 16  # times what was lost for which it goes alone, at most LONGEST_REST n
 LONGEST_REST = 500_000_000
 
 
-def words(parts: int) -> int:
-    """Length of the state of a team."""
-    return SEAT + parts * 2 * LINE
-
-
-@helper
-def get(state: int, word: int) -> int:
-    """A word of the shared state."""
-    return int(load(state + 8 * word, 0))
-
-
-@helper
-def put(state: int, word: int, value: int) -> None:
-    """Set a word of the shared state."""
-    store(state + 8 * word, value)
-
-
 @helper
 def let_others_run(state: int) -> None:
     """Sleep a little: a thread that slept is soon run again, one that yields waits its turn."""
     function = get(state, SLEEP)
     if function != 0:
-        call_system(function, get(state, SLEEP_FOR), 0)
+        call_system(function, get(state, SLEEP_FOR), 0, 0)
 
 
 @helper
@@ -257,7 +246,7 @@ def wake(state: int) -> None:
     for thread in range(1, get(state, THREADS)):
         seat = SEAT + thread * 2 * LINE
         if get(state, seat + PARKED) != 0 and exchange(state + 8 * (seat + PARKED), 0) != 0:
-            call_system(get(state, RELEASE), get(state, seat + LOCK), 0)
+            call_system(get(state, RELEASE), get(state, seat + LOCK), 0, 0)
 
 
 @helper
@@ -280,6 +269,7 @@ def begin(state: int, program: int, count: int) -> int:
     put(state, COUNT, count)
     put(state, DONE, 0)
     put(state, OPENED, 0)
+    look(state, 0)
     generation = add(state + 8 * GENERATION, 1) + 1
     wake(state)
     return int(generation)
@@ -294,13 +284,18 @@ def end(state: int) -> None:
 
 
 @helper
-def await_program(state: int, seat: int) -> None:
-    """Wait for a program that this thread has not seen: spin a while, then park until released."""
+def await_program(state: int, seat: int) -> int:
+    """Wait for a program that this thread has not seen: spin a while, then park until released.
+
+    Returns:
+        1 if it has parked.
+    """
+    parked = 0
     while True:
         for _ in range(get(state, SPINS)):
             generation = get(state, GENERATION)
             if generation & 1 and generation != get(state, seat + SEEN):
-                return
+                return parked
             pause()
         put(state, seat + PARKED, 1)
         generation = get(state, GENERATION)
@@ -308,7 +303,8 @@ def await_program(state: int, seat: int) -> None:
         if generation & 1 and generation != get(state, seat + SEEN):
             if exchange(state + 8 * (seat + PARKED), 0) != 0:
                 continue
-        call_system(get(state, ACQUIRE), get(state, seat + LOCK), 1)
+        call_system(get(state, ACQUIRE), get(state, seat + LOCK), 1, 0)
+        parked = 1
 
 
 @helper
@@ -317,7 +313,7 @@ def now(state: int) -> int:
     function = get(state, CLOCK)
     if function == 0:
         return 0
-    call_system(function, get(state, CLOCK_FIRST), get(state, CLOCK_SECOND))
+    call_system(function, get(state, CLOCK_FIRST), get(state, CLOCK_SECOND), 0)
     return get(state, TIME) * get(state, UNIT) + get(state, TIME + 1)
 
 
@@ -382,12 +378,17 @@ def note_alone(program: int, took: int) -> None:
 def worker(state: int, part: int, parts: int) -> None:
     """What thread `part` of the team does until the team stops."""
     seat = SEAT + part * 2 * LINE
+    slept = 1
     while True:
-        await_program(state, seat)
-        if get(state, STOP) != 0:
-            return
+        slept |= await_program(state, seat)
+        if slept != 0:
+            keep_apart(state, part)
+        slept = 0
         put(state, seat + INSIDE, 1)  # from here on the program's memory stays, if one runs
         generation = get(state, GENERATION)
+        if get(state, STOP) != 0:  # what stops the team counts generations as well
+            put(state, seat + INSIDE, 0)
+            return
         finished = 1
         if generation & 1:
             finished = walk(state, generation, part)
@@ -396,6 +397,7 @@ def worker(state: int, part: int, parts: int) -> None:
             put(state, seat + SEEN, generation)
         else:
             let_others_run(state)
+            slept = 1
 
 
 @kernel

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from numbatorch import settings
-from numbatorch.backends.cpu import loop, pack
+from numbatorch.backends.cpu import loop, pack, seats
 from numbatorch.backends.outcome import Outcome, Stale, starts
 from numbatorch.backends.planned import Sharing
 from numbatorch.errors import message
@@ -48,20 +48,20 @@ class Team:
         self._run, self._worker, self._stop = entries["run"], entries["worker"], entries["stop"]
         self.function = _address(self._run)
         self._rouse = entries["rouse"]
-        self.state = _aligned(loop.words(parts))
+        self.state = _aligned(seats.words(parts))
         self._block = np.array([self.state.ctypes.data], np.int64)
         self.block = self._block.ctypes.data
         self._threads: list[threading.Thread] = []
         self._locks: list[int] = []
-        self._configure(entries["spin"])
-        self.state[loop.PARTS] = self.parts = parts
-        self.state[loop.THREADS] = self.size = 1
+        self._configure(entries["spin"], parts)
+        self.state[seats.PARTS] = self.parts = parts
+        self.state[seats.THREADS] = self.size = 1
         for number in range(1, min(parts, settings.processors())):
             if not self._start(number):
                 break
         if self.size > 1 and self.size not in _wakes:
             _wakes[self.size] = self._wake_nanoseconds()
-        self.state[loop.WAKE] = _wakes.get(self.size, 0)
+        self.state[seats.WAKE] = _wakes.get(self.size, 0)
 
     def run(self, program: int, count: int, outcome: Outcome) -> None:
         """Run the `count` rows at an address; returns when every part is done."""
@@ -75,7 +75,7 @@ class Team:
     def close(self) -> None:
         """End the threads; what is run from now on the caller runs alone."""
         self._stop(self.block, 0, 0)
-        self.state[loop.THREADS] = self.size = 1
+        self.state[seats.THREADS] = self.size = 1
         for thread in self._threads:
             thread.join()
         free = ctypes.pythonapi.PyThread_free_lock
@@ -85,25 +85,29 @@ class Team:
 
     def share_always(self) -> None:
         """Never leave a program to one thread from now on; for tests."""
-        self.state[loop.WAKE] = -1
+        self.state[seats.WAKE] = -1
 
-    def _configure(self, spin: Any) -> None:
+    def _configure(self, spin: Any, parts: int) -> None:
         state = self.state
         spins = 2000
         start = time.perf_counter_ns()
         spin(self.block, 0, spins)
         nanoseconds = max(1, time.perf_counter_ns() - start)
         pauses = 1000 * spins // nanoseconds  # in a microsecond
-        state[loop.SPINS] = max(1, IDLE_MICROSECONDS * pauses)
-        state[loop.GRACE] = max(1, GRACE_MICROSECONDS * pauses)
-        state[loop.PATIENCE] = max(1, PATIENCE_MICROSECONDS * pauses)
-        state[loop.IDLE] = IDLE_MICROSECONDS * 1000
-        state[loop.SLEEP], state[loop.SLEEP_FOR] = _sleep()
-        state[loop.ACQUIRE] = _address(ctypes.pythonapi.PyThread_acquire_lock)
-        state[loop.RELEASE] = _address(ctypes.pythonapi.PyThread_release_lock)
-        function, first, second, unit = _clock(state.ctypes.data + 8 * loop.TIME)
-        state[loop.CLOCK], state[loop.UNIT] = function, unit
-        state[loop.CLOCK_FIRST], state[loop.CLOCK_SECOND] = first, second
+        state[seats.SPINS] = max(1, IDLE_MICROSECONDS * pauses)
+        state[seats.GRACE] = max(1, GRACE_MICROSECONDS * pauses)
+        state[seats.PATIENCE] = max(1, PATIENCE_MICROSECONDS * pauses)
+        state[seats.IDLE] = IDLE_MICROSECONDS * 1000
+        state[seats.SLEEP], state[seats.SLEEP_FOR] = _sleep()
+        state[seats.ACQUIRE] = _address(ctypes.pythonapi.PyThread_acquire_lock)
+        state[seats.RELEASE] = _address(ctypes.pythonapi.PyThread_release_lock)
+        function, first, second, unit = _clock(state.ctypes.data + 8 * seats.TIME)
+        state[seats.CLOCK], state[seats.UNIT] = function, unit
+        state[seats.CLOCK_FIRST], state[seats.CLOCK_SECOND] = first, second
+        state[seats.WHERE], state[seats.ALLOWED], state[seats.ALLOW] = _affinity()
+        self._masks = np.zeros(2 * seats.MASK * parts, np.int64)
+        state[seats.MASKS] = self._masks.ctypes.data
+        state[seats.SEAT + seats.PROCESSOR :: 2 * seats.LINE] = seats.NOWHERE
 
     def _wake_nanoseconds(self) -> int:
         """How long it takes until a parked team works: measured once, and kept with the pack.
@@ -117,15 +121,15 @@ class Team:
         if hasattr(os, "getloadavg") and os.getloadavg()[0] > settings.processors() / 2:
             return WAKE_MICROSECONDS * 1000
         state, found = self.state, []
-        seats = loop.SEAT + 2 * loop.LINE * np.arange(1, self.size)
-        spins, state[loop.SPINS] = int(state[loop.SPINS]), 1
+        others = seats.SEAT + 2 * seats.LINE * np.arange(1, self.size)
+        spins, state[seats.SPINS] = int(state[seats.SPINS]), 1
         for _ in range(WAKES):
             time.sleep(0.001)
-            if state[seats + loop.PARKED].all():
+            if state[others + seats.PARKED].all():
                 start = time.perf_counter_ns()
                 self._rouse(self.block, 0, 0)
                 found.append(time.perf_counter_ns() - start)
-        state[loop.SPINS] = spins
+        state[seats.SPINS] = spins
         if not found:
             return WAKE_MICROSECONDS * 1000
         median = sorted(found)[len(found) // 2]
@@ -136,7 +140,7 @@ class Team:
         """Start a thread; False if the system refuses."""
         lock = _new_lock()
         self._locks.append(lock)
-        self.state[loop.SEAT + number * 2 * loop.LINE + loop.LOCK] = lock
+        self.state[seats.SEAT + number * 2 * seats.LINE + seats.LOCK] = lock
         thread = threading.Thread(
             target=self._serve,
             args=(number,),
@@ -147,7 +151,7 @@ class Team:
             return False
         self._threads.append(thread)
         self.size += 1
-        self.state[loop.THREADS] = self.size
+        self.state[seats.THREADS] = self.size
         return True
 
     def _serve(self, number: int) -> None:
@@ -165,8 +169,8 @@ def _entries() -> dict[str, Any]:
 
 def _aligned(words: int) -> np.ndarray:
     """A zeroed int64 array that begins at a cache line."""
-    bytes_a_line = 8 * loop.LINE
-    memory = np.zeros(words + loop.LINE, np.int64)
+    bytes_a_line = 8 * seats.LINE
+    memory = np.zeros(words + seats.LINE, np.int64)
     skip = -memory.ctypes.data % bytes_a_line // 8
     return memory[skip : skip + words]
 
@@ -198,6 +202,19 @@ def _sleep() -> tuple[int, int]:
         return _address(ctypes.CDLL(None).usleep), SLEEP_MICROSECONDS
     except (OSError, AttributeError):
         return 0, 0
+
+
+def _affinity() -> tuple[int, int, int]:
+    """Addresses of what tells a thread its processor and which it may use, and sets these; or 0."""
+    if not sys.platform.startswith("linux"):
+        return 0, 0, 0
+    try:
+        library = ctypes.CDLL(None)
+        names = ("getcpu", "sched_getaffinity", "sched_setaffinity")
+        where, allowed, allow = (_address(getattr(library, name)) for name in names)
+    except (OSError, AttributeError):
+        return 0, 0, 0
+    return where, allowed, allow
 
 
 def _clock(memory: int) -> tuple[int, int, int, int]:
