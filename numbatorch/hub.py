@@ -13,6 +13,7 @@ from numbatorch.io.reading import short
 PATTERNS = (
     "config.json",
     "generation_config.json",
+    "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -7,7 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-LAZY = ["numba", "llvmlite", "ml_dtypes", "tokenizers", "huggingface_hub", "safetensors", "tqdm"]
+LAZY = [
+    "numba",
+    "llvmlite",
+    "ml_dtypes",
+    "tokenizers",
+    "huggingface_hub",
+    "safetensors",
+    "tqdm",
+    "PIL",
+]
 NEVER = ["torch", "transformers", "hypothesis", "pytest"]
 PEERS = {
     "torch",
