@@ -19,7 +19,7 @@ from numbatorch.ops.blocks import dequantize, find, names
 from numbatorch.ops.cpu import quant_row as of_row
 from numbatorch.ops.cpu import quant_rows as of_rows
 from numbatorch.ops.cpu.quant_decode import decode_blocks
-from numbatorch.ops.cpu.quant_row import factors_bytes, quant_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.tensor import from_blocks
 from tests.block_data import has_float_scale, put_scales, random_blocks
@@ -57,8 +57,7 @@ def rounded(x: Array, height: int) -> tuple[Array, Array]:
     """x (M, K) as the kernels round it, and by how much it may be off.
 
     Units of 32 values are rounded to 8 bits, those with large values to 16: which ones are is found
-    for pairs of units of a single row, and for tiles of `height` rows. What lies at the border may
-    be either.
+    for a single row, or for tiles of `height` rows. What lies at the border may be either.
     """
     M = len(x)
     units = x.reshape(M, -1, 32).astype(np.float32)
@@ -67,8 +66,7 @@ def rounded(x: Array, height: int) -> tuple[Array, Array]:
         (x.astype(np.float64) ** 2).mean(-1, keepdims=True), SMALLEST
     )
     if M == 1:
-        pairs = np.pad(size, ((0, 0), (0, size.shape[1] % 2))).reshape(1, -1, 2).max(-1)
-        share = (pairs / of_row.LARGE).repeat(2, axis=1)[:, : size.shape[1]]
+        share = size / of_row.LARGE
     else:
         rows = np.minimum(np.arange(-(-M // height) * height), M - 1)
         tiles = size[rows].reshape(-1, height, size.shape[1]).mean(1) / of_rows.LARGE
@@ -117,7 +115,7 @@ def product(kind: DType, x: Array, data: Array, parts: int = 1, epilogue: int = 
     out = np.full(M * N + GUARD, np.nan, np.float32)
     used = []
     if M == 1:
-        planes = scratch(parts * (row_planes_bytes(K) + factors_bytes(K)))
+        planes = scratch(parts * row_planes_bytes(K))
         run_kernel(quant_row(T=kind), out, x, data, planes, N, K, epilogue, 0, parts=parts)
     else:
         planes = scratch(planes_bytes(M, K, find("test", kind).group))

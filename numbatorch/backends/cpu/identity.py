@@ -24,7 +24,8 @@ def identity() -> tuple[str, str]:
     here = Path(__file__).parent
     files = [here / name for name in ("compiler.py", "target.py")]
     language = here.parents[1] / "language"
-    names = "elements numba_pointers numba_types processor simd/loops simd/types".split()
+    names = "elements numba_pointers numba_types processor".split()
+    names += "simd/block_dots simd/loops simd/packed simd/types".split()  # what classes emit
     files += [language / f"{name}.py" for name in names]
     sources = [_text(file) for file in files]
     version = getattr(numbatorch, "__version__", "0")

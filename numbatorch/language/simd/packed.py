@@ -93,16 +93,31 @@ def code_words(codes: Numbers, step: Step) -> Intrinsic:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             numbers = range(first // step.values, first // step.values + 64 // count)
             places = [step.place(builder, args[0], args[1], number) for number in numbers]
-            words = _words(builder, codes, call, context, places, first % step.values, count)
-            if codes.table is not None:
-                words = _looked_up(builder, words, codes.table)
-            if not codes.adapts:
-                return words
-            return builder.xor(words, splat_constant(words.type, 0x01010101 * signed_bias()))
+            parts = [(place, first % step.values) for place in places]
+            words = _words(builder, codes, call, context, parts, count)
+            return _multipliable(builder, words, codes)
 
         return signature(result, block, types.int64, pair), codegen
 
     return Intrinsic(codes_of, True)
+
+
+Part = tuple[Any, int]  # the address of a block, and the first of its values that are read
+
+
+def words_of(context: Any, builder: Any, codes: Numbers, parts: list[Part], count: int) -> Any:
+    """IR of the words of `count` values of each of one or two parts, as `code_words` gives them."""
+    found = _words(builder, codes, _caller(codes.four), context, parts, count)
+    return _multipliable(builder, found, codes)
+
+
+def _multipliable(builder: Any, words: Any, codes: Numbers) -> Any:
+    """IR of words of codes as products take them."""
+    if codes.table is not None:
+        words = _looked_up(builder, words, codes.table)
+    if not codes.adapts:
+        return words
+    return builder.xor(words, splat_constant(words.type, 0x01010101 * signed_bias()))
 
 
 @dataclass(frozen=True)
@@ -144,42 +159,52 @@ class Factors:
         return Intrinsic(scales_of, True)
 
     def _codegen(self) -> Any:
-        numbers, step, lanes = self.numbers, self.step, self.lanes
-        call = _caller(numbers.four if numbers else None)
-        call_code = _caller(self.code)
+        step = self.step
+        halves = self.code is None and self.element == "float16"
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            found = self._floats(builder, call_code, context, args)
-            if numbers is not None:
-                parts = []
-                for i in range(step.blocks):
-                    place = step.place(builder, args[0], args[1], i)
-                    integers = _integers(builder, numbers, call, context, place, self.count)
-                    spread = simd.take(builder, found, [i] * self.count)
-                    parts.append(builder.fmul(integers, spread))
-                found = _joined(builder, parts)
-            if found.type.count != lanes:
-                have = found.type.count
-                found = simd.take(builder, found, [i * have // lanes for i in range(lanes)])
-            if self.times != 1:
-                found = builder.fmul(found, splat_constant(found.type, self.times))
-            return builder.fneg(found) if self.negative else found
+            pointer, last = args[:2]
+            places = [step.place(builder, pointer, last, i) for i in range(step.blocks)]
+            floats = _block_halves(builder, pointer, last, self.byte, step) if halves else None
+            return self.vector(context, builder, places, self.lanes, floats)
 
         return codegen
 
-    def _floats(self, builder: Any, call: Any, context: Any, args: Any) -> Any:
-        """IR of the floats of each block of a step."""
+    def vector(
+        self, context: Any, builder: Any, places: list[Any], lanes: int, floats: Any = None
+    ) -> Any:
+        """IR of the factors of blocks at these places, as many for each.
+
+        Args:
+            floats: those of the blocks, if they have been loaded.
+        """
+        numbers = self.numbers
+        found = self._floats(builder, context, places) if floats is None else floats
+        if numbers is not None:
+            call = _caller(numbers.four)
+            parts = []
+            for i, place in enumerate(places):
+                integers = _integers(builder, numbers, call, context, place, self.count)
+                spread = simd.take(builder, found, [i] * self.count)
+                parts.append(builder.fmul(integers, spread))
+            found = _joined(builder, parts)
+        if found.type.count != lanes:
+            have = found.type.count
+            found = simd.take(builder, found, [i * have // lanes for i in range(lanes)])
+        if self.times != 1:
+            found = builder.fmul(found, splat_constant(found.type, self.times))
+        return builder.fneg(found) if self.negative else found
+
+    def _floats(self, builder: Any, context: Any, places: list[Any]) -> Any:
+        """IR of the floats of each block."""
         from numbatorch.language import elements
 
-        step, (pointer, last) = self.step, args[:2]
-        if call is None and self.element == "float16":
-            return _block_halves(builder, pointer, last, self.byte, step)
-        if call is None:
-            bits = _loaded(builder, pointer, last, self.byte, step, 32)
+        width = 16 if self.element == "float16" else 32
+        if self.code is None:
+            bits = _loaded(builder, places, self.byte, width)
         else:
             per = 1 if self.numbers is not None else self.count
-            width = 16 if self.element == "float16" else 32
-            bits = _coded(builder, call, context, pointer, last, step, per, width)
+            bits = _coded(builder, _caller(self.code), context, places, per, width)
         if self.element == "float16":
             return elements.widen(builder, "float16", bits)
         return _as_floats(builder, bits)
@@ -191,23 +216,13 @@ def _as_floats(builder: Any, bits: Any) -> Any:
     return builder.bitcast(bits, ir.VectorType(ir.FloatType(), bits.type.count))
 
 
-def _coded(
-    builder: Any,
-    call: Any,
-    context: Any,
-    pointer: Any,
-    last: Any,
-    step: Step,
-    per: int,
-    width: int,
-) -> Any:
+def _coded(builder: Any, call: Any, context: Any, places: list[Any], per: int, width: int) -> Any:
     """IR of so many bits that a helper gives for each of `per` groups of blocks."""
     from llvmlite import ir
 
     word = ir.IntType(width)
-    out = ir.Constant(ir.VectorType(word, step.blocks * per), ir.Undefined)
-    for i in range(step.blocks):
-        block = step.place(builder, pointer, last, i)
+    out = ir.Constant(ir.VectorType(word, len(places) * per), ir.Undefined)
+    for i, block in enumerate(places):
         for group in range(per):
             code = call(context, builder, block, group)
             code = builder.trunc(code, word) if width < 32 else code
@@ -276,21 +291,21 @@ def _caller(helper: Any) -> Any:
 
 
 def _words(
-    builder: Any, numbers: Numbers, call: Any, context: Any, places: Any, start: int, count: int
+    builder: Any, numbers: Numbers, call: Any, context: Any, parts: list[Part], count: int
 ) -> Any:
-    """IR of numbers start to start + count of blocks one after the other, in words."""
+    """IR of `count` numbers of each part, in words."""
     from llvmlite import ir
 
     if call is None:
         words, up = None, 0
         for plane in numbers.planes:
-            found = _plane(builder, plane, places, start, count, up)
+            found = _plane(builder, plane, parts, count, up)
             words = found if words is None else builder.or_(words, found)
             up += plane[1]
         return words
     found = [
         call(context, builder, place, number)
-        for place in places
+        for place, start in parts
         for number in range(start, start + count, 4)
     ]
     words = ir.Constant(ir.VectorType(ir.IntType(32), len(found)), ir.Undefined)
@@ -299,24 +314,25 @@ def _words(
     return words
 
 
-def _plane(builder: Any, plane: Plane, places: Any, start: int, count: int, up: int) -> Any:
+def _plane(builder: Any, plane: Plane, parts: list[Part], count: int, up: int) -> Any:
     """IR of the bits of a plane, `up` bits from the lowest on."""
     from llvmlite import ir
 
     byte, bits, span = plane
     per = 8 // bits
     if per > 1 and span == 1:
-        return _single_bits(builder, byte + start // 8, places, count, up)
-    numbers = range(start, start + count, 4)
-    bytes_ = [i // (span * per) * span + i % span for i in numbers]
-    moves = [i // span % per * bits for i in numbers] * len(places)
-    low, length = min(bytes_), (max(bytes_) + 4 - min(bytes_)) // 4
-    kind = ir.VectorType(ir.IntType(32), length)
-    found = []
-    for place in places:
+        return _single_bits(builder, byte, parts, count, up)
+    found: list[Any] = []
+    lanes, moves = [], []
+    for place, start in parts:
+        numbers = range(start, start + count, 4)
+        bytes_ = [i // (span * per) * span + i % span for i in numbers]
+        low, length = min(bytes_), (max(bytes_) + 4 - min(bytes_)) // 4
         at = builder.gep(place, [ir.IntType(64)(byte + low)], inbounds=True)
+        kind = ir.VectorType(ir.IntType(32), length)
+        lanes += [(at - low) // 4 + length * len(found) for at in bytes_]
+        moves += [i // span % per * bits for i in numbers]
         found.append(builder.load(builder.bitcast(at, kind.as_pointer()), align=1))
-    lanes = [(at - low) // 4 + length * i for i in range(len(places)) for at in bytes_]
     words = simd.take(builder, found[0], lanes, found[-1])
     if any(moves):
         words = builder.lshr(words, ir.Constant(words.type, moves))
@@ -325,15 +341,15 @@ def _plane(builder: Any, plane: Plane, places: Any, start: int, count: int, up: 
     return builder.shl(words, splat_constant(words.type, up)) if up else words
 
 
-def _single_bits(builder: Any, byte: int, places: Any, count: int, up: int) -> Any:
+def _single_bits(builder: Any, byte: int, parts: list[Part], count: int, up: int) -> Any:
     """IR of bytes of 1 << up where a bit is set, and else 0."""
     from llvmlite import ir
 
-    total = count * len(places)
+    total = count * len(parts)
     part, whole = ir.IntType(count), ir.IntType(total)
     bits = whole(0)
-    for i, place in enumerate(places):
-        at = builder.gep(place, [ir.IntType(64)(byte)], inbounds=True)
+    for i, (place, start) in enumerate(parts):
+        at = builder.gep(place, [ir.IntType(64)(byte + start // 8)], inbounds=True)
         found = builder.load(builder.bitcast(at, part.as_pointer()), align=1)
         found = builder.zext(found, whole) if total > count else found
         bits = builder.or_(bits, builder.shl(found, whole(count * i)))
@@ -349,7 +365,7 @@ def _integers(
     """IR of the first numbers of a block as float32."""
     from llvmlite import ir
 
-    words = _words(builder, numbers, call, context, [place], 0, count)
+    words = _words(builder, numbers, call, context, [(place, 0)], count)
     bytes_ = builder.bitcast(words, ir.VectorType(ir.IntType(8), count))
     kind = ir.VectorType(ir.IntType(32), count)
     wide = (builder.sext if numbers.signed else builder.zext)(bytes_, kind)
@@ -368,36 +384,38 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
 
 
 def _block_halves(builder: Any, pointer: Any, last: Any, byte: int, step: Step) -> Any:
-    """IR of the float16 at a byte of each block as a float32 vector."""
+    """IR of the float16 at a byte of each block of a step as a float32 vector."""
     from llvmlite import ir
 
     from numbatorch.language import elements
 
+    def inserted() -> Any:
+        places = [step.place(builder, pointer, last, i) for i in range(step.blocks)]
+        return _loaded(builder, places, byte, 16)
+
     if step.blocks != 8 or not current_cpu().has("avx512bw"):
-        halves = _loaded(builder, pointer, last, byte, step, 16)
-        return elements.widen(builder, "float16", halves)
+        return elements.widen(builder, "float16", inserted())
     all_there = builder.icmp_signed(">=", last, ir.IntType(64)(7))
     with builder.if_else(all_there) as (then, otherwise):
         with then:
             picked = _picked_halves(builder, pointer, byte, step.nbytes)
             picked_at = builder.block
         with otherwise:
-            inserted = _loaded(builder, pointer, last, byte, step, 16)
+            one_by_one = inserted()
             inserted_at = builder.block
     out = builder.phi(picked.type)
     out.add_incoming(picked, picked_at)
-    out.add_incoming(inserted, inserted_at)
+    out.add_incoming(one_by_one, inserted_at)
     return elements.widen(builder, "float16", out)
 
 
-def _loaded(builder: Any, pointer: Any, last: Any, byte: int, step: Step, width: int) -> Any:
-    """IR of a number of each block of a step, loaded one by one."""
+def _loaded(builder: Any, places: list[Any], byte: int, width: int) -> Any:
+    """IR of a number of each block, loaded one by one."""
     from llvmlite import ir
 
     word = ir.IntType(width)
-    out = ir.Constant(ir.VectorType(word, step.blocks), ir.Undefined)
-    for i in range(step.blocks):
-        block = step.place(builder, pointer, last, i)
+    out = ir.Constant(ir.VectorType(word, len(places)), ir.Undefined)
+    for i, block in enumerate(places):
         place = builder.gep(block, [ir.IntType(64)(byte)], inbounds=True)
         code = builder.load(builder.bitcast(place, word.as_pointer()), align=1)
         out = builder.insert_element(out, code, ir.IntType(32)(i))

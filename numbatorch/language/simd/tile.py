@@ -323,7 +323,7 @@ def tile_sums(typingctx: Any, tile: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         vectors = [builder.extract_value(values[0], i) for i in range(count)]
-        return _gather(builder, _sums(builder, vectors), 0, count)
+        return vector_sums(builder, vectors)
 
     return signature(simd_types.VecType(tile.element, count), tile), codegen
 
@@ -354,7 +354,7 @@ def four_sums(typingctx: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     from numbatorch.language.simd import types as simd_types
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        return _gather(builder, _sums(builder, list(values)), 0, 4)
+        return vector_sums(builder, list(values))
 
     return signature(simd_types.VecType(a.element, 4), a, b, c, d), codegen
 
@@ -378,6 +378,11 @@ def vstore_rows(
 
     i64 = types.int64
     return signature(types.void, out, i64, value, width, i64, i64), codegen
+
+
+def vector_sums(builder: Any, vectors: list[Any]) -> Any:
+    """IR of a vector of the sum over the lanes of each vector."""
+    return _gather(builder, _sums(builder, vectors), 0, len(vectors))
 
 
 def _sums(builder: Any, vectors: list[Any]) -> list[Any]:

@@ -27,18 +27,6 @@ def code_values(typingctx: Any, words: Any, bias: Any) -> Any:
     return signature(result, words, bias), codegen
 
 
-@intrinsic
-def repeat_to(typingctx: Any, a: Any, like: Any) -> Any:
-    """Each lane so often in a row that there are as many as in `like`."""
-    from numba.core.typing.templates import signature
-
-    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        times = like.lanes // a.lanes
-        return simd.take(builder, values[0], [lane // times for lane in range(like.lanes)])
-
-    return signature(like, a, like), codegen
-
-
 @intrinsic(literal=True)
 def lane_runs(typingctx: Any, a: Any, quarter: Any, n: Any) -> Any:
     """A vector of `n` lanes from a quarter of those of `a`, each in a run of its own."""

@@ -13,10 +13,9 @@ from numbatorch.dtype import DType
 from numbatorch.language.kernel import Pointer, T, U, helper, kernel, share
 from numbatorch.language.processor import current_cpu
 from numbatorch.language.simd.amx import SIDE
-from numbatorch.language.simd.packed import STEP
 from numbatorch.language.simd.pairs import WHOLE, multiplies_pairs
 from numbatorch.language.simd.tile import vstore_rows
-from numbatorch.language.words import float32, int64, uint8, view
+from numbatorch.language.words import float32, int64, uint8
 from numbatorch.ops import blocks
 from numbatorch.ops import experts as ops
 from numbatorch.ops.cpu import experts_grouped as grouped
@@ -28,7 +27,6 @@ from numbatorch.ops.cpu.quant_exact import exact_bytes, four_dots
 from numbatorch.ops.cpu.quant_pairs import pays_in_pairs
 from numbatorch.ops.cpu.quant_row import (
     AHEAD,
-    factors_bytes,
     four_products,
     quantize_row,
     row_planes_bytes,
@@ -98,19 +96,17 @@ def expert_planes(
     parts: int,
 ) -> None:
     """The planes of each row of x, `size` bytes; of the weight only the type counts."""
-    padded = (K + STEP - 1) // STEP * STEP
     lo, hi = share(M, part, parts)
     for row in range(lo, hi):
-        quantize_row(planes + row * size, x + row * x_row, K, padded)
+        quantize_row(planes + row * size, x + row * x_row, weight, K)
 
 
 @helper
 def multiply_by_blocks(
-    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], factors: Pointer[float32],
-    index: Pointer[int64], M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
+    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], index: Pointer[int64],
+    M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """out[m] = x[m] @ weight[index[m]].T, of planes of x that are `size` bytes from row to row."""
-    padded = (K + STEP - 1) // STEP * STEP
     length = K // BLOCK_VALUES
     line = length * BLOCK_BYTES
     rows_ahead = (AHEAD + BLOCK_ROWS * line - 1) // max(1, BLOCK_ROWS * line) * BLOCK_ROWS
@@ -125,22 +121,19 @@ def multiply_by_blocks(
                 block = weight + (expert * N + col) * length
                 for row in range(first, M):
                     if index[row] == expert:
-                        plane = planes + row * size
-                        found = four_products(block, length, last, ahead, plane, factors, K, padded)
+                        found = four_products(block, length, last, ahead, planes + row * size, K)
                         vstore_rows(out + (row * N + col), 0, found, 4, 1, last + 1)
 
 
 @vector_kernel
 def expert_blocks(
-    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], factors: Pointer[float32],
-    index: Pointer[int64],
+    out: Pointer[float32], weight: Pointer[T], planes: Pointer[uint8], index: Pointer[int64],
     status: Pointer[int64], M: int, N: int, K: int, experts: int, size: int, part: int, parts: int,
 ) -> None:  # fmt: skip
     """As `expert_rows`, of a weight in blocks and planes of x, `size` bytes of each row."""
     if part == 0:
         note_outside(status, index, M, experts)
-    own = factors + part * ((K + STEP - 1) // STEP * STEP // 4)
-    multiply_by_blocks(out, weight, planes, own, index, M, N, K, experts, size, part, parts)
+    multiply_by_blocks(out, weight, planes, index, M, N, K, experts, size, part, parts)
 
 
 @vector_kernel
@@ -152,15 +145,13 @@ def expert_few(
     """As `expert_blocks` of a few rows, or of one that all are: each thread makes all planes."""
     if part == 0:
         note_outside(status, index, M, experts)
-    padded = (K + STEP - 1) // STEP * STEP
     rows, step = M, size
     if x_row == 0:
         rows, step = min(1, M), 0
-    planes = planes + part * (rows * size + padded)
+    planes = planes + part * (rows * size)
     for row in range(rows):
-        quantize_row(planes + row * size, x + row * x_row, K, padded)
-    factors = view(planes + rows * size, float32)
-    multiply_by_blocks(out, weight, planes, factors, index, M, N, K, experts, step, part, parts)
+        quantize_row(planes + row * size, x + row * x_row, weight, K)
+    multiply_by_blocks(out, weight, planes, index, M, N, K, experts, step, part, parts)
 
 
 @vector_kernel
@@ -219,19 +210,15 @@ def _(
         return
     size, distinct = row_planes_bytes(K), M if rows.stride else min(M, 1)
     if distinct <= FEW:
-        planes = launcher.scratch(launcher.parts * (distinct * size + factors_bytes(K)))
+        planes = launcher.scratch(launcher.parts * distinct * size)
         words = (out, weight, rows.x, planes, where, status, *sizes, size, rows.stride)
         launcher.launch(expert_few(T=weight.dtype), *words, work=0.5 * work)
         return
     planes = launcher.scratch(M * size)
     words = (planes, rows.x, weight, M, K, size, rows.stride)
     launcher.launch(expert_planes(T=weight.dtype), *words, work=2.0 * M * K)
-    factors = launcher.scratch(launcher.parts * factors_bytes(K))
-    launcher.launch(
-        expert_blocks(T=weight.dtype),
-        *(out, weight, planes, factors, where, status, *sizes, size),
-        work=0.5 * work,
-    )
+    words = (out, weight, planes, where, status, *sizes, size)
+    launcher.launch(expert_blocks(T=weight.dtype), *words, work=0.5 * work)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from numbatorch.ops.cpu.matmul_packed import matmul_workspace
 from numbatorch.ops.cpu.quant_decode import decode_blocks, take_decoded
 from numbatorch.ops.cpu.quant_exact import exact_bytes, quant_exact
 from numbatorch.ops.cpu.quant_pairs import pays_in_pairs, quant_pairs
-from numbatorch.ops.cpu.quant_row import factors_bytes, quant_row, row_planes_bytes
+from numbatorch.ops.cpu.quant_row import quant_row, row_planes_bytes
 from numbatorch.ops.cpu.quant_rows import WORKSPACE, planes_bytes, quant_rows, quantize_rows
 from numbatorch.ops.lowering import Launcher, Operand, lower
 from numbatorch.ops.matmul import Compute
@@ -34,7 +34,7 @@ def _(
         launcher.launch(spec, out, x, weight, values, M, N, K, *launcher.epilogue, work=work)
         return
     if M == 1:
-        planes = launcher.scratch(launcher.parts * (row_planes_bytes(K) + factors_bytes(K)))
+        planes = launcher.scratch(launcher.parts * row_planes_bytes(K))
         spec = quant_row(T=kind)
         work = 1.0 * N * K  # memory gives a value in about the time of an operation
         launcher.launch(spec, out, x, weight, planes, N, K, *launcher.epilogue, work=work)

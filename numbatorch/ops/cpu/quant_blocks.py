@@ -8,6 +8,7 @@ from typing import Any
 
 from numbatorch.language.kernel import Intrinsic
 from numbatorch.language.simd import vectors as simd
+from numbatorch.language.simd.block_dots import Blocks, add_block_of, add_run_of
 from numbatorch.language.simd.int8 import signed_bias
 from numbatorch.language.simd.packed import STEP, Factors, Numbers, Step, code_words
 from numbatorch.language.words import Word
@@ -20,15 +21,20 @@ scales_of: Any = Word("scales_of", "(block, last): float32, one for each group o
 mins_of: Any = Word("mins_of", "(block, last): as scales_of, of types that have mins.")
 bias: Any = Word("bias", "(block): of the codes, which may depend on the processor.")
 summed_bias: Any = Word("summed_bias", "(block): the bias, or 0 of types that have mins.")
+add_block: Any = Word("add_block", "(sums, block, stride, ...): see simd/block_dots.py.")
+add_run: Any = Word("add_run", "(sums, block, stride, ...): see simd/block_dots.py.")
 GROUP, GROUPS = 32, 8  # values that share a scale, 16 or 32, and how many groups a step has
 HAS_MINS = 0
 SIGNED = 0  # whether codes may be negative, and the bias is what products need
+TOGETHER = 1  # blocks that `add_block` takes, if so many are left
 BLOCK_VALUES, BLOCK_BYTES = 1, 1  # of a block
 
 
 def meanings(block: BlockType) -> dict[str, Any]:
     """What these names mean for a block type."""
     return {
+        "add_block": add_block_of(_blocks(block)),
+        "add_run": add_run_of(_blocks(block)),
         "codes_of": code_words(_numbers(block, block.codes), _step(block)),
         "scales_of": _factors(block, block.scale).word(),
         "mins_of": _factors(block, block.least or block.scale).word(),
@@ -38,6 +44,7 @@ def meanings(block: BlockType) -> dict[str, Any]:
         "GROUPS": STEP // block.group,
         "HAS_MINS": int(block.least is not None),
         "SIGNED": int(_numbers(block, block.codes).adapts),
+        "TOGETHER": _blocks(block).together,
         "BLOCK_VALUES": block.dtype.block,
         "BLOCK_BYTES": block.dtype.itemsize,
     }
@@ -55,6 +62,12 @@ def _step(block: BlockType) -> Step:
 def _numbers(block: BlockType, packed: Packed) -> Numbers:
     planes = tuple((block.offset(p.field), p.bits, p.span) for p in packed.planes)
     return Numbers(planes, packed.four, packed.signed, packed.bias, packed.table)
+
+
+def _blocks(block: BlockType) -> Blocks:
+    codes, scale = _numbers(block, block.codes), _factors(block, block.scale)
+    mins = None if block.least is None else _factors(block, block.least)
+    return Blocks(codes, scale, mins, block.dtype.block, block.dtype.itemsize, block.group)
 
 
 def _factors(block: BlockType, factor: Factor) -> Factors:
