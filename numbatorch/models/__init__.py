@@ -39,8 +39,8 @@ def from_pretrained(
             Hugging Face Hub: `owner/name`, or `owner/name:file.gguf` for one file of it.
         revision: branch, tag or commit of the repository.
         device: where the weights go; the default device unless given.
-        task: what the model has to be for, "text-generation" or "feature-extraction"; anything
-            unless given.
+        task: what the model has to be for, "text-generation", "feature-extraction" or
+            "speech-to-text"; anything unless given.
         compute: "float32" has weights in blocks multiplied with activations as they are, where the
             CPU rounds those to 8 or 16 bits, or for a prompt and with AMX both to bfloat16, unless
             it is given. "bfloat16" is for plain weights: those of products are rounded to it once,

@@ -58,3 +58,54 @@ class TextEncoder(TextModel, Protocol):
 
     def __call__(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, T, C) of `ids` (B, T); `mask` (B, T) is 0 where a text was filled up."""
+
+
+class SpeechConfig(TextConfig, Protocol):
+    """Sizes that every model of speech has."""
+
+    @property
+    def num_mel_bins(self) -> int:
+        """M, mel frequencies of a spectrogram."""
+
+    @property
+    def max_source_positions(self) -> int:
+        """S, states of a window, whose spectrogram has twice as many frames."""
+
+
+class SpeechToText(Protocol):
+    """Task "speech-to-text": the logits of each next token of what is said in a window of sound."""
+
+    @property
+    def config(self) -> SpeechConfig:
+        """Its sizes."""
+
+    @property
+    def device(self) -> Device:
+        """Where the weights are."""
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """States (B, S, C) of spectrograms (B, M, 2S)."""
+
+    def new_cache(self, capacity: int, batch: int = 1) -> KVCache:
+        """Memory for the keys and values of `capacity` tokens of `batch` texts."""
+
+    def new_heard(self, batch: int = 1) -> KVCache:
+        """Memory for what is looked at of the states of `batch` windows."""
+
+    def hear(self, states: Tensor, heard: KVCache) -> None:
+        """Write that memory, once for a window."""
+
+    def decode(
+        self,
+        ids: Tensor,
+        heard: KVCache,
+        cache: KVCache | None = None,
+        position: int = 0,
+        last: bool = False,
+    ) -> Tensor:
+        """Logits (B, T, V) as of a `CausalLM`, for windows that were heard."""
+
+    def hidden(
+        self, ids: Tensor, heard: KVCache, cache: KVCache | None = None, position: int = 0
+    ) -> Tensor:
+        """As `decode`, but what the last layer gives: (B, T, C)."""

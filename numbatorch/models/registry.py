@@ -13,15 +13,16 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 from numbatorch import entry_points, nn
 from numbatorch.apart import import_module
 from numbatorch.errors import message
-from numbatorch.models.protocols import CausalLM, TextEncoder
+from numbatorch.models.protocols import CausalLM, SpeechToText, TextEncoder
 
-TASKS = ("text-generation", "feature-extraction")
+TASKS = ("text-generation", "feature-extraction", "speech-to-text")
 
 # Kinds of files, and the method that makes a model from one.
 BUILDERS = {"hf": "from_hf", "gguf": "from_gguf"}
 
 AnyCausalLM = TypeVar("AnyCausalLM", bound=CausalLM)
 AnyTextEncoder = TypeVar("AnyTextEncoder", bound=TextEncoder)
+AnySpeechToText = TypeVar("AnySpeechToText", bound=SpeechToText)
 Names = str | tuple[str, ...]
 Key = tuple[str, str]  # kind of file, name in it
 
@@ -50,12 +51,19 @@ def architecture(
 ) -> Callable[[type[AnyTextEncoder]], type[AnyTextEncoder]]: ...
 
 
+@overload
+def architecture(
+    *, task: Literal["speech-to-text"], hf: Names = (), gguf: Names = ()
+) -> Callable[[type[AnySpeechToText]], type[AnySpeechToText]]: ...
+
+
 def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[Any], Any]:
     """Declare which checkpoints a class is for. The arguments are written as literals.
 
     Args:
-        task: what a model does: "text-generation" (the class is a `CausalLM`) or
-            "feature-extraction" (a `TextEncoder`). The class gets it as `task`.
+        task: what a model does: "text-generation" (the class is a `CausalLM`),
+            "feature-extraction" (a `TextEncoder`) or "speech-to-text" (a `SpeechToText`). The
+            class gets it as `task`.
         hf: names under `architectures` in config.json, and its `model_type`, which has to be one
             of them where a file has it; the class has `from_hf(config, weights, device)`.
         gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
