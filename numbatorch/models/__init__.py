@@ -14,6 +14,7 @@ from numbatorch.apart import import_module
 from numbatorch.device import Device
 from numbatorch.device import device as device_of
 from numbatorch.errors import FormatError, message
+from numbatorch.io.ctranslate2 import CTranslate2File
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
@@ -21,6 +22,8 @@ from numbatorch.models.registry import architecture, declarations, find, known
 from numbatorch.nn.initial import skip_init
 from numbatorch.ops.matmul import WEIGHTS, Compute
 from numbatorch.tensor import Tensor, no_grad
+
+BINARY = "model.bin"  # CTranslate2's name of its file of weights
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 
@@ -35,8 +38,9 @@ def from_pretrained(
     """A model with its published weights, mapped from the file in their stored types.
 
     Args:
-        source: a folder with config.json and safetensors, a .gguf file, or a repository of the
-            Hugging Face Hub: `owner/name`, or `owner/name:file.gguf` for one file of it.
+        source: a folder with config.json and safetensors, or with CTranslate2's model.bin, a .gguf
+            file, or a repository of the Hugging Face Hub: `owner/name`, or
+            `owner/name:file.gguf` for one file of it.
         revision: branch, tag or commit of the repository.
         device: where the weights go; the default device unless given.
         task: what the model has to be for, "text-generation", "feature-extraction" or
@@ -79,6 +83,11 @@ def from_gguf(
         return _computing(cls.from_gguf(file, device_of(device)), compute)
 
 
+def is_ctranslate2(folder: Path) -> bool:
+    """Whether the weights of a folder are in CTranslate2's format."""
+    return (folder / BINARY).is_file() and not any(folder.glob("model*.safetensors"))
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a folder."""
     config = read_object(folder / "config.json", "models")
@@ -119,6 +128,11 @@ def _round(name: str, weight: Tensor) -> None:
 
 
 def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
+    if is_ctranslate2(folder):
+        file = CTranslate2File(folder / BINARY)
+        cls = _find("ctranslate2", "the spec", [file.spec], task, file.path)
+        with skip_init():
+            return cls.from_ctranslate2(file, device)
     config = read_config(folder)
     _check_quantization(config, folder)
     names = config.get("architectures") or [config.get("model_type")]

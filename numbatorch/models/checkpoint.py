@@ -11,6 +11,7 @@ from typing import NamedTuple
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
+from numbatorch.io.ctranslate2 import CTranslate2File
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.mapping import TensorInfo
 from numbatorch.io.safetensors import Checkpoint
@@ -20,7 +21,7 @@ from numbatorch.tensor.base import host_node
 
 SHOWN = 8  # tensors that an error names
 
-Weights = GGUFFile | Checkpoint
+Weights = GGUFFile | Checkpoint | CTranslate2File
 
 
 class _State(threading.local):

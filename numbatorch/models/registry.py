@@ -18,7 +18,7 @@ from numbatorch.models.protocols import CausalLM, SpeechToText, TextEncoder
 TASKS = ("text-generation", "feature-extraction", "speech-to-text")
 
 # Kinds of files, and the method that makes a model from one.
-BUILDERS = {"hf": "from_hf", "gguf": "from_gguf"}
+BUILDERS = {"hf": "from_hf", "gguf": "from_gguf", "ctranslate2": "from_ctranslate2"}
 
 AnyCausalLM = TypeVar("AnyCausalLM", bound=CausalLM)
 AnyTextEncoder = TypeVar("AnyTextEncoder", bound=TextEncoder)
@@ -53,11 +53,13 @@ def architecture(
 
 @overload
 def architecture(
-    *, task: Literal["speech-to-text"], hf: Names = (), gguf: Names = ()
+    *, task: Literal["speech-to-text"], hf: Names = (), gguf: Names = (), ctranslate2: Names = ()
 ) -> Callable[[type[AnySpeechToText]], type[AnySpeechToText]]: ...
 
 
-def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[Any], Any]:
+def architecture(
+    *, task: str, hf: Names = (), gguf: Names = (), ctranslate2: Names = ()
+) -> Callable[[Any], Any]:
     """Declare which checkpoints a class is for. The arguments are written as literals.
 
     Args:
@@ -67,6 +69,7 @@ def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[An
         hf: names under `architectures` in config.json, and its `model_type`, which has to be one
             of them where a file has it; the class has `from_hf(config, weights, device)`.
         gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
+        ctranslate2: names of specs in model.bin; the class has `from_ctranslate2(file, device)`.
     Raises:
         ValueError: another class has the name, or an unknown task.
         TypeError: the class lacks the method.
@@ -74,7 +77,7 @@ def architecture(*, task: str, hf: Names = (), gguf: Names = ()) -> Callable[[An
     if task not in TASKS:
         problem = f"task is {task!r}, one of: {', '.join(TASKS)}"
         raise ValueError(message("architecture", problem))
-    keys = _keys(hf, gguf)
+    keys = _keys(hf=hf, gguf=gguf, ctranslate2=ctranslate2)
 
     def declare(cls: type[nn.Module]) -> type[nn.Module]:
         for kind, name in keys:
@@ -126,15 +129,15 @@ def declarations(holding: str = "") -> list[Declared]:
             call = ast.parse(f"f{arguments}", mode="eval").body
             assert isinstance(call, ast.Call)
             words = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
-            keys = _keys(words.get("hf", ()), words.get("gguf", ()))
+            keys = _keys(**{kind: words.get(kind, ()) for kind in BUILDERS})
             found.append(Declared(f"{package}.{path.stem}", name, keys))
     return found
 
 
-def _keys(hf: Names, gguf: Names) -> tuple[Key, ...]:
+def _keys(**by_kind: Names) -> tuple[Key, ...]:
     return tuple(
         (kind, name)
-        for kind, names in (("hf", hf), ("gguf", gguf))
+        for kind, names in by_kind.items()
         for name in ([names] if isinstance(names, str) else names)
     )
 

@@ -4,8 +4,10 @@ Letters: B batch, M mel bins, S encoder states, T tokens, H heads, D head size, 
 V vocabulary. Source: https://arxiv.org/abs/2212.04356
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,19 @@ import numpy as np
 from numbatorch import nn
 from numbatorch.device import Device
 from numbatorch.errors import FormatError, OutOfRange, ShapeError, message
+from numbatorch.io.ctranslate2 import CTranslate2File
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.batch import batch_shape
 from numbatorch.models.blocks.cache import KVCache, LayerCache
 from numbatorch.models.blocks.heads import HeadAttention, Keys
-from numbatorch.models.checkpoint import check_layers, fill
+from numbatorch.models.checkpoint import Source, check_layers, fill
 from numbatorch.models.config import HF_FIXED, HF_HARMLESS, Fields
 from numbatorch.models.registry import architecture
 from numbatorch.nn import functional as F
 from numbatorch.ops.matmul import Compute
+from numbatorch.shape import Shape
 from numbatorch.tensor import Tensor, arange
+from numbatorch.tensor.base import host_node
 
 # Keys of config.json that say nothing of a forward pass: of training, of classifiers, of how
 # timestamps of words are smoothed, and what generation_config.json says today; transformers reads
@@ -34,6 +39,36 @@ HARMLESS = """
     num_hidden_layers scale_embedding use_weighted_layer_sum
 """.split()
 HEAD = "proj_out.weight"  # some checkpoints repeat the embedding under this name
+
+# Modules to what CTranslate2 calls them, and the part that is theirs: (number, of how many).
+CT2_NAMES = {
+    "encoder_attn.q_proj": ("attention/linear_0", 0, 1),
+    "encoder_attn.k_proj": ("attention/linear_1", 0, 2),
+    "encoder_attn.v_proj": ("attention/linear_1", 1, 2),
+    "encoder_attn.out_proj": ("attention/linear_2", 0, 1),
+    "encoder_attn_layer_norm": ("attention/layer_norm", 0, 1),
+    "self_attn.q_proj": ("self_attention/linear_0", 0, 3),
+    "self_attn.k_proj": ("self_attention/linear_0", 1, 3),
+    "self_attn.v_proj": ("self_attention/linear_0", 2, 3),
+    "self_attn.out_proj": ("self_attention/linear_1", 0, 1),
+    "self_attn_layer_norm": ("self_attention/layer_norm", 0, 1),
+    "fc1": ("ffn/linear_0", 0, 1),
+    "fc2": ("ffn/linear_1", 0, 1),
+    "final_layer_norm": ("ffn/layer_norm", 0, 1),
+    "embed_tokens": ("embeddings", 0, 1),
+    "embed_positions": ("position_encodings", 0, 1),
+}
+CT2_REVISION = 3  # of the spec, the last one known
+# Numbers that say what is computed, with those that are computed here: 3 is the exact gelu.
+CT2_FIXED = {
+    "decoder/activation": 3,
+    "decoder/alibi": 0,
+    "decoder/pre_norm": 1,
+    "decoder/scale_embeddings": 0,
+    "decoder/start_from_zero_embedding": 0,
+}
+# Those that change nothing here: what attention to return.
+CT2_HARMLESS = ("decoder/alignment_heads", "decoder/alignment_layer")
 
 
 @dataclass(frozen=True)
@@ -84,6 +119,50 @@ class WhisperConfig:
         fixed = {**HF_FIXED, "is_encoder_decoder": True, "is_decoder": False}
         fields.refuse_unread([*HF_HARMLESS, *HARMLESS], fixed)
         return found
+
+    @classmethod
+    def from_ctranslate2(cls, file: CTranslate2File) -> "WhisperConfig":
+        """From the numbers in a model.bin, and the shapes of its tensors.
+
+        Raises:
+            FormatError: a number is missing, or stands for what is not here; a tensor that says a
+                size is missing, or has other dimensions.
+        """
+        fields = Fields("whisper", file.scalars, place=str(file.path))
+        heads = [fields.integer(f"{part}/num_heads") for part in ("encoder", "decoder")]
+        for key, value in CT2_FIXED.items():
+            fields.require(key, value, (value,))
+        fields.refuse_unread(CT2_HARMLESS)
+        if file.revision > CT2_REVISION:
+            fields.fail(
+                f"revision {file.revision} of WhisperSpec; the last known is {CT2_REVISION}"
+            )
+
+        def sizes(name: str, rank: int) -> tuple[int, ...]:
+            info = file.tensors.get(name)
+            if info is None or len(info.shape) != rank:
+                found = "missing" if info is None else f"{info.shape}, not of {rank} dimensions"
+                fields.fail(f"tensor {name} is {found}")
+            return info.shape
+
+        def layers(part: str) -> int:
+            pattern = re.compile(rf"{part}/layer_(\d+)/")
+            return len({x[1] for x in map(pattern.match, file.tensors) if x is not None})
+
+        vocabulary, hidden = sizes("decoder/embeddings/weight", 2)
+        return cls(
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            encoder_layers=layers("encoder"),
+            decoder_layers=layers("decoder"),
+            encoder_attention_heads=heads[0],
+            decoder_attention_heads=heads[1],
+            encoder_ffn_dim=sizes("encoder/layer_0/ffn/linear_0/weight", 2)[0],
+            decoder_ffn_dim=sizes("decoder/layer_0/ffn/linear_0/weight", 2)[0],
+            num_mel_bins=sizes("encoder/conv1/weight", 3)[1],
+            max_source_positions=sizes("encoder/position_encodings/encodings", 2)[0],
+            max_position_embeddings=sizes("decoder/position_encodings/encodings", 2)[0],
+        )
 
 
 class FeedForward(nn.Module):
@@ -166,7 +245,11 @@ class Decoder(nn.Module):
         self.layer_norm = nn.LayerNorm(size)
 
 
-@architecture(task="speech-to-text", hf=("WhisperForConditionalGeneration", "whisper"))
+@architecture(
+    task="speech-to-text",
+    hf=("WhisperForConditionalGeneration", "whisper"),
+    ctranslate2="WhisperSpec",
+)
 class Whisper(nn.Module):
     """Spectrograms and ids to logits. Parameters have Hugging Face's names after `model.`.
 
@@ -198,6 +281,23 @@ class Whisper(nn.Module):
             if not np.array_equal(weights.tensor(HEAD), same):
                 problem = f"tensor {HEAD} is not the embedding of tokens"
                 raise FormatError(message("Whisper", problem, f"file {weights.path}"))
+        return model
+
+    @classmethod
+    def from_ctranslate2(cls, file: CTranslate2File, device: Device) -> "Whisper":
+        """From CTranslate2's model.bin, in which projections of the same input are one."""
+        model = cls(WhisperConfig.from_ctranslate2(file))
+        sources = {
+            name: _ct2_source(file, name, parameter.shape)
+            for name, parameter in model.named_parameters()
+        }
+        fill(model, file, device, sources=sources)
+        C = model.config.hidden_size
+        for ending, at in (("/self_attention/linear_0/bias", C), ("/attention/linear_1/bias", 0)):
+            for name in file.tensors:
+                if name.endswith(ending) and file.tensor(name, slice(at, at + C)).any():
+                    problem = f"tensor {name} has a bias of keys, which are computed without"
+                    raise FormatError(message("Whisper", problem, f"file {file.path}"))
         return model
 
     @property
@@ -322,3 +422,23 @@ def _convolved(layer: nn.Conv1d, x: Tensor, stride: int) -> Tensor:
     assert layer.bias is not None
     weight, bias = layer.weight.to(x.dtype), layer.bias.to(x.dtype)
     return F.conv1d(x, weight, bias, stride=stride, padding=1)
+
+
+def _ct2_source(file: CTranslate2File, name: str, shape: Shape) -> Source:
+    """Where a parameter stands in a model.bin: some rows of a tensor."""
+    part, *layer, kind = re.sub(r"\blayers\.", "layer_", name).split(".")
+    numbered = [layer.pop(0)] if layer[0].startswith("layer_") and layer[0][6:].isdigit() else []
+    module, number, count = CT2_NAMES.get(".".join(layer), ("/".join(layer), 0, 1))
+    if "norm" in module:
+        kind = {"weight": "gamma", "bias": "beta"}[kind]
+    if module == "position_encodings":
+        kind = "encodings"
+    stored = "/".join([part, *numbered, module, kind])
+    rows = shape[0]
+    picked = slice(number * rows, (number + 1) * rows)
+    return Source({stored: (rows * count, *shape[1:])}, partial(_rows, file, stored, picked))
+
+
+def _rows(file: CTranslate2File, name: str, rows: slice, device: Device) -> Tensor:
+    array = file.tensor(name, rows)
+    return Tensor(host_node(array, file.tensors[name].dtype, device, array.shape))
