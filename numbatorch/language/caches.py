@@ -100,15 +100,13 @@ def chosen(found: dict[str, Cache], text: str) -> Caches:
             raise settings.refused("CPU", f"{name!r} is none of the caches {', '.join(LEVELS)}")
         size = bytes_in(value)
         if size is None or not LEAST[name] <= size <= MOST[name]:
-            raise settings.refused(
-                "CPU", f"{part.strip()!r} is no size such as {name}={_usual(name)}"
-            )
+            least, most = _short(LEAST[name]), _short(MOST[name])
+            raise settings.refused("CPU", f"{part.strip()!r} is no size from {least} to {most}")
         sizes[name] = sizes[name]._replace(size=size)
     return Caches(**sizes)
 
 
-def _usual(name: str) -> str:
-    size = USUAL[name]
+def _short(size: int) -> str:
     return f"{size >> 20}M" if size >> 20 else f"{size >> 10}K"
 
 
@@ -132,7 +130,7 @@ def from_linux(folder: Path, allowed: set[int]) -> dict[str, Cache]:
         kind, level, text = (_text(index / name) for name in ("type", "level", "size"))
         size = bytes_in(text)
         if kind in ("Data", "Unified") and f"l{level}" in LEVELS and size:
-            sharers = len(numbers_in(_text(index / "shared_cpu_list")) & allowed)
+            sharers = count_in(_text(index / "shared_cpu_list"), allowed)
             found[f"l{level}"] = Cache(size, max(sharers, 1))
     return found
 
@@ -144,14 +142,14 @@ def _text(path: Path) -> str:
         return ""
 
 
-def numbers_in(text: str) -> set[int]:
-    """The numbers of a list such as Linux's.
+def count_in(text: str, numbers: set[int]) -> int:
+    """How many of some numbers are in a list such as Linux's, however long its ranges are.
 
-    >>> sorted(numbers_in("0-2,8"))
-    [0, 1, 2, 8]
+    >>> count_in("0-2,8", {1, 2, 3, 8})
+    3
     """
-    found = re.findall(r"(\d+)(?:-(\d+))?", text)
-    return {i for first, last in found for i in range(int(first), int(last or first) + 1)}
+    ranges = re.findall(r"(\d+)(?:-(\d+))?", text)
+    return sum(any(int(a) <= x <= int(b or a) for a, b in ranges) for x in numbers)
 
 
 def from_mac(value: Callable[[str], int | None]) -> dict[str, Cache]:

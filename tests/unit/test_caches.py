@@ -114,9 +114,9 @@ def test_the_setting_says_other_sizes_and_features_beside_them() -> None:
     ("text", "problem"),
     [
         ("native,l4=1M", "'l4' is none of the caches l1, l2, l3"),
-        ("native,l2=big", "'l2=big' is no size such as l2=1M"),
-        ("l1=1G", "'l1=1G' is no size such as l1=32K"),
-        ("l3=", "'l3=' is no size such as l3=16M"),
+        ("native,l2=big", "'l2=big' is no size from 64K to 64M"),
+        ("l1=1G", "'l1=1G' is no size from 8K to 1M"),
+        ("l3=", "'l3=' is no size from 256K to 1024M"),
     ],
 )
 def test_a_size_that_there_is_not_is_refused(text: str, problem: str) -> None:
