@@ -74,7 +74,7 @@ def blocks_of(N: int, words: int, sizes: Sizes, itemsize: int, each: int = 1) ->
     """The blocks of a product with N columns over so many words.
 
     What is packed at a time is a quarter of the third cache, or all of the second where that is
-    more; sums of a block of rows are no more than that.
+    more, but no more than `MOST_PACKED`; nor are sums of a block of rows.
 
     Args:
         sizes: of the caches.

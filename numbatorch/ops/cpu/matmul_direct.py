@@ -32,14 +32,13 @@ from numbatorch.language.simd.vectors import (
     vstore,
 )
 from numbatorch.language.words import uint8
+from numbatorch.ops.cpu.blocking import PANEL, TILE
+from numbatorch.ops.cpu.blocking import ROWS as CHUNK
 from numbatorch.ops.portable.rows import place_in
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 MULTIPLIED = ("float32", "float64", "bfloat16")  # what products are made of
 
-TILE = 6  # rows of a register tile
-CHUNK = 48  # rows that are computed together
-PANEL = 64  # columns that are computed together
 WORTH = 4096  # elements of rhs from which on a chunk of rows is worth sharing
 DOTS_ROWS = 16  # rows of `matmul_nt` that share a block of k
 DOTS_COLUMNS = 16  # columns that they share it for
@@ -169,7 +168,7 @@ def matmul_nn(
     """out = lhs @ rhs for rhs_col = 1: small matrices, and a vector times a matrix.
 
     What is shared are tiles of rows, by blocks of columns within each chunk of rows: whole chunks
-    would leave 64 rows of 100 to one of two shares. A matrix of few rows is not taken apart.
+    would leave 72 rows of 100 to one of two shares. A matrix of few rows is not taken apart.
     """
     blocks = (N + PANEL - 1) // PANEL
     step = TILE if M > 2 * TILE and N * K >= WORTH else CHUNK
