@@ -43,8 +43,9 @@ def from_pretrained(
             `owner/name:file.gguf` for one file of it.
         revision: branch, tag or commit of the repository.
         device: where the weights go; the default device unless given.
-        task: what the model has to be for, "text-generation", "feature-extraction" or
-            "speech-to-text"; anything unless given.
+        task: what the model has to be for, "text-generation", "feature-extraction",
+            "speech-to-text", "image-classification" or "image-feature-extraction"; anything
+            unless given.
         compute: "float32" has weights in blocks multiplied with activations as they are, where the
             CPU rounds those to 8 or 16 bits, or for a prompt and with AMX both to bfloat16, unless
             it is given. "bfloat16" is for plain weights: those of products are rounded to it once,
@@ -139,11 +140,17 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     names = names if isinstance(names, list) else [names]
     cls = _find("hf", "architectures", names, task, folder / "config.json")
     kind = config.get("model_type")
-    if kind is not None and (not isinstance(kind, str) or find("hf", kind) is not cls):
+    if kind is not None and not _is_of(kind, cls):
         problem = f"architectures is {', '.join(map(str, names))}, but model_type is {kind}"
         raise FormatError(message("models", problem, f"file {folder / 'config.json'}"))
     with skip_init():
         return cls.from_hf(config, open_checkpoint(folder), device)
+
+
+def _is_of(kind: Any, cls: type) -> bool:
+    """Whether a model_type is that of a class, or of another one of its file."""
+    found = find("hf", kind) if isinstance(kind, str) else None
+    return found is not None and found.__module__ == cls.__module__
 
 
 def _check_quantization(config: dict[str, Any], folder: Path) -> None:

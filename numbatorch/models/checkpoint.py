@@ -84,7 +84,7 @@ def fill(
     """Put the tensors of a file into a model, in their stored types and without a copy.
 
     Args:
-        model: its parameters give the names and the shapes.
+        model: its parameters and buffers give the names and the shapes.
         weights: an open file.
         spelling: parameter's name to the tensor's name in the file.
         known: names of tensors that are not parameters and that the caller deals with.
@@ -93,12 +93,14 @@ def fill(
         FormatError: a tensor is missing, left over, of another shape, or of a type that weights
             cannot have; names all of them.
     """
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     found = {
-        name: sources[name] if name in sources else _whole(weights, spelling(name), parameter.shape)
-        for name, parameter in model.named_parameters()
+        name: sources[name] if name in sources else _whole(weights, spelling(name), tensor.shape)
+        for name, tensor in own.items()
     }
     shapes = {name: shape for source in found.values() for name, shape in source.stored.items()}
-    check(type(model).__name__, weights, shapes, known)
+    counts = {spelling(name) for name, tensor in own.items() if tensor.dtype.kind in "iu"}
+    check(type(model).__name__, weights, shapes, known, counts)
     if _state.deferred:
         model.sources = found
         return
@@ -111,9 +113,16 @@ def _whole(weights: Weights, stored: str, shape: Shape) -> Source:
 
 
 def check(
-    operator: str, weights: Weights, wanted: Mapping[str, Shape], known: Collection[str] = ()
+    operator: str,
+    weights: Weights,
+    wanted: Mapping[str, Shape],
+    known: Collection[str] = (),
+    counts: Collection[str] = (),
 ) -> None:
-    """Fail unless the file has exactly the tensors that the configuration asks for."""
+    """Fail unless the file has exactly the tensors that the configuration asks for.
+
+    Those of `counts` are integers, all others floats or blocks.
+    """
     problems = [
         f"tensor {name} {shape} is missing"
         for name, shape in wanted.items()
@@ -121,7 +130,7 @@ def check(
     ]
     for name, info in weights.tensors.items():
         if name in wanted:
-            problems += _misfits(info, wanted[name])
+            problems += _misfits(info, wanted[name], name in counts)
         elif name not in known:
             problems.append(f"tensor {name} {info.shape} has no place in the model")
     if problems:
@@ -130,6 +139,31 @@ def check(
             rows.append(f"and {len(problems) - SHOWN} more")
         place = f"file {Path(weights.path)}"
         raise FormatError(message(operator, "weights and configuration disagree", place, *rows))
+
+
+def spelled(names: Mapping[str, str]) -> Callable[[str], str]:
+    """What replaces parts of a parameter's name by those of a file, in the order of the table."""
+
+    def spelling(name: str) -> str:
+        for own, stored in names.items():
+            name = name.replace(own, stored)
+        return name
+
+    return spelling
+
+
+def shape_of(operator: str, weights: Weights, name: str) -> Shape:
+    """The shape of a matrix that a file has to have.
+
+    Raises:
+        FormatError: it is not there, or no matrix.
+    """
+    info = weights.tensors.get(name)
+    if info is None or len(info.shape) != 2:
+        found = "is missing" if info is None else f"is {info.shape}, not a matrix"
+        place = f"file {Path(weights.path)}"
+        raise FormatError(message(operator, f"tensor {name} {found}", place))
+    return info.shape
 
 
 def check_layers(operator: str, weights: Weights, prefix: str, count: int) -> None:
@@ -152,9 +186,10 @@ def check_layers(operator: str, weights: Weights, prefix: str, count: int) -> No
         raise FormatError(message(operator, problem, place, f"tensors {prefix}N"))
 
 
-def _misfits(info: TensorInfo, shape: Shape) -> list[str]:
+def _misfits(info: TensorInfo, shape: Shape, counts: bool) -> list[str]:
     if info.shape != shape:
         return [f"tensor {info.name} is {info.shape}, the configuration says {shape}"]
-    if info.dtype.kind == "f" or (info.dtype.kind == "q" and len(shape) in (2, 3)):
+    kind = info.dtype.kind
+    if kind in "iu" if counts else kind == "f" or (kind == "q" and len(shape) in (2, 3)):
         return []
     return [f"tensor {info.name} has type {info.dtype.name}, which this weight cannot have"]

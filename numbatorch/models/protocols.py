@@ -1,5 +1,6 @@
 """What the layers above use of a model, by the task that it is for."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from numbatorch.device import Device
@@ -109,3 +110,32 @@ class SpeechToText(Protocol):
         self, ids: Tensor, heard: KVCache, cache: KVCache | None = None, position: int = 0
     ) -> Tensor:
         """As `decode`, but what the last layer gives: (B, T, C)."""
+
+
+class ImageModel(Protocol):
+    """Where a model of images is."""
+
+    @property
+    def device(self) -> Device:
+        """Where the weights are."""
+
+
+class ImageEncoder(ImageModel, Protocol):
+    """Task "image-feature-extraction": features of an image's regions, and of the whole."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Of images (B, channels, H, W): (B, T, C) of tokens, or (B, C, H, W) of regions."""
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """A vector for each image: (B, C)."""
+
+
+class ImageClassifier(ImageModel, Protocol):
+    """Task "image-classification": logits of classes."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the N classes."""
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits (B, N) of images (B, channels, H, W)."""

@@ -13,9 +13,21 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 from numbatorch import entry_points, nn
 from numbatorch.apart import import_module
 from numbatorch.errors import message
-from numbatorch.models.protocols import CausalLM, SpeechToText, TextEncoder
+from numbatorch.models.protocols import (
+    CausalLM,
+    ImageClassifier,
+    ImageEncoder,
+    SpeechToText,
+    TextEncoder,
+)
 
-TASKS = ("text-generation", "feature-extraction", "speech-to-text")
+TASKS = (
+    "text-generation",
+    "feature-extraction",
+    "speech-to-text",
+    "image-classification",
+    "image-feature-extraction",
+)
 
 # Kinds of files, and the method that makes a model from one.
 BUILDERS = {"hf": "from_hf", "gguf": "from_gguf", "ctranslate2": "from_ctranslate2"}
@@ -23,6 +35,8 @@ BUILDERS = {"hf": "from_hf", "gguf": "from_gguf", "ctranslate2": "from_ctranslat
 AnyCausalLM = TypeVar("AnyCausalLM", bound=CausalLM)
 AnyTextEncoder = TypeVar("AnyTextEncoder", bound=TextEncoder)
 AnySpeechToText = TypeVar("AnySpeechToText", bound=SpeechToText)
+AnyImageClassifier = TypeVar("AnyImageClassifier", bound=ImageClassifier)
+AnyImageEncoder = TypeVar("AnyImageEncoder", bound=ImageEncoder)
 Names = str | tuple[str, ...]
 Key = tuple[str, str]  # kind of file, name in it
 
@@ -57,6 +71,18 @@ def architecture(
 ) -> Callable[[type[AnySpeechToText]], type[AnySpeechToText]]: ...
 
 
+@overload
+def architecture(
+    *, task: Literal["image-classification"], hf: Names = (), gguf: Names = ()
+) -> Callable[[type[AnyImageClassifier]], type[AnyImageClassifier]]: ...
+
+
+@overload
+def architecture(
+    *, task: Literal["image-feature-extraction"], hf: Names = (), gguf: Names = ()
+) -> Callable[[type[AnyImageEncoder]], type[AnyImageEncoder]]: ...
+
+
 def architecture(
     *, task: str, hf: Names = (), gguf: Names = (), ctranslate2: Names = ()
 ) -> Callable[[Any], Any]:
@@ -64,10 +90,11 @@ def architecture(
 
     Args:
         task: what a model does: "text-generation" (the class is a `CausalLM`),
-            "feature-extraction" (a `TextEncoder`) or "speech-to-text" (a `SpeechToText`). The
-            class gets it as `task`.
-        hf: names under `architectures` in config.json, and its `model_type`, which has to be one
-            of them where a file has it; the class has `from_hf(config, weights, device)`.
+            "feature-extraction" (a `TextEncoder`), "speech-to-text" (a `SpeechToText`),
+            "image-classification" (an `ImageClassifier`) or "image-feature-extraction" (an
+            `ImageEncoder`). The class gets it as `task`.
+        hf: names under `architectures` in config.json, and its `model_type`, which has to be that
+            of a class of the same file; the class has `from_hf(config, weights, device)`.
         gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
         ctranslate2: names of specs in model.bin; the class has `from_ctranslate2(file, device)`.
     Raises:
