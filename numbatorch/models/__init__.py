@@ -18,12 +18,14 @@ from numbatorch.io.ctranslate2 import CTranslate2File
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.reading import read_object
 from numbatorch.io.safetensors import open_checkpoint
+from numbatorch.io.torch_checkpoint import TorchCheckpoint
 from numbatorch.models.registry import architecture, declarations, find, known
 from numbatorch.nn.initial import skip_init
 from numbatorch.ops.matmul import WEIGHTS, Compute
 from numbatorch.tensor import Tensor, no_grad
 
 BINARY = "model.bin"  # CTranslate2's name of its file of weights
+FILES = (".gguf", ".pth")  # that are a model each
 
 __all__ = ["architecture", "from_gguf", "from_pretrained"]
 
@@ -39,8 +41,9 @@ def from_pretrained(
 
     Args:
         source: a folder with config.json and safetensors, or with CTranslate2's model.bin, a .gguf
-            file, or a repository of the Hugging Face Hub: `owner/name`, or
-            `owner/name:file.gguf` for one file of it.
+            file, a .pth of PyTorch that a class knows by its tensors (EfficientNet-Lite), or a
+            repository of the Hugging Face Hub: `owner/name`, or `owner/name:file.gguf` for one
+            file of it.
         revision: branch, tag or commit of the repository.
         device: where the weights go; the default device unless given.
         task: what the model has to be for, "text-generation", "feature-extraction",
@@ -61,8 +64,11 @@ def from_pretrained(
             tensor that the model lacks, does not use, or that has another shape than the
             configuration says.
     """
-    path = hub.resolve(source, revision)
+    path = hub.resolve(source, revision, FILES)
     where = device_of(device)
+    if path.suffix == ".pth" and not path.is_dir():
+        _check_compute(compute)
+        return _computing(_from_torch(path, where, task), compute)
     if not path.is_dir():
         return from_gguf(GGUFFile(path), where, task, compute)
     _check_compute(compute)
@@ -145,6 +151,18 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
         raise FormatError(message("models", problem, f"file {folder / 'config.json'}"))
     with skip_init():
         return cls.from_hf(config, open_checkpoint(folder), device)
+
+
+def _from_torch(path: Path, device: Device, task: str | None) -> Any:
+    weights = TorchCheckpoint(path)
+    names = [name for name in known("torch") if name in weights.tensors]
+    if not names:
+        rows = (f"file {path}", f"known: {', '.join(known('torch'))}")
+        problem = "the file holds no tensor by which a class knows it"
+        raise FormatError(message("models", problem, *rows, hint="a folder has a config.json"))
+    cls = _find("torch", "tensors", names, task, path)
+    with skip_init():
+        return cls.from_torch(weights, device)
 
 
 def _is_of(kind: Any, cls: type) -> bool:

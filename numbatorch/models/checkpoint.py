@@ -15,13 +15,14 @@ from numbatorch.io.ctranslate2 import CTranslate2File
 from numbatorch.io.gguf import GGUFFile
 from numbatorch.io.mapping import TensorInfo
 from numbatorch.io.safetensors import Checkpoint
+from numbatorch.io.torch_checkpoint import TorchCheckpoint
 from numbatorch.shape import Shape
 from numbatorch.tensor import Tensor
 from numbatorch.tensor.base import host_node
 
 SHOWN = 8  # tensors that an error names
 
-Weights = GGUFFile | Checkpoint | CTranslate2File
+Weights = GGUFFile | Checkpoint | CTranslate2File | TorchCheckpoint
 
 
 class _State(threading.local):

@@ -1,6 +1,7 @@
 """What configurations of models of images have in common: sizes in pairs, and names of classes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from numbatorch.errors import FormatError, message
@@ -15,6 +16,8 @@ HARMLESS = [
     """.split(),
 ]
 FIXED: Mapping[str, Any] = HF_FIXED
+# A class a line, by the names that WordNet has for it: https://wordnet.princeton.edu
+CLASSES = Path(__file__).parent / "imagenet_classes.txt"
 
 
 def pair(fields: Fields, key: str, default: int) -> tuple[int, int]:
@@ -54,3 +57,8 @@ def labels_of(operator: str, config: Mapping[str, Any], count: int) -> tuple[str
         raise FormatError(message(operator, problem, "file config.json"))
     by_key = {str(key): str(name) for key, name in named.items()}
     return tuple(by_key[key] for key in keys)
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, in the order of all its classifiers."""
+    return tuple(CLASSES.read_text(encoding="utf-8").splitlines())

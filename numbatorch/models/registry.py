@@ -30,7 +30,12 @@ TASKS = (
 )
 
 # Kinds of files, and the method that makes a model from one.
-BUILDERS = {"hf": "from_hf", "gguf": "from_gguf", "ctranslate2": "from_ctranslate2"}
+BUILDERS = {
+    "hf": "from_hf",
+    "gguf": "from_gguf",
+    "ctranslate2": "from_ctranslate2",
+    "torch": "from_torch",
+}
 
 AnyCausalLM = TypeVar("AnyCausalLM", bound=CausalLM)
 AnyTextEncoder = TypeVar("AnyTextEncoder", bound=TextEncoder)
@@ -73,7 +78,7 @@ def architecture(
 
 @overload
 def architecture(
-    *, task: Literal["image-classification"], hf: Names = (), gguf: Names = ()
+    *, task: Literal["image-classification"], hf: Names = (), gguf: Names = (), torch: Names = ()
 ) -> Callable[[type[AnyImageClassifier]], type[AnyImageClassifier]]: ...
 
 
@@ -84,7 +89,12 @@ def architecture(
 
 
 def architecture(
-    *, task: str, hf: Names = (), gguf: Names = (), ctranslate2: Names = ()
+    *,
+    task: str,
+    hf: Names = (),
+    gguf: Names = (),
+    ctranslate2: Names = (),
+    torch: Names = (),
 ) -> Callable[[Any], Any]:
     """Declare which checkpoints a class is for. The arguments are written as literals.
 
@@ -97,6 +107,8 @@ def architecture(
             of a class of the same file; the class has `from_hf(config, weights, device)`.
         gguf: names under `general.architecture`; the class has `from_gguf(file, device)`.
         ctranslate2: names of specs in model.bin; the class has `from_ctranslate2(file, device)`.
+        torch: names of tensors by which a `.pth` is known; the class has
+            `from_torch(weights, device)`.
     Raises:
         ValueError: another class has the name, or an unknown task.
         TypeError: the class lacks the method.
@@ -104,7 +116,7 @@ def architecture(
     if task not in TASKS:
         problem = f"task is {task!r}, one of: {', '.join(TASKS)}"
         raise ValueError(message("architecture", problem))
-    keys = _keys(hf=hf, gguf=gguf, ctranslate2=ctranslate2)
+    keys = _keys(hf=hf, gguf=gguf, ctranslate2=ctranslate2, torch=torch)
 
     def declare(cls: type[nn.Module]) -> type[nn.Module]:
         for kind, name in keys:

@@ -23,6 +23,12 @@ VIT = {
     "patch_size": 8,
 }
 RESNET = {"embedding_size": 8, "hidden_sizes": [16, 32, 48, 64], "depths": [2, 1, 2, 1]}
+EFFICIENTNET = {
+    "width_coefficient": 0.25,
+    "depth_coefficient": 0.3,
+    "hidden_dim": 320,
+    "num_block_repeats": [1, 2, 2, 3, 3, 4, 4],
+}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("ViT", VIT),
     ("ViT", {**VIT, "image_size": [16, 24], "patch_size": [8, 4], "qkv_bias": False}),
@@ -30,8 +36,24 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("ResNet", RESNET),
     ("ResNet", {**RESNET, "layer_type": "basic", "downsample_in_first_stage": True}),
     ("ResNet", {**RESNET, "downsample_in_bottleneck": True, "hidden_act": "silu"}),
+    ("EfficientNet", EFFICIENTNET),
+    (
+        "EfficientNet",
+        {
+            **EFFICIENTNET,
+            "depthwise_padding": [2, 5],
+            "pooling_type": "max",
+            "hidden_act": "relu",
+            "squeeze_expansion_ratio": 0.5,
+            "strides": [1, 2, 1, 2, 2, 1, 2],
+        },
+    ),
+    (
+        "EfficientNet",
+        {**EFFICIENTNET, "width_coefficient": 0.3, "depth_divisor": 4, "hidden_dim": 384},
+    ),
 ]
-FAMILIES = [CASES[0], CASES[3]]
+FAMILIES = [CASES[0], CASES[3], CASES[6]]
 TOLERANCE = 1e-4  # of the largest value: what is asked of a whole model
 
 
@@ -56,7 +78,7 @@ def saved(folder: Path, kind: str, options: dict[str, Any], head: str, **extra: 
 def pixels_for(config: Any) -> Array:
     size = getattr(config, "image_size", 64)
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    if not hasattr(config, "patch_size"):
+    if not hasattr(config, "patch_size"):  # convolutions read any size
         height, width = 64, 96
     shape = (2, config.num_channels, height, width)
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
@@ -147,12 +169,18 @@ def test_a_batch_in_training_moves_the_statistics(tmp_path: Path) -> None:
         ("ResNet", {"depths": [2, 1, 9, 1]}, "says 9 layers, the file has 2"),
         ("ResNet", {"hidden_sizes": [16, 32, 48, 60]}, "disagree"),
         ("ResNet", {"layer_type": "wide"}, "wide"),
+        ("EfficientNet", {"hidden_dim": 328}, "has 320 channels"),
+        ("EfficientNet", {"strides": [1, 2]}, "2 strides and 7 in_channels"),
+        ("EfficientNet", {"depth_coefficient": 3.0}, "the file has"),
+        ("EfficientNet", {"depthwise_padding": [-1]}, "depthwise_padding"),
+        ("EfficientNet", {"kernel_sizes": [3, 3, 5, 3, 5, 5, 5]}, "depthwise_conv"),
     ],
 )
 def test_a_configuration_that_does_not_fit(
     kind: str, change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    saved(tmp_path, kind, VIT if kind == "ViT" else RESNET, "ForImageClassification")
+    options = {"ViT": VIT, "ResNet": RESNET, "EfficientNet": EFFICIENTNET}[kind]
+    saved(tmp_path, kind, options, "ForImageClassification")
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(FormatError, match=words):

