@@ -169,7 +169,7 @@ def current(value: Any, values: Values) -> Any:
     if isinstance(value, Variable | FloatVariable):
         return value.at(values)
     if isinstance(value, tuple):
-        return tuple(current(item, values) for item in value)
+        return tuple([x if type(x) is int else current(x, values) for x in value])
     return value
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from numbatorch.backends.base import backend
 from numbatorch.backends.outcome import Outcome, Stale, note_finished
@@ -47,7 +47,7 @@ from numbatorch.tensor.traced import (
     shown_kind,
 )
 from numbatorch.tensor.views import Clock, moved_to, moves, share_memory
-from numbatorch.variable import Values, attribute_key, current
+from numbatorch.variable import Values, attribute_key, current, is_variable
 
 
 class Trace:
@@ -120,7 +120,7 @@ class Trace:
             for memory, (handle, old) in zip(new, self._changed, strict=True)
         ]
         self.program = runner.program(plan)
-        self.checks = _distinct(plan.variable_nodes)
+        self.checks = [_Check.of(node) for node in _distinct(plan.variable_nodes)]
         self.replays = 0
         self.quickened: set[Any] = set()
 
@@ -206,8 +206,8 @@ class Trace:
         key = tuple([numbers[name] for name in self.variables])
         if key in self.allowed:
             return
-        for node in self.checks:
-            _check_variables(node, numbers)
+        for check in self.checks:
+            check.ask(numbers)
         if len(self.allowed) >= _ALLOWED:
             self.allowed.clear()
         self.allowed.add(key)
@@ -412,13 +412,30 @@ def owned(handle: Handle) -> Any:
     return buffer
 
 
-def _check_variables(node: Node, values: Values) -> None:
-    """Ask the shape rule again with the variables' present values; it raises what a call would.
+class _Check(NamedTuple):
+    """A node whose shape rule is asked again: of its attributes, those that change are apart."""
 
-    A constant must be a value of its dtype.
-    """
-    if node.op is CONST:
-        fitting("compile", current(node.attrs["value"], values), node.dtype)
-    rule = getattr(node.op, "rule", None)
-    if rule is not None:
-        rule(*node.inputs, **{k: current(v, values) for k, v in arguments(node).items()})
+    node: Node
+    rule: Callable[..., Any] | None
+    fixed: dict[str, Any]
+    moving: dict[str, Any]
+
+    @classmethod
+    def of(cls, node: Node) -> Self:
+        """The check of a node."""
+        given = arguments(node)
+        moving = {name: value for name, value in given.items() if is_variable(value)}
+        fixed = {name: value for name, value in given.items() if name not in moving}
+        return cls(node, getattr(node.op, "rule", None), fixed, moving)
+
+    def ask(self, values: Values) -> None:
+        """Ask the rule with the variables' present values; it raises what a call would.
+
+        A constant must be a value of its dtype.
+        """
+        node = self.node
+        if node.op is CONST:
+            fitting("compile", current(node.attrs["value"], values), node.dtype)
+        if self.rule is not None:
+            moved = {name: current(value, values) for name, value in self.moving.items()}
+            self.rule(*node.inputs, **self.fixed, **moved)

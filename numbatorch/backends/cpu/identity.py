@@ -22,7 +22,7 @@ def identity() -> tuple[str, str]:
 
     cpu = processor.host()
     here = Path(__file__).parent
-    files = [here / name for name in ("compiler.py", "target.py")]
+    files = [here / name for name in ("compiler.py", "frontend.py", "target.py")]
     language = here.parents[1] / "language"
     names = "elements numba_pointers numba_types processor".split()
     names += "simd/block_dots simd/loops simd/packed simd/types".split()  # what classes emit
