@@ -136,6 +136,7 @@ if TYPE_CHECKING:
     from numbatorch.limits import finfo, iinfo
     from numbatorch.pipelines.classifier import Classifier
     from numbatorch.pipelines.embedder import Embedder
+    from numbatorch.pipelines.transcriber import Transcriber
     from numbatorch.tensor.capture import compile
     from numbatorch.tensor.checkpoint import checkpoint
     from numbatorch.tensor.printing import set_printoptions
@@ -186,6 +187,7 @@ __all__ = [
     "Size",
     "Tensor",
     "TextGenerator",
+    "Transcriber",
     "arange",
     "are_deterministic_algorithms_enabled",
     "as_strided",
@@ -325,6 +327,7 @@ _LAZY_NAMES = {
     "Classifier": "numbatorch.pipelines.classifier",
     "Embedder": "numbatorch.pipelines.embedder",
     "TextGenerator": "numbatorch.generation.text_generator",
+    "Transcriber": "numbatorch.pipelines.transcriber",
     "as_strided": "numbatorch.tensor.strides",
     "checkpoint": "numbatorch.tensor.checkpoint",
     "compile": "numbatorch.tensor.capture",

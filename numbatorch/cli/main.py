@@ -24,12 +24,13 @@ from numbatorch.cli import (
     inspect,
     perplexity,
     quantize,
+    transcribe,
     warmup,
 )
 from numbatorch.cli.mistakes import expected
 
 SUBCOMMANDS = (
-    *(chat, devices, embed, generate, warmup),
+    *(chat, devices, embed, generate, transcribe, warmup),
     *(inspect, convert, quantize, dequantize, imatrix, perplexity),
 )
 SELDOM = 100_000  # new objects between searches for garbage: what a model takes stays

