@@ -29,6 +29,7 @@ EFFICIENTNET = {
     "hidden_dim": 320,
     "num_block_repeats": [1, 2, 2, 3, 3, 4, 4],
 }
+CONVNEXT = {"hidden_sizes": [8, 16, 24], "depths": [1, 2, 1], "num_stages": 3}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("ViT", VIT),
     ("ViT", {**VIT, "image_size": [16, 24], "patch_size": [8, 4], "qkv_bias": False}),
@@ -52,8 +53,19 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "EfficientNet",
         {**EFFICIENTNET, "width_coefficient": 0.3, "depth_divisor": 4, "hidden_dim": 384},
     ),
+    ("ConvNext", CONVNEXT),
+    (
+        "ConvNext",
+        {
+            **CONVNEXT,
+            "patch_size": 2,
+            "hidden_act": "relu",
+            "layer_norm_eps": 0.1,
+            "layer_scale_init_value": 0.0,
+        },
+    ),
 ]
-FAMILIES = [CASES[0], CASES[3], CASES[6]]
+FAMILIES = [CASES[0], CASES[3], CASES[6], CASES[9]]
 TOLERANCE = 1e-4  # of the largest value: what is asked of a whole model
 
 
@@ -78,7 +90,7 @@ def saved(folder: Path, kind: str, options: dict[str, Any], head: str, **extra: 
 def pixels_for(config: Any) -> Array:
     size = getattr(config, "image_size", 64)
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    if not hasattr(config, "patch_size"):  # convolutions read any size
+    if not hasattr(config, "qkv_bias"):  # convolutions read any size
         height, width = 64, 96
     shape = (2, config.num_channels, height, width)
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
@@ -169,6 +181,9 @@ def test_a_batch_in_training_moves_the_statistics(tmp_path: Path) -> None:
         ("ResNet", {"depths": [2, 1, 9, 1]}, "says 9 layers, the file has 2"),
         ("ResNet", {"hidden_sizes": [16, 32, 48, 60]}, "disagree"),
         ("ResNet", {"layer_type": "wide"}, "wide"),
+        ("ConvNext", {"num_stages": 4}, "num_stages is 4"),
+        ("ConvNext", {"depths": [1, 2, 3]}, "says 3 layers, the file has 1"),
+        ("ConvNext", {"layer_scale_init_value": 0}, "layer_scale_parameter"),
         ("EfficientNet", {"hidden_dim": 328}, "has 320 channels"),
         ("EfficientNet", {"strides": [1, 2]}, "2 strides and 7 in_channels"),
         ("EfficientNet", {"depth_coefficient": 3.0}, "the file has"),
@@ -179,7 +194,7 @@ def test_a_batch_in_training_moves_the_statistics(tmp_path: Path) -> None:
 def test_a_configuration_that_does_not_fit(
     kind: str, change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    options = {"ViT": VIT, "ResNet": RESNET, "EfficientNet": EFFICIENTNET}[kind]
+    options = next(options for name, options in CASES if name == kind)
     saved(tmp_path, kind, options, "ForImageClassification")
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
