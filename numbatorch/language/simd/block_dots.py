@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbatorch.language.kernel import Intrinsic, intrinsic
-from numbatorch.language.simd import types as simd_types
 from numbatorch.language.simd import vectors as simd
 from numbatorch.language.simd.int8 import dot_bytes, signed_bias
 from numbatorch.language.simd.packed import Factors, Numbers, Part, words_of
@@ -25,6 +24,8 @@ def row_sums_begin(typingctx: Any, rows: Any) -> Any:
     from llvmlite import ir
     from numba.core.typing.templates import signature
 
+    from numbatorch.language.simd import types as simd_types
+
     tile = simd_types.TileType("float32", rows.literal_value + 1, 1, LANES)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
@@ -38,6 +39,7 @@ def row_sums_end(typingctx: Any, sums: Any) -> Any:
     """A vector of the sum of each row."""
     from numba.core.typing.templates import signature
 
+    from numbatorch.language.simd import types as simd_types
     from numbatorch.language.simd.tile import vector_sums
 
     rows = sums.rows - 1
@@ -164,6 +166,8 @@ def add_run_of(blocks: Blocks) -> Intrinsic:
         from numba.core import types
         from numba.core.typing.templates import signature
 
+        from numbatorch.language.simd import types as simd_types
+
         def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
             emit = _Emit(context, builder, blocks)
             before, at, number = values[0], values[1:4], values[4]
@@ -199,6 +203,8 @@ class _Emit:
 
     def vector(self, pointer: Any, element: str, lanes: int, index: int = 0) -> Any:
         """The vector `index` elements behind a pointer."""
+        from numbatorch.language.simd import types as simd_types
+
         kind = simd_types.VecType(element, lanes).llvm
         place = simd.pointer_to(self.builder, pointer, kind.element, _number(index))
         return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=4)
@@ -264,6 +270,8 @@ class _Emit:
             places: of the blocks of each row.
             of_x: pointers to its words, scales and totals.
         """
+        from numbatorch.language.simd import types as simd_types
+
         builder, blocks = self.builder, self.blocks
         x, scales, totals = of_x
         if sums is None:
@@ -362,4 +370,6 @@ class _Emit:
 
 
 def _zeros(element: str, lanes: int) -> Any:
+    from numbatorch.language.simd import types as simd_types
+
     return simd_types.VecType(element, lanes).llvm(None)
