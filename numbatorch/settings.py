@@ -41,8 +41,8 @@ SETTINGS = {
         Setting(
             "CPU",
             "native",
-            "what kernels may use: native or x86-64-v2, -v3, -v4, then features and sizes of "
-            "caches: native,-avx512f,l2=256K",
+            "what kernels may use: native, x86-64 or x86-64-v2, -v3, -v4, then features and sizes "
+            "of caches: native,-avx512f,l2=256K",
         ),
         Setting("DEVICE", "cpu", "device of new tensors; auto is a GPU if one can be used"),
     )

@@ -84,7 +84,8 @@ def chosen(found: dict[str, Cache], text: str) -> Caches:
     (Cache(size=49152, sharers=1), Cache(size=262144, sharers=1))
 
     Raises:
-        ValueError: the setting names a level that there is not, or no size that is believed.
+        ValueError: the setting names a level that there is not, one twice, or no size that is
+            believed.
     """
     last = found.get("l3", found.get("l2", Cache(USUAL["l3"])))
     whole = {"l1": Cache(USUAL["l1"]), "l2": Cache(USUAL["l2"]), **found, "l3": last}
@@ -92,12 +93,16 @@ def chosen(found: dict[str, Cache], text: str) -> Caches:
         name: Cache(min(max(size, LEAST[name]), MOST[name]), max(sharers, 1))
         for name, (size, sharers) in whole.items()
     }
+    told: set[str] = set()
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals:
             continue
         if name not in LEVELS:
             raise settings.refused("CPU", f"{name!r} is none of the caches {', '.join(LEVELS)}")
+        if name in told:
+            raise settings.refused("CPU", f"{name} is given twice, the second time as {value!r}")
+        told.add(name)
         size = bytes_in(value)
         if size is None or not LEAST[name] <= size <= MOST[name]:
             least, most = _short(LEAST[name]), _short(MOST[name])

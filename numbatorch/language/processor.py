@@ -179,7 +179,8 @@ def with_linux(features: str, told: str) -> str:
 
 
 def chosen(native: CPU, text: str) -> CPU:
-    """A part of a processor: `native` or a level of x86-64, then features to add or leave out.
+    """A part of a processor: `native`, which may be left out, or a level of x86-64, then features
+    to add or leave out.
 
     What is built on a feature goes with it, and what one is built on comes with it.
 
@@ -194,11 +195,14 @@ def chosen(native: CPU, text: str) -> CPU:
     """
     said = [part.strip() for part in (text or "native").split(",")]
     said = [part for part in said if "=" not in part]  # sizes of caches, for caches.py
-    name, *changes = said or ["native"]
+    if not said or said[0][:1] in ("+", "-"):
+        said = ["native", *said]
+    name, *changes = said
     has = {feature[1:]: feature[0] == "+" for feature in native.features.split(",") if feature}
     if name != "native":
-        if name not in LEVELS or not native.triple.startswith("x86_64"):
-            raise settings.refused("CPU", f"{name!r} is not native or a level of {native.name}")
+        names = ["native", *(LEVELS if native.triple.startswith("x86_64") else ())]
+        if name not in names:
+            raise settings.refused("CPU", f"{name!r} is none of {', '.join(names)}")
         levels = list(LEVELS)[: list(LEVELS).index(name) + 1]
         kept = {feature for level in levels for feature in LEVELS[level].split()}
         has = {feature: there and feature in kept for feature, there in has.items()}

@@ -13,7 +13,7 @@ from numbatorch.models.protocols import ImageClassifier
 from numbatorch.nn import functional as F
 from numbatorch.ops.matmul import Compute
 from numbatorch.pipelines.image_processor import ImageProcessor
-from numbatorch.pipelines.pictures import Array, Picture
+from numbatorch.pipelines.pictures import Array, Picture, listed
 from numbatorch.tensor import Tensor, from_numpy, no_grad
 from numbatorch.tensor.capture import Compiled
 
@@ -80,7 +80,9 @@ class Classifier:
         self._run = Compiled(self._probabilities, (), kept=TRACES)
 
     @overload
-    def __call__(self, images: list[Picture], top: int = 5) -> list[list[Label]]: ...
+    def __call__(
+        self, images: list[Picture] | tuple[Picture, ...], top: int = 5
+    ) -> list[list[Label]]: ...
 
     @overload
     def __call__(self, images: Picture, top: int = 5) -> list[Label]: ...
@@ -90,22 +92,28 @@ class Classifier:
 
         Args:
             images: a path, the bytes of a file, an image of Pillow, an array (H, W, C) or a tensor
-                (C, H, W), as `pictures.rgb` takes it; or a list of them.
+                (C, H, W), as `pictures.rgb` takes it; or a list or a tuple of them.
             top: how many; all where there are fewer.
         Returns:
-            a list of labels; for a list of pictures one for each.
+            a list of labels; for several pictures one for each.
         Raises:
             BackendUnavailable: Pillow is not installed.
-            FileNotFoundError, FormatError, ShapeError, OutOfRange: something that is no picture.
+            FileNotFoundError, FormatError, TypeError, ShapeError, DTypeError, OutOfRange: something
+                that is no picture.
         """
         if not isinstance(top, int) or isinstance(top, bool) or top < 1:
             raise OutOfRange(message("Classifier", f"top is {top!r:.80}, not 1 or more"))
-        if not isinstance(images, list):
+        if not isinstance(images, list | tuple):
             return self._best(self.probabilities([images]), top)[0]
         return self._best(self.probabilities(images), top) if images else []
 
     def probabilities(self, images: Sequence[Picture]) -> Array:
-        """Those of all classes, in the order of `labels`: (B, N) float32; raises as a call."""
+        """Those of all classes, in the order of `labels`: (B, N) float32.
+
+        Raises:
+            TypeError: neither a list nor a tuple of pictures; others as a call.
+        """
+        images = listed(images, "Classifier.probabilities")
         found = []
         start = 0
         while start < len(images):  # batches of powers of two: few shapes, few plans

@@ -15,7 +15,7 @@ import numpy as np
 from numbatorch.errors import FormatError, OutOfRange, ShapeError, message
 from numbatorch.io.reading import read_object
 from numbatorch.models.config import Fields
-from numbatorch.pipelines.pictures import Array, Picture, pillow, rgb
+from numbatorch.pipelines.pictures import Array, Picture, listed, pillow, rgb
 
 FILE = "preprocessor_config.json"
 PIXELS = 1 << 27  # of a resized picture, at most: a strip of 1 x 10,000 becomes a large one
@@ -137,10 +137,11 @@ class ImageProcessor:
         """(B, C, H, W) float32 of pictures, each as `pictures.rgb` takes it.
 
         Raises:
+            TypeError: neither a list nor a tuple of pictures.
             ShapeError: no picture, or prepared ones that differ in size.
             BackendUnavailable, FormatError, OutOfRange and others: as `pictures.rgb`.
         """
-        found = [self.one(picture) for picture in pictures]
+        found = [self.one(picture) for picture in listed(pictures, "ImageProcessor")]
         shapes = {values.shape for values in found}
         if len(shapes) != 1:
             rows = [f"(C, H, W) {shape}" for shape in sorted(shapes)]

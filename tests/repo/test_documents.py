@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zlib
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -135,6 +136,13 @@ def test_files_that_a_document_names_exist(name: str) -> None:
 def test_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     assert set(re.findall(r"\bmake (\w+)", README)) <= targets
+
+
+def test_extras_of_the_readme_are_those_of_the_checkout_that_it_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"pip install [^\n`]*?([.\w]+)\[(\w+)\]", README)
+    assert {place for place, _ in named} == {"."} and "numbatorch[" not in README
+    assert {extra for _, extra in named} <= project["optional-dependencies"].keys()
 
 
 def test_commands_of_the_readme_parse() -> None:

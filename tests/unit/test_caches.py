@@ -116,6 +116,7 @@ def test_the_setting_says_other_sizes_and_features_beside_them() -> None:
         ("native,l4=1M", "'l4' is none of the caches l1, l2, l3"),
         ("native,l2=big", "'l2=big' is no size from 64K to 64M"),
         ("l1=1G", "'l1=1G' is no size from 8K to 1M"),
+        ("native,l1=32K,l1=48K", "l1 is given twice, the second time as '48K'"),
         ("l3=", "'l3=' is no size from 256K to 1024M"),
     ],
 )

@@ -117,9 +117,27 @@ def test_what_is_built_on_a_feature_goes_with_it() -> None:
         ("native,-axv512f", "there is no axv512f to leave out"),
         ("native,+amx-tile", "znver4 has no amx-tile"),
         ("native,avx2", "'avx2' does not begin with"),
-        ("znver3", "'znver3' is not native or a level of znver4"),
+        ("znver3", "'znver3' is none of native, x86-64, x86-64-v2, x86-64-v3, x86-64-v4"),
     ],
 )
 def test_a_setting_that_says_nothing_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^NUMBATORCH_CPU: {problem}"):
         chosen(PROCESSORS["znver4"], text)
+
+
+def test_on_arm_there_are_no_levels() -> None:
+    machine = processor.CPU("aarch64-unknown-linux-gnu", "neoverse-v1", "+neon")
+    with pytest.raises(ValueError, match=r"^NUMBATORCH_CPU: 'x86-64' is none of native\n"):
+        chosen(machine, "x86-64")
+
+
+def test_features_without_a_name_are_those_of_native() -> None:
+    machine = PROCESSORS["znver4"]
+    assert chosen(machine, "-avx512f") == chosen(machine, "native,-avx512f")
+    assert chosen(machine, "l2=1M, -avx2,+fma") == chosen(machine, "native,-avx2,+fma")
+    assert not chosen(machine, "-avx512f").has("avx512f")
+
+
+def test_the_lowest_level_has_vectors_of_128_bits_alone() -> None:
+    cpu = chosen(PROCESSORS["znver4"], "x86-64")
+    assert cpu.has("sse2") and not cpu.has("sse3") and not cpu.has("avx")
