@@ -1,13 +1,16 @@
 """`numbatorch transcribe`: what is said in recordings."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from numbatorch.cli.options import add_compute, add_where
 from numbatorch.cli.progress import bar
+from numbatorch.errors import message
 
 FORMATS = ("text", "srt", "vtt", "json")
 
@@ -30,11 +33,19 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the transcripts, and on standard error how fast that was."""
+    """Print the transcripts, and on standard error how fast that was.
+
+    Of several files each text stands behind the file's name; JSON is one list of objects with it.
+    """
     from numbatorch.pipelines.transcriber import Transcriber
 
+    several = len(options.files) > 1
+    if several and options.format in ("srt", "vtt"):
+        problem = f"{options.format} is of one file, and there are {len(options.files)}"
+        raise ValueError(message("transcribe", problem, hint="--format json, or one call for each"))
     transcriber = Transcriber(options.model, options.revision, options.device, options.compute)
     task = "translate" if options.translate else "transcribe"
+    documents: list[dict[str, Any]] = []
     heard, start = 0.0, time.perf_counter()
     for path in options.files:
         with bar("transcribe", "second") as of:
@@ -45,9 +56,15 @@ def run(options: argparse.Namespace) -> int:
                 timestamps=False if options.format == "text" else "segment",
                 progress=_advancing(of),
             )
-        write = {"text": said.__str__, "srt": said.to_srt, "vtt": said.to_vtt}
-        print(write.get(options.format, said.to_json)().rstrip("\n"))
         heard += said.duration
+        if several and options.format == "json":
+            documents.append({"file": path} | asdict(said))
+            continue
+        write = {"text": said.__str__, "srt": said.to_srt, "vtt": said.to_vtt}
+        text = write.get(options.format, said.to_json)().rstrip("\n")
+        print(f"{path}: {text}" if several else text)
+    if documents:
+        print(json.dumps(documents, ensure_ascii=False, indent=2))
     took = time.perf_counter() - start
     speed = f"{heard / took:.1f} times as fast as they play"
     print(f"{heard:.1f} seconds of audio in {took:.1f} s, {speed}", file=sys.stderr)

@@ -149,6 +149,9 @@ def _from_folder(folder: Path, device: Device, task: str | None) -> Any:
     if kind is not None and not _is_of(kind, cls):
         problem = f"architectures is {', '.join(map(str, names))}, but model_type is {kind}"
         raise FormatError(message("models", problem, f"file {folder / 'config.json'}"))
+    if hasattr(cls, "from_ctranslate2") and not any(folder.glob("model*.safetensors*")):
+        problem = f"neither {BINARY} nor safetensors are there"
+        raise FormatError(message("models", problem, f"folder {folder}"))
     with skip_init():
         return cls.from_hf(config, open_checkpoint(folder), device)
 

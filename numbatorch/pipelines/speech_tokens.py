@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 
 MULTILINGUAL_FROM = 51865  # ids of a vocabulary with languages; the English one has fewer
 LATEST_FIRST = 50  # a window's first timestamp is within a second
+NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # names of one token, the present and the first
 STEP = 0.02  # seconds from one timestamp to the next
 TASKS = ("transcribe", "translate")
 
@@ -34,6 +35,7 @@ class SpeechTokens:
     tasks: Mapping[str, int]  # word to id; empty there too
     suppressed: tuple[int, ...] = ()  # ids that no text has
     suppressed_first: tuple[int, ...] = ()  # ids that no text begins with
+    no_speech: int | None = None  # stands where nobody speaks; None in a vocabulary without it
     latest_first: int = LATEST_FIRST  # number of the last timestamp that a window may begin with
 
     @property
@@ -83,6 +85,7 @@ class SpeechTokens:
             tasks=tasks,
             suppressed=ids_of("suppress_tokens", "suppress_ids"),
             suppressed_first=ids_of("begin_suppress_tokens", "suppress_ids_begin"),
+            no_speech=next(filter(None, map(tokenizer.token_id, NO_SPEECH)), None),
             latest_first=fields.count("max_initial_timestamp_index", LATEST_FIRST),
         )
 
@@ -120,7 +123,7 @@ class SpeechTokens:
         if earlier:
             ends_segment = last and not before
             found[begin : earlier[-1] + (not ends_segment)] = -np.inf
-        if _log_sum(found[begin:]) > found[:begin].max():
+        if log_sum(found[begin:]) > found[:begin].max():
             found[:begin] = -np.inf
         return found
 
@@ -158,7 +161,7 @@ class SpeechTokens:
         return [id for id in ids if id < self.end]
 
 
-def _log_sum(x: Array) -> float:
+def log_sum(x: Array) -> float:
     """log(sum(exp(x))), of -inf alone -inf."""
     top = x.max()
     return float(top + np.log(np.exp(x - top).sum())) if np.isfinite(top) else -np.inf

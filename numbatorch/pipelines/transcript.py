@@ -13,6 +13,8 @@ class Segment:
     end: float
     text: str
     ids: tuple[int, ...]  # of the text's tokens
+    avg_logprob: float = 0.0  # mean log probability of the ids of its window, and of the end
+    no_speech_prob: float | None = None  # that nobody speaks in its window, if the model says so
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +75,35 @@ def test_arrays_that_are_refused() -> None:
     broken[[7, 9]] = np.nan, np.inf
     with pytest.raises(ValueError, match=r"2 of 8000 samples(.|\n)*sample 7, nan"):
         samples_of(broken)
-    for rate in (0, -16000, 10**9, 16000.0):
-        with pytest.raises(ValueError, match=r"rates go from 1000 to 768000"):
+    for rate in (0, -16000, 10**9, 16000.5, float("nan"), True, "16000"):
+        with pytest.raises(ValueError, match=r"rates go from 1000 to 768000 whole samples"):
             samples_of(tone(16000), rate)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"magnitude is 12000; .* in \[-1, 1\]\n  array(.|\n)*32768"
+    ):
+        samples_of(np.array([0, 500, -12000], "f4"))
+    for audio in ([0.0, 0.5], 0.5, b"RIFF"):
+        for rate in (None, 16000):
+            rule = f"audio is of type {type(audio).__name__}\n.* an array or a tensor"
+            with pytest.raises(TypeError, match=rule):
+                samples_of(audio, rate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rate", [np.int64(8000), np.uint16(8000), 8000.0, np.float32(8000)])
+def test_whole_rates_of_any_type(rate: Any) -> None:
+    np.testing.assert_array_equal(samples_of(tone(8000), rate), samples_of(tone(8000), 8000))
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF"])
+def test_a_file_shorter_than_its_header_says(kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "whole", tone(16000), 16000, format=kind)
+    raw = (tmp_path / "whole").read_bytes()
+    with pytest.raises(nt.FormatError, match=r"says 1600\d bytes(.|\n)* 6000 samples were decoded"):
+        samples_of(io.BytesIO(raw[:-4000]))
+    if kind == "WAV":  # a header written before the length was known
+        at = raw.index(b"data") + 4
+        streamed = raw[:at] + b"\xff" * 4 + raw[at + 4 :]
+        assert len(samples_of(io.BytesIO(streamed))) == 8000
 
 
 def test_files_that_are_refused(tmp_path: Path) -> None:

@@ -68,6 +68,23 @@ def test_silence_noise_and_very_short_sounds(transcriber: nt.Transcriber) -> Non
     for samples in (np.zeros(8000, "f4"), rng.standard_normal(8000).astype("f4"), np.ones(1, "f4")):
         found = transcriber.transcribe(samples, timestamps="segment")
         assert all(0 <= x.start <= x.end for x in found.segments)
+        for x in found.segments:
+            assert x.no_speech_prob is not None
+            assert x.no_speech_prob <= 0.6 or x.avg_logprob > -1.0
+    words = transcriber.transcribe(np.zeros(8000, "f4"), no_speech_threshold=None)
+    (segment,) = words.segments
+    for chance, logprob, kept in (
+        (segment.no_speech_prob, None, True),  # not greater
+        (0.0, None, False),
+        (0.0, segment.avg_logprob, False),  # not greater
+        (0.0, segment.avg_logprob - 0.01, True),
+    ):
+        found = transcriber.transcribe(
+            np.zeros(8000, "f4"), no_speech_threshold=chance, logprob_threshold=logprob
+        )
+        assert found.segments == (words.segments if kept else ())
+    with pytest.raises(ValueError, match="logprob_threshold is 'low'; it must be a number or None"):
+        transcriber.transcribe(SOUND, logprob_threshold="low")  # type: ignore[arg-type]
 
 
 def test_languages_and_tasks(languages: Path) -> None:
@@ -131,6 +148,9 @@ def test_what_is_refused(transcriber: nt.Transcriber, languages: Path) -> None:
     (languages / "tokenizer.json").write_text(text.replace("<|notimestamps|>", "<|other|>"))
     with pytest.raises(nt.FormatError, match=r"has no token <\|notimestamps\|>"):
         nt.Transcriber(languages)
+    (languages / "model.safetensors").unlink()
+    with pytest.raises(nt.FormatError, match=r"neither model\.bin nor safetensors are there"):
+        nt.Transcriber(languages)
 
 
 def test_formats() -> None:
@@ -153,10 +173,16 @@ def test_the_command(
     paths = [str(folder / f"{name}.wav") for name in ("0870", "0880", "0930")]
     assert main(["transcribe", *paths, "--model", str(whisper_tiny)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == texts
+    assert shown.out.splitlines() == [f"{path}: {x}" for path, x in zip(paths, texts, strict=True)]
     assert "13.4 seconds of audio in" in shown.err
     assert main(["transcribe", paths[0], "--model", str(whisper_tiny), "--format", "srt"]) == 0
     assert capsys.readouterr().out.startswith("1\n00:00:00,000 --> ")
+    both = ["transcribe", *paths[:2], "--model", str(whisper_tiny), "--format"]
+    assert main([*both, "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [(x["file"], x["text"]) for x in said] == list(zip(paths[:2], texts[:2], strict=True))
+    assert main([*both, "vtt"]) == 1
+    assert "vtt is of one file, and there are 2" in capsys.readouterr().err
     assert main(["transcribe", "absent.wav", "--model", str(whisper_tiny)]) == 1
     assert "absent.wav" in capsys.readouterr().err
 
