@@ -1,7 +1,7 @@
 """Checkpoint to model: each tensor in its place, none missing, left over or of another shape."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -185,6 +185,13 @@ def check_layers(operator: str, weights: Weights, prefix: str, count: int) -> No
         problem = f"the configuration says {count} layers, the file has {len(numbers)}"
         place = f"file {Path(weights.path)}"
         raise FormatError(message(operator, problem, place, f"tensors {prefix}N"))
+
+
+def check_stages(operator: str, weights: Weights, prefix: str, depths: Sequence[int]) -> None:
+    """As `check_layers`, of stages of some layers each, `{prefix}N.layers.N`."""
+    check_layers(operator, weights, prefix, len(depths))
+    for stage, depth in enumerate(depths):
+        check_layers(operator, weights, f"{prefix}{stage}.layers.", depth)
 
 
 def _misfits(info: TensorInfo, shape: Shape, counts: bool) -> list[str]:

@@ -13,7 +13,7 @@ from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.images import ACTIVATIONS, check_pixels
-from numbatorch.models.checkpoint import check_layers, fill, shape_of, spelled
+from numbatorch.models.checkpoint import check_stages, fill, shape_of, spelled
 from numbatorch.models.config import Fields
 from numbatorch.models.image_config import FIXED, HARMLESS, integers, labels_of, pair
 from numbatorch.models.registry import architecture
@@ -152,7 +152,7 @@ class ConvNext(nn.Module):
     def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "ConvNext":
         """From a config.json and safetensors."""
         found = ConvNextConfig.from_hf(config)
-        _check_depths(weights, "encoder.stages.", found)
+        check_stages("ConvNext", weights, "encoder.stages.", found.depths)
         model = cls(found)
         fill(model, weights, device, spelled(NAMES))
         return model.eval()
@@ -201,7 +201,7 @@ class ConvNextClassifier(nn.Module):
     ) -> "ConvNextClassifier":
         """From a config.json and safetensors."""
         found = ConvNextConfig.from_hf(config)
-        _check_depths(weights, "convnext.encoder.stages.", found)
+        check_stages("ConvNext", weights, "convnext.encoder.stages.", found.depths)
         count = shape_of("ConvNext", weights, "classifier.weight")[0]
         model = cls(found, labels_of("ConvNext", config, count))
         fill(model, weights, device, spelled(NAMES))
@@ -216,10 +216,3 @@ class ConvNextClassifier(nn.Module):
         """Logits (B, N) of images (B, channels, H, W); raises as `ConvNext`."""
         out: Tensor = self.classifier(self.convnext.pooled(pixels))
         return out
-
-
-def _check_depths(weights: Checkpoint, prefix: str, config: ConvNextConfig) -> None:
-    """Fail before a model is built that the file has no tensors for."""
-    check_layers("ConvNext", weights, prefix, len(config.depths))
-    for stage, depth in enumerate(config.depths):
-        check_layers("ConvNext", weights, f"{prefix}{stage}.layers.", depth)

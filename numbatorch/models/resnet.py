@@ -13,7 +13,7 @@ from numbatorch.device import Device
 from numbatorch.errors import FormatError, message
 from numbatorch.io.safetensors import Checkpoint
 from numbatorch.models.blocks.images import ACTIVATIONS, ConvNorm, check_pixels
-from numbatorch.models.checkpoint import check_layers, fill, shape_of, spelled
+from numbatorch.models.checkpoint import check_stages, fill, shape_of, spelled
 from numbatorch.models.config import Fields
 from numbatorch.models.image_config import FIXED, HARMLESS, integers, labels_of
 from numbatorch.models.registry import architecture
@@ -146,7 +146,7 @@ class ResNet(nn.Module):
     def from_hf(cls, config: Mapping[str, Any], weights: Checkpoint, device: Device) -> "ResNet":
         """From a config.json and safetensors."""
         found = ResNetConfig.from_hf(config)
-        _check_depths(weights, "encoder.stages.", found)
+        check_stages("ResNet", weights, "encoder.stages.", found.depths)
         model = cls(found)
         fill(model, weights, device, spelled(NAMES))
         return model.eval()
@@ -195,7 +195,7 @@ class ResNetClassifier(nn.Module):
     ) -> "ResNetClassifier":
         """From a config.json and safetensors."""
         found = ResNetConfig.from_hf(config)
-        _check_depths(weights, "resnet.encoder.stages.", found)
+        check_stages("ResNet", weights, "resnet.encoder.stages.", found.depths)
         count = shape_of("ResNet", weights, "classifier.1.weight")[0]
         model = cls(found, labels_of("ResNet", config, count))
         fill(model, weights, device, spelled(NAMES))
@@ -210,10 +210,3 @@ class ResNetClassifier(nn.Module):
         """Logits (B, N) of images (B, channels, H, W); raises as `ResNet`."""
         out: Tensor = self.classifier(self.resnet.pooled(pixels))
         return out
-
-
-def _check_depths(weights: Checkpoint, prefix: str, config: ResNetConfig) -> None:
-    """Fail before a model is built that the file has no tensors for."""
-    check_layers("ResNet", weights, prefix, len(config.depths))
-    for stage, depth in enumerate(config.depths):
-        check_layers("ResNet", weights, f"{prefix}{stage}.layers.", depth)
